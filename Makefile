@@ -1,0 +1,39 @@
+# Two commands do all the set-up on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+BUDGET ?= 50s
+
+.PHONY: demo test test-slow lint bench docs clean
+
+.venv/pip: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+.venv/pip-test: .venv/pip
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	touch $@
+
+demo: .venv/pip  ## train all five families on the built-in digits and write demo/report.html
+	$(BIN)/quintet compare digits --budget $(BUDGET) --runs demo/runs -o demo/report.html
+
+test: .venv/pip-test  ## the fast suite, one thread a process
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow"
+
+test-slow: .venv/pip-test  ## minutes of training: quality of the defaults, speed of the trainer
+	$(BIN)/pytest -m slow
+
+lint: .venv/pip-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/pip-test  ## speed ratios against peers, interleaved
+	$(BIN)/python benchmarks/trainer_overhead.py
+	$(BIN)/python benchmarks/flow_sampling.py
+
+docs: .venv/pip  ## regenerate the tables of README.md from the code
+	$(BIN)/python docs/generate.py
+
+clean:
+	rm -rf .venv demo build *.egg-info

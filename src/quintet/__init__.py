@@ -1,0 +1,29 @@
+"""The five families of deep generative models, one interface, any data, honestly compared."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from quintet.api import Model, compare, load, resume, train
+    from quintet.core.errors import QuintetError
+
+__version__ = "0.1.0"
+__all__ = ["Model", "QuintetError", "__version__", "compare", "load", "resume", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    """Public names are imported when they are used, so that `import quintet` costs nothing."""
+    if name == "QuintetError":
+        from quintet.core.errors import QuintetError
+
+        return QuintetError
+    if name in __all__:
+        from quintet import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'quintet' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,473 @@
+"""What a program calls: train, resume, load, compare, and Model on raw data."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from quintet import registry
+from quintet.codecs.table import TableCodec
+from quintet.config import RunConfig, merge, resolve, seconds
+from quintet.core.codec import Codec
+from quintet.core.errors import CheckpointError, DataError, UsageError
+from quintet.core.family import Family, OnStep
+from quintet.core.likelihood import LogProb
+from quintet.core.random import Rows, seed_of
+from quintet.core.spaces import Continuous
+from quintet.data.loader import Loader
+from quintet.data.sources import Dataset, load_source, take
+from quintet.evaluation.features import Features, fit_features
+from quintet.evaluation.metrics import energy_distance
+from quintet.outputs import picture
+from quintet.runs import Run, make_family, runs_root
+from quintet.training import checkpoint
+from quintet.training.engine import Engine
+from quintet.training.trainer import Trainer, steps_for
+
+Report = Callable[[dict[str, Any]], None]
+"""Called with each record of a run: step, steps, losses, and now and then `quality`."""
+
+LIVE_ITEMS = 128
+KEPT_CONDITIONS = 2048
+
+
+# -- data ------------------------------------------------------------------------------------------------------------
+
+
+def pick(dataset: Dataset, column: str | None, split: str, *, without: str | None = None) -> Any:
+    """A column of a split, or the items themselves (None, "items" or the modality's name), less the column `without`."""
+    if column is None or column in ("items", dataset.modality):
+        rows = dataset.rows(split)
+        return rows.drop_columns([without]) if dataset.modality == "table" and without in rows.column_names else rows
+    if dataset.modality == "table" and column in dataset.items.column_names:
+        return dataset.rows(split).select([column])
+    return dataset.column(column, split)
+
+
+def fit_codecs(config: RunConfig, dataset: Dataset) -> dict[str, Codec]:
+    """`x` with the face that the family takes, and `cond`, fitted on the training split."""
+    family, data = registry.family_class(config.family), config.data
+    of_items = data.target in (None, "items", dataset.modality)
+    x = registry.make_codec(config.codec if of_items else "table", family)
+    codecs = {"x": x.fit(pick(dataset, data.target, "train", without=data.condition))}
+    if data.condition is not None:
+        items = pick(dataset, data.condition, "train", without=data.target)
+        if data.condition in ("items", dataset.modality):
+            codecs["cond"] = registry.CODECS[dataset.modality]().fit(items)
+        else:
+            cond = TableCodec("discrete").fit(items)
+            categorical = all(column.categorical for column in cond.columns)
+            codecs["cond"] = cond if categorical else TableCodec("continuous").fit(items)
+    return codecs
+
+
+def encode_split(
+    config: RunConfig, dataset: Dataset, codecs: Mapping[str, Codec], split: str
+) -> tuple[Tensor, Tensor | None]:
+    """(x, cond) of a split, encoded."""
+    data = config.data
+    x = codecs["x"].encode(pick(dataset, data.target, split, without=data.condition))
+    if "cond" not in codecs:
+        return x, None
+    return x, codecs["cond"].encode(pick(dataset, data.condition, split, without=data.target))
+
+
+# -- a fitted model --------------------------------------------------------------------------------------------------
+
+
+class Model:
+    """A trained family with its codecs: everything on raw data. `run` is its folder."""
+
+    def __init__(
+        self, run: Run, family: Family, codecs: Mapping[str, Codec], config: RunConfig, conditions: Tensor | None = None
+    ) -> None:
+        self.run, self.family, self.codecs, self.config, self.conditions = (
+            run,
+            family.eval(),
+            codecs,
+            config,
+            conditions,
+        )
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.family.parameters()).device
+
+    def condition(self, condition: Any, n: int, seed: int) -> Tensor | None:
+        """One value for all, n values, or None: then conditions are drawn from the training data."""
+        if "cond" not in self.codecs:
+            if condition is not None:
+                raise UsageError(
+                    "this model takes no condition", where=self.run.name, fix="train with --condition COLUMN"
+                )
+            return None
+        if condition is None:
+            assert self.conditions is not None
+            generator = torch.Generator().manual_seed(seed_of("conditions", seed))
+            return self.conditions[torch.randint(len(self.conditions), (n,), generator=generator)].to(self.device)
+        codec = self.codecs["cond"]
+        many = isinstance(condition, list | tuple | np.ndarray) and len(condition) == n
+        values = condition if many else [condition] * n
+        if (
+            isinstance(codec, TableCodec)
+            and not isinstance(condition, Mapping)
+            and not hasattr(condition, "column_names")
+        ):
+            values = {codec.columns[0].name: values}
+        elif isinstance(condition, Mapping):
+            values = [condition] * n
+        return codec.encode(values).to(self.device)
+
+    def sampling(self, options: Mapping[str, Any] | None) -> Any:
+        """The family's Sampling from the run's own and `options`."""
+        from pydantic import ValidationError
+
+        from quintet.config import as_config_error
+
+        try:
+            return self.family.Sampling(**merge(self.config.sampling, options or {}))
+        except ValidationError as error:
+            raise as_config_error(error, "sampling") from None
+
+    def sample(
+        self,
+        n: int = 16,
+        *,
+        condition: Any = None,
+        seed: int = 0,
+        sampling: Mapping[str, Any] | None = None,
+        batch_size: int = 256,
+        on_step: OnStep | None = None,
+    ) -> Any:
+        """n raw items. Item i depends on (seed, i) and its condition, not on n or `batch_size`."""
+        return self.codecs["x"].decode(self.sample_encoded(n, condition=condition, seed=seed, sampling=sampling,
+                                                           batch_size=batch_size, on_step=on_step))  # fmt: skip
+
+    def sample_encoded(
+        self,
+        n: int,
+        *,
+        condition: Any = None,
+        seed: int = 0,
+        sampling: Mapping[str, Any] | None = None,
+        batch_size: int = 256,
+        on_step: OnStep | None = None,
+    ) -> Tensor:
+        """`sample` before decoding: (n, *space.shape)."""
+        if not 1 <= n <= 10_000_000:
+            raise UsageError(f"n must be between 1 and 10,000,000, got {n}")
+        settings, cond = self.sampling(sampling), self.condition(condition, n, seed)
+        parts = []
+        for start in range(0, n, batch_size):
+            count = min(batch_size, n - start)
+            rows = Rows(seed_of("sample", seed), start, count)
+            part = None if cond is None else cond[start : start + count]
+            parts.append(self.family.sample(count, part, sampling=settings, generator=rows, on_step=on_step).cpu())
+        return torch.cat(parts)
+
+    def log_prob(self, items: Any, *, condition: Any = None, seed: int = 0, batch_size: int = 256) -> LogProb:
+        """The log-likelihood of raw items, and what kind it is. Quantised data are dequantised by noise from `seed`."""
+        if self.family.likelihood == "none":
+            self.family.refuse("log_prob")
+        x = self.codecs["x"].encode(items)
+        cond = None if "cond" not in self.codecs else self.condition(condition, len(x), seed)
+        return self.log_prob_encoded(x, cond, seed=seed, batch_size=batch_size)
+
+    @torch.no_grad()
+    def log_prob_encoded(self, x: Tensor, cond: Tensor | None, *, seed: int = 0, batch_size: int = 256) -> LogProb:
+        """`log_prob` of encoded items: in the raw data's measure."""
+        if self.family.likelihood == "none":
+            self.family.refuse("log_prob")
+        self.codecs["x"].space.check(x)
+        values, errors = [], []
+        for start in range(0, len(x), batch_size):
+            part = x[start : start + batch_size].to(self.device)
+            rows = Rows(seed_of("score", seed), start, len(part))
+            if isinstance(self.family.space, Continuous):
+                dequantise = Rows(seed_of("dequantise", seed), start, len(part))
+                part = self.family.space.dequantise(part, dequantise)
+            given = None if cond is None else cond[start : start + batch_size].to(self.device)
+            value, error = self.family.log_prob_error(part, given, generator=rows)
+            values.append((value.double() + self.codecs["x"].log_det(part)).cpu())
+            errors.append(error)
+        stderr = torch.cat([e.cpu() for e in errors if e is not None]) if errors and errors[0] is not None else None
+        dims = self.codecs["x"].space.dims
+        return LogProb(torch.cat(values), self.family.likelihood, self.codecs["x"].measure, dims, stderr)
+
+    @torch.no_grad()
+    def encode(self, items: Any, *, condition: Any = None) -> Tensor:
+        """The latents of raw items."""
+        x = self.codecs["x"].encode(items).to(self.device)
+        return self.family.encode(x, self.condition(condition, len(x), 0))
+
+    @torch.no_grad()
+    def decode(self, z: Tensor, *, condition: Any = None) -> Any:
+        """Raw items from latents."""
+        return self.codecs["x"].decode(self.family.decode(z.to(self.device), self.condition(condition, len(z), 0)))
+
+    def evaluate(self, split: str = "test", *, samples: int = 1000, seed: int = 0) -> dict[str, Any]:
+        """Likelihood and sample figures on a split: {"likelihood", "likelihood_reason", "metrics", "ms_per_sample", ...}."""
+        from quintet.comparison import Bench  # which is written in terms of Model
+
+        bench = Bench(load_source(self.config.data.source), self.config.data.condition, samples=samples)
+        return bench.run(self, split=split, seed=seed)
+
+    def save(self, path: str | Path) -> Path:
+        """Copy the run folder with its newest good checkpoint to `path`."""
+        target = Path(path)
+        latest = self.run.latest()
+        if latest is None:
+            raise CheckpointError("nothing to save: the run has no checkpoint", where=str(self.run.path))
+        if target.exists():
+            raise UsageError("the path exists already", where=str(target))
+        shutil.copytree(self.run.path, target, ignore=shutil.ignore_patterns("checkpoints", "lock.json"))
+        shutil.copytree(latest[2], target / "checkpoints" / latest[2].name)
+        return target
+
+
+def load(run: str | Path, *, runs: str | Path | None = None, device: str = "auto") -> Model:
+    """The model of a run: its newest checkpoint that verifies, with averaged weights."""
+    folder = Run.open(run, runs)
+    family, codecs, config = folder.build()
+    found = folder.latest()
+    if found is None:
+        raise CheckpointError("no checkpoint yet", where=str(folder.path), fix=f"quintet resume {folder.name}")
+    tensors, _, where = found
+    try:
+        family.load_state_dict(tensors["model"] | tensors["ema"])
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointError("the weights do not fit the configuration", where=str(where), why=str(error)) from None
+    kept = folder.path / "codec" / "conditions.safetensors"
+    conditions = load_file(kept)["cond"] if kept.exists() else None
+    return Model(folder, family.to(Engine(device).device), codecs, config, conditions)
+
+
+# -- training --------------------------------------------------------------------------------------------------------
+
+
+def train(
+    family: str,
+    *,
+    data: str,
+    target: str | None = None,
+    condition: str | None = None,
+    codec: str | None = None,
+    preset: str | None = None,
+    budget: str | float | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    run: str | None = None,
+    runs: str | Path | None = None,
+    config: Mapping[str, Any] | None = None,
+    report: Report | None = None,
+    on_trainer: Callable[[Trainer], None] | None = None,
+) -> Model:
+    """Train a family and return the model; its folder is `model.run`.
+
+    `config` holds sections like those of config.yaml (model, sampling, training, ...); the named arguments win over it.
+    `report` gets each logged record; `on_trainer` gets the trainer before the first step (to be able to stop it).
+    """
+    dataset = load_source(data)
+    resolved = plan(family, dataset, target=target, condition=condition, codec=codec, preset=preset, budget=budget,
+                    steps=steps, seed=seed, config=config)  # fmt: skip
+    return _train(resolved, dataset, run, runs_root(runs), report, on_trainer)
+
+
+def plan(
+    family: str,
+    dataset: Dataset,
+    *,
+    config: Mapping[str, Any] | None = None,
+    budget: str | float | None = None,
+    target: str | None = None,
+    condition: str | None = None,
+    **given: Any,
+) -> RunConfig:
+    """The complete configuration that `train` would use."""
+    named: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    named |= {"family": family, "data": {"source": dataset.name}}
+    for key, value in (("target", target), ("condition", condition)):
+        if value is not None:
+            named["data"][key] = value
+    if budget is not None:
+        named["budget"] = seconds(budget)
+    merged = merge(config or {}, named)
+    if merged.get("steps") is None and merged.get("budget") is None:
+        merged["budget"] = 60.0
+    return resolve(merged, dataset.modality)
+
+
+def _train(
+    config: RunConfig,
+    dataset: Dataset,
+    name: str | None,
+    root: Path,
+    report: Report | None,
+    on_trainer: Callable[[Trainer], None] | None,
+) -> Model:
+    engine = Engine(config.device)
+    codecs = fit_codecs(config, dataset)
+    family = make_family(config, codecs).to(engine.device)
+    session = Session(config, dataset, codecs, family, engine)
+    if config.steps is None:
+        assert config.budget is not None
+        count = steps_for(config.budget, family, session.loader, config.training, seed=config.seed, engine=engine,
+                          interval=session.look)  # fmt: skip
+        config = session.config = config.model_copy(update={"steps": count})
+    run = Run.create(root, name, f"{dataset.name}-{config.family}") if engine.first else None
+    if run is not None:
+        facts = {"family": config.family, "fingerprint": dataset.fingerprint(), "device": str(engine.device)}
+        run.write(config, codecs, facts)
+        if session.cond is not None:
+            save_file({"cond": session.cond}, run.path / "codec" / "conditions.safetensors")
+    return session.train(run, report, on_trainer)
+
+
+def resume(
+    run: str | Path,
+    *,
+    runs: str | Path | None = None,
+    changed_data: bool = False,
+    report: Report | None = None,
+    on_trainer: Callable[[Trainer], None] | None = None,
+) -> Model:
+    """Continue a run to its end, bit for bit as if it had not stopped. Refuses if the data changed, unless `changed_data`."""
+    folder = Run.open(run, runs)
+    family, codecs, config = folder.build()
+    dataset = load_source(config.data.source)
+    if dataset.fingerprint() != folder.manifest().get("fingerprint") and not changed_data:
+        raise DataError(
+            "the data are not those that this run began with",
+            where=config.data.source,
+            why="another sha256 over items, labels and splits",
+            fix="restore them, or pass --changed-data",
+        )
+    engine = Engine(config.device)
+    session = Session(config, dataset, codecs, family.to(engine.device), engine)
+    return session.train(folder, report, on_trainer)
+
+
+class Session:
+    """One process's work on a run: data, family, and what happens at the trainer's intervals."""
+
+    def __init__(
+        self, config: RunConfig, dataset: Dataset, codecs: Mapping[str, Codec], family: Family, engine: Engine
+    ) -> None:
+        self.config, self.dataset, self.codecs, self.family, self.engine = config, dataset, codecs, family, engine
+        x, cond = encode_split(config, dataset, codecs, "train")
+        step = 1 if cond is None else max(1, len(cond) // KEPT_CONDITIONS)
+        self.cond = None if cond is None else cond[::step][:KEPT_CONDITIONS].contiguous()
+        device = engine.device
+        self.loader = Loader(
+            codecs["x"].space,
+            x.to(device),
+            None if cond is None else cond.to(device),
+            seed=seed_of("data", config.seed),
+            stream=dataset.modality == "text",
+        )
+        kind = "image" if dataset.modality == "image" else "table"
+        if not isinstance(codecs["x"].space, Continuous):
+            kind = "tokens" if dataset.modality == "text" else kind
+        self.features: Features = fit_features(x.cpu().numpy(), kind)  # type: ignore[arg-type]
+        held, held_cond = encode_split(config, dataset, codecs, "validation")
+        self.real = self.features(held[:512].numpy())
+        self.real_cond = None if held_cond is None else held_cond[:LIVE_ITEMS].to(device)
+        self.run: Run | None = None
+
+    def look(self, family: Family) -> tuple[Tensor, float]:
+        """Samples of fixed seeds, and how far they are from validation items (energy distance)."""
+        n = LIVE_ITEMS if self.real_cond is None else len(self.real_cond)
+        settings = family.Sampling(**self.config.sampling)
+        x = family.sample(n, self.real_cond, sampling=settings, generator=Rows(seed_of("look"), 0, n)).cpu()
+        finite = torch.isfinite(x.double()).all()
+        return x, energy_distance(self.features(x.numpy()), self.real).value if finite else math.inf
+
+    def train(self, run: Run | None, report: Report | None, on_trainer: Callable[[Trainer], None] | None) -> Model:
+        config = self.config
+        assert config.steps is not None
+        if run is not None and self.engine.first:
+            run.lock()
+            checkpoint.sweep(run.checkpoints)
+        try:
+            trainer = Trainer(self.family, self.loader, config.training, seed=config.seed, steps=config.steps,
+                              engine=self.engine)  # fmt: skip
+            found = run.latest() if run is not None else None
+            if found is not None and run is not None:
+                trainer.restore(found[0], found[1])
+                run.rewind(trainer.step)
+            if on_trainer:
+                on_trainer(trainer)
+            self._loop(trainer, run, report)
+        finally:
+            if run is not None and self.engine.first:
+                run.unlock()
+        with torch.no_grad():
+            trainer.ema.swap()
+        return Model(run or Run(Path()), self.family, self.codecs, config, self.cond)
+
+    def _loop(self, trainer: Trainer, run: Run | None, report: Report | None) -> None:
+        every = max(1, trainer.steps // 200)
+        writer = run if self.engine.first else None
+        failures = 0
+
+        def tell(record: dict[str, Any]) -> None:
+            record = {"step": trainer.step, "steps": trainer.steps, "seconds": round(trainer.seconds, 3), **record}
+            if writer:
+                writer.log(record)
+            if report:
+                report(record)
+
+        def on_step(losses: dict[str, float]) -> None:
+            if trainer.step % every == 0 or trainer.step in (1, trainer.steps):
+                tell({key: value if math.isfinite(value) else None for key, value in losses.items()})
+
+        def on_interval() -> None:
+            if writer:
+                x, quality = self.look(self.family)
+                picture(writer.path / "samples" / f"step-{trainer.step:08d}", self.codecs["x"].decode(x[:64]))
+                tell({"quality": quality if math.isfinite(quality) else None})
+
+        def on_save() -> None:
+            nonlocal failures
+            if not writer:
+                return
+            try:
+                checkpoint.save(writer.checkpoints, trainer.step, trainer.tensors(), trainer.state(),
+                                keep=trainer.settings.keep)  # fmt: skip
+                failures = 0
+            except OSError as error:
+                failures = _failed_save(writer, error, failures + 1)
+
+        trainer.run(on_step=on_step, on_interval=on_interval, on_save=on_save)
+        self.engine.barrier()
+
+
+def _failed_save(run: Run, error: OSError, failures: int) -> int:
+    """Warn while an older checkpoint stands, at most three times in a row; else EnvironmentFault."""
+    import warnings
+
+    from quintet.core.errors import EnvironmentFault
+
+    if failures >= 3 or not checkpoint.steps(run.checkpoints):
+        raise EnvironmentFault(
+            "cannot write checkpoints", where=str(run.checkpoints), why=str(error), fix="free disk space"
+        )
+    warnings.warn(f"checkpoint not written ({error}); training goes on from an older one", stacklevel=3)
+    return failures
+
+
+def __getattr__(name: str) -> Any:
+    """`compare` is written in terms of this module, and is one of its names."""
+    if name == "compare":
+        from quintet.comparison import compare
+
+        return compare
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,66 @@
+"""Conditions as they are typed: text on the command line or in a file -> values that a run's condition codec knows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from quintet.api import Model
+from quintet.codecs.table import TableCodec
+from quintet.core.codec import Codec
+from quintet.core.errors import DataError, UsageError
+
+DEFAULT = 64
+
+
+def read_conditions(model: Model, value: str | None, file: Path | None, n: int | None) -> tuple[Any, int]:
+    """(condition, n) for `Model.sample`. Fewer lines than n are repeated from the start."""
+    if n is not None and n < 1:
+        raise UsageError(f"-n {n}: at least 1")
+    if value is not None and file is not None:
+        raise UsageError("both --condition and --conditions", fix="give one of them")
+    if (value is not None or file is not None) and "cond" not in model.codecs:
+        raise UsageError(
+            "this run takes no condition", where=model.run.name, fix="quintet train ... --condition COLUMN"
+        )
+    if value is not None:
+        return typed(model.codecs["cond"], value), n or DEFAULT
+    if file is None:
+        return None, n or DEFAULT
+    try:
+        lines = [line for line in file.read_text().splitlines() if line]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError("cannot read the conditions", where=str(file), why=str(error)) from None
+    if not lines:
+        raise DataError("no conditions in this file", where=str(file))
+    values = [typed(model.codecs["cond"], line) for line in lines]
+    n = n or len(values)
+    return [values[i % len(values)] for i in range(n)], n
+
+
+def typed(codec: Codec, text: str) -> Any:
+    """The value of the condition's column that this text writes; a row of several columns is YAML."""
+    if not isinstance(codec, TableCodec):
+        return text
+    if len(codec.columns) > 1:
+        import yaml
+
+        try:
+            row = yaml.safe_load(text)
+        except yaml.YAMLError:
+            row = None
+        if not isinstance(row, dict):
+            names = ", ".join(f"{column.name}: ..." for column in codec.columns)
+            raise DataError(f"not a row: {text!r}", fix=f"{{{names}}}")
+        return row
+    (column,) = codec.columns
+    if column.categorical:
+        found = next((value for value in column.values if str(value).lower() == text.lower()), None)
+        if found is None:
+            known = ", ".join(map(str, column.values[:12]))
+            raise DataError(f"unknown value {text!r}", where=f"column {column.name}", why=f"known: {known}")
+        return found
+    try:
+        return float(text)
+    except ValueError:
+        raise DataError(f"not a number: {text!r}", where=f"column {column.name}") from None

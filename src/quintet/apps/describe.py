@@ -1,0 +1,327 @@
+"""Answers that only look: runs, files, sources, this machine. Imported when a verb needs it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+import torch
+import yaml
+
+from quintet.apps.console import Answer, columns, last, number
+from quintet.core.errors import CheckpointError, DataError, QuintetError
+from quintet.data.sources import SOURCES, Dataset, data_root, load_source, take
+from quintet.outputs import read_provenance
+from quintet.registry import family_class
+from quintet.runs import Run, runs_root
+from quintet.training import checkpoint
+from quintet.training.engine import has_bf16
+
+# -- a run or a file -------------------------------------------------------------------------------------------------
+
+
+def newest(run: Run) -> Path | None:
+    """The newest checkpoint that verifies: the one that a loaded model has."""
+    for folder in reversed(checkpoint.steps(run.checkpoints)):
+        try:
+            checkpoint.verify(folder)
+        except CheckpointError:
+            continue
+        return folder
+    return None
+
+
+def provenance(run: Run, **facts: Any) -> dict[str, Any]:
+    """Where samples of this run come from: the sha256 of the weights that made them, and `facts`."""
+    import json
+
+    from quintet import __version__
+
+    config, folder = run.config(), newest(run)
+    manifest = {} if folder is None else json.loads((folder / checkpoint.MANIFEST).read_text())
+    weights = manifest.get("files", {}).get("ema.safetensors", {})
+    return {
+        "quintet": __version__,
+        "run": run.name,
+        "family": config.family,
+        "data": config.data.source,
+        "step": manifest.get("step"),
+        "weights": weights.get("sha256"),
+        **facts,
+    }
+
+
+def describe_file(path: Path) -> Answer:
+    """Which model, seed and settings made a file."""
+    data = read_provenance(path)
+    return Answer({"file": str(path), "provenance": data}, yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
+
+
+def describe_run(run: Run) -> Answer:
+    """Configuration, progress, checkpoints and size of a run."""
+    family, codecs, config = run.build()
+    folders = checkpoint.steps(run.checkpoints)
+    sizes = {folder.name: sum(file.stat().st_size for file in folder.iterdir()) for folder in folders}
+    news = last(run.metrics())
+    done = max([_step(folder) for folder in folders], default=0)
+    parameters = sum(p.numel() for p in family.parameters())
+    data = {
+        "run": str(run.path),
+        "name": run.name,
+        "family": config.family,
+        "source": config.data.source,
+        "step": done,
+        "steps": config.steps,
+        "parameters": parameters,
+        "likelihood": family.likelihood,
+        "measure": codecs["x"].measure,
+        "space": codecs["x"].space.to_json(),
+        "condition": config.data.condition,
+        "missing": dict(family.missing),
+        **{key: news[key] for key in ("loss", "losses", "quality", "seconds")},
+        "checkpoints": [{"name": name, "bytes": size} for name, size in sizes.items()],
+        "manifest": run.manifest(),
+        "config": config.model_dump(mode="json"),
+    }
+    given = f" given {config.data.condition}" if config.data.condition else ""
+    state = "finished" if done == config.steps else f"quintet resume {run.name} goes on from step {done:,}"
+    rows = [
+        ("run", run.path),
+        ("model", f"{config.family} of {config.data.source}{given}, preset {config.preset}, seed {config.seed}"),
+        ("steps", f"{done:,} of {number(config.steps)} ({state}), {news['seconds']:.0f} s"),
+        ("parameters", f"{parameters:,}"),
+        ("likelihood", _likelihood(family.likelihood, family.missing, codecs["x"].measure)),
+        ("losses", ", ".join(f"{key} {number(value)}" for key, value in news["losses"].items()) or "-"),
+        ("quality", f"{number(news['quality'])} (energy distance to validation items, lower is better)"),
+        ("checkpoints", ", ".join(f"{name} ({size / 2**20:.1f} MB)" for name, size in sizes.items()) or "none yet"),
+    ]
+    sections = {key: data["config"][key] for key in ("model", "sampling", "training")}  # type: ignore[index]
+    return Answer(
+        data, columns(rows) + "\n\n" + yaml.safe_dump(sections, sort_keys=False, default_flow_style=None, width=100)
+    )
+
+
+def _step(folder: Path) -> int:
+    digits = folder.name.removeprefix("step-")
+    return int(digits) if digits.isdigit() else 0
+
+
+def _likelihood(kind: str, missing: Mapping[str, str], measure: str) -> str:
+    return f"none: {missing.get('log_prob', '')}" if kind == "none" else f"{kind} ({measure})"
+
+
+def verify_run(run: Run) -> Answer:
+    """Check every digest of every checkpoint. Raises CheckpointError that names the first damaged file."""
+    run.build()  # configuration and codec are read on the way
+    folders = checkpoint.steps(run.checkpoints)
+    if not folders:
+        raise CheckpointError("no checkpoint yet", where=str(run.path), fix=f"quintet resume {run.name}")
+    damaged = []
+    for folder in folders:
+        try:
+            checkpoint.verify(folder)
+        except CheckpointError as error:
+            damaged.append(error)
+    if damaged:
+        first, good = damaged[0], len(folders) - len(damaged)
+        also = "".join(f"; also {error.where}" for error in damaged[1:])
+        fix = (
+            f"remove its folder: {good} good checkpoint(s) remain" if good else "train anew: no good checkpoint remains"
+        )
+        raise CheckpointError(first.what + also, where=first.where, why=first.why, fix=fix)
+    names = [folder.name for folder in folders]
+    return Answer(
+        {"run": str(run.path), "name": run.name, "verified": names}, f"{run.name}: {', '.join(names)}: all good"
+    )
+
+
+def list_runs(runs: Path | None) -> Answer:
+    """Every run under the runs folder, also those of comparisons."""
+    root = runs_root(runs)
+    paths = sorted(
+        {path.parent for pattern in ("*/config.yaml", "compare-*/*/config.yaml") for path in root.glob(pattern)}
+    )
+    entries = [_entry(Run(path), str(path.relative_to(root))) for path in paths]
+    header = ("run", "family", "data", "steps", "loss", "quality")
+    rows = []
+    for entry in entries:
+        if entry.get("error"):
+            rows.append((entry["name"], "unreadable:", entry["error"], "", "", ""))
+            continue
+        steps = f"{entry['step']:,}/{number(entry['steps'])}"
+        figures = (number(entry["loss"]), number(entry["quality"]))
+        rows.append((entry["name"], entry["family"], entry["source"], steps, *figures))
+    text = columns(rows, header) if rows else f"no runs in {root}; quintet train flow --data moons makes one"
+    return Answer({"root": str(root), "runs": entries}, text)
+
+
+def _entry(run: Run, name: str) -> dict[str, Any]:
+    try:
+        config = run.config()
+    except QuintetError as error:
+        return {"name": name, "error": error.what}
+    news = last(run.metrics())
+    done = max([_step(folder) for folder in checkpoint.steps(run.checkpoints)], default=0)
+    about = {"name": name, "run": str(run.path), "family": config.family, "source": config.data.source, "step": done}
+    return about | {"steps": config.steps, "loss": news["loss"], "quality": news["quality"]}
+
+
+# -- sources ---------------------------------------------------------------------------------------------------------
+
+
+def list_sources() -> Answer:
+    """Every named source: what it is, or why it cannot be read here."""
+    entries: list[dict[str, Any]] = []
+    for name in SOURCES:
+        try:
+            found = load_source(name)
+            entries.append({"name": name, "modality": found.modality, "items": count(found), "about": found.about})
+        except DataError as error:
+            entries.append({"name": name, "error": error.what, "where": error.where, "fix": error.fix})
+    rows = [
+        (e["name"], e["modality"], e["about"]) if "modality" in e else (e["name"], "-", f"{e['error']}: {e['where']}")
+        for e in entries
+    ]
+    return Answer({"root": str(data_root()), "sources": entries}, columns(rows, ("source", "kind", "what")))
+
+
+def count(dataset: Dataset) -> int:
+    """The number of items."""
+    return dataset.items.num_rows if isinstance(dataset.items, pa.Table) else len(dataset.items)
+
+
+def describe_source(name: str) -> Answer:
+    """Kind, counts, splits, columns and ranges of a source."""
+    dataset = load_source(name)
+    splits = {split: len(index) for split, index in dataset.splits.items()}
+    data: dict[str, Any] = {
+        "name": dataset.name,
+        "modality": dataset.modality,
+        "about": dataset.about,
+        "items": count(dataset),
+        "splits": splits,
+        "columns": column_facts(dataset.items) if isinstance(dataset.items, pa.Table) else [],
+        "labels": [] if dataset.labels is None else column_facts(dataset.labels),
+        **item_facts(dataset),
+        "fingerprint": dataset.fingerprint(),
+    }
+    rows = [(dataset.name, dataset.about), ("kind", dataset.modality), ("items", f"{data['items']:,}")]
+    rows += [("splits", ", ".join(f"{split} {size:,}" for split, size in splits.items()))]
+    rows += [(key, str(value)) for key, value in item_facts(dataset).items()]
+    rows += [(f"column {c['name']}", _column_text(c)) for c in data["columns"]]
+    rows += [(f"label {c['name']}", f"{_column_text(c)}; for --condition {c['name']}") for c in data["labels"]]
+    return Answer(data, columns(rows))
+
+
+def item_facts(dataset: Dataset) -> dict[str, Any]:
+    """What there is to know about images and texts."""
+    if dataset.modality == "image":
+        images = np.asarray(dataset.items)
+        return {"shape": list(images.shape[1:]), "range": [int(images.min()), int(images.max())]}
+    if dataset.modality == "text":
+        return {"characters": sum(map(len, dataset.items)), "alphabet": len(set().union(*dataset.items))}
+    return {}
+
+
+def column_facts(table: pa.Table) -> list[dict[str, Any]]:
+    """Name, type, range or values, and missing cells of each column."""
+    facts = []
+    for name in table.column_names:
+        column = table[name]
+        fact: dict[str, Any] = {"name": name, "type": str(column.type), "missing": column.null_count}
+        values = pyarrow.compute.unique(column).to_pylist()
+        if pa.types.is_floating(column.type) or (pa.types.is_integer(column.type) and len(values) > 20):
+            fact |= pyarrow.compute.min_max(column).as_py()
+        else:
+            fact |= {"distinct": len(values), "values": sorted(v for v in values if v is not None)[:20]}
+        facts.append(fact)
+    return facts
+
+
+def _column_text(fact: Mapping[str, Any]) -> str:
+    """One column in words."""
+    missing = f", {fact['missing']:,} missing" if fact["missing"] else ""
+    if "min" in fact:
+        return f"{fact['type']}, {number(fact['min'])} ... {number(fact['max'])}{missing}"
+    more = " ..." if fact["distinct"] > len(fact["values"]) else ""
+    return f"{fact['type']}, {fact['distinct']} values: {', '.join(map(str, fact['values']))}{more}{missing}"
+
+
+# -- this machine ----------------------------------------------------------------------------------------------------
+
+PACKAGES = (
+    "quintet",
+    "torch",
+    "numpy",
+    "pyarrow",
+    "pydantic",
+    "safetensors",
+    "scikit-learn",
+    "cyclopts",
+    "rich",
+    "pillow",
+)
+LITTLE = 2**30
+"""Bytes of free disk below which a run may not fit."""
+
+
+def doctor(runs: Path | None) -> Answer:
+    """Versions, processor, memory and disk; exit code 4 if something stands in the way of training."""
+    problems: list[str] = []
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            if name != "quintet":  # run from its sources
+                problems.append(f"{name} is not installed")
+    root = runs_root(runs).absolute()
+    there = next(path for path in (root, *root.parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    if free < LITTLE:
+        problems.append(f"{free / 2**20:.0f} MB free on the disk of {root}: a run may not fit")
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        problems.append(f"cannot write to {there}: runs are kept in {root}, choose another with --runs or QUINTET_RUNS")
+    major_minor = tuple(int(part) for part in torch.__version__.split(".")[:2])
+    if major_minor < (2, 10):
+        problems.append(f"torch {torch.__version__} is older than 2.10")
+    cuda = torch.cuda.is_available()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    device = torch.device("cuda" if cuda else "cpu")
+    data = {
+        "versions": versions,
+        "system": platform.platform(),
+        "cores": cores,
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if cuda else "cpu",
+        "bf16": has_bf16(device),
+        "runs": str(root),
+        "disk_free": free,
+        "data_root": str(data_root()),
+        "data_root_exists": data_root().is_dir(),
+        "problems": problems,
+    }
+    rows = [
+        ("versions", ", ".join(f"{name} {number}" for name, number in versions.items())),
+        ("system", data["system"]),
+        (
+            "processor",
+            f"{cores} cores, {data['threads']} threads, bf16 {'in hardware' if data['bf16'] else 'not in hardware'}",
+        ),
+        ("device", data["device"]),
+        ("runs", f"{root} ({free / 2**30:.1f} GB free)"),
+        (
+            "named data",
+            f"{data_root()}{'' if data['data_root_exists'] else ' (not there; only the built-in sources work)'}",
+        ),
+    ]
+    verdict = "\n".join(f"problem: {problem}" for problem in problems) or "all good"
+    return Answer(data, columns(rows) + "\n" + verdict, 4 if problems else 0)

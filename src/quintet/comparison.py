@@ -1,0 +1,257 @@
+"""The same data, split, budget and figures for several families: `compare`, and the bench that measures one model."""
+
+from __future__ import annotations
+
+import base64
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from quintet import api, registry
+from quintet.core.codec import Codec
+from quintet.core.errors import QuintetError
+from quintet.data.sources import Dataset, load_source
+from quintet.evaluation.features import Features, Kind, fit_features
+from quintet.evaluation.metrics import evaluate_samples
+from quintet.evaluation.pictures import grid_png, scatter_png
+from quintet.evaluation.report import render
+from quintet.evaluation.verdict import verdict
+from quintet.outputs import to_bytes
+from quintet.runs import runs_root, versions
+from quintet.training.checkpoint import write_atomic
+
+SCORED = 1000
+"""At most this many items of a split are scored, the first ones."""
+
+
+def own_memory(reset: bool = False) -> float:
+    """Peak resident memory of this process in MB; with `reset`, start anew where the system lets us (Linux)."""
+    if reset:
+        try:
+            Path("/proc/self/clear_refs").write_text("5")
+        except OSError:
+            pass
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+class Bench:
+    """What every model of one data set is measured with: the same items, labels, features and counts.
+
+    Items are measured in one encoding that no family chose: pixels on [-1, 1], standardised columns, or symbols.
+    """
+
+    def __init__(self, dataset: Dataset, condition: str | None, *, samples: int = 1000) -> None:
+        self.dataset, self.condition, self.samples = dataset, condition, samples
+        self.codec = self._codec()
+        self.items = {split: self.measure(self.rows(split)) for split in dataset.splits}
+        self.labels = {split: self._labels(split) for split in dataset.splits} if condition else {}
+        kind: Kind = "tokens" if dataset.modality == "text" else "image" if dataset.modality == "image" else "table"
+        self.features: Features = fit_features(self.items["train"], kind)
+
+    def rows(self, split: str) -> Any:
+        return api.pick(self.dataset, None, split, without=self.condition)
+
+    def _codec(self) -> Codec:
+        codec = registry.CODECS[self.dataset.modality]()
+        return codec.fit(self.rows("train"))
+
+    def measure(self, raw: Any) -> np.ndarray:
+        """Raw items as they are measured."""
+        return self.codec.encode(raw).numpy()
+
+    def _labels(self, split: str) -> np.ndarray:
+        table = api.pick(self.dataset, self.condition, split)
+        return np.asarray(table.column(0).to_pylist())
+
+    def recipe(self) -> dict[str, Any]:
+        return {
+            "features": self.features.recipe,
+            "splits": {split: len(items) for split, items in self.items.items()},
+            "samples": self.samples,
+            "scored_items": min(SCORED, len(self.items["test"])),
+            "condition": self.condition or "none",
+            "classifier": "HistGradientBoosting on raw values, 5-fold; logistic regression for tstr",
+        }
+
+    def real(self, seed: int = 0) -> dict[str, Any]:
+        """Unseen real items in the place of samples: what a perfect model would reach."""
+        return self._figures(self.items["validation"], self.labels.get("validation"), "test", seed)
+
+    def _figures(self, fake: np.ndarray, labels: np.ndarray | None, split: str, seed: int) -> dict[str, Any]:
+        few = labels is not None and len(np.unique(self.labels["train"])) <= 50
+        return evaluate_samples(
+            self.items["train"],
+            self.items[split],
+            fake,
+            self.features,
+            train_labels=self.labels["train"] if few else None,
+            test_labels=self.labels[split] if few else None,
+            fake_labels=labels if few else None,
+            seed=seed,
+        )
+
+    def run(self, model: api.Model, *, split: str = "test", seed: int = 0) -> dict[str, Any]:
+        """Likelihood, sample figures and the time per sample of one model."""
+        cond = model.condition(None, self.samples, seed) if "cond" in model.codecs else None
+        began = time.perf_counter()
+        fake = model.sample(self.samples, seed=seed)
+        spent = time.perf_counter() - began
+        labels = np.asarray(model.codecs["cond"].decode(cond).column(0).to_pylist()) if cond is not None else None
+        out: dict[str, Any] = {
+            "split": split,
+            "ms_per_sample": 1000 * spent / self.samples,
+            "parameters": sum(p.numel() for p in model.family.parameters()),
+            "metrics": self._figures(self.measure(fake), labels, split, seed),
+            "likelihood": None,
+        }
+        if model.family.likelihood == "none":
+            return out | {"likelihood_reason": model.family.missing["log_prob"]}
+        x, given = api.encode_split(model.config, self.dataset, model.codecs, split)
+        score = model.log_prob_encoded(x[:SCORED], None if given is None else given[:SCORED], seed=seed)
+        return out | {"likelihood": score.summary()}
+
+    def show(self, model: api.Model | None, n: int = 100) -> dict[str, Any]:
+        """Samples of seed 0, or real test items, as the report shows them."""
+        if model is None:
+            raw: Any = api.take(self.rows("test"), np.arange(min(n, len(self.items["test"]))))
+            return picture_of(raw, self.codec, None)
+        condition = None
+        if "cond" in model.codecs and self.labels:
+            known = sorted(set(self.labels["train"].tolist()))
+            condition = [known[i % len(known)] for i in range(n)] if len(known) <= 50 else None
+        return picture_of(model.sample(n, seed=0, condition=condition), self.codec, self.rows("test"))
+
+
+def picture_of(raw: Any, codec: Codec, reference: Any) -> dict[str, Any]:
+    """Raw items for a report: a picture, rows or lines."""
+    if isinstance(raw, np.ndarray):
+        return {"kind": "image", "png": base64.b64encode(grid_png(to_bytes(raw, codec), 10)).decode()}
+    if isinstance(raw, pa.Table):
+        if raw.num_columns == 2 and all(pa.types.is_floating(column.type) for column in raw.columns):
+            points = np.stack([column.to_numpy() for column in raw.columns], 1)
+            frame = None if reference is None else np.stack([column.to_numpy() for column in reference.columns], 1)
+            return {"kind": "image", "png": base64.b64encode(scatter_png(points, frame)).decode()}
+        rows = [
+            [f"{cell:.4g}" if isinstance(cell, float) else cell for cell in row.values()] for row in raw.to_pylist()[:8]
+        ]
+        return {"kind": "rows", "columns": raw.column_names, "rows": rows}
+    return {"kind": "text", "items": [text[:400] for text in raw[:6]]}
+
+
+def compare(
+    source: str,
+    *,
+    families: Sequence[str] | None = None,
+    condition: str | None = "auto",
+    budget: str | float | None = None,
+    steps: int | None = None,
+    seeds: int = 1,
+    preset: str | None = None,
+    samples: int = 1000,
+    output: str | Path | None = None,
+    runs: str | Path | None = None,
+    config: Mapping[str, Any] | None = None,
+    report: Callable[[dict[str, Any]], None] | None = None,
+) -> dict[str, Any]:
+    """Train each family with each seed on the same split and budget; measure all with one bench; write the report.
+
+    `condition` "auto" is the column `label` where the source has one. Families that cannot model the source (no face of
+    its codec) are listed with the reason. Each run stands alone: its figures do not depend on which others are compared.
+    Returns what the report shows; with `output`, also writes it as HTML and as JSON beside it.
+    """
+    dataset = load_source(source)
+    if condition == "auto":
+        condition = "label" if dataset.labels is not None else None
+    chosen = list(families or registry.FAMILIES)
+    for name in chosen:
+        registry.family_class(name)
+    bench = Bench(dataset, condition, samples=samples)
+    root = runs_root(runs) / f"compare-{dataset.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    entries: list[dict[str, Any]] = []
+    for name in chosen:
+        for seed in range(seeds):
+            told = (
+                (lambda record, name=name, seed=seed: report({"family": name, "seed": seed, **record}))
+                if report
+                else None
+            )
+            entry = {"family": name, "seed": seed, "run": f"{name}-{seed}"}
+            try:
+                own_memory(reset=True)
+                model = api.train(name, data=source, condition=condition, budget=budget, steps=steps, seed=seed,
+                                  preset=preset, run=entry["run"], runs=root, config=config, report=told)  # fmt: skip
+                entries.append(entry | _measure(bench, model, seed))
+            except QuintetError as error:
+                entries.append(entry | {"status": "failed", "error": str(error)})
+    result: dict[str, Any] = {
+        "source": dataset.name,
+        "command": _command(source, chosen, condition, budget, steps, seeds, preset),
+        "budget": f"{budget or 60}" if steps is None else f"{steps} steps",
+        "seeds": list(range(seeds)),
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": versions()["machine"],
+        "versions": versions()["versions"],
+        "recipe": bench.recipe(),
+        "real": {"samples": bench.show(None), "metrics": bench.real()},
+        "curve_name": "energy distance between samples and validation items",
+        "models": entries,
+        "runs": str(root),
+    }
+    result["verdict"] = verdict(entries)  # type: ignore[arg-type]
+    if output is not None:
+        path = Path(output)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, render(result))  # type: ignore[arg-type]
+        write_atomic(path.with_suffix(".json"), json.dumps(result, indent=1))
+        result["report"] = str(path)
+    return result
+
+
+def _measure(bench: Bench, model: api.Model, seed: int) -> dict[str, Any]:
+    """A trained model's entry in the report."""
+    records = model.run.metrics()
+    peak = own_memory()
+    config = model.config.model_dump(mode="json")
+    return {
+        "status": "ok",
+        **bench.run(model, seed=seed),
+        "train_seconds": records[-1]["seconds"] if records else None,
+        "steps": model.config.steps,
+        "peak_mb": peak,
+        "samples": bench.show(model),
+        "curve": [[r["seconds"], r["quality"]] for r in records if r.get("quality") is not None],
+        "config": {key: config[key] for key in ("codec", "preset", "model", "sampling", "training")},
+    }
+
+
+def _command(
+    source: str,
+    families: list[str],
+    condition: str | None,
+    budget: Any,
+    steps: int | None,
+    seeds: int,
+    preset: str | None,
+) -> str:
+    """The command line that makes the same comparison."""
+    words = ["quintet compare", source]
+    if families != list(registry.FAMILIES):
+        words.append(f"--families {','.join(families)}")
+    words.append(f"--condition {condition or 'none'}")
+    words.append(f"--steps {steps}" if steps is not None else f"--budget {budget or '60s'}")
+    words.append(f"--seeds {seeds}")
+    if preset:
+        words.append(f"--preset {preset}")
+    return " ".join(words)

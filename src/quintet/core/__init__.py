@@ -1,0 +1,1 @@
+"""What every other floor speaks: spaces, families, codecs, settings, likelihoods, errors, random rows."""

@@ -1,0 +1,63 @@
+"""Typed errors that say what, where, why, and what to do about it."""
+
+from __future__ import annotations
+
+
+class QuintetError(Exception):
+    """Base of every error that quintet raises on purpose.
+
+    `what` went wrong, `where` (file, row, option), `why`, and the command or change that `fix`es it.
+    `exit_code` is what the command line exits with.
+    """
+
+    exit_code = 3
+
+    def __init__(self, what: str, *, where: str = "", why: str = "", fix: str = "") -> None:
+        super().__init__(what)
+        self.what, self.where, self.why, self.fix = what, where, why, fix
+
+    def __str__(self) -> str:
+        lines = [f"{self.where}: {self.what}" if self.where else self.what]
+        if self.why:
+            lines.append(f"  why: {self.why}")
+        if self.fix:
+            lines.append(f"  fix: {self.fix}")
+        return "\n".join(lines)
+
+    def as_dict(self) -> dict[str, str]:
+        """The same four fields, and the name of the class, for JSON."""
+        return {"error": type(self).__name__, "what": self.what, "where": self.where, "why": self.why, "fix": self.fix}
+
+
+class UsageError(QuintetError):
+    """A call that cannot be carried out as it was made (unknown verb, name or option)."""
+
+    exit_code = 2
+
+
+class Unsupported(UsageError):
+    """An operation that this family, or this combination of family and space, does not have."""
+
+
+class ConfigError(QuintetError):
+    """A configuration with an unknown key or a value out of range."""
+
+
+class DataError(QuintetError):
+    """Data that cannot be read or does not fit what the model was trained on."""
+
+
+class CheckpointError(QuintetError):
+    """A run folder or a checkpoint that is missing, damaged, or belongs to something else."""
+
+
+class EnvironmentFault(QuintetError):
+    """The machine's fault: a full disk, a missing device, a locked run."""
+
+    exit_code = 4
+
+
+class Diverged(QuintetError):
+    """Training produced NaN or Inf and could not recover."""
+
+    exit_code = 5

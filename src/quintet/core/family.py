@@ -1,0 +1,119 @@
+"""The protocol that all families speak."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, NamedTuple, NoReturn
+
+from torch import Tensor, nn
+
+from quintet.core import settings
+from quintet.core.errors import Unsupported
+from quintet.core.random import Generator
+from quintet.core.spaces import Space
+
+OnStep = Callable[[int, int, Tensor], None]
+"""Called as on_step(step, steps, x) while sampling; raising in it stops the work."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """x (B, *space.shape), cond (B, *condition.shape) or None, and the random numbers that belong to these rows."""
+
+    x: Tensor
+    cond: Tensor | None = None
+    generator: Generator | None = None
+
+
+@dataclass(frozen=True)
+class Loss:
+    """`value` (): mean over the batch, per dimension. `parts`: scalars to log."""
+
+    value: Tensor
+    parts: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class Objective(NamedTuple):
+    """A loss and the module whose parameters minimise it."""
+
+    module: nn.Module
+    loss: Callable[[Batch], Loss]
+
+
+class Family(nn.Module, ABC):
+    """A deep generative model over one space, possibly given a condition.
+
+    Required: `loss` (or `objectives`) and `sample`. The rest is what the family has; what it lacks stands in `missing`
+    with the reason, and raises `Unsupported`. All tensors are encoded: codecs translate.
+    """
+
+    class Settings(settings.Settings):
+        """Architecture and loss."""
+
+    class Sampling(settings.Settings):
+        """How samples are drawn."""
+
+    name: ClassVar[str]
+    accepts: ClassVar[tuple[type[Space], ...]]
+    likelihood: ClassVar[Literal["exact", "bound", "estimate", "none"]]
+    missing: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self, space: Space, condition: Space | None = None) -> None:
+        super().__init__()
+        if not isinstance(space, self.accepts):
+            wanted = " or ".join(kind.__name__ for kind in self.accepts)
+            raise Unsupported(
+                f"{self.name} needs {wanted} data, got {type(space).__name__}",
+                fix="choose a codec with that face (--codec), or another family",
+            )
+        self.space, self.condition = space, condition
+
+    def initialise(self, batch: Batch) -> None:
+        """Set the constants that are read off data (scales, ActNorm) from one batch, before the first step."""
+
+    def objectives(self) -> dict[str, Objective]:
+        """Who minimises what, in the order in which they step."""
+        return {"model": Objective(self, self.loss)}
+
+    def loss(self, batch: Batch) -> Loss:
+        raise NotImplementedError("a family with several objectives has no single loss")
+
+    @abstractmethod
+    def sample(
+        self,
+        n: int,
+        cond: Tensor | None = None,
+        *,
+        sampling: Any = None,
+        generator: Generator | None = None,
+        on_step: OnStep | None = None,
+    ) -> Tensor:
+        """n new items (n, *space.shape), given `cond` (n, *condition.shape)."""
+
+    def log_prob(self, x: Tensor, cond: Tensor | None = None, *, generator: Generator | None = None) -> Tensor:
+        """(B,) nats of the encoded x, summed over dimensions: a density on Continuous, a mass on Discrete spaces."""
+        self.refuse("log_prob")
+
+    def log_prob_error(
+        self, x: Tensor, cond: Tensor | None = None, *, generator: Generator | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """`log_prob` and, where it is a Monte Carlo estimate, the standard error of each value."""
+        return self.log_prob(x, cond, generator=generator), None
+
+    def encode(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        """The latent of x."""
+        self.refuse("encode")
+
+    def decode(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
+        """The x of a latent."""
+        self.refuse("decode")
+
+    def refuse(self, operation: str) -> NoReturn:
+        """Raise Unsupported with this family's reason."""
+        raise Unsupported(f"{self.name} has no {operation}", why=self.missing.get(operation, "not implemented"))
+
+
+OPERATIONS = ("sample", "log_prob", "encode", "decode")
+"""What can be asked of a family; a test ties `missing` to the methods that are overridden."""

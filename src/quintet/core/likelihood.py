@@ -1,0 +1,51 @@
+"""A likelihood says what it is: exact, bound or estimate; of a mass or a density; in nats; with its error."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor
+
+Kind = Literal["exact", "bound", "estimate"]
+Measure = Literal["mass", "density"]
+
+
+@dataclass(frozen=True)
+class LogProb:
+    """Log-likelihoods of raw items.
+
+    `values` (B,) nats per item. `kind`: "exact", "bound" (a lower bound) or "estimate". `space`: "mass" (probability of a
+    quantised or symbolic item) or "density" (per unit volume of the raw data). `stderr` (B,): the numerical error of each
+    value (Monte Carlo probes), None where there is none. `dims`: dimensions of an item; a token is a dimension.
+    """
+
+    values: Tensor
+    kind: Kind
+    space: Measure
+    dims: int
+    stderr: Tensor | None = None
+    unit: Literal["nats per item"] = "nats per item"
+
+    @property
+    def bits_per_dim(self) -> Tensor:
+        """-log2 p / dims, (B,): the one converter."""
+        return -self.values / (self.dims * math.log(2))
+
+    def summary(self) -> dict[str, Any]:
+        """Means over the items; `stderr` is that of the mean nats (spread of the items, and probes, together)."""
+        n = len(self.values)
+        nats = float(self.values.double().mean())
+        variance = float(self.values.double().var()) / n if n > 1 else 0.0
+        return {
+            "kind": self.kind,
+            "space": self.space,
+            "unit": self.unit,
+            "nats": nats,
+            "nats_per_dim": nats / self.dims,
+            "bits_per_dim": -nats / (self.dims * math.log(2)),
+            "stderr": math.sqrt(variance),
+            "items": n,
+            "dims": self.dims,
+        }

@@ -1,0 +1,105 @@
+"""Where encoded data lives: real arrays or arrays of symbols."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from quintet.core.errors import DataError
+from quintet.core.random import Generator, uniform
+
+
+@dataclass(frozen=True)
+class Continuous:
+    """Real arrays. With `levels`, the data take that many evenly spaced values on [-1, 1]."""
+
+    shape: tuple[int, ...]
+    levels: int | None = None
+
+    @property
+    def dims(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def bin_width(self) -> float:
+        """Distance between two neighbouring levels."""
+        if self.levels is None:
+            raise ValueError("this space is not quantised")
+        return 2 / (self.levels - 1)
+
+    def dequantise(self, x: Tensor, generator: Generator | None) -> Tensor:
+        """x + uniform noise of one bin, so that a density is defined (Theis et al. 2016, arXiv:1511.01844).
+
+        Without `levels`, x itself.
+        """
+        if self.levels is None:
+            return x
+        return x + (uniform(*x.shape, generator=generator, like=x) - 0.5) * self.bin_width
+
+    def quantise(self, x: Tensor) -> Tensor:
+        """The nearest level as an index 0 ... levels - 1 (int64)."""
+        return ((x + 1) / self.bin_width).round().clamp(0, (self.levels or 1) - 1).long()
+
+    def check(self, x: Tensor) -> None:
+        """Raise DataError unless x is (B, *shape), floating and finite."""
+        if tuple(x.shape[1:]) != self.shape or not x.is_floating_point():
+            raise DataError(f"expected real items of shape {self.shape}, got {tuple(x.shape[1:])} of {x.dtype}")
+        if not bool(torch.isfinite(x).all()):
+            raise DataError("NaN or Inf in the encoded data")
+
+    def to_json(self) -> dict[str, Any]:
+        return {"type": "continuous", "shape": list(self.shape), "levels": self.levels}
+
+
+@dataclass(frozen=True)
+class Discrete:
+    """Arrays of symbols 0 ... vocab_size - 1; `sizes` bounds the symbols of each position."""
+
+    shape: tuple[int, ...]
+    vocab_size: int
+    sizes: tuple[int, ...] | None = None
+    pad: int | None = None
+
+    @property
+    def dims(self) -> int:
+        return math.prod(self.shape)
+
+    def allowed(self) -> Tensor | None:
+        """(dims, vocab_size) True where a position may take a symbol, or None where all may."""
+        if self.sizes is None:
+            return None
+        return torch.arange(self.vocab_size)[None, :] < torch.tensor(self.sizes)[:, None]
+
+    def check(self, x: Tensor) -> None:
+        """Raise DataError unless x is (B, *shape) of allowed symbols."""
+        if tuple(x.shape[1:]) != self.shape or x.is_floating_point():
+            raise DataError(f"expected symbols of shape {self.shape}, got {tuple(x.shape[1:])} of {x.dtype}")
+        top = torch.tensor(self.sizes or (self.vocab_size,)).to(x.device)
+        if x.numel() and bool(((x < 0) | (x.flatten(1) >= top).view(x.shape)).any()):
+            raise DataError(f"a symbol outside 0 ... {self.vocab_size - 1}, or outside its position's own range")
+
+    def to_json(self) -> dict[str, Any]:
+        sizes = None if self.sizes is None else list(self.sizes)
+        return {
+            "type": "discrete",
+            "shape": list(self.shape),
+            "vocab_size": self.vocab_size,
+            "sizes": sizes,
+            "pad": self.pad,
+        }
+
+
+Space = Continuous | Discrete
+
+
+def space_from_json(data: dict[str, Any]) -> Space:
+    """The inverse of `to_json`."""
+    shape = tuple(int(n) for n in data["shape"])
+    if data["type"] == "continuous":
+        return Continuous(shape, data["levels"])
+    sizes = None if data["sizes"] is None else tuple(int(n) for n in data["sizes"])
+    return Discrete(shape, int(data["vocab_size"]), sizes, data["pad"])

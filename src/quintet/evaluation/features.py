@@ -1,0 +1,121 @@
+"""A stated feature space: every distance of a comparison is measured here, and the report prints its recipe.
+
+No pretrained network: the space is read off the training items alone, so it exists for any data, offline, and carries
+no other dataset's taste. It is a linear view of the data; the two-sample classifier of `metrics` works on raw values
+and sees what this view misses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+
+from quintet.core.errors import DataError
+
+Array = NDArray[Any]
+Kind = Literal["image", "table", "tokens"]
+
+VERSION = 1
+COMPONENTS = 64
+FIT_ITEMS = 10_000
+CHUNK = 2048
+UNIGRAMS, BIGRAMS = 512, 1024
+
+PREPROCESSING: dict[Kind, str] = {
+    "image": "values flattened, mean of each subtracted, one scale for all (edge pixels that are rarely lit must not "
+    "dominate), PCA without whitening, and the distance to the PCA subspace as the last dimension",
+    "table": "every column standardised, PCA without whitening, and the distance to the PCA subspace as the last "
+    "dimension",
+    "tokens": f"square roots of the counts of symbols ({UNIGRAMS} buckets) and pairs ({BIGRAMS} buckets), mean of each "
+    "subtracted, one scale for all, PCA without whitening, and the distance to the PCA subspace as the last dimension",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """A map from items to float64 (N, dims), read off training items by `fit_features`.
+
+    f(x) = [W (g(x) - mean) / scale, ||rest||] with g the flattened values or the n-gram counts, W the leading principal
+    directions (orthonormal, unscaled) and `rest` what they leave out, so that an item off the data's subspace is far
+    away. `recipe` is JSON: it says all of this in words.
+    """
+
+    kind: Kind
+    pad: int | None
+    mean: Array
+    scale: Array
+    directions: Array
+    recipe: dict[str, Any]
+
+    def __call__(self, items: Any) -> Array:
+        """(N, ...) items as they were fitted -> (N, dims) float64. Raises DataError on NaN, Inf or another width."""
+        items = np.asarray(items)
+        parts = [self._map(items[start : start + CHUNK]) for start in range(0, len(items), CHUNK)]
+        return np.concatenate(parts) if parts else np.empty((0, len(self.directions) + 1))
+
+    def _map(self, items: Array) -> Array:
+        values = _values(items, self.kind, self.pad)
+        if values.shape[1] != len(self.mean):
+            raise DataError(f"features were fitted on {len(self.mean)} values an item, got {values.shape[1]}")
+        values = (values - self.mean) / self.scale
+        inside = values @ self.directions.T
+        rest = np.linalg.norm(values - inside @ self.directions, axis=1, keepdims=True)
+        return np.concatenate([inside, rest], axis=1)
+
+
+def fit_features(train: Any, kind: Kind, *, pad: int | None = None) -> Features:
+    """The feature space of these training items.
+
+    `train`: images or waveforms (N, ...) as encoded in [-1, 1]; tables (N, columns) of floats (categories one-hot);
+    tokens (N, L) of integers, where `pad` is not counted. At most 10,000 items are looked at. Deterministic.
+    """
+    items = np.asarray(train)
+    if len(items) < 2:
+        raise DataError("a feature space needs at least two training items")
+    if len(items) > FIT_ITEMS:
+        items = items[np.sort(np.random.default_rng(0).permutation(len(items))[:FIT_ITEMS])]
+    values = _values(items, kind, pad)
+    mean, spread = values.mean(0), values.std(0)
+    if kind != "table":
+        spread = np.full_like(spread, np.sqrt((spread**2).mean()))
+    scale = np.where(spread > 1e-8, spread, 1.0)  # a constant column keeps its own unit
+    values = (values - mean) / scale
+    pca = PCA(min(COMPONENTS, values.shape[1], len(values) - 1), random_state=0).fit(values)
+    recipe = {
+        "name": f"{kind}-pca",
+        "version": VERSION,
+        "preprocessing": PREPROCESSING[kind],
+        "values": values.shape[1],
+        "dims": len(pca.components_) + 1,
+        "dtype": "float64",
+        "variance_kept": round(float(np.nan_to_num(pca.explained_variance_ratio_).sum()), 4),
+        "fitted_on": f"{len(items)} training items",
+    }
+    return Features(kind, pad, mean, scale, pca.components_, recipe)
+
+
+def _values(items: Array, kind: Kind, pad: int | None) -> Array:
+    """(N, ...) -> (N, values) float64, finite."""
+    if kind == "tokens":
+        return _ngrams(items.reshape(len(items), -1), pad)
+    values = items.reshape(len(items), -1).astype(np.float64)
+    if not np.isfinite(values).all():
+        raise DataError("NaN or Inf among the items to be measured", why="a diverged model makes such samples")
+    return values
+
+
+def _ngrams(tokens: Array, pad: int | None) -> Array:
+    """Square roots (they tame frequent symbols) of hashed counts of symbols and of pairs: (N, UNIGRAMS + BIGRAMS)."""
+    tokens = tokens.astype(np.int64)
+    kept = np.ones_like(tokens, bool) if pad is None else tokens != pad
+    # Multiplicative hashing (Knuth) of a pair, taken from the high bits of 32; up to UNIGRAMS symbols never collide.
+    pairs = ((tokens[:, :-1] * 65_599 + tokens[:, 1:]) * 2_654_435_761 % 2**32) * BIGRAMS // 2**32
+    rows = np.arange(len(tokens))[:, None]
+    counts = np.zeros((len(tokens), UNIGRAMS + BIGRAMS))
+    np.add.at(counts, (rows, tokens % UNIGRAMS), kept)
+    np.add.at(counts, (rows, UNIGRAMS + pairs), kept[:, :-1] & kept[:, 1:])
+    return np.sqrt(counts)

@@ -1,0 +1,280 @@
+"""Which model to keep, in plain words: computed from figures, with ties called ties.
+
+A contender is every run with the same label (its seeds). Two contenders tie when their 95% intervals overlap.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.stats import t as student
+
+Entry = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Mean over the seeds, half the width of its 95% interval (0 if unknown), and the number of seeds."""
+
+    mean: float
+    half: float
+    seeds: int
+
+    @property
+    def low(self) -> float:
+        """The lower end."""
+        return self.mean - self.half
+
+    @property
+    def high(self) -> float:
+        """The upper end."""
+        return self.mean + self.half
+
+    def overlaps(self, other: Figure) -> bool:
+        """Whether the two intervals share a point."""
+        return self.low <= other.high and other.low <= self.high
+
+
+@dataclass(frozen=True)
+class Contender:
+    """All runs of one label; `done` are those that finished."""
+
+    label: str
+    family: str
+    runs: tuple[Entry, ...]
+
+    @property
+    def done(self) -> list[Entry]:
+        """The runs that finished."""
+        return [run for run in self.runs if run.get("status", "ok") == "ok"]
+
+    def metric(self, key: str) -> Figure | None:
+        """A figure out of `metrics`, with its `_stderr`."""
+        return self._figure(lambda run: run.get("metrics") or {}, key, f"{key}_stderr")
+
+    def likelihood(self, key: str = "nats") -> Figure | None:
+        """A figure out of `likelihood`; its standard error is scaled from nats."""
+        found = self._figure(lambda run: run.get("likelihood") or {}, key, "stderr")
+        nats = self._figure(lambda run: run.get("likelihood") or {}, "nats", "stderr")
+        if found is None or nats is None or key == "nats":
+            return found
+        return Figure(found.mean, nats.half * abs(found.mean / nats.mean) if nats.mean else 0.0, found.seeds)
+
+    def cost(self, key: str) -> Figure | None:
+        """A number that stands in the entry itself, such as `ms_per_sample`."""
+        return self._figure(lambda run: run, key, "")
+
+    @property
+    def likelihood_kind(self) -> str:
+        """Either "exact", "bound", "estimate" or "none"."""
+        return next((run["likelihood"]["kind"] for run in self.done if run.get("likelihood")), "none")
+
+    @property
+    def measure(self) -> str:
+        """Of which measure the likelihood is ("mass" or "density"); values of different measures are not comparable."""
+        return next((run["likelihood"].get("space", "") for run in self.done if run.get("likelihood")), "")
+
+    @property
+    def memorises(self) -> bool:
+        """Whether any seed was flagged for copying training items."""
+        return any((run.get("metrics") or {}).get("memorised_flagged", False) for run in self.done)
+
+    def _figure(self, part: Callable[[Entry], dict[str, Any]], key: str, error: str) -> Figure | None:
+        parts = [part(run) for run in self.done]
+        pairs = [(float(p[key]), float(p.get(error) or 0.0)) for p in parts if p.get(key) is not None]
+        pairs = [pair for pair in pairs if math.isfinite(pair[0])]
+        return interval([value for value, _ in pairs], [stderr for _, stderr in pairs]) if pairs else None
+
+
+def interval(values: Sequence[float], stderrs: Sequence[float]) -> Figure:
+    """Mean and 95% interval: Student's t over seeds, but never narrower than 2 standard errors of the measurement."""
+    n = len(values)
+    half = 2 * math.sqrt(sum(s * s for s in stderrs)) / n
+    if n > 1:
+        half = max(half, float(student.ppf(0.975, n - 1) * np.std(values, ddof=1) / math.sqrt(n)))
+    return Figure(float(np.mean(values)), half, n)
+
+
+def contenders(models: Sequence[Entry]) -> list[Contender]:
+    """Group entries by label (default: the family), in order of appearance."""
+    groups: dict[str, list[Entry]] = {}
+    for model in models:
+        groups.setdefault(str(model.get("label") or model["family"]), []).append(model)
+    return [Contender(label, str(runs[0]["family"]), tuple(runs)) for label, runs in groups.items()]
+
+
+def verdict(models: Sequence[Entry]) -> dict[str, Any]:
+    """The answers to four questions, each {"label", "ties", "sentence", "figures"}; `label` None: nobody qualifies.
+
+    `keeper`: whose samples are hardest to tell from real data (AUC nearest to 0.5; ties are broken by coverage; a
+    contender flagged for copying training items is passed over if another is not). `scoring`: the highest
+    log-likelihood, exact before bound before estimate, except that a lower bound above every exact value wins: the
+    truth is higher still. `speed`: milliseconds per sample, within 10% a tie. `memorisation`: the lowest share of
+    copies. `caveats`: sentences that weaken the above.
+    """
+    everyone = contenders(models)
+    alive = [c for c in everyone if c.done]
+    keeper = _keeper(alive)
+    return {
+        "keeper": keeper,
+        "scoring": _scoring(alive),
+        "speed": _speed(alive),
+        "memorisation": _memorisation(alive),
+        "caveats": _caveats(everyone, keeper),
+    }
+
+
+def _answer(label: str | None, sentence: str, ties: Sequence[str] = (), **figures: float) -> dict[str, Any]:
+    return {"label": label, "ties": list(ties), "sentence": sentence, "figures": figures}
+
+
+def _names(labels: Sequence[str]) -> str:
+    return labels[0] if len(labels) == 1 else ", ".join(labels[:-1]) + " and " + labels[-1]
+
+
+def _pm(figure: Figure, digits: int = 2) -> str:
+    spread = f" ± {figure.half:.{digits}f}" if figure.half else ""
+    return f"{figure.mean:.{digits}f}{spread}".replace("-", "−")
+
+
+Measured = list[tuple[Contender, Figure]]
+
+
+def _measured(pool: Sequence[Contender], figure: Callable[[Contender], Figure | None]) -> Measured:
+    return [(c, found) for c in pool if (found := figure(c)) is not None]
+
+
+def _keeper(alive: Sequence[Contender]) -> dict[str, Any]:
+    scored = _measured(alive, lambda c: c.metric("auc"))
+    if not scored:
+        return _answer(None, "No model finished with samples that could be measured, so there is none to keep.")
+    honest = [pair for pair in scored if not pair[0].memorises]
+    pool = honest or scored
+    nearest = min(pool, key=lambda pair: abs(pair[1].mean - 0.5))
+    tied = [pair for pair in pool if pair[1].overlaps(nearest[1])]
+
+    def coverage(contender: Contender) -> float:
+        found = contender.metric("coverage")
+        return found.mean if found else 0.0
+
+    best, auc = max(tied, key=lambda pair: coverage(pair[0]))
+    others = [c for c, _ in tied if c is not best]
+    how = f"a classifier tells them apart with AUC {_pm(auc)}, where 0.50 is a coin toss and 1.00 is every time"
+    if others:
+        part = ", ".join(f"{c.label} {coverage(c):.2f}" for c in others)
+        names = _names([c.label for c in others])
+        sentence = (
+            f"Its samples are among the hardest to tell from real data ({how}). That is a tie with {names}: "
+            f"the intervals overlap. {best.label} comes first for covering more of the real data, "
+            f"{coverage(best):.2f} against {part}."
+        )
+    elif len(pool) == 1:
+        sentence = f"It is the only one that {'qualifies' if len(alive) > 1 else 'was measured'} ({how})."
+    else:
+        second = min((p for p in pool if p[0] is not best), key=lambda pair: abs(pair[1].mean - 0.5))
+        sentence = (
+            f"Its samples are the hardest to tell from real data: {how}. Next is {second[0].label}, {_pm(second[1])}."
+        )
+    passed_over = [c.label for c, f in scored if c.memorises and honest and abs(f.mean - 0.5) < abs(auc.mean - 0.5)]
+    if passed_over:
+        sentence += f" {_names(passed_over)} would come before it, but was passed over for copying training items."
+    return _answer(
+        best.label, sentence, [c.label for c in others], auc=auc.mean, auc_half=auc.half, coverage=coverage(best)
+    )
+
+
+def _scoring(alive: Sequence[Contender]) -> dict[str, Any]:
+    scored = _measured(alive, lambda c: c.likelihood())
+    if not scored:
+        return _answer(None, "None of these models can say how likely an item is.")
+    tiers = [[pair for pair in scored if pair[0].likelihood_kind == kind] for kind in ("exact", "bound", "estimate")]
+    top = max(next(tier for tier in tiers if tier), key=lambda pair: pair[1].mean)
+    # Probabilities and densities have no common scale: only values of the chosen measure compete.
+    scored = [pair for pair in scored if pair[0].measure == top[0].measure]
+    tiers = [[pair for pair in tier if pair in scored] for tier in tiers]
+    exact, bounds, estimates = tiers
+    above = [pair for pair in bounds if exact and pair[1].low > top[1].high]
+    rival = max(above, key=lambda pair: pair[1].mean) if above else None
+    best, nats = rival or top
+    kind = best.likelihood_kind
+    same = [c.label for c, f in scored if c is not best and c.likelihood_kind == kind and f.overlaps(nats)]
+    words = {"exact": "exact", "bound": "a lower bound, the truth is at least that", "estimate": "an estimate"}
+    sentence = f"It gives unseen items the highest log-likelihood: {_pm(nats, 1)} nats an item ({words[kind]})."
+    if rival:
+        sentence += (
+            f" That is above the best exact value, {top[0].label} {_pm(top[1], 1)}; choose that one for exact scores."
+        )
+    if same:
+        sentence += f" Tie with {_names(same)}."
+    near = [c.label for c, f in bounds if kind == "exact" and f.overlaps(nats)]
+    if near:
+        sentence += f" {_names(near)} states only a bound, within the error of this: its true value may be higher."
+    higher = [f"{c.label} ({_pm(f, 1)})" for c, f in estimates if kind != "estimate" and f.mean > nats.mean]
+    if higher:
+        sentence += f" Higher, but only an estimate, which may be too high: {_names(higher)}."
+    return _answer(best.label, sentence, same, nats=nats.mean, nats_half=nats.half)
+
+
+def _speed(alive: Sequence[Contender]) -> dict[str, Any]:
+    timed = _measured(alive, lambda c: c.cost("ms_per_sample"))
+    if not timed:
+        return _answer(None, "Sampling was not timed.")
+    best, ms = min(timed, key=lambda pair: pair[1].mean)
+    ties = [c.label for c, f in timed if c is not best and f.mean <= 1.1 * ms.mean]
+    slowest, slow = max(timed, key=lambda pair: pair[1].mean)
+    sentence = f"{ms.mean:.3g} ms a sample."
+    if slow.mean > 1.5 * ms.mean:
+        times = slow.mean / ms.mean
+        ratio = f"{times:,.0f}" if times >= 10 else f"{times:.1f}"
+        sentence = f"{ms.mean:.3g} ms a sample, {ratio} times as fast as {slowest.label} ({slow.mean:.3g} ms)."
+    if ties:
+        sentence += f" Tie with {_names(ties)}, within 10%."
+    return _answer(best.label, sentence, ties, ms_per_sample=ms.mean)
+
+
+def _memorisation(alive: Sequence[Contender]) -> dict[str, Any]:
+    shares = _measured(alive, lambda c: c.metric("memorised"))
+    if not shares:
+        return _answer(None, "Copying of training items was not measured.")
+    flagged = [f"{c.label} ({f.mean:.1%})" for c, f in shares if c.memorises]
+    expected = next((c.metric("memorised_expected") for c, _ in shares if c.metric("memorised_expected")), None)
+    normal = f" (about {expected.mean:.1%} is normal)" if expected else ""
+    if len(flagged) == len(shares):
+        return _answer(None, f"Every model copies training items: {_names(flagged)}{normal}.")
+    clean = [pair for pair in shares if not pair[0].memorises]
+    best, share = min(clean, key=lambda pair: pair[1].mean)
+    ties = [c.label for c, f in clean if c is not best and f.overlaps(share)]
+    sentence = f"{share.mean:.1%} of its samples lie unusually close to one training item{normal}."
+    if ties:
+        sentence += f" Tie with {_names(ties)}."
+    sentence += f" Copies training items: {_names(flagged)}." if flagged else " No model copies more than chance would."
+    return _answer(best.label, sentence, ties, memorised=share.mean, memorised_half=share.half)
+
+
+def _caveats(everyone: Sequence[Contender], keeper: dict[str, Any]) -> list[str]:
+    notes = []
+    auc = keeper["figures"].get("auc")
+    if auc is not None and auc >= 0.95:
+        notes.append(
+            "Even the best samples are recognised nearly every time: train longer before relying on any of them."
+        )
+    if auc is not None and auc + keeper["figures"]["auc_half"] < 0.5:
+        notes.append("An AUC clearly below 0.5 means that samples repeat the test items themselves: check for a leak.")
+    kept = next((c for c in everyone if c.label == keeper["label"]), None)
+    if kept is not None and kept.memorises:
+        notes.append("The model named first copies training items; so does every other that was measured.")
+    for contender in everyone:
+        failed = len(contender.runs) - len(contender.done)
+        if failed:
+            of = f" in {failed} of {len(contender.runs)} runs" if len(contender.runs) > 1 else ""
+            notes.append(f"{contender.label} failed{of}.")
+    most = max((len(c.done) for c in everyone), default=0)
+    if most == 1:
+        notes.append("One seed each: the intervals hold the error of measurement, not the luck of training.")
+    elif most == 2:
+        notes.append("Two seeds each: the intervals are wide because two runs say little about the luck of training.")
+    return notes

@@ -1,0 +1,327 @@
+"""Diffusion (Ho et al. 2020, arXiv:2006.11239; Karras et al. 2022, arXiv:2206.00364), in one variable.
+
+Every Gaussian path x_t = alpha x + sigma noise is the same path in y = x_t / alpha with s = sigma / alpha:
+
+    y = x + s noise,        D(y, s) = E[x | y],        dy/ds = (y - D(y, s)) / s.
+
+DDPM, v-prediction, EDM and flow matching differ in how a net F makes D, and in which s they train on:
+
+    D(y, s) = c_skip y + c_out F(c_in y, ln(s) / 4),       loss = E |F - (x - c_skip y) / c_out|^2.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from quintet.core import settings
+from quintet.core.family import Batch, Family, Loss, OnStep
+from quintet.core.random import Generator, normal, uniform
+from quintet.core.spaces import Continuous, Space
+from quintet.nets.build import Net, denoiser, upcast
+from quintet.nets.conditioning import TimeEmbedding, conditioner, embed, fuse
+
+Parameterisation = Literal["edm", "noise", "v", "velocity"]
+Schedule = Literal["lognormal", "linear", "cosine", "uniform"]
+Denoise = Callable[[Tensor, Tensor], Tensor]
+"""D(y, s) with y (B, ...) and s () -> (B, ...)."""
+
+SD = 0.5
+"""Data are scaled to this standard deviation, for which EDM's constants are stated."""
+S_MIN, S_MAX = 0.002, 80.0
+
+
+def coefficients(kind: Parameterisation, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """c_skip, c_out, c_in of D = c_skip y + c_out F(c_in y), where
+
+    noise (DDPM):           F = noise,            alpha = 1 / sqrt(1 + s^2)
+    v (Salimans & Ho 2022): F = alpha noise - sigma x
+    velocity (Lipman 2023): F = noise - x,        alpha = 1 - t, sigma = t
+    edm (Karras 2022):      F of unit variance, and the least amplification of its errors
+    """
+    if kind == "edm":
+        total = (s**2 + SD**2).sqrt()
+        return SD**2 / total**2, s * SD / total, 1 / total
+    if kind == "velocity":
+        return 1 / (1 + s), -s / (1 + s), 1 / (1 + s)
+    alpha = (1 + s**2).rsqrt()
+    return (alpha**2, -s * alpha, alpha) if kind == "v" else (torch.ones_like(s), -s, alpha)
+
+
+def noise_level(schedule: Schedule, t: Tensor) -> Tensor:
+    """s(t), increasing in t on [0, 1].
+
+    lognormal: ln s ~ N(-1.2, 1.2^2); linear: the variance-preserving path with beta from 0.1 to 20; cosine: s = tan(pi t / 2)
+    (Nichol & Dhariwal 2021); uniform: s = t / (1 - t), flow matching.
+    """
+    if schedule == "lognormal":
+        s = torch.exp(-1.2 + 1.2 * torch.special.ndtri(t))
+    elif schedule == "linear":
+        s = torch.expm1(0.1 * t + 0.5 * 19.9 * t**2).sqrt()
+    else:
+        s = torch.tan(0.5 * math.pi * t) if schedule == "cosine" else t / (1 - t)
+    return s.nan_to_num(S_MAX).clamp(S_MIN, S_MAX)
+
+
+def noise_grid(schedule: Schedule, steps: int, *, like: Tensor) -> Tensor:
+    """s_0 = S_MAX > ... > s_{steps - 1} > s_steps = 0: even in t, or EDM's grid with rho = 7 for `lognormal`."""
+    t = torch.linspace(1, 0, steps + 1, dtype=torch.float64)[:-1]
+    if schedule == "lognormal":
+        s = edm_grid(steps, like=like).double().cpu()
+    else:
+        s = noise_level(schedule, t)
+    return torch.cat([s, torch.zeros(1, dtype=torch.float64)]).to(like)
+
+
+def edm_grid(steps: int, *, like: Tensor) -> Tensor:
+    """S_MAX ... S_MIN in `steps` values, even in s^(1/7)."""
+    a, b = S_MAX ** (1 / 7), S_MIN ** (1 / 7)
+    return (torch.linspace(a, b, steps, dtype=torch.float64) ** 7).to(like)
+
+
+class Diffusion(Family):
+    """A net F learns to denoise; samplers integrate; the probability-flow ODE gives log-densities (Song et al. 2021).
+
+    `log_prob` is an estimate: log p(x) = log N(z at S_MAX; 0, 1) + int div(dz/dtheta) dtheta + constants, with the divergence exact up to `exact_dims`
+    dimensions and by `probes` Rademacher probes (Hutchinson) beyond.
+    """
+
+    class Settings(settings.Settings):
+        net: Net = "auto"
+        width: int = Field(64, ge=1)
+        depth: int = Field(2, ge=1)
+        emb: int = Field(128, ge=2)
+        dropout: float = Field(0.0, ge=0, lt=1)
+        parameterisation: Parameterisation = "edm"
+        schedule: Schedule = "lognormal"
+        guidance_dropout: float = Field(0.1, ge=0, lt=1, description="how often training hides the condition")
+        ode_steps: int = Field(24, ge=2, description="Runge-Kutta steps of log_prob, encode and decode")
+        probes: int = Field(2, ge=2, description="random probes of the divergence")
+        exact_dims: int = Field(8, ge=0, description="up to this many dimensions the divergence is exact")
+
+    class Sampling(settings.Settings):
+        solver: Literal["heun", "dpmpp_2m", "ddim", "ancestral"] = "heun"
+        steps: int = Field(24, ge=1, le=4000)
+        guidance: float = Field(1.0, ge=0, description="D = null + guidance * (conditional - null)")
+
+    name = "diffusion"
+    accepts = (Continuous,)
+    likelihood = "estimate"
+    missing: ClassVar[Mapping[str, str]] = {}
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, space: Space, condition: Space | None = None, settings: Settings | None = None) -> None:
+        super().__init__(space, condition)
+        self.settings = s = settings or self.Settings()
+        self.conditioner = conditioner(condition, s.emb, dropout=s.guidance_dropout)
+        self.time = TimeEmbedding(s.emb)
+        self.net = denoiser(s.net, space.shape, s.width, s.depth, emb=s.emb, dropout=s.dropout)
+        per_channel = (space.shape[0], *[1] * (len(space.shape) - 1))
+        self.register_buffer("mean", torch.zeros(per_channel))
+        self.register_buffer("scale", torch.full(per_channel, SD))
+
+    def initialise(self, batch: Batch) -> None:
+        axes = [0, *range(2, batch.x.dim())]
+        self.mean.copy_(batch.x.mean(axes).view(self.mean.shape))
+        self.scale.copy_(SD / batch.x.std(axes).clamp_min(1e-3).view(self.scale.shape))
+
+    def denoise(self, y: Tensor, s: Tensor, emb: Tensor | None) -> Tensor:
+        """D(y, s); s (B,)."""
+        wide = s.view(-1, *[1] * (y.dim() - 1))
+        c_skip, c_out, c_in = coefficients(self.settings.parameterisation, wide)
+        return c_skip * y + c_out * self.predict(c_in * y, s, emb)
+
+    def predict(self, x: Tensor, s: Tensor, emb: Tensor | None) -> Tensor:
+        """F(c_in y, ln(s) / 4)."""
+        return upcast(self.net(x, fuse(self.time(s.log() / 4), emb)))
+
+    def loss(self, batch: Batch) -> Loss:
+        x, generator = (batch.x - self.mean) * self.scale, batch.generator
+        t = uniform(len(x), *[1] * (x.dim() - 1), generator=generator, like=x)
+        s = noise_level(self.settings.schedule, t)
+        y = x + s * normal(*x.shape, generator=generator, like=x)
+        c_skip, c_out, c_in = coefficients(self.settings.parameterisation, s)
+        emb = embed(self.conditioner, batch.cond, len(x), generator)
+        error = self.predict(c_in * y, s.flatten(), emb) - (x - c_skip * y) / c_out
+        return Loss(error.square().mean())
+
+    def denoiser(self, cond: Tensor | None, n: int, guidance: float = 1.0) -> Denoise:
+        """D(y, s) for this condition, with classifier-free guidance (Ho & Salimans 2022)."""
+        emb, null = embed(self.conditioner, cond, n), embed(self.conditioner, None, n)
+
+        def denoise(y: Tensor, s: Tensor) -> Tensor:
+            level = s.expand(n)
+            d = self.denoise(y, level, emb)
+            if guidance == 1 or cond is None:
+                return d
+            base = self.denoise(y, level, null)
+            return base + guidance * (d - base)
+
+        return denoise
+
+    @torch.no_grad()
+    def sample(
+        self,
+        n: int,
+        cond: Tensor | None = None,
+        *,
+        sampling: Sampling | None = None,
+        generator: Generator | None = None,
+        on_step: OnStep | None = None,
+    ) -> Tensor:
+        q = sampling or self.Sampling()
+        s = noise_grid(self.settings.schedule, q.steps, like=self.mean)
+        y = s[0] * normal(n, *self.space.shape, generator=generator, like=self.mean)
+        denoise = self.denoiser(cond, n, q.guidance)
+        report = on_step or (lambda step, steps, x: None)
+        noise = lambda: normal(*y.shape, generator=generator, like=y)  # noqa: E731
+        return SOLVERS[q.solver](denoise, y, s, noise, report) / self.scale + self.mean
+
+    def log_prob(self, x: Tensor, cond: Tensor | None = None, *, generator: Generator | None = None) -> Tensor:
+        return self.log_prob_error(x, cond, generator=generator)[0]
+
+    @torch.no_grad()
+    def log_prob_error(
+        self, x: Tensor, cond: Tensor | None = None, *, generator: Generator | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        dims, n = self.space.dims, len(x)
+        exact = dims <= self.settings.exact_dims
+        if exact:
+            basis = torch.eye(dims, dtype=x.dtype, device=x.device).view(dims, 1, *x.shape[1:])
+            probes = basis.expand(-1, n, *x.shape[1:])
+        else:
+            draws = uniform(n, self.settings.probes, *x.shape[1:], generator=generator, like=x)
+            probes = (draws < 0.5).to(x.dtype).mul(2).sub(1).transpose(0, 1)
+        denoise = self.denoiser(cond, n)
+
+        def slopes(z: Tensor, change: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+            """dz/dtheta, and e^T (its Jacobian) e of each probe, (probes, B)."""
+            with torch.enable_grad():
+                z = z.detach().requires_grad_()
+                slope = angular(denoise, z, s)
+                products = [torch.autograd.grad(slope, z, e, retain_graph=True)[0] * e for e in probes]
+            return slope.detach(), torch.stack([product.flatten(1).sum(1) for product in products])
+
+        grid = flow_grid(self.settings.ode_steps, like=x)
+        z = (x - self.mean) * self.scale / (grid[0] ** 2 + SD**2).sqrt()
+        z, change = rk4(slopes, (z, x.new_zeros(len(probes), n)), grid)
+        prior = -0.5 * z.flatten(1).square().sum(1) - 0.5 * dims * math.log(2 * math.pi * (S_MIN**2 + SD**2))
+        constant = self.scale.log().expand(x.shape[1:]).sum()
+        if exact:
+            return prior + constant + change.sum(0), None
+        return prior + constant + change.mean(0), change.std(0) / len(probes) ** 0.5
+
+    @torch.no_grad()
+    def encode(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        """The noise (B, *shape), near N(0, 1), that the probability-flow ODE carries x to."""
+        grid, denoise = flow_grid(self.settings.ode_steps, like=x), self.denoiser(cond, len(x))
+        z = (x - self.mean) * self.scale / (grid[0] ** 2 + SD**2).sqrt()
+        return rk4(lambda z, s: (angular(denoise, z, s),), (z,), grid)[0]
+
+    @torch.no_grad()
+    def decode(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
+        """The inverse of `encode`, up to the solver's error."""
+        grid, denoise = flow_grid(self.settings.ode_steps, like=z).flip(0), self.denoiser(cond, len(z))
+        z = rk4(lambda z, s: (angular(denoise, z, s),), (z,), grid)[0]
+        return z * (grid[-1] ** 2 + SD**2).sqrt() / self.scale + self.mean
+
+
+def angular(denoise: Denoise, z: Tensor, s: Tensor) -> Tensor:
+    """The probability flow of z = y / sqrt(s^2 + SD^2) in theta = arctan(s / SD), where it is smooth and bounded:
+
+    dz/dtheta = (SD^2 / (s^2 + SD^2) y - D(y, s)) sqrt(s^2 + SD^2) / (s SD), which is -F of EDM (Lu & Song 2024).
+    """
+    total = (s**2 + SD**2).sqrt()
+    y = z * total
+    return (SD**2 / total**2 * y - denoise(y, s)) * total / (s * SD)
+
+
+def flow_grid(steps: int, *, like: Tensor) -> Tensor:
+    """S_MIN ... S_MAX, even in ln s."""
+    return torch.logspace(math.log10(S_MIN), math.log10(S_MAX), steps + 1, dtype=torch.float64).to(like)
+
+
+def rk4(slopes: Callable[..., tuple[Tensor, ...]], state: tuple[Tensor, ...], s: Tensor) -> tuple[Tensor, ...]:
+    """Classical Runge-Kutta in theta = arctan(s / SD) along the levels s; `slopes(*state, s)` is d(state)/d(theta)."""
+    theta = torch.atan(s / SD)
+    for i in range(len(s) - 1):
+        h, middle = theta[i + 1] - theta[i], SD * torch.tan((theta[i] + theta[i + 1]) / 2)
+        k1 = slopes(*state, s[i])
+        k2 = slopes(*(x + h / 2 * k for x, k in zip(state, k1, strict=True)), middle)
+        k3 = slopes(*(x + h / 2 * k for x, k in zip(state, k2, strict=True)), middle)
+        k4 = slopes(*(x + h * k for x, k in zip(state, k3, strict=True)), s[i + 1])
+        state = tuple(x + h / 6 * (a + 2 * b + 2 * c + d) for x, a, b, c, d in zip(state, k1, k2, k3, k4, strict=True))
+    return state
+
+
+Noise = Callable[[], Tensor]
+
+
+def heun(denoise: Denoise, y: Tensor, s: Tensor, noise: Noise | None = None, report: OnStep | None = None) -> Tensor:
+    """Second order: the trapezoid rule, and Euler into s = 0 (Karras et al. 2022, algorithm 1)."""
+    for i in range(len(s) - 1):
+        slope, h = (y - denoise(y, s[i])) / s[i], s[i + 1] - s[i]
+        ahead = y + h * slope
+        if s[i + 1] > 0:
+            slope = 0.5 * (slope + (ahead - denoise(ahead, s[i + 1])) / s[i + 1])
+            ahead = y + h * slope
+        y = ahead
+        if report:
+            report(i + 1, len(s) - 1, y)
+    return y
+
+
+def ddim(denoise: Denoise, y: Tensor, s: Tensor, noise: Noise | None = None, report: OnStep | None = None) -> Tensor:
+    """First order: x and noise held fixed over a step (Song et al. 2021, arXiv:2010.02502); Euler in s."""
+    for i in range(len(s) - 1):
+        d = denoise(y, s[i])
+        y = d + s[i + 1] / s[i] * (y - d)
+        if report:
+            report(i + 1, len(s) - 1, y)
+    return y
+
+
+def ancestral(denoise: Denoise, y: Tensor, s: Tensor, noise: Noise, report: OnStep | None = None) -> Tensor:
+    """DDPM: draw from q(y_next | y, x = D(y, s)), of variance s'^2 (s^2 - s'^2) / s^2."""
+    for i in range(len(s) - 1):
+        d, ratio = denoise(y, s[i]), (s[i + 1] / s[i]) ** 2
+        y = d + ratio * (y - d)
+        if s[i + 1] > 0:
+            y = y + s[i + 1] * (1 - ratio).sqrt() * noise()
+        if report:
+            report(i + 1, len(s) - 1, y)
+    return y
+
+
+def dpmpp_2m(
+    denoise: Denoise, y: Tensor, s: Tensor, noise: Noise | None = None, report: OnStep | None = None
+) -> Tensor:
+    """DPM-Solver++(2M) (Lu et al. 2022, arXiv:2211.01095): exact for D linear in lambda = -ln s between two steps."""
+    old, h_old = None, None
+    for i in range(len(s) - 1):
+        d = denoise(y, s[i])
+        if s[i + 1] > 0:
+            h = (s[i] / s[i + 1]).log()
+            ahead = d if old is None else d + h / (2 * h_old) * (d - old)
+            old, h_old = d, h
+        else:
+            ahead = d
+        y = s[i + 1] / s[i] * y + (1 - s[i + 1] / s[i]) * ahead
+        if report:
+            report(i + 1, len(s) - 1, y)
+    return y
+
+
+SOLVERS: dict[str, Callable[[Denoise, Tensor, Tensor, Noise, OnStep | None], Tensor]] = {
+    "heun": heun,
+    "ddim": ddim,
+    "ancestral": ancestral,
+    "dpmpp_2m": dpmpp_2m,
+}

@@ -1,0 +1,267 @@
+"""Normalising flows: couplings, masked autoregression and Glow over one list of invertible layers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from quintet.core.family import Batch, Family, Loss, OnStep
+from quintet.core.random import Generator, normal
+from quintet.core.spaces import Continuous, Space
+from quintet.nets.conditioning import conditioner, embed
+from quintet.nets.conv import conv
+from quintet.nets.flows import (
+    Affine,
+    Autoregressive,
+    Coupling,
+    Invertible,
+    Mix,
+    ParameterNet,
+    Permute,
+    Spline,
+    Standardise,
+    Transform,
+)
+from quintet.nets.mlp import zero
+
+Kind = Literal["auto", "coupling", "autoregressive", "glow"]
+
+
+class Flow(Family):
+    """log p(x) = log N(f(x); 0, 1) + log |det df/dx| with an invertible f, a chain of layers (arXiv:1912.02762).
+
+    All layers act on flat vectors; those of a deeper Glow scale act on the leading entries only, which is what
+    squeezing and splitting amount to. The likelihood is exact.
+    """
+
+    class Settings(Family.Settings):
+        """`layers`: couplings, autoregressive layers, or Glow steps a scale. `box` is in standard deviations."""
+
+        kind: Kind = "auto"
+        transform: Literal["auto", "affine", "spline"] = "auto"
+        layers: int = Field(6, ge=1)
+        width: int = Field(128, ge=1)
+        depth: int = Field(2, ge=1)
+        bins: int = Field(8, ge=2)
+        box: float = Field(5.0, gt=0)
+        dropout: float = Field(0.2, ge=0, lt=1)
+        emb: int = Field(64, ge=1)
+
+    class Sampling(Family.Sampling):
+        """`temperature` scales the standard deviation of z."""
+
+        temperature: float = Field(1.0, ge=0)
+
+    name = "flow"
+    accepts: ClassVar[tuple[type[Space], ...]] = (Continuous,)
+    likelihood = "exact"
+    layers: nn.ModuleList
+
+    def __init__(self, space: Space, condition: Space | None = None, settings: Settings | None = None) -> None:
+        super().__init__(space, condition)
+        self.settings = s = settings or self.Settings()
+        self.conditioner = conditioner(condition, s.emb)
+        emb = s.emb if condition is not None else 0
+        kind = resolve(s.kind, space.shape)
+        spline = s.transform == "spline" or (s.transform == "auto" and kind != "glow")
+        transform = Spline(s.bins, s.box) if spline else Affine()
+        build = {"glow": glow, "coupling": couplings, "autoregressive": autoregressions}[kind]
+        shape = space.shape if kind == "glow" else (space.dims,)
+        floor = 1e-3 if getattr(space, "levels", None) is None else 0.5  # quantised data share one scale
+        self.layers = nn.ModuleList([Standardise(shape, floor=floor), *build(shape, transform, s, emb)])
+
+    @property
+    def chain(self) -> list[Invertible]:
+        """The layers, from x to z."""
+        return [layer for layer in self.layers if isinstance(layer, Invertible)]
+
+    def initialise(self, batch: Batch) -> None:
+        with torch.no_grad(), evaluating(self):
+            x = batch.x.flatten(1)
+            emb = embed(self.conditioner, batch.cond, len(x))
+            for layer in self.chain:
+                if isinstance(layer, Standardise):
+                    layer.initialise(x[:, : layer.size])
+                x, _ = forward(layer, x, emb)
+
+    def loss(self, batch: Batch) -> Loss:
+        """-mean log p(x | cond) / dims, in nats."""
+        value = -self.log_density(batch.x, batch.cond, batch.generator).mean() / self.space.dims
+        return Loss(value, {"nats_per_dim": value.detach()})
+
+    def log_density(self, x: Tensor, cond: Tensor | None, generator: Generator | None) -> Tensor:
+        """log p(x | cond) (B,), in the mode the modules are in (so with dropout while training)."""
+        z, log_det = self.flow(x, embed(self.conditioner, cond, len(x), generator))
+        return log_det - 0.5 * (z.square() + math.log(2 * math.pi)).sum(1)
+
+    def flow(self, x: Tensor, emb: Tensor | None) -> tuple[Tensor, Tensor]:
+        """z = f(x) (B, dims) and log |det df/dx| (B,)."""
+        z, total = x.flatten(1), x.new_zeros(len(x))
+        for layer in self.chain:
+            z, log_det = forward(layer, z, emb)
+            total = total + log_det
+        return z, total
+
+    def log_prob(self, x: Tensor, cond: Tensor | None = None, *, generator: Generator | None = None) -> Tensor:
+        with evaluating(self), torch.autocast(x.device.type, enabled=False):
+            return self.log_density(x, cond, generator)
+
+    def encode(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        """z = f(x), standard normal under the model, in the shape of x."""
+        with evaluating(self), torch.autocast(x.device.type, enabled=False):
+            return self.flow(x, embed(self.conditioner, cond, len(x)))[0].view(x.shape)
+
+    def decode(self, z: Tensor, cond: Tensor | None = None, *, on_step: OnStep | None = None) -> Tensor:
+        """x = f^-1(z)."""
+        with evaluating(self), torch.autocast(z.device.type, enabled=False):
+            x, emb = z.flatten(1), embed(self.conditioner, cond, len(z))
+            for step, layer in enumerate(reversed(self.chain), start=1):
+                x = inverse(layer, x, emb)
+                if on_step is not None:
+                    on_step(step, len(self.layers), x.view(z.shape))
+        return x.view(z.shape)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        n: int,
+        cond: Tensor | None = None,
+        *,
+        sampling: Any = None,
+        generator: Generator | None = None,
+        on_step: OnStep | None = None,
+    ) -> Tensor:
+        sampling = sampling or self.Sampling()
+        like = next(self.parameters())
+        noise = normal(n, *self.space.shape, generator=generator, like=like)
+        return self.decode(noise * sampling.temperature, cond, on_step=on_step)
+
+
+def resolve(kind: Kind, shape: tuple[int, ...]) -> Kind:
+    """The kind that `auto` means for this shape."""
+    if kind != "auto":
+        return kind
+    dims = math.prod(shape)
+    if dims > 256 and squeezable(shape):
+        return "glow"
+    return "coupling" if dims > 1 else "autoregressive"
+
+
+def couplings(shape: tuple[int, ...], transform: Transform, s: Flow.Settings, emb: int) -> list[Invertible]:
+    """Couplings on a random half of the dimensions, then on the other half."""
+    layers: list[Invertible] = []
+    (dims,) = shape
+    kept = dims // 2
+    for i in range(s.layers):
+        if i % 2:
+            index = torch.arange(dims).roll(dims - kept)
+        else:
+            index = torch.randperm(dims, generator=torch.Generator().manual_seed(i))
+        net = ParameterNet(kept, transform.params * (dims - kept), s.width, s.depth, emb=emb, dropout=s.dropout)
+        layers += [Permute(index), Coupling((kept,), dims - kept, net, transform)]
+    return layers
+
+
+def autoregressions(shape: tuple[int, ...], transform: Transform, s: Flow.Settings, emb: int) -> list[Invertible]:
+    """Masked layers, each in the reverse order of the one before."""
+    layers: list[Invertible] = []
+    (dims,) = shape
+    for i in range(s.layers):
+        if i:
+            layers.append(Permute(torch.arange(dims).flip(0)))
+        layers.append(Autoregressive(dims, transform, s.width, s.depth, emb=emb, dropout=s.dropout))
+    return layers
+
+
+def squeezable(shape: tuple[int, ...]) -> bool:
+    """Whether some axis can be halved."""
+    return any(n % 2 == 0 and n > 4 for n in shape[1:])
+
+
+def squeeze(shape: tuple[int, ...]) -> tuple[Tensor, tuple[int, ...]]:
+    """The permutation that moves pairs along even axes into channels, and the shape after it."""
+    factors = [2 if n % 2 == 0 else 1 for n in shape[1:]]
+    split = [shape[0], *(m for n, f in zip(shape[1:], factors, strict=True) for m in (n // f, f))]
+    axes = len(factors)
+    order = [0, *(2 + 2 * i for i in range(axes)), *(1 + 2 * i for i in range(axes))]
+    index = torch.arange(math.prod(shape)).view(split).permute(order).flatten()
+    return index, (shape[0] * math.prod(factors), *(n // f for n, f in zip(shape[1:], factors, strict=True)))
+
+
+def glow(shape: tuple[int, ...], transform: Transform, s: Flow.Settings, emb: int) -> list[Invertible]:
+    """ActNorm, 1x1 convolution and coupling, `layers` times a scale; then half of the channels leave.
+
+    Kingma & Dhariwal 2018, arXiv:1807.03039. Scales end when no axis larger than 4 is even.
+    """
+    layers: list[Invertible] = []
+    while True:
+        if squeezable(shape):
+            index, shape = squeeze(shape)
+            layers.append(Permute(index))
+        kept, size = (shape[0] // 2, *shape[1:]), shape[1:]
+        moved = shape[0] - kept[0]
+        for _ in range(s.layers):
+            net = ConvNet(len(size), kept[0], transform.params * moved, s.width, s.depth, emb, s.dropout)
+            coupling = Coupling(kept, moved * math.prod(size), net, transform)
+            layers += [Standardise(shape, learnt=True), Mix(shape, seed=len(layers)), coupling]
+        if not squeezable(size_after := (moved, *size)):
+            return layers
+        shape = size_after
+
+
+class ConvNet(nn.Module):
+    """(B, inputs, *size), emb -> (B, outputs, *size): 3x3, `depth - 1` residual 1x1, and 3x3, zero at first.
+
+    Narrow in space, as in Glow: 1x1 mixing and many steps widen the view for less than larger kernels would cost.
+    """
+
+    def __init__(self, axes: int, inputs: int, outputs: int, width: int, depth: int, emb: int, dropout: float) -> None:
+        super().__init__()
+        self.dropout = dropout
+        self.enter, self.leave = conv(axes, inputs, width), zero(conv(axes, width, outputs))
+        self.blocks = nn.ModuleList(conv(axes, width, width, 1) for _ in range(depth - 1))
+        self.emb = nn.Linear(emb, width, bias=False) if emb else None
+
+    def forward(self, x: Tensor, emb: Tensor | None = None) -> Tensor:
+        h = self.enter(x)
+        if self.emb is not None and emb is not None:
+            h = h + self.emb(emb).view(*h.shape[:2], *[1] * (h.dim() - 2))
+        for block in self.blocks:
+            h = h + block(self.activate(h))
+        out: Tensor = self.leave(self.activate(h))
+        return out
+
+    def activate(self, h: Tensor) -> Tensor:
+        return F.dropout(F.silu(h), self.dropout, self.training)
+
+
+def forward(layer: Invertible, x: Tensor, emb: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The layer on the first `layer.size` entries; the others have left."""
+    z, log_det = layer(x[:, : layer.size], emb)
+    return (z if layer.size == x.shape[1] else torch.cat([z, x[:, layer.size :]], 1)), log_det
+
+
+def inverse(layer: Invertible, z: Tensor, emb: Tensor | None) -> Tensor:
+    """The inverse of `forward`."""
+    x = layer.inverse(z[:, : layer.size], emb)
+    return x if layer.size == z.shape[1] else torch.cat([x, z[:, layer.size :]], 1)
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Without dropout, whatever mode the module is in."""
+    training = module.training
+    try:
+        if training:
+            module.eval()
+        yield
+    finally:
+        if training:
+            module.train()

@@ -1,0 +1,145 @@
+"""Generative adversarial network (Goodfellow et al. 2014, arXiv:1406.2661), by default as R3GAN (Huang et al. 2024).
+
+L_G = E softplus(D(x) - D(G(z)))
+L_D = E softplus(D(G(z)) - D(x)) + gamma/2 (E |grad D(x)|^2 + E |grad D(G(z))|^2)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from quintet.core import settings
+from quintet.core.family import Batch, Family, Loss, Objective, OnStep
+from quintet.core.random import Generator, normal, uniform
+from quintet.core.spaces import Continuous, Space
+from quintet.nets.build import Net, decoder, encoder, upcast
+from quintet.nets.conditioning import conditioner, embed
+
+
+class GAN(Family):
+    """Generator x = G(z, c) against critic D(x, c) (arXiv:2501.05441 for `relativistic`).
+
+    `loss`: relativistic with R1 + R2 penalties; non_saturating with R1 (Mescheder et al. 2018, arXiv:1801.04406);
+    wasserstein with a gradient penalty on interpolates (Gulrajani et al. 2017, arXiv:1704.00028). The critic sees the
+    class by projection (Miyato & Koyama 2018): D(x, c) = sum(features(x) * embedding(c)) / sqrt(features).
+    """
+
+    class Settings(settings.Settings):
+        net: Net = "auto"
+        width: int = Field(64, ge=1)
+        depth: int = Field(2, ge=1)
+        critic_width: int = Field(64, ge=1)
+        latent: int = Field(64, ge=1)
+        loss: Literal["relativistic", "non_saturating", "wasserstein"] = "relativistic"
+        gamma: float = Field(1.0, ge=0, description="weight of the gradient penalty, per dimension of the data")
+        emb: int = Field(64, ge=1)
+
+    class Sampling(settings.Settings):
+        truncation: float = Field(1.0, gt=0, le=1, description="scale of z: below 1, fidelity for diversity")
+
+    name = "gan"
+    accepts = (Continuous,)
+    likelihood = "none"
+    missing: ClassVar[Mapping[str, str]] = {
+        "log_prob": "a GAN is a sampler without a density",
+        "encode": "a GAN has no encoder: nothing maps data to its latent",
+    }
+
+    def __init__(self, space: Space, condition: Space | None = None, settings: Settings | None = None) -> None:
+        super().__init__(space, condition)
+        self.settings = s = settings or self.Settings()
+        emb = s.emb if condition else 0
+        features = s.emb if condition else 1
+        self.generator = nn.ModuleDict(
+            {"net": decoder(s.net, (s.latent,), space.shape, s.width, s.depth, emb=emb, norm=False)}
+        )
+        self.critic = nn.ModuleDict(
+            {"net": encoder(s.net, space.shape, (features,), s.critic_width, s.depth, norm=False)}
+        )
+        if condition:
+            self.generator["conditioner"] = conditioner(condition, s.emb)
+            self.critic["conditioner"] = conditioner(condition, features)
+
+    def objectives(self) -> dict[str, Objective]:
+        return {
+            "critic": Objective(self.critic, self.critic_loss),
+            "generator": Objective(self.generator, self.generator_loss),
+        }
+
+    def generate(self, z: Tensor, cond: Tensor | None, generator: Generator | None = None) -> Tensor:
+        """G(z, c)."""
+        emb = embed(self.generator["conditioner"], cond, len(z), generator) if self.condition else None
+        return upcast(self.generator["net"](z, emb))
+
+    def judge(self, x: Tensor, cond: Tensor | None) -> Tensor:
+        """D(x, c), (B,)."""
+        h = upcast(self.critic["net"](x))
+        if not self.condition:
+            return h[:, 0]
+        emb = embed(self.critic["conditioner"], cond, len(x))
+        return (h * emb).sum(1) / h.shape[1] ** 0.5
+
+    def fake(self, batch: Batch) -> Tensor:
+        like = next(self.parameters())
+        z = normal(len(batch.x), self.settings.latent, generator=batch.generator, like=like)
+        return self.generate(z, batch.cond, batch.generator)
+
+    def critic_loss(self, batch: Batch) -> Loss:
+        with torch.no_grad():
+            fake = self.fake(batch)
+        kind = self.settings.loss
+        points = [batch.x, fake] if kind == "relativistic" else [batch.x]
+        if kind == "wasserstein":
+            mix = uniform(len(fake), *[1] * (fake.dim() - 1), generator=batch.generator, like=fake)
+            points = [mix * batch.x + (1 - mix) * fake]
+        points = [x.detach().requires_grad_() for x in points]
+        judged = [self.judge(x, batch.cond) for x in points]
+        squared = [
+            g.flatten(1).square().sum(1)
+            for g in torch.autograd.grad([d.sum() for d in judged], points, create_graph=True)
+        ]
+        if kind == "relativistic":
+            d_real, d_fake = judged
+            value, penalty = F.softplus(d_fake - d_real).mean(), 0.5 * (squared[0] + squared[1]).mean()
+        elif kind == "non_saturating":
+            d_real, d_fake = judged[0], self.judge(fake, batch.cond)
+            value, penalty = (F.softplus(d_fake) + F.softplus(-d_real)).mean(), 0.5 * squared[0].mean()
+        else:
+            d_real, d_fake = self.judge(batch.x, batch.cond), self.judge(fake, batch.cond)
+            value, penalty = (d_fake - d_real).mean(), (squared[0].sqrt() - 1).square().mean()
+        parts = {"margin": (d_real - d_fake).mean(), "penalty": penalty}
+        return Loss(value + self.settings.gamma * penalty, parts)
+
+    def generator_loss(self, batch: Batch) -> Loss:
+        d_fake = self.judge(self.fake(batch), batch.cond)
+        if self.settings.loss == "relativistic":
+            return Loss(F.softplus(self.judge(batch.x, batch.cond) - d_fake).mean())
+        return Loss(F.softplus(-d_fake).mean() if self.settings.loss == "non_saturating" else -d_fake.mean())
+
+    @torch.no_grad()
+    def sample(
+        self,
+        n: int,
+        cond: Tensor | None = None,
+        *,
+        sampling: Sampling | None = None,
+        generator: Generator | None = None,
+        on_step: OnStep | None = None,
+    ) -> Tensor:
+        s = sampling or self.Sampling()
+        z = s.truncation * normal(n, self.settings.latent, generator=generator, like=next(self.parameters()))
+        x = self.generate(z, cond)
+        if on_step:
+            on_step(1, 1, x)
+        return x
+
+    @torch.no_grad()
+    def decode(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
+        """G(z, c)."""
+        return self.generate(z, cond)

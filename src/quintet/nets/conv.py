@@ -1,0 +1,212 @@
+"""Convolutional encoder, decoder and U-Net, over one or two axes: shape is (C, L) or (C, H, W)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from quintet.nets.mlp import Modulation, zero
+
+Size = tuple[int, ...]
+
+
+def conv(axes: int, inputs: int, outputs: int, kernel: int = 3) -> nn.Conv1d | nn.Conv2d:
+    """A convolution over `axes` axes that keeps the size."""
+    kind = nn.Conv1d if axes == 1 else nn.Conv2d
+    return kind(inputs, outputs, kernel, padding=kernel // 2)
+
+
+def sizes(size: Size, stages: int) -> list[Size]:
+    """The sizes after 0 ... stages halvings, rounded up."""
+    out = [size]
+    for _ in range(stages):
+        out.append(tuple(-(-n // 2) for n in out[-1]))
+    return out
+
+
+def stages_for(size: Size) -> int:
+    """Halvings until the largest axis is at most 4 to 7."""
+    stages = 0
+    while max(size) > 7:
+        size, stages = tuple(-(-n // 2) for n in size), stages + 1
+    return stages
+
+
+def halve(h: Tensor) -> Tensor:
+    """Average pairs; odd edges are padded by repetition."""
+    pad = [n % 2 for n in h.shape[2:]]
+    if any(pad):
+        h = F.pad(h, [amount for n in reversed(pad) for amount in (0, n)], mode="replicate")
+    return F.avg_pool1d(h, 2) if h.dim() == 3 else F.avg_pool2d(h, 2)
+
+
+def grow(h: Tensor, size: Size) -> Tensor:
+    """Repeat pairs and crop to `size`."""
+    h = F.interpolate(h, scale_factor=2.0, mode="nearest")
+    return h[(..., *(slice(n) for n in size))]
+
+
+class ConvBlock(nn.Module):
+    """Residual block: norm, activation, convolution, modulation by emb, twice. The last convolution starts at zero.
+
+    With `norm=False` (for penalties on gradients) there is no normalisation and the activation is leaky ReLU.
+    """
+
+    def __init__(
+        self, axes: int, inputs: int, outputs: int, emb: int = 0, *, norm: bool = True, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.first, self.last = conv(axes, inputs, outputs), zero(conv(axes, outputs, outputs))
+        self.norms = nn.ModuleList(
+            nn.GroupNorm(max(1, min(16, width // 8)), width) if norm else nn.Identity() for width in (inputs, outputs)
+        )
+        self.skip = conv(axes, inputs, outputs, 1) if inputs != outputs else nn.Identity()
+        self.modulation, self.dropout, self.norm = Modulation(emb, outputs), dropout, norm
+
+    def activate(self, h: Tensor) -> Tensor:
+        return F.silu(h) if self.norm else F.leaky_relu(h, 0.2)
+
+    def forward(self, x: Tensor, emb: Tensor | None = None) -> Tensor:
+        h = self.first(self.activate(self.norms[0](x)))
+        h = self.activate(self.modulation(self.norms[1](h), emb))
+        return self.skip(x) + self.last(F.dropout(h, self.dropout, self.training))
+
+
+class SelfAttention(nn.Module):
+    """Residual self-attention over all positions."""
+
+    def __init__(self, axes: int, width: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(1, width)
+        self.qkv, self.out = conv(axes, width, 3 * width, 1), zero(conv(axes, width, width, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(self.norm(x)).flatten(2).transpose(1, 2).chunk(3, -1)  # (B, positions, width)
+        h = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None])[:, 0]
+        return x + self.out(h.transpose(1, 2).reshape(x.shape))
+
+
+class ConvEncoder(nn.Module):
+    """(B, C, *size) -> (B, *out_shape)."""
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        out_shape: tuple[int, ...],
+        width: int,
+        depth: int,
+        *,
+        emb: int = 0,
+        norm: bool = True,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        axes, self.out_shape = len(shape) - 1, out_shape
+        levels = sizes(shape[1:], stages_for(shape[1:]))
+        widths = [width * min(2**i, 4) for i in range(len(levels))]
+        self.enter = conv(axes, shape[0], width)
+        self.blocks = nn.ModuleList(
+            nn.ModuleList(
+                ConvBlock(axes, widths[max(i - 1, 0)] if j == 0 else wide, wide, emb, norm=norm, dropout=dropout)
+                for j in range(depth)
+            )
+            for i, wide in enumerate(widths)
+        )
+        self.leave = nn.Linear(widths[-1] * torch.Size(levels[-1]).numel(), torch.Size(out_shape).numel())
+
+    def forward(self, x: Tensor, emb: Tensor | None = None) -> Tensor:
+        h = self.enter(x)
+        for i, stage in enumerate(self.blocks):
+            if i:
+                h = halve(h)
+            for block in stage:
+                h = block(h, emb)
+        return self.leave(F.leaky_relu(h, 0.2).flatten(1)).view(len(x), *self.out_shape)
+
+
+class ConvDecoder(nn.Module):
+    """(B, *in_shape) -> (B, C, *size)."""
+
+    def __init__(
+        self,
+        in_shape: tuple[int, ...],
+        shape: tuple[int, ...],
+        width: int,
+        depth: int,
+        *,
+        emb: int = 0,
+        norm: bool = True,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        axes = len(shape) - 1
+        self.levels = sizes(shape[1:], stages_for(shape[1:]))[::-1]
+        widths = [width * min(2**i, 4) for i in range(len(self.levels))][::-1]
+        self.width = widths[0]
+        self.enter = nn.Linear(torch.Size(in_shape).numel(), widths[0] * torch.Size(self.levels[0]).numel())
+        self.blocks = nn.ModuleList(
+            nn.ModuleList(
+                ConvBlock(axes, widths[max(i - 1, 0)] if j == 0 else wide, wide, emb, norm=norm, dropout=dropout)
+                for j in range(depth)
+            )
+            for i, wide in enumerate(widths)
+        )
+        self.leave = conv(axes, width, shape[0])
+
+    def forward(self, z: Tensor, emb: Tensor | None = None) -> Tensor:
+        h = self.enter(z.flatten(1)).view(len(z), self.width, *self.levels[0])
+        for i, stage in enumerate(self.blocks):
+            if i:
+                h = grow(h, self.levels[i])
+            for block in stage:
+                h = block(h, emb)
+        return self.leave(F.leaky_relu(h, 0.2))
+
+
+class UNet(nn.Module):
+    """(B, C, *size) -> (B, C, *size) with skips (Ronneberger et al. 2015; Ho et al. 2020), attention at the bottom."""
+
+    def __init__(self, shape: tuple[int, ...], width: int, depth: int, *, emb: int = 0, dropout: float = 0.0) -> None:
+        super().__init__()
+        axes = len(shape) - 1
+        self.levels = sizes(shape[1:], stages_for(shape[1:]))
+        widths = [width * min(2**i, 4) for i in range(len(self.levels))]
+        self.enter = conv(axes, shape[0], width)
+        self.down, self.up = nn.ModuleList(), nn.ModuleList()
+        kept, current = [width], width
+        for wide in widths:
+            blocks = nn.ModuleList()
+            for _ in range(depth):
+                blocks.append(ConvBlock(axes, current, wide, emb, dropout=dropout))
+                current = wide
+                kept.append(wide)
+            self.down.append(blocks)
+        self.middle = nn.ModuleList(
+            [ConvBlock(axes, current, current, emb, dropout=dropout), SelfAttention(axes, current)]
+        )
+        for i, wide in reversed(list(enumerate(widths))):
+            blocks = nn.ModuleList()
+            for _ in range(depth + (i == 0)):
+                blocks.append(ConvBlock(axes, current + kept.pop(), wide, emb, dropout=dropout))
+                current = wide
+            self.up.append(blocks)
+        self.norm = nn.GroupNorm(max(1, min(16, width // 8)), width)
+        self.leave = zero(conv(axes, width, shape[0]))
+
+    def forward(self, x: Tensor, emb: Tensor | None = None) -> Tensor:
+        h = self.enter(x)
+        skips = [h]
+        for i, stage in enumerate(self.down):
+            if i:
+                h = halve(h)
+            for block in stage:
+                h = block(h, emb)
+                skips.append(h)
+        h = self.middle[1](self.middle[0](h, emb))
+        for i, stage in zip(reversed(range(len(self.levels))), self.up, strict=True):
+            if h.shape[2:] != self.levels[i]:
+                h = grow(h, self.levels[i])
+            for block in stage:
+                h = block(torch.cat([h, skips.pop()], 1), emb)
+        return self.leave(F.silu(self.norm(h)))

@@ -1,0 +1,258 @@
+"""Raw items -> files that a person or a program can open, each with a note of where it came from.
+
+| items                  | suffixes                                             |
+|------------------------|------------------------------------------------------|
+| images (N, H, W, C)    | .png (one grid), a folder (00000.png ...), .npz      |
+| a `pyarrow.Table`      | .csv, .parquet, .jsonl, .npz                         |
+| a list of strings      | .txt (for people), .jsonl (for programs)             |
+
+The note (provenance) is a JSON object: inside PNG and Parquet files, beside the others as NAME.provenance.json. It holds
+no time of day, so that the same samples give the same files, byte for byte.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+from numpy.typing import NDArray
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
+
+from quintet.core.codec import Codec
+from quintet.core.errors import DataError, UsageError
+from quintet.evaluation.pictures import grid_png, scatter_png
+
+Kind = Literal["image", "table", "text"]
+Provenance = Mapping[str, Any]
+
+KEY = "quintet"
+"""Under this name the provenance stands in a file's metadata."""
+GRID = 10_000
+"""More images than that are no picture any more."""
+
+
+# -- images ----------------------------------------------------------------------------------------------------------
+
+
+def top_of(codec: Codec) -> int:
+    """The largest raw value that this codec decodes to (for images: white), or 255."""
+    unit, levels = getattr(codec, "unit", None), getattr(codec, "levels", None)
+    return int(unit * (levels - 1)) if unit and levels else 255
+
+
+def to_bytes(images: NDArray[Any], codec: Codec) -> NDArray[np.uint8]:
+    """Images with the codec's largest value brightened to 255."""
+    return scale(images, top_of(codec))
+
+
+def scale(images: NDArray[Any], top: int = 255) -> NDArray[np.uint8]:
+    """Images 0 ... top as uint8 images 0 ... 255."""
+    if top == 255:
+        return images.astype(np.uint8)
+    return (images.astype(np.float64) * (255 / top)).round().clip(0, 255).astype(np.uint8)
+
+
+def _png(picture: Image.Image, provenance: Provenance) -> bytes:
+    note = PngImagePlugin.PngInfo()
+    note.add_text("Software", f"quintet {provenance.get('quintet', '')}".strip())
+    note.add_text(KEY, _json(provenance))
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", pnginfo=note)
+    return buffer.getvalue()
+
+
+def _grid(images: NDArray[Any], provenance: Provenance, top: int) -> bytes:
+    if len(images) > GRID:
+        raise UsageError(
+            f"{len(images):,} images in one picture", fix=f"-o FOLDER/ or -o FILE.npz, or at most {GRID:,}"
+        )
+    columns = max(8, math.ceil(math.sqrt(len(images))))
+    return _png(Image.open(io.BytesIO(grid_png(scale(images, top), columns))), provenance)
+
+
+def _write_folder(path: Path, images: NDArray[Any], provenance: Provenance, top: int) -> list[Path]:
+    digits = max(5, len(str(len(images) - 1)))
+    written = []
+    for index, image in enumerate(scale(images, top)):
+        picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+        written.append(_replace(path / f"{index:0{digits}d}.png", _png(picture, {**provenance, "index": index})))
+    return written
+
+
+# -- one function a format: (items, provenance, top) -> the file's bytes ----------------------------------------------
+
+
+def _npz(items: Any, provenance: Provenance, top: int) -> bytes:
+    arrays = {"images": items} if isinstance(items, np.ndarray) else _arrays(items)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def _arrays(table: pa.Table) -> dict[str, NDArray[Any]]:
+    """Columns as arrays; strings get a fixed width, so that no pickle is needed."""
+    columns = {name: table[name].to_numpy() for name in table.column_names}
+    return {name: cells.astype(str) if cells.dtype == object else cells for name, cells in columns.items()}
+
+
+def _csv(table: pa.Table, provenance: Provenance, top: int) -> bytes:
+    buffer = io.BytesIO()
+    pyarrow.csv.write_csv(table, buffer, pyarrow.csv.WriteOptions(quoting_header="needed"))
+    return buffer.getvalue()
+
+
+def _parquet(table: pa.Table, provenance: Provenance, top: int) -> bytes:
+    buffer = io.BytesIO()
+    pyarrow.parquet.write_table(table.replace_schema_metadata({KEY: _json(provenance)}), buffer)
+    return buffer.getvalue()
+
+
+def _jsonl(items: Any, provenance: Provenance, top: int) -> bytes:
+    rows = items.to_pylist() if isinstance(items, pa.Table) else [{"text": text} for text in items]
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def _txt(items: list[str], provenance: Provenance, top: int) -> bytes:
+    """One item a line; with a rule between them if any has several lines."""
+    between = "\n----\n" if any("\n" in text for text in items) else "\n"
+    return (between.join(items) + "\n").encode("utf-8", "replace")
+
+
+Encoder = Callable[[Any, Provenance, int], bytes]
+FORMATS: dict[Kind, dict[str, Encoder]] = {
+    "image": {".png": _grid, ".npz": _npz},
+    "table": {".csv": _csv, ".parquet": _parquet, ".jsonl": _jsonl, ".npz": _npz},
+    "text": {".txt": _txt, ".jsonl": _jsonl},
+}
+INSIDE = (".png", ".parquet")
+"""Formats that hold their provenance themselves."""
+
+
+# -- writing ---------------------------------------------------------------------------------------------------------
+
+
+def default_suffix(modality: str) -> str:
+    """The suffix of a file that a person can open: .png, .csv or .txt."""
+    return next(iter(FORMATS[modality])) if modality in FORMATS else ".npz"  # type: ignore[index]
+
+
+def kind_of(items: Any) -> Kind:
+    """What raw items are: "image", "table" or "text"."""
+    if isinstance(items, pa.Table):
+        return "table"
+    return "image" if isinstance(items, np.ndarray) else "text"
+
+
+def is_folder(path: str | Path) -> bool:
+    """Whether an output path means a folder: it ends in /, has no suffix, or is one already."""
+    return str(path).endswith(("/", os.sep)) or not Path(path).suffix or Path(path).is_dir()
+
+
+def check_output(path: str | Path, kind: str) -> None:
+    """Raise UsageError unless items of this kind can be written to `path`: to be known before the work is done."""
+    formats = FORMATS.get(kind, {})  # type: ignore[call-overload]
+    folder = is_folder(path)
+    if (folder and kind != "image") or (not folder and Path(path).suffix.lower() not in formats):
+        known = ", ".join(formats) + (", or a folder" if kind == "image" else "")
+        what = "a folder" if folder else Path(path).suffix
+        raise UsageError(f"{what} cannot hold items of kind {kind}", where=str(path), why=f"known: {known}")
+
+
+def write_items(path: str | Path, items: Any, provenance: Provenance, *, top: int = 255) -> list[Path]:
+    """Write raw items as a codec decodes them, in the format of the suffix. Returns the files.
+
+    A path without a suffix, or one that ends in /, is a folder of PNGs. `top`: the raw value of white; PNGs are scaled to
+    it, .npz is not. Files are replaced as a whole: a reader sees the old or the new one. Raises UsageError for a format
+    that does not fit, and OSError.
+    """
+    kind = kind_of(items)
+    check_output(path, kind)
+    folder, path = is_folder(path), Path(path)
+    if folder:
+        return _write_folder(path, items, provenance, top)
+    suffix = path.suffix.lower()
+    written = [_replace(path, FORMATS[kind][suffix](items, provenance, top))]
+    if suffix not in INSIDE:
+        written.append(_replace(_beside(path), (_json(provenance, indent=1) + "\n").encode()))
+    return written
+
+
+def picture(path: Path, items: Any, top: int = 255) -> list[Path]:
+    """Something that a person can open: `path` plus .png, .csv (and .png for points in the plane) or .txt."""
+
+    def named(suffix: str) -> Path:
+        return path.with_name(path.name + suffix)
+
+    kind = kind_of(items)
+    suffix = default_suffix(kind)
+    written = [_replace(named(suffix), FORMATS[kind][suffix](items, {}, top))]
+    if kind == "table":
+        numeric = [c for c in items.columns if pa.types.is_floating(c.type) or pa.types.is_integer(c.type)]
+        if len(numeric) == 2:
+            points = np.stack([column.to_numpy().astype(np.float64) for column in numeric], 1)
+            finite = points[np.isfinite(points).all(1)]
+            if len(finite):
+                written.append(_replace(named(".png"), scatter_png(finite)))
+    return written
+
+
+def _replace(path: Path, content: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.provenance.json")
+
+
+def _json(data: Provenance, indent: int | None = None) -> str:
+    return json.dumps(dict(data), indent=indent, default=str)
+
+
+# -- reading it back -------------------------------------------------------------------------------------------------
+
+
+def read_provenance(path: Path) -> dict[str, Any]:
+    """The provenance of a file, or of the first picture in a folder, that `write_items` wrote. Raises DataError."""
+    if path.is_dir():
+        first = min(path.glob("*.png"), default=None)
+        if first is None:
+            raise DataError("no pictures in this folder", where=str(path))
+        path = first
+    try:
+        note = _note(path)
+        data = None if note is None else json.loads(note)
+    except (OSError, ValueError, SyntaxError, pa.ArrowException, UnidentifiedImageError) as error:
+        raise DataError("unreadable file", where=str(path), why=str(error)) from None
+    if not isinstance(data, dict):
+        raise DataError("no provenance: not a file that quintet wrote", where=str(path))
+    return data
+
+
+def _note(path: Path) -> str | None:
+    suffix = path.suffix.lower()
+    if suffix == ".png":
+        with Image.open(path) as image:
+            image.load()  # chunks may also stand behind the pixels
+            found = image.info.get(KEY)
+            return str(found) if found is not None else None
+    if suffix == ".parquet":
+        metadata = pyarrow.parquet.read_schema(path).metadata or {}
+        found = metadata.get(KEY.encode())
+        return found.decode() if found is not None else None
+    return _beside(path).read_text() if _beside(path).is_file() else None

@@ -1,0 +1,221 @@
+"""The run folder: configuration, codec, metrics, checkpoints, and one writer at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import socket
+import time
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+import yaml
+from pydantic import ValidationError
+from torch import Tensor
+
+from quintet import registry
+from quintet.config import RunConfig, as_config_error
+from quintet.core.codec import Codec
+from quintet.core.errors import CheckpointError, EnvironmentFault, UsageError
+from quintet.core.family import Family
+from quintet.training import checkpoint
+
+
+def runs_root(runs: str | Path | None = None) -> Path:
+    """`runs`, `$QUINTET_RUNS`, or ./runs."""
+    return Path(runs or os.environ.get("QUINTET_RUNS") or "runs")
+
+
+class Run:
+    """A folder that holds a run. `Run.create` starts one, `Run.open` finds one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @classmethod
+    def create(cls, root: Path, name: str | None, stem: str) -> Self:
+        """A new folder under `root`: `name`, or `stem` with the first free number."""
+        if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+            raise UsageError(f"not a run name: {name!r}", why="letters, digits, . _ - and no leading punctuation")
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            for number in range(1, 100_000):
+                path = root / (name or f"{stem}-{number}")
+                try:
+                    path.mkdir()
+                    return cls(path)
+                except FileExistsError:
+                    if name:
+                        fix = f"another --run, or quintet resume {name}"
+                        raise UsageError("this run exists already", where=str(path), fix=fix) from None
+        except OSError as error:
+            raise EnvironmentFault("cannot write the run folder", where=str(root), why=str(error)) from None
+        raise EnvironmentFault("no free run name", where=str(root))
+
+    @classmethod
+    def open(cls, name: str | Path, runs: str | Path | None = None) -> Self:
+        """The run of that name under `runs`, or at that path."""
+        for path in (runs_root(runs) / name, Path(name)):
+            if (path / "config.yaml").is_file():
+                return cls(path)
+        root = runs_root(runs)
+        have = sorted(path.parent.name for path in root.glob("*/config.yaml"))
+        import difflib
+
+        near = difflib.get_close_matches(str(name), have, 1)
+        hint = f"did you mean {near[0]}?" if near else f"runs there: {', '.join(have[:10]) or 'none'}"
+        raise UsageError(f"no run {str(name)!r}", where=str(root), why=hint, fix="quintet runs")
+
+    # -- what a run is made of -----------------------------------------------------------------------------------
+
+    def write(self, config: RunConfig, codecs: Mapping[str, Codec], facts: Mapping[str, Any]) -> None:
+        """config.yaml, codec/ and manifest.json."""
+        (self.path / "codec").mkdir(exist_ok=True)
+        state = {key: {"codec": codec.name, "state": codec.to_json()} for key, codec in codecs.items()}
+        checkpoint.write_atomic(self.path / "codec" / "codec.json", json.dumps(state, indent=1))
+        checkpoint.write_atomic(self.path / "manifest.json", json.dumps({**facts, **versions()}, indent=1))
+        text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+        checkpoint.write_atomic(self.path / "config.yaml", text)
+
+    def config(self) -> RunConfig:
+        path = self.path / "config.yaml"
+        try:
+            return RunConfig(**yaml.safe_load(path.read_text()))
+        except ValidationError as error:
+            raise as_config_error(error, str(path)) from None
+        except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
+            raise CheckpointError("unreadable configuration", where=str(path), why=str(error)) from None
+
+    def manifest(self) -> dict[str, Any]:
+        return self._json(self.path / "manifest.json")
+
+    def codecs(self) -> dict[str, Codec]:
+        """`x`, and `cond` for a conditional run."""
+        path = self.path / "codec" / "codec.json"
+        try:
+            return {
+                key: registry.CODECS[entry["codec"]].from_json(entry["state"])
+                for key, entry in self._json(path).items()
+            }
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError("unreadable codec", where=str(path), why=repr(error)) from None
+
+    def _json(self, path: Path) -> dict[str, Any]:
+        try:
+            data = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise CheckpointError("unreadable file", where=str(path), why=str(error)) from None
+        if not isinstance(data, dict):
+            raise CheckpointError("not a JSON object", where=str(path))
+        return data
+
+    def build(self) -> tuple[Family, dict[str, Codec], RunConfig]:
+        """The family of this run with fresh weights, its codecs and its configuration."""
+        config, codecs = self.config(), self.codecs()
+        return make_family(config, codecs), codecs, config
+
+    # -- checkpoints ---------------------------------------------------------------------------------------------
+
+    def latest(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any], Path] | None:
+        """The newest checkpoint that verifies; damaged ones are named in a warning. None if there is none."""
+        damaged = None
+        for folder in reversed(checkpoint.steps(self.checkpoints)):
+            try:
+                tensors, state = checkpoint.load(folder)
+                return tensors, state, folder
+            except CheckpointError as error:
+                damaged = error
+                warnings.warn(f"{error}; trying the one before", stacklevel=2)
+        if damaged is not None:
+            raise damaged
+        return None
+
+    # -- metrics -------------------------------------------------------------------------------------------------
+
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Append one JSON object to metrics.jsonl."""
+        with (self.path / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The records so far; a torn last line is left out."""
+        path, records = self.path / "metrics.jsonl", []
+        for line in path.read_text().splitlines() if path.exists() else ():
+            try:
+                records.append(json.loads(line))
+            except ValueError:
+                continue
+        return records
+
+    def rewind(self, step: int) -> None:
+        """Drop the records after `step`, which a resumed run writes again."""
+        kept = [json.dumps(record) for record in self.metrics() if record.get("step", 0) <= step]
+        checkpoint.write_atomic(self.path / "metrics.jsonl", "".join(line + "\n" for line in kept))
+
+    # -- one writer ----------------------------------------------------------------------------------------------
+
+    def lock(self) -> None:
+        """Take the run's lock, or say who has it. A lock of a process that is gone is stale and is taken over."""
+        path = self.path / "lock.json"
+        mine = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
+        for _ in range(2):
+            try:
+                handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+                with os.fdopen(handle, "w") as file:
+                    json.dump(mine, file)
+                return
+            except FileExistsError:
+                try:
+                    other = json.loads(path.read_text())
+                    alive = other["host"] != mine["host"] or Path(f"/proc/{int(other['pid'])}").exists()
+                except (OSError, ValueError, KeyError, TypeError):
+                    other, alive = {}, False
+                if alive and other["pid"] != mine["pid"]:
+                    raise EnvironmentFault(
+                        "another process writes this run",
+                        where=str(self.path),
+                        why=f"pid {other['pid']} on {other['host']}",
+                        fix=f"wait for it, or remove {path} if that process is gone",
+                    ) from None
+                path.unlink(missing_ok=True)
+
+    def unlock(self) -> None:
+        (self.path / "lock.json").unlink(missing_ok=True)
+
+
+def make_family(config: RunConfig, codecs: Mapping[str, Codec]) -> Family:
+    """The family that a configuration describes, initialised from its seed."""
+    cls = registry.family_class(config.family)
+    condition = codecs["cond"].space if "cond" in codecs else None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        try:
+            settings = cls.Settings(**config.model)
+        except ValidationError as error:
+            raise as_config_error(error, "model") from None
+        return cls(codecs["x"].space, condition, settings)  # type: ignore[call-arg]
+
+
+def versions() -> dict[str, Any]:
+    """Where and with what a run was made."""
+    from importlib.metadata import version
+
+    return {
+        "versions": {name: version(name) for name in ("quintet", "torch", "numpy")}
+        | {"python": platform.python_version()},
+        "machine": {"system": platform.platform(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }

@@ -1,0 +1,108 @@
+"""Checkpoints that are whole or absent: temporary folder, fsync, manifest of digests, fsync, rename, fsync the parent."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from quintet.core.errors import CheckpointError
+
+MANIFEST = "manifest.json"
+Tensors = Mapping[str, Mapping[str, Tensor]]
+
+
+def sync(path: Path) -> None:
+    """Flush a file or a folder to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write a small file so that the old or the new text stands there, never a part."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text)
+    sync(temporary)
+    temporary.replace(path)
+    sync(path.parent)
+
+
+def save(root: Path, step: int, tensors: Tensors, state: Mapping[str, Any], *, keep: int) -> Path:
+    """Write root/step-XXXXXXXX with one safetensors file a group and state.json; then prune to the newest `keep`."""
+    target = root / f"step-{step:08d}"
+    temporary = root / f".tmp-{target.name}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    for name, group in tensors.items():
+        save_file(
+            {key: value.detach().cpu().contiguous() for key, value in group.items()}, temporary / f"{name}.safetensors"
+        )
+    (temporary / "state.json").write_text(json.dumps(state, indent=1))
+    files = sorted(temporary.iterdir())
+    for file in files:
+        sync(file)
+    digests = {file.name: {"bytes": file.stat().st_size, "sha256": sha256(file)} for file in files}
+    (temporary / MANIFEST).write_text(json.dumps({"step": step, "files": digests}, indent=1))
+    sync(temporary / MANIFEST)
+    sync(temporary)
+    if target.exists():  # the same step saved again: the same content
+        shutil.rmtree(target)
+    temporary.rename(target)
+    sync(root)
+    for old in steps(root)[:-keep]:
+        shutil.rmtree(old, ignore_errors=True)
+    return target
+
+
+def steps(root: Path) -> list[Path]:
+    """The checkpoints of a run, oldest first."""
+    return sorted(path for path in root.glob("step-*") if path.is_dir()) if root.is_dir() else []
+
+
+def sweep(root: Path) -> None:
+    """Remove what an interrupted save left behind."""
+    for path in root.glob(".tmp-*") if root.is_dir() else ():
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def verify(folder: Path) -> None:
+    """Raise CheckpointError, naming the file, unless every file has the size and sha256 of the manifest."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        files = {str(name): entry for name, entry in manifest["files"].items()}
+        expected = {name: (int(entry["bytes"]), str(entry["sha256"])) for name, entry in files.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError("damaged manifest", where=str(folder / MANIFEST), why=repr(error)) from None
+    present = {path.name for path in folder.iterdir()} - {MANIFEST}
+    for name in sorted(present ^ set(expected)):
+        raise CheckpointError("missing or unexpected file", where=str(folder / name))
+    for name, (size, digest) in expected.items():
+        path = folder / name
+        if path.stat().st_size != size or sha256(path) != digest:
+            raise CheckpointError("damaged file: size or sha256 differs from the manifest", where=str(path))
+
+
+def load(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+    """Verify, then read (tensors by group, state)."""
+    verify(folder)
+    try:
+        tensors = {path.stem: load_file(path) for path in sorted(folder.glob("*.safetensors"))}
+        return tensors, json.loads((folder / "state.json").read_text())
+    except (OSError, ValueError, SafetensorError) as error:
+        raise CheckpointError("unreadable checkpoint", where=str(folder), why=str(error)) from None

@@ -1,0 +1,105 @@
+"""Devices, ranks and precision: the only module that imports `torch.distributed`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+LARGE = 2_000_000
+"""From this many parameters on, bf16 pays for its casts (measured; small models lose)."""
+
+
+class Engine:
+    """One process of one or more: its device, its share of a batch, and how gradients become one."""
+
+    def __init__(self, device: str = "auto") -> None:
+        self.ranks = int(os.environ.get("WORLD_SIZE", "1"))
+        self.rank = int(os.environ.get("RANK", "0"))
+        cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+        self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if cuda else torch.device("cpu")
+        if cuda:
+            torch.cuda.set_device(self.device)
+        if self.ranks > 1 and not dist.is_initialized():
+            dist.init_process_group("nccl" if cuda else "gloo")
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+    def share(self, total: int) -> tuple[int, int]:
+        """(start, count) of this rank's rows in a batch of `total`."""
+        start, stop = self.rank * total // self.ranks, (self.rank + 1) * total // self.ranks
+        return start, stop - start
+
+    def broadcast(self, tensors: Iterable[Tensor]) -> None:
+        """Rank 0's values everywhere."""
+        if self.ranks > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, 0)
+
+    def agree(self, value: float) -> float:
+        """Rank 0's number everywhere: decisions are taken once."""
+        if self.ranks == 1:
+            return value
+        tensor = torch.tensor(value, dtype=torch.float64, device=self.device)
+        dist.broadcast(tensor, 0)
+        return float(tensor)
+
+    def any(self, flag: bool) -> bool:
+        """True if it is True on any rank."""
+        if self.ranks == 1:
+            return flag
+        tensor = torch.tensor(float(flag), device=self.device)
+        dist.all_reduce(tensor, dist.ReduceOp.MAX)
+        return bool(tensor > 0)
+
+    def reduce(self, params: list[nn.Parameter]) -> None:
+        """Sum the gradients of all ranks. Each rank's loss is weighted by its share, so the sum is the global mean.
+
+        One flat buffer after the backward pass, rather than hooks in it: it holds for any loss, double backward included.
+        """
+        if self.ranks == 1:
+            return
+        grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in params]
+        flat = torch.cat([grad.flatten() for grad in grads])
+        dist.all_reduce(flat)
+        for p, part in zip(params, flat.split([p.numel() for p in params]), strict=True):
+            p.grad = part.view_as(p)
+
+    def barrier(self) -> None:
+        if self.ranks > 1:
+            dist.barrier()
+
+    def close(self) -> None:
+        if self.ranks > 1 and dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether the processor multiplies bf16 in hardware (AVX512-BF16, AMX or CUDA)."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    try:
+        flags = open("/proc/cpuinfo").read()  # torch has no public query for it
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def resolve_precision(precision: str, module: nn.Module, device: torch.device) -> str:
+    """`auto` is bf16 for large models where the processor has it, else fp32."""
+    if precision != "auto":
+        return precision
+    size = sum(p.numel() for p in module.parameters())
+    return "bf16" if size >= LARGE and has_bf16(device) else "fp32"
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
+    """The context of a training loss. Heads upcast, so likelihoods stay in float32."""
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()

@@ -1,0 +1,406 @@
+"""Flows against their definition: Jacobians, inverses, masks, integrals, entropies, and an oracle for the spline.
+
+Weights are randomised, because layers that start at zero hide bugs. Every check of a truth has a control: the same
+check with a bug planted, which must fail.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+import zuko
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from quintet.core.errors import Unsupported
+from quintet.core.family import Batch
+from quintet.core.random import Rows
+from quintet.core.spaces import Continuous, Discrete
+from quintet.families.flow import Flow, resolve
+from quintet.nets import flows
+from quintet.nets.flows import Affine, Autoregressive, Coupling, Permute, Spline, Standardise
+
+CASES = [
+    *(((6,), kind, transform) for kind in ("coupling", "autoregressive") for transform in ("affine", "spline")),
+    *(((2, 6, 4), "glow", transform) for transform in ("affine", "spline")),
+    ((1, 12), "glow", "affine"),
+    ((3, 5, 6), "glow", "affine"),
+    ((2, 3), "coupling", "spline"),
+    ((1,), "auto", "auto"),
+]
+cases = pytest.mark.parametrize(("shape", "kind", "transform"), CASES)
+
+
+@pytest.fixture(autouse=True)
+def double():  # type: ignore[no-untyped-def]
+    torch.set_default_dtype(torch.float64)
+    torch.manual_seed(0)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def randomise(module: nn.Module, scale: float = 0.3) -> None:
+    """Noise on all parameters, of a size that keeps the products of order one."""
+    with torch.no_grad():
+        for p in module.parameters():
+            p.add_(torch.randn_like(p) * (scale / math.sqrt(p[0].numel()) if p.dim() > 1 else 0.2 * scale))
+
+
+def build(shape: tuple[int, ...], kind: str, transform: str, **kw: float) -> tuple[Flow, Tensor, Tensor]:
+    """A class-conditional flow with random weights, data beyond the box, and labels."""
+    options = {"layers": 3, "width": 24, "depth": 2, "emb": 8, **kw}
+    flow = Flow(Continuous(shape), Discrete((1,), 3), Flow.Settings(kind=kind, transform=transform, **options))
+    x, cond = 1 + 2 * torch.randn(32, *shape), torch.randint(3, (32, 1))
+    flow.initialise(Batch(x, cond))
+    randomise(flow)
+    x[::2] *= 3  # beyond the box
+    return flow.eval(), x, cond
+
+
+def log_det_error(flow: Flow, x: Tensor, cond: Tensor) -> float:
+    """Largest difference between the reported log-determinant and that of the Jacobian by automatic differentiation."""
+    errors = []
+    for row, label in zip(x[:3], cond[:3], strict=True):
+        encode = lambda v, c=label: flow.encode(v.view(1, *x.shape[1:]), c[None]).flatten()  # noqa: E731
+        jacobian = torch.func.jacrev(encode)(row.flatten())
+        z, normal = flow.encode(row[None], label[None]), math.log(2 * math.pi)
+        log_det = flow.log_prob(row[None], label[None]) + 0.5 * (z.square() + normal).sum()
+        errors.append(float((torch.linalg.slogdet(jacobian)[1] - log_det).abs().item()))
+    return max(errors)
+
+
+@cases
+def test_log_det_is_that_of_the_jacobian(shape: tuple[int, ...], kind: str, transform: str) -> None:
+    assert log_det_error(*build(shape, kind, transform)) < 1e-8
+
+
+@pytest.mark.parametrize("layer", [Affine, Spline])
+def test_a_planted_sign_is_found(layer: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = layer.forward
+    monkeypatch.setattr(layer, "forward", lambda *a: (right(*a)[0], -right(*a)[1]))
+    assert log_det_error(*build((6,), "coupling", layer.__name__.lower())) > 1e-3
+
+
+@pytest.mark.parametrize("name", ["Standardise", "Mix", "Coupling"])
+def test_a_forgotten_log_det_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = getattr(flows, name)
+    right = layer.forward
+    monkeypatch.setattr(layer, "forward", lambda *a: (right(*a)[0], torch.zeros(len(a[1]))))
+    assert log_det_error(*build((2, 6, 4), "glow", "affine")) > 1e-3
+
+
+@torch.no_grad()
+def round_trip_error(flow: Flow, x: Tensor, cond: Tensor) -> float:
+    there = flow.decode(flow.encode(x, cond), cond) - x
+    z = torch.randn_like(x)
+    back = flow.encode(flow.decode(z, cond), cond) - z
+    return max(float(there.abs().max()), float(back.abs().max()))
+
+
+@cases
+def test_decode_inverts_encode(shape: tuple[int, ...], kind: str, transform: str) -> None:
+    assert round_trip_error(*build(shape, kind, transform)) < 1e-7
+
+
+def test_a_wrong_inverse_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Permute, "inverse", lambda self, z, emb=None: z[:, self.index])
+    assert round_trip_error(*build((6,), "coupling", "spline")) > 1e-3
+
+
+def test_a_lost_tail_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = Spline.inverse
+    monkeypatch.setattr(Spline, "inverse", lambda self, z, p: right(self, z.clamp(-5, 5), p))
+    assert round_trip_error(*build((6,), "coupling", "spline")) > 1e-3
+
+
+# Masks
+
+
+def made(dims: int = 7, width: int = 40, depth: int = 3) -> Autoregressive:
+    layer = Autoregressive(dims, Spline(), width, depth, emb=4)
+    randomise(layer, 1.0)
+    return layer.eval()
+
+
+def dependence(layer: Autoregressive) -> Tensor:
+    """(dims, dims): whether the parameters of output i move when input j is perturbed."""
+    x, emb = torch.randn(5, layer.size), torch.randn(5, 4)
+    base = layer.net(x, emb).view(5, -1, layer.size)
+    columns = []
+    for j in range(layer.size):
+        moved = x.clone()
+        moved[:, j] += 1
+        columns.append((layer.net(moved, emb).view(5, -1, layer.size) - base).abs().amax((0, 1)) > 0)
+    return torch.stack(columns, 1)
+
+
+def test_parameters_depend_on_all_earlier_inputs_and_on_no_other() -> None:
+    layer = made()
+    assert torch.equal(dependence(layer), torch.ones(7, 7, dtype=torch.bool).tril(-1))
+
+
+def test_a_leaking_mask_is_found() -> None:
+    layer = made()
+    layer.net.leave.mask.copy_(layer.net.leave.mask.roll(-1, 0))
+    assert not torch.equal(dependence(layer), torch.ones(7, 7, dtype=torch.bool).tril(-1))
+
+
+def naive_inverse(layer: Autoregressive, z: Tensor, emb: Tensor) -> Tensor:
+    """As many full passes as dimensions: after pass d the first d entries are right."""
+    x = torch.zeros_like(z)
+    for _ in range(layer.size):
+        x = layer.transform.inverse(z, layer.net(x, emb).view(len(z), -1, layer.size))
+    return x
+
+
+@pytest.mark.parametrize(("dims", "width", "depth"), [(7, 40, 3), (7, 40, 1), (9, 4, 2), (1, 8, 2)])
+def test_incremental_inverse_is_the_naive_one(dims: int, width: int, depth: int) -> None:
+    layer, z, emb = made(dims, width, depth), torch.randn(50, dims), torch.randn(50, 4)
+    torch.testing.assert_close(layer.inverse(z, emb), naive_inverse(layer, z, emb), rtol=1e-8, atol=1e-8)
+
+
+def test_an_off_by_one_in_the_inverse_is_found() -> None:
+    layer, z, emb = made(), torch.randn(50, 7), torch.randn(50, 4)
+    layer.bounds = [0, *(bound - 1 for bound in layer.bounds[1:])]
+    assert float((layer.inverse(z, emb) - naive_inverse(layer, z, emb)).abs().max()) > 1e-3
+
+
+# The spline
+
+
+def zuko_error(spline: Spline) -> float:
+    """Against zuko, whose logits are squashed and whose sizes and slopes have no floor of this kind."""
+    k, box, low = 6, 4.0, math.log(1e-3)
+    u = torch.randn(3 * k - 1, 500)
+    x = torch.linspace(-1.5 * box, 1.5 * box, 500)
+    sizes = flows.MIN_SIZE + (1 - k * flows.MIN_SIZE) * u[: 2 * k].view(2, k, 500).softmax(1)
+    slopes = flows.MIN_SLOPE + nn.functional.softplus(u[2 * k :] + math.log(math.expm1(1 - flows.MIN_SLOPE)))
+    w, h = (v / (1 - abs(2 * v / low)) for v in (v - v.mean(0) for v in sizes.log()))
+    # y = v / (1 + |v / c|) has the inverse v = y / (1 - |y / c|)
+    d = slopes.log() / (1 - (slopes.log() / low).abs())
+    oracle = zuko.transforms.MonotonicRQSTransform(w.T, h.T, d.T, bound=box, slope=1e-3)
+    z, log_det = spline.forward(x, u)
+    want, want_log_det = oracle.call_and_ladj(x)
+    inverse = spline.inverse(want, u) - oracle.inv(want)
+    return max(float(e.abs().max()) for e in (z - want, log_det - want_log_det, inverse))
+
+
+def test_spline_agrees_with_zuko() -> None:
+    assert zuko_error(Spline(bins=6, box=4.0)) < 1e-8
+
+
+def test_zuko_finds_another_slope(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = Spline._bin
+    monkeypatch.setattr(Spline, "_bin", lambda *a, **kw: (*right(*a, **kw)[:5], right(*a, **kw)[4]))
+    assert zuko_error(Spline(bins=6, box=4.0)) > 1e-3
+
+
+@settings(max_examples=40, deadline=None)
+@given(bins=st.integers(2, 12), box=st.floats(0.5, 20), scale=st.floats(0, 4), seed=st.integers(0, 2**31))
+def test_spline_is_increasing_and_invertible(bins: int, box: float, scale: float, seed: int) -> None:
+    spline = Spline(bins, box)
+    params = torch.randn(spline.params, 1, generator=torch.Generator().manual_seed(seed)) * scale
+    x = torch.linspace(-1.2 * box, 1.2 * box, 201)
+    z, log_slope = spline.forward(x, params.expand(-1, 201))
+    assert bool((z.diff() > 0).all())
+    assert bool(torch.isfinite(log_slope).all())
+    outside = x.abs() >= box
+    assert torch.equal(z[outside], x[outside])
+    assert bool((log_slope[outside] == 0).all())
+    error = (spline.inverse(z, params.expand(-1, 201)) - x).abs() * log_slope.exp()  # in units of z
+    assert float(error.max()) < 1e-9 * box
+
+
+def test_zero_parameters_are_the_identity() -> None:
+    x = torch.linspace(-6, 6, 50)
+    z, log_det = Spline().forward(x, torch.zeros(23, 50))
+    torch.testing.assert_close(z, x)
+    assert float(log_det.abs().max()) < 1e-12
+
+
+# Densities
+
+
+def rings(n: int) -> Batch:
+    """Two rings, one a class."""
+    label, angle = torch.randint(2, (n, 1)), 2 * math.pi * torch.rand(n)
+    radius = 1 + label[:, 0] + 0.1 * torch.randn(n)
+    return Batch(torch.stack([radius * angle.cos(), radius * angle.sin()], 1), label)
+
+
+def train(flow: Flow, data: Callable[[int], Batch], steps: int, lr: float = 5e-3) -> Flow:
+    flow.initialise(data(2000))
+    optimiser = torch.optim.Adam(flow.parameters(), lr)
+    for step in range(steps):
+        for group in optimiser.param_groups:
+            group["lr"] = lr * (1 - step / steps)
+        loss = flow.loss(data(256)).value
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    return flow.eval()
+
+
+@torch.no_grad()
+def grid(flow: Flow, cond: Tensor | None, half: float = 10.0, n: int = 300) -> tuple[float, float]:
+    """Integrals of p and of p log p by the midpoint rule."""
+    axis = (torch.arange(n) + 0.5) / n * 2 * half - half
+    points = torch.cartesian_prod(axis, axis)
+    log_p = flow.log_prob(points, None if cond is None else cond.expand(len(points), -1))
+    cell = (2 * half / n) ** 2
+    return float(log_p.exp().sum()) * cell, float((log_p.exp() * log_p).sum()) * cell
+
+
+def planar(kind: str, transform: str) -> Flow:
+    return Flow(
+        Continuous((2,)),
+        Discrete((1,), 2),
+        Flow.Settings(kind=kind, transform=transform, layers=4, width=32, dropout=0, emb=8),
+    )
+
+
+@pytest.mark.parametrize(("kind", "transform"), [c[1:] for c in CASES[:4]])
+def test_random_density_integrates_to_one_for_each_class(kind: str, transform: str) -> None:
+    flow = planar(kind, transform)
+    flow.initialise(rings(500))
+    randomise(flow)
+    for label in (*torch.tensor([[0], [1]]), None):  # None: the null condition
+        assert abs(grid(flow, label)[0] - 1) < 0.01
+
+
+def test_trained_density_integrates_and_samples_agree_with_it() -> None:
+    flow = train(planar("coupling", "spline").to(torch.float32), lambda n: as_float(rings(n)), 300).double()
+    for label in torch.tensor([[0], [1]]):
+        mass, negative_entropy = grid(flow, label, half=6.0)
+        assert abs(mass - 1) < 0.01
+        cond = label.expand(4000, -1)
+        assert abs(surprise(flow, cond, 1.0, negative_entropy)) < 4
+        assert abs(surprise(flow, cond, 0.8, negative_entropy)) > 4  # the control: other samples are found out
+        true_entropy = math.log(0.1 * math.sqrt(2 * math.pi * math.e) * 2 * math.pi * (1 + int(label)))
+        data = rings(4000)
+        mine = data.cond == label
+        held_out = -flow.log_prob(data.x[mine[:, 0]], data.cond[mine[:, 0]]).mean()
+        assert abs(float(held_out) - true_entropy) < 0.25
+
+
+def as_float(batch: Batch) -> Batch:
+    return Batch(batch.x.float(), batch.cond)
+
+
+def surprise(flow: Flow, cond: Tensor, temperature: float, negative_entropy: float) -> float:
+    """How many standard errors the mean log-density of samples lies from the integral of p log p."""
+    x = flow.sample(len(cond), cond, sampling=Flow.Sampling(temperature=temperature))
+    log_p = flow.log_prob(x, cond)
+    return float((log_p.mean() - negative_entropy) / (log_p.std() / math.sqrt(len(x))))
+
+
+@pytest.mark.parametrize("name", ["Standardise", "Coupling"])
+def test_the_integral_finds_a_forgotten_log_det(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    flow = planar("coupling", "spline")
+    flow.initialise(rings(500))
+    randomise(flow)
+    layer = getattr(flows, name)
+    right = layer.forward
+    monkeypatch.setattr(layer, "forward", lambda *a: (right(*a)[0], torch.zeros(len(a[1]))))
+    assert abs(grid(flow, torch.tensor([0]))[0] - 1) > 0.01
+
+
+@pytest.mark.parametrize("kind", ["coupling", "autoregressive"])
+def test_gaussian_of_known_covariance(kind: str) -> None:
+    root = torch.tensor([[1.0, 0, 0, 0], [0.9, 0.4, 0, 0], [-2, 0.3, 0.5, 0], [0.2, 0.5, 0.1, 3]])
+    entropy = 0.5 * math.log(2 * math.pi * math.e) + float(root.diag().log().sum()) / 4  # a dimension
+    flow = Flow(Continuous((4,)), None, Flow.Settings(kind=kind, transform="affine", layers=4, width=32, dropout=0))
+    data = lambda n: Batch(torch.randn(n, 4) @ root.T + 3)  # noqa: E731
+    train(flow, data, 400)
+    with torch.no_grad():
+        x = torch.randn(20_000, 4)
+        gap = -(flow.log_prob(x @ root.T + 3) + 0.5 * (x.square().sum(1) - 4)).mean() / 4 - entropy  # control variate
+        assert -0.005 < float(gap) < 0.02
+        samples = flow.sample(20_000)
+    torch.testing.assert_close(samples.mean(0), torch.full((4,), 3.0), atol=0.15, rtol=0)
+    torch.testing.assert_close(samples.T.cov(), root @ root.T, atol=0.4, rtol=0.1)
+
+
+# The family's manners
+
+
+def test_auto_kinds() -> None:
+    assert resolve("auto", (43,)) == "coupling"
+    assert resolve("auto", (1, 8, 8)) == "coupling"
+    assert resolve("auto", (1, 28, 28)) == "glow"
+    assert resolve("auto", (3, 32, 32)) == "glow"
+    assert resolve("auto", (1,)) == "autoregressive"
+    assert resolve("auto", (1000,)) == "coupling"
+    assert resolve("auto", (1, 17, 17)) == "coupling"  # nothing to squeeze, one channel
+    with pytest.raises(Unsupported):
+        Flow(Discrete((4,), 3))
+
+
+def test_constant_dimensions_and_outliers_stay_finite() -> None:
+    space = Continuous((3,), levels=17)
+    x = torch.full((200, 3), -1.0)
+    x[:, 0] = torch.randint(17, (200,)) / 8 - 1
+    x[0, 1] = 1
+    flow = Flow(space)
+    flow.initialise(Batch(x))  # without noise: two dimensions with hardly any spread
+    loss = flow.loss(Batch(space.dequantise(x, None)))
+    assert bool(torch.isfinite(loss.value))
+    assert set(loss.parts) == {"nats_per_dim"}
+    assert bool(torch.isfinite(flow.sample(10)).all())
+    constant = Standardise((2,))
+    constant.initialise(torch.zeros(5, 2))
+    assert bool(torch.isfinite(constant(torch.zeros(5, 2))[0]).all())
+
+
+@cases
+def test_standardising_makes_the_first_latents_unit(shape: tuple[int, ...], kind: str, transform: str) -> None:
+    flow = Flow(Continuous(shape), None, Flow.Settings(kind=kind, transform=transform, layers=2, width=16))
+    x = 5 + 0.01 * torch.randn(2000, *shape)
+    flow.initialise(Batch(x))
+    z = flow.encode(x)  # couplings are the identity at first
+    assert abs(float(z.mean())) < 0.05
+    assert abs(float(z.std()) - 1) < 0.05
+
+
+def test_bf16_autocast_keeps_the_likelihood_in_float32() -> None:
+    flow, x, cond = build((6,), "coupling", "spline")
+    flow, x = flow.float(), x.float()
+    want = flow.log_prob(x, cond)
+    with torch.autocast("cpu", torch.bfloat16):
+        got, loss = flow.log_prob(x, cond), flow.loss(Batch(x, cond)).value
+        assert got.dtype == loss.dtype == torch.float32
+    torch.testing.assert_close(got, want)
+    assert abs(float(loss) + float(want.mean()) / 6) < 0.5
+
+
+@pytest.mark.parametrize("kind", ["coupling", "autoregressive"])
+def test_sampling_ignores_the_mode_and_the_batch(kind: str) -> None:
+    flow, _, cond = build((6,), kind, "spline", dropout=0.5)
+    want = flow.sample(8, cond[:8], generator=Rows(7, 0, 8))
+    flow.train()
+    seen: list[tuple[int, int, torch.Size]] = []
+    got = flow.sample(8, cond[:8], generator=Rows(7, 0, 8), on_step=lambda i, n, x: seen.append((i, n, x.shape)))
+    assert flow.training
+    assert not got.requires_grad
+    torch.testing.assert_close(got, want)
+    assert seen == [(i + 1, len(flow.layers), torch.Size((8, 6))) for i in range(len(flow.layers))]
+    torch.testing.assert_close(flow.sample(2, cond[3:5], generator=Rows(7, 3, 2)), want[3:5])
+    cold = flow.sample(8, cond[:8], sampling=Flow.Sampling(temperature=0.0))
+    torch.testing.assert_close(cold, flow.decode(torch.zeros(8, 6), cond[:8]))
+
+
+def test_a_coupling_moves_only_its_half_and_two_move_all() -> None:
+    flow, x, cond = build((6,), "coupling", "spline")
+    couplings = [layer for layer in flow.layers if isinstance(layer, Coupling)]
+    emb = flow.conditioner(cond, len(cond)) if flow.conditioner else None
+    z, _ = couplings[0](x, emb)
+    assert torch.equal(z[:, :3], x[:, :3])
+    assert bool((z[:, 3:] != x[:, 3:]).any(0).all())
+    permutes = [layer.index for layer in flow.layers if isinstance(layer, Permute)]
+    first = set(permutes[0][3:].tolist())
+    second = set(permutes[0][permutes[1]][3:].tolist())
+    assert first | second == set(range(6))

@@ -1,0 +1,269 @@
+"""The verdict names planted winners and calls ties ties; the report is one file that loads nothing and escapes all."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from quintet.evaluation.pictures import grid_png, scatter_png
+from quintet.evaluation.report import number, render
+from quintet.evaluation.verdict import Figure, interval, verdict
+
+HOSTILE = "<script>alert(1)</script>"
+
+
+def entry(family: str, auc: float, seed: int = 0, **changes: Any) -> dict[str, Any]:
+    """A finished run with an AUC of standard error 0.01."""
+    metrics = {
+        "auc": auc, "auc_stderr": 0.01, "coverage": 0.9, "coverage_stderr": 0.01, "frechet": 2.0, "memorised": 0.01,
+        "memorised_stderr": 0.003, "memorised_expected": 0.01, "memorised_flagged": False,
+    }  # fmt: skip
+    made = {
+        "family": family, "run": f"{family}-{seed}", "seed": seed, "status": "ok", "likelihood": None,
+        "metrics": metrics | changes.pop("metrics", {}), "parameters": 1000, "train_seconds": 50.0, "steps": 100,
+        "ms_per_sample": 1.0, "peak_mb": 300.0, "curve": [[1.0, 2.0], [25.0, 0.5], [50.0, 0.1]],
+        "config": {"optim": {"lr": 0.001}, "family": family},
+    }  # fmt: skip
+    return made | changes
+
+
+def likelihood(kind: str, nats: float, space: str = "mass", stderr: float = 0.1) -> dict[str, Any]:
+    bits = -nats / 64 / np.log(2)
+    return {
+        "kind": kind,
+        "nats": nats,
+        "nats_per_dim": nats / 64,
+        "bits_per_dim": bits,
+        "stderr": stderr,
+        "space": space,
+    }
+
+
+# Verdict -----------------------------------------------------------------------------------------------------------
+
+
+def test_planted_winners_are_named() -> None:
+    found = verdict([
+        entry("vae", 0.90, likelihood=likelihood("bound", -96.0)),
+        entry("gan", 0.80, ms_per_sample=0.05, metrics={"memorised": 0.001}),
+        entry("flow", 0.70, likelihood=likelihood("exact", -80.0)),
+        entry("diffusion", 0.55, ms_per_sample=9.0, likelihood=likelihood("estimate", -79.0)),
+    ])  # fmt: skip
+    assert {question: found[question]["label"] for question in ("keeper", "scoring", "speed", "memorisation")} == {
+        "keeper": "diffusion", "scoring": "flow", "speed": "gan", "memorisation": "gan",
+    }  # fmt: skip
+    assert found["keeper"]["ties"] == []
+    assert "0.55 ± 0.02" in found["keeper"]["sentence"]
+    assert "Next is flow" in found["keeper"]["sentence"]
+    assert "only an estimate" in found["scoring"]["sentence"]
+    assert "180 times as fast as diffusion" in found["speed"]["sentence"]
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_ties_are_called_ties_and_broken_by_coverage() -> None:
+    models = [entry("vae", 0.55, metrics={"coverage": 0.7}), entry("flow", 0.57), entry("gan", 0.75)]
+    keeper = verdict(models)["keeper"]
+    assert (keeper["label"], keeper["ties"]) == ("flow", ["vae"])
+    assert "tie with vae" in keeper["sentence"]
+    models[1]["metrics"]["auc"] = 0.60  # now the intervals are apart
+    assert verdict(models)["keeper"]["ties"] == []
+    assert verdict(models)["keeper"]["label"] == "vae"
+
+
+def test_seeds_widen_the_interval() -> None:
+    apart = [entry("vae", 0.60), entry("flow", 0.70)]
+    assert verdict(apart)["keeper"]["ties"] == []
+    seeds = [entry("vae", 0.60 + d, i) for i, d in enumerate((-0.1, 0.0, 0.1))]
+    seeds += [entry("flow", 0.70 + d, i) for i, d in enumerate((-0.1, 0.0, 0.1))]
+    assert verdict(seeds)["keeper"]["ties"] == ["flow"]
+    assert interval([1.0, 2.0, 3.0], [0.0] * 3).half == pytest.approx(4.302653 / 3**0.5, rel=1e-5)
+    assert interval([1.0, 1.0], [0.1, 0.1]).half == pytest.approx(0.2 / 2**0.5)
+
+
+def test_a_copier_is_passed_over() -> None:
+    copier = entry("gan", 0.50, metrics={"memorised": 0.9, "memorised_flagged": True})
+    found = verdict([copier, entry("vae", 0.80)])
+    assert found["keeper"]["label"] == "vae"
+    assert "gan would come before it" in found["keeper"]["sentence"]
+    assert found["memorisation"]["label"] == "vae"
+    assert "gan (90.0%)" in found["memorisation"]["sentence"]
+    alone = verdict([copier])
+    assert alone["keeper"]["label"] == "gan"
+    assert any("copies training items" in note for note in alone["caveats"])
+    assert alone["memorisation"]["label"] is None
+
+
+def test_a_gan_is_never_named_for_scoring() -> None:
+    assert verdict([entry("gan", 0.5)])["scoring"]["label"] is None
+    assert (
+        verdict([entry("gan", 0.5), entry("vae", 0.9, likelihood=likelihood("bound", -999.0))])["scoring"]["label"]
+        == "vae"
+    )
+
+
+def test_likelihoods_are_compared_as_what_they_are() -> None:
+    exact = entry("flow", 0.6, likelihood=likelihood("exact", -80.0))
+    below = verdict([exact, entry("vae", 0.6, likelihood=likelihood("bound", -80.1))])["scoring"]
+    assert below["label"] == "flow"
+    assert "vae states only a bound" in below["sentence"]
+    above = verdict([exact, entry("vae", 0.6, likelihood=likelihood("bound", -70.0))])["scoring"]
+    assert above["label"] == "vae"  # a lower bound above an exact value leaves no doubt
+    assert "flow" in above["sentence"]
+    estimate = verdict([exact, entry("diffusion", 0.6, likelihood=likelihood("estimate", -70.0))])["scoring"]
+    assert estimate["label"] == "flow"
+    tie = verdict([exact, entry("autoregressive", 0.6, likelihood=likelihood("exact", -80.1))])["scoring"]
+    assert tie["ties"] == ["autoregressive"]
+    density = verdict([exact, entry("vae", 0.6, likelihood=likelihood("bound", 500.0, "density"))])["scoring"]
+    assert density["label"] == "flow"  # a density has another unit
+
+
+def test_failures_and_doubts_are_said() -> None:
+    failed = {"family": "flow", "run": "f", "seed": 0, "status": "failed", "error": "diverged"}
+    found = verdict([failed, entry("vae", 0.99), entry("vae", 0.99, 1)])
+    assert "flow failed." in found["caveats"]
+    assert any("recognised nearly every time" in note for note in found["caveats"])
+    assert verdict([failed])["keeper"]["label"] is None
+    assert verdict([])["keeper"]["label"] is None
+    assert any("check for a leak" in note for note in verdict([entry("vae", 0.2)])["caveats"])
+
+
+def test_labels_separate_two_runs_of_one_family() -> None:
+    models = [entry("vae", 0.9, label="beta 1"), entry("vae", 0.6, label="beta 4")]
+    assert verdict(models)["keeper"]["label"] == "beta 4"
+
+
+# Report ------------------------------------------------------------------------------------------------------------
+
+
+class Balanced(HTMLParser):
+    """Collects the tags, and fails on one that is closed out of order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: set[str] = set()
+        self.attributes: list[tuple[str, str | None]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.add(tag)
+        self.attributes += attrs
+        if tag not in ("meta", "img", "link", "br"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.add(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def comparison(**changes: Any) -> dict[str, Any]:
+    picture = base64.b64encode(grid_png(np.zeros((6, 8, 8, 1), np.uint8))).decode()
+    image = {"kind": "image", "png": picture}
+    models = [
+        entry("vae", 0.9, likelihood=likelihood("bound", -96.0), samples=image),
+        entry("vae", 0.91, 1, likelihood=likelihood("bound", -97.0), samples=image),
+        entry("gan", 0.8, likelihood_reason=f"no density {HOSTILE}", samples={"kind": "text", "items": [HOSTILE]}),
+        entry("flow", 0.7, likelihood=likelihood("exact", -80.0),
+              samples={"kind": "rows", "columns": [HOSTILE], "rows": [[HOSTILE], [3.5]]}),
+        {"family": HOSTILE, "run": HOSTILE, "seed": 0, "status": "failed", "error": f"diverged {HOSTILE}"},
+    ]  # fmt: skip
+    real = {"samples": image, "metrics": {"auc": 0.5, "auc_stderr": 0.01, "frechet": 1.0}}
+    return {
+        "source": f"digits {HOSTILE}", "command": f"quintet compare {HOSTILE}", "budget": "50s", "seeds": [0, 1],
+        "date": "today", "machine": {"cores": 2}, "versions": {HOSTILE: HOSTILE}, "real": real, "models": models,
+        "recipe": {"features": {"name": "image-pca", "note": HOSTILE}, "split": {"train": 1000}},
+    } | changes  # fmt: skip
+
+
+def test_the_report_loads_nothing_and_escapes_everything() -> None:
+    html = render(comparison())
+    page = Balanced()
+    page.feed(html)
+    assert page.open == []
+    assert not page.seen & {"script", "link", "iframe", "object"}
+    assert not re.search(r"(?i)https?://|//[a-z]|@import|url\(", re.sub(r"base64,[A-Za-z0-9+/=]*", "", html))
+    assert all(value.startswith("data:image/png;base64,") for name, value in page.attributes if name == "src" and value)
+    assert not [name for name, _ in page.attributes if name.startswith("on") or name == "href"]
+    assert HOSTILE not in html
+    assert html.count("&lt;script&gt;alert(1)&lt;/script&gt;") > 10
+
+
+def test_the_report_says_what_matters() -> None:
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", render(comparison())))
+    for words in (
+        "Keep flow", "hardest to tell from real data", "exact, mass", "bound, mass", "no density", "Other seeds",
+        "diverged", "image-pca", "quintet compare", "−80.0", "real data", "settings that all share",
+    ):  # fmt: skip
+        assert words in text, words
+
+
+def test_the_smallest_input_renders() -> None:
+    assert "Nothing to keep" in render({"source": "x", "models": []})
+    assert "Keep vae" in render({"source": "x", "models": [entry("vae", 0.5)]})
+    bare = {"family": "vae", "run": "r", "seed": 0, "status": "ok"}
+    assert "Nothing to keep" in render({"source": "x", "models": [bare]})
+
+
+def test_a_given_verdict_is_shown_as_it_is() -> None:
+    models = [entry("vae", 0.5), entry("gan", 0.9)]
+    given = verdict(models)
+    given["keeper"]["sentence"] = "Because I say so."
+    assert "Because I say so." in render({"source": "x", "models": models, "verdict": given})
+
+
+@pytest.mark.parametrize(
+    ("value", "half", "text", "spread"),
+    [
+        (0.5359, 0.0408, "0.536", "0.041"),
+        (2.19112, 0.00102, "2.191", "0.001"),
+        (-78.22, 2.31, "−78.2", "2.3"),
+        (1.0, 0.00002, "1.000", "0.001"),
+        (1234567, 0.0, "1,234,567", ""),
+        (0.0411, 0.0, "0.0411", ""),
+        (0.0, 0.0, "0", ""),
+        (float("nan"), 0.0, "not finite", ""),
+    ],
+)
+def test_numbers_are_as_long_as_they_are_known(value: float, half: float, text: str, spread: str) -> None:
+    cell = number(value, half)
+    assert (cell.text, cell.spread) == (text, spread)
+
+
+def test_best_and_tie_are_marked() -> None:
+    html = render({"source": "x", "models": [entry("a", 0.60), entry("b", 0.61), entry("c", 0.9)]})
+    row = html[html.index("A classifier on raw values") :].split("</tr>")[0]
+    marks = [re.findall(r'class="mark (\w+)"', cell) for cell in row.split("<td")[1:4]]
+    assert marks == [["best"], ["tie"], []]
+    assert Figure(1.0, 0.1, 1).overlaps(Figure(1.2, 0.1, 1))
+
+
+# Pictures ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_a_grid_keeps_every_pixel_sharp(channels: int) -> None:
+    images = np.random.default_rng(0).integers(0, 256, size=(5, 4, 6, channels), dtype=np.uint8)
+    if channels == 4:
+        images[..., 3] = 255
+    sheet = np.asarray(Image.open(io.BytesIO(grid_png(images, columns=3, scale=4))).convert("RGBA"))
+    assert sheet.shape == (36, 80, 4)
+    shown = sheet[20:36:4, 28:52:4]  # image 4: second row, second column; every fourth pixel
+    assert np.array_equal(shown[..., : min(channels, 3)], images[4][..., :3])
+    assert (sheet[20:24, 28:32] == sheet[20, 28]).all()
+    assert sheet[17, 0, 3] == 0  # the gap is transparent
+
+
+def test_a_scatter_keeps_the_frame_of_its_reference() -> None:
+    reference = np.random.default_rng(0).normal(size=(50, 2))
+    points = np.concatenate([reference[:20] + 0.1, [[np.nan, 0.0], [1e9, 1e9]]])
+    assert Image.open(io.BytesIO(scatter_png(points, reference))).size == (360, 360)
+    assert scatter_png(reference) != scatter_png(points, reference)
