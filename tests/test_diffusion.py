@@ -13,7 +13,7 @@ from torch import Tensor
 from quintet.core.family import Batch
 from quintet.core.spaces import Continuous, Discrete
 from quintet.families import diffusion
-from quintet.families.diffusion import SD, SOLVERS, Denoise, Diffusion, coefficients, edm_grid, noise_grid, noise_level
+from quintet.families.diffusion import SD, SOLVERS, Denoise, Diffusion, coefficients, noise_grid, noise_level
 
 KINDS = ["edm", "noise", "v", "velocity"]
 MEAN, STD = 0.7, 0.4
@@ -131,8 +131,9 @@ def test_noise_levels_grow_and_grids_fall_to_zero(schedule: str) -> None:
 def model(
     kind: str = "edm", dims: int = 2, *, exact_dims: int = 8, condition: bool = False, steps: int = 24
 ) -> Diffusion:
-    settings = Diffusion.Settings(width=16, depth=1, emb=16, parameterisation=kind, exact_dims=exact_dims,
-                                  ode_steps=steps, probes=100)  # fmt: skip
+    schedule = {"edm": "lognormal", "noise": "linear", "v": "cosine", "velocity": "uniform"}[kind]
+    settings = Diffusion.Settings(width=16, depth=1, emb=16, parameterisation=kind, schedule=schedule,
+                                  exact_dims=exact_dims, ode_steps=steps, probes=100)  # fmt: skip
     family = Diffusion(Continuous((dims,)), Discrete((), 2) if condition else None, settings)
     return randomise(family, scale=0.15)
 
@@ -260,7 +261,7 @@ def test_loss_of_the_true_denoiser_is_the_posterior_variance(monkeypatch: pytest
 
 
 def test_grid_of_edm_is_the_published_one() -> None:
-    s = edm_grid(18, like=torch.zeros((), dtype=torch.float64))
+    s = noise_grid("lognormal", 18, like=torch.zeros((), dtype=torch.float64))[:-1]
     i = torch.arange(18, dtype=torch.float64)
     published = (80 ** (1 / 7) + i / 17 * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7
     torch.testing.assert_close(s, published)

@@ -17,7 +17,7 @@ import pyarrow as pa
 from quintet import api, registry
 from quintet.core.codec import Codec
 from quintet.core.errors import QuintetError
-from quintet.data.sources import Dataset, load_source
+from quintet.data.sources import Dataset, load_source, take
 from quintet.evaluation.features import Features, Kind, fit_features
 from quintet.evaluation.metrics import evaluate_samples
 from quintet.evaluation.pictures import grid_png, scatter_png
@@ -125,7 +125,7 @@ class Bench:
     def show(self, model: api.Model | None, n: int = 100) -> dict[str, Any]:
         """Samples of seed 0, or real test items, as the report shows them."""
         if model is None:
-            raw: Any = api.take(self.rows("test"), np.arange(min(n, len(self.items["test"]))))
+            raw: Any = take(self.rows("test"), np.arange(min(n, len(self.items["test"]))))
             return picture_of(raw, self.codec, None)
         condition = None
         if "cond" in model.codecs and self.labels:
@@ -187,7 +187,7 @@ def compare(
                 if report
                 else None
             )
-            entry = {"family": name, "seed": seed, "run": f"{name}-{seed}"}
+            entry: dict[str, Any] = {"family": name, "seed": seed, "run": f"{name}-{seed}"}
             try:
                 own_memory(reset=True)
                 model = api.train(name, data=source, condition=condition, budget=budget, steps=steps, seed=seed,
@@ -209,7 +209,7 @@ def compare(
         "models": entries,
         "runs": str(root),
     }
-    result["verdict"] = verdict(entries)  # type: ignore[arg-type]
+    result["verdict"] = verdict(entries)
     if output is not None:
         path = Path(output)
         path.parent.mkdir(parents=True, exist_ok=True)

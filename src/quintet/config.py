@@ -128,7 +128,12 @@ def resolve(given: Mapping[str, Any], modality: str) -> RunConfig:
     preset = given.get("preset") or "small"
     if preset not in PRESETS:
         raise UsageError(f"unknown preset {preset!r}", why=f"presets: {', '.join(PRESETS)}")
-    layers = [DEFAULTS[name][modality], PRESETS[preset].get(name, {}), {"codec": modality, "preset": preset}, given]
+    layers: list[Mapping[str, Any]] = [
+        DEFAULTS[name][modality],
+        PRESETS[preset].get(name, {}),
+        {"codec": modality, "preset": preset},
+        given,
+    ]
     merged: dict[str, Any] = {}
     for layer in layers:
         merged = merge(merged, layer)

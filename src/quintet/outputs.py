@@ -6,8 +6,8 @@
 | a `pyarrow.Table`      | .csv, .parquet, .jsonl, .npz                         |
 | a list of strings      | .txt (for people), .jsonl (for programs)             |
 
-The note (provenance) is a JSON object: inside PNG and Parquet files, beside the others as NAME.provenance.json. It holds
-no time of day, so that the same samples give the same files, byte for byte.
+The note (provenance) is a JSON object: inside PNG and Parquet files, beside the others as NAME.provenance.json. It
+should hold no time of day, so that the same samples give the same files, byte for byte.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def _png(picture: Image.Image, provenance: Provenance) -> bytes:
 def _grid(images: NDArray[Any], provenance: Provenance, top: int) -> bytes:
     if len(images) > GRID:
         raise UsageError(
-            f"{len(images):,} images in one picture", fix=f"-o FOLDER/ or -o FILE.npz, or at most {GRID:,}"
+            f"{len(images):,} images in one picture", fix=f"at most {GRID:,}, or -o FOLDER/, or -o FILE.npz"
         )
     columns = max(8, math.ceil(math.sqrt(len(images))))
     return _png(Image.open(io.BytesIO(grid_png(scale(images, top), columns))), provenance)
@@ -128,7 +128,7 @@ def _txt(items: list[str], provenance: Provenance, top: int) -> bytes:
 
 
 Encoder = Callable[[Any, Provenance, int], bytes]
-FORMATS: dict[Kind, dict[str, Encoder]] = {
+FORMATS: dict[str, dict[str, Encoder]] = {
     "image": {".png": _grid, ".npz": _npz},
     "table": {".csv": _csv, ".parquet": _parquet, ".jsonl": _jsonl, ".npz": _npz},
     "text": {".txt": _txt, ".jsonl": _jsonl},
@@ -142,7 +142,7 @@ INSIDE = (".png", ".parquet")
 
 def default_suffix(modality: str) -> str:
     """The suffix of a file that a person can open: .png, .csv or .txt."""
-    return next(iter(FORMATS[modality])) if modality in FORMATS else ".npz"  # type: ignore[index]
+    return next(iter(FORMATS[modality])) if modality in FORMATS else ".npz"
 
 
 def kind_of(items: Any) -> Kind:
@@ -159,7 +159,7 @@ def is_folder(path: str | Path) -> bool:
 
 def check_output(path: str | Path, kind: str) -> None:
     """Raise UsageError unless items of this kind can be written to `path`: to be known before the work is done."""
-    formats = FORMATS.get(kind, {})  # type: ignore[call-overload]
+    formats = FORMATS.get(kind, {})
     folder = is_folder(path)
     if (folder and kind != "image") or (not folder and Path(path).suffix.lower() not in formats):
         known = ", ".join(formats) + (", or a folder" if kind == "image" else "")
@@ -170,9 +170,9 @@ def check_output(path: str | Path, kind: str) -> None:
 def write_items(path: str | Path, items: Any, provenance: Provenance, *, top: int = 255) -> list[Path]:
     """Write raw items as a codec decodes them, in the format of the suffix. Returns the files.
 
-    A path without a suffix, or one that ends in /, is a folder of PNGs. `top`: the raw value of white; PNGs are scaled to
-    it, .npz is not. Files are replaced as a whole: a reader sees the old or the new one. Raises UsageError for a format
-    that does not fit, and OSError.
+    A path without a suffix, or one that ends in /, is a folder of PNGs. `top`: the raw value of white; PNGs are scaled
+    to it, .npz is not. Files are replaced as a whole: a reader sees the old or the new one. Raises OSError, and
+    UsageError for a format that does not fit.
     """
     kind = kind_of(items)
     check_output(path, kind)

@@ -10,18 +10,14 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
 from quintet import __version__
 from quintet.apps import console, options
 from quintet.apps.console import Answer, Context, Progress, Signals, Stopped
-from quintet.core.errors import ConfigError, DataError, EnvironmentFault, QuintetError, Unsupported, UsageError
-
-if TYPE_CHECKING:
-    from quintet.api import Model
-    from quintet.config import RunConfig
+from quintet.core.errors import EnvironmentFault, QuintetError, Unsupported, UsageError
 
 app = App(
     name="quintet",
@@ -101,7 +97,9 @@ def train(
     --dry-run shows them all. Options win over --config, which wins over --preset.
     """
     from quintet import api
+    from quintet.apps import fitting
     from quintet.config import merge
+    from quintet.data.sources import load_source
 
     assert context is not None
     if budget is not None and steps is not None:
@@ -115,59 +113,21 @@ def train(
         raise UsageError(f"{missing} is missing", fix="quintet train --help")
     options.check_fields(given, str(name))
     given.pop("steps" if budget is not None else "budget" if steps is not None else "", None)
-    chosen = {"target": target, "condition": condition, "codec": codec, "preset": preset, "budget": budget, "steps": steps,
-              "seed": given.get("seed", 0) if seed is None else seed, "config": given}  # fmt: skip
+    chosen: dict[str, Any] = {"target": target, "condition": condition, "codec": codec, "preset": preset}
+    chosen |= {"budget": budget, "steps": steps, "config": given}
+    chosen["seed"] = given.get("seed", 0) if seed is None else seed
     if dry_run or resume:
-        planned = api.plan(str(name), api.load_source(str(source)), **chosen)
+        dataset = load_source(str(source))
+        planned = api.plan(str(name), dataset, **chosen)
         if dry_run:
-            return _dry(planned)
+            return fitting.dry(planned, dataset)
         assert run is not None
-        if _continues(planned, run, everywhere.runs):
+        if fitting.continues(planned, run, everywhere.runs):
             return _resume(run, everywhere, context)
     with Progress(f"{source} {name}") as progress:
         model = api.train(str(name), data=str(source), run=run, runs=everywhere.runs, report=progress.report,
                           on_trainer=context.signals.watch, **chosen)  # fmt: skip
-    return _trained(model, context.signals)
-
-
-def _dry(planned: RunConfig) -> Answer:
-    """The complete configuration, after trying that the codec fits the data and the family the codec."""
-    import yaml
-
-    from quintet import api
-    from quintet.runs import make_family
-
-    family = make_family(planned, api.fit_codecs(planned, api.load_source(planned.data.source)))
-    data, parameters = planned.model_dump(mode="json"), sum(p.numel() for p in family.parameters())
-    text = f"# {parameters:,} parameters; nothing was written\n{yaml.safe_dump(data, sort_keys=False)}"
-    return Answer({"dry_run": True, "config": data, "parameters": parameters}, text)
-
-
-def _continues(planned: RunConfig, name: str, runs: Path | None) -> bool:
-    """Whether that run exists; ConfigError if it was made with another configuration than the planned one."""
-    from quintet.runs import Run, runs_root
-
-    folder = runs_root(runs) / name
-    if not (folder / "config.yaml").is_file():
-        return False
-    old, new = (c.model_dump(mode="json", exclude={"budget", "steps"}) for c in (Run(folder).config(), planned))
-    changed = [f"{key}: {was!r} in the run, {now!r} now" for key, was, now in differences(old, new)]
-    if changed:
-        fix = f"another --run name, or quintet resume {name} to go on as it was"
-        raise ConfigError("the run has another configuration", where=str(folder), why="; ".join(changed), fix=fix)
-    return True
-
-
-def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
-    """(dotted key, old, new) wherever two configurations differ."""
-    out: list[tuple[str, Any, Any]] = []
-    for key in [*old, *(key for key in new if key not in old)]:
-        was, now = old.get(key), new.get(key)
-        if isinstance(was, dict) and isinstance(now, dict):
-            out += differences(was, now, f"{prefix}{key}.")
-        elif was != now:
-            out.append((prefix + key, was, now))
-    return out
+    return fitting.trained(model, context.signals)
 
 
 @verb("first", "runs/first --changed-data")
@@ -186,37 +146,12 @@ def resume(
 
 def _resume(run: str, everywhere: Everywhere, context: Context, changed_data: bool = False) -> Answer:
     from quintet import api
+    from quintet.apps.fitting import trained
 
     with Progress(run) as progress:
         model = api.resume(run, runs=everywhere.runs, changed_data=changed_data, report=progress.report,
                            on_trainer=context.signals.watch)  # fmt: skip
-    return _trained(model, context.signals)
-
-
-def _trained(model: Model, signals: Signals) -> Answer:
-    """What `train` and `resume` say: finished, or stopped by a signal and saved."""
-    run, news, trainer = model.run, console.last(model.run.metrics()), signals.trainer
-    assert trainer is not None
-    data = {
-        "run": str(run.path),
-        "name": run.name,
-        "family": model.config.family,
-        "source": model.config.data.source,
-        "step": trainer.step,
-        "steps": trainer.steps,
-        "seconds": round(trainer.seconds, 3),
-        **{key: news[key] for key in ("loss", "losses", "quality")},
-        "parameters": sum(p.numel() for p in model.family.parameters()),
-    }
-    if trainer.step < trainer.steps and signals.received is not None:
-        what, fix = f"stopped by {signals.received.name} and saved", f"quintet resume {run.name}"
-        note = f"{run.path}: {what} at step {trainer.step:,} of {trainer.steps:,}\n  go on: {fix}"
-        print(note, file=sys.stderr)
-        stop = {"error": "Stopped", "what": what, "where": str(run.path), "why": "", "fix": fix}
-        return Answer({**data, **stop}, "", 128 + signals.received)
-    figures = [f"{name} {console.number(news[name])}" for name in ("loss", "quality") if news[name] is not None]
-    text = f"{run.path}: {trainer.steps:,} steps in {console.clock(trainer.seconds)}, {', '.join(figures)}"
-    return Answer(data, f"{text}\n  next: quintet sample {run.name}, quintet evaluate {run.name}")
+    return trained(model, context.signals)
 
 
 # -- using a model ---------------------------------------------------------------------------------------------------
@@ -288,11 +223,13 @@ def score(
     everywhere: Everywhere = EVERYWHERE,
     context: Given = None,
 ) -> Answer:
-    """Say how likely each item of a source is, in nats, and of which kind that figure is: a CSV of index, nats, stderr."""
+    """Say how likely each item of a source is: a CSV of index, nats and stderr, and what kind of figure that is."""
     import pyarrow as pa
 
     from quintet import api, outputs
     from quintet.apps.describe import provenance
+    from quintet.apps.figures import likelihood_line
+    from quintet.data.sources import load_source
     from quintet.registry import family_class
     from quintet.runs import Run
 
@@ -305,8 +242,8 @@ def score(
         )
     path = output or f"{folder.name}-{split}-scores.csv"
     outputs.check_output(path, "table")
-    dataset = api.load_source(data)
-    dataset.index(split)
+    dataset = load_source(data)
+    dataset.index(split)  # a split that does not exist is an error before weights are read
     model = api.load(run, runs=everywhere.runs)
     x, given = api.encode_split(model.config, dataset, model.codecs, split)
     result = model.log_prob_encoded(x, given, seed=seed)
@@ -315,23 +252,8 @@ def score(
     note = provenance(folder, seed=seed, scored=data, split=split, kind=result.kind, space=result.space)
     files = outputs.write_items(path, table, note)
     summary = result.summary()
-    facts = {
-        "run": str(folder.path),
-        "data": data,
-        "split": split,
-        "likelihood": summary,
-        "output": path,
-        "files": files,
-    }
-    return Answer(facts, f"{_likelihood(summary)}\n{len(x):,} items: {path}")
-
-
-def _likelihood(summary: dict[str, Any]) -> str:
-    words = {"exact": "exact", "bound": "a lower bound", "estimate": "an estimate"}[summary["kind"]]
-    return (
-        f"log-likelihood {summary['nats']:.4g} ± {summary['stderr']:.2g} nats an item "
-        f"({summary['bits_per_dim']:.4g} bits a dimension), {words}"
-    )
+    facts = {"run": str(folder.path), "data": data, "split": split, "likelihood": summary}
+    return Answer({**facts, "output": path, "files": files}, f"{likelihood_line(summary)}\n{len(x):,} items: {path}")
 
 
 @verb("first", "digits-vae-1 --split validation --samples 500")
@@ -347,22 +269,14 @@ def evaluate(
 ) -> Answer:
     """Measure a model on unseen items: likelihood, sample quality, coverage, memorisation, speed."""
     from quintet import api
+    from quintet.apps.figures import evaluated
 
     if samples < 20:
         raise UsageError(f"--samples {samples}: the figures need at least 20")
     model = api.load(run, runs=everywhere.runs)
     result = model.evaluate(split, samples=samples, seed=seed)
-    found, metrics = result.get("likelihood"), result["metrics"]
-    result = {"run": str(model.run.path), "name": model.run.name, **result}
-    result.setdefault("likelihood_reason", None)
-    lines = [_likelihood(found) if found else f"no likelihood: {result['likelihood_reason']}"]
-    rows = []
-    for key, value in metrics.items():
-        if not key.endswith("_stderr"):
-            error = metrics.get(f"{key}_stderr")
-            rows.append((key, console.number(value) + (f" ± {error:.2g}" if error is not None else "")))
-    rows.append(("ms a sample", console.number(result.get("ms_per_sample"))))
-    return Answer(result, "\n".join([*lines, console.columns(rows)]))
+    data = {"run": str(model.run.path), "name": model.run.name, "likelihood_reason": None, **result}
+    return Answer(data, evaluated(data))
 
 
 @verb(
@@ -385,46 +299,19 @@ def compare(
 ) -> Answer:
     """Train several families on the same split and budget, measure all with the same figures, say which to keep."""
     from quintet import api
+    from quintet.apps.figures import compared
 
     if budget is not None and steps is not None:
         raise UsageError("both --budget and --steps", fix="give one of them")
     if seeds < 1:
         raise UsageError(f"--seeds {seeds}: at least 1")
     names = [name.strip() for name in families.split(",") if name.strip()] if families else None
-    path = Path(output or f"compare-{source}.html")
+    given = None if condition == "none" else condition
+    path = Path(output or f"compare-{Path(source).name}.html")
     with Progress(source) as progress:
-        result = api.compare(source, families=names, condition=None if condition == "none" else condition, budget=budget,
-                             steps=steps, seeds=seeds, output=path, runs=everywhere.runs, report=progress.report)  # fmt: skip
-    return Answer(result, _compared(result))
-
-
-QUESTIONS = {"keeper": "keep", "scoring": "best scores", "speed": "fastest", "memorisation": "copies least"}
-
-
-def _compared(result: dict[str, Any]) -> str:
-    """The verdict in words, and a table with one line a contender."""
-    from quintet.evaluation.verdict import Figure, contenders
-
-    def show(figure: Figure | None, form: str) -> str:
-        return "-" if figure is None else f"{figure.mean:{form}}" + (f" ± {figure.half:.1g}" if figure.half else "")
-
-    lines = []
-    for key, title in QUESTIONS.items():
-        answer = result["verdict"].get(key)
-        if answer:
-            lines.append(f"{title}: {answer['label'] or 'none'}. {answer['sentence']}")
-    lines += [f"note: {caveat}" for caveat in result["verdict"].get("caveats", ())]
-    rows, failed = [], []
-    for one in contenders(result["models"]):
-        if not one.done:
-            failed.append(f"{one.label} was left out. {one.runs[0].get('error') or ''}")
-            continue
-        rows.append((one.label, show(one.metric("auc"), ".2f"), show(one.metric("coverage"), ".2f"),
-                     show(one.likelihood(), ".4g"), one.likelihood_kind, show(one.cost("ms_per_sample"), ".3g"),
-                     show(one.cost("train_seconds"), ".3g")))  # fmt: skip
-    header = ("model", "AUC (0.5 best)", "coverage", "nats", "kind", "ms/sample", "train s")
-    table = console.columns(rows, header) if rows else "no model was measured"
-    return "\n".join([*lines, "", table, *failed, "", f"report: {result.get('report', '-')}"])
+        result = api.compare(source, families=names, condition=given, budget=budget, steps=steps, seeds=seeds,
+                             output=path, runs=everywhere.runs, report=progress.report)  # fmt: skip
+    return Answer(result, compared(result))
 
 
 # -- looking ---------------------------------------------------------------------------------------------------------
@@ -492,8 +379,9 @@ def dispatch(tokens: Sequence[str], signals: Signals) -> Answer | None:
     except CycloptsError as error:
         error.verbose = False
         verb_name = next((token for token in rest if not token.startswith("-")), "")
-        known = verb_name in {name.removesuffix("_") for name in SETTINGS}
-        raise UsageError(str(error), fix=f"quintet {verb_name} --help" if known else "quintet --help") from None
+        raise UsageError(
+            str(error), fix=f"quintet {verb_name} --help" if verb_name in SETTINGS else "quintet --help"
+        ) from None
     if "context" not in ignored:  # --help and --version
         command(*bound.args, **bound.kwargs)
         return None
@@ -521,26 +409,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             return console.complain(error, as_json)
         except KeyboardInterrupt as error:
             received = error.received if isinstance(error, Stopped) else signal.SIGINT
-            console.complain(UsageError(f"stopped by {received.name}"), as_json)
-            return 128 + received
+            return console.halted(received, as_json)
         except BrokenPipeError:  # the reader went away: nothing is wrong, and nothing can be said
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return console.BROKEN_PIPE
-        except OSError as error:
-            fault = EnvironmentFault(error.strerror or str(error), where=str(error.filename or ""))
-            return console.complain(fault, as_json)
-        except Exception as error:  # noqa: BLE001
-            return _unexpected(error, as_json)
-
-
-def _unexpected(error: Exception, as_json: bool) -> int:
-    """Out of memory is the machine's fault; anything else is ours."""
-    if os.environ.get("QUINTET_DEBUG"):
-        raise error
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        fix = "a smaller --training.batch_size or --preset"
-        return console.complain(EnvironmentFault("out of memory", why=str(error), fix=fix), as_json)
-    fault = QuintetError("an error in quintet itself", why=f"{type(error).__name__}: {error}",
-                         fix="QUINTET_DEBUG=1 shows where; please report it")  # fmt: skip
-    console.complain(fault, as_json)
-    return console.INTERNAL
+        except Exception as error:
+            return console.unexpected(error, as_json)

@@ -15,14 +15,13 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Self
 
-from quintet.core.errors import QuintetError
+from quintet.core.errors import EnvironmentFault, QuintetError
 
 if TYPE_CHECKING:
     from quintet.apps.options import Sections
     from quintet.training.trainer import Trainer
 
 BROKEN_PIPE = 141
-INTERRUPTED = 130
 INTERNAL = 1
 
 
@@ -50,6 +49,28 @@ def complain(error: QuintetError, as_json: bool) -> int:
     if as_json:
         show(Answer(error.as_dict(), ""), as_json)
     return error.exit_code
+
+
+def halted(received: signal.Signals, as_json: bool) -> int:
+    """A signal ended the work before it could be saved. Returns the exit code."""
+    what = f"stopped by {received.name}"
+    print(what, file=sys.stderr, flush=True)
+    if as_json:
+        show(Answer({"error": "Stopped", "what": what, "where": "", "why": "", "fix": ""}, ""), as_json)
+    return 128 + received
+
+
+def unexpected(error: Exception, as_json: bool) -> int:
+    """Out of memory and the like are the machine's fault; anything else is ours. Returns the exit code."""
+    if os.environ.get("QUINTET_DEBUG"):
+        raise error
+    if isinstance(error, OSError):
+        return complain(EnvironmentFault(error.strerror or str(error), where=str(error.filename or "")), as_json)
+    why = f"{type(error).__name__}: {error}"
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return complain(EnvironmentFault("out of memory", why=why, fix="a smaller batch or preset"), as_json)
+    complain(QuintetError("an error in quintet itself", why=why, fix="QUINTET_DEBUG=1 shows where"), as_json)
+    return INTERNAL
 
 
 def plain(value: Any) -> Any:
@@ -88,7 +109,7 @@ def columns(rows: Sequence[Sequence[Any]], header: Sequence[str] = ()) -> str:
 
 def number(value: Any, digits: int = 4) -> str:
     """A figure for people; "-" where there is none."""
-    if value is None or isinstance(value, float) and not math.isfinite(value):
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "-"
     return f"{value:.{digits}g}" if isinstance(value, float) else f"{value:,}" if type(value) is int else str(value)
 
@@ -110,7 +131,7 @@ def losses(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def last(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """The newest figures of a run: step, steps, seconds, quality, losses, and `loss`, the one that samples depend on."""
+    """The newest figures of a run: step, steps, seconds, quality, losses, and `loss`, that of what samples."""
     out: dict[str, Any] = {"step": 0, "steps": None, "seconds": 0.0, "loss": None, "losses": {}, "quality": None}
     for record in records:
         out |= {key: record[key] for key in ("step", "steps", "seconds", "quality") if key in record}
@@ -120,6 +141,11 @@ def last(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
                 (found[key] for key in ("model", "generator") if key in found), next(iter(found.values()))
             )
     return out
+
+
+def figures(news: Mapping[str, Any]) -> list[str]:
+    """Loss and quality, where they are known."""
+    return [f"{name} {number(news[name])}" for name in ("loss", "quality") if news.get(name) is not None]
 
 
 # -- progress --------------------------------------------------------------------------------------------------------
@@ -165,7 +191,7 @@ class Progress:
         if "family" in record:  # of a comparison: which run this is about
             title = f"{record['family']} (seed {record['seed']})"
             if title != self.title:
-                self.title, self.news, self.began = title, {}, None
+                self.title, self.news, self.began, self.said = title, {}, None, -math.inf
         now = time.monotonic()
         self.began = self.began or (now, record["step"])
         self.news = {**self.news, **{key: value for key, value in last([record]).items() if value is not None}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shutil
@@ -16,11 +17,11 @@ import pyarrow.compute
 import torch
 import yaml
 
+from quintet import __version__
 from quintet.apps.console import Answer, columns, last, number
 from quintet.core.errors import CheckpointError, DataError, QuintetError
-from quintet.data.sources import SOURCES, Dataset, data_root, load_source, take
+from quintet.data.sources import SOURCES, Dataset, data_root, load_source
 from quintet.outputs import read_provenance
-from quintet.registry import family_class
 from quintet.runs import Run, runs_root
 from quintet.training import checkpoint
 from quintet.training.engine import has_bf16
@@ -41,10 +42,6 @@ def newest(run: Run) -> Path | None:
 
 def provenance(run: Run, **facts: Any) -> dict[str, Any]:
     """Where samples of this run come from: the sha256 of the weights that made them, and `facts`."""
-    import json
-
-    from quintet import __version__
-
     config, folder = run.config(), newest(run)
     manifest = {} if folder is None else json.loads((folder / checkpoint.MANIFEST).read_text())
     weights = manifest.get("files", {}).get("ema.safetensors", {})
@@ -103,10 +100,9 @@ def describe_run(run: Run) -> Answer:
         ("quality", f"{number(news['quality'])} (energy distance to validation items, lower is better)"),
         ("checkpoints", ", ".join(f"{name} ({size / 2**20:.1f} MB)" for name, size in sizes.items()) or "none yet"),
     ]
-    sections = {key: data["config"][key] for key in ("model", "sampling", "training")}  # type: ignore[index]
-    return Answer(
-        data, columns(rows) + "\n\n" + yaml.safe_dump(sections, sort_keys=False, default_flow_style=None, width=100)
-    )
+    sections = config.model_dump(mode="json", include={"model", "sampling", "training"})
+    settings = yaml.safe_dump(sections, sort_keys=False, default_flow_style=None, width=100)
+    return Answer(data, f"{columns(rows)}\n\n{settings}")
 
 
 def _step(folder: Path) -> int:
@@ -310,7 +306,7 @@ def doctor(runs: Path | None) -> Answer:
         "problems": problems,
     }
     rows = [
-        ("versions", ", ".join(f"{name} {number}" for name, number in versions.items())),
+        ("versions", ", ".join(f"{name} {which}" for name, which in versions.items())),
         ("system", data["system"]),
         (
             "processor",

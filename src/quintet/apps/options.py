@@ -31,7 +31,7 @@ def extract(tokens: Sequence[str]) -> tuple[Sections, list[str]]:
         section, field, text = match[1], match[2].replace("-", "_"), match[3]
         if text is None:
             text = next(feed, None)
-            if text is None:
+            if text is None or text.startswith("--"):
                 raise UsageError(f"{token} needs a value")
         sections.setdefault(section, {})[field] = parse_value(text, f"--{section}.{field}")
     return sections, rest
@@ -59,17 +59,18 @@ def check_sections(sections: Iterable[str], allowed: Sequence[str], verb: str) -
 
 def check_fields(sections: Mapping[str, Any], family: str) -> None:
     """Raise ConfigError, with the nearest name, for a field that this family's sections do not have."""
+    from pydantic import BaseModel
+
     from quintet.config import DataSettings
     from quintet.registry import family_class
     from quintet.training.optim import TrainingSettings
 
     cls = family_class(family)
-    settings = {"model": cls.Settings, "sampling": cls.Sampling, "training": TrainingSettings, "data": DataSettings}
-    for section, kind in settings.items():
-        given = sections.get(section) or {}
-        if not isinstance(given, Mapping):
-            raise ConfigError("a section is a mapping of fields", where=section)
-        for field in given:
+    model: type[BaseModel] = cls.Settings  # named, since mypy takes the classes of a class for metaclasses
+    kinds: dict[str, type[BaseModel]] = {"model": model, "sampling": cls.Sampling, "training": TrainingSettings}
+    kinds["data"] = DataSettings
+    for section, kind in kinds.items():
+        for field in sections.get(section, {}):
             if field not in kind.model_fields:
                 raise unknown("field", str(field), kind.model_fields, f"{section}.{field}")
 
@@ -93,7 +94,11 @@ def read_config(path: Path | None) -> dict[str, Any]:
     for key in data:
         if key not in RunConfig.model_fields:
             raise unknown("key", str(key), RunConfig.model_fields, str(path))
-    return data
+    given = {key: value for key, value in data.items() if value is not None}
+    for section in SECTIONS:
+        if not isinstance(given.get(section, {}), Mapping):
+            raise ConfigError(f"{section} is not a mapping of fields", where=str(path))
+    return given
 
 
 def unknown(kind: str, name: str, known: Iterable[str], where: str) -> ConfigError:

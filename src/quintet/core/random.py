@@ -22,17 +22,16 @@ def seed_of(*parts: int | str) -> int:
 class Rows:
     """Rows `start ... start + count` of an endless random stream, drawn in blocks of `block` rows with a seed each."""
 
-    def __init__(self, seed: int, start: int, count: int, *, block: int = 64) -> None:
+    def __init__(self, seed: int | tuple[int | str, ...], start: int, count: int, *, block: int = 64) -> None:
         self.seed, self.start, self.count, self.block = seed, start, count, block
         self._generators: list[torch.Generator] | None = None
 
     def draw(self, sampler: Callable[[torch.Generator], Tensor], device: torch.device) -> Tensor:
         """Rows of ours out of whole blocks; `sampler(generator)` draws one block."""
         first, last = self.start // self.block, -(-(self.start + self.count) // self.block)
-        if self._generators is None:
-            self._generators = [
-                torch.Generator(device).manual_seed(seed_of(self.seed, index)) for index in range(first, last)
-            ]
+        if self._generators is None:  # hashing and seeding wait until a number is asked for
+            seeds = (seed_of(str(self.seed), index) for index in range(first, last))
+            self._generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
         blocks = [sampler(generator) for generator in self._generators]
         offset = self.start - first * self.block
         return (blocks[0] if len(blocks) == 1 else torch.cat(blocks))[offset : offset + self.count]

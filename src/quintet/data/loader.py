@@ -27,7 +27,7 @@ class Loader:
 
     def order(self, epoch: int) -> Tensor:
         """The permutation of this epoch."""
-        if epoch not in self._orders:
+        if epoch not in self._orders:  # two epochs are kept: a batch may span them
             generator = torch.Generator().manual_seed(seed_of("order", self.seed, epoch))
             kept = {e: order for e, order in self._orders.items() if e == epoch - 1}
             self._orders = kept | {epoch: torch.randperm(len(self), generator=generator).to(self.x.device)}
@@ -35,22 +35,25 @@ class Loader:
 
     def indices(self, cursor: int, count: int) -> Tensor:
         """The items at cursor ... cursor + count of the endless stream."""
+        epoch, at = divmod(cursor, len(self))
+        if at + count <= len(self):
+            return self.order(epoch)[at : at + count]
         parts = []
         while count:
             epoch, at = divmod(cursor, len(self))
             part = self.order(epoch)[at : at + count]
             parts.append(part)
             cursor, count = cursor + len(part), count - len(part)
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        return torch.cat(parts)
 
     def batch(self, cursor: int, start: int, count: int, total: int, *, stream: str = "") -> Batch:
         """Rows start ... start + count of the step's global batch of `total` samples, which begins at `cursor`."""
         index = self.indices(cursor + start, count)
         x = self.windows(index, (cursor + start) // len(self)) if self.stream else self.x[index]
-        if isinstance(self.space, Continuous):
-            x = self.space.dequantise(x, Rows(seed_of("dequantise", self.seed, cursor), start, count, block=total))
+        if isinstance(self.space, Continuous) and self.space.levels:
+            x = self.space.dequantise(x, Rows(("dequantise", self.seed, cursor), start, count, block=total))
         cond = None if self.cond is None else self.cond[index]
-        return Batch(x, cond, Rows(seed_of(stream, self.seed, cursor), start, count, block=total))
+        return Batch(x, cond, Rows((stream, self.seed, cursor), start, count, block=total))
 
     def windows(self, index: Tensor, epoch: int) -> Tensor:
         """Windows of one long text: their common offset changes with the epoch, so that every cut is seen."""

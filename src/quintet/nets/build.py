@@ -29,39 +29,50 @@ def resolve(net: Net, shape: Shape) -> Net:
 
 
 def encoder(
-    net: Net, shape: Shape, out: Shape, width: int, depth: int, *, emb: int = 0, **kw: float | bool
-) -> nn.Module:
-    """A net(x (B, *shape), emb) -> (B, *out)."""
-    return _build(ConvEncoder, resolve(net, shape), shape, out, width, depth, emb, kw)
-
-
-def decoder(
-    net: Net, shape: Shape, out: Shape, width: int, depth: int, *, emb: int = 0, **kw: float | bool
-) -> nn.Module:
-    """A net(z (B, *shape), emb) -> (B, *out)."""
-    return _build(ConvDecoder, resolve(net, out), shape, out, width, depth, emb, kw)
-
-
-def denoiser(net: Net, shape: Shape, width: int, depth: int, *, emb: int, dropout: float) -> nn.Module:
-    """A net(x (B, *shape), emb) -> (B, *shape)."""
-    kw: dict[str, float | bool] = {"dropout": dropout}
-    return _build(UNet, resolve(net, shape), shape, shape, width, depth, emb, kw)
-
-
-def _build(
-    conv: type[nn.Module],
     net: Net,
     shape: Shape,
     out: Shape,
     width: int,
     depth: int,
-    emb: int,
-    kw: dict[str, float | bool],
+    *,
+    emb: int = 0,
+    norm: bool = True,
+    dropout: float = 0.0,
 ) -> nn.Module:
+    """A net(x (B, *shape), emb) -> (B, *out)."""
+    if resolve(net, shape) == "conv":
+        return ConvEncoder(shape, out, width, depth, emb=emb, norm=norm, dropout=dropout)
+    return flat(net, shape, out, width, depth, emb=emb, norm=norm, dropout=dropout)
+
+
+def decoder(
+    net: Net,
+    shape: Shape,
+    out: Shape,
+    width: int,
+    depth: int,
+    *,
+    emb: int = 0,
+    norm: bool = True,
+    dropout: float = 0.0,
+) -> nn.Module:
+    """A net(z (B, *shape), emb) -> (B, *out)."""
+    if resolve(net, out) == "conv":
+        return ConvDecoder(shape, out, width, depth, emb=emb, norm=norm, dropout=dropout)
+    return flat(net, shape, out, width, depth, emb=emb, norm=norm, dropout=dropout)
+
+
+def denoiser(net: Net, shape: Shape, width: int, depth: int, *, emb: int, dropout: float) -> nn.Module:
+    """A net(x (B, *shape), emb) -> (B, *shape)."""
+    if resolve(net, shape) == "conv":
+        return UNet(shape, width, depth, emb=emb, dropout=dropout)
+    return flat(net, shape, shape, width, depth, emb=emb, norm=True, dropout=dropout)
+
+
+def flat(
+    net: Net, shape: Shape, out: Shape, width: int, depth: int, *, emb: int, norm: bool, dropout: float
+) -> nn.Module:
+    """A multi-layer perceptron on flattened data."""
     if net == "plain":
         return MLP(shape, out, width, depth, emb=emb, slope=0.2)
-    if net == "mlp":
-        return ResidualMLP(shape, out, width, depth, emb=emb, **kw)  # type: ignore[arg-type]
-    if conv is UNet:
-        return UNet(shape, width, depth, emb=emb, **kw)  # type: ignore[arg-type]
-    return conv(shape, out, width, depth, emb=emb, **kw)
+    return ResidualMLP(shape, out, width, depth, emb=emb, norm=norm, dropout=dropout)

@@ -58,6 +58,8 @@ def embed(
 class TimeEmbedding(nn.Module):
     """c (B,) -> (B, width): sines and cosines of geometric frequencies, then two layers (Ho et al. 2020)."""
 
+    frequencies: Tensor
+
     def __init__(self, width: int, *, max_frequency: float = 32.0) -> None:
         super().__init__()
         self.register_buffer("frequencies", torch.logspace(-1, math.log10(max_frequency), width // 2), persistent=False)
@@ -68,7 +70,6 @@ class TimeEmbedding(nn.Module):
         return self.layers(torch.cat([angle.cos(), angle.sin()], 1))
 
 
-def fuse(*parts: Tensor | None) -> Tensor | None:
-    """silu of the sum of the embeddings that are there."""
-    there = [part for part in parts if part is not None]
-    return F.silu(torch.stack(there).sum(0)) if there else None
+def fuse(time: Tensor, emb: Tensor | None) -> Tensor:
+    """silu of the sum of the noise level's embedding and the condition's, where there is one."""
+    return F.silu(time if emb is None else time + emb)

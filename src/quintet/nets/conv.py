@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -44,7 +46,15 @@ def halve(h: Tensor) -> Tensor:
 def grow(h: Tensor, size: Size) -> Tensor:
     """Repeat pairs and crop to `size`."""
     h = F.interpolate(h, scale_factor=2.0, mode="nearest")
-    return h[(..., *(slice(n) for n in size))]
+    index: tuple[slice, ...] = tuple(slice(n) for n in size)
+    return h[(slice(None), slice(None), *index)]
+
+
+def stages(blocks: nn.ModuleList) -> Iterator[nn.ModuleList]:
+    """The stages of a net, each a list of blocks."""
+    for stage in blocks:
+        assert isinstance(stage, nn.ModuleList)
+        yield stage
 
 
 class ConvBlock(nn.Module):
@@ -117,7 +127,7 @@ class ConvEncoder(nn.Module):
 
     def forward(self, x: Tensor, emb: Tensor | None = None) -> Tensor:
         h = self.enter(x)
-        for i, stage in enumerate(self.blocks):
+        for i, stage in enumerate(stages(self.blocks)):
             if i:
                 h = halve(h)
             for block in stage:
@@ -156,7 +166,7 @@ class ConvDecoder(nn.Module):
 
     def forward(self, z: Tensor, emb: Tensor | None = None) -> Tensor:
         h = self.enter(z.flatten(1)).view(len(z), self.width, *self.levels[0])
-        for i, stage in enumerate(self.blocks):
+        for i, stage in enumerate(stages(self.blocks)):
             if i:
                 h = grow(h, self.levels[i])
             for block in stage:
@@ -197,14 +207,14 @@ class UNet(nn.Module):
     def forward(self, x: Tensor, emb: Tensor | None = None) -> Tensor:
         h = self.enter(x)
         skips = [h]
-        for i, stage in enumerate(self.down):
+        for i, stage in enumerate(stages(self.down)):
             if i:
                 h = halve(h)
             for block in stage:
                 h = block(h, emb)
                 skips.append(h)
         h = self.middle[1](self.middle[0](h, emb))
-        for i, stage in zip(reversed(range(len(self.levels))), self.up, strict=True):
+        for i, stage in zip(reversed(range(len(self.levels))), stages(self.up), strict=True):
             if h.shape[2:] != self.levels[i]:
                 h = grow(h, self.levels[i])
             for block in stage:

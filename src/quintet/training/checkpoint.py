@@ -58,7 +58,8 @@ def save(root: Path, step: int, tensors: Tensors, state: Mapping[str, Any], *, k
     for file in files:
         sync(file)
     digests = {file.name: {"bytes": file.stat().st_size, "sha256": sha256(file)} for file in files}
-    (temporary / MANIFEST).write_text(json.dumps({"step": step, "files": digests}, indent=1))
+    manifest = {"step": step, "files": digests, "sha256": _digest(step, digests)}
+    (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1))
     sync(temporary / MANIFEST)
     sync(temporary)
     if target.exists():  # the same step saved again: the same content
@@ -68,6 +69,11 @@ def save(root: Path, step: int, tensors: Tensors, state: Mapping[str, Any], *, k
     for old in steps(root)[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
     return target
+
+
+def _digest(step: Any, files: Any) -> str:
+    """The manifest's own sha256, so that a flipped bit in it is not taken for one in a file that it lists."""
+    return hashlib.sha256(json.dumps([step, files], sort_keys=True).encode()).hexdigest()
 
 
 def steps(root: Path) -> list[Path]:
@@ -87,6 +93,8 @@ def verify(folder: Path) -> None:
         manifest = json.loads((folder / MANIFEST).read_text())
         files = {str(name): entry for name, entry in manifest["files"].items()}
         expected = {name: (int(entry["bytes"]), str(entry["sha256"])) for name, entry in files.items()}
+        if manifest["sha256"] != _digest(manifest["step"], manifest["files"]):
+            raise ValueError("its own sha256 differs")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError("damaged manifest", where=str(folder / MANIFEST), why=repr(error)) from None
     present = {path.name for path in folder.iterdir()} - {MANIFEST}

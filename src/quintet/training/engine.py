@@ -59,18 +59,13 @@ class Engine:
         dist.all_reduce(tensor, dist.ReduceOp.MAX)
         return bool(tensor > 0)
 
-    def reduce(self, params: list[nn.Parameter]) -> None:
+    def sum(self, gradient: Tensor) -> None:
         """Sum the gradients of all ranks. Each rank's loss is weighted by its share, so the sum is the global mean.
 
-        One flat buffer after the backward pass, rather than hooks in it: it holds for any loss, double backward included.
+        After the backward pass, rather than by hooks in it: it holds for any loss, double backward included.
         """
-        if self.ranks == 1:
-            return
-        grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in params]
-        flat = torch.cat([grad.flatten() for grad in grads])
-        dist.all_reduce(flat)
-        for p, part in zip(params, flat.split([p.numel() for p in params]), strict=True):
-            p.grad = part.view_as(p)
+        if self.ranks > 1:
+            dist.all_reduce(gradient)
 
     def barrier(self) -> None:
         if self.ranks > 1:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.optim.adam import adam
 
 from quintet.core.settings import Settings
 
@@ -30,15 +32,57 @@ class TrainingSettings(Settings):
     sample_every: int | None = Field(None, ge=1, description="steps between sample grids; None: an eighth of the run")
 
 
-def make_optimiser(module: nn.Module, settings: TrainingSettings) -> torch.optim.AdamW:
-    """Fused AdamW (Loshchilov & Hutter 2019); only matrices and kernels decay."""
-    params = list(module.parameters())
-    groups = [
-        {"params": [p for p in params if p.dim() >= 2], "weight_decay": settings.weight_decay},
-        {"params": [p for p in params if p.dim() < 2], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
-    return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, fused=True)
+class Flat:
+    """Named parameters as one vector, and their gradients as another; the parameters become views of it.
+
+    So a step is a handful of operations however many parameters there are: one norm, one update, one average, and between
+    ranks one sum. Matrices and kernels, which decay, come first (Adam with that is AdamW, Loshchilov & Hutter 2019).
+    """
+
+    ALIGN = 16  # numbers: 64 bytes, as matrix kernels like it
+
+    def __init__(self, params: Mapping[str, nn.Parameter], settings: TrainingSettings) -> None:
+        self.names = sorted(params, key=lambda name: params[name].dim() < 2)  # stable: matrices first
+        self.shapes = [params[name].shape for name in self.names]
+        starts = [0]
+        for shape in self.shapes:
+            starts.append(starts[-1] + -(-shape.numel() // self.ALIGN) * self.ALIGN)
+        self.starts, some = starts, params[self.names[0]]
+        self.matrices = starts[sum(len(shape) >= 2 for shape in self.shapes)]
+        self.value = torch.zeros(starts[-1], dtype=some.dtype, device=some.device)
+        self.grad = torch.zeros_like(self.value)
+        values, grads = self.views(self.value), self.views(self.grad)
+        self.params = [params[name] for name in self.names]
+        for name, p in params.items():
+            values[name].copy_(p.detach())
+            p.data, p.grad = values[name], grads[name]
+        self.decaying, self.decay = self.value[: self.matrices], settings.weight_decay
+        self.betas = settings.betas
+        self.moments = {
+            "exp_avg": torch.zeros_like(self.grad),
+            "exp_avg_sq": torch.zeros_like(self.grad),
+            "step": torch.zeros((), device=some.device),
+        }
+
+    def views(self, vector: Tensor) -> dict[str, Tensor]:
+        """The parts of a vector of this layout, by the names of the parameters."""
+        parts = zip(self.names, self.starts, self.shapes, strict=False)
+        return {name: vector[start : start + shape.numel()].view(shape) for name, start, shape in parts}
+
+    def norm(self) -> float:
+        """Of the gradient: finite exactly when the gradient is."""
+        return float(torch.linalg.vector_norm(self.grad))
+
+    @torch.no_grad()
+    def step(self, lr: float, scale: float) -> None:
+        """One update with the gradient times `scale`."""
+        if scale != 1:
+            self.grad.mul_(scale)
+        if self.decay:
+            self.decaying.mul_(1 - lr * self.decay)
+        m = self.moments
+        adam([self.value], [self.grad], [m["exp_avg"]], [m["exp_avg_sq"]], [], [m["step"]], fused=True, lr=lr,
+             beta1=self.betas[0], beta2=self.betas[1], eps=1e-8, weight_decay=0.0, amsgrad=False, maximize=False)  # fmt: skip
 
 
 def learning_rate(settings: TrainingSettings, step: int, steps: int) -> float:
@@ -56,9 +100,9 @@ class EMA:
     with gamma from the relative width by (gamma + 1) = rel^2 (gamma + 2)^2 (gamma + 3). No constant has to fit the budget.
     """
 
-    def __init__(self, model: nn.Module, width: float) -> None:
-        self.params = list(model.parameters())
-        self.average = [p.detach().clone() for p in self.params]
+    def __init__(self, values: Sequence[Tensor], width: float) -> None:
+        self.values = [value.detach() for value in values]
+        self.average = [value.clone() for value in self.values]
         low, high = 0.0, 1e4  # the width falls as gamma grows: bisect
         for _ in range(100):
             gamma = 0.5 * (low + high)
@@ -66,16 +110,15 @@ class EMA:
             low, high = (gamma, high) if wide else (low, gamma)
         self.gamma = low
 
-    @torch.no_grad()
     def update(self, step: int) -> None:
         """After update number `step`, counted from 1."""
         weight = 1 - (1 - 1 / step) ** (self.gamma + 1)
-        torch._foreach_lerp_(self.average, [p.detach() for p in self.params], weight)
+        for average, value in zip(self.average, self.values, strict=True):
+            average.lerp_(value, weight)
 
-    @torch.no_grad()
     def swap(self) -> None:
-        """Exchange the model's parameters and their average (call again to go back)."""
-        for p, average in zip(self.params, self.average, strict=True):
-            kept: Tensor = p.detach().clone()
-            p.copy_(average)
+        """Exchange the values and their average (call again to go back)."""
+        for value, average in zip(self.values, self.average, strict=True):
+            kept = value.clone()
+            value.copy_(average)
             average.copy_(kept)

@@ -17,8 +17,10 @@ from quintet.core.errors import CheckpointError, Diverged
 from quintet.core.family import Batch, Family, Objective
 from quintet.core.random import seed_of
 from quintet.training.engine import Engine, autocast, resolve_precision
-from quintet.training.optim import EMA, TrainingSettings, learning_rate, make_optimiser
+from quintet.training.optim import EMA, Flat, TrainingSettings, learning_rate
 
+INITIAL = 1024
+"""Items that constants are read off (scales, ActNorm)."""
 PATIENCE = 10
 """Updates in a row that may be skipped for NaN or Inf before training stops."""
 
@@ -47,11 +49,14 @@ class Trainer:
         self.stop: str | None = None  # set from outside (a signal): finish the step, then return
         self.precision = resolve_precision(settings.precision, family, engine.device)
         self.objectives = family.objectives()
-        self.params = {name: list(o.module.parameters()) for name, o in self.objectives.items()}
-        self.optimisers = {name: make_optimiser(o.module, settings) for name, o in self.objectives.items()}
-        family.initialise(loader.batch(0, 0, max(settings.batch_size, 1024), max(settings.batch_size, 1024)))
+        names = {p: name for name, p in family.named_parameters()}
+        self.flats = {
+            name: Flat({names[p]: p for p in o.module.parameters()}, settings) for name, o in self.objectives.items()
+        }
+        rows = max(settings.batch_size, INITIAL)
+        family.initialise(loader.batch(0, 0, rows, rows))
         engine.broadcast(tensor.detach() for tensor in family.state_dict().values())
-        self.ema = EMA(family, settings.ema)
+        self.ema = EMA([flat.value for flat in self.flats.values()], settings.ema)
 
     # -- one step ------------------------------------------------------------------------------------------------
 
@@ -61,18 +66,16 @@ class Trainer:
         record: dict[str, float] = {}
         bad = False
         for name, objective in self.objectives.items():
+            flat = self.flats[name]
             with self.only(name):
-                values, norm = self.backward(name, objective)
-            finite = math.isfinite(norm) and math.isfinite(values[name])
-            if finite:
-                optimiser = self.optimisers[name]
-                for group in optimiser.param_groups:
-                    group["lr"] = lr
-                optimiser.step()
-            for p in self.params[name]:
-                p.grad = None
-            bad = bad or not finite
-            record |= values
+                record |= self.backward(name, objective)
+            norm = flat.norm()
+            finite = math.isfinite(norm) and math.isfinite(record[name])
+            if self.engine.any(not finite):
+                bad = True
+                continue
+            limit = self.settings.clip
+            flat.step(lr, limit / norm if limit is not None and norm > limit else 1.0)
         self.skipped = self.skipped + 1 if bad else 0
         self.step += 1
         if not bad:
@@ -89,7 +92,7 @@ class Trainer:
     @contextmanager
     def only(self, name: str) -> Iterator[None]:
         """Inside, only this objective's parameters take gradients."""
-        others = [p for other, params in self.params.items() if other != name for p in params]
+        others = [p for other, flat in self.flats.items() if other != name for p in flat.params]
         for p in others:
             p.requires_grad_(False)
         try:
@@ -98,12 +101,13 @@ class Trainer:
             for p in others:
                 p.requires_grad_(True)
 
-    def backward(self, name: str, objective: Objective) -> tuple[dict[str, float], float]:
-        """Accumulate this objective's gradient over micro-batches and ranks; returns its figures and the norm."""
-        total = self.settings.batch_size
+    def backward(self, name: str, objective: Objective) -> dict[str, float]:
+        """Fill this objective's gradient, over micro-batches and ranks; returns the loss and its parts."""
+        flat, total = self.flats[name], self.settings.batch_size
         first, count = self.engine.share(total)
         micro = self.settings.micro_batch or total
-        sums: dict[str, Tensor] = {}
+        sums: dict[str, float] = {}
+        flat.grad.zero_()
         torch.default_generator.manual_seed(seed_of("dropout", self.seed, self.step, name, first))
         for start in range(first, first + count, micro):
             rows = min(micro, first + count - start)
@@ -112,14 +116,10 @@ class Trainer:
                 loss = objective.loss(batch)
             weight = rows / total
             (loss.value * weight if weight != 1 else loss.value).backward()
-            for key, value in {name: loss.value, **loss.parts}.items():
-                sums[key] = sums.get(key, 0) + value.detach() * weight
-        self.engine.reduce(self.params[name])
-        limit = self.settings.clip if self.settings.clip is not None else math.inf
-        norm = torch.nn.utils.clip_grad_norm_(self.params[name], limit)
-        norm_value = float(norm)
-        finite = not self.engine.any(not math.isfinite(norm_value))
-        return {key: float(value) for key, value in sums.items()}, norm_value if finite else math.nan
+            for key, value in (*loss.parts.items(), (name, loss.value)):
+                sums[key] = sums.get(key, 0.0) + float(value.detach()) * weight
+        self.engine.sum(flat.grad)
+        return sums
 
     # -- the loop ------------------------------------------------------------------------------------------------
 
@@ -165,18 +165,12 @@ class Trainer:
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """Everything that a resumed run needs and JSON cannot hold."""
-        names = [name for name, _ in self.family.named_parameters()]
-        optimiser = {
-            f"{name}.{index}.{key}": value
-            for name, opt in self.optimisers.items()
-            for index, entry in opt.state_dict()["state"].items()
-            for key, value in entry.items()
-        }
-        return {
-            "model": dict(self.family.state_dict()),
-            "ema": dict(zip(names, self.ema.average, strict=True)),
-            "optimiser": optimiser,
-        }
+        ema: dict[str, Tensor] = {}
+        moments: dict[str, Tensor] = {}
+        for (name, flat), average in zip(self.flats.items(), self.ema.average, strict=True):
+            ema |= flat.views(average)
+            moments |= {f"{name}.{key}": value for key, value in flat.moments.items()}
+        return {"model": dict(self.family.state_dict()), "ema": ema, "optimiser": moments}
 
     def state(self) -> dict[str, Any]:
         return {"step": self.step, "steps": self.steps, "seconds": self.seconds, "skipped": self.skipped}
@@ -185,15 +179,11 @@ class Trainer:
         """The inverse of `tensors` and `state`."""
         try:
             self.family.load_state_dict(tensors["model"])
-            for (name, _), average in zip(self.family.named_parameters(), self.ema.average, strict=True):
-                average.copy_(tensors["ema"][name])
-            for name, optimiser in self.optimisers.items():
-                entries: dict[int, dict[str, Tensor]] = {}
-                for key, value in tensors["optimiser"].items():
-                    owner, index, field = key.rsplit(".", 2)
-                    if owner == name:
-                        entries.setdefault(int(index), {})[field] = value
-                optimiser.load_state_dict({**optimiser.state_dict(), "state": entries})
+            for (name, flat), average in zip(self.flats.items(), self.ema.average, strict=True):
+                for key, view in flat.views(average).items():
+                    view.copy_(tensors["ema"][key])
+                for key, moment in flat.moments.items():
+                    moment.copy_(tensors["optimiser"][f"{name}.{key}"])
             self.step, self.seconds, self.skipped = int(state["step"]), float(state["seconds"]), int(state["skipped"])
         except (KeyError, RuntimeError, ValueError) as error:
             raise CheckpointError("the checkpoint does not fit this model", why=str(error)) from None
@@ -207,7 +197,7 @@ def steps_for(
     *,
     seed: int,
     engine: Engine,
-    interval: Callable[[Family], None] | None = None,
+    interval: Callable[[Family], object] | None = None,
 ) -> int:
     """How many steps fit `budget` seconds: times a few on a copy, and one `interval` (sample grid), of which 8 follow."""
     began = time.perf_counter()

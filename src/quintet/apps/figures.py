@@ -1,0 +1,59 @@
+"""Figures in plain words: likelihoods, measurements, and the verdict of a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from quintet.apps.console import columns, number
+from quintet.evaluation.verdict import Figure, contenders
+
+
+def likelihood_line(summary: Mapping[str, Any]) -> str:
+    """A `LogProb.summary()` in one line."""
+    words = {"exact": "exact", "bound": "a lower bound", "estimate": "an estimate"}[summary["kind"]]
+    return (
+        f"log-likelihood {summary['nats']:.4g} ± {summary['stderr']:.2g} nats an item "
+        f"({summary['bits_per_dim']:.4g} bits a dimension), {words}"
+    )
+
+
+QUESTIONS = {"keeper": "keep", "scoring": "best scores", "speed": "fastest", "memorisation": "copies least"}
+
+
+def evaluated(result: Mapping[str, Any]) -> str:
+    """The likelihood, or why there is none, and a line for every figure."""
+    found, metrics = result["likelihood"], result["metrics"]
+    rows = []
+    for key, value in metrics.items():
+        if not key.endswith("_stderr"):
+            error = metrics.get(f"{key}_stderr")
+            rows.append((key, number(value) + (f" ± {error:.2g}" if error is not None else "")))
+    rows.append(("ms a sample", number(result.get("ms_per_sample"))))
+    head = likelihood_line(found) if found else f"no likelihood: {result['likelihood_reason']}"
+    return f"{head}\n{columns(rows)}"
+
+
+def compared(result: Mapping[str, Any]) -> str:
+    """The verdict in words, and a table with one line a contender."""
+
+    def show(figure: Figure | None, form: str) -> str:
+        return "-" if figure is None else f"{figure.mean:{form}}" + (f" ± {figure.half:.1g}" if figure.half else "")
+
+    lines = []
+    for key, title in QUESTIONS.items():
+        answer = result["verdict"].get(key)
+        if answer:
+            lines.append(f"{title}: {answer['label'] or 'none'}. {answer['sentence']}")
+    lines += [f"note: {caveat}" for caveat in result["verdict"].get("caveats", ())]
+    rows, failed = [], []
+    for one in contenders(result["models"]):
+        if not one.done:
+            failed.append(f"{one.label} was left out. {one.runs[0].get('error') or ''}")
+            continue
+        quality = (show(one.metric("auc"), ".2f"), show(one.metric("coverage"), ".2f"))
+        cost = (show(one.cost("ms_per_sample"), ".3g"), show(one.cost("train_seconds"), ".3g"))
+        rows.append((one.label, *quality, show(one.likelihood(), ".4g"), one.likelihood_kind, *cost))
+    header = ("model", "AUC (0.5 best)", "coverage", "nats", "kind", "ms/sample", "train s")
+    table = columns(rows, header) if rows else "no model was measured"
+    return "\n".join([*lines, "", table, *failed, "", f"report: {result.get('report', '-')}"])

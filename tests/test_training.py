@@ -1,0 +1,417 @@
+"""The trainer against its promises: order, resume bit for bit, checkpoints that notice damage, ranks that agree."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import quintet
+from quintet.core.errors import CheckpointError, DataError, Diverged, EnvironmentFault
+from quintet.core.family import Batch, Family, Loss
+from quintet.core.random import Rows
+from quintet.core.spaces import Continuous
+from quintet.data.loader import Loader
+from quintet.registry import FAMILIES
+from quintet.runs import Run
+from quintet.training import checkpoint
+from quintet.training.engine import Engine
+from quintet.training.optim import EMA, TrainingSettings, learning_rate
+from quintet.training.trainer import Trainer, steps_for
+
+BATCH = 50
+EPOCH = 26  # 1,258 digits at 50 a step: step 26 crosses the end of the first epoch
+STEPS = 30
+
+
+# -- order -----------------------------------------------------------------------------------------------------------
+
+
+def loader(n: int = 103, seed: int = 0) -> Loader:
+    return Loader(Continuous((1,)), torch.arange(n, dtype=torch.float32)[:, None], None, seed=seed)
+
+
+def test_every_epoch_is_another_permutation() -> None:
+    source = loader()
+    epochs = [source.indices(103 * epoch, 103).tolist() for epoch in range(3)]
+    assert all(Counter(epoch) == Counter(range(103)) for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2]
+    assert loader(seed=1).indices(0, 103).tolist() != epochs[0]
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 7])
+def test_order_and_noise_do_not_depend_on_ranks(ranks: int) -> None:
+    whole = loader().batch(180, 0, 60, 60, stream="a")
+    noise = whole.generator.draw(lambda g: torch.randn(60, 2, generator=g), torch.device("cpu"))
+    cuts = [rank * 60 // ranks for rank in range(ranks + 1)]
+    for start, stop in zip(cuts, cuts[1:], strict=False):
+        part = loader().batch(180, start, stop - start, 60, stream="a")
+        assert torch.equal(part.x, whole.x[start:stop])
+        drawn = part.generator.draw(lambda g: torch.randn(60, 2, generator=g), torch.device("cpu"))
+        assert torch.equal(drawn, noise[start:stop])
+
+
+def test_rows_do_not_depend_on_where_they_are_cut() -> None:
+    draw = lambda rows: rows.draw(lambda g: torch.randn(64, 3, generator=g), torch.device("cpu"))  # noqa: E731
+    whole = draw(Rows(5, 0, 200))
+    assert torch.equal(torch.cat([draw(Rows(5, 0, 70)), draw(Rows(5, 70, 1)), draw(Rows(5, 71, 129))]), whole)
+    assert not torch.equal(draw(Rows(6, 0, 200)), whole)
+    assert len({tuple(row) for row in whole.tolist()}) == 200
+
+
+def test_windows_of_a_text_move_with_the_epoch() -> None:
+    x = torch.arange(80).view(10, 8)
+    source = Loader(Continuous((8,)), x, None, seed=0, stream=True)
+    seen = [source.batch(10 * epoch, 0, 10, 10).x for epoch in range(40)]
+    starts = {int(row[0]) % 8 for batch in seen for row in batch}
+    assert starts == set(range(8))
+    assert all(Counter(batch.flatten().tolist()) == Counter(range(80)) for batch in seen)
+
+
+# -- optimisation ----------------------------------------------------------------------------------------------------
+
+
+def test_learning_rate_warms_up_and_falls() -> None:
+    settings = TrainingSettings(lr=1.0, warmup=0.1, final_lr=0.2)
+    rates = [learning_rate(settings, step, 100) for step in range(101)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == pytest.approx(rates[9], rel=0.05)
+    assert rates[100] == pytest.approx(0.2)
+    assert all(a > b for a, b in zip(rates[10:], rates[11:], strict=False))
+
+
+@pytest.mark.parametrize("width", [0.05, 0.1, 0.2])
+def test_ema_has_the_stated_width(width: float) -> None:
+    """The standard deviation of its weights over time is `width` of the time trained."""
+    value = torch.zeros(1)
+    ema, steps = EMA([value], width), 2000
+    t, mean, second = torch.arange(1.0, steps + 1), 0.0, 0.0
+    with torch.no_grad():
+        for step in range(1, steps + 1):
+            value.fill_(step)
+            ema.update(step)
+            mean = float(ema.average[0])
+        averages = EMA([value], width)
+        for step in range(1, steps + 1):
+            value.fill_(float(t[step - 1]) ** 2 / steps)
+            averages.update(step)
+            second = float(averages.average[0]) * steps
+    assert ((second - mean**2) ** 0.5) / steps == pytest.approx(width, rel=0.03)
+
+
+class Line(Family):
+    """A linear least-squares fit of 0: the smallest family there is; NaN where x is."""
+
+    name, accepts, likelihood = "line", (Continuous,), "none"
+
+    def __init__(self) -> None:
+        super().__init__(Continuous((8,)))
+        self.layer = nn.Linear(8, 8)
+
+    def loss(self, batch: Batch) -> Loss:
+        return Loss(self.layer(batch.x).square().mean())
+
+    def sample(self, n: int, cond: Tensor | None = None, **_: Any) -> Tensor:  # type: ignore[override]
+        return torch.zeros(n, 8)
+
+
+def line_trainer(x: Tensor, steps: int = 40, **settings: Any) -> Trainer:
+    torch.manual_seed(0)
+    options = TrainingSettings(**{"batch_size": 16, "precision": "fp32", **settings})
+    return Trainer(
+        Line(), Loader(Continuous((8,)), x, None, seed=0), options, seed=0, steps=steps, engine=Engine("cpu")
+    )
+
+
+def weights(trainer: Trainer) -> Tensor:
+    return torch.cat([p.detach().flatten() for p in trainer.family.parameters()])
+
+
+def test_micro_batches_give_the_same_gradient() -> None:
+    x = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
+    whole, parts = line_trainer(x), line_trainer(x, micro_batch=5)
+    whole.run()
+    parts.run()
+    torch.testing.assert_close(weights(parts), weights(whole), rtol=0, atol=1e-6)
+    assert (weights(whole) - weights(line_trainer(x))).abs().max() > 1e-3
+
+
+def test_nan_skips_the_update_and_then_stops() -> None:
+    x = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
+    x[3] = float("nan")
+    trainer = line_trainer(x, batch_size=4)
+    trainer.run()
+    assert bool(torch.isfinite(weights(trainer)).all())
+    assert all(bool(torch.isfinite(average).all()) for average in trainer.ema.average)
+    with pytest.raises(Diverged, match="NaN or Inf"):
+        line_trainer(torch.full((64, 8), float("nan"))).run()
+
+
+def test_a_budget_becomes_a_number_of_steps() -> None:
+    x = torch.randn(64, 8)
+    trainer = line_trainer(x)
+    few, many = (
+        steps_for(seconds, trainer.family, trainer.loader, trainer.settings, seed=0, engine=Engine("cpu"))
+        for seconds in (0.5, 2.0)
+    )
+    assert 1 < few < many
+    assert torch.equal(weights(trainer), weights(line_trainer(x))), "timing must not train"
+
+
+def test_bf16_trains_and_keeps_losses_in_float32() -> None:
+    x = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
+    trainer = line_trainer(x, precision="bf16", lr=1e-2)
+    first, last = trainer.update(), {}
+    for _ in range(39):
+        last = trainer.update()
+    assert last["model"] < first["model"]
+    assert all(p.dtype == torch.float32 for p in trainer.family.parameters())
+
+
+# -- resume ----------------------------------------------------------------------------------------------------------
+
+
+def arguments(family: str, tmp_path: Path) -> dict[str, Any]:
+    training = {"batch_size": BATCH, "save_every": 1, "keep": 100, "sample_every": STEPS}
+    return {"data": "digits", "condition": "label", "preset": "tiny", "runs": tmp_path, "seed": 3,
+            "config": {"training": training, "sampling": {"steps": 2} if family == "diffusion" else {}}}  # fmt: skip
+
+
+def losses(run: Run) -> list[dict[str, Any]]:
+    return [{k: v for k, v in record.items() if k != "seconds"} for record in run.metrics() if "quality" not in record]
+
+
+def final(run: Run) -> dict[str, Tensor]:
+    tensors, state = checkpoint.load(checkpoint.steps(run.checkpoints)[-1])
+    assert state["step"] == STEPS
+    return {f"{group}.{name}": value for group, entries in tensors.items() for name, value in entries.items()}
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def cut_at(run: Run, step: int) -> None:
+    """As if the process had died after this checkpoint."""
+    import shutil
+
+    for folder in checkpoint.steps(run.checkpoints):
+        if int(folder.name.split("-")[1]) > step:
+            shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
+    """One uninterrupted run of every family, with a checkpoint after every step."""
+    torch.set_num_threads(1)
+    root = tmp_path_factory.mktemp("runs")
+    return {name: quintet.train(name, steps=STEPS, run=name, **arguments(name, root)).run for name in FAMILIES}
+
+
+@pytest.mark.parametrize("cut", [1, STEPS // 2, EPOCH - 1, EPOCH, EPOCH + 1])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_resume_is_bit_for_bit(name: str, cut: int, finished: dict[str, Run], tmp_path: Path) -> None:
+    import shutil
+
+    copy = Run(tmp_path / "copy")
+    shutil.copytree(finished[name].path, copy.path)
+    for again in (cut, min(cut + 2, STEPS - 1)):  # resumed twice
+        cut_at(copy, again)
+        quintet.resume(copy.path)
+    assert same(final(copy), final(finished[name]))
+    assert losses(copy) == losses(finished[name])
+
+
+@pytest.mark.parametrize("dropped", ["optimiser", "ema", "cursor"])
+def test_the_resume_test_notices_what_is_dropped(dropped: str, finished: dict[str, Run], tmp_path: Path,
+                                                 monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    import shutil
+
+    copy = Run(tmp_path / "copy")
+    shutil.copytree(finished["vae"].path, copy.path)
+    cut_at(copy, 15)
+    true = Trainer.restore
+
+    def forgetful(self: Trainer, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> None:
+        fresh = self.tensors()
+        kept = {group: {k: v.clone() for k, v in entries.items()} for group, entries in fresh.items()}
+        true(self, tensors | ({"ema": kept["ema"]} if dropped == "ema" else {}), state)
+        if dropped == "optimiser":
+            for flat in self.flats.values():
+                for moment in flat.moments.values():
+                    moment.zero_()
+        if dropped == "cursor":
+            self.loader.seed += 1  # another order and other noise from here on
+
+    monkeypatch.setattr(Trainer, "restore", forgetful)
+    quintet.resume(copy.path)
+    assert not same(final(copy), final(finished["vae"]))
+
+
+def test_same_seed_same_run_other_seed_another(finished: dict[str, Run], tmp_path: Path) -> None:
+    again = quintet.train("vae", steps=STEPS, **arguments("vae", tmp_path))
+    assert same(final(again.run), final(finished["vae"]))
+    other = quintet.train("vae", steps=STEPS, **(arguments("vae", tmp_path) | {"seed": 4}))
+    assert not same(final(other.run), final(finished["vae"]))
+
+
+def test_loaded_is_saved(finished: dict[str, Run], tmp_path: Path) -> None:
+    for name, run in finished.items():
+        model = quintet.load(run.path)
+        path = model.save(tmp_path / name)
+        assert (quintet.load(path).sample(4, seed=5) == model.sample(4, seed=5)).all()
+
+
+def test_changed_data_are_refused(finished: dict[str, Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import shutil
+
+    from quintet.data import sources
+
+    copy = Run(tmp_path / "copy")
+    shutil.copytree(finished["vae"].path, copy.path)
+    cut_at(copy, STEPS - 1)
+    true = sources.SOURCES["digits"]
+
+    def changed() -> sources.Dataset:
+        dataset = true()
+        dataset.items[0, 0, 0, 0] += 1
+        return dataset
+
+    monkeypatch.setitem(sources.SOURCES, "digits", changed)
+    with pytest.raises(DataError, match="not those that this run began with"):
+        quintet.resume(copy.path)
+    assert quintet.resume(copy.path, changed_data=True).run.path == copy.path
+
+
+def test_a_run_has_one_writer(finished: dict[str, Run]) -> None:
+    run = finished["gan"]
+    lock = run.path / "lock.json"
+    lock.write_text(json.dumps({"pid": 1, "host": __import__("socket").gethostname()}))
+    with pytest.raises(EnvironmentFault, match="another process"):
+        quintet.resume(run.path)
+    lock.write_text(json.dumps({"pid": 2**22 + 1, "host": __import__("socket").gethostname()}))
+    quintet.resume(run.path)  # a stale lock is taken over
+    assert not lock.exists()
+
+
+# -- checkpoints -----------------------------------------------------------------------------------------------------
+
+
+def damage(path: Path, how: str) -> None:
+    raw = bytearray(path.read_bytes())
+    if how == "flip":
+        raw[len(raw) // 2] ^= 1
+        path.write_bytes(raw)
+    elif how == "cut":
+        path.write_bytes(raw[: len(raw) // 2])
+    elif how == "empty":
+        path.write_bytes(b"")
+    else:
+        path.unlink()
+
+
+@pytest.mark.parametrize("how", ["flip", "cut", "empty", "remove"])
+@pytest.mark.parametrize(
+    "file", ["model.safetensors", "ema.safetensors", "optimiser.safetensors", "state.json", "manifest.json"]
+)
+def test_damage_is_named_and_the_checkpoint_before_is_used(
+    file: str, how: str, finished: dict[str, Run], tmp_path: Path
+) -> None:
+    import shutil
+
+    copy = Run(tmp_path / "copy")
+    shutil.copytree(finished["vae"].path, copy.path)
+    cut_at(copy, 5)
+    newest = checkpoint.steps(copy.checkpoints)[-1]
+    damage(newest / file, how)
+    with pytest.raises(CheckpointError) as caught:
+        checkpoint.verify(newest)
+    assert file in caught.value.where
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        found = copy.latest()
+    assert found is not None
+    assert found[1]["step"] == 4
+    assert any(file in str(warning.message) for warning in seen)
+
+
+def test_an_interrupted_save_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "checkpoints"
+    tensors = {"model": {"w": torch.ones(3)}}
+    checkpoint.save(root, 1, tensors, {"step": 1}, keep=2)
+    calls = 0
+
+    def failing(path: Path) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == limit:
+            raise OSError(28, "No space left on device")
+
+    for limit in range(1, 6):  # each fsync of a save
+        calls = 0
+        monkeypatch.setattr(checkpoint, "sync", failing)
+        try:
+            checkpoint.save(root, 2, tensors, {"step": 2}, keep=2)
+        except OSError:
+            pass
+        monkeypatch.undo()
+        checkpoint.sweep(root)
+        newest = checkpoint.steps(root)[-1]
+        checkpoint.verify(newest)
+        assert newest.name in ("step-00000001", "step-00000002")
+
+
+def test_pruning_keeps_the_newest(tmp_path: Path) -> None:
+    for step in range(1, 6):
+        checkpoint.save(tmp_path, step, {"model": {"w": torch.ones(1)}}, {"step": step}, keep=2)
+    assert [path.name for path in checkpoint.steps(tmp_path)] == ["step-00000004", "step-00000005"]
+
+
+# -- ranks -----------------------------------------------------------------------------------------------------------
+
+RANKS = """
+import json, sys, torch
+torch.set_num_threads(1)
+import quintet
+name, root = sys.argv[1:]
+# a small lr: Adam turns the rounding of a gradient near 0 into a share of it
+config = {"training": {"batch_size": 32, "precision": "fp32", "save_every": 6, "sample_every": 1000, "lr": 3e-4}}
+if name == "flow":
+    config["model"] = {"dropout": 0.0}  # dropout's masks belong to a process
+quintet.train(name, data="digits", condition="label", steps=6, preset="tiny", run=name, runs=root, config=config)
+from quintet.training.engine import Engine
+Engine("cpu").close()
+"""
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_two_processes_train_as_one(name: str, tmp_path: Path) -> None:
+    script = tmp_path / "ranks.py"
+    script.write_text(RANKS)
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    one = [sys.executable, str(script), name, str(tmp_path / "one")]
+    two = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node=2",
+        *one[1:3],
+        str(tmp_path / "two"),
+    ]
+    for command in (one, two):
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[-3000:]
+    a, b = (checkpoint.load(tmp_path / ranks / name / "checkpoints" / "step-00000006")[0] for ranks in ("one", "two"))
+    for group in ("model", "ema"):
+        for key, value in a[group].items():
+            torch.testing.assert_close(b[group][key], value, rtol=0, atol=1e-5, msg=lambda m, key=key: f"{key}: {m}")
