@@ -2,8 +2,9 @@
 
     python benchmarks/trainer_overhead.py [--steps 2000] [--repeats 9]
 
-The bare loop indexes a shuffled batch, computes the loss, and steps fused AdamW. Ours does that, and clips the gradient,
-checks it for NaN, follows the learning-rate schedule and keeps the moving average. Medians of interleaved repeats.
+The bare loop indexes a shuffled batch, computes the loss, and steps fused AdamW. Ours does that, and clips the
+gradient, checks it for NaN, follows the learning-rate schedule and keeps the moving average. Medians of interleaved
+repeats.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import os
 import subprocess
@@ -53,7 +55,7 @@ def test_order_and_noise_do_not_depend_on_ranks(ranks: int) -> None:
     whole = loader().batch(180, 0, 60, 60, stream="a")
     noise = whole.generator.draw(lambda g: torch.randn(60, 2, generator=g), torch.device("cpu"))
     cuts = [rank * 60 // ranks for rank in range(ranks + 1)]
-    for start, stop in zip(cuts, cuts[1:], strict=False):
+    for start, stop in itertools.pairwise(cuts):
         part = loader().batch(180, start, stop - start, 60, stream="a")
         assert torch.equal(part.x, whole.x[start:stop])
         drawn = part.generator.draw(lambda g: torch.randn(60, 2, generator=g), torch.device("cpu"))
@@ -86,7 +88,7 @@ def test_learning_rate_warms_up_and_falls() -> None:
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == pytest.approx(rates[9], rel=0.05)
     assert rates[100] == pytest.approx(0.2)
-    assert all(a > b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(rates))
 
 
 @pytest.mark.parametrize("width", [0.05, 0.1, 0.2])
@@ -348,7 +350,7 @@ def test_an_interrupted_save_leaves_the_old_checkpoint(tmp_path: Path, monkeypat
     root = tmp_path / "checkpoints"
     tensors = {"model": {"w": torch.ones(3)}}
     checkpoint.save(root, 1, tensors, {"step": 1}, keep=2)
-    calls = 0
+    calls = limit = 0
 
     def failing(path: Path) -> None:
         nonlocal calls
@@ -356,13 +358,12 @@ def test_an_interrupted_save_leaves_the_old_checkpoint(tmp_path: Path, monkeypat
         if calls == limit:
             raise OSError(28, "No space left on device")
 
-    for limit in range(1, 6):  # each fsync of a save
+    for number in range(1, 6):  # each fsync of a save
+        limit = number
         calls = 0
         monkeypatch.setattr(checkpoint, "sync", failing)
-        try:
+        with contextlib.suppress(OSError):
             checkpoint.save(root, 2, tensors, {"step": 2}, keep=2)
-        except OSError:
-            pass
         monkeypatch.undo()
         checkpoint.sweep(root)
         newest = checkpoint.steps(root)[-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -58,7 +59,7 @@ def ordered(family: VAE, x: torch.Tensor, cond: torch.Tensor) -> bool:
     """ELBO <= IWAE-8 <= IWAE-64 <= log p, up to four standard errors."""
     steps = [bound(family, x, cond, k, repeats) for k, repeats in ((1, 400), (8, 100), (64, 40))]
     steps.append((truth(family, x, cond), torch.zeros(len(x), dtype=torch.float64)))
-    pairs = zip(steps, steps[1:], strict=False)
+    pairs = itertools.pairwise(steps)
     return all(bool((low[0] <= high[0] + 4 * (low[1] + high[1]) + 1e-9).all()) for low, high in pairs)
 
 

@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import math
 import shutil
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from quintet import registry
 from quintet.codecs.table import TableCodec
 from quintet.config import RunConfig, merge, resolve, seconds
 from quintet.core.codec import Codec
-from quintet.core.errors import CheckpointError, DataError, UsageError
+from quintet.core.errors import CheckpointError, DataError, EnvironmentFault, QuintetWarning, UsageError
 from quintet.core.family import Family, OnStep
 from quintet.core.likelihood import LogProb
 from quintet.core.random import Rows, seed_of
 from quintet.core.spaces import Continuous
 from quintet.data.loader import Loader
-from quintet.data.sources import Dataset, load_source, take
+from quintet.data.sources import Dataset, load_source
 from quintet.evaluation.features import Features, fit_features
 from quintet.evaluation.metrics import energy_distance
-from quintet.outputs import picture
+from quintet.outputs import picture, top_of
 from quintet.runs import Run, make_family, runs_root
 from quintet.training import checkpoint
 from quintet.training.engine import Engine
@@ -43,7 +44,9 @@ KEPT_CONDITIONS = 2048
 
 
 def pick(dataset: Dataset, column: str | None, split: str, *, without: str | None = None) -> Any:
-    """A column of a split, or the items themselves (None, "items" or the modality's name), less the column `without`."""
+    """A column of a split, or the items themselves (None, "items" or the modality's name), less the column
+    `without`.
+    """
     if column is None or column in ("items", dataset.modality):
         rows = dataset.rows(split)
         return rows.drop_columns([without]) if dataset.modality == "table" and without in rows.column_names else rows
@@ -114,16 +117,12 @@ class Model:
             generator = torch.Generator().manual_seed(seed_of("conditions", seed))
             return self.conditions[torch.randint(len(self.conditions), (n,), generator=generator)].to(self.device)
         codec = self.codecs["cond"]
-        many = isinstance(condition, list | tuple | np.ndarray) and len(condition) == n
-        values = condition if many else [condition] * n
-        if (
-            isinstance(codec, TableCodec)
-            and not isinstance(condition, Mapping)
-            and not hasattr(condition, "column_names")
-        ):
+        several = isinstance(condition, list | tuple | np.ndarray | pa.Table)
+        values = condition if several else [condition] * n
+        if len(values) != n:
+            raise UsageError(f"{len(values)} conditions for {n} items", fix="give one condition, or one an item")
+        if isinstance(codec, TableCodec) and not isinstance(values, pa.Table) and not isinstance(values[0], Mapping):
             values = {codec.columns[0].name: values}
-        elif isinstance(condition, Mapping):
-            values = [condition] * n
         return codec.encode(values).to(self.device)
 
     def sampling(self, options: Mapping[str, Any] | None) -> Any:
@@ -214,7 +213,9 @@ class Model:
         return self.codecs["x"].decode(self.family.decode(z.to(self.device), self.condition(condition, len(z), 0)))
 
     def evaluate(self, split: str = "test", *, samples: int = 1000, seed: int = 0) -> dict[str, Any]:
-        """Likelihood and sample figures on a split: {"likelihood", "likelihood_reason", "metrics", "ms_per_sample", ...}."""
+        """Likelihood and sample figures on a split: {"likelihood", "likelihood_reason", "metrics", "ms_per_sample",
+        ...}.
+        """
         from quintet.comparison import Bench  # which is written in terms of Model
 
         bench = Bench(load_source(self.config.data.source), self.config.data.condition, samples=samples)
@@ -245,9 +246,7 @@ def load(run: str | Path, *, runs: str | Path | None = None, device: str = "auto
         family.load_state_dict(tensors["model"] | tensors["ema"])
     except (KeyError, RuntimeError) as error:
         raise CheckpointError("the weights do not fit the configuration", where=str(where), why=str(error)) from None
-    kept = folder.path / "codec" / "conditions.safetensors"
-    conditions = load_file(kept)["cond"] if kept.exists() else None
-    return Model(folder, family.to(Engine(device).device), codecs, config, conditions)
+    return Model(folder, family.to(Engine(device).device), codecs, config, folder.conditions())
 
 
 # -- training --------------------------------------------------------------------------------------------------------
@@ -314,20 +313,23 @@ def _train(
     on_trainer: Callable[[Trainer], None] | None,
 ) -> Model:
     engine = Engine(config.device)
-    codecs = fit_codecs(config, dataset)
-    family = make_family(config, codecs).to(engine.device)
-    session = Session(config, dataset, codecs, family, engine)
-    if config.steps is None:
-        assert config.budget is not None
-        count = steps_for(config.budget, family, session.loader, config.training, seed=config.seed, engine=engine,
-                          interval=session.look)  # fmt: skip
-        config = session.config = config.model_copy(update={"steps": count})
     run = Run.create(root, name, f"{dataset.name}-{config.family}") if engine.first else None
-    if run is not None:
-        facts = {"family": config.family, "fingerprint": dataset.fingerprint(), "device": str(engine.device)}
-        run.write(config, codecs, facts)
-        if session.cond is not None:
-            save_file({"cond": session.cond}, run.path / "codec" / "conditions.safetensors")
+    try:
+        codecs = fit_codecs(config, dataset)
+        family = make_family(config, codecs).to(engine.device)
+        session = Session(config, dataset, codecs, family, engine)
+        if config.steps is None:
+            assert config.budget is not None
+            count = steps_for(config.budget, family, session.loader, config.training, seed=config.seed, engine=engine,
+                              interval=session.look)  # fmt: skip
+            config = session.config = config.model_copy(update={"steps": count})
+        if run is not None:
+            facts = {"family": config.family, "fingerprint": dataset.fingerprint(), "device": str(engine.device)}
+            run.write(config, codecs, facts, session.cond)
+    except BaseException:
+        if run is not None and not (run.path / "config.yaml").exists():
+            shutil.rmtree(run.path, ignore_errors=True)  # nothing was begun
+        raise
     return session.train(run, report, on_trainer)
 
 
@@ -339,7 +341,9 @@ def resume(
     report: Report | None = None,
     on_trainer: Callable[[Trainer], None] | None = None,
 ) -> Model:
-    """Continue a run to its end, bit for bit as if it had not stopped. Refuses if the data changed, unless `changed_data`."""
+    """Continue a run to its end, bit for bit as if it had not stopped. Refuses if the data changed, unless
+    `changed_data`.
+    """
     folder = Run.open(run, runs)
     family, codecs, config = folder.build()
     dataset = load_source(config.data.source)
@@ -432,7 +436,11 @@ class Session:
         def on_interval() -> None:
             if writer:
                 x, quality = self.look(self.family)
-                picture(writer.path / "samples" / f"step-{trainer.step:08d}", self.codecs["x"].decode(x[:64]))
+                try:
+                    codec = self.codecs["x"]
+                    picture(writer.path / "samples" / f"step-{trainer.step:08d}", codec.decode(x[:64]), top_of(codec))
+                except OSError as error:
+                    warnings.warn(f"samples not written ({error})", QuintetWarning, stacklevel=2)
                 tell({"quality": quality if math.isfinite(quality) else None})
 
         def on_save() -> None:
@@ -452,15 +460,10 @@ class Session:
 
 def _failed_save(run: Run, error: OSError, failures: int) -> int:
     """Warn while an older checkpoint stands, at most three times in a row; else EnvironmentFault."""
-    import warnings
-
-    from quintet.core.errors import EnvironmentFault
-
     if failures >= 3 or not checkpoint.steps(run.checkpoints):
-        raise EnvironmentFault(
-            "cannot write checkpoints", where=str(run.checkpoints), why=str(error), fix="free disk space"
-        )
-    warnings.warn(f"checkpoint not written ({error}); training goes on from an older one", stacklevel=3)
+        where = str(run.checkpoints)
+        raise EnvironmentFault("cannot write checkpoints", where=where, why=str(error), fix="free disk space")
+    warnings.warn(f"checkpoint not written ({error}); training goes on from an older one", QuintetWarning, stacklevel=3)
     return failures
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import resource
 import sys
@@ -34,10 +35,8 @@ SCORED = 1000
 def own_memory(reset: bool = False) -> float:
     """Peak resident memory of this process in MB; with `reset`, start anew where the system lets us (Linux)."""
     if reset:
-        try:
+        with contextlib.suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")
-        except OSError:
-            pass
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
@@ -168,8 +167,8 @@ def compare(
     """Train each family with each seed on the same split and budget; measure all with one bench; write the report.
 
     `condition` "auto" is the column `label` where the source has one. Families that cannot model the source (no face of
-    its codec) are listed with the reason. Each run stands alone: its figures do not depend on which others are compared.
-    Returns what the report shows; with `output`, also writes it as HTML and as JSON beside it.
+    its codec) are listed with the reason. Each run stands alone: its figures do not depend on which others are
+    compared. Returns what the report shows; with `output`, also writes it as HTML and as JSON beside it.
     """
     dataset = load_source(source)
     if condition == "auto":

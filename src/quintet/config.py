@@ -50,12 +50,26 @@ DEFAULTS: dict[str, dict[str, Sections]] = {
     },
     "gan": {
         "image": {
-            "model": {"width": 32, "critic_width": 32, "depth": 1},
-            "training": {"lr": 1e-3, "batch_size": 64, "betas": (0.0, 0.99), "weight_decay": 0.0, "clip": None},
+            "model": {"width": 128, "critic_width": 128, "depth": 2, "gamma": 0.1},
+            "training": {
+                "lr": 1e-3,
+                "batch_size": 64,
+                "betas": (0.0, 0.99),
+                "weight_decay": 0.0,
+                "final_lr": 0.1,
+                "clip": None,
+            },
         },
         "table": {
-            "model": {"width": 128, "critic_width": 128, "depth": 2, "latent": 16},
-            "training": {"lr": 5e-4, "betas": (0.0, 0.99), "weight_decay": 0.0, "clip": None},
+            "model": {"width": 128, "critic_width": 128, "depth": 2, "latent": 16, "gamma": 0.1},
+            "training": {
+                "lr": 1e-3,
+                "batch_size": 64,
+                "betas": (0.0, 0.99),
+                "weight_decay": 0.0,
+                "final_lr": 0.1,
+                "clip": None,
+            },
         },
         "text": {},
     },
@@ -67,7 +81,11 @@ DEFAULTS: dict[str, dict[str, Sections]] = {
             "training": {"lr": 3e-3, "batch_size": 32},
         },
     },
-    "flow": {"image": {"training": {"lr": 1e-3}}, "table": {"training": {"lr": 1e-3}}, "text": {}},
+    "flow": {
+        "image": {"training": {"lr": 2e-3, "betas": (0.9, 0.99)}},
+        "table": {"model": {"dropout": 0.0}, "training": {"lr": 2e-3, "betas": (0.9, 0.99), "batch_size": 256}},
+        "text": {},
+    },
     "diffusion": {
         "image": {"model": {"width": 32, "depth": 1}, "training": {"lr": 2e-3}},
         "table": {"model": {"width": 128, "depth": 3}, "training": {"lr": 1e-3}},

@@ -16,12 +16,14 @@ from typing import Any, Self
 import torch
 import yaml
 from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from quintet import registry
 from quintet.config import RunConfig, as_config_error
 from quintet.core.codec import Codec
-from quintet.core.errors import CheckpointError, EnvironmentFault, UsageError
+from quintet.core.errors import CheckpointError, EnvironmentFault, QuintetWarning, UsageError
 from quintet.core.family import Family
 from quintet.training import checkpoint
 
@@ -81,14 +83,26 @@ class Run:
 
     # -- what a run is made of -----------------------------------------------------------------------------------
 
-    def write(self, config: RunConfig, codecs: Mapping[str, Codec], facts: Mapping[str, Any]) -> None:
-        """config.yaml, codec/ and manifest.json."""
+    def write(
+        self, config: RunConfig, codecs: Mapping[str, Codec], facts: Mapping[str, Any], conditions: Tensor | None
+    ) -> None:
+        """codec/ (with some of the training conditions, to sample from), manifest.json and, last, config.yaml."""
         (self.path / "codec").mkdir(exist_ok=True)
         state = {key: {"codec": codec.name, "state": codec.to_json()} for key, codec in codecs.items()}
         checkpoint.write_atomic(self.path / "codec" / "codec.json", json.dumps(state, indent=1))
+        if conditions is not None:
+            save_file({"cond": conditions}, self.path / "codec" / "conditions.safetensors")
         checkpoint.write_atomic(self.path / "manifest.json", json.dumps({**facts, **versions()}, indent=1))
         text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
         checkpoint.write_atomic(self.path / "config.yaml", text)
+
+    def conditions(self) -> Tensor | None:
+        """Encoded training conditions, for samples that ask for none; None for an unconditional run."""
+        path = self.path / "codec" / "conditions.safetensors"
+        try:
+            return load_file(path)["cond"] if path.exists() else None
+        except (OSError, KeyError, SafetensorError) as error:
+            raise CheckpointError("unreadable conditions", where=str(path), why=str(error)) from None
 
     def config(self) -> RunConfig:
         path = self.path / "config.yaml"
@@ -138,7 +152,7 @@ class Run:
                 return tensors, state, folder
             except CheckpointError as error:
                 damaged = error
-                warnings.warn(f"{error}; trying the one before", stacklevel=2)
+                warnings.warn(f"{error}; trying the one before", QuintetWarning, stacklevel=2)
         if damaged is not None:
             raise damaged
         return None

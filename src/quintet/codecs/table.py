@@ -64,9 +64,9 @@ def describe(name: str, column: pa.ChunkedArray) -> Column:
 class TableCodec(Codec):
     """Rows of a `pyarrow.Table`.
 
-    continuous: (raw - mean) / std for a number, and a one-hot of +-1 for a category. discrete: one symbol a column, with
-    `sizes` a column: a category's index, or for a number the bin of u = Phi((raw - mean) / (1.5 std)) among 256 even ones.
-    A bin decodes to a point that is uniform in u, so that the decoded rows have a density.
+    continuous: (raw - mean) / std for a number, and a one-hot of +-1 for a category. discrete: one symbol a column,
+    with `sizes` a column: a category's index, or for a number the bin of u = Phi((raw - mean) / (1.5 std)) among 256
+    even ones. A bin decodes to a point that is uniform in u, so that the decoded rows have a density.
     """
 
     name = "table"

@@ -37,7 +37,9 @@ class Codec(ABC):
         """Raw items, as many as x has rows."""
 
     def log_det(self, x: Tensor) -> Tensor:
-        """(B,) with log p(raw) = log p(x) + log_det(x): log |dx / draw|, or the log of a cell's volume (or its inverse)."""
+        """(B,) with log p(raw) = log p(x) + log_det(x): log |dx / draw|, or the log of a cell's volume (or its
+        inverse).
+        """
         return torch.zeros(len(x), dtype=torch.float64, device=x.device)
 
     @abstractmethod

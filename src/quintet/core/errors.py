@@ -29,6 +29,10 @@ class QuintetError(Exception):
         return {"error": type(self).__name__, "what": self.what, "where": self.where, "why": self.why, "fix": self.fix}
 
 
+class QuintetWarning(UserWarning):
+    """Something that went wrong and was made good: a damaged checkpoint that an older one stands in for."""
+
+
 class UsageError(QuintetError):
     """A call that cannot be carried out as it was made (unknown verb, name or option)."""
 

@@ -16,9 +16,9 @@ Measure = Literal["mass", "density"]
 class LogProb:
     """Log-likelihoods of raw items.
 
-    `values` (B,) nats per item. `kind`: "exact", "bound" (a lower bound) or "estimate". `space`: "mass" (probability of a
-    quantised or symbolic item) or "density" (per unit volume of the raw data). `stderr` (B,): the numerical error of each
-    value (Monte Carlo probes), None where there is none. `dims`: dimensions of an item; a token is a dimension.
+    `values` (B,) nats per item. `kind`: "exact", "bound" (a lower bound) or "estimate". `space`: "mass" (probability
+    of a quantised or symbolic item) or "density" (per unit volume of the raw data). `stderr` (B,): the numerical error
+    of each value (Monte Carlo probes), None where there is none. `dims`: dimensions of an item; a token is a dimension.
     """
 
     values: Tensor

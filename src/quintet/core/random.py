@@ -1,7 +1,8 @@
 """Randomness is an argument: a `torch.Generator`, or `Rows`, whose numbers belong to rows.
 
-Row i of a stream is the same number however the stream is cut into batches, micro-batches or ranks. So sample 7 does not
-depend on how many others were asked for, and the noise of a training item does not depend on the number of processes.
+Row i of a stream is the same number however the stream is cut into batches, micro-batches or ranks. So sample 7 does
+not depend on how many others were asked for, and the noise of a training item does not depend on the number of
+processes.
 """
 
 from __future__ import annotations

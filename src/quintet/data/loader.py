@@ -13,9 +13,9 @@ from quintet.core.spaces import Continuous, Space
 class Loader:
     """Encoded data as one resident tensor, shuffled anew every epoch.
 
-    The stream of samples is epoch after epoch, each a permutation that depends on (seed, epoch) alone; the cursor counts
-    global samples, so neither the number of ranks nor the size of a micro-batch changes what a step sees. Quantised data
-    are dequantised here, with noise that belongs to the sample's place in the stream.
+    The stream of samples is epoch after epoch, each a permutation that depends on (seed, epoch) alone; the cursor
+    counts global samples, so neither the number of ranks nor the size of a micro-batch changes what a step sees.
+    Quantised data are dequantised here, with noise that belongs to the sample's place in the stream.
     """
 
     def __init__(self, space: Space, x: Tensor, cond: Tensor | None, *, seed: int, stream: bool = False) -> None:

@@ -56,8 +56,8 @@ def coefficients(kind: Parameterisation, s: Tensor) -> tuple[Tensor, Tensor, Ten
 def noise_level(schedule: Schedule, t: Tensor) -> Tensor:
     """s(t), increasing in t on [0, 1].
 
-    lognormal: ln s ~ N(-1.2, 1.2^2); linear: the variance-preserving path with beta from 0.1 to 20; cosine: s = tan(pi t / 2)
-    (Nichol & Dhariwal 2021); uniform: s = t / (1 - t), flow matching.
+    lognormal: ln s ~ N(-1.2, 1.2^2); linear: the variance-preserving path with beta from 0.1 to 20; cosine: s = tan(pi
+    t / 2) (Nichol & Dhariwal 2021); uniform: s = t / (1 - t), flow matching.
     """
     if schedule == "lognormal":
         s = torch.exp(-1.2 + 1.2 * torch.special.ndtri(t))
@@ -80,8 +80,8 @@ def noise_grid(schedule: Schedule, steps: int, *, like: Tensor, low: float = S_M
 class Diffusion(Family):
     """A net F learns to denoise; samplers integrate; the probability-flow ODE gives log-densities (Song et al. 2021).
 
-    `log_prob` is an estimate: log p(x) = log N(z at S_MAX; 0, 1) + int div(dz/dtheta) dtheta + constants, with the divergence exact up to `exact_dims`
-    dimensions and by `probes` Rademacher probes (Hutchinson) beyond.
+    `log_prob` is an estimate: log p(x) = log N(z at S_MAX; 0, 1) + int div(dz/dtheta) dtheta + constants, with the
+    divergence exact up to `exact_dims` dimensions and by `probes` Rademacher probes (Hutchinson) beyond.
     """
 
     class Settings(settings.Settings):
@@ -98,8 +98,8 @@ class Diffusion(Family):
         exact_dims: int = Field(8, ge=0, description="up to this many dimensions the divergence is exact")
 
     class Sampling(settings.Settings):
-        solver: Literal["heun", "dpmpp_2m", "ddim", "ancestral"] = "heun"
-        steps: int = Field(24, ge=1, le=4000)
+        solver: Literal["heun", "dpmpp_2m", "ddim", "ancestral"] = "dpmpp_2m"
+        steps: int = Field(20, ge=1, le=4000)
         guidance: float = Field(1.0, ge=0, description="D = null + guidance * (conditional - null)")
 
     name = "diffusion"
@@ -305,13 +305,13 @@ def dpmpp_2m(
     denoise: Denoise, y: Tensor, s: Tensor, noise: Noise | None = None, report: OnStep | None = None
 ) -> Tensor:
     """DPM-Solver++(2M) (Lu et al. 2022, arXiv:2211.01095): exact for D linear in lambda = -ln s between two steps."""
-    old, h_old = None, None
+    old: tuple[Tensor, Tensor] | None = None  # the last D and the last step in lambda
     for i in range(len(s) - 1):
         d = denoise(y, s[i])
         if s[i + 1] > 0:
             h = (s[i] / s[i + 1]).log()
-            ahead = d if old is None else d + h / (2 * h_old) * (d - old)
-            old, h_old = d, h
+            ahead = d if old is None else d + h / (2 * old[1]) * (d - old[0])
+            old = d, h
         else:
             ahead = d
         y = s[i + 1] / s[i] * y + (1 - s[i + 1] / s[i]) * ahead

@@ -27,8 +27,8 @@ from quintet.nets.likelihoods import Bernoulli, Categorical, Gaussian, Head, Log
 class VAE(Family):
     """q(z | x, c) = N(mean, std^2), p(z) = N(0, 1), p(x | z, c) by `likelihood`.
 
-    loss = (distortion + beta * rate) / dims: distortion = -E_q log p(x | z), rate = KL(q || p) summed over latents, with
-    at least `free_bits` nats a latent (Kingma et al. 2016). `log_prob` is the IWAE-k bound (Burda et al. 2016).
+    loss = (distortion + beta * rate) / dims: distortion = -E_q log p(x | z), rate = KL(q || p) summed over latents,
+    with at least `free_bits` nats a latent (Kingma et al. 2016). `log_prob` is the IWAE-k bound (Burda et al. 2016).
     """
 
     class Settings(settings.Settings):

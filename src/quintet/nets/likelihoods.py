@@ -57,7 +57,8 @@ class Bernoulli:
 
 
 class LogisticMixture:
-    """A mixture of `components` logistics, integrated over the bin of each level (Salimans et al. 2017, arXiv:1701.05517).
+    """A mixture of `components` logistics, integrated over the bin of each level (Salimans et al. 2017,
+    arXiv:1701.05517).
 
     P(k) = sum_i pi_i [sigmoid((x_k + w/2 - mu_i)/s_i) - sigmoid((x_k - w/2 - mu_i)/s_i)], with the outer bins open. The
     mass is spread evenly over the bin, so that what is returned is a density.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -89,7 +91,7 @@ class MLP(nn.Module):
         super().__init__()
         self.out_shape, self.slope, self.emb = out_shape, slope, emb
         widths = [torch.Size(shape).numel() + emb, *[width] * depth, torch.Size(out_shape).numel()]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
 
     def forward(self, x: Tensor, emb: Tensor | None = None) -> Tensor:
         h = x.flatten(1)

@@ -1,4 +1,6 @@
-"""Checkpoints that are whole or absent: temporary folder, fsync, manifest of digests, fsync, rename, fsync the parent."""
+"""Checkpoints that are whole or absent: temporary folder, fsync, manifest of digests, fsync, rename, fsync the
+parent.
+"""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -81,7 +82,7 @@ def has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
     try:
-        flags = open("/proc/cpuinfo").read()  # torch has no public query for it
+        flags = Path("/proc/cpuinfo").read_text()  # torch has no public query for it
     except OSError:
         return False
     return "avx512_bf16" in flags or "amx_bf16" in flags

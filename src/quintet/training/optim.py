@@ -35,8 +35,9 @@ class TrainingSettings(Settings):
 class Flat:
     """Named parameters as one vector, and their gradients as another; the parameters become views of it.
 
-    So a step is a handful of operations however many parameters there are: one norm, one update, one average, and between
-    ranks one sum. Matrices and kernels, which decay, come first (Adam with that is AdamW, Loshchilov & Hutter 2019).
+    So a step is a handful of operations however many parameters there are: one norm, one update, one average, and
+    between ranks one sum. Matrices and kernels, which decay, come first (Adam with that is AdamW, Loshchilov & Hutter
+    2019).
     """
 
     ALIGN = 16  # numbers: 64 bytes, as matrix kernels like it
@@ -81,8 +82,22 @@ class Flat:
         if self.decay:
             self.decaying.mul_(1 - lr * self.decay)
         m = self.moments
-        adam([self.value], [self.grad], [m["exp_avg"]], [m["exp_avg_sq"]], [], [m["step"]], fused=True, lr=lr,
-             beta1=self.betas[0], beta2=self.betas[1], eps=1e-8, weight_decay=0.0, amsgrad=False, maximize=False)  # fmt: skip
+        adam(
+            [self.value],
+            [self.grad],
+            [m["exp_avg"]],
+            [m["exp_avg_sq"]],
+            [],
+            [m["step"]],
+            fused=True,
+            lr=lr,
+            beta1=self.betas[0],
+            beta2=self.betas[1],
+            eps=1e-8,
+            weight_decay=0.0,
+            amsgrad=False,
+            maximize=False,
+        )
 
 
 def learning_rate(settings: TrainingSettings, step: int, steps: int) -> float:
@@ -97,7 +112,8 @@ class EMA:
 
         average_t = d_t average_{t-1} + (1 - d_t) theta_t,    d_t = (1 - 1/t)^(gamma + 1),
 
-    with gamma from the relative width by (gamma + 1) = rel^2 (gamma + 2)^2 (gamma + 3). No constant has to fit the budget.
+    with gamma from the relative width by (gamma + 1) = rel^2 (gamma + 2)^2 (gamma + 3). No constant has to fit the
+    budget.
     """
 
     def __init__(self, values: Sequence[Tensor], width: float) -> None:

@@ -199,7 +199,9 @@ def steps_for(
     engine: Engine,
     interval: Callable[[Family], object] | None = None,
 ) -> int:
-    """How many steps fit `budget` seconds: times a few on a copy, and one `interval` (sample grid), of which 8 follow."""
+    """How many steps fit `budget` seconds: times a few on a copy, and one `interval` (sample grid), of which 8
+    follow.
+    """
     began = time.perf_counter()
     trial = Trainer(copy.deepcopy(family), loader, settings, seed=seed, steps=1_000_000, engine=engine)
     trial.family.train()
