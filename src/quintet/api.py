@@ -198,8 +198,8 @@ class Model:
             values.append((value.double() + self.codecs["x"].log_det(part)).cpu())
             errors.append(error)
         stderr = torch.cat([e.cpu() for e in errors if e is not None]) if errors and errors[0] is not None else None
-        dims = self.codecs["x"].space.dims
-        return LogProb(torch.cat(values), self.family.likelihood, self.codecs["x"].measure, dims, stderr)
+        codec = self.codecs["x"]
+        return LogProb(torch.cat(values), self.family.likelihood, codec.measure, codec.dims, stderr)
 
     @torch.no_grad()
     def encode(self, items: Any, *, condition: Any = None) -> Tensor:

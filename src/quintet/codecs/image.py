@@ -44,6 +44,7 @@ class ImageCodec(Codec):
 
     def _set_space(self) -> None:
         h, w, c = self.shape
+        self.dims = h * w * c
         self.space = (
             Continuous((c, h, w), self.levels) if self.face == "continuous" else Discrete((h * w * c,), self.levels)
         )

@@ -1,4 +1,4 @@
-"""Table rows <-> standardised numbers and one-hot categories, or one symbol a column."""
+"""Table rows <-> standardised numbers and one-hot categories, or symbols: one a category, two a number."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from quintet.core.likelihood import Measure
 from quintet.core.random import seed_of
 from quintet.core.spaces import Continuous, Discrete
 
-BINS = 256
+BASE, DIGITS = 16, 2
+BINS = BASE**DIGITS
+"""A number is a bin among 256, written with two symbols of 16: a model learns where the mass is from the first, and how
+little is left to say from the second, with far fewer items than 256 unrelated symbols need."""
 SPREAD = 1.5
 """The bins of a number are even in Phi((raw - mean) / (SPREAD std)): narrow in the bulk, open at both ends."""
 
@@ -43,9 +46,9 @@ class Column:
         return len(self.values) if self.categorical else 1
 
     @property
-    def size(self) -> int:
-        """Symbols of the discrete face."""
-        return len(self.values) if self.categorical else BINS
+    def sizes(self) -> tuple[int, ...]:
+        """How many symbols each position of the discrete face has."""
+        return (len(self.values),) if self.categorical else (BASE,) * DIGITS
 
 
 def describe(name: str, column: pa.ChunkedArray) -> Column:
@@ -64,9 +67,9 @@ def describe(name: str, column: pa.ChunkedArray) -> Column:
 class TableCodec(Codec):
     """Rows of a `pyarrow.Table`.
 
-    continuous: (raw - mean) / std for a number, and a one-hot of +-1 for a category. discrete: one symbol a column,
-    with `sizes` a column: a category's index, or for a number the bin of u = Phi((raw - mean) / (1.5 std)) among 256
-    even ones. A bin decodes to a point that is uniform in u, so that the decoded rows have a density.
+    continuous: (raw - mean) / std for a number, and a one-hot of +-1 for a category. discrete: a category's index, and
+    for a number the bin of u = Phi((raw - mean) / (1.5 std)) among 256 even ones, in two digits of base 16. A bin decodes
+    to a point that is uniform in u, so that the decoded rows have a density.
     """
 
     name = "table"
@@ -87,8 +90,9 @@ class TableCodec(Codec):
         if self.face == "continuous":
             self.space = Continuous((sum(column.width for column in self.columns),))
         else:
-            sizes = tuple(column.size for column in self.columns)
+            sizes = tuple(size for column in self.columns for size in column.sizes)
             self.space = Discrete((len(sizes),), max(sizes), sizes)
+        self.dims = len(self.columns)
         self.measure: Measure = "mass" if all(column.categorical for column in self.columns) else "density"
 
     def encode(self, items: Any) -> Tensor:
@@ -117,38 +121,37 @@ class TableCodec(Codec):
         if self.face == "continuous":
             return z.astype(np.float32)
         u = torch.special.ndtr(torch.from_numpy(z) / SPREAD).numpy()
-        return (u * BINS).astype(np.int64).clip(0, BINS - 1)
+        k = (u * BINS).astype(np.int64).clip(0, BINS - 1)
+        return np.concatenate([k // BASE**place % BASE for place in reversed(range(DIGITS))], 1)
 
     def decode(self, x: Tensor) -> pa.Table:
         x = x.detach().cpu()
         cells, at = {}, 0
-        within = jitter(x) if self.face == "discrete" else None
+        within = jitter(x, len(self.columns)) if self.face == "discrete" else None
         for i, column in enumerate(self.columns):
-            if within is not None:
-                k, part = x[:, i], None
-            else:
-                part = x[:, at : at + column.width].double().nan_to_num()
-                k, at = part.argmax(1), at + column.width
+            width = column.width if within is None else len(column.sizes)
+            part, at = x[:, at : at + width], at + width
             if column.categorical:
+                k = part[:, 0] if within is not None else part.nan_to_num().argmax(1)
                 cells[column.name] = pa.array([column.values[j] for j in k.tolist()], type=column_type(column.type))
                 continue
             if within is not None:
-                z = SPREAD * torch.special.ndtri((k + within[:, i]) / BINS)
+                z = SPREAD * torch.special.ndtri((number(part) + within[:, i]) / BINS)
             else:
-                assert part is not None
-                z = part[:, 0]
+                z = part[:, 0].double().nan_to_num()
             cells[column.name] = pa.array((z * column.std + column.mean).numpy())
         return pa.table(cells)
 
     def log_det(self, x: Tensor) -> Tensor:
         """log |dx / draw| of a number's standardisation, or 1 / (the width of its bin) at the bin's middle."""
-        total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-        for i, column in enumerate(self.columns):
+        total, at = torch.zeros(len(x), dtype=torch.float64, device=x.device), 0
+        for column in self.columns:
+            part, at = x[:, at : at + len(column.sizes)], at + len(column.sizes)
             if column.categorical:
                 continue
             total -= math.log(column.std)
             if self.face == "discrete":  # du/draw = phi(v) / (SPREAD std), and BINS bins on [0, 1]
-                v = torch.special.ndtri((x[:, i].double() + 0.5) / BINS)
+                v = torch.special.ndtri((number(part).double() + 0.5) / BINS)
                 total += math.log(BINS / SPREAD) - 0.5 * v**2 - 0.5 * math.log(2 * math.pi)
         return total
 
@@ -163,10 +166,15 @@ class TableCodec(Codec):
         return codec
 
 
-def jitter(x: Tensor) -> Tensor:
+def number(digits: Tensor) -> Tensor:
+    """(B, DIGITS) symbols, the highest first, as the bin's index (B,)."""
+    return (digits * BASE ** torch.arange(DIGITS - 1, -1, -1, device=digits.device)).sum(1)
+
+
+def jitter(x: Tensor, columns: int) -> Tensor:
     """(B, columns) in (0, 1), a fixed function of each row's symbols, so that decoding is deterministic."""
-    rows = [torch.rand(x.shape[1], generator=torch.Generator().manual_seed(seed_of(*row))) for row in x.tolist()]
-    return torch.stack(rows).double().clamp(1e-6, 1 - 1e-6) if rows else torch.empty(x.shape, dtype=torch.float64)
+    rows = [torch.rand(columns, generator=torch.Generator().manual_seed(seed_of(*row))) for row in x.tolist()]
+    return torch.stack(rows).double().clamp(1e-6, 1 - 1e-6) if rows else torch.empty(0, columns, dtype=torch.float64)
 
 
 def column_type(name: str) -> pa.DataType:

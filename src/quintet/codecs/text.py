@@ -36,6 +36,7 @@ class TextCodec(Codec):
         return self
 
     def _set_space(self) -> None:
+        self.dims = self.block
         self.space = Discrete((self.block,), len(self.alphabet) + 1)
 
     def encode(self, items: Any) -> Tensor:

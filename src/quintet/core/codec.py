@@ -24,6 +24,9 @@ class Codec(ABC):
     measure: Measure
     """Of which measure a raw likelihood is: "mass" for quantised or symbolic raw data, else "density"."""
 
+    dims: int
+    """Dimensions of a raw item, which a likelihood is divided by: pixels, characters, columns."""
+
     @abstractmethod
     def fit(self, items: Any) -> Self:
         """Read the constants of this codec off the training items."""

@@ -205,10 +205,10 @@ def steps_for(
     began = time.perf_counter()
     trial = Trainer(copy.deepcopy(family), loader, settings, seed=seed, steps=1_000_000, engine=engine)
     trial.family.train()
-    for _ in range(2):  # the first steps pay for allocations and kernels' choices
+    for _ in range(3):  # the first steps pay for allocations and kernels' choices
         trial.update()
     times: list[float] = []
-    while len(times) < 5 or (sum(times) < min(2.0, 0.04 * budget) and len(times) < 200):
+    while len(times) < 8 or (sum(times) < min(3.0, 0.05 * budget) and len(times) < 500):
         start = time.perf_counter()
         trial.update()
         times.append(time.perf_counter() - start)
@@ -219,4 +219,4 @@ def steps_for(
             interval(averaged)
             aside = 8 * (time.perf_counter() - start)
     left = budget - (time.perf_counter() - began) - min(aside, 0.3 * budget)
-    return int(engine.agree(max(1, int(left / statistics.fmean(times)))))
+    return int(engine.agree(max(1, int(left / statistics.median(times)))))

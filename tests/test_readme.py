@@ -1,0 +1,156 @@
+"""README.md is true: its generated parts are fresh, its command lines work, its Python runs."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from cyclopts import CycloptsError
+
+import quintet
+from quintet import api
+from quintet.apps import cli, options
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+TINY = ["--preset", "tiny", "--steps", "3"]
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def commands() -> Iterator[list[str]]:
+    """Every quintet line, without its comment; behind torchrun's `--` too."""
+    for block in blocks("sh"):
+        for line in block.splitlines():
+            words = shlex.split(line, comments=True)
+            if words[:1] == ["torchrun"]:
+                words = words[words.index("--") + 1 :]
+            if words[:1] == ["quintet"]:
+                yield words[1:]
+
+
+def parse(words: list[str]) -> None:
+    """What the program does before a verb runs. Raises what it raises."""
+    sections, rest = options.extract(words)
+    command, _, _ = cli.app.parse_args(rest, print_error=False, exit_on_error=False)
+    options.check_sections(sections, cli.SETTINGS[command.__name__], command.__name__)
+
+
+@pytest.fixture(scope="module")
+def generate() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_generated_parts_are_fresh(generate: ModuleType) -> None:
+    assert generate.stale(README) == []
+    assert generate.main(["--check"]) == 0
+
+
+@pytest.mark.parametrize("name", ["operations", "sources", "presets", "files"])
+def test_the_check_notices_a_stale_part(
+    name: str, generate: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "README.md").write_text(generate.replaced(README, name, "an old table"))
+    monkeypatch.setattr(generate, "README", tmp_path / "README.md")
+    monkeypatch.setattr(generate, "PARTS", {name: generate.PARTS[name]})
+    assert generate.main(["--check"]) == 1
+    assert generate.main([]) == 0
+    assert (tmp_path / "README.md").read_text() == README
+
+
+def test_every_command_line_parses() -> None:
+    lines = list(commands())
+    assert {words[0] for words in lines} >= {
+        "data",
+        "train",
+        "sample",
+        "score",
+        "evaluate",
+        "compare",
+        "inspect",
+        "resume",
+    }
+    for words in lines:
+        parse(words)
+
+
+@pytest.mark.parametrize("line", ["sample r --colour 3", "score", "compare moons --model.width 3", "train --stepz 3"])
+def test_the_parser_notices_a_wrong_line(line: str) -> None:
+    with pytest.raises((CycloptsError, quintet.QuintetError)):
+        parse(line.split())
+
+
+def test_the_tour_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """In order, with three steps in the place of each budget; a comparison only says what it would train."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("QUINTET_RUNS", raising=False)
+    for words in commands():
+        if words[0] == "compare":
+            continue
+        if words[0] == "train":
+            for option in ("--budget", "--steps"):
+                if option in words:
+                    at = words.index(option)
+                    words = words[:at] + words[at + 2 :]
+            words += TINY
+        elif words[0] == "evaluate":
+            words += ["--samples", "30"]
+        code = cli.main(words)
+        assert code == 0, f"quintet {shlex.join(words)}: {capsys.readouterr().err}"
+    made = {path.name for path in Path().iterdir()}
+    assert made >= {"points.csv", "scores.csv", "threes.png", "guided.png"}
+    assert {path.name for path in Path("runs").iterdir()} >= {"rings", "digits", "two"}
+
+
+def test_the_run_folder_is_as_described(tmp_path: Path) -> None:
+    told = next(block for block in blocks("text") if "config.yaml" in block)
+    words = ["train", "vae", "--data", "digits", "--condition", "label", *TINY, "--run", "r", "--runs", str(tmp_path)]
+    assert cli.main(words) == 0
+    for path in (tmp_path / "r").rglob("*"):
+        if path.is_file():
+            name = re.sub(r"step-\d{8}(\.png)?", "step-XXXXXXXX", path.name)
+            assert name in told, path
+
+
+def test_the_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it stands, with three steps in the place of each budget."""
+    (source,) = blocks("python")
+    for name in set(re.findall(r"\bquintet\.(\w+)", source)):
+        assert name in quintet.__all__
+    true = api.train
+
+    def quick(family: str, **given: Any) -> api.Model:
+        given.pop("budget")
+        return true(family, **given, steps=3, preset="tiny")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("QUINTET_RUNS", raising=False)
+    monkeypatch.setattr(api, "train", quick)
+    space: dict[str, Any] = {}
+    exec(compile(source, "README.md", "exec"), space)
+    assert space["images"].shape == (8, 8, 8, 1)
+    assert tuple(space["latents"].shape) == (16, 2)
+    assert (tmp_path / "moons-to-keep" / "config.yaml").is_file()
+
+
+def test_exit_codes_are_those_of_the_errors() -> None:
+    from quintet.core import errors
+
+    codes = {int(code) for row in re.findall(r"^\| (\d[\d, ]*) \|", README, re.MULTILINE) for code in row.split(",")}
+    kinds = [
+        kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, quintet.QuintetError)
+    ]
+    assert {kind.exit_code for kind in kinds} | {0, 1, 130, 141, 143} == codes
