@@ -153,7 +153,8 @@ def test_sample_i_depends_on_the_seed_and_i_alone(run: str, call: Call) -> None:
         assert call("sample", run, "-n", n, "--seed", seed, *given, "-o", f"{name}.npz").code == 0
     files = {name: np.load(f"{name}.npz") for name in ("three", "five", "again", "other")}
     for key in files["five"].files:
-        assert (files["three"][key] == files["five"][key][:3]).all()
+        # matrix products of another size round differently in the last place
+        np.testing.assert_allclose(files["three"][key], files["five"][key][:3], rtol=1e-4, atol=1e-5)
         assert not (files["five"][key] == files["other"][key]).all()
     assert Path("five.npz").read_bytes() == Path("again.npz").read_bytes()
 

@@ -75,7 +75,9 @@ def test_densities_in_the_plane_integrate_to_one(family: str, source: str, tmp_p
 
 @pytest.mark.parametrize("seed", range(5))
 def test_gan_covers_eight_modes(seed: int, tmp_path: Path, capsys: Any) -> None:
-    """Of 2,000 samples, each of the 8 Gaussians has at least 5 % within three standard deviations; 12.5 % are its share."""
+    """Of 2,000 samples, each of the 8 Gaussians has at least 5 % within three standard deviations; 12.5 % are its
+    share.
+    """
     model = quintet.train("gan", data="gaussians", budget="20s", seed=seed, runs=tmp_path)
     table = model.sample(2000, seed=1)
     x = np.stack([column.to_numpy() for column in table.columns], 1)
@@ -85,7 +87,9 @@ def test_gan_covers_eight_modes(seed: int, tmp_path: Path, capsys: Any) -> None:
     near, mode = distance.min(1) < 0.3, distance.argmin(1)
     shares = np.bincount(mode[near], minlength=8) / len(x)
     covered = int((shares > 0.05).sum())
-    note(capsys, f"gan seed {seed}: {covered} of 8 modes, {near.mean():.1%} of samples in one, least {shares.min():.1%}")
+    note(
+        capsys, f"gan seed {seed}: {covered} of 8 modes, {near.mean():.1%} of samples in one, least {shares.min():.1%}"
+    )
     assert covered == 8
 
 
@@ -94,7 +98,9 @@ def test_gan_covers_eight_modes(seed: int, tmp_path: Path, capsys: Any) -> None:
 
 @pytest.mark.parametrize("family", ["vae", "gan", "autoregressive", "flow", "diffusion"])
 def test_digits_in_a_minute(family: str, tmp_path: Path, capsys: Any) -> None:
-    """A logistic regression trained on 1,000 class-conditional samples recognises at least 92 % of unseen real digits."""
+    """A logistic regression trained on 1,000 class-conditional samples recognises at least 92 % of unseen real
+    digits.
+    """
     torch.set_num_threads(2)
     model = quintet.train(family, data="digits", condition="label", budget="60s", runs=tmp_path)
     figures = Bench(sources.load_source("digits"), "label", samples=1000).run(model)["metrics"]

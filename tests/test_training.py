@@ -88,7 +88,7 @@ def test_learning_rate_warms_up_and_falls() -> None:
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == pytest.approx(rates[9], rel=0.05)
     assert rates[100] == pytest.approx(0.2)
-    assert all(a > b for a, b in itertools.pairwise(rates))
+    assert all(a > b for a, b in itertools.pairwise(rates[10:]))
 
 
 @pytest.mark.parametrize("width", [0.05, 0.1, 0.2])
@@ -389,8 +389,6 @@ config = {"training": {"batch_size": 32, "precision": "fp32", "save_every": 6, "
 if name == "flow":
     config["model"] = {"dropout": 0.0}  # dropout's masks belong to a process
 quintet.train(name, data="digits", condition="label", steps=6, preset="tiny", run=name, runs=root, config=config)
-from quintet.training.engine import Engine
-Engine("cpu").close()
 """
 
 

@@ -25,7 +25,7 @@ from quintet.core.random import Rows, seed_of
 from quintet.core.spaces import Continuous
 from quintet.data.loader import Loader
 from quintet.data.sources import Dataset, load_source
-from quintet.evaluation.features import Features, fit_features
+from quintet.evaluation.features import Features, Kind, fit_features
 from quintet.evaluation.metrics import energy_distance
 from quintet.outputs import picture, top_of
 from quintet.runs import Run, make_family, runs_root
@@ -37,6 +37,7 @@ Report = Callable[[dict[str, Any]], None]
 """Called with each record of a run: step, steps, losses, and now and then `quality`."""
 
 LIVE_ITEMS = 128
+FEATURES: dict[str, Kind] = {"image": "image", "table": "table", "text": "tokens"}
 KEPT_CONDITIONS = 2048
 
 
@@ -58,8 +59,7 @@ def pick(dataset: Dataset, column: str | None, split: str, *, without: str | Non
 def fit_codecs(config: RunConfig, dataset: Dataset) -> dict[str, Codec]:
     """`x` with the face that the family takes, and `cond`, fitted on the training split."""
     family, data = registry.family_class(config.family), config.data
-    of_items = data.target in (None, "items", dataset.modality)
-    x = registry.make_codec(config.codec if of_items else "table", family)
+    x = registry.make_codec(config.codec, family)
     codecs = {"x": x.fit(pick(dataset, data.target, "train", without=data.condition))}
     if data.condition is not None:
         items = pick(dataset, data.condition, "train", without=data.target)
@@ -72,15 +72,19 @@ def fit_codecs(config: RunConfig, dataset: Dataset) -> dict[str, Codec]:
     return codecs
 
 
+def items_of(config: RunConfig, dataset: Dataset, split: str) -> tuple[Any, Any]:
+    """(items, conditions) of a split, raw; conditions are None for an unconditional run."""
+    data = config.data
+    given = None if data.condition is None else pick(dataset, data.condition, split, without=data.target)
+    return pick(dataset, data.target, split, without=data.condition), given
+
+
 def encode_split(
     config: RunConfig, dataset: Dataset, codecs: Mapping[str, Codec], split: str
 ) -> tuple[Tensor, Tensor | None]:
     """(x, cond) of a split, encoded."""
-    data = config.data
-    x = codecs["x"].encode(pick(dataset, data.target, split, without=data.condition))
-    if "cond" not in codecs:
-        return x, None
-    return x, codecs["cond"].encode(pick(dataset, data.condition, split, without=data.target))
+    items, given = items_of(config, dataset, split)
+    return codecs["x"].encode(items), None if given is None else codecs["cond"].encode(given)
 
 
 # -- a fitted model --------------------------------------------------------------------------------------------------
@@ -172,45 +176,53 @@ class Model:
             parts.append(self.family.sample(count, part, sampling=settings, generator=rows, on_step=on_step).cpu())
         return torch.cat(parts)
 
-    def log_prob(self, items: Any, *, condition: Any = None, seed: int = 0, batch_size: int = 256) -> LogProb:
-        """The log-likelihood of raw items, and what kind it is. Quantised data are dequantised by noise from `seed`."""
-        if self.family.likelihood == "none":
-            self.family.refuse("log_prob")
-        x = self.codecs["x"].encode(items)
-        cond = None if "cond" not in self.codecs else self.condition(condition, len(x), seed)
-        return self.log_prob_encoded(x, cond, seed=seed, batch_size=batch_size)
-
     @torch.no_grad()
-    def log_prob_encoded(self, x: Tensor, cond: Tensor | None, *, seed: int = 0, batch_size: int = 256) -> LogProb:
-        """`log_prob` of encoded items: in the raw data's measure."""
-        if self.family.likelihood == "none":
-            self.family.refuse("log_prob")
-        self.codecs["x"].space.check(x)
+    def log_prob(self, items: Any, *, condition: Any = None, seed: int = 0, batch_size: int = 256) -> LogProb:
+        """The log-likelihood of raw items in their own measure, and what kind it is.
+
+        A conditional model scores given `condition`. Quantised data are dequantised by noise from `seed`.
+        """
+        family, codec = self.family, self.codecs["x"]
+        if family.likelihood == "none":
+            family.refuse("log_prob")
+        x, log_det = codec.encode(items), codec.log_det(items)
+        family.space.check(x)
+        cond = self.given(condition, len(x))
+        quantised = isinstance(family.space, Continuous) and family.space.levels is not None
         values, errors = [], []
         for start in range(0, len(x), batch_size):
             part = x[start : start + batch_size].to(self.device)
+            if isinstance(family.space, Continuous):
+                part = family.space.dequantise(part, Rows(seed_of("dequantise", seed), start, len(part)))
+            some = None if cond is None else cond[start : start + batch_size]
             rows = Rows(seed_of("score", seed), start, len(part))
-            if isinstance(self.family.space, Continuous):
-                dequantise = Rows(seed_of("dequantise", seed), start, len(part))
-                part = self.family.space.dequantise(part, dequantise)
-            given = None if cond is None else cond[start : start + batch_size].to(self.device)
-            value, error = self.family.log_prob_error(part, given, generator=rows)
-            values.append((value.double() + self.codecs["x"].log_det(part)).cpu())
+            value, error = family.log_prob_error(part, some, generator=rows)
+            values.append(value.double().cpu())
             errors.append(error)
         stderr = torch.cat([e.cpu() for e in errors if e is not None]) if errors and errors[0] is not None else None
-        codec = self.codecs["x"]
-        return LogProb(torch.cat(values), self.family.likelihood, codec.measure, codec.dims, stderr)
+        space = "dequantised" if quantised and codec.measure == "mass" else codec.measure
+        return LogProb(torch.cat(values) + log_det, family.likelihood, space, codec.dims, stderr)
+
+    def given(self, condition: Any, n: int) -> Tensor | None:
+        """`condition`, which a conditional model cannot do without here."""
+        if "cond" in self.codecs and condition is None:
+            raise UsageError(
+                "this model is conditional: its likelihoods and latents need a condition",
+                where=self.run.name,
+                fix="pass condition=, one value for all or one an item",
+            )
+        return self.condition(condition, n, 0)
 
     @torch.no_grad()
     def encode(self, items: Any, *, condition: Any = None) -> Tensor:
         """The latents of raw items."""
         x = self.codecs["x"].encode(items).to(self.device)
-        return self.family.encode(x, self.condition(condition, len(x), 0))
+        return self.family.encode(x, self.given(condition, len(x)))
 
     @torch.no_grad()
     def decode(self, z: Tensor, *, condition: Any = None) -> Any:
         """Raw items from latents."""
-        return self.codecs["x"].decode(self.family.decode(z.to(self.device), self.condition(condition, len(z), 0)))
+        return self.codecs["x"].decode(self.family.decode(z.to(self.device), self.given(condition, len(z))))
 
     def evaluate(self, split: str = "test", *, samples: int = 1000, seed: int = 0) -> dict[str, Any]:
         """Likelihood and sample figures on a split: {"likelihood", "likelihood_reason", "metrics", "ms_per_sample",
@@ -218,7 +230,8 @@ class Model:
         """
         from quintet.comparison import Bench  # which is written in terms of Model
 
-        bench = Bench(load_source(self.config.data.source), self.config.data.condition, samples=samples)
+        data = self.config.data
+        bench = Bench(load_source(data.source), data.condition, target=data.target, samples=samples)
         return bench.run(self, split=split, seed=seed)
 
     def save(self, path: str | Path) -> Path:
@@ -299,6 +312,9 @@ def plan(
     if budget is not None:
         named["budget"] = seconds(budget)
     merged = merge(config or {}, named)
+    wanted = merged["data"].get("target")
+    if wanted not in (None, "items", dataset.modality):
+        merged.setdefault("codec", "table")  # a column is the target
     if merged.get("steps") is None and merged.get("budget") is None:
         merged["budget"] = 60.0
     return resolve(merged, dataset.modality)
@@ -367,20 +383,18 @@ class Session:
     ) -> None:
         self.config, self.dataset, self.codecs, self.family, self.engine = config, dataset, codecs, family, engine
         x, cond = encode_split(config, dataset, codecs, "train")
-        step = 1 if cond is None else max(1, len(cond) // KEPT_CONDITIONS)
-        self.cond = None if cond is None else cond[::step][:KEPT_CONDITIONS].contiguous()
+        self.cond: Tensor | None = None
+        if cond is not None:  # some of them, evenly
+            self.cond = cond[torch.linspace(0, len(cond) - 1, min(len(cond), KEPT_CONDITIONS)).long()]
         device = engine.device
         self.loader = Loader(
             codecs["x"].space,
             x.to(device),
             None if cond is None else cond.to(device),
             seed=seed_of("data", config.seed),
-            stream=dataset.modality == "text",
+            stream=codecs["x"].name == "text",
         )
-        kind = "image" if dataset.modality == "image" else "table"
-        if not isinstance(codecs["x"].space, Continuous):
-            kind = "tokens" if dataset.modality == "text" else kind
-        self.features: Features = fit_features(x.cpu().numpy(), kind)  # type: ignore[arg-type]
+        self.features: Features = fit_features(x.cpu().numpy(), FEATURES[codecs["x"].name])
         held, held_cond = encode_split(config, dataset, codecs, "validation")
         self.real = self.features(held[:512].numpy())
         self.real_cond = None if held_cond is None else held_cond[:LIVE_ITEMS].to(device)
@@ -406,7 +420,8 @@ class Session:
             found = run.latest() if run is not None else None
             if found is not None and run is not None:
                 trainer.restore(found[0], found[1])
-                run.rewind(trainer.step)
+                if self.engine.first:
+                    run.rewind(trainer.step)
             if on_trainer:
                 on_trainer(trainer)
             self._loop(trainer, run, report)

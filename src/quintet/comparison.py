@@ -19,7 +19,7 @@ from quintet import api, registry
 from quintet.core.codec import Codec
 from quintet.core.errors import QuintetError
 from quintet.data.sources import Dataset, load_source, take
-from quintet.evaluation.features import Features, Kind, fit_features
+from quintet.evaluation.features import Features, fit_features
 from quintet.evaluation.metrics import evaluate_samples
 from quintet.evaluation.pictures import grid_png, scatter_png
 from quintet.evaluation.report import render
@@ -51,20 +51,22 @@ class Bench:
     Items are measured in one encoding that no family chose: pixels on [-1, 1], standardised columns, or symbols.
     """
 
-    def __init__(self, dataset: Dataset, condition: str | None, *, samples: int = 1000) -> None:
-        self.dataset, self.condition, self.samples = dataset, condition, samples
+    def __init__(
+        self, dataset: Dataset, condition: str | None, *, target: str | None = None, samples: int = 1000
+    ) -> None:
+        self.dataset, self.condition, self.target, self.samples = dataset, condition, target, samples
         self.codec = self._codec()
         self.items = {split: self.measure(self.rows(split)) for split in dataset.splits}
-        self.labels = {split: self._labels(split) for split in dataset.splits} if condition else {}
-        kind: Kind = "tokens" if dataset.modality == "text" else "image" if dataset.modality == "image" else "table"
-        self.features: Features = fit_features(self.items["train"], kind)
+        column = condition not in (None, "items", dataset.modality)
+        self.labels = {split: self._labels(split) for split in dataset.splits} if column else {}
+        self.features: Features = fit_features(self.items["train"], api.FEATURES[self.codec.name])
 
     def rows(self, split: str) -> Any:
-        return api.pick(self.dataset, None, split, without=self.condition)
+        return api.pick(self.dataset, self.target, split, without=self.condition)
 
     def _codec(self) -> Codec:
-        codec = registry.CODECS[self.dataset.modality]()
-        return codec.fit(self.rows("train"))
+        items = self.target in (None, "items", self.dataset.modality)
+        return registry.CODECS[self.dataset.modality if items else "table"]().fit(self.rows("train"))
 
     def measure(self, raw: Any) -> np.ndarray:
         """Raw items as they are measured."""
@@ -110,7 +112,9 @@ class Bench:
         began = time.perf_counter()
         fake = model.sample(self.samples, seed=seed)
         spent = time.perf_counter() - began
-        labels = np.asarray(model.codecs["cond"].decode(cond).column(0).to_pylist()) if cond is not None else None
+        labels = None
+        if cond is not None and self.labels:
+            labels = np.asarray(model.codecs["cond"].decode(cond).column(0).to_pylist())
         out: dict[str, Any] = {
             "split": split,
             "ms_per_sample": 1000 * spent / self.samples,
@@ -120,9 +124,11 @@ class Bench:
         }
         if model.family.likelihood == "none":
             return out | {"likelihood_reason": model.family.missing["log_prob"]}
-        x, given = api.encode_split(model.config, self.dataset, model.codecs, split)
-        score = model.log_prob_encoded(x[:SCORED], None if given is None else given[:SCORED], seed=seed)
-        return out | {"likelihood": score.summary()}
+        some = np.arange(min(SCORED, len(self.items[split])))
+        items, given = api.items_of(model.config, self.dataset, split)
+        if self.dataset.modality != "text":  # a text is one item of many windows
+            items, given = take(items, some), None if given is None else take(given, some)
+        return out | {"likelihood": model.log_prob(items, condition=given, seed=seed).summary()}
 
     def show(self, model: api.Model | None, n: int = 100) -> dict[str, Any]:
         """Samples of seed 0, or real test items, as the report shows them."""
@@ -195,7 +201,7 @@ def compare(
                 model = api.train(name, data=source, condition=condition, budget=budget, steps=steps, seed=seed,
                                   preset=preset, run=entry["run"], runs=root, config=config, report=told)  # fmt: skip
                 entries.append(entry | _measure(bench, model, seed))
-            except QuintetError as error:
+            except (QuintetError, RuntimeError, MemoryError) as error:
                 entries.append(entry | {"status": "failed", "error": str(error)})
     result: dict[str, Any] = {
         "source": dataset.name,

@@ -183,28 +183,39 @@ class Run:
 
     def lock(self) -> None:
         """Take the run's lock, or say who has it. A lock of a process that is gone is stale and is taken over."""
-        path = self.path / "lock.json"
-        mine = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
-        for _ in range(2):
-            try:
-                handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-                with os.fdopen(handle, "w") as file:
-                    json.dump(mine, file)
-                return
-            except FileExistsError:
+        path, mine = self.path / "lock.json", {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
+        whole = self.path / f".lock-{os.getpid()}"
+        whole.write_text(json.dumps(mine))  # a link appears with its content, or not at all
+        try:
+            for _ in range(2):
                 try:
-                    other = json.loads(path.read_text())
-                    alive = other["host"] != mine["host"] or Path(f"/proc/{int(other['pid'])}").exists()
-                except (OSError, ValueError, KeyError, TypeError):
-                    other, alive = {}, False
-                if alive and other["pid"] != mine["pid"]:
-                    raise EnvironmentFault(
-                        "another process writes this run",
-                        where=str(self.path),
-                        why=f"pid {other['pid']} on {other['host']}",
-                        fix=f"wait for it, or remove {path} if that process is gone",
-                    ) from None
-                path.unlink(missing_ok=True)
+                    os.link(whole, path)
+                    return
+                except FileExistsError:
+                    other = self._holder(path)
+                    if other and other["pid"] != mine["pid"]:
+                        raise EnvironmentFault(
+                            "another process writes this run",
+                            where=str(self.path),
+                            why=f"pid {other['pid']} on {other['host']}",
+                            fix=f"wait for it, or remove {path} if that process is gone",
+                        ) from None
+                    path.unlink(missing_ok=True)
+            raise EnvironmentFault("cannot take the run's lock", where=str(path))
+        finally:
+            whole.unlink(missing_ok=True)
+
+    def _holder(self, path: Path) -> dict[str, Any] | None:
+        """Who holds the lock, if that process may still live."""
+        try:
+            other = json.loads(path.read_text())
+            if other["host"] == socket.gethostname():
+                os.kill(int(other["pid"]), 0)
+            return {"pid": int(other["pid"]), "host": str(other["host"])}
+        except PermissionError:
+            return {"pid": int(other["pid"]), "host": str(other["host"])}
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
 
     def unlock(self) -> None:
         (self.path / "lock.json").unlink(missing_ok=True)

@@ -245,15 +245,16 @@ def score(
     dataset = load_source(data)
     dataset.index(split)  # a split that does not exist is an error before weights are read
     model = api.load(run, runs=everywhere.runs)
-    x, given = api.encode_split(model.config, dataset, model.codecs, split)
-    result = model.log_prob_encoded(x, given, seed=seed)
-    errors = result.stderr.double().numpy() if result.stderr is not None else pa.nulls(len(x), pa.float64())
-    table = pa.table({"index": pa.array(range(len(x))), "nats": result.values.double().numpy(), "stderr": errors})
+    items, given = api.items_of(model.config, dataset, split)
+    result = model.log_prob(items, condition=given, seed=seed)
+    count = len(result.values)
+    errors = result.stderr.double().numpy() if result.stderr is not None else pa.nulls(count, pa.float64())
+    table = pa.table({"index": pa.array(range(count)), "nats": result.values.double().numpy(), "stderr": errors})
     note = provenance(folder, seed=seed, scored=data, split=split, kind=result.kind, space=result.space)
     files = outputs.write_items(path, table, note)
     summary = result.summary()
     facts = {"run": str(folder.path), "data": data, "split": split, "likelihood": summary}
-    return Answer({**facts, "output": path, "files": files}, f"{likelihood_line(summary)}\n{len(x):,} items: {path}")
+    return Answer({**facts, "output": path, "files": files}, f"{likelihood_line(summary)}\n{count:,} items: {path}")
 
 
 @verb("first", "digits-vae-1 --split validation --samples 500")
@@ -293,6 +294,7 @@ def compare(
     budget: Annotated[str | None, Parameter(help="for each run [60s]")] = None,
     steps: Annotated[int | None, Parameter(help="for each run, instead of a budget")] = None,
     seeds: Annotated[int, Parameter(help="runs of each family [1]")] = 1,
+    preset: Annotated[str | None, Parameter(help="classic, tiny, small or base [small]")] = None,
     output: Output = None,
     everywhere: Everywhere = EVERYWHERE,
     context: Given = None,
@@ -310,7 +312,7 @@ def compare(
     path = Path(output or f"compare-{Path(source).name}.html")
     with Progress(source) as progress:
         result = api.compare(source, families=names, condition=given, budget=budget, steps=steps, seeds=seeds,
-                             output=path, runs=everywhere.runs, report=progress.report)  # fmt: skip
+                             preset=preset, output=path, runs=everywhere.runs, report=progress.report)  # fmt: skip
     return Answer(result, compared(result))
 
 

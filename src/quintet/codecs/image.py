@@ -72,10 +72,10 @@ class ImageCodec(Codec):
             k = self.space.quantise(x.nan_to_num()).permute(0, 2, 3, 1)
         return (k.cpu().numpy() * self.unit).astype(np.uint8)
 
-    def log_det(self, x: Tensor) -> Tensor:
+    def log_det(self, items: Any) -> Tensor:
         """Density on [-1, 1] -> mass of a level: the log of a bin's volume."""
         cells = 0.0 if self.face == "discrete" else self.space.dims * math.log(2 / (self.levels - 1))
-        return torch.full((len(x),), cells, dtype=torch.float64, device=x.device)
+        return torch.full((len(items),), cells, dtype=torch.float64)
 
     def to_json(self) -> dict[str, Any]:
         return {"face": self.face, "shape": list(self.shape), "unit": self.unit, "levels": self.levels}

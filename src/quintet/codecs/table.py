@@ -51,16 +51,22 @@ class Column:
         return (len(self.values),) if self.categorical else (BASE,) * DIGITS
 
 
+FEW = 64
+"""Integers with at most this many values are categories; with more, numbers."""
+
+
 def describe(name: str, column: pa.ChunkedArray) -> Column:
-    """Read a column's type and constants: strings and booleans are categories, and so is a lone integer label."""
+    """Read a column's type and constants. Strings, booleans and integers with few values are categories."""
     if column.null_count:
         raise DataError(f"{column.null_count} missing cells", where=f"column {name}", fix="drop or fill them")
-    kind = str(column.type)
-    if kind.startswith(("float", "double")):
-        numbers = column.to_numpy().astype(np.float64)
-        if not np.isfinite(numbers).all():
+    kind, integral = str(column.type), pa.types.is_integer(column.type)
+    if pa.types.is_floating(column.type) or (integral and len(column.unique()) > FEW):
+        cells = numbers(column)
+        if not np.isfinite(cells).all():
             raise DataError("NaN or Inf", where=f"column {name}", fix="drop or fill these cells")
-        return Column(name, kind, float(numbers.mean()), float(numbers.std()) or 1.0)
+        return Column(name, kind, float(cells.mean()), float(cells.std()) or 1.0)
+    if not (integral or pa.types.is_string(column.type) or pa.types.is_boolean(column.type)):
+        raise DataError(f"a column of type {kind}", where=f"column {name}", why="not a number, text or boolean")
     return Column(name, kind, values=tuple(sorted(set(column.to_pylist()))))
 
 
@@ -68,8 +74,8 @@ class TableCodec(Codec):
     """Rows of a `pyarrow.Table`.
 
     continuous: (raw - mean) / std for a number, and a one-hot of +-1 for a category. discrete: a category's index, and
-    for a number the bin of u = Phi((raw - mean) / (1.5 std)) among 256 even ones, in two digits of base 16. A bin decodes
-    to a point that is uniform in u, so that the decoded rows have a density.
+    for a number the bin of u = Phi((raw - mean) / (1.5 std)) among 256 even ones, in two digits of base 16. A bin
+    decodes to a point that is uniform in u, so that the decoded rows have a density.
     """
 
     name = "table"
@@ -115,7 +121,7 @@ class TableCodec(Codec):
                     f"unknown value {error}", where=f"column {column.name}", why=f"known: {known}"
                 ) from None
             return k[:, None] if self.face == "discrete" else (np.eye(column.width, dtype=np.float32)[k] * 2 - 1)
-        z = (cells.to_numpy().astype(np.float64)[:, None] - column.mean) / column.std
+        z = (numbers(cells)[:, None] - column.mean) / column.std
         if not np.isfinite(z).all():
             raise DataError("NaN or Inf", where=f"column {column.name}")
         if self.face == "continuous":
@@ -139,19 +145,23 @@ class TableCodec(Codec):
                 z = SPREAD * torch.special.ndtri((number(part) + within[:, i]) / BINS)
             else:
                 z = part[:, 0].double().nan_to_num()
-            cells[column.name] = pa.array((z * column.std + column.mean).numpy())
+            raw = (z * column.std + column.mean).numpy()
+            whole = column.type.startswith(("int", "uint"))
+            cells[column.name] = pa.array(np.round(raw).astype(np.int64) if whole else raw)
         return pa.table(cells)
 
-    def log_det(self, x: Tensor) -> Tensor:
-        """log |dx / draw| of a number's standardisation, or 1 / (the width of its bin) at the bin's middle."""
-        total, at = torch.zeros(len(x), dtype=torch.float64, device=x.device), 0
+    def log_det(self, items: Any) -> Tensor:
+        """log |dx / draw| of a number's standardisation; on the discrete face log |BINS du / draw|, at the item
+        itself.
+        """
+        table = as_table(items, tuple(column.name for column in self.columns))
+        total = torch.zeros(table.num_rows, dtype=torch.float64)
         for column in self.columns:
-            part, at = x[:, at : at + len(column.sizes)], at + len(column.sizes)
             if column.categorical:
                 continue
             total -= math.log(column.std)
-            if self.face == "discrete":  # du/draw = phi(v) / (SPREAD std), and BINS bins on [0, 1]
-                v = torch.special.ndtri((number(part).double() + 0.5) / BINS)
+            if self.face == "discrete":  # u = Phi(v), v = z / SPREAD
+                v = (torch.from_numpy(numbers(table[column.name])) - column.mean) / (column.std * SPREAD)
                 total += math.log(BINS / SPREAD) - 0.5 * v**2 - 0.5 * math.log(2 * math.pi)
         return total
 
@@ -164,6 +174,11 @@ class TableCodec(Codec):
         codec.columns = tuple(Column(**{**column, "values": tuple(column["values"])}) for column in data["columns"])
         codec._set_space()
         return codec
+
+
+def numbers(cells: pa.ChunkedArray) -> np.ndarray:
+    """A column of numbers as float64."""
+    return np.array(cells.to_numpy(), dtype=np.float64)
 
 
 def number(digits: Tensor) -> Tensor:

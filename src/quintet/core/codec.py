@@ -39,11 +39,11 @@ class Codec(ABC):
     def decode(self, x: Tensor) -> Any:
         """Raw items, as many as x has rows."""
 
-    def log_det(self, x: Tensor) -> Tensor:
-        """(B,) with log p(raw) = log p(x) + log_det(x): log |dx / draw|, or the log of a cell's volume (or its
+    def log_det(self, items: Any) -> Tensor:
+        """(B,) with log p(raw) = log p(x) + log_det: log |dx / draw|, or the log of a cell's volume (or its
         inverse).
         """
-        return torch.zeros(len(x), dtype=torch.float64, device=x.device)
+        return torch.zeros(len(items), dtype=torch.float64)
 
     @abstractmethod
     def to_json(self) -> dict[str, Any]:

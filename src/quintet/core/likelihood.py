@@ -9,16 +9,18 @@ from typing import Any, Literal
 from torch import Tensor
 
 Kind = Literal["exact", "bound", "estimate"]
-Measure = Literal["mass", "density"]
+Measure = Literal["mass", "density", "dequantised"]
 
 
 @dataclass(frozen=True)
 class LogProb:
     """Log-likelihoods of raw items.
 
-    `values` (B,) nats per item. `kind`: "exact", "bound" (a lower bound) or "estimate". `space`: "mass" (probability
-    of a quantised or symbolic item) or "density" (per unit volume of the raw data). `stderr` (B,): the numerical error
-    of each value (Monte Carlo probes), None where there is none. `dims`: dimensions of an item; a token is a dimension.
+    `values` (B,) nats per item. `kind`: "exact", "bound" (a lower bound) or "estimate". `space`, of what: "mass", the
+    probability of a quantised or symbolic item; "density", per unit volume of the raw data; "dequantised", the density
+    of a quantised item plus uniform noise of one bin, times the bin's volume, which in expectation is at most the mass.
+    `stderr` (B,): the numerical error of each value (Monte Carlo probes), None where there is none. `dims`: dimensions
+    of a raw item: pixels and channels, characters, columns.
     """
 
     values: Tensor

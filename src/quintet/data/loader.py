@@ -49,16 +49,16 @@ class Loader:
     def batch(self, cursor: int, start: int, count: int, total: int, *, stream: str = "") -> Batch:
         """Rows start ... start + count of the step's global batch of `total` samples, which begins at `cursor`."""
         index = self.indices(cursor + start, count)
-        x = self.windows(index, (cursor + start) // len(self)) if self.stream else self.x[index]
+        x = self.windows(index, cursor + start) if self.stream else self.x[index]
         if isinstance(self.space, Continuous) and self.space.levels:
             x = self.space.dequantise(x, Rows(("dequantise", self.seed, cursor), start, count, block=total))
         cond = None if self.cond is None else self.cond[index]
         return Batch(x, cond, Rows((stream, self.seed, cursor), start, count, block=total))
 
-    def windows(self, index: Tensor, epoch: int) -> Tensor:
+    def windows(self, index: Tensor, cursor: int) -> Tensor:
         """Windows of one long text: their common offset changes with the epoch, so that every cut is seen."""
-        length = self.x.shape[1]
-        offset = seed_of("offset", self.seed, epoch) % length
-        flat = self.x.view(-1)
-        start = index[:, None] * length + offset + torch.arange(length, device=flat.device)
-        return flat[start % len(flat)]
+        length, flat = self.x.shape[1], self.x.view(-1)
+        epochs = [(cursor + i) // len(self) for i in range(len(index))]
+        offset = {epoch: seed_of("offset", self.seed, epoch) % length for epoch in set(epochs)}
+        start = index * length + torch.tensor([offset[epoch] for epoch in epochs], device=flat.device)
+        return flat[(start[:, None] + torch.arange(length, device=flat.device)) % len(flat)]

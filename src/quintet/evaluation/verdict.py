@@ -75,8 +75,12 @@ class Contender:
 
     @property
     def measure(self) -> str:
-        """Of which measure the likelihood is ("mass" or "density"); values of different measures are not comparable."""
-        return next((run["likelihood"].get("space", "") for run in self.done if run.get("likelihood")), "")
+        """Of which measure the likelihood is; values of different measures are not comparable.
+
+        "mass" (and "dequantised", which is at most the mass in expectation) or "density".
+        """
+        space = next((run["likelihood"].get("space", "") for run in self.done if run.get("likelihood")), "")
+        return "mass" if space == "dequantised" else space
 
     @property
     def memorises(self) -> bool:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from quintet.core import settings
@@ -35,6 +35,12 @@ class Autoregressive(Family):
         activation: Literal["swiglu", "relu2", "relu"] = "swiglu"
         dropout: float = Field(0.0, ge=0, lt=1)
         guidance_dropout: float = Field(0.1, ge=0, lt=1, description="how often training hides the condition")
+
+        @model_validator(mode="after")
+        def heads_fit(self) -> Self:
+            if self.width % self.heads or self.width // self.heads % 2:
+                raise ValueError(f"width {self.width} is not {self.heads} heads of an even size")
+            return self
 
     class Sampling(settings.Settings):
         temperature: float = Field(1.0, ge=0, description="0 takes the likeliest symbol")

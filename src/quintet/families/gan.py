@@ -50,7 +50,7 @@ class GAN(Family):
         critic_width: int = Field(64, ge=1)
         latent: int = Field(64, ge=1)
         loss: Literal["relativistic", "non_saturating", "wasserstein"] = "relativistic"
-        gamma: float = Field(1.0, ge=0, description="weight of the gradient penalty, per dimension of the data")
+        gamma: float = Field(1.0, ge=0, description="weight of the gradient penalty")
         emb: int = Field(64, ge=1)
 
     class Sampling(settings.Settings):

@@ -51,7 +51,7 @@ class Bernoulli:
         return -F.binary_cross_entropy_with_logits(logit, (x > 0).to(logit.dtype), reduction="none") - math.log(2)
 
     def sample(self, params: Tensor, generator: Generator | None, temperature: float) -> Tensor:
-        p = torch.sigmoid(params[:, 0])
+        p = torch.sigmoid(params[:, 0] / (temperature or 1))
         draw = uniform(*p.shape, generator=generator, like=p) if temperature else torch.full_like(p, 0.5)
         return torch.where(draw < p, 1.0, -1.0)
 

@@ -1,4 +1,4 @@
-"""Multi-layer perceptrons: plain, residual with modulation, and masked (MADE)."""
+"""Multi-layer perceptrons: plain, and residual with modulation."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -28,6 +29,14 @@ class Engine:
             torch.cuda.set_device(self.device)
         if self.ranks > 1 and not dist.is_initialized():
             dist.init_process_group("nccl" if cuda else "gloo")
+            atexit.register(self.close)
+
+    def seed(self, seed: int) -> None:
+        """Seed the device's own generator, which only dropout draws from."""
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+        else:
+            torch.default_generator.manual_seed(seed)
 
     @property
     def first(self) -> bool:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 
 from quintet.core.errors import CheckpointError, Diverged
@@ -21,6 +20,8 @@ from quintet.training.optim import EMA, Flat, TrainingSettings, learning_rate
 
 INITIAL = 1024
 """Items that constants are read off (scales, ActNorm)."""
+INTERVALS = 8
+"""Sample grids in a run, unless `sample_every` says otherwise."""
 PATIENCE = 10
 """Updates in a row that may be skipped for NaN or Inf before training stops."""
 
@@ -85,7 +86,7 @@ class Trainer:
                 f"NaN or Inf in {PATIENCE} updates in a row",
                 where=f"step {self.step}",
                 why=f"the last losses were {record}",
-                fix="lower --training.lr; the weights of the last checkpoint are good",
+                fix="lower --training.lr; no checkpoint holds NaN",
             )
         return record
 
@@ -108,7 +109,7 @@ class Trainer:
         micro = self.settings.micro_batch or total
         sums: dict[str, float] = {}
         flat.grad.zero_()
-        torch.default_generator.manual_seed(seed_of("dropout", self.seed, self.step, name, first))
+        self.engine.seed(seed_of("dropout", self.seed, self.step, name, first))
         for start in range(first, first + count, micro):
             rows = min(micro, first + count - start)
             batch = self.loader.batch(self.step * total, start, rows, total, stream=name)
@@ -132,7 +133,7 @@ class Trainer:
     ) -> None:
         """Train to `steps`, or until `stop` is set. Between steps: `on_step`; at their intervals the other two."""
         save_every = self.settings.save_every or max(1, -(-self.steps // 4))
-        sample_every = self.settings.sample_every or max(1, -(-self.steps // 8))
+        sample_every = self.settings.sample_every or max(1, -(-self.steps // INTERVALS))
         self.family.train()
         while self.step < self.steps and not self.engine.any(self.stop is not None):
             began = time.perf_counter()
@@ -147,7 +148,7 @@ class Trainer:
                 self.seconds += time.perf_counter() - began
             if on_save and (self.step % save_every == 0 or self.step == self.steps):
                 on_save()
-        if on_save and self.step < self.steps:
+        if on_save and self.step < self.steps and self.step % save_every:
             on_save()
 
     @contextmanager
@@ -208,7 +209,7 @@ def steps_for(
     for _ in range(3):  # the first steps pay for allocations and kernels' choices
         trial.update()
     times: list[float] = []
-    while len(times) < 8 or (sum(times) < min(3.0, 0.05 * budget) and len(times) < 500):
+    while engine.agree(len(times) < 8 or (sum(times) < min(3.0, 0.05 * budget) and len(times) < 500)):
         start = time.perf_counter()
         trial.update()
         times.append(time.perf_counter() - start)
@@ -217,6 +218,10 @@ def steps_for(
         with trial.averaged() as averaged:
             start = time.perf_counter()
             interval(averaged)
-            aside = 8 * (time.perf_counter() - start)
-    left = budget - (time.perf_counter() - began) - min(aside, 0.3 * budget)
-    return int(engine.agree(max(1, int(left / statistics.median(times)))))
+            aside = time.perf_counter() - start
+    left, each = budget - (time.perf_counter() - began), statistics.median(times)
+    if settings.sample_every:
+        steps = left / (each + aside / settings.sample_every)
+    else:
+        steps = (left - min(INTERVALS * aside, 0.3 * budget)) / each
+    return int(engine.agree(max(1, int(steps))))
