@@ -79,6 +79,15 @@ def test_windows_of_a_text_move_with_the_epoch() -> None:
     assert all(Counter(batch.flatten().tolist()) == Counter(range(80)) for batch in seen)
 
 
+@pytest.mark.parametrize("cut", [1, 3, 7])
+def test_windows_do_not_depend_on_where_a_step_is_cut(cut: int) -> None:
+    """Ten windows that begin in one epoch and end in the next."""
+    source = Loader(Continuous((8,)), torch.arange(80).view(10, 8), None, seed=0, stream=True)
+    whole = source.batch(5, 0, 10, 10).x
+    parts = [source.batch(5, 0, cut, 10).x, source.batch(5, cut, 10 - cut, 10).x]
+    assert torch.equal(torch.cat(parts), whole)
+
+
 # -- optimisation ----------------------------------------------------------------------------------------------------
 
 

@@ -37,6 +37,7 @@ Report = Callable[[dict[str, Any]], None]
 """Called with each record of a run: step, steps, losses, and now and then `quality`."""
 
 LIVE_ITEMS = 128
+THUMBNAIL = 256
 FEATURES: dict[str, Kind] = {"image": "image", "table": "table", "text": "tokens"}
 KEPT_CONDITIONS = 2048
 
@@ -317,7 +318,8 @@ def plan(
         merged.setdefault("codec", "table")  # a column is the target
     if merged.get("steps") is None and merged.get("budget") is None:
         merged["budget"] = 60.0
-    return resolve(merged, dataset.modality)
+    small = dataset.modality == "image" and math.prod(dataset.items.shape[1:]) <= THUMBNAIL
+    return resolve(merged, dataset.modality, "thumbnail" if small else None)
 
 
 def _train(

@@ -25,7 +25,7 @@ from quintet.evaluation.pictures import grid_png, scatter_png
 from quintet.evaluation.report import render
 from quintet.evaluation.verdict import verdict
 from quintet.outputs import to_bytes
-from quintet.runs import runs_root, versions
+from quintet.runs import Run, runs_root, versions
 from quintet.training.checkpoint import write_atomic
 
 SCORED = 1000
@@ -186,7 +186,7 @@ def compare(
     for name in chosen:
         registry.family_class(name)
     bench = Bench(dataset, condition, samples=samples)
-    root = runs_root(runs) / f"compare-{dataset.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    root = Run.create(runs_root(runs), None, f"compare-{dataset.name}").path
     entries: list[dict[str, Any]] = []
     for name in chosen:
         for seed in range(seeds):

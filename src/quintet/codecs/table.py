@@ -26,6 +26,10 @@ SPREAD = 1.5
 """The bins of a number are even in Phi((raw - mean) / (SPREAD std)): narrow in the bulk, open at both ends."""
 
 
+LIMIT = 1e6
+"""A decoded number is at most this many standard deviations out, whatever a model gives."""
+
+
 @dataclass(frozen=True)
 class Column:
     """One column: a number with its mean and std, or a category with its values."""
@@ -144,7 +148,7 @@ class TableCodec(Codec):
             if within is not None:
                 z = SPREAD * torch.special.ndtri((number(part) + within[:, i]) / BINS)
             else:
-                z = part[:, 0].double().nan_to_num()
+                z = part[:, 0].double().nan_to_num().clamp(-LIMIT, LIMIT)
             raw = (z * column.std + column.mean).numpy()
             whole = column.type.startswith(("int", "uint"))
             cells[column.name] = pa.array(np.round(raw).astype(np.int64) if whole else raw)

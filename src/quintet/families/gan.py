@@ -21,11 +21,6 @@ from quintet.core.spaces import Continuous, Space
 from quintet.nets.build import Net, decoder, encoder, upcast
 from quintet.nets.conditioning import Conditioner, conditioner, embed
 
-SMALL = 256
-"""Up to this many dimensions `auto` is an MLP: in the same time it takes several times the steps (measured on
-digits).
-"""
-
 
 class Conditional(nn.Module):
     """A net and its own view of the condition: one of the two players, all of whose parameters move together."""
@@ -70,9 +65,8 @@ class GAN(Family):
         self.settings = s = settings or self.Settings()
         emb = s.emb if condition else 0
         features = s.emb if condition else 1
-        net = "mlp" if s.net == "auto" and space.dims <= SMALL else s.net
-        make = decoder(net, (s.latent,), space.shape, s.width, s.depth, emb=emb, norm=False)
-        see = encoder(net, space.shape, (features,), s.critic_width, s.depth, norm=False)
+        make = decoder(s.net, (s.latent,), space.shape, s.width, s.depth, emb=emb, norm=False)
+        see = encoder(s.net, space.shape, (features,), s.critic_width, s.depth, norm=False)
         self.generator = Conditional(make, conditioner(condition, s.emb))
         self.critic = Conditional(see, conditioner(condition, features))
 
