@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -171,11 +172,20 @@ def test_a_budget_becomes_a_number_of_steps() -> None:
     x = torch.randn(64, 8)
     trainer = line_trainer(x)
     few, many = (
-        steps_for(seconds, trainer.family, trainer.loader, trainer.settings, seed=0, engine=Engine("cpu"))
+        steps_for(seconds, trainer.family, trainer.loader, trainer.settings, seed=0, engine=Engine("cpu"))[0]
         for seconds in (0.5, 2.0)
     )
     assert 1 < few < many
     assert torch.equal(weights(trainer), weights(line_trainer(x))), "timing must not train"
+
+
+def test_slow_sample_grids_become_fewer() -> None:
+    trainer = line_trainer(torch.randn(64, 8))
+    given = (trainer.family, trainer.loader, trainer.settings)
+    slow = steps_for(1.0, *given, seed=0, engine=Engine("cpu"), interval=lambda family: time.sleep(0.06))
+    quick = steps_for(1.0, *given, seed=0, engine=Engine("cpu"), interval=lambda family: None)
+    assert -(-slow[0] // slow[1]) <= 2
+    assert -(-quick[0] // quick[1]) in (7, 8)
 
 
 def test_bf16_trains_and_keeps_losses_in_float32() -> None:

@@ -36,7 +36,7 @@ from quintet.training.trainer import Trainer, steps_for
 Report = Callable[[dict[str, Any]], None]
 """Called with each record of a run: step, steps, losses, and now and then `quality`."""
 
-LIVE_ITEMS = 128
+LIVE_ITEMS = 100
 THUMBNAIL = 256
 FEATURES: dict[str, Kind] = {"image": "image", "table": "table", "text": "tokens"}
 KEPT_CONDITIONS = 2048
@@ -338,9 +338,10 @@ def _train(
         session = Session(config, dataset, codecs, family, engine)
         if config.steps is None:
             assert config.budget is not None
-            count = steps_for(config.budget, family, session.loader, config.training, seed=config.seed, engine=engine,
-                              interval=session.look)  # fmt: skip
-            config = session.config = config.model_copy(update={"steps": count})
+            count, every = steps_for(config.budget, family, session.loader, config.training, seed=config.seed,
+                                     engine=engine, interval=session.look)  # fmt: skip
+            training = config.training.model_copy(update={"sample_every": every})
+            config = session.config = config.model_copy(update={"steps": count, "training": training})
         if run is not None:
             facts = {"family": config.family, "fingerprint": dataset.fingerprint(), "device": str(engine.device)}
             run.write(config, codecs, facts, session.cond)
@@ -455,7 +456,7 @@ class Session:
                 x, quality = self.look(self.family)
                 try:
                     codec = self.codecs["x"]
-                    picture(writer.path / "samples" / f"step-{trainer.step:08d}", codec.decode(x[:64]), top_of(codec))
+                    picture(writer.path / "samples" / f"step-{trainer.step:08d}", codec.decode(x[:100]), top_of(codec))
                 except OSError as error:
                     warnings.warn(f"samples not written ({error})", QuintetWarning, stacklevel=2)
                 tell({"quality": quality if math.isfinite(quality) else None})

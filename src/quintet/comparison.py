@@ -28,7 +28,7 @@ from quintet.outputs import to_bytes
 from quintet.runs import Run, runs_root, versions
 from quintet.training.checkpoint import write_atomic
 
-SCORED = 1000
+SCORED = 500
 """At most this many items of a split are scored, the first ones."""
 
 

@@ -49,7 +49,7 @@ ADVERSARIAL: dict[str, Any] = {
 DEFAULTS: dict[str, dict[str, Sections]] = {
     "vae": {
         "thumbnail": {"model": {"width": 32, "depth": 1}, "training": {"lr": 2e-3}},
-        "image": {"model": {"width": 32, "depth": 1}, "training": {"lr": 2e-3}},
+        "image": {"model": {"width": 32, "depth": 1}, "training": {"lr": 2e-3, "batch_size": 64}},
         "table": {"model": {"width": 128, "depth": 2, "latent": 8}},
         "text": {},
     },
@@ -84,8 +84,11 @@ DEFAULTS: dict[str, dict[str, Sections]] = {
         "text": {},
     },
     "diffusion": {
-        "thumbnail": {"model": {"width": 32, "depth": 1}, "training": {"lr": 2e-3, "batch_size": 64}},
-        "image": {"model": {"width": 32, "depth": 1}, "training": {"lr": 2e-3, "batch_size": 64}},
+        "thumbnail": {
+            "model": {"width": 32, "depth": 1, "ode_steps": 16},
+            "training": {"lr": 2e-3, "batch_size": 64},
+        },
+        "image": {"model": {"width": 32, "depth": 1, "ode_steps": 12}, "training": {"lr": 2e-3, "batch_size": 64}},
         "table": {"model": {"width": 128, "depth": 3}, "training": {"lr": 1e-3}},
         "text": {},
     },

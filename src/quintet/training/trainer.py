@@ -22,6 +22,8 @@ INITIAL = 1024
 """Items that constants are read off (scales, ActNorm)."""
 INTERVALS = 8
 """Sample grids in a run, unless `sample_every` says otherwise."""
+LOOKING = 0.15
+"""At most this share of a budget goes into them: fewer grids where sampling is slow."""
 PATIENCE = 10
 """Updates in a row that may be skipped for NaN or Inf before training stops."""
 
@@ -199,10 +201,8 @@ def steps_for(
     seed: int,
     engine: Engine,
     interval: Callable[[Family], object] | None = None,
-) -> int:
-    """How many steps fit `budget` seconds: times a few on a copy, and one `interval` (sample grid), of which 8
-    follow.
-    """
+) -> tuple[int, int]:
+    """(steps, steps between sample grids) that fit `budget` seconds: times some steps and an `interval`, on a copy."""
     began = time.perf_counter()
     trial = Trainer(copy.deepcopy(family), loader, settings, seed=seed, steps=1_000_000, engine=engine)
     trial.family.train()
@@ -220,9 +220,10 @@ def steps_for(
             start = time.perf_counter()
             interval(averaged)
             aside = time.perf_counter() - start
+    aside = engine.agree(aside)
     left, each = budget - (time.perf_counter() - began), statistics.median(times)
-    if settings.sample_every:
-        steps = left / (each + aside / settings.sample_every)
-    else:
-        steps = (left - min(INTERVALS * aside, 0.3 * budget)) / each
-    return int(engine.agree(max(1, int(steps))))
+    looks = max(1, min(INTERVALS, int(LOOKING * budget / aside))) if aside else INTERVALS
+    every = settings.sample_every
+    steps = left / (each + aside / every) if every else (left - looks * aside) / each
+    count = int(engine.agree(max(1, int(steps))))
+    return count, every or -(-count // looks)
