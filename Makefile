@@ -21,7 +21,7 @@ test: .venv/pip-test  ## the fast suite, one thread a process
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow"
 
 test-slow: .venv/pip-test  ## minutes of training: quality of the defaults, speed of the trainer
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m slow -s -p no:xdist
 
 lint: .venv/pip-test
 	$(BIN)/ruff check .

@@ -26,6 +26,7 @@ from quintet.evaluation.report import render
 from quintet.evaluation.verdict import verdict
 from quintet.outputs import to_bytes
 from quintet.runs import Run, runs_root, versions
+from quintet.session import FEATURES, items_of, pick
 from quintet.training.checkpoint import write_atomic
 
 SCORED = 500
@@ -59,10 +60,10 @@ class Bench:
         self.items = {split: self.measure(self.rows(split)) for split in dataset.splits}
         column = condition not in (None, "items", dataset.modality)
         self.labels = {split: self._labels(split) for split in dataset.splits} if column else {}
-        self.features: Features = fit_features(self.items["train"], api.FEATURES[self.codec.name])
+        self.features: Features = fit_features(self.items["train"], FEATURES[self.codec.name])
 
     def rows(self, split: str) -> Any:
-        return api.pick(self.dataset, self.target, split, without=self.condition)
+        return pick(self.dataset, self.target, split, without=self.condition)
 
     def _codec(self) -> Codec:
         items = self.target in (None, "items", self.dataset.modality)
@@ -73,7 +74,7 @@ class Bench:
         return self.codec.encode(raw).numpy()
 
     def _labels(self, split: str) -> np.ndarray:
-        table = api.pick(self.dataset, self.condition, split)
+        table = pick(self.dataset, self.condition, split)
         return np.asarray(table.column(0).to_pylist())
 
     def recipe(self) -> dict[str, Any]:
@@ -125,7 +126,7 @@ class Bench:
         if model.family.likelihood == "none":
             return out | {"likelihood_reason": model.family.missing["log_prob"]}
         some = np.arange(min(SCORED, len(self.items[split])))
-        items, given = api.items_of(model.config, self.dataset, split)
+        items, given = items_of(model.config, self.dataset, split)
         if self.dataset.modality != "text":  # a text is one item of many windows
             items, given = take(items, some), None if given is None else take(given, some)
         return out | {"likelihood": model.log_prob(items, condition=given, seed=seed).summary()}

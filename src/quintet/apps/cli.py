@@ -232,6 +232,7 @@ def score(
     from quintet.data.sources import load_source
     from quintet.registry import family_class
     from quintet.runs import Run
+    from quintet.session import items_of
 
     folder = Run.open(run, everywhere.runs)
     family = family_class(folder.config().family)
@@ -245,7 +246,7 @@ def score(
     dataset = load_source(data)
     dataset.index(split)  # a split that does not exist is an error before weights are read
     model = api.load(run, runs=everywhere.runs)
-    items, given = api.items_of(model.config, dataset, split)
+    items, given = items_of(model.config, dataset, split)
     result = model.log_prob(items, condition=given, seed=seed)
     count = len(result.values)
     errors = result.stderr.double().numpy() if result.stderr is not None else pa.nulls(count, pa.float64())

@@ -9,12 +9,13 @@ from typing import Any
 
 import yaml
 
-from quintet.api import Model, fit_codecs
+from quintet.api import Model
 from quintet.apps.console import Answer, Signals, clock, figures, last
 from quintet.config import RunConfig
 from quintet.core.errors import ConfigError
 from quintet.data.sources import Dataset
 from quintet.runs import Run, make_family, runs_root
+from quintet.session import fit_codecs
 
 BEFORE_CONFIG = {"codec", "manifest.json", ".config.yaml.tmp", ".manifest.json.tmp"}
 """What a run folder holds before its config.yaml, which is written last."""
