@@ -169,14 +169,10 @@ class Model:
         return self.codecs["x"].decode(self.family.decode(z.to(self.device), self.given(condition, len(z))))
 
     def evaluate(self, split: str = "test", *, samples: int = 1000, seed: int = 0) -> dict[str, Any]:
-        """Likelihood and sample figures on a split: {"likelihood", "likelihood_reason", "metrics", "ms_per_sample",
-        ...}.
-        """
-        from quintet.comparison import Bench  # which is written in terms of Model
+        """{"likelihood", "likelihood_reason", "metrics", "ms_per_sample", ...} on a split; writes the run's report."""
+        from quintet.comparison import evaluate  # which is written in terms of Model
 
-        data = self.config.data
-        bench = Bench(load_source(data.source), data.condition, target=data.target, samples=samples)
-        return bench.run(self, split=split, seed=seed)
+        return evaluate(self, split=split, samples=samples, seed=seed)
 
     def save(self, path: str | Path) -> Path:
         """Copy the run folder with its newest good checkpoint to `path`."""

@@ -8,6 +8,7 @@ import json
 import resource
 import sys
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ import numpy as np
 import pyarrow as pa
 
 from quintet import api, registry
+from quintet.config import seconds
 from quintet.core.codec import Codec
-from quintet.core.errors import QuintetError
+from quintet.core.errors import QuintetError, QuintetWarning
 from quintet.data.sources import Dataset, load_source, take
 from quintet.evaluation.features import Features, fit_features
 from quintet.evaluation.metrics import evaluate_samples
@@ -201,14 +203,43 @@ def compare(
                 own_memory(reset=True)
                 model = api.train(name, data=source, condition=condition, budget=budget, steps=steps, seed=seed,
                                   preset=preset, run=entry["run"], runs=root, config=config, report=told)  # fmt: skip
-                entries.append(entry | _measure(bench, model, seed))
+                peak = own_memory()
+                entries.append(entry | _entry(bench, model, bench.run(model, seed=seed)) | {"peak_mb": peak})
             except (QuintetError, RuntimeError, MemoryError) as error:
                 entries.append(entry | {"status": "failed", "error": str(error)})
-    result: dict[str, Any] = {
-        "source": dataset.name,
+    result = _assemble(bench, entries) | {
         "command": _command(source, chosen, condition, budget, steps, seeds, preset),
-        "budget": f"{budget or 60}" if steps is None else f"{steps} steps",
+        "budget": f"{seconds(budget or 60):g}s" if steps is None else f"{steps} steps",
         "seeds": list(range(seeds)),
+        "runs": str(root),
+    }
+    if output is not None:
+        path = Path(output)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(path, result)
+        result["report"] = str(path)
+    return result
+
+
+def evaluate(model: api.Model, *, split: str = "test", samples: int = 1000, seed: int = 0) -> dict[str, Any]:
+    """The bench's figures of one model; report.html and report.json in its run folder show them."""
+    data = model.config.data
+    bench = Bench(load_source(data.source), data.condition, target=data.target, samples=samples)
+    figures = bench.run(model, split=split, seed=seed)
+    entry = {"family": model.config.family, "seed": model.config.seed, "run": model.run.name}
+    result = _assemble(bench, [entry | _entry(bench, model, figures)])
+    result["command"] = f"quintet evaluate {model.run.name} --split {split} --samples {samples} --seed {seed}"
+    try:
+        _write(model.run.path / "report.html", result)
+    except OSError as error:
+        warnings.warn(f"the report was not written ({error})", QuintetWarning, stacklevel=2)
+    return figures
+
+
+def _assemble(bench: Bench, entries: list[dict[str, Any]]) -> dict[str, Any]:
+    """What a report shows of these models."""
+    return {
+        "source": bench.dataset.name,
         "date": time.strftime("%Y-%m-%d"),
         "machine": versions()["machine"],
         "versions": versions()["versions"],
@@ -216,29 +247,24 @@ def compare(
         "real": {"samples": bench.show(None), "metrics": bench.real()},
         "curve_name": "energy distance between samples and validation items",
         "models": entries,
-        "runs": str(root),
+        "verdict": verdict(entries),
     }
-    result["verdict"] = verdict(entries)
-    if output is not None:
-        path = Path(output)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, render(result))  # type: ignore[arg-type]
-        write_atomic(path.with_suffix(".json"), json.dumps(result, indent=1))
-        result["report"] = str(path)
-    return result
 
 
-def _measure(bench: Bench, model: api.Model, seed: int) -> dict[str, Any]:
+def _write(path: Path, result: dict[str, Any]) -> None:
+    write_atomic(path, render(result))  # type: ignore[arg-type]
+    write_atomic(path.with_suffix(".json"), json.dumps(result, indent=1))
+
+
+def _entry(bench: Bench, model: api.Model, figures: dict[str, Any]) -> dict[str, Any]:
     """A trained model's entry in the report."""
     records = model.run.metrics()
-    peak = own_memory()
     config = model.config.model_dump(mode="json")
     return {
         "status": "ok",
-        **bench.run(model, seed=seed),
+        **figures,
         "train_seconds": records[-1]["seconds"] if records else None,
         "steps": model.config.steps,
-        "peak_mb": peak,
         "samples": bench.show(model),
         "curve": [[r["seconds"], r["quality"]] for r in records if r.get("quality") is not None],
         "config": {key: config[key] for key in ("codec", "preset", "model", "sampling", "training")},

@@ -179,6 +179,33 @@ class Run:
         kept = [json.dumps(record) for record in self.metrics() if record.get("step", 0) <= step]
         checkpoint.write_atomic(self.path / "metrics.jsonl", "".join(line + "\n" for line in kept))
 
+    def card(self, config: RunConfig, parameters: int, likelihood: str) -> None:
+        """Write CARD.md: what this model is, how it was made, how far it got, and how to use it."""
+        records, data, made = self.metrics(), config.data, self.manifest()
+        last = {key: value for record in records for key, value in record.items() if value is not None}
+        given = f", given `{data.condition}`" if data.condition else ""
+        figures = {key: value for key, value in last.items() if key not in ("step", "steps", "seconds")}
+        score = "none" if likelihood == "none" else f"{likelihood} (`quintet score {self.name} --data {data.source}`)"
+        lines = [
+            f"# {self.name}",
+            "",
+            f"A model of the family `{config.family}` for `{data.target or 'items'}` of `{data.source}`{given}.",
+            "",
+            f"- trained: {last.get('step', 0):,} of {config.steps or 0:,} steps of {config.training.batch_size} items, "
+            f"{last.get('seconds', 0):,.0f} s, seed {config.seed}, preset {config.preset}",
+            f"- size: {parameters:,} parameters",
+            f"- last figures: {', '.join(f'{key} {value:.4g}' for key, value in figures.items())}",
+            f"- likelihood: {score}",
+            f"- data: sha256 {made.get('fingerprint', 'unknown')} over items, labels and splits",
+            f"- made with: {', '.join(f'{name} {number}' for name, number in made.get('versions', {}).items())}",
+            "",
+            "`quality` is the energy distance between samples and validation items; 0 is the best. The complete",
+            f"configuration is in config.yaml. `quintet sample {self.name}` draws from the model; `quintet evaluate",
+            f"{self.name}` measures it on the test split and writes report.html. What it makes resembles its training",
+            "data, their gaps and errors included.",
+        ]
+        checkpoint.write_atomic(self.path / "CARD.md", "\n".join(lines) + "\n")
+
     # -- one writer ----------------------------------------------------------------------------------------------
 
     def lock(self) -> None:

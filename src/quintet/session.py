@@ -135,6 +135,8 @@ class Session:
             if on_trainer:
                 on_trainer(trainer)
             self._loop(trainer, run, report)
+            if run is not None and self.engine.first:
+                run.card(config, sum(p.numel() for p in self.family.parameters()), self.family.likelihood)
         finally:
             if run is not None and self.engine.first:
                 run.unlock()
