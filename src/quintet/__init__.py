@@ -1,4 +1,4 @@
-"""The five families of deep generative models, one interface, any data, honestly compared."""
+"""The five families of deep generative models, one interface, honestly compared."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from quintet.core.errors import EnvironmentFault, QuintetError, Unsupported, Usa
 
 app = App(
     name="quintet",
-    help="Five families of deep generative models, one interface, any data, honestly compared.",
+    help="Five families of deep generative models, one interface, honestly compared.",
     help_prologue="quintet compare digits --budget 60s\nquintet train flow --data moons --run first\n"
     "quintet sample first -n 100 -o points.csv\n",
     help_epilogue="Every verb takes --json: one JSON object on standard output, the rest on standard error.\n"
