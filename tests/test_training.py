@@ -185,6 +185,8 @@ def test_slow_sample_grids_become_fewer() -> None:
     slow = steps_for(1.0, *given, seed=0, engine=Engine("cpu"), interval=lambda family: time.sleep(0.06))
     quick = steps_for(1.0, *given, seed=0, engine=Engine("cpu"), interval=lambda family: None)
     assert -(-slow[0] // slow[1]) <= 2
+    slower = steps_for(0.5, *given, seed=0, engine=Engine("cpu"), interval=lambda family: time.sleep(0.6))
+    assert slower[0] > 1
     assert -(-quick[0] // quick[1]) in (7, 8)
 
 

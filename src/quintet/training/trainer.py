@@ -224,6 +224,7 @@ def steps_for(
     left, each = budget - (time.perf_counter() - began), statistics.median(times)
     looks = max(1, min(INTERVALS, int(LOOKING * budget / aside))) if aside else INTERVALS
     every = settings.sample_every
-    steps = left / (each + aside / every) if every else (left - looks * aside) / each
+    # one slow grid may cost more than a short budget: half of what is left goes to training all the same
+    steps = left / (each + aside / every) if every else max(left - looks * aside, left / 2) / each
     count = int(engine.agree(max(1, int(steps))))
     return count, every or -(-count // looks)
