@@ -141,3 +141,19 @@ def test_one_family_that_fails_does_not_end_the_comparison(tmp_path: Path, monke
                              output=tmp_path / "report.html")  # fmt: skip
     assert [entry["status"] for entry in result["models"]] == ["failed", "ok"]
     assert "out of memory" in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize("source", ["digits", "moons"])
+@pytest.mark.parametrize("preset", ["classic", "tiny", "small", "base"])
+def test_every_preset_describes_a_model_of_every_family(preset: str, source: str) -> None:
+    from quintet.api import plan
+    from quintet.registry import FAMILIES
+    from quintet.runs import make_family
+    from quintet.session import fit_codecs
+
+    dataset = sources.load_source(source)
+    for name in FAMILIES:
+        config = plan(name, dataset, preset=preset, condition="label", steps=1)
+        family = make_family(config, fit_codecs(config, dataset))
+        assert sum(p.numel() for p in family.parameters()) > 1000
+        assert config.preset == preset

@@ -216,15 +216,17 @@ def steps_for(
     aside = 0.0
     if interval and engine.first:
         with trial.averaged() as averaged:
-            interval(averaged)  # the first pays for what the later ones find ready
-            start = time.perf_counter()
-            interval(averaged)
-            aside = time.perf_counter() - start
+            for _ in range(2):  # the first pays for what the second finds ready; a slow one is not repeated
+                start = time.perf_counter()
+                interval(averaged)
+                aside = time.perf_counter() - start
+                if aside > 0.02 * budget:
+                    break
     aside = engine.agree(aside)
-    left, each = budget - (time.perf_counter() - began), statistics.median(times)
+    # slow grids may cost more than a short budget: half of it goes to training all the same
+    left, each = max(budget - (time.perf_counter() - began), budget / 2), statistics.median(times)
     looks = max(1, min(INTERVALS, int(LOOKING * budget / aside))) if aside else INTERVALS
     every = settings.sample_every
-    # one slow grid may cost more than a short budget: half of what is left goes to training all the same
     steps = left / (each + aside / every) if every else max(left - looks * aside, left / 2) / each
     count = int(engine.agree(max(1, int(steps))))
     return count, every or -(-count // looks)
