@@ -69,7 +69,7 @@ DEFAULTS: dict[str, dict[str, Sections]] = {
         "text": {},
     },
     "autoregressive": {
-        "thumbnail": {"model": {"width": 64, "depth": 3, "heads": 2}, "training": {"lr": 3e-3, "batch_size": 32}},
+        "thumbnail": {"model": {"width": 64, "depth": 2, "heads": 2}, "training": {"lr": 3e-3, "batch_size": 16}},
         "image": {"model": {"width": 64, "depth": 3, "heads": 2}, "training": {"lr": 3e-3, "batch_size": 16}},
         "table": {"model": {"width": 64, "depth": 3, "heads": 2}, "training": {"lr": 3e-3}},
         "text": {
