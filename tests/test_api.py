@@ -157,3 +157,21 @@ def test_every_preset_describes_a_model_of_every_family(preset: str, source: str
         family = make_family(config, fit_codecs(config, dataset))
         assert sum(p.numel() for p in family.parameters()) > 1000
         assert config.preset == preset
+
+
+def test_texts_are_compared_and_families_without_a_face_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [
+        "the quick brown fox jumps over the lazy dog. " * 200,
+        "pack my box with five dozen liquor jugs, dog. " * 40,
+    ]
+    splits = {"train": np.array([0]), "validation": np.array([1]), "test": np.array([1])}
+    monkeypatch.setitem(sources.SOURCES, "foxes", lambda: sources.Dataset("foxes", "text", texts, splits))
+    result = quintet.compare("foxes", steps=2, preset="tiny", samples=20, runs=tmp_path, output=tmp_path / "r.html")
+    status = {entry["family"]: (entry["status"], entry.get("error", "")) for entry in result["models"]}
+    assert status["autoregressive"] == ("ok", "")
+    assert status["vae"] == ("ok", "")
+    for family in ("gan", "flow", "diffusion"):
+        assert status[family][0] == "failed"
+        assert "text has no continuous face" in status[family][1]

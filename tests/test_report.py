@@ -267,3 +267,10 @@ def test_a_scatter_keeps_the_frame_of_its_reference() -> None:
     points = np.concatenate([reference[:20] + 0.1, [[np.nan, 0.0], [1e9, 1e9]]])
     assert Image.open(io.BytesIO(scatter_png(points, reference))).size == (360, 360)
     assert scatter_png(reference) != scatter_png(points, reference)
+
+
+def test_large_numbers_with_wide_intervals_can_be_printed() -> None:
+    from quintet.evaluation.report import number
+
+    assert number(54321.0, 1234.0).text == "54,321"
+    assert number(300_000.0, 0.4).spread != "0"

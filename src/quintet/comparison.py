@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 
 from quintet import api, registry
 from quintet.config import seconds
@@ -136,7 +137,11 @@ class Bench:
     def show(self, model: api.Model | None, n: int = 100) -> dict[str, Any]:
         """Samples of seed 0, or real test items, as the report shows them."""
         if model is None:
-            raw: Any = take(self.rows("test"), np.arange(min(n, len(self.items["test"]))))
+            count = min(n, len(self.items["test"]))
+            if self.codec.name == "text":  # one text is many windows
+                raw: Any = self.codec.decode(torch.from_numpy(self.items["test"][:count]))
+            else:
+                raw = take(self.rows("test"), np.arange(count))
             return picture_of(raw, self.codec, None)
         condition = None
         if "cond" in model.codecs and self.labels:

@@ -168,7 +168,7 @@ def number(value: float, half: float = 0.0, *, percent: bool = False) -> Cell:
         return Cell(f"{value:.1%}", f"{half:.1%}" if half else "")
     if not math.isfinite(value):
         return Cell("not finite")
-    decimals, spread = 2 - _magnitude(value), ""
+    decimals, spread = max(0, 2 - _magnitude(value)), ""
     if half > 0 and math.isfinite(half):
         most = 2 - min(_magnitude(value), -1)
         decimals = min(max(1 - _magnitude(half), 0), max(decimals, -_magnitude(half)), most)
