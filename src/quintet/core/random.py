@@ -37,10 +37,6 @@ class Rows:
         offset = self.start - first * self.block
         return (blocks[0] if len(blocks) == 1 else torch.cat(blocks))[offset : offset + self.count]
 
-    def part(self, start: int, count: int) -> Rows:
-        """The rows `start ... start + count` of these, as a fresh stream of their own."""
-        return Rows(self.seed, self.start + start, count, block=self.block)
-
 
 Generator = torch.Generator | Rows
 

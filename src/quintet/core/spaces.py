@@ -94,12 +94,3 @@ class Discrete:
 
 
 Space = Continuous | Discrete
-
-
-def space_from_json(data: dict[str, Any]) -> Space:
-    """The inverse of `to_json`."""
-    shape = tuple(int(n) for n in data["shape"])
-    if data["type"] == "continuous":
-        return Continuous(shape, data["levels"])
-    sizes = None if data["sizes"] is None else tuple(int(n) for n in data["sizes"])
-    return Discrete(shape, int(data["vocab_size"]), sizes, data["pad"])
