@@ -9,18 +9,16 @@ A part stands between `<!-- NAME -->` and `<!-- /NAME -->`. Nothing here depends
 from __future__ import annotations
 
 import ast
-import inspect
 import sys
-import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import quintet
 from quintet.config import PRESETS
-from quintet.core.family import OPERATIONS, Family
-from quintet.data.sources import SOURCES, Dataset
-from quintet.registry import FAMILIES
+from quintet.data.named import HOMES
+from quintet.data.sources import SOURCES, Source
+from quintet.registry import CODECS, FAMILIES, VERBS, make_codec, refusal
 
 README = Path(__file__).parents[1] / "README.md"
 PACKAGE = Path(quintet.__file__).parent
@@ -36,59 +34,46 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def operations() -> str:
-    """Families x operations; what is missing has a footnote with the reason that the error gives."""
+    """Families x kinds of data x verbs; what is missing has a footnote with the reason that the error gives."""
     reasons: list[str] = []
 
-    def cell(family: type[Family], operation: str) -> str:
-        if operation in family.missing:
-            reasons.append(family.missing[operation])
-            return f"no ({len(reasons)})"
-        return family.likelihood if operation == "log_prob" else "yes"
+    def cell(family: str, modality: str, verb: str) -> str:
+        if reason := refusal(family, modality, verb):
+            if reason not in reasons:
+                reasons.append(reason)
+            return f"no ({reasons.index(reason) + 1})"
+        return FAMILIES[family].likelihood if verb == "score" else "yes"
+
+    def face(family: str, modality: str) -> str:
+        return make_codec(modality, FAMILIES[family]).face
 
     rows = [
-        (
-            f"`{name}`",
-            ", ".join(kind.__name__.lower() for kind in family.accepts),
-            *(cell(family, op) for op in OPERATIONS),
-        )
-        for name, family in FAMILIES.items()
+        (f"`{family}`", modality, face(family, modality), *(cell(family, modality, verb) for verb in VERBS))
+        for family in FAMILIES
+        for modality in CODECS
+        if modality in ("image", "text", "audio", "table")
     ]
     notes = "\n".join(f"{number}. {reason}" for number, reason in enumerate(reasons, start=1))
-    return f"{table(('family', 'spaces', *(f'`{op}`' for op in OPERATIONS)), rows)}\n\n{notes}"
+    return f"{table(('family', 'data', 'as', *(f'`{verb}`' for verb in VERBS)), rows)}\n\n{notes}"
 
 
 def sources() -> str:
-    """Every named source. Those that need files are read off their syntax trees, so that no file is needed here."""
-    rows = []
-    for name, load in SOURCES.items():
-        folder, facts = needs(load)
-        if folder is None:
-            made: Dataset = load()
-            facts = {"modality": made.modality, "about": made.about, "labels": made.labels is not None}
-        where = "built in" if folder is None else f"`$QUINTET_DATA/{folder}/`"
-        rows.append((f"`{name}`", facts["modality"], facts["about"], "`label`" if facts["labels"] else "-", where))
-    return table(("source", "kind", "what", "column", "where"), rows)
-
-
-def needs(load: Callable[[], Dataset]) -> tuple[str | None, dict[str, Any]]:
-    """(the folder of a source that needs files, its modality, `about` and labels), or (None, {})."""
-    tree = ast.parse(textwrap.dedent(inspect.getsource(load)))
-    calls = {
-        node.func.id: node.args
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-    }
-    if "named_file" not in calls:
-        return None, {}
-    about = next(
-        node.value.value
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Assign)
-        and ast.unparse(node.targets[0]) == "about"
-        and isinstance(node.value, ast.Constant)
-    )
-    modality, labels = (ast.literal_eval(calls["Dataset"][1]), ast.unparse(calls["Dataset"][4]) != "None")
-    return ast.literal_eval(calls["named_file"][0]), {"modality": modality, "about": about, "labels": labels}
+    """Every named source, by what is known of it without loading it; the density sets are one line."""
+    rows, collections = [], set()
+    for name, source in SOURCES.items():
+        assert isinstance(source, Source)
+        collection, _, member = name.partition("/")
+        if collection in collections:
+            continue
+        about = source.about
+        if member:
+            collections.add(collection)
+            members = [other.partition("/")[2] for other in SOURCES if other.startswith(f"{collection}/")]
+            name, about = f"{collection}/NAME", f"binary columns: {', '.join(members)}"
+        where = f"[`$QUINTET_DATA/{source.folder}/`]({HOMES[source.folder]})" if source.folder else "built in"
+        columns = ", ".join(f"`{column}`" for column in source.columns) or "-"
+        rows.append((f"`{name}`", source.modality, about, columns, where))
+    return table(("source", "kind", "what", "columns", "where"), rows)
 
 
 def presets() -> str:

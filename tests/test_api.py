@@ -12,7 +12,7 @@ import quintet
 from quintet.core.errors import ConfigError, DataError, Unsupported, UsageError
 from quintet.data import sources
 
-BUILT_IN = [name for name in sources.SOURCES if name not in ("mnist", "tinyshakespeare")]
+BUILT_IN = ["digits", "moons", "rings", "checkerboard", "gaussians", "iris", "wine", "breast_cancer"]
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
@@ -159,9 +159,7 @@ def test_every_preset_describes_a_model_of_every_family(preset: str, source: str
         assert config.preset == preset
 
 
-def test_texts_are_compared_and_families_without_a_face_are_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_texts_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [
         "the quick brown fox jumps over the lazy dog. " * 200,
         "pack my box with five dozen liquor jugs, dog. " * 40,
@@ -170,8 +168,4 @@ def test_texts_are_compared_and_families_without_a_face_are_named(
     monkeypatch.setitem(sources.SOURCES, "foxes", lambda: sources.Dataset("foxes", "text", texts, splits))
     result = quintet.compare("foxes", steps=2, preset="tiny", samples=20, runs=tmp_path, output=tmp_path / "r.html")
     status = {entry["family"]: (entry["status"], entry.get("error", "")) for entry in result["models"]}
-    assert status["autoregressive"] == ("ok", "")
-    assert status["vae"] == ("ok", "")
-    for family in ("gan", "flow", "diffusion"):
-        assert status[family][0] == "failed"
-        assert "text has no continuous face" in status[family][1]
+    assert set(status.values()) == {("ok", "")}

@@ -8,10 +8,14 @@ import pytest
 import torch
 from conftest import randomise
 
+from quintet.config import resolve
+from quintet.core.errors import ConfigError
 from quintet.core.family import Batch
+from quintet.core.random import Rows
 from quintet.core.spaces import Discrete
-from quintet.families.autoregressive import Autoregressive, truncate
+from quintet.families.autoregressive import Autoregressive, resample
 from quintet.nets.conditioning import embed
+from quintet.nets.symbols import truncate
 from quintet.nets.transformer import Attention, Cache
 
 POSITIONS = ["rotary", "learnt", "sinusoidal"]
@@ -19,9 +23,9 @@ LABEL = Discrete((), 3)
 
 
 def model(
-    positions: str = "learnt", space: Discrete | None = None, condition: Discrete | None = LABEL
+    positions: str = "learnt", space: Discrete | None = None, condition: Discrete | None = LABEL, order: str = "fixed"
 ) -> Autoregressive:
-    settings = Autoregressive.Settings(width=16, depth=2, heads=2, positions=positions)
+    settings = Autoregressive.Settings(width=16, depth=2, heads=2, positions=positions, order=order)
     return randomise(Autoregressive(space or Discrete((6,), 5), condition, settings))
 
 
@@ -155,7 +159,7 @@ def test_truncation_keeps_what_it_says() -> None:
 def test_guidance_extrapolates_the_logits() -> None:
     family = model()
     with torch.no_grad():
-        family.conditioner.null.add_(1.0)
+        family.conditioner.null.normal_(0, 2, generator=torch.Generator().manual_seed(1))
     cond, greedy = torch.zeros(1, dtype=torch.long), {"temperature": 0.0}
     x = family.sample(1, cond, sampling=Autoregressive.Sampling(guidance=3.0, **greedy))
     past = x[:, :-1]
@@ -169,3 +173,188 @@ def test_loss_is_nats_per_dimension() -> None:
     x = torch.randint(0, 5, (7, 6), generator=torch.Generator().manual_seed(2))
     cond = torch.randint(0, 3, (7,), generator=torch.Generator().manual_seed(3))
     assert torch.isclose(family.loss(Batch(x, cond)).value, -family.log_prob(x, cond).mean() / 6)
+
+
+# -- any order -------------------------------------------------------------------------------------------------------
+
+
+ORDERED = [("learnt", "fixed"), ("learnt", "random"), ("sinusoidal", "random")]
+TINY = Discrete((4,), 3, (3, 2, 3, 3))
+
+
+@pytest.mark.parametrize("positions", ["learnt", "sinusoidal"])
+def test_every_order_sums_to_one(positions: str) -> None:
+    """And they differ: an untrained net's orders are different models."""
+    x, family = every(TINY), model(positions, TINY, None, "random")
+    p = []
+    for order in itertools.permutations(range(4)):
+        p.append((-family.nats(x, None, torch.tensor([order]).expand(len(x), -1))).sum(1).exp())
+        assert abs(float(p[-1].sum()) - 1) < 1e-12
+    assert (torch.stack(p).std(0) > 0.01 * torch.stack(p).mean(0)).all()
+    torch.testing.assert_close(family.log_prob(x).exp(), p[0], rtol=0, atol=1e-14)
+
+
+def orders(n: int, dims: int) -> torch.Tensor:
+    return torch.rand(n, dims, generator=torch.Generator().manual_seed(3)).argsort(1)
+
+
+def leaks_in_order(family: Autoregressive) -> bool:
+    """Whether changing the symbol at step t changes the logits of a step s <= t; later ones must change."""
+    x, order = torch.randint(0, 5, (8, 6), generator=torch.Generator().manual_seed(0)), orders(8, 6)
+    read = lambda x: family.logits(x.gather(1, order)[:, :-1], None, order=order)  # noqa: E731
+    base, found = read(x), False
+    for t in range(6):
+        at, changed = order[:, t : t + 1], x.clone()
+        changed.scatter_(1, at, (changed.gather(1, at) + 1) % 5)
+        delta = (read(changed) - base).abs().amax(2)
+        found |= bool((delta[:, : t + 1] > 1e-12).any())
+        assert t == 5 or bool((delta[:, t + 1 :] > 1e-9).all()), "the past must matter"
+    return found
+
+
+def test_no_step_of_a_random_order_sees_the_future(monkeypatch: pytest.MonkeyPatch) -> None:
+    family = model("learnt", None, None, "random")
+    assert not leaks_in_order(family)
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", seeing_everything())
+    assert leaks_in_order(family)
+
+
+@pytest.mark.parametrize("chunks", [[0, 1, 1, 1, 1, 1], [2, 1, 2], [0, 5]])
+def test_cached_equals_uncached_in_random_order(chunks: list[int]) -> None:
+    family, order = model("learnt", None, None, "random"), orders(4, 6)
+    x = torch.randint(0, 5, (4, 5), generator=torch.Generator().manual_seed(1))
+    cache = Cache(6)
+    parts = [family.logits(part, None, cache, order) for part in x.split(chunks, 1)]
+    torch.testing.assert_close(torch.cat(parts, 1), family.logits(x, None, order=order), rtol=0, atol=1e-12)
+
+
+def test_the_symbol_asked_for_and_the_symbol_read_both_matter() -> None:
+    """Orders that share their past but ask for another position, or read another position, give other logits."""
+    family, x = model("learnt", None, None, "random"), torch.tensor([[1, 2]])
+    last = lambda *order: family.logits(x, None, order=torch.tensor([order]))[0, -1]  # noqa: E731
+    assert (last(0, 1, 2, 3, 4, 5) - last(0, 1, 3, 2, 4, 5)).abs().max() > 1e-6
+    assert (last(0, 1, 2, 3, 4, 5) - last(0, 4, 2, 3, 1, 5)).abs().max() > 1e-6
+
+
+def test_training_draws_an_order_for_each_item() -> None:
+    """The loss is that of the permutations of the batch's own numbers, and rows keep theirs."""
+    family = model("learnt", None, None, "random")
+    x = torch.randint(0, 5, (6, 6), generator=torch.Generator().manual_seed(2))
+    whole = family.loss(Batch(x, None, Rows(5, 0, 6))).value
+    parts = [family.loss(Batch(x[a:b], None, Rows(5, a, b - a))).value * (b - a) for a, b in ((0, 2), (2, 6))]
+    torch.testing.assert_close(sum(parts) / 6, whole, rtol=0, atol=1e-12)
+    losses = [family.loss(Batch(x[:1].expand(500, -1), None, Rows(seed, 0, 500))).value for seed in range(2)]
+    all_orders = torch.tensor(list(itertools.permutations(range(6))))
+    mean = family.nats(x[:1].expand(720, -1), None, all_orders).mean(1)
+    for loss in losses:
+        assert abs(loss - mean.mean()) < 5 * mean.std() / 500**0.5
+
+
+def test_random_order_needs_absolute_positions() -> None:
+    given = {"model": {"order": "random", "positions": "rotary"}, "data": {"source": "digits"}, "codec": "image"}
+    with pytest.raises(ConfigError, match="positions learnt or sinusoidal"):
+        resolve({"family": "autoregressive", **given}, "image")
+
+
+# -- completion ------------------------------------------------------------------------------------------------------
+
+
+def conditional(family: Autoregressive, x: torch.Tensor, known: torch.Tensor, *, natural: bool) -> torch.Tensor:
+    """p(sequence | known) by enumeration, under the order that `complete` uses."""
+    sequences = every(TINY)
+    order = torch.arange(4) if natural else (~known).long().argsort(stable=True)
+    log_p = -family.nats(sequences, None, order.expand(len(sequences), -1)).sum(1)
+    agrees = (sequences == x)[:, known].all(1)
+    return log_p.masked_fill(~agrees, -torch.inf).softmax(0)
+
+
+def distance(family: Autoregressive, known: list[bool], particles: int, n: int = 2000) -> tuple[float, float]:
+    """Total variation between completions and truth, and how far a sample of n from the truth itself would be."""
+    x, mask = torch.tensor([2, 1, 0, 2]), torch.tensor(known)
+    sampling = Autoregressive.Sampling(particles=particles)
+    out = family.complete(x.expand(n, -1), mask.expand(n, -1), sampling=sampling, generator=Rows(1, 0, n))
+    assert torch.equal(out[:, mask], x[mask].expand(n, -1))
+    sequences = every(TINY)
+    q = torch.stack([(out == s).all(1).sum() for s in sequences]) / n
+    p = conditional(family, x, mask, natural=family.sources is None)
+    expected = (2 * p * (1 - p) / (torch.pi * n)).sqrt().sum() / 2
+    return float((q - p).abs().sum() / 2), float(expected)
+
+
+MASKS = [
+    [True, False, True, False],
+    [False, False, True, True],
+    [False, True, False, False],
+    [True, True, False, False],
+]
+
+
+@pytest.mark.parametrize("known", MASKS)
+def test_any_mask_is_completed_exactly_in_a_random_order(known: list[bool]) -> None:
+    found, expected = distance(model("learnt", TINY, None, "random"), known, 1)
+    assert found < 2 * expected + 0.003
+
+
+@pytest.mark.parametrize("known", MASKS)
+def test_particles_complete_any_mask_in_a_fixed_order(known: list[bool]) -> None:
+    found, expected = distance(model("learnt", TINY, None), known, 32)
+    assert found < 2 * expected + 0.003
+
+
+def test_without_weights_the_completions_are_wrong() -> None:
+    """One particle ignores what comes behind it, and the test of many notices."""
+    family = randomise(model("learnt", TINY, None), seed=5)
+    with torch.no_grad():
+        family.head.weight.mul_(2)
+    alone, expected = distance(family, MASKS[1], 1)
+    together, _ = distance(family, MASKS[1], 64)
+    assert alone > 3 * (2 * expected + 0.003)
+    assert together < alone / 3
+
+
+@pytest.mark.parametrize(("positions", "order"), [*ORDERED, ("rotary", "fixed")])
+def test_completions_belong_to_rows(positions: str, order: str) -> None:
+    """Whatever mask and length the others of the batch have."""
+    family = model(positions, None, LABEL, order)
+    generator = torch.Generator().manual_seed(0)
+    x, cond = torch.randint(0, 5, (12, 6), generator=generator), torch.arange(12) % 3
+    known = torch.rand(12, 6, generator=generator) < 0.5
+    known[3], known[4], known[5] = True, False, torch.arange(6) < 4
+    draw = lambda a, b: family.complete(x[a:b], known[a:b], cond[a:b], generator=Rows(2, a, b - a),  # noqa: E731
+                                        sampling=Autoregressive.Sampling(guidance=1.5))  # fmt: skip
+    whole = draw(0, 12)
+    family.space.check(whole)
+    assert torch.equal(whole[known], x[known])
+    assert torch.equal(torch.cat([draw(i, i + 1) for i in range(12)]), whole)
+    garbage = torch.where(known, x, 4 - x)
+    again = family.complete(garbage, known, cond, generator=Rows(2, 0, 12),
+                            sampling=Autoregressive.Sampling(guidance=1.5))  # fmt: skip
+    assert torch.equal(again, whole), "what stands at unknown positions must not matter"
+
+
+def test_completion_waits_its_turn_within_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows in many small parts, and steps that are told in order."""
+    family, seen = model("learnt", None, None), []
+    x = torch.randint(0, 5, (9, 6), generator=torch.Generator().manual_seed(0))
+    known = torch.tensor([[True, False, True, False, False, False], [True, True, False, False, False, False]] * 5)[:9]
+    whole = family.complete(x, known, generator=Rows(0, 0, 9))
+    monkeypatch.setattr("quintet.families.autoregressive.CACHED", 1)
+    tell = lambda step, steps, _: seen.append(step / steps)  # noqa: E731
+    assert torch.equal(family.complete(x, known, generator=Rows(0, 0, 9), on_step=tell), whole)
+    assert seen == sorted(seen)
+    assert seen[-1] == 1
+
+
+def test_resampling_is_systematic() -> None:
+    """A particle of weight w lives on floor(P w) or ceil(P w) times; rows with even weights keep theirs."""
+    w = torch.tensor([[0.7, 0.2, 0.1, 0.0], [0.25, 0.25, 0.25, 0.25]], dtype=torch.float64)
+    counts = torch.zeros(4)
+    for u in torch.linspace(0, 0.999, 1000, dtype=torch.float64):
+        weight, index = resample(w.log(), u.expand(2))
+        assert torch.equal(index[4:], torch.arange(4, 8))
+        times = torch.bincount(index[:4], minlength=4)
+        assert ((times >= (4 * w[0]).floor()) & (times <= (4 * w[0]).ceil())).all()
+        assert torch.equal(weight[0], torch.zeros(4))
+        counts += times
+    torch.testing.assert_close(counts / 4000, w[0].float(), rtol=0, atol=2e-3)
+    assert resample(w[1:].log(), torch.zeros(1)) is None

@@ -95,7 +95,7 @@ def test_help_of_a_verb_begins_with_examples(verb: str, call: Call) -> None:
     code, out, err = call(verb, "--help")
     assert (code, err) == (0, "")
     examples = out[: out.index("Usage:")]
-    assert 2 <= len(re.findall(rf"^quintet {verb}\b", examples, re.MULTILINE)) <= 3
+    assert 2 <= len(re.findall(rf"^quintet {verb}\b", examples, re.MULTILINE)) <= 4
     assert "--json" in out[out.index("Usage:") :]
 
 

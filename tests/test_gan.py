@@ -10,7 +10,7 @@ from torch import Tensor
 
 from quintet.core.errors import Unsupported
 from quintet.core.family import Batch
-from quintet.core.spaces import Continuous, Discrete
+from quintet.core.spaces import Continuous, Discrete, Space
 from quintet.families.gan import GAN
 
 W = torch.tensor([0.5, -2.0, 1.0], dtype=torch.float64)
@@ -115,6 +115,30 @@ def test_projection_makes_the_critic_depend_on_the_class() -> None:
     family, b = model(condition=True), batch()
     zero, one = (family.judge(b.x, torch.full((16,), label)) for label in (0, 1))
     assert (zero - one).abs().min() > 1e-9
+
+
+@pytest.mark.parametrize("kind", [Discrete((6,), 5, pad=4), Continuous((1, 8, 8)), Continuous((2,))], ids=str)
+def test_the_penalty_reaches_the_reader_of_any_condition(kind: Space) -> None:
+    """Its weights move by the penalty alone: by central differences in one of them."""
+    family = randomise(GAN(Continuous((3,)), kind, GAN.Settings(width=8, critic_width=8, depth=1, latent=2, emb=4)))
+    generator = torch.Generator().manual_seed(3)
+    cond = (5 * torch.rand(16, *kind.shape, generator=generator, dtype=torch.float64)) - 1
+    cond = cond.clamp_min(0).long() if isinstance(kind, Discrete) else cond
+    named = family.critic.conditioner.named_parameters()
+    weight = next(p for key, p in named if key.startswith("encode") and p.dim() > 1)
+
+    def penalty() -> Tensor:
+        return family.critic_loss(Batch(batch().x, cond, torch.Generator().manual_seed(2))).parts["penalty"]
+
+    (exact,) = torch.autograd.grad(penalty(), weight)
+    at = tuple(int(i) for i in (exact.abs() == exact.abs().max()).nonzero()[0])
+    values = []
+    for h in (1e-7, -2e-7):  # so near that no leaky ReLU turns
+        with torch.no_grad():
+            weight[at] += h
+        values.append(float(penalty()))
+    assert abs(float(exact[at]) - (values[0] - values[1]) / 2e-7) < 1e-5 * abs(float(exact[at]))
+    assert abs(float(exact[at])) > 1e-6
 
 
 def test_truncation_scales_the_latent() -> None:

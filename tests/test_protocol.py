@@ -20,7 +20,9 @@ SMALL = {
     "autoregressive": {"width": 16, "depth": 1, "heads": 2},
     "flow": {"width": 8, "layers": 2},
     "diffusion": {"width": 8, "depth": 1, "emb": 8, "ode_steps": 4},
+    "masked_diffusion": {"width": 16, "depth": 1, "heads": 2, "draws": 4},
 }
+QUICK = {"flow": {"moves": 5, "starts": 8}}  # a long chain of a random density amplifies rounding
 LABEL = Discrete((1,), 3)
 
 
@@ -144,3 +146,20 @@ def test_encode_and_decode_keep_shapes(name: str) -> None:
         pytest.skip("no latent of data")
     x = items(family, 4)
     assert family.decode(family.encode(x, labels(4)), labels(4)).shape == x.shape
+
+
+@every
+@both
+def test_completions_keep_what_is_known_and_belong_to_rows(name: str, image: bool) -> None:
+    if "complete" in FAMILIES[name].missing:
+        pytest.skip("cannot complete")
+    family = randomise(build(name, image=image), scale=0.1)
+    x, known = items(family, 4), torch.arange(4 * family.space.dims).view(4, *family.space.shape) % 3 > 0
+    known[3] = True
+    few = family.Sampling(**QUICK.get(name, {}))
+    draw = lambda a, b: family.complete(x[a:b], known[a:b], labels(4)[a:b], sampling=few, generator=Rows(7, a, b - a))  # noqa: E731
+    whole = draw(0, 4)
+    family.space.check(whole)
+    assert torch.equal(whole[known], x[known])
+    parts = [draw(0, 1), draw(1, 4)]
+    torch.testing.assert_close(torch.cat(parts), whole, rtol=0, atol=1e-8)

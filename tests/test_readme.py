@@ -10,8 +10,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 from cyclopts import CycloptsError
+from PIL import Image
 
 import quintet
 from quintet import api
@@ -93,10 +95,26 @@ def test_the_parser_notices_a_wrong_line(line: str) -> None:
         parse(line.split())
 
 
+def own_data(folder: Path) -> None:
+    """What the tour takes for the reader's own data."""
+    rng = np.random.default_rng(0)
+    for kind in ("cats", "dogs"):
+        (folder / "photos" / kind).mkdir(parents=True)
+        for i in range(20):
+            pixels = rng.integers(0, 256, (12, 12, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / "photos" / kind / f"{i}.png")
+    rows = [f"{rng.integers(18, 90)},{rng.choice(['f', 'm'])},{rng.normal(30, 9):.1f}" for _ in range(60)]
+    (folder / "people.csv").write_text("\n".join(["age,sex,income", *rows]) + "\n")
+    (folder / "holes.csv").write_text("age,sex,income\n,f,31.0\n40,,\n33,m,\n")
+    (folder / "new.csv").write_text("\n".join(["age,sex,income", *rows[:5]]) + "\n")
+    (folder / "letters.txt").write_text("".join(f"Dear friend {i}, all is well here.\n\nYours\n\n" for i in range(80)))
+
+
 def test_the_tour_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """In order, with three steps in the place of each budget; a comparison only says what it would train."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("QUINTET_RUNS", raising=False)
+    own_data(tmp_path)
     for words in commands():
         if words[0] == "compare":
             continue

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from quintet.api import Model, compare, load, resume, train
+    from quintet.api import compare, load, resume, train
     from quintet.core.errors import QuintetError
+    from quintet.model import Model
 
 __version__ = "0.1.0"
 __all__ = ["Model", "QuintetError", "__version__", "compare", "load", "resume", "train"]

@@ -21,19 +21,23 @@ from quintet import api, registry
 from quintet.config import seconds
 from quintet.core.codec import Codec
 from quintet.core.errors import QuintetError, QuintetWarning
+from quintet.core.recordings import Recordings
 from quintet.data.sources import Dataset, load_source, take
 from quintet.evaluation.features import Features, fit_features
 from quintet.evaluation.metrics import evaluate_samples
-from quintet.evaluation.pictures import grid_png, scatter_png
+from quintet.evaluation.pictures import grid_png, scatter_png, spectrogram_png
 from quintet.evaluation.report import render
 from quintet.evaluation.verdict import verdict
-from quintet.outputs import to_bytes
+from quintet.model import Model
+from quintet.outputs import sound, to_bytes
 from quintet.runs import Run, runs_root, versions
 from quintet.session import FEATURES, items_of, pick
 from quintet.training.checkpoint import write_atomic
 
 SCORED = 500
 """At most this many items of a split are scored, the first ones."""
+HEARD, SPECTROGRAMS = 10, 50
+"""Seconds of a recording in a report, and how many recordings it draws."""
 
 
 def own_memory(reset: bool = False) -> float:
@@ -63,7 +67,9 @@ class Bench:
         self.items = {split: self.measure(self.rows(split)) for split in dataset.splits}
         column = condition not in (None, "items", dataset.modality)
         self.labels = {split: self._labels(split) for split in dataset.splits} if column else {}
-        self.features: Features = fit_features(self.items["train"], FEATURES[self.codec.name])
+        self.features: Features = fit_features(
+            self.items["train"], FEATURES[self.codec.name], pad=getattr(self.codec.space, "pad", None)
+        )
 
     def rows(self, split: str) -> Any:
         return pick(self.dataset, self.target, split, without=self.condition)
@@ -110,7 +116,7 @@ class Bench:
             seed=seed,
         )
 
-    def run(self, model: api.Model, *, split: str = "test", seed: int = 0) -> dict[str, Any]:
+    def run(self, model: Model, *, split: str = "test", seed: int = 0) -> dict[str, Any]:
         """Likelihood, sample figures and the time per sample of one model."""
         cond = model.condition(None, self.samples, seed) if "cond" in model.codecs else None
         began = time.perf_counter()
@@ -130,15 +136,15 @@ class Bench:
             return out | {"likelihood_reason": model.family.missing["log_prob"]}
         some = np.arange(min(SCORED, len(self.items[split])))
         items, given = items_of(model.config, self.dataset, split)
-        if self.dataset.modality != "text":  # a text is one item of many windows
+        if not model.codecs["x"].stream:  # a long text is one item of many windows
             items, given = take(items, some), None if given is None else take(given, some)
         return out | {"likelihood": model.log_prob(items, condition=given, seed=seed).summary()}
 
-    def show(self, model: api.Model | None, n: int = 100) -> dict[str, Any]:
+    def show(self, model: Model | None, n: int = 100) -> dict[str, Any]:
         """Samples of seed 0, or real test items, as the report shows them."""
         if model is None:
             count = min(n, len(self.items["test"]))
-            if self.codec.name == "text":  # one text is many windows
+            if self.codec.stream:  # one text is many windows
                 raw: Any = self.codec.decode(torch.from_numpy(self.items["test"][:count]))
             else:
                 raw = take(self.rows("test"), np.arange(count))
@@ -151,9 +157,17 @@ class Bench:
 
 
 def picture_of(raw: Any, codec: Codec, reference: Any) -> dict[str, Any]:
-    """Raw items for a report: a picture, rows or lines."""
+    """Raw items for a report: a picture, rows or lines, and for recordings also the first ten to listen to."""
     if isinstance(raw, np.ndarray):
         return {"kind": "image", "png": base64.b64encode(grid_png(to_bytes(raw, codec), 10)).decode()}
+    if isinstance(raw, Recordings):
+        sounds = [sound(samples[: HEARD * raw.rate], raw.rate, {}) for samples in raw[:10]]
+        png = spectrogram_png(raw[:SPECTROGRAMS])
+        return {
+            "kind": "audio",
+            "png": base64.b64encode(png).decode(),
+            "sounds": [base64.b64encode(file).decode() for file in sounds],
+        }
     if isinstance(raw, pa.Table):
         if raw.num_columns == 2 and all(pa.types.is_floating(column.type) for column in raw.columns):
             points = np.stack([column.to_numpy() for column in raw.columns], 1)
@@ -187,10 +201,10 @@ def compare(
     its codec) are listed with the reason. Each run stands alone: its figures do not depend on which others are
     compared. Returns what the report shows; with `output`, also writes it as HTML and as JSON beside it.
     """
-    dataset = load_source(source)
+    dataset = load_source(source, **api.reading(config))
     if condition == "auto":
         condition = "label" if dataset.labels is not None else None
-    chosen = list(families or registry.FAMILIES)
+    chosen = list(families or registry.COMPARED)
     for name in chosen:
         registry.family_class(name)
     bench = Bench(dataset, condition, samples=samples)
@@ -226,10 +240,10 @@ def compare(
     return result
 
 
-def evaluate(model: api.Model, *, split: str = "test", samples: int = 1000, seed: int = 0) -> dict[str, Any]:
+def evaluate(model: Model, *, split: str = "test", samples: int = 1000, seed: int = 0) -> dict[str, Any]:
     """The bench's figures of one model; report.html and report.json in its run folder show them."""
     data = model.config.data
-    bench = Bench(load_source(data.source), data.condition, target=data.target, samples=samples)
+    bench = Bench(load_source(**data.reading()), data.condition, target=data.target, samples=samples)
     figures = bench.run(model, split=split, seed=seed)
     entry = {"family": model.config.family, "seed": model.config.seed, "run": model.run.name}
     result = _assemble(bench, [entry | _entry(bench, model, figures)])
@@ -261,7 +275,7 @@ def _write(path: Path, result: dict[str, Any]) -> None:
     write_atomic(path.with_suffix(".json"), json.dumps(result, indent=1))
 
 
-def _entry(bench: Bench, model: api.Model, figures: dict[str, Any]) -> dict[str, Any]:
+def _entry(bench: Bench, model: Model, figures: dict[str, Any]) -> dict[str, Any]:
     """A trained model's entry in the report."""
     records = model.run.metrics()
     config = model.config.model_dump(mode="json")
@@ -287,7 +301,7 @@ def _command(
 ) -> str:
     """The command line that makes the same comparison."""
     words = ["quintet compare", source]
-    if families != list(registry.FAMILIES):
+    if families != list(registry.COMPARED):
         words.append(f"--families {','.join(families)}")
     words.append(f"--condition {condition or 'none'}")
     words.append(f"--steps {steps}" if steps is not None else f"--budget {budget or '60s'}")

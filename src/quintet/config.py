@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 
 from quintet.core.errors import ConfigError, UsageError
 from quintet.core.settings import Settings
-from quintet.registry import family_class
+from quintet.registry import codec_class, family_class
 from quintet.training.optim import TrainingSettings
 
 Preset = Literal["classic", "tiny", "small", "base"]
@@ -18,20 +18,35 @@ Sections = dict[str, dict[str, Any]]
 
 
 class DataSettings(Settings):
-    """What is modelled: `target` (default: the items themselves), given `condition`."""
+    """What is modelled: `target` (default: the items themselves), given `condition` (a column, or several with commas).
+
+    The rest says how a source is read: see `data.sources.load_source`.
+    """
 
     source: str
     target: str | None = None
     condition: str | None = None
+    size: int | None = Field(None, ge=4, le=4096, description="images: pixels of the longer side")
+    fit: Literal["crop", "pad", "stretch"] = Field("crop", description="images of other proportions")
+    rate: int | None = Field(None, ge=1000, le=192_000, description="audio: samples a second")
+    unit: Literal["auto", "document", "line"] = Field("auto", description="text: what an item is")
+    group: str | None = Field(None, description="rows with one value of this column stay in one split")
+    time: str | None = Field(None, description="split by this column: the last rows are the test split")
+
+    def reading(self) -> dict[str, Any]:
+        """How the source is read: the arguments of `load_source`."""
+        return self.model_dump(exclude={"target", "condition"})
 
 
 class RunConfig(Settings):
-    """Everything that decides a run. `model` and `sampling` are the family's own settings, complete."""
+    """Everything that decides a run. `model` and `sampling` are the family's own settings, complete;
+    `coding` is the codec's."""
 
     family: str
     preset: Preset = "small"
     data: DataSettings
     codec: str
+    coding: dict[str, Any] = Field(default_factory=dict)
     model: dict[str, Any] = Field(default_factory=dict)
     sampling: dict[str, Any] = Field(default_factory=dict)
     training: TrainingSettings = TrainingSettings()
@@ -46,12 +61,20 @@ class RunConfig(Settings):
 ADVERSARIAL: dict[str, Any] = {
     "lr": 1e-3, "batch_size": 64, "betas": (0.0, 0.99), "weight_decay": 0.0, "final_lr": 0.1, "clip": None
 }  # fmt: skip
+# Symbols of speech at 500 a second, in place of the 1,280 numbers of a log-mel picture: 97.8 % of digits are still
+# recognised after this round trip (98.2 % of real ones), and a Transformer takes three times the steps.
+COARSE: dict[str, Any] = {"bands": 20, "hop": 0.04, "levels": 32}
 DEFAULTS: dict[str, dict[str, Sections]] = {
     "vae": {
         "thumbnail": {"model": {"width": 32, "depth": 1}, "training": {"lr": 2e-3}},
         "image": {"model": {"width": 32, "depth": 1}, "training": {"lr": 2e-3, "batch_size": 64}},
         "table": {"model": {"width": 128, "depth": 2, "latent": 8}},
-        "text": {},
+        "audio": {"model": {"width": 64, "depth": 1}, "training": {"lr": 2e-3, "batch_size": 64}},
+        "text": {
+            "model": {"width": 64, "depth": 1, "grid": 2, "latent": 8, "free_bits": 0.25},
+            "training": {"lr": 2e-3, "batch_size": 64},
+        },
+        "latent": {"model": {"width": 64, "depth": 1}, "training": {"lr": 2e-3}},
     },
     "gan": {
         "thumbnail": {
@@ -66,22 +89,35 @@ DEFAULTS: dict[str, dict[str, Sections]] = {
             "model": {"width": 128, "critic_width": 128, "depth": 2, "latent": 16, "gamma": 0.1},
             "training": ADVERSARIAL,
         },
-        "text": {},
+        "audio": {
+            "model": {"width": 64, "critic_width": 64, "depth": 1, "gamma": 0.1},
+            "training": ADVERSARIAL,
+        },
+        "text": {"model": {"width": 64, "critic_width": 64, "depth": 1, "gamma": 0.1}, "training": ADVERSARIAL},
+        "latent": {"model": {"width": 64, "critic_width": 64, "depth": 1, "gamma": 0.1}, "training": ADVERSARIAL},
     },
     "autoregressive": {
         "thumbnail": {"model": {"width": 64, "depth": 2, "heads": 2}, "training": {"lr": 3e-3, "batch_size": 16}},
         "image": {"model": {"width": 64, "depth": 3, "heads": 2}, "training": {"lr": 3e-3, "batch_size": 16}},
-        "table": {"model": {"width": 64, "depth": 3, "heads": 2}, "training": {"lr": 3e-3}},
+        "table": {"model": {"width": 64, "depth": 3, "heads": 2, "dropout": 0.1}, "training": {"lr": 3e-3}},
+        "audio": {
+            "coding": COARSE,
+            "model": {"width": 64, "depth": 3, "heads": 2},
+            "training": {"lr": 3e-3, "batch_size": 8},
+        },
         "text": {
             "model": {"width": 128, "depth": 4, "heads": 4, "positions": "rotary"},
             "training": {"lr": 3e-3, "batch_size": 32},
         },
+        "latent": {"model": {"width": 128, "depth": 4, "heads": 4}, "training": {"lr": 3e-3, "batch_size": 32}},
     },
     "flow": {
         "thumbnail": {"training": {"lr": 2e-3, "betas": (0.9, 0.99)}},
         "image": {"model": {"dropout": 0.0}, "training": {"lr": 2e-3, "betas": (0.9, 0.99)}},
         "table": {"model": {"dropout": 0.0}, "training": {"lr": 2e-3, "betas": (0.9, 0.99), "batch_size": 256}},
-        "text": {},
+        "audio": {"model": {"dropout": 0.0}, "training": {"lr": 2e-3, "betas": (0.9, 0.99)}},
+        "text": {"model": {"dropout": 0.0}, "training": {"lr": 2e-3, "betas": (0.9, 0.99), "batch_size": 64}},
+        "latent": {"model": {"dropout": 0.0}, "training": {"lr": 2e-3, "betas": (0.9, 0.99)}},
     },
     "diffusion": {
         "thumbnail": {
@@ -90,7 +126,26 @@ DEFAULTS: dict[str, dict[str, Sections]] = {
         },
         "image": {"model": {"width": 32, "depth": 1, "ode_steps": 12}, "training": {"lr": 2e-3, "batch_size": 64}},
         "table": {"model": {"width": 128, "depth": 3}, "training": {"lr": 1e-3}},
-        "text": {},
+        "audio": {
+            "coding": {"hop": 0.04},
+            "model": {"width": 64, "depth": 1, "ode_steps": 12},
+            "sampling": {"guidance": 2.0},
+            "training": {"lr": 2e-3, "batch_size": 64},
+        },
+        "text": {"model": {"width": 64, "depth": 1, "ode_steps": 12}, "training": {"lr": 2e-3, "batch_size": 64}},
+        "latent": {"model": {"width": 64, "depth": 1, "ode_steps": 12}, "training": {"lr": 2e-3}},
+    },
+    "masked_diffusion": {
+        "thumbnail": {"model": {"width": 64, "depth": 2, "heads": 2}, "training": {"lr": 3e-3, "batch_size": 16}},
+        "image": {"model": {"width": 64, "depth": 3, "heads": 2}, "training": {"lr": 3e-3, "batch_size": 16}},
+        "table": {"model": {"width": 64, "depth": 3, "heads": 2}, "training": {"lr": 3e-3}},
+        "text": {"model": {"width": 128, "depth": 4, "heads": 4}, "training": {"lr": 3e-3, "batch_size": 32}},
+        "latent": {"model": {"width": 128, "depth": 4, "heads": 4}, "training": {"lr": 3e-3, "batch_size": 32}},
+        "audio": {
+            "coding": COARSE,
+            "model": {"width": 64, "depth": 3, "heads": 2},
+            "training": {"lr": 3e-3, "batch_size": 16},
+        },
     },
 }
 
@@ -101,6 +156,7 @@ PRESETS: dict[str, dict[str, Sections]] = {
         "vae": {"model": {"width": 16, "depth": 1, "latent": 8}},
         "gan": {"model": {"width": 16, "critic_width": 16, "depth": 1, "latent": 16}},
         "autoregressive": {"model": {"width": 32, "depth": 2, "heads": 2}},
+        "masked_diffusion": {"model": {"width": 32, "depth": 2, "heads": 2}},
         "flow": {"model": {"width": 32, "layers": 2}},
         "diffusion": {"model": {"width": 16, "depth": 1, "emb": 32}},
     },
@@ -108,17 +164,23 @@ PRESETS: dict[str, dict[str, Sections]] = {
         "vae": {"model": {"width": 96, "depth": 3, "latent": 64}},
         "gan": {"model": {"width": 96, "critic_width": 96, "depth": 2}},
         "autoregressive": {"model": {"width": 384, "depth": 6, "heads": 6}, "training": {"lr": 1e-3}},
+        "masked_diffusion": {"model": {"width": 384, "depth": 6, "heads": 6}, "training": {"lr": 1e-3}},
         "flow": {"model": {"width": 512}},
         "diffusion": {"model": {"width": 96, "depth": 2, "emb": 256}, "training": {"lr": 5e-4}},
     },
     "classic": {
-        "vae": {"model": {"net": "plain", "width": 400, "depth": 1, "latent": 20}, "training": {"lr": 1e-3}},
+        "vae": {"model": {"net": "plain", "width": 400, "depth": 1, "latent": 20, "grid": None},
+                "training": {"lr": 1e-3}},
         "gan": {
             "model": {"net": "plain", "width": 128, "critic_width": 128, "depth": 1, "latent": 100,
                       "loss": "non_saturating"},
             "training": {"lr": 5e-4},
         },
         "autoregressive": {
+            "model": {"width": 512, "depth": 6, "heads": 8, "positions": "sinusoidal", "activation": "relu"},
+            "training": {"lr": 3e-4},
+        },
+        "masked_diffusion": {
             "model": {"width": 512, "depth": 6, "heads": 8, "positions": "sinusoidal", "activation": "relu"},
             "training": {"lr": 3e-4},
         },
@@ -140,10 +202,10 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-def resolve(given: Mapping[str, Any], modality: str, kind: str | None = None) -> RunConfig:
+def resolve(given: Mapping[str, Any], kind: str) -> RunConfig:
     """A complete RunConfig from what the user gave: defaults < preset < given. Raises ConfigError for what is wrong.
 
-    `kind` (default: the modality) picks the defaults.
+    `kind`, of data, picks the defaults.
     """
     name = str(given.get("family", ""))
     family = family_class(name)
@@ -151,9 +213,9 @@ def resolve(given: Mapping[str, Any], modality: str, kind: str | None = None) ->
     if preset not in PRESETS:
         raise UsageError(f"unknown preset {preset!r}", why=f"presets: {', '.join(PRESETS)}")
     layers: list[Mapping[str, Any]] = [
-        DEFAULTS[name][kind or modality],
+        DEFAULTS[name].get(kind, {}),
         PRESETS[preset].get(name, {}),
-        {"codec": modality, "preset": preset},
+        {"preset": preset},
         given,
     ]
     merged: dict[str, Any] = {}
@@ -162,6 +224,9 @@ def resolve(given: Mapping[str, Any], modality: str, kind: str | None = None) ->
     try:
         for section, settings in (("model", family.Settings), ("sampling", family.Sampling)):
             merged[section] = settings(**merged.get(section, {})).model_dump(mode="json")
+        section, coding = "coding", dict(merged.get("coding", {}))
+        face = {"face": coding.pop("face")} if "face" in coding else {}
+        merged[section] = face | codec_class(str(merged.get("codec"))).Settings(**coding).model_dump(mode="json")
     except ValidationError as error:
         raise as_config_error(error, section) from None
     try:

@@ -5,9 +5,13 @@
 | images (N, H, W, C)    | .png (one grid), a folder (00000.png ...), .npz      |
 | a `pyarrow.Table`      | .csv, .parquet, .jsonl, .npz                         |
 | a list of strings      | .txt (for people), .jsonl (for programs)             |
+| `Recordings`           | .wav, .flac, a folder (00000.wav ...), .npz          |
 
-The note (provenance) is a JSON object: inside PNG and Parquet files, beside the others as NAME.provenance.json. It
-should hold no time of day, so that the same samples give the same files, byte for byte.
+Several recordings in one .wav or .flac follow each other with a quarter of a second of silence between them, at 16 bits
+a sample; .npz holds `samples` (all of them, joined), `lengths` and `rate`.
+
+The note (provenance) is a JSON object: inside PNG, Parquet, WAV and FLAC files, beside the others as
+NAME.provenance.json. It should hold no time of day, so that the same samples give the same files, byte for byte.
 """
 
 from __future__ import annotations
@@ -24,20 +28,26 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
+import soundfile
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from quintet.core.codec import Codec
 from quintet.core.errors import DataError, UsageError
-from quintet.evaluation.pictures import grid_png, scatter_png
+from quintet.core.recordings import Recordings
+from quintet.evaluation.pictures import grid_png, scatter_png, spectrogram_png
 
-Kind = Literal["image", "table", "text"]
+Kind = Literal["image", "table", "text", "audio"]
 Provenance = Mapping[str, Any]
 
 KEY = "quintet"
 """Under this name the provenance stands in a file's metadata."""
 GRID = 10_000
 """More images than that are no picture any more."""
+PAUSE = 0.25
+"""Seconds of silence between the recordings of one file."""
+HEARD = 20
+"""So many recordings of a run's samples are written to be listened to."""
 
 
 # -- images ----------------------------------------------------------------------------------------------------------
@@ -45,6 +55,7 @@ GRID = 10_000
 
 def top_of(codec: Codec) -> int:
     """The largest raw value that this codec decodes to (for images: white), or 255."""
+    codec = getattr(codec, "inner", codec)  # what latents decode to is what their inner codec does
     unit, levels = getattr(codec, "unit", None), getattr(codec, "levels", None)
     return int(unit * (levels - 1)) if unit and levels else 255
 
@@ -79,20 +90,52 @@ def _grid(images: NDArray[Any], provenance: Provenance, top: int) -> bytes:
     return _png(Image.open(io.BytesIO(grid_png(scale(images, top), columns))), provenance)
 
 
-def _write_folder(path: Path, images: NDArray[Any], provenance: Provenance, top: int) -> list[Path]:
-    digits = max(5, len(str(len(images) - 1)))
-    written = []
-    for index, image in enumerate(scale(images, top)):
-        picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-        written.append(_replace(path / f"{index:0{digits}d}.png", _png(picture, {**provenance, "index": index})))
-    return written
+def _one_png(image: NDArray[Any], provenance: Provenance, top: int) -> bytes:
+    shown = scale(image, top)
+    return _png(Image.fromarray(shown[..., 0] if shown.shape[-1] == 1 else shown), provenance)
+
+
+# -- recordings ------------------------------------------------------------------------------------------------------
+
+
+def joined(recordings: Recordings) -> NDArray[np.float32]:
+    """One recording after another (n,), with silence between them."""
+    pause = np.zeros(round(PAUSE * recordings.rate), np.float32)
+    parts = [part for samples in recordings for part in (np.asarray(samples, np.float32), pause)]
+    return np.concatenate(parts[:-1]) if parts else pause[:0]
+
+
+def sound(samples: NDArray[Any], rate: int, provenance: Provenance, container: Literal["WAV", "FLAC"] = "WAV") -> bytes:
+    """A file of 16-bit samples with the provenance as its comment: ICMT of RIFF, or COMMENT of FLAC."""
+    buffer = io.BytesIO()
+    with soundfile.SoundFile(buffer, "w", rate, 1, "PCM_16", format=container) as file:
+        if provenance:
+            file.software = f"quintet {provenance.get('quintet', '')}".strip()
+            file.comment = _json(provenance)
+        file.write(np.clip(samples, -1, 1))
+    return buffer.getvalue()
+
+
+def _wav(recordings: Recordings, provenance: Provenance, top: int) -> bytes:
+    return sound(joined(recordings), recordings.rate, provenance)
+
+
+def _flac(recordings: Recordings, provenance: Provenance, top: int) -> bytes:
+    return sound(joined(recordings), recordings.rate, provenance, "FLAC")
 
 
 # -- one function a format: (items, provenance, top) -> the file's bytes ----------------------------------------------
 
 
 def _npz(items: Any, provenance: Provenance, top: int) -> bytes:
-    arrays = {"images": items} if isinstance(items, np.ndarray) else _arrays(items)
+    if isinstance(items, Recordings):
+        arrays = {
+            "samples": np.concatenate([np.zeros(0, np.float32), *items]),
+            "lengths": np.array([len(samples) for samples in items]),
+            "rate": np.array(items.rate),
+        }
+    else:
+        arrays = {"images": items} if isinstance(items, np.ndarray) else _arrays(items)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
@@ -132,23 +175,28 @@ FORMATS: dict[str, dict[str, Encoder]] = {
     "image": {".png": _grid, ".npz": _npz},
     "table": {".csv": _csv, ".parquet": _parquet, ".jsonl": _jsonl, ".npz": _npz},
     "text": {".txt": _txt, ".jsonl": _jsonl},
+    "audio": {".wav": _wav, ".flac": _flac, ".npz": _npz},
 }
-INSIDE = (".png", ".parquet")
+INSIDE = (".png", ".parquet", ".wav", ".flac")
 """Formats that hold their provenance themselves."""
+FOLDERS = {"image": ".png", "audio": ".wav"}
+"""What a folder of single items holds."""
 
 
 # -- writing ---------------------------------------------------------------------------------------------------------
 
 
 def default_suffix(modality: str) -> str:
-    """The suffix of a file that a person can open: .png, .csv or .txt."""
+    """The suffix of a file that a person can open: .png, .csv, .txt or .wav."""
     return next(iter(FORMATS[modality])) if modality in FORMATS else ".npz"
 
 
 def kind_of(items: Any) -> Kind:
-    """What raw items are: "image", "table" or "text"."""
+    """What raw items are: "image", "table", "text" or "audio"."""
     if isinstance(items, pa.Table):
         return "table"
+    if isinstance(items, Recordings):
+        return "audio"
     return "image" if isinstance(items, np.ndarray) else "text"
 
 
@@ -161,8 +209,8 @@ def check_output(path: str | Path, kind: str) -> None:
     """Raise UsageError unless items of this kind can be written to `path`: to be known before the work is done."""
     formats = FORMATS.get(kind, {})
     folder = is_folder(path)
-    if (folder and kind != "image") or (not folder and Path(path).suffix.lower() not in formats):
-        known = ", ".join(formats) + (", or a folder" if kind == "image" else "")
+    if (folder and kind not in FOLDERS) or (not folder and Path(path).suffix.lower() not in formats):
+        known = ", ".join(formats) + (", or a folder" if kind in FOLDERS else "")
         what = "a folder" if folder else Path(path).suffix
         raise UsageError(f"{what} cannot hold items of kind {kind}", where=str(path), why=f"known: {known}")
 
@@ -170,8 +218,8 @@ def check_output(path: str | Path, kind: str) -> None:
 def write_items(path: str | Path, items: Any, provenance: Provenance, *, top: int = 255) -> list[Path]:
     """Write raw items as a codec decodes them, in the format of the suffix. Returns the files.
 
-    A path without a suffix, or one that ends in /, is a folder of PNGs. `top`: the raw value of white; PNGs are scaled
-    to it, .npz is not. Files are replaced as a whole: a reader sees the old or the new one. Raises OSError, and
+    A path without a suffix, or one that ends in /, is a folder of PNGs or WAVs. `top`: the raw value of white; PNGs are
+    scaled to it, .npz is not. Files are replaced as a whole: a reader sees the old or the new one. Raises OSError, and
     UsageError for a format that does not fit.
     """
     kind = kind_of(items)
@@ -186,15 +234,30 @@ def write_items(path: str | Path, items: Any, provenance: Provenance, *, top: in
     return written
 
 
+def _write_folder(path: Path, items: Any, provenance: Provenance, top: int) -> list[Path]:
+    """00000.png ... or 00000.wav ..., one an item."""
+    digits = max(5, len(str(len(items) - 1)))
+    written = []
+    for index, item in enumerate(items):
+        note, name = {**provenance, "index": index}, f"{index:0{digits}d}{FOLDERS[kind_of(items)]}"
+        content = sound(item, items.rate, note) if isinstance(items, Recordings) else _one_png(item, note, top)
+        written.append(_replace(path / name, content))
+    return written
+
+
 def picture(path: Path, items: Any, top: int = 255) -> list[Path]:
-    """Something that a person can open: `path` plus .png, .csv (and .png for points in the plane) or .txt."""
+    """Something that a person can open: `path` plus .png, .csv (and .png for points in the plane), .txt, or .wav (and
+    .png of the spectrograms)."""
 
     def named(suffix: str) -> Path:
         return path.with_name(path.name + suffix)
 
     kind = kind_of(items)
     suffix = default_suffix(kind)
-    written = [_replace(named(suffix), FORMATS[kind][suffix](items, {}, top))]
+    shown = items[:HEARD] if kind == "audio" else items
+    written = [_replace(named(suffix), FORMATS[kind][suffix](shown, {}, top))]
+    if kind == "audio":
+        written.append(_replace(named(".png"), spectrogram_png(items)))
     if kind == "table":
         numeric = [c for c in items.columns if pa.types.is_floating(c.type) or pa.types.is_integer(c.type)]
         if len(numeric) == 2:
@@ -228,16 +291,26 @@ def _json(data: Provenance, indent: int | None = None) -> str:
 
 
 def read_provenance(path: Path) -> dict[str, Any]:
-    """The provenance of a file, or of the first picture in a folder, that `write_items` wrote. Raises DataError."""
+    """The provenance of a file, or of the first picture or recording in a folder, that `write_items` wrote.
+
+    Raises DataError.
+    """
     if path.is_dir():
-        first = min(path.glob("*.png"), default=None)
+        first = min((file for suffix in FOLDERS.values() for file in path.glob(f"*{suffix}")), default=None)
         if first is None:
-            raise DataError("no pictures in this folder", where=str(path))
+            raise DataError("no pictures and no recordings in this folder", where=str(path))
         path = first
     try:
         note = _note(path)
         data = None if note is None else json.loads(note)
-    except (OSError, ValueError, SyntaxError, pa.ArrowException, UnidentifiedImageError) as error:
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        pa.ArrowException,
+        UnidentifiedImageError,
+        soundfile.SoundFileError,
+    ) as error:
         raise DataError("unreadable file", where=str(path), why=str(error)) from None
     if not isinstance(data, dict):
         raise DataError("no provenance: not a file that quintet wrote", where=str(path))
@@ -251,6 +324,9 @@ def _note(path: Path) -> str | None:
             image.load()  # chunks may also stand behind the pixels
             found = image.info.get(KEY)
             return str(found) if found is not None else None
+    if suffix in (".wav", ".flac"):
+        with soundfile.SoundFile(path) as file:
+            return file.comment or None
     if suffix == ".parquet":
         metadata = pyarrow.parquet.read_schema(path).metadata or {}
         found = metadata.get(KEY.encode())

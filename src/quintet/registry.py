@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from quintet.codecs.audio import AudioCodec
 from quintet.codecs.image import ImageCodec
+from quintet.codecs.latent import Autoencoder, LatentCodec
 from quintet.codecs.table import TableCodec
 from quintet.codecs.text import TextCodec
-from quintet.core.codec import Codec
+from quintet.core.codec import Codec, Face
 from quintet.core.errors import Unsupported, UsageError
 from quintet.core.family import Family
 from quintet.core.spaces import Continuous
@@ -13,6 +18,7 @@ from quintet.families.autoregressive import Autoregressive
 from quintet.families.diffusion import Diffusion
 from quintet.families.flow import Flow
 from quintet.families.gan import GAN
+from quintet.families.masked_diffusion import MaskedDiffusion
 from quintet.families.vae import VAE
 
 FAMILIES: dict[str, type[Family]] = {
@@ -21,8 +27,11 @@ FAMILIES: dict[str, type[Family]] = {
     "autoregressive": Autoregressive,
     "flow": Flow,
     "diffusion": Diffusion,
+    "masked_diffusion": MaskedDiffusion,
 }
-CODECS: dict[str, type[Codec]] = {"image": ImageCodec, "text": TextCodec, "table": TableCodec}
+COMPARED = ("vae", "gan", "autoregressive", "flow", "diffusion")
+"""The five families that a comparison trains by default; masked diffusion is the diffusion of symbols."""
+CODECS: dict[str, type[Codec]] = {"image": ImageCodec, "text": TextCodec, "audio": AudioCodec, "table": TableCodec}
 
 
 def family_class(name: str) -> type[Family]:
@@ -36,14 +45,58 @@ def family_class(name: str) -> type[Family]:
     return FAMILIES[name]
 
 
-def make_codec(name: str, family: type[Family]) -> Codec:
-    """An unfitted codec with the first face that this family accepts and the codec has."""
+def codec_class(name: str) -> type[Codec]:
+    """The codec of that name; any other name is that of a run, whose latents are the codec."""
+    return CODECS.get(name, LatentCodec)
+
+
+def faces_taken(family: type[Family]) -> tuple[Face, ...]:
+    """The faces of codecs that this family takes."""
+    return tuple("continuous" if space is Continuous else "discrete" for space in family.accepts)
+
+
+def latent_face(autoencoder: Autoencoder, family: type[Family], chosen: Face | None = None) -> Face:
+    """The first face of these latents that this family accepts, or `chosen`."""
+    taken, offered = faces_taken(family), LatentCodec.offered(autoencoder)
+    for face in (chosen,) if chosen else offered:
+        if face in taken:
+            return face
+    raise Unsupported(
+        f"{family.name} takes {' or '.join(taken)} data, but these latents are {' or '.join(offered)}",
+        fix="train the autoencoder with --model.bottleneck fsq",
+    )
+
+
+def make_codec(name: str, family: type[Family], settings: Mapping[str, Any] | None = None) -> Codec:
+    """An unfitted codec with its first face that this family accepts, or the one that `settings` names."""
     if name not in CODECS:
         raise UsageError(f"unknown codec {name!r}", why=f"codecs: {', '.join(CODECS)}")
-    refused: Unsupported | None = None
-    for space in family.accepts:
-        try:
-            return CODECS[name]("continuous" if space is Continuous else "discrete")  # type: ignore[call-arg]
-        except Unsupported as error:
-            refused = error
-    raise refused or Unsupported(f"{family.name} has no face of {name}")
+    codec, taken = CODECS[name], faces_taken(family)
+    given = dict(settings or {})
+    chosen = given.pop("face", None)
+    options = codec.Settings(**given)
+    for face in (chosen,) if chosen else codec.faces_of(options):
+        if face in taken:
+            return codec(face, options)
+    raise Unsupported(f"{family.name} takes {' or '.join(taken)} data, which codec {name} does not give")
+
+
+VERBS: dict[str, tuple[str, ...]] = {
+    "sample": ("sample",),
+    "score": ("log_prob",),
+    "complete": ("complete",),
+    "reconstruct": ("encode", "decode"),
+    "interpolate": ("encode", "decode"),
+    "encode": ("encode",),
+}
+"""The verbs of a fitted model, and which operations of its family each needs."""
+
+
+def refusal(family: str, modality: str, verb: str) -> str:
+    """Why this family cannot do this on data of this kind; "" if it can."""
+    chosen = family_class(family)
+    try:
+        make_codec(modality, chosen)
+    except Unsupported as error:
+        return str(error)
+    return next((chosen.missing[name] for name in VERBS[verb] if name in chosen.missing), "")

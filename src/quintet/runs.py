@@ -21,11 +21,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from quintet import registry
+from quintet.codecs.latent import LatentCodec
 from quintet.config import RunConfig, as_config_error
 from quintet.core.codec import Codec
-from quintet.core.errors import CheckpointError, EnvironmentFault, QuintetWarning, UsageError
+from quintet.core.errors import CheckpointError, DataError, EnvironmentFault, QuintetWarning, UsageError
 from quintet.core.family import Family
+from quintet.families.vae import VAE
 from quintet.training import checkpoint
+from quintet.training.engine import Engine
 
 
 def runs_root(runs: str | Path | None = None) -> Path:
@@ -89,12 +92,46 @@ class Run:
         """codec/ (with some of the training conditions, to sample from), manifest.json and, last, config.yaml."""
         (self.path / "codec").mkdir(exist_ok=True)
         state = {key: {"codec": codec.name, "state": codec.to_json()} for key, codec in codecs.items()}
+        for key, codec in codecs.items():
+            if isinstance(codec, LatentCodec):
+                state[key]["files"] = self._write_stage(codec)
         checkpoint.write_atomic(self.path / "codec" / "codec.json", json.dumps(state, indent=1))
         if conditions is not None:
             save_file({"cond": conditions}, self.path / "codec" / "conditions.safetensors")
         checkpoint.write_atomic(self.path / "manifest.json", json.dumps({**facts, **versions()}, indent=1))
         text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
         checkpoint.write_atomic(self.path / "config.yaml", text)
+
+    @property
+    def stage(self) -> Run:
+        """The autoencoder that this run's codec is, in a folder of its own: nothing outside is needed."""
+        return Run(self.path / "codec" / "stage1")
+
+    def _write_stage(self, codec: LatentCodec) -> dict[str, str]:
+        """Copy the autoencoder, with the weights that it encodes with. Returns the sha256 of each file."""
+        stage, step = self.stage, int(codec.recipe["step"])
+        stage.path.mkdir(parents=True)
+        facts = {"family": "vae", "step": step}
+        stage.write(RunConfig(**codec.recipe["config"]), {"x": codec.inner}, facts, None)
+        checkpoint.save(stage.checkpoints, step, {"model": codec.family.state_dict()}, {"step": step}, keep=1)
+        return stage.digests()
+
+    def digests(self) -> dict[str, str]:
+        """The sha256 of every file, by its path in the folder."""
+        files = sorted(path for path in self.path.rglob("*") if path.is_file())
+        return {path.relative_to(self.path).as_posix(): checkpoint.sha256(path) for path in files}
+
+    def _read_stage(self, entry: Mapping[str, Any]) -> LatentCodec:
+        """The codec of a copied autoencoder, every file of which is what was written."""
+        stage, found = self.stage, self.stage.digests()
+        for name, digest in entry["files"].items():
+            if found.get(name) != digest:
+                what = "damaged file of the autoencoder" if name in found else "missing file of the autoencoder"
+                raise CheckpointError(what, where=str(stage.path / name))
+        family, codecs, config, step = stage.restore()
+        recipe = {"config": config.model_dump(mode="json"), "step": step}
+        assert isinstance(family, VAE)
+        return LatentCodec.from_json(entry["state"], codecs["x"], family, recipe)
 
     def conditions(self) -> Tensor | None:
         """Encoded training conditions, for samples that ask for none; None for an unconditional run."""
@@ -121,7 +158,9 @@ class Run:
         path = self.path / "codec" / "codec.json"
         try:
             return {
-                key: registry.CODECS[entry["codec"]].from_json(entry["state"])
+                key: self._read_stage(entry)
+                if entry["codec"] == LatentCodec.name
+                else registry.CODECS[entry["codec"]].from_json(entry["state"])
                 for key, entry in self._json(path).items()
             }
         except (KeyError, TypeError, ValueError) as error:
@@ -140,6 +179,20 @@ class Run:
         """The family of this run with fresh weights, its codecs and its configuration."""
         config, codecs = self.config(), self.codecs()
         return make_family(config, codecs), codecs, config
+
+    def restore(self) -> tuple[Family, dict[str, Codec], RunConfig, int]:
+        """`build` with the averaged weights of the newest checkpoint that verifies, and its step."""
+        family, codecs, config = self.build()
+        found = self.latest()
+        if found is None:
+            raise CheckpointError("no checkpoint yet", where=str(self.path), fix=f"quintet resume {self.name}")
+        tensors, state, where = found
+        try:
+            family.load_state_dict(tensors["model"] | tensors.get("ema", {}))
+            return family.eval().to(Engine("auto").device), codecs, config, int(state["step"])
+        except (KeyError, RuntimeError) as error:
+            why = str(error)
+            raise CheckpointError("the weights do not fit the configuration", where=str(where), why=why) from None
 
     # -- checkpoints ---------------------------------------------------------------------------------------------
 
@@ -246,6 +299,31 @@ class Run:
 
     def unlock(self) -> None:
         (self.path / "lock.json").unlink(missing_ok=True)
+
+
+def latent_codec(config: RunConfig, modality: str, root: Path) -> LatentCodec:
+    """The run that `config.codec` names as an unfitted codec, with the face that `config.family` takes."""
+    name, options = config.codec, dict(config.coding)
+    try:
+        run = Run.open(name, root)
+    except UsageError as error:
+        known = f"codecs: {', '.join(registry.CODECS)}; {error.why}"
+        raise UsageError(f"no codec and no run {name!r}", where=error.where, why=known, fix=error.fix) from None
+    made = run.config()
+    fix = f"quintet train vae --data {config.data.source} --model.grid 4"
+    if made.family != VAE.name:
+        why = "a codec needs a trained autoencoder"
+        raise UsageError(f"{name} is a run of the family {made.family}", why=why, fix=fix)
+    if made.data.condition is not None:
+        why = "its latents mean something only together with their condition"
+        raise UsageError(f"{name} is a conditional autoencoder", why=why, fix=fix)
+    family, codecs, _, step = run.restore()
+    assert isinstance(family, VAE)
+    if codecs["x"].modality != modality:
+        raise DataError(f"the autoencoder {name} is of kind {codecs['x'].modality}, these items are {modality}")
+    face = registry.latent_face(family, registry.family_class(config.family), options.pop("face", None))
+    recipe = {"config": made.model_dump(mode="json"), "step": step}
+    return LatentCodec(codecs["x"], family, face, LatentCodec.Settings(**options), recipe)
 
 
 def make_family(config: RunConfig, codecs: Mapping[str, Codec]) -> Family:

@@ -5,24 +5,29 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor
 
 from quintet import registry
 from quintet.codecs.table import TableCodec
+from quintet.codecs.text import TextCodec
 from quintet.config import RunConfig
 from quintet.core.codec import Codec
 from quintet.core.errors import EnvironmentFault, QuintetWarning
 from quintet.core.family import Family
 from quintet.core.random import Rows, seed_of
-from quintet.data.loader import Loader
-from quintet.data.sources import Dataset
+from quintet.core.spaces import Discrete
+from quintet.data.loader import Items, Loader
+from quintet.data.sources import Dataset, take
 from quintet.evaluation.features import Features, Kind, fit_features
 from quintet.evaluation.metrics import energy_distance
 from quintet.outputs import picture, top_of
-from quintet.runs import Run
+from quintet.runs import Run, latent_codec, runs_root
 from quintet.training import checkpoint
 from quintet.training.engine import Engine
 from quintet.training.trainer import Trainer
@@ -31,39 +36,71 @@ Report = Callable[[dict[str, Any]], None]
 """Called with each record of a run: step, steps, losses, and now and then `quality`."""
 
 LIVE_ITEMS = 100
-FEATURES: dict[str, Kind] = {"image": "image", "table": "table", "text": "tokens"}
+LOOK_NUMBERS = 2**20
+FEATURES: dict[str, Kind] = {"image": "image", "table": "table", "text": "tokens", "audio": "audio"}
 KEPT_CONDITIONS = 2048
+FEATURE_ITEMS = 10_000
 
 
 # -- data ------------------------------------------------------------------------------------------------------------
 
 
 def pick(dataset: Dataset, column: str | None, split: str, *, without: str | None = None) -> Any:
-    """A column of a split, or the items themselves (None, "items" or the modality's name), less the column
-    `without`.
+    """Columns of a split, or the items themselves (None, "items" or the modality's name), less the columns `without`.
+
+    A column of long texts is a list of strings, as text items are.
     """
     if column is None or column in ("items", dataset.modality):
         rows = dataset.rows(split)
-        return rows.drop_columns([without]) if dataset.modality == "table" and without in rows.column_names else rows
-    if dataset.modality == "table" and column in dataset.items.column_names:
-        return dataset.rows(split).select([column])
-    return dataset.column(column, split)
+        given = [
+            name for name in (without or "").split(",") if dataset.modality == "table" and name in rows.column_names
+        ]
+        return rows.drop_columns(given) if given else rows
+    table = dataset.column(column, split)
+    return table.column(0).to_pylist() if codec_name(dataset, column) == "text" else table
 
 
-def fit_codecs(config: RunConfig, dataset: Dataset) -> dict[str, Codec]:
-    """`x` with the face that the family takes, and `cond`, fitted on the training split."""
+WORDS = 64
+"""A column of strings with more values than this, most of them different, is text; else a category."""
+
+
+def codec_name(dataset: Dataset, column: str | None) -> str:
+    """The codec of a column, or of the items."""
+    if column is None or column in ("items", dataset.modality):
+        return dataset.modality
+    table = dataset.column(column, "train")
+    if table.num_columns == 1 and pa.types.is_string(table.column(0).type):
+        cells = table.column(0).slice(0, 10_000)
+        kinds = len(cells.unique())
+        return "text" if kinds > WORDS and 2 * kinds > len(cells) else "table"
+    return "table"
+
+
+def fit_codecs(config: RunConfig, dataset: Dataset, runs: str | Path | None = None) -> dict[str, Codec]:
+    """`x` with the face that the family takes, and `cond`, fitted on the training split.
+
+    `runs`: where a codec that is a trained autoencoder is looked for.
+    """
     family, data = registry.family_class(config.family), config.data
-    x = registry.make_codec(config.codec, family)
+    if config.codec in registry.CODECS:
+        x = registry.make_codec(config.codec, family, config.coding)
+    else:
+        x = latent_codec(config, codec_name(dataset, data.target), runs_root(runs))
     codecs = {"x": x.fit(pick(dataset, data.target, "train", without=data.condition))}
     if data.condition is not None:
         items = pick(dataset, data.condition, "train", without=data.target)
-        if data.condition in ("items", dataset.modality):
-            codecs["cond"] = registry.CODECS[dataset.modality]().fit(items)
-        else:
-            cond = TableCodec("discrete").fit(items)
-            categorical = all(column.categorical for column in cond.columns)
-            codecs["cond"] = cond if categorical else TableCodec("continuous").fit(items)
+        codecs["cond"] = condition_codec(codec_name(dataset, data.condition), items)
     return codecs
+
+
+def condition_codec(name: str, items: Any) -> Codec:
+    """Of a condition: symbols where all of it is symbols (categories, text), else real numbers."""
+    if name == "text":  # an item is a text, never a window
+        return TextCodec(None, TextCodec.Settings(items="separate")).fit(items)
+    if name != "table":
+        return registry.CODECS[name]().fit(items)
+    codec = TableCodec("discrete", TableCodec.Settings(strict=True)).fit(items)
+    return codec if all(column.categorical for column in codec.columns) else TableCodec("continuous").fit(items)
 
 
 def items_of(config: RunConfig, dataset: Dataset, split: str) -> tuple[Any, Any]:
@@ -73,12 +110,11 @@ def items_of(config: RunConfig, dataset: Dataset, split: str) -> tuple[Any, Any]
     return pick(dataset, data.target, split, without=data.condition), given
 
 
-def encode_split(
-    config: RunConfig, dataset: Dataset, codecs: Mapping[str, Codec], split: str
-) -> tuple[Tensor, Tensor | None]:
-    """(x, cond) of a split, encoded."""
-    items, given = items_of(config, dataset, split)
-    return codecs["x"].encode(items), None if given is None else codecs["cond"].encode(given)
+def feature_kind(codec: Codec) -> Kind:
+    """How encoded items are compared: what a codec made abstract (latents, bits), as symbols or plain values."""
+    if codec.modality != "text" and codec.name == codec.modality:
+        return FEATURES[codec.modality]
+    return "tokens" if isinstance(codec.space, Discrete) else "image"
 
 
 # -- a session ---------------------------------------------------------------------------------------------------
@@ -91,29 +127,37 @@ class Session:
         self, config: RunConfig, dataset: Dataset, codecs: Mapping[str, Codec], family: Family, engine: Engine
     ) -> None:
         self.config, self.dataset, self.codecs, self.family, self.engine = config, dataset, codecs, family, engine
-        x, cond = encode_split(config, dataset, codecs, "train")
-        self.cond: Tensor | None = None
-        if cond is not None:  # some of them, evenly
-            self.cond = cond[torch.linspace(0, len(cond) - 1, min(len(cond), KEPT_CONDITIONS)).long()]
-        device = engine.device
-        self.loader = Loader(
-            codecs["x"].space,
-            x.to(device),
-            None if cond is None else cond.to(device),
-            seed=seed_of("data", config.seed),
-            stream=codecs["x"].name == "text",
-        )
-        self.features: Features = fit_features(x.cpu().numpy(), FEATURES[codecs["x"].name])
-        held, held_cond = encode_split(config, dataset, codecs, "validation")
-        self.real = self.features(held[:512].numpy())
-        self.real_cond = None if held_cond is None else held_cond[:LIVE_ITEMS].to(device)
+        x, cond = self.items("train")
+        self.cond: Tensor | None = None if cond is None else cond.some(KEPT_CONDITIONS).cpu()
+        stream, kind, pad = codecs["x"].stream, feature_kind(codecs["x"]), getattr(codecs["x"].space, "pad", None)
+        self.loader = Loader(codecs["x"].space, x, cond, seed=seed_of("data", config.seed), stream=stream)
+        self.features: Features = fit_features(x.some(FEATURE_ITEMS).cpu().numpy(), kind, pad=pad)
+        held, held_cond = self.items("validation", 512)
+        self.real = self.features(held.some(512).cpu().numpy())
+        self.real_cond = None if held_cond is None else held_cond.some(len(held_cond))[:LIVE_ITEMS]
         self.run: Run | None = None
+
+    def items(self, split: str, limit: int | None = None) -> tuple[Items, Items | None]:
+        """(x, cond) of a split, encoded; at most the first `limit` items."""
+        raw, given = items_of(self.config, self.dataset, split)
+        if limit is not None and not self.codecs["x"].stream:  # one text is many windows
+            some = np.arange(min(limit, len(raw)))
+            raw, given = take(raw, some), None if given is None else take(given, some)
+        device = self.engine.device
+        return Items(self.codecs["x"], raw, device), None if given is None else Items(
+            self.codecs["cond"], given, device
+        )
 
     def look(self, family: Family) -> tuple[Tensor, float]:
         """Samples of fixed seeds, and how far they are from validation items (energy distance)."""
         n = LIVE_ITEMS if self.real_cond is None else len(self.real_cond)
         settings = family.Sampling(**self.config.sampling)
-        x = family.sample(n, self.real_cond, sampling=settings, generator=Rows(seed_of("look"), 0, n)).cpu()
+        parts, each = [], max(8, LOOK_NUMBERS // self.codecs["x"].space.dims)  # large items, a few at a time
+        for start in range(0, n, each):
+            rows = Rows(seed_of("look"), start, min(each, n - start))
+            cond = None if self.real_cond is None else self.real_cond[start : start + each]
+            parts.append(family.sample(rows.count, cond, sampling=settings, generator=rows).cpu())
+        x = torch.cat(parts)
         finite = torch.isfinite(x.double()).all()
         return x, energy_distance(self.features(x.numpy()), self.real).value if finite else math.inf
 

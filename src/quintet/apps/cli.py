@@ -5,62 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import CycloptsError, Parameter
 
-from quintet import __version__
-from quintet.apps import console, options
+from quintet.apps import console, options, using
 from quintet.apps.console import Answer, Context, Progress, Signals, Stopped
-from quintet.core.errors import EnvironmentFault, QuintetError, Unsupported, UsageError
+from quintet.apps.verbs import EVERYWHERE, SETTINGS, Everywhere, Given, Output, RunName, app, verb
+from quintet.core.errors import EnvironmentFault, QuintetError, UsageError
 
-app = App(
-    name="quintet",
-    help="Five families of deep generative models, one interface, honestly compared.",
-    help_prologue="quintet compare digits --budget 60s\nquintet train flow --data moons --run first\n"
-    "quintet sample first -n 100 -o points.csv\n",
-    help_epilogue="Every verb takes --json: one JSON object on standard output, the rest on standard error.\n"
-    "Exit codes: 0 fine, 2 usage, 3 data, file or configuration, 4 environment, 5 diverged, 130 and 143 signals.",
-    version=__version__,
-    help_format="plaintext",
-    default_parameter=Parameter(negative="", show_default=False),
-)
-
-
-@Parameter(name="*", group="Everywhere")
-@dataclass(frozen=True)
-class Everywhere:
-    """Options of every verb."""
-
-    runs: Annotated[Path | None, Parameter(help="folder of runs [$QUINTET_RUNS, or ./runs]")] = None
-    json: Annotated[bool, Parameter(help="one JSON object on standard output")] = False
-
-
-EVERYWHERE = Everywhere()
-Given = Annotated[Context | None, Parameter(parse=False)]
-RunName = Annotated[str, Parameter(help="a name under the runs folder, or a path")]
-Output = Annotated[str | None, Parameter(name=["-o", "--output"])]
-SETTINGS: dict[str, tuple[str, ...]] = {}
-"""Which sections of settings a verb takes as --section.field VALUE."""
-
-
-def verb(*examples: str, sections: tuple[str, ...] = ()) -> Callable[[Callable[..., Answer]], Callable[..., Answer]]:
-    """Register a verb, with examples at the top of its help."""
-
-    def register(function: Callable[..., Answer]) -> Callable[..., Answer]:
-        name = function.__name__.removesuffix("_")
-        SETTINGS[function.__name__] = sections
-        app.command(
-            function, name=name, help_prologue="\n".join(f"quintet {name} {example}" for example in examples) + "\n"
-        )
-        return function
-
-    return register
+__all__ = ["app", "main", "using"]
 
 
 # -- training --------------------------------------------------------------------------------------------------------
@@ -117,10 +74,10 @@ def train(
     chosen |= {"budget": budget, "steps": steps, "config": given}
     chosen["seed"] = given.get("seed", 0) if seed is None else seed
     if dry_run or resume:
-        dataset = load_source(str(source))
+        dataset = load_source(str(source), **api.reading(given))
         planned = api.plan(str(name), dataset, **chosen)
         if dry_run:
-            return fitting.dry(planned, dataset)
+            return fitting.dry(planned, dataset, everywhere.runs)
         assert run is not None
         if fitting.continues(planned, run, everywhere.runs):
             return _resume(run, everywhere, context)
@@ -154,108 +111,7 @@ def _resume(run: str, everywhere: Everywhere, context: Context, changed_data: bo
     return trained(model, context.signals)
 
 
-# -- using a model ---------------------------------------------------------------------------------------------------
-
-
-@verb(
-    "first -n 100 -o points.csv",
-    "digits-gan-1 -n 64 --seed 7 -o grid.png     (or -o folder/, or .npz)",
-    "digits-diffusion-1 --condition 3 --sampling.steps 20",
-    sections=("sampling",),
-)
-def sample(
-    run: RunName,
-    /,
-    *,
-    n: Annotated[int | None, Parameter(name=["-n", "--n"], help="how many [64, or one a line of --conditions]")] = None,
-    seed: Annotated[int, Parameter(help="item i depends on the seed and i alone [0]")] = 0,
-    condition: Annotated[str | None, Parameter(help="one value for all [drawn from the training data]")] = None,
-    conditions: Annotated[Path | None, Parameter(help="a file with one value a line")] = None,
-    output: Output = None,
-    everywhere: Everywhere = EVERYWHERE,
-    context: Given = None,
-) -> Answer:
-    """Make new items. The suffix of -o decides the format; the file keeps a note of run, seed and settings."""
-    from quintet import api, outputs
-    from quintet.apps.conditions import read_conditions
-    from quintet.apps.describe import provenance
-    from quintet.runs import Run
-
-    assert context is not None
-    folder = Run.open(run, everywhere.runs)
-    settings = context.sections.get("sampling", {})
-    options.check_fields({"sampling": settings}, folder.config().family)
-    kind = folder.codecs()["x"].name
-    path = output or f"{folder.name}-seed{seed}{outputs.default_suffix(kind)}"
-    outputs.check_output(path, kind)
-    model = api.load(run, runs=everywhere.runs)
-    values, n = read_conditions(model, condition, conditions, n)
-    began = time.perf_counter()
-    items = model.sample(n, seed=seed, condition=values, sampling=settings)
-    spent = time.perf_counter() - began
-    given = None if values is None else condition if condition is not None else [str(value) for value in values]
-    note = provenance(
-        folder, seed=seed, n=n, condition=given, sampling=model.sampling(settings).model_dump(mode="json")
-    )
-    files = outputs.write_items(path, items, note, top=outputs.top_of(model.codecs["x"]))
-    data = {
-        "run": str(folder.path),
-        "n": n,
-        "seed": seed,
-        "kind": kind,
-        "output": path,
-        "files": files,
-        "seconds": spent,
-    }
-    data |= {"ms_per_sample": 1000 * spent / n, "provenance": note}
-    return Answer(data, f"{n:,} {kind} items in {spent:.2f} s: {path}")
-
-
-@verb("first --data moons", "digits-flow-1 --data digits --split validation -o scores.csv")
-def score(
-    run: RunName,
-    /,
-    *,
-    data: Annotated[str, Parameter(help="a source of the kind that the run was trained on")],
-    split: str = "test",
-    output: Output = None,
-    seed: Annotated[int, Parameter(help="of the noise in bounds and estimates [0]")] = 0,
-    everywhere: Everywhere = EVERYWHERE,
-    context: Given = None,
-) -> Answer:
-    """Say how likely each item of a source is: a CSV of index, nats and stderr, and what kind of figure that is."""
-    import pyarrow as pa
-
-    from quintet import api, outputs
-    from quintet.apps.describe import provenance
-    from quintet.apps.figures import likelihood_line
-    from quintet.data.sources import load_source
-    from quintet.registry import family_class
-    from quintet.runs import Run
-    from quintet.session import items_of
-
-    folder = Run.open(run, everywhere.runs)
-    family = family_class(folder.config().family)
-    if family.likelihood == "none":  # before anything is loaded
-        why = family.missing.get("log_prob", "")
-        raise Unsupported(
-            f"{family.name} has no log_prob", where=folder.name, why=why, fix="quintet train another family"
-        )
-    path = output or f"{folder.name}-{split}-scores.csv"
-    outputs.check_output(path, "table")
-    dataset = load_source(data)
-    dataset.index(split)  # a split that does not exist is an error before weights are read
-    model = api.load(run, runs=everywhere.runs)
-    items, given = items_of(model.config, dataset, split)
-    result = model.log_prob(items, condition=given, seed=seed)
-    count = len(result.values)
-    errors = result.stderr.double().numpy() if result.stderr is not None else pa.nulls(count, pa.float64())
-    table = pa.table({"index": pa.array(range(count)), "nats": result.values.double().numpy(), "stderr": errors})
-    note = provenance(folder, seed=seed, scored=data, split=split, kind=result.kind, space=result.space)
-    files = outputs.write_items(path, table, note)
-    summary = result.summary()
-    facts = {"run": str(folder.path), "data": data, "split": split, "likelihood": summary}
-    return Answer({**facts, "output": path, "files": files}, f"{likelihood_line(summary)}\n{count:,} items: {path}")
+# -- comparing --------------------------------------------------------------------------------------------------
 
 
 @verb("first", "digits-vae-1 --split validation --samples 500")
@@ -347,18 +203,32 @@ def runs(*, everywhere: Everywhere = EVERYWHERE, context: Given = None) -> Answe
     return list_runs(everywhere.runs)
 
 
-@verb("", "digits", "moons --json")
+@verb(
+    "",
+    "digits -o preview.png",
+    "photos/ --data.size 32     (or photos.zip, table.csv, hf:owner/name)",
+    sections=("data",),
+)
 def data(
-    source: Annotated[str | None, Parameter(help="one of the list [list them]")] = None,
+    source: Annotated[str | None, Parameter(help="a name, a path or hf:owner/name [list the names]")] = None,
     /,
     *,
+    output: Output = None,
     everywhere: Everywhere = EVERYWHERE,
     context: Given = None,
 ) -> Answer:
-    """List the sources, or show one: kind, counts, splits, columns and ranges."""
-    from quintet.apps import describe
+    """List the sources, or show what was understood of one: kind, counts, columns, missing cells, duplicates, problems.
 
-    return describe.describe_source(source) if source else describe.list_sources()
+    -o writes a picture of some items. --data.size, fit, rate, unit, group, time: how a path is read.
+    """
+    from quintet.apps import sources
+
+    assert context is not None
+    if source is None:
+        return sources.list_sources()
+    from quintet import api
+
+    return sources.describe_source(source, output=output, **api.reading(context.sections))
 
 
 @verb("", "--json")

@@ -5,10 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from quintet.api import Model
+import numpy as np
+import pyarrow as pa
+
 from quintet.codecs.table import TableCodec
 from quintet.core.codec import Codec
 from quintet.core.errors import DataError, UsageError
+from quintet.data.sources import take
+from quintet.inputs import load_items
+from quintet.model import Model
 
 DEFAULT = 64
 
@@ -27,15 +32,31 @@ def read_conditions(model: Model, value: str | None, file: Path | None, n: int |
         return typed(model.codecs["cond"], value), n or DEFAULT
     if file is None:
         return None, n or DEFAULT
+    values = from_file(model.codecs["cond"], file)
+    n = n or len(values)
+    return take(values, np.arange(n) % len(values)), n
+
+
+def from_file(codec: Codec, file: Path) -> Any:
+    """The conditions of a file: one a line, or items of the condition's kind (rows of a CSV, images, recordings)."""
+    rows = isinstance(codec, TableCodec) and file.suffix.lower() in (".csv", ".parquet", ".jsonl")
+    if rows or codec.modality in ("image", "audio"):
+        items = load_items(str(file)).items
+        return items if not isinstance(items, pa.Table) else items.to_pylist()
     try:
         lines = [line for line in file.read_text().splitlines() if line]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError("cannot read the conditions", where=str(file), why=str(error)) from None
     if not lines:
         raise DataError("no conditions in this file", where=str(file))
-    values = [typed(model.codecs["cond"], line) for line in lines]
-    n = n or len(values)
-    return [values[i % len(values)] for i in range(n)], n
+    return [typed(codec, line) for line in lines]
+
+
+def one(model: Model, text: str) -> Any:
+    """The value that `--condition` writes, for all items."""
+    if "cond" not in model.codecs:
+        raise UsageError("this run takes no condition", where=model.run.name)
+    return typed(model.codecs["cond"], text)
 
 
 def typed(codec: Codec, text: str) -> Any:

@@ -1,4 +1,4 @@
-"""Answers that only look: runs, files, sources, this machine. Imported when a verb needs it."""
+"""Answers that only look: runs, files, this machine. Imported when a verb needs it."""
 
 from __future__ import annotations
 
@@ -11,16 +11,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute
 import torch
 import yaml
 
 from quintet import __version__
 from quintet.apps.console import Answer, columns, last, number
-from quintet.core.errors import CheckpointError, DataError, QuintetError
-from quintet.data.sources import SOURCES, Dataset, data_root, load_source
+from quintet.core.errors import CheckpointError, QuintetError
+from quintet.data.sources import data_root
 from quintet.outputs import read_provenance
 from quintet.runs import Run, runs_root
 from quintet.training import checkpoint
@@ -168,87 +165,6 @@ def _entry(run: Run, name: str) -> dict[str, Any]:
     done = max([_step(folder) for folder in checkpoint.steps(run.checkpoints)], default=0)
     about = {"name": name, "run": str(run.path), "family": config.family, "source": config.data.source, "step": done}
     return about | {"steps": config.steps, "loss": news["loss"], "quality": news["quality"]}
-
-
-# -- sources ---------------------------------------------------------------------------------------------------------
-
-
-def list_sources() -> Answer:
-    """Every named source: what it is, or why it cannot be read here."""
-    entries: list[dict[str, Any]] = []
-    for name in SOURCES:
-        try:
-            found = load_source(name)
-            entries.append({"name": name, "modality": found.modality, "items": count(found), "about": found.about})
-        except DataError as error:
-            entries.append({"name": name, "error": error.what, "where": error.where, "fix": error.fix})
-    rows = [
-        (e["name"], e["modality"], e["about"]) if "modality" in e else (e["name"], "-", f"{e['error']}: {e['where']}")
-        for e in entries
-    ]
-    return Answer({"root": str(data_root()), "sources": entries}, columns(rows, ("source", "kind", "what")))
-
-
-def count(dataset: Dataset) -> int:
-    """The number of items."""
-    return dataset.items.num_rows if isinstance(dataset.items, pa.Table) else len(dataset.items)
-
-
-def describe_source(name: str) -> Answer:
-    """Kind, counts, splits, columns and ranges of a source."""
-    dataset = load_source(name)
-    splits = {split: len(index) for split, index in dataset.splits.items()}
-    data: dict[str, Any] = {
-        "name": dataset.name,
-        "modality": dataset.modality,
-        "about": dataset.about,
-        "items": count(dataset),
-        "splits": splits,
-        "columns": column_facts(dataset.items) if isinstance(dataset.items, pa.Table) else [],
-        "labels": [] if dataset.labels is None else column_facts(dataset.labels),
-        **item_facts(dataset),
-        "fingerprint": dataset.fingerprint(),
-    }
-    rows = [(dataset.name, dataset.about), ("kind", dataset.modality), ("items", f"{data['items']:,}")]
-    rows += [("splits", ", ".join(f"{split} {size:,}" for split, size in splits.items()))]
-    rows += [(key, str(value)) for key, value in item_facts(dataset).items()]
-    rows += [(f"column {c['name']}", _column_text(c)) for c in data["columns"]]
-    rows += [(f"label {c['name']}", f"{_column_text(c)}; for --condition {c['name']}") for c in data["labels"]]
-    return Answer(data, columns(rows))
-
-
-def item_facts(dataset: Dataset) -> dict[str, Any]:
-    """What there is to know about images and texts."""
-    if dataset.modality == "image":
-        images = np.asarray(dataset.items)
-        return {"shape": list(images.shape[1:]), "range": [int(images.min()), int(images.max())]}
-    if dataset.modality == "text":
-        return {"characters": sum(map(len, dataset.items)), "alphabet": len(set().union(*dataset.items))}
-    return {}
-
-
-def column_facts(table: pa.Table) -> list[dict[str, Any]]:
-    """Name, type, range or values, and missing cells of each column."""
-    facts = []
-    for name in table.column_names:
-        column = table[name]
-        fact: dict[str, Any] = {"name": name, "type": str(column.type), "missing": column.null_count}
-        values = pyarrow.compute.unique(column).to_pylist()
-        if pa.types.is_floating(column.type) or (pa.types.is_integer(column.type) and len(values) > 20):
-            fact |= pyarrow.compute.min_max(column).as_py()
-        else:
-            fact |= {"distinct": len(values), "values": sorted(v for v in values if v is not None)[:20]}
-        facts.append(fact)
-    return facts
-
-
-def _column_text(fact: Mapping[str, Any]) -> str:
-    """One column in words."""
-    missing = f", {fact['missing']:,} missing" if fact["missing"] else ""
-    if "min" in fact:
-        return f"{fact['type']}, {number(fact['min'])} ... {number(fact['max'])}{missing}"
-    more = " ..." if fact["distinct"] > len(fact["values"]) else ""
-    return f"{fact['type']}, {fact['distinct']} values: {', '.join(map(str, fact['values']))}{more}{missing}"
 
 
 # -- this machine ----------------------------------------------------------------------------------------------------

@@ -9,11 +9,11 @@ from typing import Any
 
 import yaml
 
-from quintet.api import Model
 from quintet.apps.console import Answer, Signals, clock, figures, last
 from quintet.config import RunConfig
 from quintet.core.errors import ConfigError
 from quintet.data.sources import Dataset
+from quintet.model import Model
 from quintet.runs import Run, make_family, runs_root
 from quintet.session import fit_codecs
 
@@ -21,9 +21,9 @@ BEFORE_CONFIG = {"codec", "manifest.json", ".config.yaml.tmp", ".manifest.json.t
 """What a run folder holds before its config.yaml, which is written last."""
 
 
-def dry(planned: RunConfig, dataset: Dataset) -> Answer:
+def dry(planned: RunConfig, dataset: Dataset, runs: Path | None = None) -> Answer:
     """The complete configuration, after trying that the codec fits the data and the family the codec."""
-    family = make_family(planned, fit_codecs(planned, dataset))
+    family = make_family(planned, fit_codecs(planned, dataset, runs))
     data, parameters = planned.model_dump(mode="json"), sum(p.numel() for p in family.parameters())
     text = f"# {parameters:,} parameters; nothing was written\n{yaml.safe_dump(data, sort_keys=False)}"
     return Answer({"dry_run": True, "config": data, "parameters": parameters}, text)

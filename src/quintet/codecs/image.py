@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from quintet.core.codec import Codec
+from quintet.core.codec import Codec, Face
 from quintet.core.errors import DataError
 from quintet.core.likelihood import Measure
+from quintet.core.mapped import chunks
 from quintet.core.spaces import Continuous, Discrete
-
-Face = Literal["continuous", "discrete"]
 
 
 class ImageCodec(Codec):
@@ -25,10 +24,11 @@ class ImageCodec(Codec):
     """
 
     name = "image"
+    faces: ClassVar[tuple[Face, ...]] = ("continuous", "discrete")
     measure: Measure = "mass"
 
-    def __init__(self, face: Face = "continuous") -> None:
-        self.face: Face = face
+    def __init__(self, face: Face | None = None, settings: Any = None) -> None:
+        super().__init__(face, settings)
         self.shape: tuple[int, int, int] = (0, 0, 0)
         self.unit, self.levels = 1, 256
 
@@ -37,8 +37,12 @@ class ImageCodec(Codec):
         if len(images) == 0:
             raise DataError("no images to learn from")
         self.shape = (images.shape[1], images.shape[2], images.shape[3])
-        self.unit = max(1, int(np.gcd.reduce(np.unique(images))))
-        self.levels = max(2, int(images.max()) // self.unit + 1)
+        values = np.zeros(256, bool)
+        for part in chunks(images, 2**22):  # memory-mapped images stay where they are
+            values |= np.bincount(part.ravel(), minlength=256)[:256] > 0
+        occurring = np.flatnonzero(values)
+        self.unit = max(1, int(np.gcd.reduce(occurring)))
+        self.levels = max(2, int(occurring.max()) // self.unit + 1)
         self._set_space()
         return self
 
@@ -50,7 +54,7 @@ class ImageCodec(Codec):
         )
 
     def _array(self, items: Any) -> np.ndarray:
-        images = np.asarray(items)
+        images = items if isinstance(items, np.ndarray) else np.asarray(items)  # a memmap stays one
         if images.ndim == 3:
             images = images[..., None]
         if images.ndim != 4 or images.dtype.kind not in "iu":
@@ -71,6 +75,25 @@ class ImageCodec(Codec):
         else:
             k = self.space.quantise(x.nan_to_num()).permute(0, 2, 3, 1)
         return (k.cpu().numpy() * self.unit).astype(np.uint8)
+
+    def mask(self, items: Any, known: Any) -> np.ndarray:
+        """(N, H, W) bool of one mask (H, W) for all images or one an image (N, H, W), True where pixels are given."""
+        n, (h, w, _) = len(self._array(items)), self.shape
+        given = np.asarray(known)
+        if known is None or given.dtype != bool or given.shape not in ((h, w), (n, h, w)):
+            what = "no mask" if known is None else f"{given.dtype} {given.shape}"
+            raise DataError(f"which pixels are known? expected a bool mask ({h}, {w}) or ({n}, {h}, {w}), got {what}",
+                            fix="give a mask that is True where the pixel is known")  # fmt: skip
+        return np.broadcast_to(given, (n, h, w))
+
+    def partial(self, items: Any, known: Any = None) -> tuple[Tensor, Tensor]:
+        """What an unknown pixel holds does not matter; all channels of a pixel are known or none."""
+        mask = torch.from_numpy(np.array(self.mask(items, known)))[..., None].expand(-1, *self.shape)
+        known = mask.flatten(1) if self.face == "discrete" else mask.permute(0, 3, 1, 2)
+        return self.encode(items), known.contiguous()
+
+    def fill(self, items: Any, known: Any, completed: Any) -> np.ndarray:
+        return np.where(self.mask(items, known)[..., None], self._array(items), completed).astype(np.uint8)
 
     def log_det(self, items: Any) -> Tensor:
         """Density on [-1, 1] -> mass of a level: the log of a bin's volume."""

@@ -1,218 +1,298 @@
-"""Table rows <-> standardised numbers and one-hot categories, or symbols: one a category, two a number."""
+"""Rows of a table <-> symbols, or normal numbers and bits; the same types, ranges, decimals and nulls come back."""
 
 from __future__ import annotations
 
+import base64
 import math
+import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
+from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor
 
-from quintet.core.codec import Codec
-from quintet.core.errors import DataError
+from quintet.core import arrow, settings
+from quintet.core.codec import Codec, Face
+from quintet.core.columns import Column, describe, is_key
+from quintet.core.errors import DataError, QuintetWarning
 from quintet.core.likelihood import Measure
-from quintet.core.random import seed_of
+from quintet.core.pieces import Floats, row_hash, uniforms
 from quintet.core.spaces import Continuous, Discrete
 
-BASE, DIGITS = 16, 2
-BINS = BASE**DIGITS
-"""A number is a bin among 256, written with two symbols of 16: a model learns where the mass is from the first, and how
-little is left to say from the second, with far fewer items than 256 unrelated symbols need."""
-SPREAD = 1.5
-"""The bins of a number are even in Phi((raw - mean) / (SPREAD std)): narrow in the bulk, open at both ends."""
-
-
-LIMIT = 1e6
-"""A decoded number is at most this many standard deviations out, whatever a model gives."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column: a number with its mean and std, or a category with its values."""
-
-    name: str
-    type: str
-    mean: float = 0.0
-    std: float = 1.0
-    values: tuple[str | int | bool, ...] = ()
-
-    @property
-    def categorical(self) -> bool:
-        return bool(self.values)
-
-    @property
-    def width(self) -> int:
-        """Dimensions of the continuous face."""
-        return len(self.values) if self.categorical else 1
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """How many symbols each position of the discrete face has."""
-        return (len(self.values),) if self.categorical else (BASE,) * DIGITS
-
-
-FEW = 64
-"""Integers with at most this many values are categories; with more, numbers."""
-
-
-def describe(name: str, column: pa.ChunkedArray) -> Column:
-    """Read a column's type and constants. Strings, booleans and integers with few values are categories."""
-    if column.null_count:
-        raise DataError(f"{column.null_count} missing cells", where=f"column {name}", fix="drop or fill them")
-    kind, integral = str(column.type), pa.types.is_integer(column.type)
-    if pa.types.is_floating(column.type) or (integral and len(column.unique()) > FEW):
-        cells = numbers(column)
-        if not np.isfinite(cells).all():
-            raise DataError("NaN or Inf", where=f"column {name}", fix="drop or fill these cells")
-        return Column(name, kind, float(cells.mean()), float(cells.std()) or 1.0)
-    if not (integral or pa.types.is_string(column.type) or pa.types.is_boolean(column.type)):
-        raise DataError(f"a column of type {kind}", where=f"column {name}", why="not a number, text or boolean")
-    return Column(name, kind, values=tuple(sorted(set(column.to_pylist()))))
+FINE, FEW_COLUMNS = 64, 6
+"""In a table of fewer columns a number's bin has FINE parts, a second symbol: what is drawn within a part is a function
+of the row's symbols, of which there would be too few different ones."""
+FURTHEST = 8.0
+"""|z| of the continuous face is at most this when decoded, whatever a model gives."""
 
 
 class TableCodec(Codec):
     """Rows of a `pyarrow.Table`.
 
-    continuous: (raw - mean) / std for a number, and a one-hot of +-1 for a category. discrete: a category's index, and
-    for a number the bin of u = Phi((raw - mean) / (1.5 std)) among 256 even ones, in two digits of base 16. A bin
-    decodes to a point that is uniform in u, so that the decoded rows have a density.
+    Each column is a distribution in pieces (`core.pieces.Pieces`) with F its distribution function over the training
+    cells. Values that recur weigh; between them F is linear from quantile to quantile.
+
+    discrete: one symbol a column, s, a bin of F: a category, a value that recurs, about 1 / `bins` of the other
+    numbers; null is one more. It decodes to F^-1 at a point of the bin that is a fixed function of the row. In tables
+    of few columns a second symbol gives that point's first digit.
+    log p(row) = log p(s) + sum_c log w_c(cell) - log w_c(bin or part of it).
+
+    continuous: z = Phi^-1(F(x)) of a number, N(0, 1) over the training cells; where x weighs, F is taken at a point
+    of its jump that is a fixed function of the row (Rueschendorf 2009). A category (or a number of up to 8 values) is
+    the bits of its symbol, +-1, and being null is one more bit; both are dequantised (`widths`).
+    log p(row) = log p(z) + sum_c log w_c(cell) - log N(z_c; 0, 1): for cells that weigh an unbiased estimate of the
+    probability, as dequantisation is.
+
+    The measure of a row is the product over its columns. Categories, integers, decimals and numbers on a grid: w is the
+    probability of the cell. Other numbers: a density per raw unit, plus probabilities at the values that recur, a
+    mixed measure (Lebesgue and counting). Null: a probability. Unseen values: see `Pieces`.
+
+    Columns that only name their rows (`dropped`) are left out, with a warning; further columns of a table are ignored.
+    Integers beyond 2^53 steps from their smallest lose their last digits. A NaN is a null.
     """
 
-    name = "table"
+    class Settings(settings.Settings):
+        bins: int = Field(64, ge=2, le=1024, description="symbols of a column of numbers, besides values that recur")
+        fine: int | None = Field(None, ge=1, le=256, description="parts of a number's bin; None: 64 in tables of few "
+                                 "columns, else 1")  # fmt: skip
+        categories: int = Field(128, ge=1, description="categories with a symbol each; the others share one")
+        strict: bool = Field(False, description="refuse categories, and integers among few, that training lacks")
 
-    def __init__(self, face: Literal["continuous", "discrete"] = "continuous") -> None:
-        self.face: Literal["continuous", "discrete"] = face
+    name = "table"
+    faces: ClassVar[tuple[Face, ...]] = ("continuous", "discrete")
+
+    def __init__(self, face: Face | None = None, settings: Any = None) -> None:
+        super().__init__(face, settings)
         self.columns: tuple[Column, ...] = ()
+        self.dropped: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was decided about the columns, in words."""
+        left = (f"column {name} only names its rows and is left out" for name in self.dropped)
+        rare = (
+            f"column {c.name} has {len(c.categories):,} categories: the rarest {c.rare:,} share a symbol and are drawn "
+            "by their frequencies"
+            for c in self.columns
+            if c.rare > 1
+        )
+        return (*left, *rare)
 
     def fit(self, items: Any) -> Self:
-        table = as_table(items)
+        table = arrow.as_table(items)
         if not table.num_rows or not table.num_columns:
             raise DataError("an empty table")
-        self.columns = tuple(describe(name, table[name]) for name in table.column_names)
+        if len(set(table.column_names)) < table.num_columns:
+            raise DataError("two columns of one name", where=", ".join(table.column_names))
+        keys = [name for name in table.column_names if table.num_columns > 1 and is_key(table[name])]
+        kept = [name for name in table.column_names if name not in keys] or table.column_names
+        self.dropped = tuple(name for name in table.column_names if name not in kept)
+        s = self.settings
+        fine = s.fine or (FINE if len(kept) < FEW_COLUMNS else 1)
+        self.columns = tuple(
+            describe(name, table[name], bins=s.bins, own=s.categories, fine=fine, strict=s.strict) for name in kept
+        )
         self._set_space()
+        for note in self.notes:
+            warnings.warn(note, QuintetWarning, stacklevel=2)
         return self
 
     def _set_space(self) -> None:
         if self.face == "continuous":
-            self.space = Continuous((sum(column.width for column in self.columns),))
+            widths = [w for c in self.columns for w in (*[2.0] * c.bits, *[0.0] * (not c.bits), *[2.0] * c.nulls)]
+            self.space = Continuous((len(widths),), widths=tuple(widths) if any(widths) else None)
         else:
             sizes = tuple(size for column in self.columns for size in column.sizes)
             self.space = Discrete((len(sizes),), max(sizes), sizes)
         self.dims = len(self.columns)
-        self.measure: Measure = "mass" if all(column.categorical for column in self.columns) else "density"
+        self.measure: Measure = "mass" if all(column.mass for column in self.columns) else "density"
 
-    def encode(self, items: Any) -> Tensor:
-        table = as_table(items, tuple(column.name for column in self.columns))
-        parts = []
-        for column in self.columns:
+    # -- raw -> encoded ----------------------------------------------------------------------------------------------
+
+    def units(self, items: Any) -> tuple[Floats, np.ndarray]:
+        """(N, columns): the cells as numbers, and which are null (there the number is 0)."""
+        table = arrow.as_table(items, tuple(column.name for column in self.columns))
+        units = np.zeros((table.num_rows, len(self.columns)))
+        null = np.zeros(units.shape, bool)
+        for i, column in enumerate(self.columns):
             if column.name not in table.column_names:
                 raise DataError("a column is missing", where=column.name)
-            parts.append(self._encode_column(column, table[column.name]))
-        return torch.from_numpy(np.concatenate(parts, 1))
-
-    def _encode_column(self, column: Column, cells: pa.ChunkedArray) -> np.ndarray:
-        if column.categorical:
-            index = {value: i for i, value in enumerate(column.values)}
-            try:
-                k = np.array([index[cell] for cell in cells.to_pylist()], dtype=np.int64)
-            except KeyError as error:
-                known = ", ".join(map(str, column.values[:12]))
+            units[:, i], null[:, i] = column.units(table[column.name], strict=self.settings.strict)
+            if null[:, i].any() and not column.nulls:
                 raise DataError(
-                    f"unknown value {error}", where=f"column {column.name}", why=f"known: {known}"
-                ) from None
-            return k[:, None] if self.face == "discrete" else (np.eye(column.width, dtype=np.float32)[k] * 2 - 1)
-        z = (numbers(cells)[:, None] - column.mean) / column.std
-        if not np.isfinite(z).all():
-            raise DataError("NaN or Inf", where=f"column {column.name}")
-        if self.face == "continuous":
-            return z.astype(np.float32)
-        u = torch.special.ndtr(torch.from_numpy(z) / SPREAD).numpy()
-        k = (u * BINS).astype(np.int64).clip(0, BINS - 1)
-        return np.concatenate([k // BASE**place % BASE for place in reversed(range(DIGITS))], 1)
+                    f"{int(null[:, i].sum())} missing cells",
+                    where=f"column {column.name}",
+                    why="training had none in it",
+                    fix="fill them (quintet complete), or drop the rows",
+                )
+        return units, null
 
-    def decode(self, x: Tensor) -> pa.Table:
-        x = x.detach().cpu()
-        cells, at = {}, 0
-        within = jitter(x, len(self.columns)) if self.face == "discrete" else None
+    def encode(self, items: Any) -> Tensor:
+        return self._encode(*self.units(items))
+
+    def _encode(self, units: Floats, null: np.ndarray) -> Tensor:
+        rows = row_hash(np.where(null, 0.0, units).view(np.int64))
+        if self.face == "discrete":
+            return torch.from_numpy(self._symbols(units, null, rows))
+        out = np.empty((len(units), *self.space.shape), np.float32)
+        at = 0
         for i, column in enumerate(self.columns):
-            width = column.width if within is None else len(column.sizes)
-            part, at = x[:, at : at + width], at + width
-            if column.categorical:
-                k = part[:, 0] if within is not None else part.nan_to_num().argmax(1)
-                cells[column.name] = pa.array([column.values[j] for j in k.tolist()], type=column_type(column.type))
-                continue
-            if within is not None:
-                z = SPREAD * torch.special.ndtri((number(part) + within[:, i]) / BINS)
+            x, missing, pieces = units[:, i], null[:, i], column.pieces
+            u = uniforms(rows, pieces.salt)
+            if column.bits:
+                symbol = np.where(missing, (u * pieces.count).astype(np.int64), pieces.symbol(x))
+                out[:, at : at + column.bits] = (symbol[:, None] >> np.arange(column.bits)) % 2 * 2 - 1
             else:
-                z = part[:, 0].double().nan_to_num().clamp(-LIMIT, LIMIT)
-            raw = (z * column.std + column.mean).numpy()
-            whole = column.type.startswith(("int", "uint"))
-            cells[column.name] = pa.array(np.round(raw).astype(np.int64) if whole else raw)
-        return pa.table(cells)
+                start, width = pieces.interval(x)
+                out[:, at] = normal_quantile(np.where(missing, u, start + u * width))
+            if column.nulls:
+                out[:, at + column.width - 1] = missing * 2.0 - 1
+            at += column.width
+        return torch.from_numpy(out)
+
+    def _symbols(self, units: Floats, null: np.ndarray, rows: NDArray[np.uint64]) -> NDArray[np.int64]:
+        parts = []
+        for i, column in enumerate(self.columns):
+            x, missing, pieces = units[:, i], null[:, i], column.pieces
+            parts.append(np.where(missing, pieces.count, pieces.symbol(x)))
+            if column.fine > 1:
+                u = uniforms(rows, pieces.salt)
+                parts.append((np.where(missing, u, pieces.share(x, u)) * column.fine).astype(np.int64))
+        return np.stack(parts, 1)
 
     def log_det(self, items: Any) -> Tensor:
-        """log |dx / draw| of a number's standardisation; on the discrete face log |BINS du / draw|, at the item
-        itself.
-        """
-        table = as_table(items, tuple(column.name for column in self.columns))
-        total = torch.zeros(table.num_rows, dtype=torch.float64)
-        for column in self.columns:
-            if column.categorical:
+        """log p(row) - log p(encoded row), as the class says: sum_c log w_c(cell), less that of its bin or of N(z)."""
+        units, null = self.units(items)
+        z = self._encode(units, null).double().numpy() if self.face == "continuous" else None
+        total, at = np.zeros(len(units)), 0
+        for i, column in enumerate(self.columns):
+            pieces, missing = column.pieces, null[:, i]
+            inside = pieces.log_weight(units[:, i])
+            binned = np.log(pieces.weight[pieces.symbol(units[:, i])])
+            if z is None:
+                total += np.where(missing, 0.0, inside - binned) + math.log(column.fine)
                 continue
-            total -= math.log(column.std)
-            if self.face == "discrete":  # u = Phi(v), v = z / SPREAD
-                v = (torch.from_numpy(numbers(table[column.name])) - column.mean) / (column.std * SPREAD)
-                total += math.log(BINS / SPREAD) - 0.5 * v**2 - 0.5 * math.log(2 * math.pi)
-        return total
+            if column.bits:  # a null's bits are drawn evenly: each pattern of them has the probability of all
+                total += np.where(missing, math.log(pieces.count), inside - binned) + column.bits * math.log(2)
+            else:
+                total += np.where(missing, 0.0, inside) + 0.5 * z[:, at] ** 2 + 0.5 * math.log(2 * math.pi)
+            total += column.nulls * math.log(2)
+            at += column.width
+        return torch.from_numpy(total)
+
+    # -- encoded -> raw ----------------------------------------------------------------------------------------------
+
+    def decode(self, x: Tensor) -> pa.Table:
+        values = x.detach().cpu().flatten(1)
+        if self.face == "discrete":
+            rows, at = row_hash(values.numpy()), 0
+        else:
+            values = values.float().nan_to_num(0.0, FURTHEST, -FURTHEST)
+            rows, at = row_hash(values.numpy().view(np.int32)), 0
+        cells = []
+        for column in self.columns:
+            u = uniforms(rows, column.pieces.salt)
+            if self.face == "discrete":
+                symbol, at = values[:, at].numpy(), at + len(column.sizes)
+                if column.fine > 1:
+                    u = (values[:, at - 1].numpy() + u) / column.fine
+                null = symbol >= column.pieces.count
+                units = column.pieces.draw(np.where(null, 0, symbol), u)
+            else:
+                units, null = self._continuous(column, values[:, at : at + column.width].double().numpy(), u)
+                at += column.width
+            cells.append(column.cells(units, null))
+        return pa.table(cells, names=[column.name for column in self.columns])
+
+    def _continuous(self, column: Column, part: np.ndarray, u: Floats) -> tuple[Floats, np.ndarray]:
+        null = part[:, -1] > 0 if column.nulls else np.zeros(len(part), bool)
+        if not column.bits:
+            z = torch.from_numpy(part[:, 0].clip(-FURTHEST, FURTHEST))
+            return column.pieces.quantile(torch.special.ndtr(z).numpy()), null
+        symbol = ((part[:, : column.bits] > 0) << np.arange(column.bits)).sum(1)
+        return column.pieces.draw(symbol % column.pieces.count, u), null  # patterns without a symbol wrap around
+
+    # -- holes -------------------------------------------------------------------------------------------------------
+
+    def partial(self, items: Any, known: Any = None) -> tuple[Tensor, Tensor]:
+        """Holes are lacking columns and nulls; or what `known` (N, columns of items) bool says, and lacking columns.
+
+        With `known`, a null that is marked known is the value null.
+        """
+        table = arrow.as_table(items, tuple(column.name for column in self.columns))
+        cells: list[pa.ChunkedArray | None] = []
+        given = np.zeros((table.num_rows, len(self.columns)), bool)
+        for i, column in enumerate(self.columns):
+            place = table.column_names.index(column.name) if column.name in table.column_names else None
+            if place is None:
+                cells.append(None)
+                continue
+            cells.append(table.column(place))
+            given[:, i] = arrow.filled(table.column(place)) if known is None else np.asarray(known, bool)[:, place]
+        s, units, null = self.settings, np.zeros(given.shape), np.zeros(given.shape, bool)
+        for i, column in enumerate(self.columns):
+            part = cells[i]
+            if part is not None and given[:, i].any():
+                some = np.flatnonzero(given[:, i])
+                units[some, i], null[some, i] = column.units(part.take(pa.array(some)), strict=s.strict)
+                if null[:, i].any() and not column.nulls:
+                    where = f"column {column.name}"
+                    raise DataError("a null is said to be known", where=where, why="training had none")
+            hole = ~given[:, i]
+            units[hole, i] = column.pieces.quantile(np.full(int(hole.sum()), 0.5))
+        x = self._encode(units, null)
+        width = [len(column.sizes) if self.face == "discrete" else column.width for column in self.columns]
+        return x, torch.from_numpy(np.repeat(given, width, 1))
+
+    def fill(self, items: Any, known: Any, completed: Any) -> pa.Table:
+        """`completed` with the known cells of `items`; columns of `items` that are not modelled stay as they are."""
+        table = arrow.as_table(items, tuple(column.name for column in self.columns))
+        out, names = [], []
+        for place, name in enumerate(table.column_names):
+            cells = table.column(place)
+            if name in completed.column_names:
+                given = arrow.filled(cells) if known is None else np.asarray(known, bool)[:, place]
+                if pa.types.is_null(cells.type):  # a column without any value has no type of its own
+                    cells = cells.cast(completed[name].type)
+                new = completed[name].cast(cells.type)
+                cells = pc.if_else(pa.array(given), cells.combine_chunks(), new.combine_chunks())
+            out.append(cells)
+            names.append(name)
+        for name in completed.column_names:
+            if name not in names:
+                out.append(completed[name])
+                names.append(name)
+        return pa.table(out, names=names)
+
+    # -- state -------------------------------------------------------------------------------------------------------
 
     def to_json(self) -> dict[str, Any]:
-        return {"face": self.face, "columns": [asdict(column) for column in self.columns]}
+        schema = pa.schema([(column.name, column.type) for column in self.columns])
+        return {
+            "face": self.face,
+            "settings": self.settings.model_dump(mode="json"),
+            "schema": base64.b64encode(schema.serialize().to_pybytes()).decode(),
+            "columns": [column.to_json() for column in self.columns],
+            "dropped": list(self.dropped),
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        codec = cls(data["face"])
-        codec.columns = tuple(Column(**{**column, "values": tuple(column["values"])}) for column in data["columns"])
+        codec = cls(data["face"], cls.Settings(**data["settings"]))
+        schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(data["schema"])))
+        codec.columns = tuple(
+            Column.from_json(field, column) for field, column in zip(schema, data["columns"], strict=True)
+        )
+        codec.dropped = tuple(data["dropped"])
         codec._set_space()
         return codec
 
 
-def numbers(cells: pa.ChunkedArray) -> np.ndarray:
-    """A column of numbers as float64."""
-    return np.array(cells.to_numpy(), dtype=np.float64)
-
-
-def number(digits: Tensor) -> Tensor:
-    """(B, DIGITS) symbols, the highest first, as the bin's index (B,)."""
-    return (digits * BASE ** torch.arange(DIGITS - 1, -1, -1, device=digits.device)).sum(1)
-
-
-def jitter(x: Tensor, columns: int) -> Tensor:
-    """(B, columns) in (0, 1), a fixed function of each row's symbols, so that decoding is deterministic."""
-    rows = [torch.rand(columns, generator=torch.Generator().manual_seed(seed_of(*row))) for row in x.tolist()]
-    return torch.stack(rows).double().clamp(1e-6, 1 - 1e-6) if rows else torch.empty(0, columns, dtype=torch.float64)
-
-
-def column_type(name: str) -> pa.DataType:
-    """The Arrow type of that name."""
-    return {"double": pa.float64(), "float": pa.float32(), "string": pa.string(), "bool": pa.bool_()}.get(
-        name, pa.int64() if name.startswith(("int", "uint")) else pa.string()
-    )
-
-
-def as_table(items: Any, names: tuple[str, ...] = ()) -> pa.Table:
-    """A table from a table, a mapping of columns, a list of dicts, or an array (N,) or (N, D)."""
-    if isinstance(items, pa.Table):
-        return items
-    if isinstance(items, Mapping):
-        return pa.table({name: np.atleast_1d(np.asarray(cells)) for name, cells in items.items()})
-    if isinstance(items, list) and items and isinstance(items[0], Mapping):
-        return pa.Table.from_pylist([dict(row) for row in items])
-    array = np.asarray(items)
-    array = array[:, None] if array.ndim == 1 else array
-    if array.ndim != 2 or (names and array.shape[1] != len(names)):
-        raise DataError(f"expected rows of {len(names) or 'some'} columns, got an array of shape {array.shape}")
-    return pa.table({name: array[:, i] for i, name in enumerate(names or [f"x{i}" for i in range(array.shape[1])])})
+def normal_quantile(u: Floats) -> Floats:
+    """Phi^-1, finite."""
+    return torch.special.ndtri(torch.from_numpy(u.clip(1e-12, 1 - 1e-12))).numpy()

@@ -1,62 +1,335 @@
-"""Text <-> windows of characters as symbols."""
+"""Texts <-> characters, bytes or byte pairs as symbols, or as analog bits."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal, Self
+import json
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, Protocol, Self
 
+import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from quintet.core.codec import Codec
-from quintet.core.errors import DataError, Unsupported
+from quintet.core.codec import Codec, Face
+from quintet.core.errors import DataError, EnvironmentFault, QuintetWarning
 from quintet.core.likelihood import Measure
-from quintet.core.spaces import Discrete
+from quintet.core.spaces import Continuous, Discrete
+
+HOLE = "\u2588"
+"""This character (a full block) stands for one lost symbol in a text that is to be completed."""
+UNKNOWN = "\ufffd"
+WINDOW = 64
+"""Symbols of a window of a long text, unless `block` says otherwise."""
+LONGEST = 256
+"""Symbols of the longest separate text, unless `block` says otherwise."""
+FEW = 32
+"""Fewer texts than this are long documents, to be cut into windows."""
+
+
+# -- vocabularies ----------------------------------------------------------------------------------------------------
+
+
+class Vocabulary(Protocol):
+    """Text <-> symbols 0 ... size - 1. `decode` takes any symbols."""
+
+    size: int
+
+    def encode(self, text: str) -> np.ndarray: ...
+
+    def decode(self, symbols: Sequence[int]) -> str: ...
+
+    def to_json(self) -> Any: ...
+
+
+class Characters:
+    """The training split's characters in the order of their code points, from 1 on; 0 is any other one, U+FFFD."""
+
+    def __init__(self, alphabet: str) -> None:
+        self.alphabet, self.size = alphabet, len(alphabet) + 1
+        self.points = _points(alphabet)
+
+    @classmethod
+    def learn(cls, texts: Sequence[str]) -> Characters:
+        return cls("".join(sorted(set().union(*map(set, texts)) - {UNKNOWN})))
+
+    def encode(self, text: str) -> np.ndarray:
+        points = _points(text)
+        at = np.searchsorted(self.points, points).clip(max=len(self.points) - 1)
+        return np.where(self.points[at] == points, at + 1, 0).astype(np.int64)
+
+    def decode(self, symbols: Sequence[int]) -> str:
+        chars = UNKNOWN + self.alphabet
+        return "".join(chars[i] for i in symbols)
+
+    def to_json(self) -> Any:
+        return self.alphabet
+
+
+def _points(text: str) -> np.ndarray:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+
+
+class Bytes:
+    """UTF-8. Bytes that are none decode to U+FFFD; lone surrogates, which have no UTF-8, are encoded as `?`."""
+
+    size = 256
+
+    def encode(self, text: str) -> np.ndarray:
+        return np.frombuffer(text.encode("utf-8", "replace"), np.uint8).astype(np.int64)
+
+    def decode(self, symbols: Sequence[int]) -> str:
+        return bytes(symbols).decode("utf-8", "replace")
+
+    def to_json(self) -> Any:
+        return None
+
+
+class BytePairs:
+    """Byte-level byte pair encoding (Sennrich et al. 2016, arXiv:1508.07909; Radford et al. 2019), by `tokenizers`."""
+
+    def __init__(self, state: Mapping[str, Any]) -> None:
+        self.state = state
+        self.tokenizer = _tokenizers().Tokenizer.from_str(json.dumps(state))
+        self.size: int = self.tokenizer.get_vocab_size()
+
+    @classmethod
+    def learn(cls, texts: Sequence[str], size: int) -> BytePairs:
+        lib = _tokenizers()
+        tokenizer = lib.Tokenizer(lib.models.BPE())
+        tokenizer.pre_tokenizer = lib.pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = lib.decoders.ByteLevel()
+        alphabet = lib.pre_tokenizers.ByteLevel.alphabet()
+        trainer = lib.trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, show_progress=False)
+        tokenizer.train_from_iterator((_utf8(text) for text in texts), trainer)
+        return cls(json.loads(tokenizer.to_str()))
+
+    def encode(self, text: str) -> np.ndarray:
+        return np.array(self.tokenizer.encode(_utf8(text)).ids, dtype=np.int64)
+
+    def decode(self, symbols: Sequence[int]) -> str:
+        return str(self.tokenizer.decode(list(symbols)))
+
+    def to_json(self) -> Any:
+        return self.state
+
+
+def _utf8(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
+
+
+def _tokenizers() -> Any:
+    try:
+        import tokenizers
+        import tokenizers.decoders
+        import tokenizers.models
+        import tokenizers.pre_tokenizers
+        import tokenizers.trainers
+    except ImportError:
+        raise EnvironmentFault(
+            "byte pairs need the package tokenizers",
+            why="it is not installed",
+            fix='pip install "quintet[text]", or --coding.tokens characters',
+        ) from None
+    return tokenizers
+
+
+# -- the codec -------------------------------------------------------------------------------------------------------
 
 
 class TextCodec(Codec):
-    """Strings -> (N, block) symbols: the texts are joined and cut into windows of `block` characters.
+    """Strings <-> `block` symbols each.
 
-    Symbol 0 stands for characters that the training split does not have; it decodes to U+FFFD.
+    `items`: in a `stream` the texts are joined and cut into windows; `separate` texts are an item each, closed by the
+    end symbol, which also fills the rest (`Discrete.pad`); what is longer than `block` is cut off.
+
+    discrete: the symbols, (block,). continuous: analog bits (Chen et al. 2022, arXiv:2208.04202), each symbol's index
+    as ceil(log2 V) values of +-1: (bits, block). What is no symbol's code decodes to the nearest one,
+    argmax_v <x_t, code_v>.
+
+    A likelihood is the mass of the whole encoded block, padding included. Several blocks may decode to one text (other
+    symbols behind the end, other merges of bytes), and only the one that `encode` gives is counted: over all texts the
+    masses sum to at most 1, and to 1 for a model that puts nothing on the others. `dims` is `block`: a symbol is a
+    dimension, whether a character, a byte or a byte pair.
     """
 
+    class Settings(Codec.Settings):
+        tokens: Literal["characters", "bytes", "bpe"] = "characters"
+        block: int | None = Field(None, ge=1, description="symbols of an item; by default by the data")
+        items: Literal["auto", "stream", "separate"] = Field("auto", description="windows of joined texts, or each")
+        vocab_size: int = Field(1024, ge=257, description="of bpe")
+
     name = "text"
+    faces: ClassVar[tuple[Face, ...]] = ("discrete", "continuous")
     measure: Measure = "mass"
 
-    def __init__(self, face: Literal["continuous", "discrete"] = "discrete", block: int = 64) -> None:
-        if face != "discrete":
-            raise Unsupported("text has no continuous face yet", fix="use the autoregressive family")
-        self.block, self.alphabet = block, ""
+    def __init__(self, face: Face | None = None, settings: Any = None) -> None:
+        super().__init__(face, settings)
+        self.block = 0
+        self.vocabulary: Vocabulary = Bytes()
 
     def fit(self, items: Any) -> Self:
-        self.alphabet = "".join(sorted(set().union(*map(set, items))))
-        if not self.alphabet:
+        texts = _texts(items)
+        if not any(texts):
             raise DataError("no text to learn from")
+        if self.settings.tokens == "characters":
+            self.vocabulary = Characters.learn(texts)
+        elif self.settings.tokens == "bpe":
+            self.vocabulary = BytePairs.learn(texts, self.settings.vocab_size)
+        few = len(texts) < FEW or float(np.median([len(text) for text in texts])) > LONGEST
+        self.stream = self.settings.items == "stream" or (self.settings.items == "auto" and few)
+        self.block = self.settings.block or WINDOW
+        if not self.stream:
+            self._measure([len(self.vocabulary.encode(text)) for text in texts])
         self._set_space()
         return self
 
+    def _measure(self, lengths: list[int]) -> None:
+        """A block that holds 99 % of the texts and their end, a multiple of 4 (nets halve it), at most LONGEST."""
+        if self.settings.block is None:
+            wanted = int(np.quantile(lengths, 0.99, method="higher")) + 1
+            self.block = min(LONGEST, -(-wanted // 4) * 4)
+        cut = sum(length > self.block for length in lengths)
+        if cut:
+            warnings.warn(
+                f"{cut} of {len(lengths)} texts are longer than {self.block} symbols and are cut there "
+                "(--coding.block takes more)", QuintetWarning, stacklevel=3,
+            )  # fmt: skip
+
     def _set_space(self) -> None:
         self.dims = self.block
-        self.space = Discrete((self.block,), len(self.alphabet) + 1)
+        self.size = self.vocabulary.size + (not self.stream)  # the last symbol is the end
+        self.end = None if self.stream else self.vocabulary.size
+        if self.face == "discrete":
+            self.space = Discrete((self.block,), self.size, pad=self.end)
+            return
+        bits = max(1, math.ceil(math.log2(self.size)))
+        self.space = Continuous((bits, self.block), 2)
+        places = torch.arange(bits - 1, -1, -1)
+        self.codes = (torch.arange(self.size)[:, None] >> places & 1).float() * 2 - 1  # (V, bits)
+
+    # -- symbols ---------------------------------------------------------------------------------------------------
 
     def encode(self, items: Any) -> Tensor:
-        index = {char: i + 1 for i, char in enumerate(self.alphabet)}
-        stream = torch.tensor([index.get(char, 0) for text in items for char in text], dtype=torch.long)
+        return self._face(self._windows(items) if self.stream else self._rows(items))
+
+    def _windows(self, items: Any) -> Tensor:
+        stream = self.vocabulary.encode("".join(_texts(items)))
         count = len(stream) // self.block
         if not count:
-            raise DataError(f"the text is shorter than one window of {self.block} characters")
-        return stream[: count * self.block].view(count, self.block)
+            raise DataError(
+                f"the text is shorter than one window of {self.block} symbols",
+                fix="give more text, or train with --coding.items separate or a smaller --coding.block",
+            )
+        return torch.from_numpy(stream[: count * self.block].reshape(count, self.block))
+
+    def _rows(self, items: Any) -> Tensor:
+        texts = _texts(items)
+        rows = np.full((len(texts), self.block), self.vocabulary.size, dtype=np.int64)
+        for row, text in zip(rows, texts, strict=True):
+            symbols = self.vocabulary.encode(text)[: self.block]
+            row[: len(symbols)] = symbols
+        return torch.from_numpy(rows)
+
+    def _face(self, symbols: Tensor) -> Tensor:
+        return symbols if self.face == "discrete" else self.codes[symbols].movedim(-1, 1).contiguous()
+
+    def symbols(self, x: Tensor) -> Tensor:
+        """(B, block) symbols of any x in the space."""
+        x = x.detach().cpu()
+        if self.face == "discrete":
+            return x
+        x = x.float().nan_to_num().clamp(-1, 1)
+        rows = max(1, 2**24 // (self.block * self.size))
+        parts = [torch.einsum("bcl,vc->blv", part, self.codes).argmax(-1) for part in x.split(rows)]
+        return torch.cat(parts) if parts else torch.empty(0, self.block, dtype=torch.long)
 
     def decode(self, x: Tensor) -> list[str]:
-        chars = "\ufffd" + self.alphabet
-        return ["".join(chars[i] for i in row) for row in x.tolist()]
+        return [self.vocabulary.decode(self._until_end(row)) for row in self.symbols(x).tolist()]
+
+    def _until_end(self, row: list[int]) -> list[int]:
+        return row[: row.index(self.end)] if self.end is not None and self.end in row else row
+
+    def log_det(self, items: Any) -> Tensor:
+        """Density of analog bits -> mass: the log of a cell's volume, 2 a bit. (B,), of windows for a stream."""
+        count = len(self._windows(items)) if self.stream else len(items)
+        cells = 0.0 if self.face == "discrete" else self.space.dims * math.log(2)
+        return torch.full((count,), cells, dtype=torch.float64)
+
+    # -- completion ------------------------------------------------------------------------------------------------
+
+    def partial(self, items: Any, known: Any = None) -> tuple[Tensor, Tensor]:
+        """Texts with holes. A text without holes is a prompt: what comes behind it is unknown.
+
+        Each HOLE is one unknown symbol: a character, a byte, or a byte pair (the pieces between holes are encoded by
+        themselves). Behind a text with holes the rest of a window is unknown; a separate text is known to end there.
+        """
+        if known is not None:
+            raise DataError("a text takes no mask", fix=f"write {HOLE} for each lost symbol, or only the beginning")
+        texts = _texts(items)
+        symbols = torch.full((len(texts), self.block), self.end or 0)
+        given = torch.zeros(len(texts), self.block, dtype=torch.bool)
+        for i, text in enumerate(texts):
+            parts = [self.vocabulary.encode(piece) for piece in text.split(HOLE)]
+            row = np.concatenate([parts[0], *(np.insert(part, 0, -1) for part in parts[1:])])
+            if len(row) > self.block:
+                raise DataError(
+                    f"{len(row)} symbols, but an item has {self.block}", where=f"text {i + 1}", fix="shorten the text"
+                )
+            at = torch.from_numpy(row)
+            symbols[i, : len(row)], given[i, : len(row)] = at.clamp_min(0), at >= 0
+            if self.end is not None and HOLE in text:
+                given[i, len(row) :] = True
+        mask = given if self.face == "discrete" else given[:, None].expand(-1, *self.space.shape)
+        return self._face(symbols), mask.clone()
+
+    def fill(self, items: Any, known: Any, completed: Any) -> list[str]:
+        """What was known, as it was: characters that the vocabulary lacks, and what stands behind an end that a model
+        put into a hole.
+        """
+        whole = zip(_texts(items), completed, strict=True)
+        if isinstance(self.vocabulary, Characters):
+            return [_by_position(text, new) for text, new in whole]
+        return [_by_pieces(text, new) for text, new in whole]
 
     def to_json(self) -> dict[str, Any]:
-        return {"alphabet": self.alphabet, "block": self.block}
+        state = {"face": self.face, "settings": self.settings.model_dump(mode="json")}
+        return state | {"stream": self.stream, "block": self.block, "vocabulary": self.vocabulary.to_json()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        codec = cls(block=data["block"])
-        codec.alphabet = data["alphabet"]
+        codec = cls(data["face"], cls.Settings(**data["settings"]))
+        codec.stream, codec.block, state = bool(data["stream"]), int(data["block"]), data["vocabulary"]
+        kinds: dict[str, Callable[[], Vocabulary]] = {
+            "characters": lambda: Characters(state), "bytes": Bytes, "bpe": lambda: BytePairs(state)
+        }  # fmt: skip
+        codec.vocabulary = kinds[codec.settings.tokens]()
         codec._set_space()
         return codec
+
+
+def _texts(items: Any) -> list[str]:
+    texts = [items] if isinstance(items, str) else list(items)
+    for i, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise DataError(f"expected texts, got {type(text).__name__}", where=f"item {i + 1}")
+    return texts
+
+
+def _by_position(text: str, new: str) -> str:
+    """One symbol a character: every character of `text` but its holes, in its place."""
+    chars = [new[i : i + 1] if char == HOLE else char for i, char in enumerate(text)]
+    return "".join(chars) + new[len(text) :]
+
+
+def _by_pieces(text: str, new: str) -> str:
+    """The pieces between holes in their order; those that `new` lacks stand behind it."""
+    first, *rest = text.split(HOLE)
+    out, at = first, len(first)
+    for piece in rest:
+        found = new.find(piece, at)
+        out += new[at : found if found >= 0 else None] + piece
+        at = found + len(piece) if found >= 0 else len(new)
+    return out + new[at:]

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
 
+from quintet.core import settings
+from quintet.core.errors import Unsupported
 from quintet.core.likelihood import Measure
 from quintet.core.spaces import Space
+
+Face = Literal["continuous", "discrete"]
 
 
 class Codec(ABC):
@@ -19,13 +23,39 @@ class Codec(ABC):
     `fit` sees the training split only. `decode` is total: every x in the space gives a valid item.
     """
 
+    class Settings(settings.Settings):
+        """What a user may choose of this codec; all of it has a default."""
+
     name: ClassVar[str]
+    faces: ClassVar[tuple[Face, ...]]
+    """The faces it has, the preferred first: a run takes the first that its family accepts."""
+
     space: Space
     measure: Measure
-    """Of which measure a raw likelihood is: "mass" for quantised or symbolic raw data, else "density"."""
+    """Of which measure a likelihood is: "mass" of quantised or symbolic raw data, "density" of real raw data, "encoded"
+    where the encoded space keeps less than the raw item (log-mel, latents)."""
 
     dims: int
     """Dimensions of a raw item, which a likelihood is divided by: pixels, characters, columns."""
+
+    stream: bool = False
+    """Whether raw items are joined and cut into windows, so that there are more encoded items than raw ones."""
+
+    @property
+    def modality(self) -> str:
+        """What raw items are: image, text, audio or table."""
+        return self.name
+
+    def __init__(self, face: Face | None = None, settings: Any = None) -> None:
+        if face is not None and face not in self.faces:
+            raise Unsupported(f"{self.name} has no {face} face", why=f"it has: {', '.join(self.faces)}")
+        self.face: Face = face or self.faces[0]
+        self.settings: Any = settings or self.Settings()
+
+    @classmethod
+    def faces_of(cls, settings: Any) -> tuple[Face, ...]:
+        """Its faces under these settings."""
+        return cls.faces
 
     @abstractmethod
     def fit(self, items: Any) -> Self:
@@ -44,6 +74,18 @@ class Codec(ABC):
         inverse).
         """
         return torch.zeros(len(items), dtype=torch.float64)
+
+    def partial(self, items: Any, known: Any = None) -> tuple[Tensor, Tensor]:
+        """Items with holes -> (x (B, *space.shape), known (B, *space.shape) bool); x is any valid value in the holes.
+
+        What a hole is depends on the kind: a null cell or a lacking column of a table; what `known` (raw mask) says of
+        an image; the rest behind a shorter text or recording (a prompt), and marked characters.
+        """
+        raise Unsupported(f"{self.name} items cannot be completed")
+
+    def fill(self, items: Any, known: Any, completed: Any) -> Any:
+        """`completed` raw items with all that was known in `items` put back exactly."""
+        return completed
 
     @abstractmethod
     def to_json(self) -> dict[str, Any]:

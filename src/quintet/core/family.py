@@ -110,10 +110,26 @@ class Family(nn.Module, ABC):
         """The x of a latent."""
         self.refuse("decode")
 
+    def complete(
+        self,
+        x: Tensor,
+        known: Tensor,
+        cond: Tensor | None = None,
+        *,
+        sampling: Any = None,
+        generator: Generator | None = None,
+        on_step: OnStep | None = None,
+    ) -> Tensor:
+        """A draw of the unknown entries given the known ones: x (B, *space.shape), known (the same) bool.
+
+        The known entries of the result are those of x, exactly; what x holds elsewhere is ignored.
+        """
+        self.refuse("complete")
+
     def refuse(self, operation: str) -> NoReturn:
         """Raise Unsupported with this family's reason."""
         raise Unsupported(f"{self.name} has no {operation}", why=self.missing.get(operation, "not implemented"))
 
 
-OPERATIONS = ("sample", "log_prob", "encode", "decode")
+OPERATIONS = ("sample", "log_prob", "complete", "encode", "decode")
 """What can be asked of a family; a test ties `missing` to the methods that are overridden."""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 Kind = Literal["exact", "bound", "estimate"]
-Measure = Literal["mass", "density", "dequantised"]
+Measure = Literal["mass", "density", "dequantised", "encoded"]
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,8 @@ class LogProb:
 
     `values` (B,) nats per item. `kind`: "exact", "bound" (a lower bound) or "estimate". `space`, of what: "mass", the
     probability of a quantised or symbolic item; "density", per unit volume of the raw data; "dequantised", the density
-    of a quantised item plus uniform noise of one bin, times the bin's volume, which in expectation is at most the mass.
+    of a quantised item plus uniform noise of one bin, times the bin's volume, which in expectation is at most the mass;
+    "encoded", a density of what the codec keeps of the item.
     `stderr` (B,): the numerical error of each value (Monte Carlo probes), None where there is none. `dims`: dimensions
     of a raw item: pixels and channels, characters, columns.
     """

@@ -64,11 +64,28 @@ def uniform(*shape: int, generator: Generator | None, like: Tensor, dtype: torch
 
 
 def categorical(logits: Tensor, generator: Generator | None) -> Tensor:
-    """One symbol a row from `logits` (B, ..., V), by the exponential race, in float64.
+    """One symbol a row from `logits` (B, ..., V)."""
+    return quantile(logits, uniform(*logits.shape[:-1], generator=generator, like=logits, dtype=torch.float64))
 
-    argmax_v p_v / e_v with e_v ~ Exp(1) is distributed as p. In float32 the smallest uniform number cuts the tail off
-    and sharpens samples.
+
+def quantile(logits: Tensor, u: Tensor) -> Tensor:
+    """The symbol at u (B, ...) in [0, 1) of the distribution with `logits` (B, ..., V), by its cumulative sum.
+
+    In float64: in float32 the tail is cut off, which sharpens samples.
     """
-    u = uniform(*logits.shape, generator=generator, like=logits, dtype=torch.float64)
-    race = torch.log_softmax(logits.double(), -1) - torch.log(-torch.log1p(-u).clamp_max(-1e-300))
-    return race.argmax(-1)
+    mass = logits.double().softmax(-1).cumsum(-1)
+    point = u.double().clamp_max(1 - 2**-50)[..., None] * mass[..., -1:]
+    return torch.searchsorted(mass, point, right=True)[..., 0]
+
+
+def spread(n: int, *, generator: Generator | None, like: Tensor) -> Tensor:
+    """(n,) numbers that are each uniform on [0, 1) and together even: (v + i / golden ratio) mod 1, in float64.
+
+    v is one number of the stream and i the row's place in it: however the stream is cut, row i has the same number.
+    """
+    if isinstance(generator, Rows):
+        first, v = generator.start, torch.tensor(seed_of(str(generator.seed), "spread") / 2**63, dtype=torch.float64)
+    else:
+        first, v = 0, torch.rand((), generator=generator, device=like.device, dtype=torch.float64)
+    i = torch.arange(first, first + n, device=like.device, dtype=torch.float64)
+    return (v.to(like.device) + i * (5**0.5 - 1) / 2) % 1

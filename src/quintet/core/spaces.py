@@ -15,14 +15,24 @@ from quintet.core.random import Generator, uniform
 
 @dataclass(frozen=True)
 class Continuous:
-    """Real arrays. With `levels`, the data take that many evenly spaced values on [-1, 1]."""
+    """Real arrays. With `levels`, the data take that many evenly spaced values on [-1, 1].
+
+    `widths` (one a dimension, flattened) says the same of single dimensions: the distance between neighbouring values
+    where a dimension is quantised, 0 where it is real.
+    """
 
     shape: tuple[int, ...]
     levels: int | None = None
+    widths: tuple[float, ...] | None = None
 
     @property
     def dims(self) -> int:
         return math.prod(self.shape)
+
+    @property
+    def quantised(self) -> bool:
+        """Whether any dimension takes separate values only."""
+        return self.levels is not None or any(self.widths or ())
 
     @property
     def bin_width(self) -> float:
@@ -34,11 +44,12 @@ class Continuous:
     def dequantise(self, x: Tensor, generator: Generator | None) -> Tensor:
         """x + uniform noise of one bin, so that a density is defined (Theis et al. 2016, arXiv:1511.01844).
 
-        Without `levels`, x itself.
+        Real dimensions stay as they are.
         """
-        if self.levels is None:
+        if not self.quantised:
             return x
-        return x + (uniform(*x.shape, generator=generator, like=x) - 0.5) * self.bin_width
+        width: float | Tensor = self.bin_width if self.levels else x.new_tensor(self.widths).view(self.shape)
+        return x + (uniform(*x.shape, generator=generator, like=x) - 0.5) * width
 
     def quantise(self, x: Tensor) -> Tensor:
         """The nearest level as an index 0 ... levels - 1 (int64)."""
@@ -52,7 +63,8 @@ class Continuous:
             raise DataError("NaN or Inf in the encoded data")
 
     def to_json(self) -> dict[str, Any]:
-        return {"type": "continuous", "shape": list(self.shape), "levels": self.levels}
+        widths = None if self.widths is None else list(self.widths)
+        return {"type": "continuous", "shape": list(self.shape), "levels": self.levels, "widths": widths}
 
 
 @dataclass(frozen=True)

@@ -2,24 +2,74 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 
+from quintet.core.codec import Codec
 from quintet.core.family import Batch
 from quintet.core.random import Rows, seed_of
 from quintet.core.spaces import Continuous, Space
+from quintet.data.dataset import release, take
+
+RESIDENT = 2**29
+"""Bytes up to which encoded data stay in memory; above, raw items are encoded as a batch needs them."""
+SOME = 2**25
+"""Bytes of encoded items that `some` gives at most: what is measured on a few items must not fill the memory."""
+
+
+class Items:
+    """Raw items, encoded: `items[index]` is (B, *space.shape), as one resident tensor where they are few."""
+
+    def __init__(self, codec: Codec, raw: Any, device: torch.device) -> None:
+        self.codec, self.raw, self.device = codec, raw, device
+        bytes_each = codec.space.dims * (4 if isinstance(codec.space, Continuous) else 8)
+        self.largest = max(256, SOME // bytes_each)
+        small = len(raw) * bytes_each <= RESIDENT
+        self.resident: Tensor | None = self.encoded() if small else None
+
+    def __len__(self) -> int:
+        return len(self.raw if self.resident is None else self.resident)
+
+    def encoded(self) -> Tensor:
+        """All of them. Images in pieces, since what a codec computes with is several times as large."""
+        if not isinstance(self.raw, np.ndarray) or len(self.raw) <= self.largest:
+            return self.codec.encode(self.raw).to(self.device)
+        pieces = [self.raw[start : start + self.largest] for start in range(0, len(self.raw), self.largest)]
+        first = self.codec.encode(pieces[0])
+        whole = torch.empty((len(self.raw), *first.shape[1:]), dtype=first.dtype, device=self.device)
+        for number, piece in enumerate(pieces):
+            start = number * self.largest
+            whole[start : start + len(piece)] = first if number == 0 else self.codec.encode(piece)
+        release(self.raw)
+        return whole
+
+    def __getitem__(self, index: Tensor) -> Tensor:
+        if self.resident is not None:
+            return self.resident[index]
+        return self.codec.encode(take(self.raw, index.cpu().numpy())).to(self.device)
+
+    def some(self, count: int) -> Tensor:
+        """At most `count` of them, and at most `SOME` bytes, evenly, in their order."""
+        count = min(len(self), count, self.largest)
+        return self[torch.linspace(0, len(self) - 1, count, device=self.device).long()]
 
 
 class Loader:
-    """Encoded data as one resident tensor, shuffled anew every epoch.
+    """Encoded data, shuffled anew every epoch.
 
     The stream of samples is epoch after epoch, each a permutation that depends on (seed, epoch) alone; the cursor
     counts global samples, so neither the number of ranks nor the size of a micro-batch changes what a step sees.
     Quantised data are dequantised here, with noise that belongs to the sample's place in the stream.
     """
 
-    def __init__(self, space: Space, x: Tensor, cond: Tensor | None, *, seed: int, stream: bool = False) -> None:
-        self.space, self.x, self.cond, self.seed, self.stream = space, x, cond, seed, stream
+    def __init__(
+        self, space: Space, x: Tensor | Items, cond: Tensor | Items | None, *, seed: int, stream: bool = False
+    ) -> None:
+        self.space, self.x, self.cond, self.seed = space, x, cond, seed
+        self.flat = x[torch.arange(len(x))].flatten() if stream else None
         self._orders: dict[int, Tensor] = {}
 
     def __len__(self) -> int:
@@ -49,16 +99,16 @@ class Loader:
     def batch(self, cursor: int, start: int, count: int, total: int, *, stream: str = "") -> Batch:
         """Rows start ... start + count of the step's global batch of `total` samples, which begins at `cursor`."""
         index = self.indices(cursor + start, count)
-        x = self.windows(index, cursor + start) if self.stream else self.x[index]
-        if isinstance(self.space, Continuous) and self.space.levels:
+        x = self.x[index] if self.flat is None else self.windows(self.flat, index, cursor + start)
+        if isinstance(self.space, Continuous) and self.space.quantised:
             x = self.space.dequantise(x, Rows(("dequantise", self.seed, cursor), start, count, block=total))
         cond = None if self.cond is None else self.cond[index]
         return Batch(x, cond, Rows((stream, self.seed, cursor), start, count, block=total))
 
-    def windows(self, index: Tensor, cursor: int) -> Tensor:
+    def windows(self, flat: Tensor, index: Tensor, cursor: int) -> Tensor:
         """Windows of one long text: their common offset changes with the epoch, so that every cut is seen."""
-        length, flat = self.x.shape[1], self.x.view(-1)
+        length = len(flat) // len(self)
         epochs = [(cursor + i) // len(self) for i in range(len(index))]
         offset = {epoch: seed_of("offset", self.seed, epoch) % length for epoch in set(epochs)}
         start = index * length + torch.tensor([offset[epoch] for epoch in epochs], device=flat.device)
-        return flat[(start[:, None] + torch.arange(length, device=flat.device)) % len(flat)]
+        return flat[(start[:, None] + torch.arange(length, device=flat.device)) % len(flat)].view(-1, *self.space.shape)

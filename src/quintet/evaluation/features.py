@@ -17,7 +17,7 @@ from sklearn.decomposition import PCA
 from quintet.core.errors import DataError
 
 Array = NDArray[Any]
-Kind = Literal["image", "table", "tokens"]
+Kind = Literal["image", "table", "tokens", "audio"]
 
 VERSION = 1
 COMPONENTS = 64
@@ -28,6 +28,8 @@ UNIGRAMS, BIGRAMS = 512, 1024
 PREPROCESSING: dict[Kind, str] = {
     "image": "values flattened, mean of each subtracted, one scale for all (edge pixels that are rarely lit must not "
     "dominate), PCA without whitening, and the distance to the PCA subspace as the last dimension",
+    "audio": "log-mel levels (frames x bands) or samples flattened, mean of each subtracted, one scale for all, PCA "
+    "without whitening, and the distance to the PCA subspace as the last dimension",
     "table": "every column standardised, PCA without whitening, and the distance to the PCA subspace as the last "
     "dimension",
     "tokens": f"square roots of the counts of symbols ({UNIGRAMS} buckets) and pairs ({BIGRAMS} buckets), mean of each "
@@ -70,8 +72,9 @@ class Features:
 def fit_features(train: Any, kind: Kind, *, pad: int | None = None) -> Features:
     """The feature space of these training items.
 
-    `train`: images or waveforms (N, ...) as encoded in [-1, 1]; tables (N, columns) of floats (categories one-hot);
-    tokens (N, L) of integers, where `pad` is not counted. At most 10,000 items are looked at. Deterministic.
+    `train`: images, log-mel pictures or waveforms (N, ...) as encoded in [-1, 1]; tables (N, columns) of floats
+    (categories one-hot); tokens (N, L) of integers, where `pad` is not counted. At most 10,000 items are looked at.
+    Deterministic.
     """
     items = np.asarray(train)
     if len(items) < 2:

@@ -12,10 +12,12 @@ from quintet.evaluation.verdict import Contender, Figure, contenders, verdict
 
 
 class Samples(TypedDict):
-    """What the samples look like. `kind` "image": `png`, base64; "rows": `columns` and `rows`; "text": `items`."""
+    """What the samples look like. `kind` "image": `png`, base64; "audio": `png`, of spectrograms, and `sounds`,
+    WAV files in base64; "rows": `columns` and `rows`; "text": `items`."""
 
     kind: str
     png: NotRequired[str]
+    sounds: NotRequired[list[str]]
     columns: NotRequired[list[str]]
     rows: NotRequired[list[list[Any]]]
     items: NotRequired[list[str]]

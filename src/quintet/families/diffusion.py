@@ -101,6 +101,7 @@ class Diffusion(Family):
         solver: Literal["heun", "dpmpp_2m", "ddim", "ancestral"] = "dpmpp_2m"
         steps: int = Field(20, ge=1, le=4000)
         guidance: float = Field(1.0, ge=0, description="D = null + guidance * (conditional - null)")
+        corrections: int = Field(5, ge=0, description="completing: Langevin steps a noise level")
 
     name = "diffusion"
     accepts = (Continuous,)
@@ -184,6 +185,38 @@ class Diffusion(Family):
         report = on_step or (lambda step, steps, x: None)
         noise = lambda: normal(*y.shape, generator=generator, like=y)  # noqa: E731
         return SOLVERS[q.solver](denoise, y, s, noise, report) / self.scale + self.mean
+
+    @torch.no_grad()
+    def complete(
+        self,
+        x: Tensor,
+        known: Tensor,
+        cond: Tensor | None = None,
+        *,
+        sampling: Sampling | None = None,
+        generator: Generator | None = None,
+        on_step: OnStep | None = None,
+    ) -> Tensor:
+        """Replacement, as in RePaint (Lugmayr et al. 2022, arXiv:2201.09865), with Langevin corrections at each level.
+
+        Known entries follow the noising of x itself, unknown ones ancestral steps; then `corrections` steps bring the
+        unknown into agreement with p(unknown | known) of that level. Ancestral steps are used whatever the solver.
+        """
+        q = sampling or self.Sampling()
+        s = noise_grid(self.settings.schedule, q.steps, like=self.mean, low=self.lowest())
+        target, denoise = (x - self.mean) * self.scale, self.denoiser(cond, len(x), q.guidance)
+        noise = lambda: normal(*x.shape, generator=generator, like=self.mean)  # noqa: E731
+        y, velocity = torch.where(known, target, 0) + s[0] * noise(), noise()
+        for i in range(q.steps):
+            d = torch.where(known, target, denoise(y, s[i]))
+            ratio = (s[i + 1] / s[i]) ** 2
+            y = d + ratio * (y - d)
+            if s[i + 1] > 0:
+                y = y + s[i + 1] * (1 - ratio).sqrt() * noise()
+                y, velocity = langevin(denoise, y, velocity, s[i + 1], ~known, q.corrections, noise)
+            if on_step:
+                on_step(i + 1, q.steps, y / self.scale + self.mean)
+        return torch.where(known, x, y / self.scale + self.mean)
 
     def log_prob(self, x: Tensor, cond: Tensor | None = None, *, generator: Generator | None = None) -> Tensor:
         return self.log_prob_error(x, cond, generator=generator)[0]
@@ -318,6 +351,27 @@ def dpmpp_2m(
         if report:
             report(i + 1, len(s) - 1, y)
     return y
+
+
+def langevin(
+    denoise: Denoise, y: Tensor, v: Tensor, s: Tensor, free: Tensor, steps: int, noise: Noise
+) -> tuple[Tensor, Tensor]:
+    """Underdamped Langevin dynamics of the `free` entries of y, the others held, at the noise level s.
+
+    In units of s the potential has the gradient (y - D(y, s)) / s and a curvature between 0 and 1 whatever the data
+    are, so one step size, 1, serves all levels. The splitting is BAOAB (Leimkuhler & Matthews 2013, arXiv:1203.5428),
+    whose positions have no bias for a Gaussian. v is the velocity, kept from level to level.
+    """
+    damping = 0.8
+    pull = (y - denoise(y, s)) / s if steps else y
+    for _ in range(steps):
+        v = v - 0.5 * pull
+        y = torch.where(free, y + 0.5 * s * v, y)
+        v = damping * v + (1 - damping**2) ** 0.5 * noise()
+        y = torch.where(free, y + 0.5 * s * v, y)
+        pull = (y - denoise(y, s)) / s
+        v = v - 0.5 * pull
+    return y, v
 
 
 SOLVERS: dict[str, Callable[[Denoise, Tensor, Tensor, Noise, OnStep | None], Tensor]] = {

@@ -22,6 +22,8 @@ from quintet.nets.flows import (
     Affine,
     Autoregressive,
     Coupling,
+    Given,
+    Guided,
     Invertible,
     Mix,
     ParameterNet,
@@ -30,6 +32,7 @@ from quintet.nets.flows import (
     Standardise,
     Transform,
 )
+from quintet.nets.latent import hamiltonian, nearest
 from quintet.nets.mlp import zero
 
 Kind = Literal["auto", "coupling", "autoregressive", "glow"]
@@ -58,21 +61,24 @@ class Flow(Family):
         box: float = Field(5.0, gt=0)
         dropout: float = Field(0.2, ge=0, lt=1)
         emb: int = Field(64, ge=1)
+        guidance_dropout: float = Field(0.1, ge=0, lt=1, description="how often training hides the condition")
 
     class Sampling(Family.Sampling):
-        """`temperature` scales the standard deviation of z."""
-
-        temperature: float = Field(1.0, ge=0)
+        temperature: float = Field(1.0, ge=0, description="of z: scales its standard deviation")
+        guidance: float = Field(1.0, ge=0, description="layers' parameters = null + guidance * (conditional - null)")
+        starts: int = Field(64, ge=2, description="completing: draws, of which the nearest to what is known starts")
+        moves: int = Field(100, ge=1, description="completing: Monte Carlo moves, of five gradients each")
 
     name = "flow"
     accepts: ClassVar[tuple[type[Space], ...]] = (Continuous,)
     likelihood = "exact"
+    space: Continuous
     layers: nn.ModuleList
 
     def __init__(self, space: Space, condition: Space | None = None, settings: Settings | None = None) -> None:
         super().__init__(space, condition)
         self.settings = s = settings or self.Settings()
-        self.conditioner = conditioner(condition, s.emb)
+        self.conditioner = conditioner(condition, s.emb, dropout=s.guidance_dropout)
         emb = s.emb if condition is not None else 0
         kind = resolve(s.kind, space.shape)
         if (kind == "glow" and not has_scales(space.shape)) or (kind == "coupling" and space.dims < 2):
@@ -110,7 +116,7 @@ class Flow(Family):
         z, log_det = self.flow(x, embed(self.conditioner, cond, len(x), generator))
         return log_det - 0.5 * (z.square() + math.log(2 * math.pi)).sum(1)
 
-    def flow(self, x: Tensor, emb: Tensor | None) -> tuple[Tensor, Tensor]:
+    def flow(self, x: Tensor, emb: Given) -> tuple[Tensor, Tensor]:
         """z = f(x) (B, dims) and log |det df/dx| (B,)."""
         z, total = x.flatten(1), x.new_zeros(len(x))
         for layer in self.chain:
@@ -129,12 +135,18 @@ class Flow(Family):
 
     def decode(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         """x = f^-1(z)."""
-        return self.invert(z, cond, None)
+        with evaluating(self):
+            return self.invert(z, embed(self.conditioner, cond, len(z)))
 
-    def invert(self, z: Tensor, cond: Tensor | None, on_step: OnStep | None) -> Tensor:
+    def given(self, cond: Tensor | None, n: int, guidance: float) -> Given:
+        """What the layers are told: the condition, guided unless `guidance` is 1."""
+        emb, null = embed(self.conditioner, cond, n), embed(self.conditioner, None, n)
+        return emb if guidance == 1 or cond is None or emb is None or null is None else Guided(emb, null, guidance)
+
+    def invert(self, z: Tensor, emb: Given, on_step: OnStep | None = None) -> Tensor:
         """x = f^-1(z), layer by layer."""
         with evaluating(self), torch.autocast(z.device.type, enabled=False):
-            x, emb = z.flatten(1), embed(self.conditioner, cond, len(z))
+            x = z.flatten(1)
             for step, layer in enumerate(reversed(self.chain), start=1):
                 x = inverse(layer, x, emb)
                 if on_step is not None:
@@ -151,10 +163,46 @@ class Flow(Family):
         generator: Generator | None = None,
         on_step: OnStep | None = None,
     ) -> Tensor:
-        sampling = sampling or self.Sampling()
-        like = next(self.parameters())
-        noise = normal(n, *self.space.shape, generator=generator, like=like)
-        return self.invert(noise * sampling.temperature, cond, on_step)
+        s = sampling or self.Sampling()
+        noise = normal(n, *self.space.shape, generator=generator, like=next(self.parameters()))
+        with evaluating(self):
+            return self.invert(noise * s.temperature, self.given(cond, n, s.guidance), on_step)
+
+    @torch.no_grad()
+    def complete(
+        self,
+        x: Tensor,
+        known: Tensor,
+        cond: Tensor | None = None,
+        *,
+        sampling: Any = None,
+        generator: Generator | None = None,
+        on_step: OnStep | None = None,
+    ) -> Tensor:
+        """p(unknown | known) ~ p(known, unknown), whose density is exact, by Hamiltonian Monte Carlo.
+
+        Each row starts from that of `starts` draws of the flow which is nearest in the known entries, and moves in
+        units of the spread of those draws. Known entries of quantised data are spread over their bin, as in training.
+        A row's numbers do not depend on the batch, but where the density is rough a chain amplifies rounding errors,
+        which do.
+        """
+        s, n = sampling or self.Sampling(), len(x)
+        fixed, mask = self.space.dequantise(x, generator).flatten(1), known.flatten(1)
+        temperature = max(s.temperature, 0.05)  # a chain cannot move at 0
+        noise = temperature * normal(n, s.starts, self.space.dims, generator=generator, like=fixed)
+        with evaluating(self), torch.autocast(x.device.type, enabled=False):
+            given = self.given(cond, n, s.guidance)
+            draws = torch.stack([self.invert(z, given) for z in noise.unbind(1)], 1)  # (B, starts, dims)
+
+            def energy(u: Tensor) -> Tensor:
+                z, log_det = self.flow(torch.where(mask, fixed, u), given)
+                return 0.5 * (z / temperature).square().sum(1) - log_det
+
+            scale = draws.std(1).clamp_min(1e-6)
+            start = draws[torch.arange(n, device=x.device), nearest(draws, fixed, mask, scale)]
+            report = None if on_step is None else lambda move, u: on_step(move, s.moves, u.view(x.shape))
+            u = hamiltonian(energy, start, moves=s.moves, generator=generator, scale=scale, report=report)
+        return torch.where(known, x, u.view(x.shape))
 
 
 def resolve(kind: Kind, shape: tuple[int, ...]) -> Kind:
@@ -264,13 +312,13 @@ class ConvNet(nn.Module):
         return F.dropout(F.silu(h), self.dropout, self.training)
 
 
-def forward(layer: Invertible, x: Tensor, emb: Tensor | None) -> tuple[Tensor, Tensor]:
+def forward(layer: Invertible, x: Tensor, emb: Given) -> tuple[Tensor, Tensor]:
     """The layer on the first `layer.size` entries; the others have left."""
     z, log_det = layer(x[:, : layer.size], emb)
     return (z if layer.size == x.shape[1] else torch.cat([z, x[:, layer.size :]], 1)), log_det
 
 
-def inverse(layer: Invertible, z: Tensor, emb: Tensor | None) -> Tensor:
+def inverse(layer: Invertible, z: Tensor, emb: Given) -> Tensor:
     """The inverse of `forward`."""
     x = layer.inverse(z[:, : layer.size], emb)
     return x if layer.size == z.shape[1] else torch.cat([x, z[:, layer.size :]], 1)

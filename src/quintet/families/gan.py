@@ -20,6 +20,7 @@ from quintet.core.random import Generator, normal, uniform
 from quintet.core.spaces import Continuous, Space
 from quintet.nets.build import Net, decoder, encoder, upcast
 from quintet.nets.conditioning import Conditioner, conditioner, embed
+from quintet.nets.latent import Energy, descend, hamiltonian, nearest
 
 
 class Conditional(nn.Module):
@@ -50,14 +51,15 @@ class GAN(Family):
 
     class Sampling(settings.Settings):
         truncation: float = Field(1.0, gt=0, le=1, description="scale of z: below 1, fidelity for diversity")
+        noise: float = Field(0.1, gt=0, description="searching for z: how far off, in data units, G(z) is taken to be")
+        starts: int = Field(16, ge=1, description="searching for z: draws, of which the nearest is the start")
+        search: int = Field(100, ge=1, description="searching for z: steps downhill")
+        moves: int = Field(30, ge=0, description="completing: Monte Carlo moves of z, of five gradients each")
 
     name = "gan"
     accepts = (Continuous,)
     likelihood = "none"
-    missing: ClassVar[Mapping[str, str]] = {
-        "log_prob": "a GAN is a sampler without a density",
-        "encode": "a GAN has no encoder: nothing maps data to its latent",
-    }
+    missing: ClassVar[Mapping[str, str]] = {"log_prob": "a GAN is a sampler without a density"}
     space: Continuous
 
     def __init__(self, space: Space, condition: Space | None = None, settings: Settings | None = None) -> None:
@@ -145,3 +147,52 @@ class GAN(Family):
     def decode(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         """G(z, c)."""
         return self.generate(z, cond)
+
+    def energy(self, x: Tensor, known: Tensor, cond: Tensor | None, s: Sampling) -> Energy:
+        """-log p(z | known entries of x) if x = G(z) + s.noise * noise: what is missed, and how unlikely z is."""
+
+        def energy(z: Tensor) -> Tensor:
+            gap = torch.where(known, self.generate(z, cond) - x, 0.0) / s.noise
+            return 0.5 * (gap.flatten(1).square().sum(1) + (z / s.truncation).square().sum(1))
+
+        return energy
+
+    def search(self, energy: Energy, z: Tensor, x: Tensor, known: Tensor, cond: Tensor | None, s: Sampling) -> Tensor:
+        """The likeliest z (B, latent), downhill from that of z (B, starts, latent) whose G(z) is nearest to x."""
+        draws = torch.stack([self.generate(start, cond).flatten(1) for start in z.unbind(1)], 1)
+        best = nearest(draws, x.flatten(1), known.flatten(1), torch.ones_like(draws[:, 0]))
+        return descend(energy, z[torch.arange(len(z), device=z.device), best], steps=s.search)
+
+    @torch.no_grad()
+    def encode(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        """argmin_z |G(z) - x|^2 / (2 noise^2) + |z|^2 / 2, (B, latent), by a search: a GAN has no encoder.
+
+        It is the `search` of the default Sampling, from draws that are the same for every item.
+        """
+        s, known = self.Sampling(), torch.ones_like(x, dtype=torch.bool)
+        first = torch.Generator(x.device).manual_seed(0)
+        z = normal(s.starts, self.settings.latent, generator=first, like=x).expand(len(x), -1, -1)
+        return self.search(self.energy(x, known, cond, s), z, x, known, cond, s)
+
+    @torch.no_grad()
+    def complete(
+        self,
+        x: Tensor,
+        known: Tensor,
+        cond: Tensor | None = None,
+        *,
+        sampling: Sampling | None = None,
+        generator: Generator | None = None,
+        on_step: OnStep | None = None,
+    ) -> Tensor:
+        """G(z) with what is known pasted in (semantic inpainting, Yeh et al. 2017, arXiv:1607.07539).
+
+        z is a draw from p(z | known) if data are G(z) + noise: the likeliest z, then Hamiltonian Monte Carlo.
+        """
+        s = sampling or self.Sampling()
+        energy = self.energy(x, known, cond, s)
+        z = s.truncation * normal(len(x), s.starts, self.settings.latent, generator=generator, like=x)
+        z = self.search(energy, z, x, known, cond, s)
+        show = None if on_step is None else lambda move, z: on_step(move, s.moves, self.generate(z, cond))
+        z = hamiltonian(energy, z, moves=s.moves, generator=generator, report=show)
+        return torch.where(known, x, self.generate(z, cond))

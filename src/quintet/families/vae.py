@@ -7,35 +7,55 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
-from torch import Tensor
+from pydantic import Field, model_validator
+from torch import Tensor, nn
 
 from quintet.core import settings
-from quintet.core.errors import ConfigError
+from quintet.core.errors import ConfigError, Unsupported
 from quintet.core.family import Batch, Family, Loss, OnStep
-from quintet.core.random import Generator, normal
+from quintet.core.random import Generator, uniform
 from quintet.core.spaces import Continuous, Discrete, Space
-from quintet.nets.build import Net, decoder, encoder, upcast
+from quintet.nets.bottleneck import Bottleneck, FiniteScalars, GaussianLatents
+from quintet.nets.build import Net, decoder, encoder, resolve, upcast
 from quintet.nets.conditioning import conditioner, embed
-from quintet.nets.likelihoods import Bernoulli, Categorical, Gaussian, Head, LogisticMixture
+from quintet.nets.conv import ConvDecoder, ConvEncoder, sizes
+from quintet.nets.likelihoods import Bernoulli, Categorical, Gaussian, Head, LogisticMixture, Mixed
+
+ONE_HOT = 32
+"""Up to this many symbols are read as one-hot vectors; more, as learnt vectors of this width."""
+STARTS = 32
+"""Draws from the prior among which a chain that completes an item finds its beginning."""
 
 
 class VAE(Family):
-    """q(z | x, c) = N(mean, std^2), p(z) = N(0, 1), p(x | z, c) by `likelihood`.
+    """p(x | z, c) by `likelihood`, on real and on symbolic data; q(z | x, c) and p(z) by `bottleneck`:
+
+    - gaussian: q = N(mean, std^2), p = N(0, 1);
+    - fsq: z is one of the codes of finite scalar quantisation (arXiv:2309.15505), and p is uniform over them. So its
+      own samples are poor; a second model of the codes (`--codec` with this run) makes it a generator.
+
+    `latent` numbers (or codes) describe an item; with `grid` they are a map of `latent` channels (or of codes) that is
+    `grid` times smaller than the item along each axis, and keeps its layout.
 
     loss = (distortion + beta * rate) / dims: distortion = -E_q log p(x | z), rate = KL(q || p) summed over latents,
-    with at least `free_bits` nats a latent (Kingma et al. 2016). `log_prob` is the IWAE-k bound (Burda et al. 2016).
+    with at least `free_bits` nats a latent (Kingma et al. 2016). `log_prob` is the IWAE-k bound (Burda et al. 2016),
+    for fsq log p(x) >= log p(x | z(x)) + log p(z(x)), one term of the sum over all codes.
     """
 
     class Settings(settings.Settings):
         net: Net = "auto"
         width: int = Field(64, ge=1)
         depth: int = Field(2, ge=1)
-        latent: int = Field(32, ge=1)
+        bottleneck: Literal["gaussian", "fsq"] = "gaussian"
+        latent: int = Field(32, ge=1, description="numbers or codes of an item; with grid, channels of a position")
+        grid: int | None = Field(None, ge=1, description="a map of latents, smaller by this power of two")
+        fsq_levels: tuple[Annotated[int, Field(ge=2)], ...] = Field(
+            (8, 5, 5, 5), min_length=1, description="values of each channel of a code"
+        )
         likelihood: Literal["auto", "gaussian", "bernoulli", "logistic_mixture", "categorical"] = "auto"
         components: int = Field(5, ge=1, description="logistics in the mixture")
         beta: float = Field(1.0, ge=0)
@@ -44,43 +64,98 @@ class VAE(Family):
         importance: int = Field(64, ge=1, description="k of the IWAE-k bound in log_prob")
         emb: int = Field(64, ge=1)
 
+        @model_validator(mode="after")
+        def grid_halves(self) -> Self:
+            if self.grid is not None and self.grid & (self.grid - 1):
+                raise ValueError(f"grid {self.grid} is no power of two")
+            return self
+
     class Sampling(settings.Settings):
         temperature: float = Field(1.0, ge=0, description="of the prior")
         pixel_temperature: float = Field(1.0, ge=0, description="of p(x | z); 0 shows its mean")
+        iterations: int = Field(64, ge=1, description="of the Markov chain that completes items")
 
     name = "vae"
     accepts = (Continuous, Discrete)
     likelihood = "bound"
     missing: ClassVar[Mapping[str, str]] = {}
+    bottleneck: Bottleneck
 
     def __init__(self, space: Space, condition: Space | None = None, settings: Settings | None = None) -> None:
         super().__init__(space, condition)
         self.settings = s = settings or self.Settings()
         self.head = head_for(space, s.likelihood, s.components)
-        emb = s.emb if condition else 0
-        shape = space.shape if isinstance(space, Continuous) else (space.vocab_size, *space.shape)
-        outer = (self.head.count * space.shape[0], *space.shape[1:])
         self.conditioner = conditioner(condition, s.emb)
-        self.encoder = encoder(s.net, shape, (2, s.latent), s.width, s.depth, emb=emb, dropout=s.dropout)
-        self.decoder = decoder(s.net, (s.latent,), outer, s.width, s.depth, emb=emb, dropout=s.dropout)
+        self.symbols: nn.Embedding | None = None
+        shape = space.shape
+        outer = (self.head.count * shape[0], *shape[1:]) if isinstance(space, Continuous) else (self.head.count, *shape)
+        net = s.net
+        if isinstance(space, Discrete):
+            width = min(space.vocab_size, ONE_HOT)
+            shape = (width, *shape)
+            if space.vocab_size > width:
+                self.symbols = nn.Embedding(space.vocab_size, width)
+                nn.init.normal_(self.symbols.weight, std=width**-0.5)
+            if net == "auto" and space.sizes is not None:
+                net = "mlp"  # positions with symbols of their own have no neighbourhood
+        net = resolve(net, shape)
+        positions, halvings = layout(s, net, shape)
+        if s.bottleneck == "fsq":
+            self.bottleneck = FiniteScalars(s.fsq_levels, positions or (s.latent,))
+        else:
+            self.bottleneck = GaussianLatents((s.latent, *positions))
+        emb, inner, code = s.emb if condition else 0, self.bottleneck.outputs, self.bottleneck.shape
+        self.encoder: nn.Module
+        self.decoder: nn.Module
+        if halvings is None:
+            self.encoder = encoder(net, shape, inner, s.width, s.depth, emb=emb, dropout=s.dropout)
+            self.decoder = decoder(net, code, outer, s.width, s.depth, emb=emb, dropout=s.dropout)
+        else:
+            w, d, p = s.width, s.depth, s.dropout
+            self.encoder = ConvEncoder(shape, inner, w, d, emb=emb, dropout=p, halvings=halvings)
+            self.decoder = ConvDecoder(code, outer, w, d, emb=emb, dropout=p, halvings=halvings)
 
-    def posterior(self, x: Tensor, emb: Tensor | None) -> tuple[Tensor, Tensor]:
-        """mean and log_std of q(z | x), (B, latent) each."""
+    @property
+    def latent(self) -> Space:
+        """Where latents live: real maps, or for fsq the symbols of the codes."""
+        if isinstance(self.bottleneck, FiniteScalars):
+            return Discrete((math.prod(self.bottleneck.positions),), self.bottleneck.size)
+        return Continuous(self.bottleneck.shape)
+
+    def indices(self, z: Tensor) -> Tensor:
+        """The symbols (B, positions) of codes z."""
+        return self._codebook().indices(z)
+
+    def codes(self, indices: Tensor) -> Tensor:
+        """The inverse of `indices`: (B, *bottleneck.shape)."""
+        return self._codebook().codes(indices, next(self.parameters()))
+
+    def _codebook(self) -> FiniteScalars:
+        if not isinstance(self.bottleneck, FiniteScalars):
+            raise Unsupported("Gaussian latents are no symbols", fix="--model.bottleneck fsq")
+        return self.bottleneck
+
+    def hidden(self, x: Tensor, emb: Tensor | None) -> Tensor:
+        """What the bottleneck reads, (B, *bottleneck.outputs)."""
         if isinstance(self.space, Discrete):
-            x = F.one_hot(x, self.space.vocab_size).movedim(-1, 1).to(next(self.parameters()).dtype)
-        mean, log_std = upcast(self.encoder(x, emb)).unbind(1)
-        return mean, log_std.clamp(-7, 3)
+            like = next(self.parameters())
+            vectors = F.one_hot(x, self.space.vocab_size).to(like.dtype) if self.symbols is None else self.symbols(x)
+            x = vectors.movedim(-1, 1)
+        return upcast(self.encoder(x, emb))
 
     def params(self, z: Tensor, emb: Tensor | None) -> Tensor:
         """(B, count, *shape) for the head."""
         return upcast(self.decoder(z, emb)).view(len(z), self.head.count, *self.space.shape)
 
+    def score(self, params: Tensor, x: Tensor) -> Tensor:
+        """log p(x | z), (B,)."""
+        return self.head.log_prob(params, x).flatten(1).sum(1)
+
     def loss(self, batch: Batch) -> Loss:
         emb = embed(self.conditioner, batch.cond, len(batch.x), batch.generator)
-        mean, log_std = self.posterior(batch.x, emb)
-        z = mean + torch.exp(log_std) * normal(*mean.shape, generator=batch.generator, like=mean)
-        distortion = -self.head.log_prob(self.params(z, emb), batch.x).flatten(1).sum(1).mean()
-        rates = 0.5 * (mean**2 + torch.exp(2 * log_std) - 1) - log_std  # (B, latent)
+        h = self.hidden(batch.x, emb)
+        distortion = -self.score(self.params(self.bottleneck.draw(h, batch.generator), emb), batch.x).mean()
+        rates = self.bottleneck.rates(h)
         rate = rates.mean(0).clamp_min(self.settings.free_bits).sum()
         value = (distortion + self.settings.beta * rate) / self.space.dims
         return Loss(value, {"distortion": distortion, "rate": rates.sum(1).mean()})
@@ -96,8 +171,7 @@ class VAE(Family):
         on_step: OnStep | None = None,
     ) -> Tensor:
         s = sampling or self.Sampling()
-        like = next(self.parameters())
-        z = s.temperature * normal(n, self.settings.latent, generator=generator, like=like)
+        z = self.bottleneck.prior(n, s.temperature, generator, next(self.parameters()))
         x = self.head.sample(self.params(z, embed(self.conditioner, cond, n)), generator, s.pixel_temperature)
         if on_step:
             on_step(1, 1, x)
@@ -109,26 +183,104 @@ class VAE(Family):
         return self.importance(x, cond, self.settings.importance, generator)
 
     def importance(self, x: Tensor, cond: Tensor | None, k: int, generator: Generator | None) -> Tensor:
-        """The IWAE-k bound for any k; k = 1 is one draw of the ELBO."""
+        """The IWAE-k bound for any k; k = 1 is one draw of the ELBO. With fsq all draws are the same."""
         emb = embed(self.conditioner, cond, len(x))
-        mean, log_std = self.posterior(x, emb)
+        h = self.hidden(x, emb)
+        k = k if self.settings.bottleneck == "gaussian" else 1
         weights = []
         for _ in range(k):
-            noise = normal(*mean.shape, generator=generator, like=mean)
-            z = mean + torch.exp(log_std) * noise
-            log_ratio = (0.5 * noise**2 + log_std - 0.5 * z**2).sum(1)  # log p(z) - log q(z | x)
-            weights.append(log_ratio + self.head.log_prob(self.params(z, emb), x).flatten(1).sum(1))
+            z = self.bottleneck.draw(h, generator)
+            weights.append(self.bottleneck.log_ratio(z, h) + self.score(self.params(z, emb), x))
         return torch.logsumexp(torch.stack(weights), 0) - math.log(k)
 
     @torch.no_grad()
     def encode(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
-        """The posterior mean (B, latent)."""
-        return self.posterior(x, embed(self.conditioner, cond, len(x)))[0]
+        """The posterior mean, or the code, (B, *bottleneck.shape)."""
+        return self.bottleneck.mean(self.hidden(x, embed(self.conditioner, cond, len(x))))
 
     @torch.no_grad()
     def decode(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
-        """The mean (or mode) of p(x | z)."""
-        return self.head.sample(self.params(z, embed(self.conditioner, cond, len(z))), None, 0.0)
+        """The mean (or mode) of p(x | z); for fsq at the code nearest to z."""
+        return self.head.sample(self.params(self.bottleneck.snap(z), embed(self.conditioner, cond, len(z))), None, 0.0)
+
+    @torch.no_grad()
+    def complete(
+        self,
+        x: Tensor,
+        known: Tensor,
+        cond: Tensor | None = None,
+        *,
+        sampling: Sampling | None = None,
+        generator: Generator | None = None,
+        on_step: OnStep | None = None,
+    ) -> Tensor:
+        """Metropolis within Gibbs (Mattei & Frellsen 2018, arXiv:1802.04826).
+
+        Each iteration proposes z' ~ q(z | x), takes it with probability min(1, w(z') / w(z)), w(z) = p(x | z) p(z) /
+        q(z | x), and draws the unknown entries anew from p(x | z). It begins at one of `STARTS` draws from the prior,
+        taken in proportion to p(known | z), and the first quarter takes every proposal (pseudo-Gibbs, Rezende et al.
+        2014), which goes quickly to where the posterior is. With fsq, whose q is a point, every iteration does: there
+        the result is an approximation. A row of which nothing is known is a sample.
+        """
+        s, n = sampling or self.Sampling(), len(x)
+        emb = embed(self.conditioner, cond, n)
+        z = self.bottleneck.prior(n, s.temperature, generator, next(self.parameters()))
+        params = self.params(z, emb)
+        start = torch.where(known, x, self.head.sample(params, generator, s.pixel_temperature))
+        z, params = self._begin(start, known, emb, z, params, generator)
+        exact = self.settings.bottleneck == "gaussian"
+        current = torch.where(known, x, self.head.sample(params, generator, 1.0))
+        for step in range(s.iterations):
+            h = self.hidden(current, emb)
+            proposed = self.bottleneck.draw(h, generator)
+            there = self.params(proposed, emb)
+            if exact and step >= s.iterations // 4:
+                gain = self.bottleneck.log_ratio(proposed, h) + self.score(there, current)
+                gain = gain - self.bottleneck.log_ratio(z, h) - self.score(params, current)
+                keep = uniform(n, generator=generator, like=gain) >= torch.exp(gain)
+                proposed, there = per_row(keep, z, proposed), per_row(keep, params, there)
+            z, params = proposed, there
+            last = step == s.iterations - 1
+            drawn = self.head.sample(params, generator, s.pixel_temperature if last else 1.0)
+            current = torch.where(known, x, drawn)
+            if on_step:
+                on_step(step + 1, s.iterations, current)
+        return per_row(known.flatten(1).any(1), current, start)
+
+    def _begin(
+        self, x: Tensor, known: Tensor, emb: Tensor | None, z: Tensor, params: Tensor, generator: Generator | None
+    ) -> tuple[Tensor, Tensor]:
+        """One of z and more draws from the prior, with probability in proportion to p(known entries | z)."""
+
+        def weight(params: Tensor) -> Tensor:
+            return self.head.log_prob(params, x).masked_fill(~known, 0.0).flatten(1).sum(1)
+
+        total = weight(params)
+        for _ in range(STARTS - 1):  # a reservoir of one: the k-th replaces what is held with probability w_k / sum
+            other = self.bottleneck.prior(len(x), 1.0, generator, z)
+            there = self.params(other, emb)
+            new = weight(there)
+            total = torch.logaddexp(total, new)
+            keep = uniform(len(x), generator=generator, like=new) >= torch.exp(new - total)
+            z, params = per_row(keep, z, other), per_row(keep, params, there)
+        return z, params
+
+
+def per_row(mask: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Rows of a where mask (B,), else of b."""
+    return torch.where(mask.view(-1, *[1] * (a.dim() - 1)), a, b)
+
+
+def layout(s: VAE.Settings, net: Net, shape: tuple[int, ...]) -> tuple[tuple[int, ...], int | None]:
+    """(positions of a map of latents, halvings of the item to get there); (), None for a vector."""
+    if s.grid is None:
+        return (), None
+    if net != "conv":
+        raise ConfigError(
+            f"no grid of latents for data of shape {shape}", why="it needs a convolutional net", fix="--model.grid null"
+        )
+    halvings = s.grid.bit_length() - 1
+    return sizes(shape[1:], halvings)[-1], halvings
 
 
 def head_for(space: Space, likelihood: str, components: int) -> Head:
@@ -137,6 +289,8 @@ def head_for(space: Space, likelihood: str, components: int) -> Head:
         if likelihood not in ("auto", "categorical"):
             raise ConfigError(f"{likelihood} does not describe symbols", fix="--model.likelihood categorical")
         return Categorical(space)
+    if likelihood == "auto" and space.widths is not None and space.quantised:
+        return Mixed(space)
     if likelihood == "auto":
         likelihood = {None: "gaussian", 2: "bernoulli"}.get(space.levels, "logistic_mixture")
     if likelihood == "gaussian":

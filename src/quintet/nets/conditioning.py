@@ -10,6 +10,65 @@ from torch import Tensor, nn
 
 from quintet.core.random import Generator, uniform
 from quintet.core.spaces import Discrete, Space
+from quintet.nets.conv import ConvEncoder
+from quintet.nets.mlp import MLP
+from quintet.nets.transformer import Transformer
+
+
+class Symbols(nn.Module):
+    """x (B, dims) of unordered columns, each with its own symbols -> (B, width): a sum of embeddings, and what pairs of
+    columns say together.
+    """
+
+    offset: Tensor
+
+    def __init__(self, condition: Discrete, width: int) -> None:
+        super().__init__()
+        self.register_buffer("offset", torch.arange(condition.dims) * condition.vocab_size, persistent=False)
+        self.table = nn.Embedding(condition.dims * condition.vocab_size, width)
+        self.mix = MLP((width,), (width,), width, 1) if condition.dims > 1 else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        emb: Tensor = self.table(x + self.offset).sum(1)
+        return emb if self.mix is None else emb + self.mix(emb)
+
+
+class Tokens(nn.Module):
+    """x (B, L) of a sequence, as a text is -> (B, width): two layers of self-attention, and a weighted mean over L.
+
+    Padding is not part of the mean, the first position always is.
+    """
+
+    def __init__(self, condition: Discrete, width: int, *, inner: int = 64) -> None:
+        super().__init__()
+        self.pad = condition.pad
+        self.table = nn.Embedding(condition.vocab_size, inner)
+        self.positions = nn.Parameter(0.5 * torch.randn(condition.dims, inner))
+        self.net = Transformer(inner, 2, 4, rotary=False, causal=False)
+        self.weigh, self.leave = nn.Linear(inner, 1), nn.Linear(inner, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.net(self.table(x) + self.positions)
+        weights = self.weigh(h)[..., 0]
+        if self.pad is not None:
+            beyond = (x == self.pad) & (torch.arange(x.shape[1], device=x.device) > 0)
+            weights = weights.masked_fill(beyond, -torch.inf)
+        emb: Tensor = self.leave((weights.softmax(1)[..., None] * h).sum(1))
+        return emb
+
+
+def reader(condition: Space, width: int) -> nn.Module:
+    """A net(cond (B, *condition.shape)) -> (B, width) that suits the kind of condition.
+
+    Symbols that share one alphabet are a sequence; those with `sizes` of their own, or a single one, are columns. Real
+    arrays with two axes or more (images, spectrograms) are read by convolutions, other numbers by a perceptron.
+    """
+    if isinstance(condition, Discrete):
+        sequence = condition.sizes is None and condition.dims > 1
+        return nn.Sequential(nn.Flatten(), (Tokens if sequence else Symbols)(condition, width))
+    if len(condition.shape) > 1:
+        return ConvEncoder(condition.shape, (width,), 32, 1)
+    return nn.Sequential(nn.Flatten(), nn.Linear(condition.dims, width), nn.SiLU(), nn.Linear(width, width))
 
 
 class Conditioner(nn.Module):
@@ -23,20 +82,12 @@ class Conditioner(nn.Module):
         super().__init__()
         self.condition, self.dropout = condition, dropout
         self.null = nn.Parameter(torch.zeros(width))
-        self.encode: nn.Module
-        if isinstance(condition, Discrete):
-            self.encode = nn.Embedding(condition.dims * condition.vocab_size, width)
-        else:
-            self.encode = nn.Sequential(nn.Linear(condition.dims, width), nn.SiLU(), nn.Linear(width, width))
+        self.encode = reader(condition, width)
 
     def forward(self, cond: Tensor | None, n: int, *, generator: Generator | None = None) -> Tensor:
         if cond is None:
             return self.null.expand(n, -1)
-        if isinstance(self.condition, Discrete):  # one table for all positions, summed
-            offset = torch.arange(self.condition.dims, device=cond.device) * self.condition.vocab_size
-            emb = self.encode(cond.reshape(n, -1) + offset).sum(1)
-        else:
-            emb = self.encode(cond.reshape(n, -1))
+        emb: Tensor = self.encode(cond.reshape(n, *(self.condition.shape or (1,))))
         if self.training and self.dropout:
             dropped = uniform(n, 1, generator=generator, like=emb) < self.dropout
             emb = torch.where(dropped, self.null.to(emb.dtype), emb)

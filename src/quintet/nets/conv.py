@@ -35,6 +35,46 @@ def stages_for(size: Size) -> int:
     return stages
 
 
+def patch_for(size: Size) -> int:
+    """Pixels a side that enter as one position: as many (1, 2, 4 or 8) as leave at most 20 on the longer side.
+
+    A stage costs the same at every resolution while widths double, so this saves whole stages: a step on 28x28 takes a
+    quarter of the time.
+    """
+    patch = 1
+    while -(-max(size) // patch) > 20 and patch < 8:
+        patch *= 2
+    return patch
+
+
+def plan(size: Size, halvings: int | None) -> tuple[int, list[Size]]:
+    """The patch, and the sizes of the stages: down to 4 ... 7 positions, or to `halvings` halvings in all."""
+    patch = patch_for(size) if halvings is None else min(patch_for(size), 2**halvings)
+    inner = tuple(-(-n // patch) for n in size)
+    return patch, sizes(inner, stages_for(inner) if halvings is None else halvings - patch.bit_length() + 1)
+
+
+def fold(x: Tensor, patch: int) -> Tensor:
+    """(B, C, *size) -> (B, C patch^axes, *ceil(size / patch)): patches become channels; edges are repeated."""
+    if patch == 1:
+        return x
+    pad = [-n % patch for n in x.shape[2:]]
+    if any(pad):
+        x = F.pad(x, [amount for n in reversed(pad) for amount in (0, n)], mode="replicate")
+    if x.dim() == 4:
+        return F.pixel_unshuffle(x, patch)
+    return x.unflatten(2, (-1, patch)).movedim(3, 2).flatten(1, 2)
+
+
+def unfold(x: Tensor, patch: int, size: Size) -> Tensor:
+    """The inverse of `fold`, cropped to `size`."""
+    if patch == 1:
+        return x
+    x = F.pixel_shuffle(x, patch) if x.dim() == 4 else x.unflatten(1, (-1, patch)).movedim(2, 3).flatten(2)
+    index: tuple[slice, ...] = tuple(slice(n) for n in size)
+    return x[(slice(None), slice(None), *index)]
+
+
 def halve(h: Tensor) -> Tensor:
     """Average pairs; odd edges are padded by repetition."""
     pad = [n % 2 for n in h.shape[2:]]
@@ -98,7 +138,10 @@ class SelfAttention(nn.Module):
 
 
 class ConvEncoder(nn.Module):
-    """(B, C, *size) -> (B, *out_shape)."""
+    """(B, C, *size) -> (B, *out_shape).
+
+    With `halvings`, out_shape is a map (channels, *sizes(size, halvings)[-1]) that keeps the layout of x.
+    """
 
     def __init__(
         self,
@@ -110,12 +153,13 @@ class ConvEncoder(nn.Module):
         emb: int = 0,
         norm: bool = True,
         dropout: float = 0.0,
+        halvings: int | None = None,
     ) -> None:
         super().__init__()
-        axes, self.out_shape = len(shape) - 1, out_shape
-        levels = sizes(shape[1:], stages_for(shape[1:]))
+        axes, self.out_shape, self.map = len(shape) - 1, out_shape, halvings is not None
+        self.patch, levels = plan(shape[1:], halvings)
         widths = [width * min(2**i, 4) for i in range(len(levels))]
-        self.enter = conv(axes, shape[0], width)
+        self.enter = conv(axes, shape[0] * self.patch**axes, width)
         self.blocks = nn.ModuleList(
             nn.ModuleList(
                 ConvBlock(axes, widths[max(i - 1, 0)] if j == 0 else wide, wide, emb, norm=norm, dropout=dropout)
@@ -123,20 +167,25 @@ class ConvEncoder(nn.Module):
             )
             for i, wide in enumerate(widths)
         )
-        self.leave = nn.Linear(widths[-1] * torch.Size(levels[-1]).numel(), torch.Size(out_shape).numel())
+        self.leave: nn.Module
+        if self.map:
+            self.leave = conv(axes, widths[-1], out_shape[0])
+        else:
+            self.leave = nn.Linear(widths[-1] * torch.Size(levels[-1]).numel(), torch.Size(out_shape).numel())
 
     def forward(self, x: Tensor, emb: Tensor | None = None) -> Tensor:
-        h = self.enter(x)
+        h = self.enter(fold(x, self.patch))
         for i, stage in enumerate(stages(self.blocks)):
             if i:
                 h = halve(h)
             for block in stage:
                 h = block(h, emb)
-        return self.leave(F.leaky_relu(h, 0.2).flatten(1)).view(len(x), *self.out_shape)
+        h = F.leaky_relu(h, 0.2)
+        return self.leave(h if self.map else h.flatten(1)).view(len(x), *self.out_shape)
 
 
 class ConvDecoder(nn.Module):
-    """(B, *in_shape) -> (B, C, *size)."""
+    """(B, *in_shape) -> (B, C, *size); with `halvings`, in_shape is a map, as in ConvEncoder."""
 
     def __init__(
         self,
@@ -148,13 +197,19 @@ class ConvDecoder(nn.Module):
         emb: int = 0,
         norm: bool = True,
         dropout: float = 0.0,
+        halvings: int | None = None,
     ) -> None:
         super().__init__()
-        axes = len(shape) - 1
-        self.levels = sizes(shape[1:], stages_for(shape[1:]))[::-1]
+        axes, self.map, self.size = len(shape) - 1, halvings is not None, shape[1:]
+        self.patch, levels = plan(shape[1:], halvings)
+        self.levels = levels[::-1]
         widths = [width * min(2**i, 4) for i in range(len(self.levels))][::-1]
         self.width = widths[0]
-        self.enter = nn.Linear(torch.Size(in_shape).numel(), widths[0] * torch.Size(self.levels[0]).numel())
+        self.enter: nn.Module
+        if self.map:
+            self.enter = conv(axes, in_shape[0], widths[0])
+        else:
+            self.enter = nn.Linear(torch.Size(in_shape).numel(), widths[0] * torch.Size(self.levels[0]).numel())
         self.blocks = nn.ModuleList(
             nn.ModuleList(
                 ConvBlock(axes, widths[max(i - 1, 0)] if j == 0 else wide, wide, emb, norm=norm, dropout=dropout)
@@ -162,16 +217,16 @@ class ConvDecoder(nn.Module):
             )
             for i, wide in enumerate(widths)
         )
-        self.leave = conv(axes, width, shape[0])
+        self.leave = conv(axes, width, shape[0] * self.patch**axes)
 
     def forward(self, z: Tensor, emb: Tensor | None = None) -> Tensor:
-        h = self.enter(z.flatten(1)).view(len(z), self.width, *self.levels[0])
+        h = self.enter(z if self.map else z.flatten(1)).view(len(z), self.width, *self.levels[0])
         for i, stage in enumerate(stages(self.blocks)):
             if i:
                 h = grow(h, self.levels[i])
             for block in stage:
                 h = block(h, emb)
-        return self.leave(F.leaky_relu(h, 0.2))
+        return unfold(self.leave(F.leaky_relu(h, 0.2)), self.patch, self.size)
 
 
 class UNet(nn.Module):
@@ -179,10 +234,10 @@ class UNet(nn.Module):
 
     def __init__(self, shape: tuple[int, ...], width: int, depth: int, *, emb: int = 0, dropout: float = 0.0) -> None:
         super().__init__()
-        axes = len(shape) - 1
-        self.levels = sizes(shape[1:], stages_for(shape[1:]))
+        axes, self.size = len(shape) - 1, shape[1:]
+        self.patch, self.levels = plan(shape[1:], None)
         widths = [width * min(2**i, 4) for i in range(len(self.levels))]
-        self.enter = conv(axes, shape[0], width)
+        self.enter = conv(axes, shape[0] * self.patch**axes, width)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         kept, current = [width], width
         for wide in widths:
@@ -202,10 +257,10 @@ class UNet(nn.Module):
                 current = wide
             self.up.append(blocks)
         self.norm = nn.GroupNorm(max(1, min(16, width // 8)), width)
-        self.leave = zero(conv(axes, width, shape[0]))
+        self.leave = zero(conv(axes, width, shape[0] * self.patch**axes))
 
     def forward(self, x: Tensor, emb: Tensor | None = None) -> Tensor:
-        h = self.enter(x)
+        h = self.enter(fold(x, self.patch))
         skips = [h]
         for i, stage in enumerate(stages(self.down)):
             if i:
@@ -219,4 +274,4 @@ class UNet(nn.Module):
                 h = grow(h, self.levels[i])
             for block in stage:
                 h = block(torch.cat([h, skips.pop()], 1), emb)
-        return self.leave(F.silu(self.norm(h)))
+        return unfold(self.leave(F.silu(self.norm(h))), self.patch, self.size)

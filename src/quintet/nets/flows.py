@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -111,17 +112,44 @@ class Spline:
 Transform = Affine | Spline
 
 
+class Guided(NamedTuple):
+    """A condition to be followed more than the data do: params = null + weight * (conditional - null).
+
+    Classifier-free guidance (Ho & Salimans 2022) of each layer's parameters, as TarFlow does for its affine maps (Zhai
+    et al. 2024, arXiv:2412.06329). Parameters still depend on the same inputs, so a guided layer is invertible too.
+    """
+
+    emb: Tensor
+    null: Tensor
+    weight: float
+
+    def mix(self, conditional: Tensor, null: Tensor) -> Tensor:
+        return null + self.weight * (conditional - null)
+
+
+Given = Tensor | Guided | None
+"""What a layer is told: an embedding (B, emb), a guided one, or nothing."""
+
+
+def predict(net: nn.Module, x: Tensor, given: Given) -> Tensor:
+    """The parameters that `net` reads off x, guided where that is asked for."""
+    if isinstance(given, Guided):
+        return given.mix(net(x, given.emb), net(x, given.null))
+    out: Tensor = net(x, given)
+    return out
+
+
 class Invertible(nn.Module, ABC):
     """x (B, size) <-> z (B, size), possibly given emb."""
 
     size: int
 
     @abstractmethod
-    def forward(self, x: Tensor, emb: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, emb: Given = None) -> tuple[Tensor, Tensor]:
         """z, and log |det dz/dx| (B,) in nats."""
 
     @abstractmethod
-    def inverse(self, z: Tensor, emb: Tensor | None = None) -> Tensor:
+    def inverse(self, z: Tensor, emb: Given = None) -> Tensor:
         """x."""
 
 
@@ -137,10 +165,10 @@ class Permute(Invertible):
         self.register_buffer("index", index)
         self.register_buffer("back", index.argsort())
 
-    def forward(self, x: Tensor, emb: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, emb: Given = None) -> tuple[Tensor, Tensor]:
         return x[:, self.index], x.new_zeros(len(x))
 
-    def inverse(self, z: Tensor, emb: Tensor | None = None) -> Tensor:
+    def inverse(self, z: Tensor, emb: Given = None) -> Tensor:
         return z[:, self.back]
 
 
@@ -172,12 +200,12 @@ class Standardise(Invertible):
         self.mean.copy_(values.mean(1, keepdim=True))
         self.log_std.copy_(std.clamp_min(self.floor * float(std.max()) + 1e-12).log()[:, None])
 
-    def forward(self, x: Tensor, emb: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, emb: Given = None) -> tuple[Tensor, Tensor]:
         z = (x.view(len(x), self.channels, -1) - self.mean) * torch.exp(-self.log_std)
         log_det = -self.log_std.sum() * (self.size // self.channels)
         return z.flatten(1), log_det.expand(len(x))
 
-    def inverse(self, z: Tensor, emb: Tensor | None = None) -> Tensor:
+    def inverse(self, z: Tensor, emb: Given = None) -> Tensor:
         return (z.view(len(z), self.channels, -1) * torch.exp(self.log_std) + self.mean).flatten(1)
 
 
@@ -205,13 +233,13 @@ class Mix(Invertible):
         eye = torch.eye(self.channels, dtype=self.lower.dtype, device=self.lower.device)
         return self.lower.tril(-1) + eye, self.upper.triu(1) + torch.diag(self.sign * self.log_scale.exp())
 
-    def forward(self, x: Tensor, emb: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, emb: Given = None) -> tuple[Tensor, Tensor]:
         with torch.autocast(x.device.type, enabled=False):
             lower, upper = self.factors()
             z = (self.p @ lower @ upper) @ x.view(len(x), self.channels, -1)
         return z.flatten(1), (self.log_scale.sum() * (self.size // self.channels)).expand(len(x))
 
-    def inverse(self, z: Tensor, emb: Tensor | None = None) -> Tensor:
+    def inverse(self, z: Tensor, emb: Given = None) -> Tensor:
         lower, upper = self.factors()
         y = self.p.T @ z.view(len(z), self.channels, -1)
         y = torch.linalg.solve_triangular(lower, y, upper=False, unitriangular=True)
@@ -230,18 +258,18 @@ class Coupling(Invertible):
         self.kept, self.moved, self.net, self.transform = kept, moved, net, transform
         self.size = math.prod(kept) + moved
 
-    def forward(self, x: Tensor, emb: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, emb: Given = None) -> tuple[Tensor, Tensor]:
         a, b = x[:, : -self.moved], x[:, -self.moved :]
         b, log_det = self.transform.forward(b, self.parameters_for(a, emb))
         return torch.cat([a, b], 1), log_det.sum(1)
 
-    def inverse(self, z: Tensor, emb: Tensor | None = None) -> Tensor:
+    def inverse(self, z: Tensor, emb: Given = None) -> Tensor:
         a, b = z[:, : -self.moved], z[:, -self.moved :]
         return torch.cat([a, self.transform.inverse(b, self.parameters_for(a, emb))], 1)
 
-    def parameters_for(self, a: Tensor, emb: Tensor | None) -> Tensor:
+    def parameters_for(self, a: Tensor, emb: Given) -> Tensor:
         """(B, transform.params, moved)."""
-        params: Tensor = self.net(a.reshape(-1, *self.kept), emb)
+        params = predict(self.net, a.reshape(-1, *self.kept), emb)
         return params.view(len(a), self.transform.params, self.moved)
 
 
@@ -319,29 +347,43 @@ class Autoregressive(Invertible):
         masks = degree[:, None] > position, degree[:, None] >= degree, last
         self.net = ParameterNet(dims, len(last), width, depth, emb=emb, dropout=dropout, masks=masks)
 
-    def forward(self, x: Tensor, emb: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        z, log_det = self.transform.forward(x, self.net(x, emb).view(len(x), self.transform.params, self.size))
+    def forward(self, x: Tensor, emb: Given = None) -> tuple[Tensor, Tensor]:
+        params = predict(self.net, x, emb).view(len(x), self.transform.params, self.size)
+        z, log_det = self.transform.forward(x, params)
         return z, log_det.sum(1)
 
-    def inverse(self, z: Tensor, emb: Tensor | None = None) -> Tensor:
-        net = self.net
-        weights = [layer.masked() for layer in (net.enter, *net.blocks, net.leave)]
-        biases = [layer.bias[:, None] for layer in (net.enter, *net.blocks, net.leave)]
-        leave = weights[-1].view(-1, self.size, weights[-1].shape[1]).transpose(0, 1)  # (dims, params, width)
-        offset = biases[-1].view(-1, self.size, 1).transpose(0, 1)  # (dims, params, 1)
+    def inverse(self, z: Tensor, emb: Given = None) -> Tensor:
+        views = (emb.emb, emb.null) if isinstance(emb, Guided) else (emb,)
+        nets = [Unfolding(self, len(z), view) for view in views]
         z = z.T.contiguous()  # (dims, B), so that a dimension is a row
         x = torch.empty_like(z)
-        start = biases[0].expand(-1, z.shape[1])
-        if net.emb is not None and emb is not None:
-            start = start + net.emb(emb).T
-        active = [torch.empty_like(start) for _ in weights[1:]]  # silu(h) of each hidden layer
         for d in range(self.size):
-            new, seen = slice(self.bounds[d], self.bounds[d + 1]), self.bounds[d + 1]  # units of degree d, and up to d
-            h = torch.addmm(start[new], weights[0][new, :d], x[:d])
-            active[0][new] = F.silu(h)
-            for i in range(1, len(active)):
-                h = h + torch.addmm(biases[i][new], weights[i][new, :seen], active[i - 1][:seen])
-                active[i][new] = F.silu(h)
-            params = torch.addmm(offset[d], leave[d, :, :seen], active[-1][:seen])
-            x[d] = self.transform.inverse(z[d], params)
+            params = [net.params(d, x[:d]) for net in nets]
+            x[d] = self.transform.inverse(z[d], emb.mix(*params) if isinstance(emb, Guided) else params[0])
         return x.T.contiguous()
+
+
+class Unfolding:
+    """The masked net of an `Autoregressive` layer, read one dimension after another; activations are kept."""
+
+    def __init__(self, layer: Autoregressive, n: int, emb: Tensor | None) -> None:
+        net, size = layer.net, layer.size
+        self.bounds = layer.bounds
+        self.weights = [part.masked() for part in (net.enter, *net.blocks, net.leave)]
+        self.biases = [part.bias[:, None] for part in (net.enter, *net.blocks, net.leave)]
+        self.leave = self.weights[-1].view(-1, size, self.weights[-1].shape[1]).transpose(0, 1)  # (dims, params, width)
+        self.offset = self.biases[-1].view(-1, size, 1).transpose(0, 1)  # (dims, params, 1)
+        self.start = self.biases[0].expand(-1, n)
+        if net.emb is not None and emb is not None:
+            self.start = self.start + net.emb(emb).T
+        self.active = [torch.empty_like(self.start) for _ in self.weights[1:]]  # silu(h) of each hidden layer
+
+    def params(self, d: int, x: Tensor) -> Tensor:
+        """Parameters (transform.params, B) of dimension d, given the d before it, x (d, B)."""
+        new, seen = slice(self.bounds[d], self.bounds[d + 1]), self.bounds[d + 1]  # units of degree d, and up to d
+        h = torch.addmm(self.start[new], self.weights[0][new, :d], x)
+        self.active[0][new] = F.silu(h)
+        for i in range(1, len(self.active)):
+            h = h + torch.addmm(self.biases[i][new], self.weights[i][new, :seen], self.active[i - 1][:seen])
+            self.active[i][new] = F.silu(h)
+        return torch.addmm(self.offset[d], self.leave[d, :, :seen], self.active[-1][:seen])

@@ -56,6 +56,29 @@ class Bernoulli:
         return torch.where(draw < p, 1.0, -1.0)
 
 
+class Mixed:
+    """Gaussian for the real dimensions of a space with `widths`, Bernoulli for those on -1 and 1 (width 2).
+
+    Dimensions of another width, which no codec makes, are taken for real ones.
+    """
+
+    count = 2
+
+    def __init__(self, space: Continuous) -> None:
+        self.shape, self.bits = space.shape, torch.tensor(space.widths or ()) == 2
+        self.gaussian, self.bernoulli = Gaussian(), Bernoulli()
+
+    def _choose(self, bits: Tensor, reals: Tensor) -> Tensor:
+        return torch.where(self.bits.to(bits.device).view(self.shape), bits, reals)
+
+    def log_prob(self, params: Tensor, x: Tensor) -> Tensor:
+        return self._choose(self.bernoulli.log_prob(params, x), self.gaussian.log_prob(params, x))
+
+    def sample(self, params: Tensor, generator: Generator | None, temperature: float) -> Tensor:
+        reals = self.gaussian.sample(params, generator, temperature)
+        return self._choose(self.bernoulli.sample(params, generator, temperature).to(reals.dtype), reals)
+
+
 class LogisticMixture:
     """A mixture of `components` logistics, integrated over the bin of each level (Salimans et al. 2017,
     arXiv:1701.05517).
@@ -105,6 +128,8 @@ class Categorical:
         return logits.masked_fill(~allowed.to(logits.device).view(*self.space.shape, -1), -math.inf)
 
     def log_prob(self, params: Tensor, x: Tensor) -> Tensor:
+        if self.space.sizes is None:
+            return -F.cross_entropy(params, x, reduction="none")
         return torch.log_softmax(self.logits(params), -1).gather(-1, x[..., None])[..., 0]
 
     def sample(self, params: Tensor, generator: Generator | None, temperature: float) -> Tensor:

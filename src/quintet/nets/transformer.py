@@ -1,4 +1,4 @@
-"""A causal Transformer on one screen: pre-norm, rotary or absolute positions, an explicit cache."""
+"""A Transformer on one screen, causal or not: pre-norm, rotary or absolute positions, an explicit cache."""
 
 from __future__ import annotations
 
@@ -30,6 +30,10 @@ class Cache:
         keys[:, :, self.length : end], values[:, :, self.length : end] = k, v
         return keys[:, :, :end], values[:, :, :end]
 
+    def select(self, rows: Tensor) -> None:
+        """Go on with these rows; one may be there several times."""
+        self.layers = {layer: (keys[rows], values[rows]) for layer, (keys, values) in self.layers.items()}
+
 
 def rotate(x: Tensor, start: int) -> Tensor:
     """Rotary positions (Su et al. 2021, arXiv:2104.09864) for x (B, heads, L, d) at positions start ... start + L."""
@@ -48,11 +52,11 @@ def sinusoids(length: int, width: int) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Causal multi-head self-attention with normalised queries and keys."""
+    """Multi-head self-attention with normalised queries and keys; `causal`: to a token itself and those before it."""
 
-    def __init__(self, width: int, heads: int, *, rotary: bool) -> None:
+    def __init__(self, width: int, heads: int, *, rotary: bool, causal: bool = True) -> None:
         super().__init__()
-        self.heads, self.rotary = heads, rotary
+        self.heads, self.rotary, self.causal = heads, rotary, causal
         self.qkv, self.out = nn.Linear(width, 3 * width, bias=False), zero(nn.Linear(width, width, bias=False))
         self.q_norm, self.k_norm = nn.RMSNorm(width // heads), nn.RMSNorm(width // heads)
 
@@ -69,7 +73,8 @@ class Attention(nn.Module):
         mask = None
         if start and length > 1:  # a causal mask that starts below the cached tokens
             mask = torch.ones(length, start + length, dtype=torch.bool, device=x.device).tril(start)
-        h = F.scaled_dot_product_attention(q.to(v.dtype), k, v, attn_mask=mask, is_causal=not start and length > 1)
+        causal = self.causal and not start and length > 1
+        h = F.scaled_dot_product_attention(q.to(v.dtype), k, v, attn_mask=mask, is_causal=causal)
         return self.out(h.transpose(1, 2).reshape(b, length, width))
 
 
@@ -94,7 +99,10 @@ class FeedForward(nn.Module):
 
 
 class Transformer(nn.Module):
-    """x (B, L, width) -> (B, L, width), each position seeing itself and those before it."""
+    """x (B, L, width) -> (B, L, width), each position seeing itself and those before it, or all if not `causal`.
+
+    Only a causal one takes a cache.
+    """
 
     def __init__(
         self,
@@ -105,10 +113,11 @@ class Transformer(nn.Module):
         rotary: bool = True,
         activation: str = "swiglu",
         dropout: float = 0.0,
+        causal: bool = True,
     ) -> None:
         super().__init__()
         self.dropout = dropout
-        self.attention = nn.ModuleList(Attention(width, heads, rotary=rotary) for _ in range(depth))
+        self.attention = nn.ModuleList(Attention(width, heads, rotary=rotary, causal=causal) for _ in range(depth))
         self.feed_forward = nn.ModuleList(FeedForward(width, activation) for _ in range(depth))
         self.norms = nn.ModuleList(nn.RMSNorm(width) for _ in range(2 * depth + 1))
 

@@ -1,0 +1,106 @@
+"""Held-out figures of the defaults: every family on named sets, with an interval over seeds.
+
+    python benchmarks/matrix.py mnist sprites tinyshakespeare spoken_digits --budget 60s --seeds 3 --jobs 2
+
+Each run has one thread and a budget of its own; `--jobs 2` trains two at a time. The interval is mean +- t(0.975) times
+the standard error over seeds. Prints a Markdown table for each source; `--out FILE.json` keeps every figure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+import numpy as np
+from scipy.stats import t as student
+
+FIGURES = ("tstr", "auc", "coverage", "energy", "memorised")
+
+
+def measure(source: str, family: str, seed: int, budget: str, samples: int) -> dict[str, Any]:
+    """Train one family with its defaults, given the label where there is one, and measure it on the test split."""
+    import torch
+
+    torch.set_num_threads(1)
+    from quintet import api
+    from quintet.comparison import Bench
+    from quintet.core.errors import QuintetError
+    from quintet.data.sources import load_source
+
+    dataset = load_source(source)
+    columns = dataset.labels.column_names if dataset.labels is not None else []
+    condition = "label" if "label" in columns else None
+    began = time.perf_counter()
+    try:
+        with tempfile.TemporaryDirectory() as runs:
+            model = api.train(family, data=source, condition=condition, budget=budget, seed=seed, runs=runs)
+            trained = time.perf_counter() - began
+            figures = Bench(dataset, condition, samples=samples).run(model, seed=seed)
+            steps = model.config.steps
+    except QuintetError as error:
+        return {"source": source, "family": family, "seed": seed, "error": str(error)}
+    out = {"source": source, "family": family, "seed": seed, "steps": steps, "train_seconds": trained, **figures}
+    print(json.dumps(out), flush=True)
+    return out
+
+
+def interval(values: list[float]) -> str:
+    """mean +- half of the 95 % interval over seeds."""
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return f"{mean:.3f}"
+    half = student.ppf(0.975, len(values) - 1) * float(np.std(values, ddof=1)) / len(values) ** 0.5
+    return f"{mean:.3f} ± {half:.3f}"
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """A family a line."""
+    lines = ["| family | accuracy | AUC | coverage | energy | bits a dimension | ms a sample |", "|---|" + "---|" * 6]
+    for family in dict.fromkeys(row["family"] for row in rows):
+        mine = [row for row in rows if row["family"] == family and "error" not in row]
+        if not mine:
+            lines.append(f"| {family} | failed |" + " |" * 5)
+            continue
+        cells = []
+        for name in ("tstr", "auc", "coverage", "energy"):
+            values = [row["metrics"][name] for row in mine if name in row["metrics"]]
+            cells.append(interval(values) if values else "-")
+        scored = [row["likelihood"] for row in mine if row["likelihood"]]
+        bits = interval([entry["bits_per_dim"] for entry in scored]) if scored else "none"
+        kind = f" ({scored[0]['kind']}, {scored[0]['space']})" if scored else ""
+        cells += [bits + kind, f"{np.median([row['ms_per_sample'] for row in mine]):.2g}"]
+        lines.append(f"| {family} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("sources", nargs="+")
+    parser.add_argument("--families", default="vae,gan,autoregressive,flow,diffusion")
+    parser.add_argument("--budget", default="60s")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--samples", type=int, default=1000)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--out")
+    args = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    families = args.families.split(",")
+    jobs = [(source, family, seed) for source in args.sources for seed in range(args.seeds) for family in families]
+    with ProcessPoolExecutor(args.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        rows = [future.result() for future in [pool.submit(measure, *job, args.budget, args.samples) for job in jobs]]
+    for source in args.sources:
+        print(f"\n### {source}, {args.budget} each, {args.seeds} seeds\n")
+        print(table([row for row in rows if row["source"] == source]))
+    if args.out:
+        with open(args.out, "w") as file:
+            json.dump(rows, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()

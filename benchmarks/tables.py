@@ -1,0 +1,347 @@
+"""Tables: quintet's families by default next to CTGAN and TVAE, on held-out rows, in one run.
+
+    python benchmarks/tables.py [--sets mixed,adult,churn,california] [--families autoregressive] [--budget 90]
+        [--peers ctgan,tvae] [--peer-epochs 300] [--seeds 1] [--threads 2] [--quick] [--out FILE.json]
+
+The peers come from `pip install ctgan==0.12.1` and run at their defaults, which are 300 epochs; with fewer, their
+time for 300 is extrapolated (it is proportional to the epochs) and the table says so. `mixed` is made here: 14,000 rows
+to train, 6,000 to test (and 1,000 for validation). The other sets are read from $QUINTET_DATA, with their published
+splits. Every figure is on test rows, against as many sampled rows:
+
+two_sample    AUC of gradient boosting that tells test rows from samples, 5-fold cross-validated; 0.5 is best
+tstr          AUC (or R2) on test rows of gradient boosting trained on as many samples as there are training rows;
+              trtr: on the training rows
+columns       mean over columns of 1 - KS distance (numbers) or 1 - total variation (categories)
+pairs         mean over pairs of columns of 1 - |difference of correlations| / 2 (numbers), else 1 - total variation of
+              the contingency table, numbers cut at the test rows' deciles
+fit, sample   seconds to train, and to draw 6,000 rows
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import itertools
+import json
+import os
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import torch
+from scipy.stats import ks_2samp
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.metrics import r2_score, roc_auc_score
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
+from quintet.api import _train, plan
+from quintet.data.sources import Dataset
+
+PEER_EPOCHS = 300
+PARTS = ("train", "validation", "test")
+ADULT = [
+    "age", "workclass", "fnlwgt", "education", "education_num", "marital_status", "occupation", "relationship", "race",
+    "sex", "capital_gain", "capital_loss", "hours_per_week", "native_country", "income",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Task:
+    """A table in three parts, and the column to be predicted."""
+
+    name: str
+    parts: dict[str, pa.Table]
+    target: str
+
+    @property
+    def regression(self) -> bool:
+        return len(self.parts["train"][self.target].unique()) > 2
+
+    def dataset(self) -> Dataset:
+        ends = np.cumsum([0, *(part.num_rows for part in self.parts.values())])
+        splits = {name: np.arange(a, b) for name, a, b in zip(self.parts, ends[:-1], ends[1:], strict=True)}
+        return Dataset(self.name, "table", pa.concat_tables(self.parts.values()).combine_chunks(), splits)
+
+
+# -- the sets --------------------------------------------------------------------------------------------------------
+
+
+def mixed(seed: int = 0, n: int = 21_000) -> Task:
+    """15 columns: spikes, rounding, a ring, heavy tails, categories that depend on each other, a binary target."""
+    rng = np.random.default_rng(seed)
+    angle, radius = rng.uniform(0, 2 * np.pi, n), 1 + 0.07 * rng.normal(size=n)
+    age = np.clip(rng.gamma(6, 7, n) + 16, 17, 90).round().astype(np.int64)
+    level = np.clip(rng.normal(2.5 + 0.02 * (age - 40), 1.6, n).round(), 0, 6).astype(int)
+    job = (level + rng.choice([0, 0, 1, 2, 5], n) + 3 * (rng.random(n) < 0.15)) % 10
+    hours = np.where(rng.random(n) < 0.5, 40, (38 + 9 * rng.standard_t(4, n)).round()).clip(1, 99).astype(np.int64)
+    log_pay = 9.6 + 0.16 * level + 0.012 * (hours - 40) + 0.005 * (age - 40) + 0.45 * rng.normal(size=n)
+    pay = np.where(rng.random(n) < 0.6, np.exp(log_pay).round(-2), np.exp(log_pay).round())
+    gain = np.where(rng.random(n) < 0.9 - 0.02 * level, 0, np.exp(7 + 1.2 * rng.normal(size=n)).round())
+    city = np.minimum(rng.zipf(1.5, n) - 1, 24)
+    region = np.where(rng.random(n) < 0.9, city % 5, rng.integers(0, 5, n))
+    shock = rng.standard_t(2, n) * (1 + 0.5 * (region == 2))
+    wait = rng.exponential(1 + job / 5, n)
+    rate = (rng.beta(2, 5, n) * 40 + 0.5 * level).round() / 4
+    member = rng.random(n) < 1 / (1 + np.exp(1 - 0.5 * level + 0.8 * (region == 0)))
+    x, y = radius * np.cos(angle), radius * np.sin(angle)
+    score = (
+        0.75 * (level - 2.5) + 1.1 * (log_pay - 10) + 1.2 * member + 1.5 * (gain > 1500) + 0.9 * np.sin(2 * angle)
+        - 0.03 * np.abs(age - 48) + 0.8 * np.isin(job, (2, 5, 7)) - 0.7 * np.tanh(shock) * (region < 3) - 0.15 * rate
+    )  # fmt: skip
+    target = score + 0.75 * rng.logistic(size=n) > np.median(score) + 0.9
+    table = pa.table(
+        {
+            "x": x, "y": y, "age": age, "level": [f"level {k}" for k in level], "job": [f"job {k}" for k in job],
+            "hours": hours, "pay": pay, "gain": gain, "city": [f"city {k}" for k in city],
+            "region": [f"region {k}" for k in region], "shock": shock, "wait": wait.round(2), "rate": rate,
+            "member": member, "target": np.where(target, "yes", "no"),
+        }
+    )  # fmt: skip
+    return Task(f"mixed{seed}", cut(table, 14_000, 1_000), "target")
+
+
+def cut(table: pa.Table, train: int, validation: int) -> dict[str, pa.Table]:
+    ends = (0, train, train + validation, table.num_rows)
+    return {name: table.slice(a, b - a) for name, a, b in zip(PARTS, ends, ends[1:], strict=False)}
+
+
+def root() -> Path:
+    return Path(os.environ["QUINTET_DATA"])
+
+
+def adult() -> Task:
+    """The published split; the last 10 % of the training rows are the validation rows. `?` is a null."""
+
+    def read(part: str) -> pa.Table:
+        text = gzip.decompress((root() / "adult" / f"adult-{part}.csv.gz").read_bytes()).decode()
+        rows = [line.rstrip(".").split(", ") for line in text.splitlines() if line.count(",") == 14]
+        columns: dict[str, Any] = {}
+        for name, cells in zip(ADULT, zip(*rows, strict=True), strict=True):
+            number = name in ("age", "fnlwgt", "education_num", "capital_gain", "capital_loss", "hours_per_week")
+            columns[name] = [int(c) for c in cells] if number else [None if c == "?" else c for c in cells]
+        return pa.table(columns)
+
+    train = read("train")
+    n = train.num_rows - train.num_rows // 10
+    return Task("adult", {"train": train.slice(0, n), "validation": train.slice(n), "test": read("test")}, "income")
+
+
+def npz(name: str, target: str, names: list[str]) -> Task:
+    """The split of TabDDPM (Kotelnikov et al. 2023)."""
+    parts = {}
+    with np.load(root() / name / f"{name}_tabddpm_split.npz") as data:
+        for part, key in (("train", "train"), ("validation", "val"), ("test", "test")):
+            numbers = data[f"X_num_{key}"]
+            columns = [*numbers.T, *(data[f"X_cat_{key}"].T if f"X_cat_{key}" in data else [])]
+            y = data[f"y_{key}"]
+            y = np.where(y == 1, "yes", "no") if y.dtype.kind == "i" else y
+            parts[part] = pa.table(dict(zip([*names, target], [*map(pa.array, columns), pa.array(y)], strict=True)))
+    return Task(name, parts, target)
+
+
+def churn() -> Task:
+    numbers = ["score", "age", "tenure", "balance", "products", "salary", "salary_copy"]
+    names = [*numbers, "country", "gender", "card", "active"]
+    return npz("churn", "exited", names)
+
+
+def california() -> Task:
+    names = ["income", "house_age", "rooms", "bedrooms", "population", "occupancy", "latitude", "longitude"]
+    return npz("california", "value", names)
+
+
+SETS: dict[str, Callable[[], Task]] = {"mixed": mixed, "adult": adult, "churn": churn, "california": california}
+
+
+# -- the figures -----------------------------------------------------------------------------------------------------
+
+
+def codes(table: pa.Table, kinds: pa.Schema, vocabularies: dict[str, dict[Any, int]]) -> np.ndarray:
+    """(N, columns) float64: numbers as they are, categories as codes, nulls as NaN. New categories get new codes."""
+    out = []
+    for field in kinds:
+        cells = table[field.name]
+        if field.name in vocabularies:
+            known = vocabularies[field.name]
+            out.append([np.nan if c is None else known.setdefault(c, len(known)) for c in cells.to_pylist()])
+        else:
+            out.append(np.array(cells.cast(pa.float64()).to_numpy()))
+    return np.stack([np.asarray(c, np.float64) for c in out], 1)
+
+
+def measure(task: Task, fake: pa.Table, seed: int = 0) -> dict[str, float]:
+    train, test = task.parts["train"], task.parts["test"]
+    kinds = train.schema
+    words: dict[str, dict[Any, int]] = {
+        f.name: {c: i for i, c in enumerate(sorted({c for c in train[f.name].to_pylist() if c is not None}))}
+        for f in kinds if not (pa.types.is_integer(f.type) or pa.types.is_floating(f.type))
+    }  # fmt: skip
+    real, made, seen = (codes(table, kinds, words) for table in (test, fake, train))
+    n = min(len(real), len(made))
+    real, made = real[:n], made[:n]
+    folds = StratifiedKFold(5, shuffle=True, random_state=seed)
+    both, side = np.concatenate([real, made]), np.repeat([0, 1], n)
+    p = cross_val_predict(HistGradientBoostingClassifier(random_state=seed), both, side, cv=folds,
+                          method="predict_proba")[:, 1]  # fmt: skip
+    at = kinds.names.index(task.target)
+    figures = {"two_sample": float(roc_auc_score(side, p))}
+    for name, rows in (("tstr", codes(fake.slice(0, len(seen)), kinds, words)), ("trtr", seen)):
+        figures[name] = predict(rows, real, at, task.regression, seed)
+    numeric = [f.name not in words for f in kinds]
+    return figures | fidelity(real, made, numeric)
+
+
+def predict(rows: np.ndarray, test: np.ndarray, at: int, regression: bool, seed: int) -> float:
+    """AUC or R2 on `test` of gradient boosting fitted on `rows`; column `at` is predicted."""
+    x, y, unseen, truth = np.delete(rows, at, 1), rows[:, at], np.delete(test, at, 1), test[:, at]
+    if regression:
+        return float(r2_score(truth, HistGradientBoostingRegressor(random_state=seed).fit(x, y).predict(unseen)))
+    if len(np.unique(y)) < 2:
+        return 0.5
+    model = HistGradientBoostingClassifier(random_state=seed).fit(x, y)
+    return float(roc_auc_score(truth, model.predict_proba(unseen)[:, 1]))
+
+
+def fidelity(real: np.ndarray, made: np.ndarray, numeric: list[bool]) -> dict[str, float]:
+    columns, pairs, cells = [], [], []
+    for i, number in enumerate(numeric):
+        a, b = real[:, i], made[:, i]
+        if number:
+            edges = np.unique(np.nanquantile(a, np.linspace(0, 1, 11)[1:-1]))
+            cells.append([np.where(np.isnan(v), -1, np.searchsorted(edges, v)).astype(int) for v in (a, b)])
+            columns.append(1 - ks_2samp(a[~np.isnan(a)], b[~np.isnan(b)]).statistic)
+        else:
+            cells.append([np.nan_to_num(v, nan=-1).astype(int) for v in (a, b)])
+            columns.append(1 - variation(*cells[-1]))
+    for i, j in itertools.combinations(range(len(numeric)), 2):
+        if numeric[i] and numeric[j]:
+            with np.errstate(invalid="ignore"):
+                r, s = (np.nan_to_num(np.corrcoef(side[:, i], side[:, j])[0, 1]) for side in (real, made))
+            pairs.append(1 - abs(r - s) / 2)
+        else:
+            pairs.append(1 - variation(*(cells[i][k] * 100_000 + cells[j][k] for k in (0, 1))))
+    return {"columns": float(np.mean(columns)), "pairs": float(np.mean(pairs))}
+
+
+def variation(a: np.ndarray, b: np.ndarray) -> float:
+    """Total variation of two samples of symbols."""
+    symbols = np.unique(np.concatenate([a, b]))
+    p, q = (np.bincount(np.searchsorted(symbols, v), minlength=len(symbols)) / len(v) for v in (a, b))
+    return float(0.5 * np.abs(p - q).sum())
+
+
+# -- the makers ------------------------------------------------------------------------------------------------------
+
+
+def ours(
+    family: str, task: Task, budget: float, seed: int, config: dict[str, Any] | None = None
+) -> tuple[pa.Table, dict[str, float]]:
+    dataset = task.dataset()
+    began = time.perf_counter()
+    model = _train(plan(family, dataset, budget=budget, seed=seed, config=config), dataset, None,
+                   Path(tempfile.mkdtemp()), None, None)  # fmt: skip
+    fit = time.perf_counter() - began
+    n = max(6_000, task.parts["train"].num_rows, task.parts["test"].num_rows)
+    model.sample(10, seed=1)
+    began = time.perf_counter()
+    fake = model.sample(6_000, seed=2)
+    took = time.perf_counter() - began
+    if n > 6_000:
+        fake = model.sample(n, seed=2)
+    figures = {"fit": fit, "sample": took, "steps": float(model.config.steps)}
+    if model.family.likelihood != "none":
+        figures["nats"] = model.log_prob(task.parts["validation"].slice(0, 3000)).summary()["nats"]
+    return fake, figures
+
+
+def peer(name: str, task: Task, epochs: int, seed: int) -> tuple[pa.Table, dict[str, float]]:
+    """CTGAN or TVAE. They know no nulls: a null category is the word "null"."""
+    import ctgan
+
+    torch.manual_seed(seed)
+    np.random.seed(seed)
+    train = task.parts["train"].to_pandas()
+    discrete = [c for c in train if not np.issubdtype(train[c].dtype, np.number)]
+    train[discrete] = train[discrete].fillna("null").astype(str)
+    maker = {"ctgan": ctgan.CTGAN, "tvae": ctgan.TVAE}[name](epochs=epochs, enable_gpu=False)
+    began = time.perf_counter()
+    maker.fit(train, discrete)
+    fit = (time.perf_counter() - began) * PEER_EPOCHS / epochs
+    began = time.perf_counter()
+    maker.sample(6_000)
+    took = time.perf_counter() - began
+    fake = maker.sample(max(6_000, task.parts["train"].num_rows, task.parts["test"].num_rows))
+    columns = {}
+    for field in task.parts["train"].schema:
+        cells = fake[field.name]
+        if field.name in discrete:
+            cells = pa.array([None if c == "null" else c for c in cells.astype(str)])
+            columns[field.name] = pa.array([None if c is None else c == "True" for c in cells.to_pylist()]) \
+                if pa.types.is_boolean(field.type) else cells  # fmt: skip
+        else:
+            columns[field.name] = pa.array(cells.to_numpy(np.float64))
+    return pa.table(columns), {"fit": fit, "sample": took}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sets", default="mixed,adult,churn,california")
+    parser.add_argument("--families", default="autoregressive")
+    parser.add_argument("--peers", default="ctgan,tvae")
+    parser.add_argument("--budget", type=float, default=90.0)
+    parser.add_argument("--peer-epochs", type=int, default=PEER_EPOCHS)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--quick", action="store_true", help="the mixed set, 20 s of ours, 3 epochs of theirs")
+    parser.add_argument("--config", default="{}", help="JSON sections over the defaults, to try something")
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    if args.quick:
+        args.sets, args.budget, args.peer_epochs = "mixed", 20.0, 3
+    torch.set_num_threads(args.threads)
+    warnings.filterwarnings("ignore")
+    runs: list[tuple[str, str]] = [("quintet", f) for f in args.families.split(",") if f]
+    runs += [("peer", p) for p in args.peers.split(",") if p]
+    results = []
+    for name in args.sets.split(","):
+        task = mixed(int(name[5:] or 0)) if name.startswith("mixed") else SETS[name]()
+        for (kind, maker), seed in itertools.product(runs, range(args.seeds)):
+            fake, figures = (ours(maker, task, args.budget, seed, json.loads(args.config)) if kind == "quintet"
+                             else peer(maker, task, args.peer_epochs, seed))  # fmt: skip
+            row = {"set": task.name, "maker": maker, "seed": seed} | measure(task, fake) | figures
+            print(json.dumps({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}), flush=True)
+            results.append(row)
+    short = args.peer_epochs != PEER_EPOCHS
+    note = f"; the peers ran {args.peer_epochs} epochs, and their time is for 300" if short else ""
+    print(f"\n{args.threads} threads, budget {args.budget:g} s, {args.seeds} seeds{note}\n")
+    digits = {"two_sample": 3, "tstr": 3, "trtr": 3, "columns": 3, "pairs": 3, "fit": 1, "sample": 2}
+    print(markdown_rows(results, ("set", "maker"), digits))
+    if args.out:
+        arguments = vars(args) | {"out": str(args.out)}
+        args.out.write_text(json.dumps({"arguments": arguments, "results": results}, indent=1))
+
+
+def markdown_rows(results: list[dict[str, Any]], keys: tuple[str, ...], figures: dict[str, int]) -> str:
+    """A table with a line for each value of `keys`: the mean of each figure and its deviation, to so many digits."""
+    lines = [f"| {' | '.join((*keys, *figures))} |", "|---" * (len(keys) + len(figures)) + "|"]
+    for name in dict.fromkeys(tuple(row[key] for key in keys) for row in results):
+        rows = [row for row in results if tuple(row[key] for key in keys) == name]
+        cells = list(map(str, name))
+        for figure, digits in figures.items():
+            values = [row[figure] for row in rows]
+            spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+            cells.append(f"{statistics.mean(values):.{digits}f}{spread}")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

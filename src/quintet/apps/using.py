@@ -1,0 +1,321 @@
+"""The verbs of a fitted model: sample, score, complete, reconstruct, interpolate, encode."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from quintet.apps import options
+from quintet.apps.console import Answer
+from quintet.apps.verbs import EVERYWHERE, Everywhere, Given, Output, RunName, verb
+from quintet.core.errors import Unsupported, UsageError
+
+if TYPE_CHECKING:
+    from quintet.model import Model
+    from quintet.runs import Run
+
+Data = Annotated[str | None, Parameter(help="a source or file of such items [the run's own test split]")]
+Count = Annotated[int | None, Parameter(name=["-n", "--n"], help="how many of them [8]")]
+Condition = Annotated[str | None, Parameter(help="one value for all [the items' own, or drawn from the training data]")]
+Seed = Annotated[int, Parameter(help="item i depends on the seed and i alone [0]")]
+
+
+def _open(run: str, everywhere: Everywhere, operation: str) -> Run:
+    """The run, or the family's refusal: before anything is loaded."""
+    from quintet.registry import family_class
+    from quintet.runs import Run
+
+    folder = Run.open(run, everywhere.runs)
+    family = family_class(folder.config().family)
+    if operation in family.missing:
+        have = "quintet train another family"
+        raise Unsupported(
+            f"{family.name} has no {operation}", where=folder.name, why=family.missing[operation], fix=have
+        )
+    return folder
+
+
+def _path(folder: Run, output: str | None, stem: str) -> tuple[str, str]:
+    """(where the items go, what they are); a format that does not fit is an error before the work is done."""
+    from quintet import outputs
+
+    kind = folder.codecs()["x"].modality
+    path = output or f"{folder.name}-{stem}{outputs.default_suffix(kind)}"
+    outputs.check_output(path, kind)
+    return path, kind
+
+
+def _write(model: Model, path: str, items: Any, **facts: Any) -> dict[str, Any]:
+    """Write items with their provenance; what every such verb answers."""
+    from quintet import outputs
+    from quintet.apps.describe import provenance
+
+    note = provenance(model.run, **facts)
+    files = outputs.write_items(path, items, note, top=outputs.top_of(model.codecs["x"]))
+    return {"run": str(model.run.path), "n": len(items), "output": path, "files": files, "provenance": note}
+
+
+@verb(
+    "first -n 100 -o points.csv",
+    "digits-gan-1 -n 64 --seed 7 -o grid.png     (or -o folder/, or .npz)",
+    "digits-diffusion-1 --condition 3 --sampling.steps 20",
+    'shakespeare --prompt "To be, or" -n 5',
+    sections=("sampling",),
+)
+def sample(
+    run: RunName,
+    /,
+    *,
+    n: Annotated[int | None, Parameter(name=["-n", "--n"], help="how many [64, or one a line of --conditions]")] = None,
+    seed: Seed = 0,
+    condition: Condition = None,
+    conditions: Annotated[Path | None, Parameter(help="a file with one value a line, or of such items")] = None,
+    prompt: Annotated[str | None, Parameter(help="text that the samples begin with")] = None,
+    output: Output = None,
+    everywhere: Everywhere = EVERYWHERE,
+    context: Given = None,
+) -> Answer:
+    """Make new items. The suffix of -o decides the format; the file keeps a note of run, seed and settings."""
+    from quintet import api
+    from quintet.apps.conditions import read_conditions
+
+    assert context is not None
+    folder = _open(run, everywhere, "sample" if prompt is None else "complete")
+    settings = context.sections.get("sampling", {})
+    options.check_fields({"sampling": settings}, folder.config().family)
+    path, kind = _path(folder, output, f"seed{seed}")
+    if prompt is not None and kind != "text":
+        raise UsageError(f"--prompt is for text, not for {kind}", fix="quintet complete RUN --data FILE")
+    model = api.load(run, runs=everywhere.runs)
+    values, n = read_conditions(model, condition, conditions, n)
+    began = time.perf_counter()
+    if prompt is None:
+        items = model.sample(n, seed=seed, condition=values, sampling=settings)
+    else:
+        items = model.complete([prompt] * n, seed=seed, condition=values, sampling=settings)
+    spent = time.perf_counter() - began
+    given = None if values is None else condition if condition is not None else [str(value) for value in values]
+    facts = {"seed": seed, "n": n, "condition": given, "sampling": model.sampling(settings).model_dump(mode="json")}
+    data = _write(model, path, items, **facts, **({} if prompt is None else {"prompt": prompt}))
+    data |= {"seed": seed, "kind": kind, "seconds": spent, "ms_per_sample": 1000 * spent / n}
+    return Answer(data, f"{n:,} {kind} items in {spent:.2f} s: {path}")
+
+
+@verb("first --data moons", "digits-flow-1 --split validation -o scores.csv", "claims-flow-1 --data new.csv --rank")
+def score(
+    run: RunName,
+    /,
+    *,
+    data: Annotated[str | None, Parameter(help="a source of the run's kind of items [the run's own]")] = None,
+    split: Annotated[str | None, Parameter(help="train, validation, test or all [test; all of a file]")] = None,
+    rank: Annotated[bool, Parameter(help="least likely first, with the share p of usual items below")] = False,
+    condition: Condition = None,
+    output: Output = None,
+    seed: Annotated[int, Parameter(help="of the noise in bounds and estimates [0]")] = 0,
+    everywhere: Everywhere = EVERYWHERE,
+    context: Given = None,
+) -> Answer:
+    """Say how likely each item of a source is: a CSV of index, nats and stderr, and what kind of figure that is.
+
+    With --rank the least likely come first, each with p: the share of the run's validation items that are at most as
+    likely. Few usual items have a small p, so items with p <= 0.01 are worth a look.
+    """
+    import pyarrow as pa
+
+    from quintet import api, outputs
+    from quintet.apps.conditions import one
+    from quintet.apps.describe import provenance
+    from quintet.apps.figures import likelihood_line
+    from quintet.inputs import read_items
+
+    folder = _open(run, everywhere, "log_prob")
+    config = folder.config()
+    found = read_items(config, data, split)
+    path = output or f"{folder.name}-{found.split}-scores.csv"
+    outputs.check_output(path, "table")
+    model = api.load(run, runs=everywhere.runs)
+    given = one(model, condition) if condition is not None else found.given
+    note = provenance(folder, seed=seed, scored=data or config.data.source, split=found.split)
+    facts: dict[str, Any] = {"run": str(folder.path), "data": data or config.data.source, "split": found.split}
+    if rank:
+        table = model.rank(found.items, condition=given, seed=seed)
+        few = int((table["p"].to_numpy() <= 0.01).sum())
+        summary = {"items": table.num_rows, "p_at_most_0.01": few}
+        text = f"{few:,} of {table.num_rows:,} items are less likely than 99 % of usual ones: {path}"
+        facts["anomalies"] = summary
+    else:
+        result = model.log_prob(found.items, condition=given, seed=seed)
+        count = len(result.values)
+        errors = result.stderr.double().numpy() if result.stderr is not None else pa.nulls(count, pa.float64())
+        table = pa.table({"index": pa.array(range(count)), "nats": result.values.double().numpy(), "stderr": errors})
+        note |= {"kind": result.kind, "space": result.space}
+        facts["likelihood"] = result.summary()
+        text = f"{likelihood_line(facts['likelihood'])}\n{count:,} items: {path}"
+    return Answer({**facts, "output": path, "files": outputs.write_items(path, table, note)}, text)
+
+
+@verb(
+    "adult-autoregressive-1 --data holes.csv -o filled.csv",
+    "adult-autoregressive-1 --data people.csv --known age,sex --draws 5",
+    "mnist-diffusion-1 --known top -n 16 -o halves.png",
+    "shakespeare --data openings.txt -o continued.txt",
+    sections=("sampling",),
+)
+def complete(
+    run: RunName,
+    /,
+    *,
+    data: Data = None,
+    known: Annotated[
+        str | None,
+        Parameter(
+            help="images: top, bottom, left, right or a mask (PNG, white is known); tables: columns; audio: seconds"
+        ),
+    ] = None,
+    draws: Annotated[int, Parameter(help="different completions of each item [1]")] = 1,
+    n: Annotated[
+        int | None, Parameter(name=["-n", "--n"], help="the first of them only [all of a file, else 8]")
+    ] = None,
+    seed: Seed = 0,
+    condition: Condition = None,
+    output: Output = None,
+    everywhere: Everywhere = EVERYWHERE,
+    context: Given = None,
+) -> Answer:
+    """Fill holes: continue texts and recordings, inpaint images, impute empty cells.
+
+    The holes are the empty cells and lacking columns of a table, what --known leaves out, each \u2588 of a text, and
+    what comes behind a text or recording that is shorter than those of the training data.
+    """
+    from quintet import api
+    from quintet.apps.conditions import one
+    from quintet.inputs import chain, mask, read_items
+
+    assert context is not None
+    folder = _open(run, everywhere, "complete")
+    settings = context.sections.get("sampling", {})
+    config = folder.config()
+    options.check_fields({"sampling": settings}, config.family)
+    path, kind = _path(folder, output, f"completed-seed{seed}")
+    if draws < 1:
+        raise UsageError(f"--draws {draws}: at least 1")
+    found = read_items(config, data, None).first(n if n or data else 8)
+    model = api.load(run, runs=everywhere.runs)
+    items, raw_mask = mask(found.items, known, kind)
+    given = one(model, condition) if condition is not None else found.given
+    began = time.perf_counter()
+    out = model.complete(items, known=raw_mask, condition=given, draws=draws, seed=seed, sampling=settings)
+    spent = time.perf_counter() - began
+    answer = _write(model, path, chain(out) if draws > 1 else out, seed=seed, draws=draws, known=known,
+                    data=data or config.data.source,
+                    sampling=model.sampling(settings).model_dump(mode="json"))  # fmt: skip
+    answer |= {"kind": kind, "draws": draws, "seconds": spent}
+    return Answer(answer, f"{len(items):,} {kind} items completed {draws} x in {spent:.2f} s: {path}")
+
+
+@verb("digits-vae-1 -n 16 --beside -o pairs.png", "digits-flow-1 --data photos/")
+def reconstruct(
+    run: RunName,
+    /,
+    *,
+    data: Data = None,
+    n: Count = None,
+    beside: Annotated[bool, Parameter(help="each original before its reconstruction")] = False,
+    condition: Condition = None,
+    output: Output = None,
+    everywhere: Everywhere = EVERYWHERE,
+    context: Given = None,
+) -> Answer:
+    """Encode items and decode them again: what the latents keep."""
+    from quintet import api
+    from quintet.apps.conditions import one
+    from quintet.inputs import chain, read_items
+
+    folder = _open(run, everywhere, "encode")
+    path, kind = _path(folder, output, "reconstructed")
+    found = read_items(folder.config(), data, None).first(n or (None if data else 8))
+    model = api.load(run, runs=everywhere.runs)
+    given = one(model, condition) if condition is not None else found.given
+    items = model.reconstruct(found.items, condition=given)
+    codec = model.codecs["x"]
+    error = float((codec.encode(items).double() - codec.encode(found.items).double()).abs().mean())
+    shown = chain([found.items, items], interleave=True) if beside else items
+    answer = _write(model, path, shown, data=data or model.config.data.source, beside=beside)
+    answer |= {"kind": kind, "mean_absolute_error_encoded": error}
+    return Answer(answer, f"{len(items):,} {kind} items, mean absolute error {error:.4g} (encoded): {path}")
+
+
+@verb("digits-vae-1 -n 4 --steps 10 -o paths.png", "digits-flow-1 --data two.npz --steps 16")
+def interpolate(
+    run: RunName,
+    /,
+    *,
+    data: Data = None,
+    n: Annotated[int, Parameter(name=["-n", "--n"], help="how many pairs: items 0 and 1, 2 and 3, ... [4]")] = 4,
+    steps: Annotated[int, Parameter(help="items on each path, both ends included [8]")] = 8,
+    condition: Condition = None,
+    output: Output = None,
+    everywhere: Everywhere = EVERYWHERE,
+    context: Given = None,
+) -> Answer:
+    """Go from one item to the next through the latents, pair by pair."""
+    import numpy as np
+
+    from quintet import api
+    from quintet.apps.conditions import one
+    from quintet.data.sources import take
+    from quintet.inputs import chain, read_items
+
+    folder = _open(run, everywhere, "encode")
+    path, kind = _path(folder, output, "interpolated")
+    found = read_items(folder.config(), data, None).first(2 * n)
+    pairs = len(found.items) // 2
+    if not pairs:
+        raise UsageError("two items are needed to go from one to the other", where=str(data))
+    model = api.load(run, runs=everywhere.runs)
+    if "cond" in model.codecs and condition is None:
+        raise UsageError("both ends of a path need one condition", where=folder.name, fix="--condition VALUE")
+    given = None if condition is None else one(model, condition)
+    first, last = (take(found.items, np.arange(start, 2 * pairs, 2)) for start in (0, 1))
+    paths = model.interpolate(first, last, steps=steps, condition=given)
+    answer = _write(model, path, chain(paths), data=data or model.config.data.source, steps=steps, condition=condition)
+    answer |= {"kind": kind, "pairs": pairs, "steps": steps}
+    return Answer(answer, f"{pairs} paths of {steps} {kind} items: {path}")
+
+
+@verb("digits-vae-1 -o latents.csv", "digits-flow-1 --data photos/ -o latents.npz")
+def encode(
+    run: RunName,
+    /,
+    *,
+    data: Data = None,
+    split: Annotated[str | None, Parameter(help="train, validation, test or all [test; all of a file]")] = None,
+    condition: Condition = None,
+    output: Output = None,
+    everywhere: Everywhere = EVERYWHERE,
+    context: Given = None,
+) -> Answer:
+    """Write the latents of items: one row an item, columns z0, z1, ..."""
+    import pyarrow as pa
+
+    from quintet import api, outputs
+    from quintet.apps.conditions import one
+    from quintet.apps.describe import provenance
+    from quintet.inputs import read_items
+
+    folder = _open(run, everywhere, "encode")
+    path = output or f"{folder.name}-latents.csv"
+    outputs.check_output(path, "table")
+    found = read_items(folder.config(), data, split)
+    model = api.load(run, runs=everywhere.runs)
+    given = one(model, condition) if condition is not None else found.given
+    z = model.encode(found.items, condition=given)
+    flat = z.flatten(1).double().numpy()
+    table = pa.table({f"z{i}": flat[:, i] for i in range(flat.shape[1])})
+    note = provenance(folder, data=data or folder.config().data.source, split=found.split, shape=list(z.shape[1:]))
+    files = outputs.write_items(path, table, note)
+    data_out = {"run": str(folder.path), "n": len(z), "shape": list(z.shape[1:]), "output": path, "files": files}
+    return Answer(data_out, f"latents of {len(z):,} items, {' x '.join(map(str, z.shape[1:]))} each: {path}")

@@ -1,0 +1,178 @@
+"""Items <-> latents of a trained autoencoder: maps of numbers, or symbols of its codes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Protocol, Self
+
+import torch
+from torch import Tensor, nn
+
+from quintet.core.codec import Codec, Face
+from quintet.core.errors import CheckpointError, Unsupported
+from quintet.core.likelihood import Measure
+from quintet.core.spaces import Continuous, Discrete, Space
+
+CHUNK = 256
+"""Items that pass through the autoencoder at a time."""
+FITTED = 4096
+"""Items that the scale of the latents is read off."""
+FLOOR = 0.1
+"""A channel is scaled as if its spread were at least this share of the widest's: one that the autoencoder does not use
+must not be blown up."""
+OUT = 100.0
+"""A decoded latent is at most this many scales out, whatever a model gives."""
+
+
+class Autoencoder(Protocol):
+    """What a family must have to be a codec: latents, and for codes their symbols."""
+
+    @property
+    def latent(self) -> Space: ...
+
+    def encode(self, x: Tensor, cond: Tensor | None = None) -> Tensor: ...
+
+    def decode(self, z: Tensor, cond: Tensor | None = None) -> Tensor: ...
+
+    def indices(self, z: Tensor) -> Tensor: ...
+
+    def codes(self, indices: Tensor) -> Tensor: ...
+
+    def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]: ...
+
+    def state_dict(self) -> Any: ...
+
+
+class LatentCodec(Codec):
+    """An inner codec, then a frozen autoencoder (Rombach et al. 2022, arXiv:2112.10752; van den Oord et al. 2017,
+    arXiv:1711.00937).
+
+    continuous: (z - mean) / scale, one mean and scale a channel, z the posterior mean (latent,) or (latent, h, w), or
+    the values of a code. discrete: the symbols of the codes, (positions,), which only quantising autoencoders have.
+
+    A likelihood is of the encoded item: latents keep less than the raw item has. `recipe`: the configuration that made
+    the autoencoder and its step, inert, to be kept with it.
+    """
+
+    name = "latent"
+    faces: ClassVar[tuple[Face, ...]] = ("discrete", "continuous")
+    measure: Measure = "encoded"
+
+    def __init__(
+        self,
+        inner: Codec,
+        family: Autoencoder,
+        face: Face | None = None,
+        settings: Any = None,
+        recipe: Mapping[str, Any] | None = None,
+    ) -> None:
+        offered = self.offered(family)
+        if face is not None and face not in offered:
+            fix = "" if face == "continuous" else "train the autoencoder with --model.bottleneck fsq"
+            raise Unsupported(f"these latents have no {face} face", why=f"they have: {', '.join(offered)}", fix=fix)
+        super().__init__(face or offered[0], settings)
+        self.inner, self.family, self.recipe = inner, family, dict(recipe or {})
+        self.mean, self.scale = torch.zeros(1), torch.ones(1)
+        self.dims, self.stream = inner.dims, inner.stream
+        self.space = family.latent
+        if self.face == "continuous":
+            self.space = Continuous(tuple(self._values(inner, family)))
+
+    @staticmethod
+    def offered(family: Autoencoder) -> tuple[Face, ...]:
+        """The faces that this autoencoder's latents have, the preferred first."""
+        return ("discrete", "continuous") if isinstance(family.latent, Discrete) else ("continuous",)
+
+    @staticmethod
+    def _values(inner: Codec, family: Autoencoder) -> tuple[int, ...]:
+        """The shape of z."""
+        if isinstance(family.latent, Continuous):
+            return family.latent.shape
+        return tuple(family.codes(torch.zeros(1, family.latent.dims, dtype=torch.long)).shape[1:])
+
+    @property
+    def modality(self) -> str:
+        return self.inner.modality
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.family.parameters()).device
+
+    def fit(self, items: Any) -> Self:
+        """Read the channels' means and scales off some training items; the autoencoder stays as it is."""
+        if self.face == "continuous":
+            z = torch.cat(list(self._latents(items, FITTED)))
+            flat = z.transpose(0, 1).flatten(1)
+            spread = flat.std(1)
+            shape = (-1, *[1] * (z.dim() - 2))
+            self.mean = flat.mean(1).view(shape)
+            self.scale = spread.clamp_min(FLOOR * float(spread.max()) or 1.0).view(shape)
+        return self
+
+    @torch.no_grad()
+    def _latents(self, items: Any, limit: int | None = None) -> Iterator[Tensor]:
+        """z of the items in their order, chunk by chunk; with `limit`, of about so many, evenly."""
+        for x in self._chunks(items, limit):
+            yield self.family.encode(x.to(self.device)).float().cpu()
+
+    def _chunks(self, items: Any, limit: int | None) -> Iterator[Tensor]:
+        """Encoded by the inner codec."""
+        whole = self.inner.encode(items) if self.stream else None
+        count = len(items) if whole is None else len(whole)
+        starts = range(0, count, CHUNK)
+        for start in starts[:: max(1, len(starts) * CHUNK // limit)] if limit else starts:
+            some = slice(start, start + CHUNK)
+            yield self.inner.encode(part(items, some)) if whole is None else whole[some]
+
+    def encode(self, items: Any) -> Tensor:
+        if self.face == "discrete":
+            parts = [self.family.indices(z) for z in self._latents(items)]
+        else:
+            parts = [(z - self.mean) / self.scale for z in self._latents(items)]
+        return torch.cat(parts) if parts else torch.empty(0, *self.space.shape)
+
+    @torch.no_grad()
+    def decode(self, x: Tensor) -> Any:
+        parts = []
+        for some in x.detach().cpu().split(CHUNK):
+            if self.face == "discrete":
+                z = self.family.codes(some)
+            else:
+                z = some.float().nan_to_num().clamp(-OUT, OUT) * self.scale + self.mean
+            parts.append(self.family.decode(z.to(self.device)).cpu())
+        return self.inner.decode(torch.cat(parts))
+
+    def partial(self, items: Any, known: Any = None) -> tuple[Tensor, Tensor]:
+        raise Unsupported(
+            "latents cannot be completed",
+            why="each of them stands for a whole part of the item: a hole in the item is no hole in the latents",
+            fix="complete with the autoencoder's own run, or with a model of the items themselves",
+        )
+
+    def log_det(self, items: Any) -> Tensor:
+        count = len(self.inner.log_det(items)) if self.stream else len(items)
+        return torch.zeros(count, dtype=torch.float64)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"face": self.face, "mean": self.mean.flatten().tolist(), "scale": self.scale.flatten().tolist()}
+
+    @classmethod
+    def from_json(
+        cls,
+        data: Mapping[str, Any],
+        inner: Codec | None = None,
+        family: Autoencoder | None = None,
+        recipe: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """The state alone does not make the codec: the autoencoder and its codec are given."""
+        if inner is None or family is None:
+            raise CheckpointError("a latent codec without its autoencoder")
+        codec = cls(inner, family, data["face"], recipe=recipe)
+        shape = (-1, *[1] * (len(codec.space.shape) - 1))
+        codec.mean, codec.scale = torch.tensor(data["mean"]).view(shape), torch.tensor(data["scale"]).view(shape)
+        return codec
+
+
+def part(items: Any, index: slice) -> Any:
+    """Some items, in a row; of a table, rows."""
+    return items.slice(index.start, index.stop - index.start) if hasattr(items, "slice") else items[index]

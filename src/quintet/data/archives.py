@@ -1,0 +1,317 @@
+"""Files of a folder, a zip or a tar as entries that can be opened; hostile archives are refused before unpacking."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import os
+import stat
+import struct
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, BinaryIO
+
+from quintet.core.errors import DataError
+
+MEMBERS = 500_000
+"""Files in one archive."""
+RATIO = 200
+"""How many times its packed size a member or an archive may unpack to, if that is more than RATIO_FROM bytes."""
+RATIO_FROM = 2**26
+FILE_LIMIT = 2**30
+"""Bytes of a file that is read as a whole."""
+IN_MEMORY = 2**28
+"""Bytes up to which an unpacked tar stays in memory; a larger one lies in a temporary file while it is read."""
+
+ZIP, TAR = (".zip",), (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+BROKEN = (OSError, EOFError, ValueError, zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError,
+          NotImplementedError, RuntimeError, struct.error, OverflowError)  # fmt: skip
+"""What the standard library raises on a damaged archive."""
+
+
+class BadFile(Exception):
+    """One file that cannot be read, and why. Many good ones may make up for it: see `Problems`."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file: its name inside the source, bytes, time of change, and how to open it."""
+
+    name: str
+    size: int
+    stamp: float
+    opener: Callable[[], Any]
+    path: Path | None = None
+    """Where it lies on disk as it is (not inside an archive, not packed)."""
+    packed: bool = False
+    """Whether `size` is that of a .gz, .bz2 or .xz, and it is larger when it is read."""
+
+    @property
+    def suffix(self) -> str:
+        return PurePosixPath(self.name).suffix.lower()
+
+    @property
+    def stem(self) -> str:
+        return PurePosixPath(self.name).stem
+
+    def open(self) -> BinaryIO:
+        """A binary stream. Raises BadFile."""
+        try:
+            opened: BinaryIO = self.opener()
+        except BROKEN as error:
+            raise BadFile(reason(error)) from None
+        return opened
+
+    def read(self, limit: int = FILE_LIMIT) -> bytes:
+        """All bytes. Raises BadFile if there are more than `limit`, or if they cannot be read."""
+        if self.size > limit:
+            raise BadFile(f"{self.size:,} bytes, more than {limit:,}")
+        try:
+            with self.open() as stream:
+                content = stream.read(limit + 1)
+        except BROKEN as error:
+            raise BadFile(reason(error)) from None
+        if len(content) > limit:
+            raise BadFile(f"it unpacks to more than {limit:,} bytes")
+        return content
+
+
+class Problems:
+    """Files of a source that cannot be read: a tenth at most is passed over and counted, more is an error."""
+
+    def __init__(self, where: str, total: int, what: str = "files") -> None:
+        self.where, self.total, self.what = where, total, what
+        self.found: list[tuple[str, str]] = []
+
+    def add(self, name: str, why: object) -> None:
+        self.found.append((name, str(why)))
+
+    def check(self) -> None:
+        """Raise DataError that names the first, if there are too many."""
+        if self.found and 10 * len(self.found) > self.total:
+            (name, why), bad = self.found[0], len(self.found)
+            what = f"cannot read {name}" if bad == 1 else f"cannot read {bad:,} of {self.total:,} {self.what}"
+            why = why if bad == 1 else f"the first is {name}: {why}"
+            fix = "repair or replace it" if self.total == 1 else "repair or remove them; a tenth may be bad"
+            raise DataError(what, where=self.where, why=why, fix=fix)
+
+    def notes(self) -> tuple[str, ...]:
+        if not self.found:
+            return ()
+        name, why = self.found[0]
+        return (f"{len(self.found):,} of {self.total:,} {self.what} cannot be read and are left out, the first "
+                f"{name}: {why}",)  # fmt: skip
+
+
+def reason(error: BaseException) -> str:
+    """An exception in one short line."""
+    text = str(error).strip().splitlines()
+    return (text[0] if text else type(error).__name__)[:200]
+
+
+# -- folders and single files ----------------------------------------------------------------------------------------
+
+
+def is_archive(name: str) -> bool:
+    return name.lower().endswith((*ZIP, *TAR))
+
+
+def entries_of(path: Path) -> list[Entry]:
+    """The files of a path in the order of their names: one file, a folder with all below it, or an archive."""
+    try:
+        if path.is_dir():
+            return list(_folder(path))
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise DataError("not a file or folder", where=str(path), why="it is a device, a pipe or a socket")
+        if path.name.lower().endswith(ZIP):
+            return zip_entries(path)
+        if path.name.lower().endswith(TAR):
+            return tar_entries(path)
+        return [unpacked(_file(path, path.name))]
+    except OSError as error:
+        raise DataError("cannot be read", where=str(path), why=reason(error), fix="check the permissions") from None
+
+
+def _folder(root: Path) -> Iterator[Entry]:
+    for folder, folders, files in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
+        for name in sorted(files):
+            path = Path(folder) / name
+            if name.startswith(".") or not path.is_file():  # hidden, a device, or a link to nowhere
+                continue
+            yield unpacked(_file(path, path.relative_to(root).as_posix()))
+
+
+def _file(path: Path, name: str) -> Entry:
+    facts = path.stat()
+    return Entry(name, facts.st_size, facts.st_mtime, lambda: path.open("rb"), path)
+
+
+def unpacked(entry: Entry) -> Entry:
+    """name.csv.gz as name.csv; anything else as it is."""
+    kinds: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+    opener = kinds.get(entry.suffix)
+    if opener is None or is_archive(entry.name):
+        return entry
+    return Entry(entry.name[: -len(entry.suffix)], entry.size, entry.stamp, lambda: opener(entry.open()), packed=True)
+
+
+# -- archives --------------------------------------------------------------------------------------------------------
+
+
+def refuse(where: str, why: str) -> DataError:
+    return DataError("this archive is refused", where=where, why=why, fix="unpack it yourself if you trust it")
+
+
+def safe_name(name: str, where: str) -> str:
+    """The name of a member, if it stays inside the archive's folder. Raises DataError."""
+    parts = name.replace("\\", "/").split("/")
+    if name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0] or "\0" in name:
+        raise refuse(where, f"the member {name[:100]!r} points outside")
+    return "/".join(part for part in parts if part not in ("", "."))
+
+
+def hidden(name: str) -> bool:
+    return any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
+
+
+def zip_entries(source: Path | IO[bytes], where: str = "", stamp: float = 0.0) -> list[Entry]:
+    """The members of a zip. Raises DataError for one that is broken, encrypted, too large, or points outside."""
+    where = where or str(source)
+    if isinstance(source, Path):
+        stamp = source.stat().st_mtime
+    try:
+        with source.open("rb") if isinstance(source, Path) else _kept(source) as stream:
+            count = _zip_count(stream)
+        if count > MEMBERS:
+            raise refuse(where, f"{count:,} members; {MEMBERS:,} are allowed")
+        archive = zipfile.ZipFile(source)
+    except BROKEN as error:
+        raise DataError("not a zip file", where=where, why=reason(error), fix="copy or download it again") from None
+    entries, packed, size = [], 0, 0
+    for info in archive.infolist():
+        name = safe_name(info.filename, where)
+        if stat.S_ISLNK(info.external_attr >> 16):
+            raise refuse(where, f"the member {name[:100]!r} is a link")
+        if info.flag_bits & 1:
+            raise refuse(where, f"the member {name[:100]!r} is encrypted")
+        packed, size = packed + info.compress_size, size + info.file_size
+        _check_ratio(info.file_size, info.compress_size, where)
+        if not info.is_dir() and not hidden(name):
+            entries.append(unpacked(Entry(name, info.file_size, stamp, _member(archive, info))))
+    _check_ratio(size, packed, where)
+    return sorted(entries, key=lambda entry: entry.name)
+
+
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Callable[[], Any]:
+    return lambda: archive.open(info)
+
+
+class _kept:
+    """A stream as a context that stays open."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.stream = stream
+
+    def __enter__(self) -> IO[bytes]:
+        return self.stream
+
+    def __exit__(self, *_: object) -> None:
+        self.stream.seek(0)
+
+
+def _check_ratio(size: int, packed: int, where: str) -> None:
+    if size > RATIO_FROM and size > RATIO * max(packed, 1):
+        raise refuse(where, f"{packed:,} bytes unpack to {size:,}: more than {RATIO} times")
+
+
+def _zip_count(stream: IO[bytes]) -> int:
+    """The number of members by the end record, before a directory of any length is parsed (APPNOTE 4.3.14 to 16)."""
+    size = stream.seek(0, os.SEEK_END)
+    start = max(0, size - 65_557)
+    stream.seek(start)
+    tail = stream.read()
+    at = tail.rfind(b"PK\x05\x06")
+    if at < 0:
+        raise zipfile.BadZipFile("it has no directory at its end")
+    (count,) = struct.unpack_from("<H", tail, at + 10)
+    if count < 0xFFFF or tail[max(0, at - 20) : at - 16] != b"PK\x06\x07":
+        return int(count)
+    (offset,) = struct.unpack_from("<Q", tail, at - 12)
+    stream.seek(offset + 32)
+    return int(struct.unpack("<Q", stream.read(8))[0])
+
+
+def tar_entries(path: Path) -> list[Entry]:
+    """The members of a tar, which is unpacked as a stream first if it is packed. Raises DataError as `zip_entries`."""
+    where, stamp = str(path), path.stat().st_mtime
+    try:
+        plain = _plain_tar(path, where)
+        archive = tarfile.open(fileobj=plain, mode="r:")  # noqa: SIM115
+        entries = []
+        for count, info in enumerate(archive):
+            if count >= MEMBERS:
+                raise refuse(where, f"more than {MEMBERS:,} members")
+            name = safe_name(info.name, where)
+            if not info.isreg() and not info.isdir():
+                raise refuse(where, f"the member {name[:100]!r} is a link or a device")
+            if info.isreg() and not hidden(name):
+                entries.append(unpacked(Entry(name, info.size, stamp, _slice(plain, info.offset_data, info.size))))
+    except BROKEN as error:
+        raise DataError("not a tar file", where=where, why=reason(error), fix="copy or download it again") from None
+    return sorted(entries, key=lambda entry: entry.name)
+
+
+def _plain_tar(path: Path, where: str) -> Any:
+    if path.suffix.lower() == ".tar":
+        return path.open("rb")
+    suffix = path.suffix.lower()
+    opener: Any = gzip.open if suffix in (".gz", ".tgz") else bz2.open if "bz" in suffix else lzma.open
+    plain = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 - it lives as long as the entries
+    packed = path.stat().st_size
+    with opener(path, "rb") as stream:
+        while block := stream.read(2**22):
+            plain.write(block)
+            _check_ratio(plain.tell(), packed, where)
+    plain.seek(0)
+    return plain
+
+
+class _Slice:
+    """Bytes start ... start + size of a file that others read too."""
+
+    def __init__(self, file: Any, start: int, size: int) -> None:
+        self.file, self.start, self.size, self.at = file, start, size, 0
+
+    def read(self, count: int = -1) -> bytes:
+        left = self.size - self.at
+        count = left if count is None or count < 0 else min(count, left)
+        self.file.seek(self.start + self.at)
+        content: bytes = self.file.read(count)
+        if len(content) < count:
+            raise EOFError("the archive ends in the middle of it")
+        self.at += count
+        return content
+
+    @property
+    def closed(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        """Nothing: the archive stays open."""
+
+    def __enter__(self) -> _Slice:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _slice(file: Any, start: int, size: int) -> Callable[[], Any]:
+    return lambda: _Slice(file, start, size)

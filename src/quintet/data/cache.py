@@ -1,0 +1,136 @@
+"""Encoded data on disk: written once to a temporary folder, renamed, and memory-mapped ever after."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from quintet.core.recordings import Recordings
+from quintet.data.archives import Entry
+from quintet.data.dataset import SPLITS, Dataset
+
+VERSION = 1
+"""Raised when what lies in the cache would be read differently."""
+SMALL = 2**26
+"""Bytes of decoded data that simply stay in memory."""
+META = "meta.json"
+LEFTOVER = 86_400
+"""Seconds after which the temporary folder of a process that was killed is removed."""
+
+
+def root() -> Path:
+    """`$QUINTET_CACHE`, or a folder of the user's cache."""
+    return Path(os.environ.get("QUINTET_CACHE") or Path.home() / ".cache" / "quintet" / "encoded")
+
+
+def key_of(path: Path, entries: Iterable[Entry], reading: Mapping[str, Any]) -> str:
+    """A digest over the place, the names, sizes and times of the files, and how they are read."""
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(json.dumps([VERSION, str(path), dict(sorted(reading.items()))]).encode())
+    for entry in entries:
+        digest.update(f"{entry.name}\0{entry.size}\0{entry.stamp}\0".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def find(key: str) -> Dataset | None:
+    """The data set that is kept under this key."""
+    folder = root() / key
+    return load(folder) if (folder / META).is_file() else None
+
+
+def build(key: str, write: Callable[[Path], Dataset]) -> Dataset:
+    """`write` puts items into the folder it is given and returns the data set; the whole then appears at once."""
+    base = root()
+    base.mkdir(parents=True, exist_ok=True)
+    for old in base.glob(".*"):
+        if old.is_dir() and time.time() - old.stat().st_mtime > LEFTOVER:
+            shutil.rmtree(old, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{key}-", dir=base))
+    try:
+        dataset = write(folder)
+        save(folder, dataset)
+        del dataset
+        try:
+            folder.rename(base / key)
+        except OSError:  # another process was faster
+            if not (base / key / META).is_file():
+                raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return load(base / key)
+
+
+def save(folder: Path, dataset: Dataset) -> None:
+    """What stands beside the items: labels, splits, notes and the digest."""
+    if dataset.labels is not None:
+        with pa.ipc.new_file(str(folder / "labels.arrow"), dataset.labels.schema) as writer:
+            writer.write_table(dataset.labels)
+    meta = {
+        "modality": dataset.modality,
+        "splits": {name: [int(index[0]), len(index)] for name, index in dataset.splits.items()},
+        "about": dataset.about,
+        "notes": dataset.notes,
+        "digest": dataset.fingerprint(),
+        "rate": dataset.items.rate if isinstance(dataset.items, Recordings) else None,
+    }
+    with (folder / META).open("w") as file:
+        json.dump(meta, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def load(folder: Path) -> Dataset:
+    """A data set whose items are memory-mapped; the caller names it."""
+    meta = json.loads((folder / META).read_text())
+    items: Any
+    if meta["modality"] == "image":
+        items = np.load(folder / "items.npy", mmap_mode="r")
+    elif meta["modality"] == "audio":
+        items = recordings(folder, meta["rate"])
+    else:
+        items = pa.concat_tables([mapped_table(folder / f"{name}.arrow") for name in SPLITS])
+    labels = mapped_table(folder / "labels.arrow") if (folder / "labels.arrow").is_file() else None
+    splits = {name: np.arange(start, start + count) for name, (start, count) in meta["splits"].items()}
+    return Dataset("", meta["modality"], items, splits, labels, meta["about"], digest=meta["digest"],
+                   notes=tuple(meta["notes"]))  # fmt: skip
+
+
+def recordings(folder: Path, rate: int) -> Recordings:
+    """Views of one long memory-mapped array: `samples.npy`, cut at `ends.npy`."""
+    flat = np.asarray(np.load(folder / "samples.npy", mmap_mode="r"))  # a plain view: slicing a memmap is slow
+    ends = np.load(folder / "ends.npy")
+    starts = np.concatenate([[0], ends[:-1]])
+    return Recordings([flat[start:end] for start, end in zip(starts, ends, strict=True)], rate)
+
+
+def mapped_table(path: Path) -> pa.Table:
+    """A table whose columns lie on disk."""
+    with pa.memory_map(str(path)) as file:
+        return pa.ipc.open_file(file).read_all()
+
+
+def progress(things: Iterable[Any], what: str, total: int, *, after: float = 2.0) -> Iterator[Any]:
+    """The same things; long work shows how far it got, on standard error."""
+    begun, shown, live = time.monotonic(), 0.0, sys.stderr.isatty()
+    every = 0.2 if live else 10.0
+    for done, thing in enumerate(things):
+        now = time.monotonic()
+        if now - begun > after and now - shown > every:
+            shown = now
+            left = (now - begun) / max(done, 1) * (total - done)
+            line = f"{what}: {done:,} of {total:,}, {left:.0f} s left"
+            print(f"\r{line:<70}" if live else line, end="" if live else "\n", file=sys.stderr, flush=True)
+        yield thing
+    if shown and live:
+        print(f"\r{'':<70}\r", end="", file=sys.stderr, flush=True)

@@ -1,0 +1,142 @@
+"""Dataset: items of one modality with labels and fixed splits, and what is read off it in constant memory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from quintet.core.errors import UsageError
+from quintet.core.mapped import chunks, gather, release
+from quintet.core.recordings import Recordings
+
+__all__ = ["CHUNK", "SPLITS", "Dataset", "Found", "Modality", "Reading", "chunks", "labels_of", "release", "take"]
+
+Modality = Literal["image", "text", "audio", "table"]
+SPLITS = ("train", "validation", "test")
+CHUNK = 2**16
+"""Rows that are looked at together."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a source is read: see `sources.load_source`."""
+
+    size: int | None = None
+    fit: str = "crop"
+    rate: int | None = None
+    unit: str = "auto"
+    group: str | None = None
+    time: str | None = None
+    whole: bool = False
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is known of a source before its items are read: where it is, the key under which it may be cached, and of
+    each item the split that its place names and its labels.
+    """
+
+    where: str
+    reading: Reading = Reading()
+    key: str = ""
+    splits: Sequence[str | None] = ()
+    labels: pa.Table | None = None
+
+    def at(self, index: Sequence[int] | np.ndarray) -> Found:
+        """The same of some items."""
+        chosen = np.asarray(index, np.int64)
+        splits = [self.splits[i] for i in chosen] if self.splits else ()
+        return replace(self, splits=splits, labels=None if self.labels is None else self.labels.take(pa.array(chosen)))
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Items of one modality, their labels (columns beside the items), and fixed splits.
+
+    `items`: uint8 images (N, H, W, C) (a `numpy.memmap` where they are many), a `pyarrow.Table`, a list of strings, or
+    `Recordings`. `splits`: name -> indices. `source`: what `load_source` is called with (default: the name, which is
+    short and names runs). `digest`: a sha256 of items, labels and splits that is known already. `notes`: what was found
+    and decided while reading.
+    """
+
+    name: str
+    modality: Modality
+    items: Any
+    splits: Mapping[str, np.ndarray]
+    labels: pa.Table | None = None
+    about: str = ""
+    source: str = ""
+    digest: str = ""
+    notes: tuple[str, ...] = ()
+
+    def rows(self, split: str) -> Any:
+        """The items of a split."""
+        return take(self.items, self.index(split))
+
+    def column(self, name: str, split: str) -> pa.Table:
+        """Columns of a split, as a table: one of the labels (or of a table's own), or several with commas."""
+        columns: dict[str, Any] = {}
+        for table in (self.labels, self.items):
+            if isinstance(table, pa.Table):
+                columns |= {column: table[column] for column in table.column_names}
+        names = [part.strip() for part in name.split(",")]
+        for wanted in names:
+            if wanted not in columns:
+                why = f"columns: {', '.join(columns) or 'none'}"
+                raise UsageError(f"{self.name} has no column {wanted}", why=why)
+        return take(pa.table({wanted: columns[wanted] for wanted in names}), self.index(split))
+
+    def index(self, split: str) -> np.ndarray:
+        if split not in self.splits:
+            raise UsageError(f"{self.name} has no split {split}", why=f"splits: {', '.join(self.splits)}")
+        return self.splits[split]
+
+    def fingerprint(self) -> str:
+        """sha256 over the items, labels and splits: what a resumed run compares. It does not depend on where the
+        items lie: a memory-mapped array and its copy have the same.
+        """
+        if self.digest:
+            return self.digest
+        digest = hashlib.sha256()
+        for part in (self.items, self.labels):
+            if isinstance(part, np.ndarray):
+                for chunk in chunks(part):
+                    digest.update(np.ascontiguousarray(chunk).data)
+            elif isinstance(part, pa.Table):
+                for name in part.column_names:
+                    digest.update(name.encode())
+                    for start in range(0, max(1, part.num_rows), CHUNK):
+                        digest.update(repr(part[name].slice(start, CHUNK).to_pylist()).encode())
+            elif isinstance(part, Recordings):
+                digest.update(str(part.rate).encode())
+                for samples in part:
+                    digest.update(np.ascontiguousarray(samples).data)
+            elif part is not None:
+                for text in part:
+                    digest.update(text.encode("utf-8", "surrogatepass"))
+        for name, index in self.splits.items():
+            digest.update(name.encode() + np.ascontiguousarray(index).tobytes())
+        return digest.hexdigest()
+
+
+def take(items: Any, index: np.ndarray) -> Any:
+    """The items at `index`; a view where they lie side by side, so that large sources are not copied."""
+    index = np.asarray(index)
+    if len(index) and index[-1] - index[0] + 1 == len(index) and bool((np.diff(index) == 1).all()):
+        first, count = int(index[0]), len(index)
+        return items.slice(first, count) if isinstance(items, pa.Table) else items[first : first + count]
+    if isinstance(items, pa.Table):
+        return items.take(pa.array(index))
+    if isinstance(items, np.ndarray):
+        return gather(items, index)
+    return items[index] if isinstance(items, Recordings) else [items[i] for i in index]
+
+
+def labels_of(y: np.ndarray) -> pa.Table:
+    """One column, `label`."""
+    return pa.table({"label": y})

@@ -1,0 +1,130 @@
+"""Items that a user brings to a fitted model: read as the run's own data were, in their own order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image, UnidentifiedImageError
+
+from quintet.config import RunConfig
+from quintet.core.errors import DataError, UsageError
+from quintet.core.recordings import Recordings
+from quintet.data.sources import SOURCES, Dataset, load_source, take
+from quintet.session import items_of
+
+
+@dataclass(frozen=True)
+class Found:
+    """Raw items, their conditions (None where there are none), and where they are from."""
+
+    items: Any
+    given: Any
+    split: str
+
+    def first(self, n: int | None) -> Found:
+        """The first n of them, or all."""
+        if n is None or n >= len(self.items):
+            return self
+        some = np.arange(n)
+        return Found(take(self.items, some), None if self.given is None else take(self.given, some), self.split)
+
+
+def load_items(source: str, **reading: Any) -> Dataset:
+    """A whole source in its own order, as the split "all"; an item is a line where that is not said."""
+    if Path(source).suffix.lower() == ".txt" and reading.get("unit") != "document":
+        reading["unit"] = "line"
+    return whole(load_source(source, **reading, whole=True))
+
+
+def whole(dataset: Dataset) -> Dataset:
+    """The same data with one more split, "all", in their own order."""
+    every = np.arange(len(dataset.items))
+    return Dataset(dataset.name, dataset.modality, dataset.items, {**dataset.splits, "all": every}, dataset.labels,
+                   source=dataset.source)  # fmt: skip
+
+
+def read_items(config: RunConfig, source: str | None, split: str | None) -> Found:
+    """The items of `source` that this run's model takes, with their conditions where the source has them.
+
+    Without a source: the run's own. `split` may be "all"; if it is not given, files are taken whole and in their own
+    order, and of names the test split.
+    """
+    own = config.data.reading()
+    name = source or config.data.source
+    split = split or ("test" if source is None or source in SOURCES else "all")
+    reading = {key: own[key] for key in ("size", "fit", "rate", "unit")} if source else own
+    reading = {key: value for key, value in reading.items() if key != "source"}
+    dataset = load_items(name, **reading) if split == "all" else load_source(name, **reading)
+    wanted = config.data.condition
+    if wanted and wanted not in ("items", dataset.modality):
+        have = [*(dataset.labels.column_names if dataset.labels is not None else [])]
+        have += dataset.items.column_names if isinstance(dataset.items, pa.Table) else []
+        if not set(wanted.split(",")) <= set(have):
+            config = config.model_copy(update={"data": config.data.model_copy(update={"condition": None})})
+    items, given = items_of(config, dataset, split)
+    if not len(items):
+        raise DataError("no items", where=name)
+    return Found(items, given, split)
+
+
+HALVES = ("top", "bottom", "left", "right")
+
+
+def mask(items: Any, known: str | None, kind: str) -> tuple[Any, Any]:
+    """(items, raw mask) for `Model.complete` from what `--known` says; None leaves it to the items' own holes."""
+    if kind == "image":
+        return items, image_mask(items, known or "top")
+    if known is None:
+        return items, None
+    if kind == "table":
+        names = [name.strip() for name in known.split(",")]
+        lacking = [name for name in names if name not in items.column_names]
+        if lacking:
+            raise UsageError(f"no column {lacking[0]}", why=f"columns: {', '.join(items.column_names)}")
+        return items.select(names), None
+    if kind == "audio":
+        try:
+            count = round(float(known.removesuffix("s")) * items.rate)
+        except ValueError:
+            raise UsageError(f"not a number of seconds: {known!r}") from None
+        return Recordings([samples[:count] for samples in items], items.rate), None
+    raise UsageError(f"--known is not for {kind}", why="a text is a prompt, and each █ in it a hole")
+
+
+def image_mask(items: np.ndarray, known: str) -> np.ndarray:
+    """(H, W), True where a pixel is given."""
+    h, w = items.shape[1:3]
+    out = np.zeros((h, w), bool)
+    if known in HALVES:
+        part: tuple[slice, slice] = {
+            "top": np.s_[: h // 2, :],
+            "bottom": np.s_[h // 2 :, :],
+            "left": np.s_[:, : w // 2],
+            "right": np.s_[:, w // 2 :],
+        }[known]
+        out[part] = True
+        return out
+    try:
+        with Image.open(Path(known)) as picture:
+            return np.asarray(picture.convert("L").resize((w, h), Image.Resampling.NEAREST)) > 127
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise DataError("not a mask", where=known, why=str(error), fix=f"{', '.join(HALVES)}, or a PNG") from None
+
+
+def chain(parts: Sequence[Any], *, interleave: bool = False) -> Any:
+    """Raw items of several lists as one; with `interleave`, the first of each, then the second of each, ..."""
+    first = parts[0]
+    if isinstance(first, pa.Table):
+        out: Any = pa.concat_tables(parts)
+    elif isinstance(first, Recordings):
+        out = Recordings([samples for part in parts for samples in part], first.rate)
+    else:
+        out = np.concatenate(parts) if isinstance(first, np.ndarray) else [item for part in parts for item in part]
+    if interleave:
+        out = take(out, np.arange(len(out)).reshape(len(parts), -1).T.flatten())
+    return out

@@ -1,0 +1,298 @@
+"""A trained model on raw data: everything that one does with it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from quintet.codecs.table import TableCodec
+from quintet.config import RunConfig, as_config_error, merge
+from quintet.core.codec import Codec
+from quintet.core.errors import CheckpointError, UsageError
+from quintet.core.family import Family, OnStep
+from quintet.core.likelihood import LogProb
+from quintet.core.random import Rows, seed_of, uniform
+from quintet.core.spaces import Continuous
+from quintet.data.sources import load_source, take
+from quintet.runs import Run
+from quintet.session import items_of
+
+
+class Model:
+    """A trained family with its codecs: everything on raw data. `run` is its folder."""
+
+    def __init__(
+        self, run: Run, family: Family, codecs: Mapping[str, Codec], config: RunConfig, conditions: Tensor | None = None
+    ) -> None:
+        self.run, self.family, self.codecs, self.config, self.conditions = (
+            run,
+            family.eval(),
+            codecs,
+            config,
+            conditions,
+        )
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.family.parameters()).device
+
+    def condition(self, condition: Any, n: int, seed: int) -> Tensor | None:
+        """One value for all, n values, or None: then conditions are drawn from the training data."""
+        if "cond" not in self.codecs:
+            if condition is not None:
+                raise UsageError(
+                    "this model takes no condition", where=self.run.name, fix="train with --condition COLUMN"
+                )
+            return None
+        if condition is None:
+            assert self.conditions is not None
+            u = uniform(n, generator=Rows(seed_of("conditions", seed), 0, n), like=torch.empty(0, dtype=torch.float64))
+            return self.conditions[(u * len(self.conditions)).long()].to(self.device)
+        codec = self.codecs["cond"]
+        several = isinstance(condition, list | tuple | np.ndarray | pa.Table)
+        values = condition if several else [condition] * n
+        if len(values) != n:
+            raise UsageError(f"{len(values)} conditions for {n} items", fix="give one condition, or one an item")
+        if isinstance(codec, TableCodec) and not isinstance(values, pa.Table) and not isinstance(values[0], Mapping):
+            values = {codec.columns[0].name: values}
+        return codec.encode(values).to(self.device)
+
+    def sampling(self, options: Mapping[str, Any] | None) -> Any:
+        """The family's Sampling from the run's own and `options`."""
+        try:
+            return self.family.Sampling(**merge(self.config.sampling, options or {}))
+        except ValidationError as error:
+            raise as_config_error(error, "sampling") from None
+
+    def sample(
+        self,
+        n: int = 16,
+        *,
+        condition: Any = None,
+        seed: int = 0,
+        sampling: Mapping[str, Any] | None = None,
+        batch_size: int = 256,
+        on_step: OnStep | None = None,
+    ) -> Any:
+        """n raw items. Item i depends on (seed, i) and its condition, not on n or `batch_size`."""
+        return self.codecs["x"].decode(self.sample_encoded(n, condition=condition, seed=seed, sampling=sampling,
+                                                           batch_size=batch_size, on_step=on_step))  # fmt: skip
+
+    def sample_encoded(
+        self,
+        n: int,
+        *,
+        condition: Any = None,
+        seed: int = 0,
+        sampling: Mapping[str, Any] | None = None,
+        batch_size: int = 256,
+        on_step: OnStep | None = None,
+    ) -> Tensor:
+        """`sample` before decoding: (n, *space.shape)."""
+        if not 1 <= n <= 10_000_000:
+            raise UsageError(f"n must be between 1 and 10,000,000, got {n}")
+        settings, cond = self.sampling(sampling), self.condition(condition, n, seed)
+        parts = []
+        for start in range(0, n, batch_size):
+            count = min(batch_size, n - start)
+            rows = Rows(seed_of("sample", seed), start, count)
+            part = None if cond is None else cond[start : start + count]
+            parts.append(self.family.sample(count, part, sampling=settings, generator=rows, on_step=on_step).cpu())
+        return torch.cat(parts)
+
+    @torch.no_grad()
+    def log_prob(self, items: Any, *, condition: Any = None, seed: int = 0, batch_size: int = 256) -> LogProb:
+        """The log-likelihood of raw items in their own measure, and what kind it is.
+
+        A conditional model scores given `condition`. Quantised data are dequantised by noise from `seed`.
+        """
+        family, codec = self.family, self.codecs["x"]
+        if family.likelihood == "none":
+            family.refuse("log_prob")
+        x, log_det = codec.encode(items), codec.log_det(items)
+        family.space.check(x)
+        cond = self.given(condition, len(x))
+        quantised = isinstance(family.space, Continuous) and family.space.quantised
+        values, errors = [], []
+        for start in range(0, len(x), batch_size):
+            part = x[start : start + batch_size].to(self.device)
+            if isinstance(family.space, Continuous):
+                part = family.space.dequantise(part, Rows(seed_of("dequantise", seed), start, len(part)))
+            some = None if cond is None else cond[start : start + batch_size]
+            rows = Rows(seed_of("score", seed), start, len(part))
+            value, error = family.log_prob_error(part, some, generator=rows)
+            values.append(value.double().cpu())
+            errors.append(error)
+        stderr = torch.cat([e.cpu() for e in errors if e is not None]) if errors and errors[0] is not None else None
+        space = "dequantised" if quantised and codec.measure == "mass" else codec.measure
+        return LogProb(torch.cat(values) + log_det, family.likelihood, space, codec.dims, stderr)
+
+    def given(self, condition: Any, n: int) -> Tensor | None:
+        """`condition`, which a conditional model cannot do without here."""
+        if "cond" in self.codecs and condition is None:
+            raise UsageError(
+                "this model is conditional: its likelihoods and latents need a condition",
+                where=self.run.name,
+                fix="pass condition=, one value for all or one an item",
+            )
+        return self.condition(condition, n, 0)
+
+    def complete(
+        self,
+        items: Any,
+        *,
+        known: Any = None,
+        condition: Any = None,
+        draws: int = 1,
+        seed: int = 0,
+        sampling: Mapping[str, Any] | None = None,
+        batch_size: int = 256,
+        on_step: OnStep | None = None,
+    ) -> Any:
+        """`items` with their holes filled by a draw given the rest; a list of `draws` such results if several.
+
+        Holes: null cells and lacking columns of a table; False in `known` (H, W) or (N, H, W) for images; what a
+        shorter text or recording lacks, and each character \u2588 of a text. What was known comes back as it was.
+        """
+        if "complete" in self.family.missing:
+            self.family.refuse("complete")
+        if draws < 1:
+            raise UsageError(f"draws must be at least 1, got {draws}")
+        settings = self.sampling(sampling)
+        x, mask = self.codecs["x"].partial(items, known)
+        cond = self.given(condition, len(x))
+        out = []
+        for draw in range(draws):
+            parts = []
+            for start in range(0, len(x), batch_size):
+                some = slice(start, start + batch_size)
+                part = x[some].to(self.device)
+                rows = Rows(seed_of("complete", seed, draw), start, len(part))
+                given = None if cond is None else cond[some]
+                done = self.family.complete(part, mask[some].to(self.device), given, sampling=settings,
+                                            generator=rows, on_step=on_step)  # fmt: skip
+                parts.append(done.cpu())
+            out.append(self.codecs["x"].fill(items, known, self.codecs["x"].decode(torch.cat(parts))))
+        return out[0] if draws == 1 else out
+
+    @torch.no_grad()
+    def encode(self, items: Any, *, condition: Any = None, batch_size: int = 256) -> Tensor:
+        """The latents of raw items."""
+        if "encode" in self.family.missing:
+            self.family.refuse("encode")
+        x = self.codecs["x"].encode(items)
+        self.family.space.check(x)
+        cond = self.given(condition, len(x))
+        parts = []
+        for start in range(0, len(x), batch_size):
+            some = slice(start, start + batch_size)
+            parts.append(self.family.encode(x[some].to(self.device), None if cond is None else cond[some]).cpu())
+        return torch.cat(parts)
+
+    @torch.no_grad()
+    def decode(self, z: Tensor, *, condition: Any = None, batch_size: int = 256) -> Any:
+        """Raw items from latents."""
+        if "decode" in self.family.missing:
+            self.family.refuse("decode")
+        cond = self.given(condition, len(z))
+        parts = []
+        for start in range(0, len(z), batch_size):
+            some = slice(start, start + batch_size)
+            parts.append(self.family.decode(z[some].to(self.device), None if cond is None else cond[some]).cpu())
+        return self.codecs["x"].decode(torch.cat(parts))
+
+    def reconstruct(self, items: Any, *, condition: Any = None) -> Any:
+        """decode(encode(items)): what the latents keep of them."""
+        return self.decode(self.encode(items, condition=condition), condition=condition)
+
+    def interpolate(self, first: Any, last: Any, *, steps: int = 8, condition: Any = None) -> list[Any]:
+        """For each pair of items a path of `steps` raw items from the one to the other through their latents.
+
+        The direction turns along the great circle and the length changes evenly (slerp, Shoemake 1985): latents of a
+        standard normal prior lie near a sphere, which a straight line would leave.
+        """
+        if steps < 2:
+            raise UsageError(f"a path has at least 2 steps, got {steps}")
+        a, b = self.encode(first, condition=condition), self.encode(last, condition=condition)
+        if len(a) != len(b):
+            raise UsageError(f"{len(a)} items to go from and {len(b)} to go to")
+        t = torch.linspace(0, 1, steps, dtype=a.dtype)
+        paths: list[Any] = []
+        for z0, z1 in zip(a, b, strict=True):
+            cond = None if condition is None else self.first(condition, len(paths))
+            paths.append(self.decode(slerp(z0, z1, t), condition=cond))
+        return paths
+
+    @staticmethod
+    def first(condition: Any, index: int) -> Any:
+        """The condition of item `index`: one value for all, or one an item."""
+        return condition[index] if isinstance(condition, list | tuple | np.ndarray) else condition
+
+    def rank(self, items: Any, *, reference: Any = None, condition: Any = None, given: Any = None,
+             seed: int = 0) -> pa.Table:  # fmt: skip
+        """Items from the least to the most likely: columns index, nats, and p.
+
+        p is the share of `reference` items (default: this run's validation split) that are at most as likely, counting
+        the item itself: (1 + #{ref <= nats}) / (1 + #ref). For an item like the reference it is uniform, so p <= 0.01
+        flags one such item in a hundred (conformal anomaly detection, Laxhammar & Falkman 2011). `given`: the
+        conditions of the reference.
+        """
+        if self.family.likelihood == "none":
+            self.family.refuse("log_prob")
+        if reference is None:
+            reference, given = self.held_out()
+        calm = np.sort(self.log_prob(reference, condition=given, seed=seed).values.numpy())
+        nats = self.log_prob(items, condition=condition, seed=seed).values.numpy()
+        p = (1 + np.searchsorted(calm, nats, side="right")) / (1 + len(calm))
+        order = np.argsort(nats, kind="stable")
+        return pa.table({"index": order, "nats": nats[order], "p": p[order]})
+
+    def held_out(self, limit: int = 1000) -> tuple[Any, Any]:
+        """The first `limit` validation items of the run's own source, and their conditions."""
+        dataset = load_source(**self.config.data.reading())
+        items, given = items_of(self.config, dataset, "validation")
+        if self.codecs["x"].modality == "text" and getattr(self.codecs["x"], "stream", False):
+            return items, given  # one text is many windows
+        some = np.arange(min(limit, len(items)))
+        return take(items, some), None if given is None else take(given, some)
+
+    def evaluate(self, split: str = "test", *, samples: int = 1000, seed: int = 0) -> dict[str, Any]:
+        """{"likelihood", "likelihood_reason", "metrics", "ms_per_sample", ...} on a split; writes the run's report."""
+        from quintet.comparison import evaluate  # which is written in terms of Model
+
+        return evaluate(self, split=split, samples=samples, seed=seed)
+
+    def save(self, path: str | Path) -> Path:
+        """Copy the run folder with its newest good checkpoint to `path`."""
+        target = Path(path)
+        latest = self.run.latest()
+        if latest is None:
+            raise CheckpointError("nothing to save: the run has no checkpoint", where=str(self.run.path))
+        if target.exists():
+            raise UsageError("the path exists already", where=str(target))
+        leave = {"checkpoints", "lock.json"}  # of this run, not of an autoencoder within it
+        shutil.copytree(self.run.path, target, ignore=lambda at, _: leave if Path(at) == self.run.path else set())
+        shutil.copytree(latest[2], target / "checkpoints" / latest[2].name)
+        return target
+
+
+def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    """(steps, *shape): from a to b, direction by the angle, length evenly."""
+    u, v = a.flatten(), b.flatten()
+    cosine = torch.dot(u, v) / (u.norm() * v.norm()).clamp_min(1e-12)
+    angle = torch.acos(cosine.clamp(-1, 1))
+    w = t[:, None]
+    if angle.sin() < 1e-4:  # nearly parallel or opposite: the line
+        path = (1 - w) * u + w * v
+    else:
+        turn = (torch.sin((1 - w) * angle) * u / u.norm() + torch.sin(w * angle) * v / v.norm()) / angle.sin()
+        path = turn * ((1 - w) * u.norm() + w * v.norm())
+    return path.view(len(t), *a.shape)

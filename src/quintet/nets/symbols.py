@@ -1,0 +1,56 @@
+"""From logits to symbols: guidance, temperature, truncation, and one draw."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from quintet.core import settings
+from quintet.core.random import quantile
+
+
+class Choice(settings.Settings):
+    """How a symbol is chosen from logits."""
+
+    temperature: float = Field(1.0, ge=0, description="0 takes the likeliest symbol")
+    top_k: int | None = Field(None, ge=1, description="only the k likeliest symbols")
+    top_p: float = Field(1.0, gt=0, le=1, description="the smallest set of this mass (Holtzman et al. 2020)")
+    min_p: float = Field(0.0, ge=0, lt=1, description="at least this share of the likeliest (Nguyen et al. 2024)")
+    guidance: float = Field(1.0, ge=0, description="logits = null + guidance * (conditional - null)")
+
+    def guided(self, cond: Tensor | None) -> bool:
+        """Whether sampling given `cond` needs the unconditional model too."""
+        return self.guidance != 1 and cond is not None
+
+    def conditions(self, cond: Tensor | None) -> list[Tensor | None]:
+        """The conditions whose logits `guide` takes: the given one and, where it is guided, none."""
+        return [cond, None] if self.guided(cond) else [cond]
+
+
+def guide(logits: list[Tensor], s: Choice) -> Tensor:
+    """The conditional logits, pushed away from the unconditional ones where those are given too; -inf stays."""
+    given, null = logits[0], logits[-1]
+    return given if len(logits) == 1 else torch.where(given.isinf(), given, null + s.guidance * (given - null))
+
+
+def choose(logits: Tensor, s: Choice, u: Tensor) -> Tensor:
+    """One symbol a row from logits (B, V) and u (B,) in [0, 1), after temperature, top-k, top-p and min-p."""
+    if s.temperature == 0:
+        return logits.argmax(-1)
+    return quantile(truncate(logits / s.temperature, s), u)
+
+
+def truncate(logits: Tensor, s: Choice) -> Tensor:
+    """Logits (B, V) with -inf for what top-k, top-p and min-p cut away; the likeliest always stays."""
+    if s.top_k is not None and s.top_k < logits.shape[-1]:
+        logits = logits.masked_fill(logits < logits.topk(s.top_k).values[:, -1:], -torch.inf)
+    if s.top_p < 1:
+        ordered, index = logits.sort(-1, descending=True)
+        p = ordered.softmax(-1)
+        cut = p.cumsum(-1) - p >= s.top_p  # the mass before a symbol already suffices
+        logits = logits.masked_fill(cut.scatter(-1, index, cut), -torch.inf)
+    if s.min_p > 0:
+        p = logits.softmax(-1)
+        logits = logits.masked_fill(p < s.min_p * p.max(-1, keepdim=True).values, -torch.inf)
+    return logits

@@ -1,0 +1,442 @@
+"""Tables: types, ranges, decimals, spikes and nulls come back; raw likelihoods sum and integrate to one."""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import itertools
+import json
+import warnings
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from quintet.codecs.table import TableCodec
+from quintet.core import arrow
+from quintet.core.errors import DataError, QuintetWarning
+from quintet.core.pieces import pieces_of_numbers
+from quintet.core.spaces import Continuous, Discrete
+
+RNG = np.random.default_rng(0)
+N = 600
+faces = pytest.mark.parametrize("face", ["discrete", "continuous"])
+
+
+def holes(values: list[Any], share: float = 0.1) -> list[Any]:
+    """The values, with some of them None."""
+    return [None if hole else value for value, hole in zip(values, RNG.random(N) < share, strict=True)]
+
+
+DAY = dt.date(2020, 1, 1)
+COLUMNS: dict[str, pa.Array] = {
+    "float64": pa.array(RNG.normal(size=N)),
+    "float32": pa.array(RNG.normal(size=N).astype(np.float32)),
+    "float16": pa.array((RNG.integers(0, 40, N) / 4).astype(np.float16)),
+    "int8": pa.array(RNG.integers(-100, 100, N), pa.int8()),
+    "uint8": pa.array(RNG.integers(0, 3, N), pa.uint8()),
+    "int64": pa.array(RNG.integers(-(10**12), 10**12, N)),
+    "uint64": pa.array([2**63 + 5 * int(k) for k in RNG.integers(0, 50, N)], pa.uint64()),
+    "decimal": pa.array([decimal.Decimal(int(k)) / 100 for k in RNG.integers(-500, 90_000, N)], pa.decimal128(9, 3)),
+    "bool": pa.array(RNG.random(N) < 0.3),
+    "string": pa.array(RNG.choice(["red", "green", "blue", ""], N)),
+    "large_string": pa.array(RNG.choice(["red", "green"], N), pa.large_string()),
+    "dictionary": pa.array(RNG.choice(["red", "green"], N)).dictionary_encode().cast(
+        pa.dictionary(pa.int8(), pa.string())
+    ),
+    "date32": pa.array([DAY + dt.timedelta(days=int(k)) for k in RNG.integers(0, 900, N)]),
+    "date64": pa.array([DAY + dt.timedelta(days=7 * int(k)) for k in RNG.integers(0, 90, N)], pa.date64()),
+    "timestamp": pa.array(RNG.integers(1_500_000_000, 1_600_000_000, N), pa.timestamp("s", tz="Europe/Paris")),
+    "nanoseconds": pa.array(RNG.integers(1_500_000_000, 1_600_000_000, N) * 10**9, pa.timestamp("ns")),
+    "time": pa.array((RNG.integers(0, 1440, N) * 60).astype(np.int32), pa.time32("s")),
+    "duration": pa.array(RNG.integers(0, 10**6, N), pa.duration("ms")),
+    "null": pa.nulls(N),
+}  # fmt: skip
+COLUMNS |= {
+    f"{name}?": pa.array(holes(COLUMNS[name].to_pylist()), COLUMNS[name].type)
+    for name in ("float64", "int8", "int64", "bool", "string", "decimal", "timestamp")
+}
+TABLE = pa.table(COLUMNS)
+
+
+def points(codec: TableCodec, n: int, seed: int = 0) -> Tensor:
+    """Any x of the space."""
+    generator = torch.Generator().manual_seed(seed)
+    if isinstance(codec.space, Discrete):
+        sizes = torch.tensor(codec.space.sizes)
+        return (torch.rand(n, codec.space.dims, generator=generator) * sizes).long()
+    x = 3 * torch.randn(n, *codec.space.shape, generator=generator)
+    x[0], x[1], x[2] = float("nan"), float("inf"), -1e30
+    return x
+
+
+# -- types -----------------------------------------------------------------------------------------------------------
+
+
+@faces
+@pytest.mark.parametrize("name", COLUMNS)
+def test_any_point_decodes_to_what_the_column_may_hold(face: Any, name: str) -> None:
+    """The type, the range, the decimals, the categories; nulls only where training had some. Twice the same."""
+    table = TABLE.select([name])
+    codec = TableCodec(face).fit(table)
+    x = points(codec, 400)
+    back = codec.decode(x)
+    assert back.schema == table.schema
+    assert len(back) == 400
+    assert back.equals(codec.decode(x))
+    cells, seen = back[name], table[name]
+    assert (cells.null_count > 0) == (seen.null_count > 0)
+    if arrow.is_number(seen.type):
+        low, high = (getattr(seen.drop_null().to_numpy(), f)() for f in ("min", "max"))
+        made = cells.drop_null().to_numpy()
+        assert ((made >= low) & (made <= high)).all()
+        assert codec.columns[0].grid is not None
+        if codec.columns[0].grid.lattice:  # the decimals
+            again = arrow.to_units(cells, codec.columns[0].grid, seen.type, "")
+            there = arrow.from_units(again[~np.isnan(again)], codec.columns[0].grid, seen.type)
+            assert there.to_pylist() == cells.drop_null().to_pylist()
+    else:
+        assert set(cells.to_pylist()) <= set(seen.to_pylist())
+
+
+@faces
+def test_rows_come_back(face: Any) -> None:
+    """Nulls, categories and few values exactly; other numbers within their bin, or to single precision."""
+    codec = TableCodec(face).fit(TABLE)
+    back = codec.decode(codec.encode(TABLE))
+    assert back.schema == TABLE.schema
+    for c in codec.columns:
+        a, b = TABLE[c.name], back[c.name]
+        assert a.is_null().to_pylist() == b.is_null().to_pylist()
+        if not c.number or c.pieces.points is not None:
+            assert a.to_pylist() == b.to_pylist(), c.name
+            continue
+        x, y = (arrow.to_units(cells, c.grid, c.type, "") for cells in (a, b))
+        if face == "discrete":
+            assert (c.pieces.symbol(np.nan_to_num(x)) == c.pieces.symbol(np.nan_to_num(y))).all()
+        else:
+            assert np.nanmax(np.abs(x - y)) <= 1e-5 * np.nanstd(x) + c.pieces.lattice
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.none() | st.floats(-1e9, 1e9) | st.sampled_from([0.0, 1.5]), min_size=1, max_size=40),
+       st.sampled_from(["discrete", "continuous"]))  # fmt: skip
+def test_any_column_of_numbers(cells: list[float | None], face: Any) -> None:
+    table = pa.table({"x": pa.array(cells, pa.float64())})
+    codec = TableCodec(face).fit(table)
+    x = codec.encode(table)
+    codec.space.check(x)
+    back = codec.decode(x)
+    assert back["x"].is_null().to_pylist() == [c is None for c in cells]
+    if face == "discrete":
+        assert torch.equal(codec.encode(back), x)
+    assert torch.isfinite(codec.log_det(table)).all()
+    again = TableCodec.from_json(json.loads(json.dumps(codec.to_json())))
+    assert torch.equal(again.encode(table), x)
+    assert again.decode(x).equals(back)
+
+
+@pytest.mark.parametrize(
+    ("values", "grid"),
+    [
+        ([0.25, 0.5, 1.75, -3.0], (True, -300, 25, 100)),
+        ([10, 25, 40], (True, 10, 15, 1)),
+        ([0.1, 0.2, 0.7, 0.3], (True, 1, 1, 10)),
+        ([1 / 3, 2 / 3, 0.1], (False, 0, 1, 1)),
+        ([1e18, 3e18, 2e18], (False, 0, 1, 1)),
+    ],
+)
+def test_grids(values: list[float], grid: tuple[Any, ...]) -> None:
+    found, units = arrow.to_grid(pa.chunked_array([pa.array(values)]), "")
+    assert tuple(found) == grid
+    assert arrow.from_units(units, found, pa.float64()).to_pylist() == values
+
+
+def test_single_precision_is_told_from_rounding() -> None:
+    rounded, real = RNG.integers(0, 10_000, 500) / 100, RNG.random(500) * 100
+    for values, lattice in ((rounded, True), (real, False)):
+        codec = TableCodec("discrete").fit(pa.table({"x": values.astype(np.float32)}))
+        assert codec.columns[0].grid is not None
+        assert codec.columns[0].grid.lattice == lattice
+
+
+# -- spikes, tails, rare values --------------------------------------------------------------------------------------
+
+
+@faces
+def test_spikes_keep_their_share(face: Any) -> None:
+    """A value of 30 % has its symbol, and comes back in 30 % of even draws from F."""
+    x = np.where(RNG.random(5000) < 0.3, 0.5, np.exp(RNG.normal(size=5000)))
+    codec = TableCodec(face).fit(pa.table({"x": x}))
+    generator, n = torch.Generator().manual_seed(0), 20_000
+    if face == "discrete":
+        weights = torch.from_numpy(codec.columns[0].pieces.weight)
+        coarse = torch.multinomial(weights, n, replacement=True, generator=generator)
+        z = torch.stack([coarse, torch.randint(64, (n,), generator=generator)], 1)
+    else:
+        z = torch.randn(n, 1, generator=generator)
+    made = codec.decode(z)["x"].to_numpy()
+    assert abs((made == 0.5).mean() - (x == 0.5).mean()) < 0.015
+    levels = [0.1, 0.2, 0.7, 0.9, 0.99]
+    assert np.abs(np.quantile(made, levels) / np.quantile(x, levels) - 1).max() < 0.1
+
+
+def test_heavy_tails_keep_their_shape() -> None:
+    """Draws of a Cauchy column: quantiles to 1 / 1000 lie within a third of those of the training values."""
+    x = RNG.standard_cauchy(20_000)
+    pieces = pieces_of_numbers(x, lattice=False, bins=64)
+    levels = np.array([0.001, 0.01, 0.1, 0.9, 0.99, 0.999])
+    made = pieces.quantile(RNG.random(200_000))
+    assert np.abs(np.quantile(made, levels) / np.quantile(x, levels) - 1).max() < 0.1
+    assert made.min() >= x.min()
+    assert made.max() <= x.max()
+
+
+def test_copies_of_a_column_stay_copies() -> None:
+    x = RNG.normal(size=500)
+    codec = TableCodec("discrete").fit(pa.table({"a": x, "b": RNG.normal(size=500), "c": x}))
+    z = points(codec, 300)
+    z[:, 4:] = z[:, :2]
+    back = codec.decode(z)
+    assert back["a"].equals(back["c"])
+
+
+@faces
+def test_rare_categories_share_a_symbol_and_are_drawn_by_frequency(face: Any) -> None:
+    words = [f"w{int(k)}" for k in np.minimum(RNG.zipf(1.3, 4000), 400)]
+    with pytest.warns(QuintetWarning, match="share a symbol"):
+        codec = TableCodec(face, TableCodec.Settings(categories=20)).fit(pa.table({"w": words, "x": RNG.random(4000)}))
+    c = codec.columns[0]
+    assert c.pieces.count == 21
+    x = points(codec, 4000)
+    if face == "discrete":
+        x[:, 0] = 20
+        made = codec.decode(x)["w"].to_pylist()
+        counts = {w: words.count(w) for w in c.categories[20:]}
+        assert set(made) <= set(counts)
+        top = c.categories[20]
+        assert abs(made.count(top) / 4000 - counts[top] / sum(counts.values())) < 0.02
+    assert torch.equal(codec.encode(pa.table({"w": ["never seen"], "x": [0.5]}))[:, :1],
+                       codec.encode(pa.table({"w": [c.categories[25]], "x": [0.5]}))[:, :1])  # fmt: skip
+
+
+def test_a_new_category_is_among_the_rare_where_there_are_some() -> None:
+    """A category seen once says that others were not seen; a column of frequent ones refuses what is new."""
+    words = ["a"] * 90 + ["b"] * 30 + ["c", "d"]
+    table = pa.table({"w": words, "x": RNG.random(len(words))})
+    with pytest.warns(QuintetWarning, match="the rarest 2 share"):
+        codec = TableCodec("discrete").fit(table)
+    new = {"w": ["e", "c"], "x": [0.5, 0.5]}
+    assert codec.encode(new)[:, 0].tolist() == [2, 2]
+    assert torch.isfinite(codec.log_det(new)).all()
+    with pytest.raises(DataError, match="unknown value 'e'"):
+        TableCodec("discrete", TableCodec.Settings(strict=True)).fit(table).encode(new)
+
+
+# -- columns ---------------------------------------------------------------------------------------------------------
+
+
+def test_keys_are_left_out_with_a_notice() -> None:
+    table = pa.table({"id": np.arange(7, 7 + N), "code": [f"#{i}" for i in range(N)], "x": RNG.random(N)})
+    with pytest.warns(QuintetWarning, match="only names its rows"):
+        codec = TableCodec("discrete").fit(table)
+    assert codec.dropped == ("id", "code")
+    assert codec.to_json()["dropped"] == ["id", "code"]
+    assert len(codec.notes) == 2
+    assert codec.decode(codec.encode(table)).column_names == ["x"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert TableCodec().fit(pa.table({"x": np.arange(N)})).dropped == ()  # nothing else to model
+        assert TableCodec().fit(pa.table({"x": RNG.permutation(N), "y": RNG.random(N)})).dropped == ()
+
+
+def test_columns_in_any_order_and_further_ones() -> None:
+    table = TABLE.select(["string", "int8", "float64?"])
+    codec = TableCodec("discrete").fit(table)
+    other = table.select(["float64?", "string", "int8"]).append_column("more", pa.array(range(N)))
+    assert torch.equal(codec.encode(other), codec.encode(table))
+    assert torch.equal(codec.encode(table.set_column(1, "int8", table["int8"].cast(pa.int64()))), codec.encode(table))
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        ({"x": [1.0, None], "w": ["a", "b"]}, "column x: 1 missing cells"),
+        ({"x": [1.0, np.inf], "w": ["a", "b"]}, "column x: infinite cells"),
+        ({"x": ["one", "two"], "w": ["a", "b"]}, "column x: not numbers"),
+        ({"x": [1.0, 2.0], "w": ["a", "zebra"]}, "column w: unknown value 'zebra'"),
+        ({"x": [1.0, 2.0]}, "w: a column is missing"),
+    ],
+)
+def test_cells_that_do_not_fit_are_named(cells: dict[str, list[Any]], message: str) -> None:
+    codec = TableCodec().fit(pa.table({"x": RNG.random(50), "w": RNG.choice(["a", "b"], 50)}))
+    with pytest.raises(DataError) as error:
+        codec.encode(cells)
+    assert message in str(error.value)
+
+
+def test_what_is_no_column_is_refused() -> None:
+    with pytest.raises(DataError, match="a column of type list"):
+        TableCodec().fit(pa.table({"x": [[1.0], [2.0]]}))
+    with pytest.raises(DataError, match="two columns of one name"):
+        TableCodec().fit(pa.Table.from_arrays([pa.array([1, 2]), pa.array([1, 2])], names=["a", "a"]))
+    strict = TableCodec("discrete", TableCodec.Settings(strict=True)).fit(pa.table({"label": [0, 1, 2] * 9}))
+    with pytest.raises(DataError, match="unknown value 7"):
+        strict.encode({"label": [7]})
+
+
+# -- likelihoods -----------------------------------------------------------------------------------------------------
+
+
+def log_p(codec: TableCodec, x: Tensor) -> Tensor:
+    """Of the encoded space: random probabilities of symbols, or a shifted normal density of every dimension.
+
+    Dimensions with a width are taken as dequantised: the mass of the bin of +-1, over its width.
+    """
+    generator = torch.Generator().manual_seed(1)
+    total = torch.zeros(len(x), dtype=torch.float64)
+    if isinstance(codec.space, Discrete):
+        for i, size in enumerate(codec.space.sizes or ()):
+            p = torch.rand(size, generator=generator, dtype=torch.float64)
+            total += (p / p.sum()).log()[x[:, i]]
+        return total
+    assert isinstance(codec.space, Continuous)
+    normal = torch.distributions.Normal(0.3, 0.8)
+    for i, width in enumerate(codec.space.widths or (0,) * codec.space.dims):
+        z = x[:, i].double()
+        total += torch.where(z > 0, 0.7, 0.3).double().log() - np.log(width) if width else normal.log_prob(z)
+    return total
+
+
+@faces
+def test_a_density_integrates_to_one(face: Any) -> None:
+    """One column of real numbers with tails, beyond the training range too."""
+    codec = TableCodec(face).fit(pa.table({"x": np.exp(RNG.normal(size=3000))}))
+    assert codec.measure == "density"
+    (low, high) = codec.columns[0].pieces.high[0], codec.columns[0].pieces.low[-1]
+    far = (high - low) * np.geomspace(1e-9, 1e7, 60_001)
+    inner = np.sort(np.concatenate([np.linspace(low, high, 300_001), *(
+        np.repeat(codec.columns[0].pieces.low[1:], 2) + s for s in (-1e-9, 1e-9))]))  # fmt: skip
+    raw = np.concatenate([low - far[::-1], inner, high + far])
+    values = (log_p(codec, codec.encode(raw)) + codec.log_det(raw)).exp().numpy()
+    assert abs(np.trapezoid(values, raw) - 1) < 2e-3
+
+
+@faces
+def test_a_mixed_column_integrates_to_one(face: Any) -> None:
+    """Probabilities at spikes and of null, a density between: they sum to one together."""
+    x = np.where(RNG.random(3000) < 0.4, 2.0, RNG.normal(size=3000))
+    codec = TableCodec(face).fit(pa.table({"x": pa.array(holes_of(x, 0.1))}))
+    grid = np.linspace(-60, 60, 1_200_001)
+    grid = grid[np.abs(grid - 2.0) > 1e-12]
+    values = (log_p(codec, codec.encode(grid)) + codec.log_det(grid)).exp().numpy()
+    spike = mean_mass(codec, {"x": [2.0] * 2000})
+    null = mean_mass(codec, {"x": pa.array([None] * 2000, pa.float64())})
+    assert spike > 0.003
+    assert null > 0.003
+    assert abs(np.trapezoid(values, grid) + spike + null - 1) < 5e-3
+
+
+def holes_of(x: np.ndarray, share: float) -> list[float | None]:
+    return [None if hole else float(v) for v, hole in zip(x, RNG.random(len(x)) < share, strict=True)]
+
+
+def mean_mass(codec: TableCodec, cells: Any) -> float:
+    """The probability of one cell, estimated over the codec's own draws: there is a second column that varies them."""
+    units, null = codec.units(cells)
+    column, estimates = codec.columns[0], []
+    if codec.face == "discrete":
+        inside = 0.0 if null[0, 0] else float(column.pieces.log_weight(units[:1, 0])[0])
+        symbol = column.pieces.count if null[0, 0] else int(column.pieces.symbol(units[:1, 0])[0])
+        inside -= 0.0 if null[0, 0] else float(np.log(column.pieces.weight[symbol]))
+        x = torch.stack([torch.full((64,), symbol), torch.arange(64)], 1)
+        return float((log_p(codec, x) + inside).exp().sum())
+    for u in (np.arange(2000) + 0.5) / 2000:  # midpoints instead of hashes
+        start, width = column.pieces.interval(units[:1, 0])
+        at = u if null[0, 0] else float(start[0] + u * width[0])
+        z = torch.special.ndtri(torch.tensor([at], dtype=torch.float64))
+        x = torch.stack([z, torch.tensor([1.0 if null[0, 0] else -1.0])], 1)
+        inside = 0.0 if null[0, 0] else float(column.pieces.log_weight(units[:1, 0])[0])
+        log_det = inside + 0.5 * float(z) ** 2 + 0.5 * np.log(2 * np.pi) + np.log(2)
+        estimates.append(float((log_p(codec, x) + log_det).exp()[0]))
+    return float(np.mean(estimates))
+
+
+def test_probabilities_sum_to_one() -> None:
+    """Every row of a table of categories and integers, enumerated; integers reach beyond the training range."""
+    table = pa.table({"w": RNG.choice(["a", "b", "c"], N, p=[0.6, 0.3, 0.1]), "k": RNG.integers(0, 900, N) // 3 * 3})
+    codec = TableCodec("discrete", TableCodec.Settings(bins=8, fine=1)).fit(table)
+    assert codec.measure == "mass"
+    numbers = np.arange(-30_000, 33_000, 3)
+    rows = pa.table({"w": np.repeat(["a", "b", "c"], len(numbers)), "k": np.tile(numbers, 3)})
+    total = float((log_p(codec, codec.encode(rows)) + codec.log_det(rows)).exp().sum())
+    assert abs(total - 1) < 1e-3
+    bits = TableCodec("continuous").fit(table.select(["w"]))
+    rows = pa.table({"w": ["a", "b", "c"]})
+    total = float((log_p(bits, bits.encode(rows)) + bits.log_det(rows)).exp().sum())
+    assert abs(total - (1 - 0.7**2)) < 1e-6  # the pattern 11 stands for no category of its own
+
+
+def test_continuous_probabilities_are_right_on_average() -> None:
+    """An integer column under a normal model of z: the mean of the estimates = the probability of its interval."""
+    table = pa.table({"k": RNG.integers(0, 12, 4000), "other": RNG.random(4000)})
+    codec = TableCodec("continuous").fit(table)
+    z = codec.encode(table)[:, 0].double()
+    normal = torch.distributions.Normal(0.3, 0.8)
+    pieces = codec.columns[0].pieces
+    for k in (0, 5, 11):
+        chosen = torch.from_numpy(table["k"].to_numpy() == k)
+        weight = np.exp(pieces.log_weight(np.array([float(k)])))[0]
+        estimate = (normal.log_prob(z) + 0.5 * z**2 + 0.5 * np.log(2 * np.pi)).exp()[chosen] * weight
+        start, width = pieces.interval(np.array([float(k)]))
+        ends = torch.special.ndtri(torch.tensor([start[0], start[0] + width[0]], dtype=torch.float64))
+        exact = float(normal.cdf(ends[1]) - normal.cdf(ends[0]))
+        assert abs(float(estimate.mean()) - exact) < 4 * float(estimate.std()) / chosen.sum() ** 0.5 + 1e-6
+        assert abs(width[0] - weight) < 1e-12
+
+
+# -- holes -----------------------------------------------------------------------------------------------------------
+
+
+@faces
+def test_holes_are_nulls_and_lacking_columns(face: Any) -> None:
+    table = TABLE.select(["float64?", "string", "int8?", "bool"])
+    codec = TableCodec(face).fit(table)
+    given = table.drop_columns(["bool"])
+    x, known = codec.partial(given)
+    codec.space.check(x)
+    assert known.shape == x.shape
+    widths = [len(c.sizes) if face == "discrete" else c.width for c in codec.columns]
+    ends = list(itertools.accumulate(widths, initial=0))
+    for (a, b), name in zip(itertools.pairwise(ends), table.column_names, strict=True):
+        expected = [False] * N if name == "bool" else [c is not None for c in given[name].to_pylist()]
+        assert known[:, a].tolist() == expected
+        assert (known[:, a:b] == known[:, a : a + 1]).all()
+    other = points(codec, N)
+    whole = codec.fill(given, None, codec.decode(torch.where(known, x, other)))
+    assert whole.column_names == [*given.column_names, "bool"]
+    for name in given.column_names:
+        for a, b in zip(given[name].to_pylist(), whole[name].to_pylist(), strict=True):
+            assert a is None or a == b
+
+
+def test_a_mask_says_that_a_null_is_the_value() -> None:
+    names = [f"r{i}" for i in range(27)]
+    table = pa.table({"x": pa.array([1.0, None, 3.0] * 9), "y": ["a", "b", "c"] * 9, "id": names})
+    with pytest.warns(QuintetWarning):
+        codec = TableCodec("discrete").fit(table)
+    mask = np.zeros((27, 3), bool)
+    mask[:, 0] = True
+    x, known = codec.partial(table, mask)
+    assert known.all(0).tolist() == [True, False]  # the id has no dimension
+    assert torch.equal(x[:, 0], codec.encode(table)[:, 0])
+    whole = codec.fill(table, mask, codec.decode(points(codec, 27)))
+    assert whole["x"].equals(table["x"])
+    assert whole["id"].equals(table["id"])
+    with pytest.raises(DataError, match="a null is said to be known"):
+        codec.partial({"x": [1.0], "y": [None]}, np.ones((1, 2), bool))

@@ -1,0 +1,234 @@
+"""Texts as symbols and as bits: what comes back, what is total, what a likelihood is the mass of, and holes."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import sys
+import warnings
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from quintet.codecs.text import HOLE, LONGEST, WINDOW, TextCodec
+from quintet.core.errors import ConfigError, DataError, EnvironmentFault, QuintetWarning
+from quintet.core.family import Family
+from quintet.core.spaces import Continuous, Discrete
+
+WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+SHORT = [f"{a} times {b}" for a in WORDS for b in WORDS]
+LONG = ["the quick brown fox jumps over the lazy dog. " * 30]
+FACES, TOKENS = ("discrete", "continuous"), ("characters", "bytes", "bpe")
+
+
+def codec(texts: list[str], face: str = "discrete", **given: object) -> TextCodec:
+    return TextCodec(face, TextCodec.Settings(**{"vocab_size": 300, **given})).fit(texts)
+
+
+@pytest.mark.parametrize("face", FACES)
+@pytest.mark.parametrize("tokens", TOKENS)
+@pytest.mark.parametrize("items", ["stream", "separate"])
+def test_texts_come_back(face: str, tokens: str, items: str) -> None:
+    texts = LONG if items == "stream" else SHORT
+    one = codec(texts, face, tokens=tokens, items=items)
+    x = one.encode(texts)
+    one.space.check(x)
+    back = one.decode(x)
+    if items == "stream":
+        assert LONG[0].startswith("".join(back))
+        assert len(x) == len(one.log_det(texts)) > 1
+    else:
+        assert back == texts
+        assert len(x) == len(texts) == len(one.log_det(texts))
+    again = TextCodec.from_json(json.loads(json.dumps(one.to_json())))
+    assert torch.equal(again.encode(texts), x)
+    assert (again.space, again.stream, again.dims, again.measure) == (one.space, one.stream, one.dims, "mass")
+
+
+def test_items_are_windows_of_few_long_documents_or_many_short_texts() -> None:
+    long, short = codec(LONG), codec(SHORT)
+    assert (long.stream, long.block, long.space.pad) == (True, WINDOW, None)
+    assert (short.stream, short.block) == (False, 20)  # 17 characters and the end, a multiple of 4
+    assert short.space == Discrete((20,), short.vocabulary.size + 1, pad=short.vocabulary.size)
+    assert codec(["x" * 300] * 50).stream
+    assert not codec(LONG, items="separate", block=1600).stream
+    assert TextCodec.faces == ("discrete", "continuous")
+
+
+def test_what_is_too_long_is_cut_with_a_notice() -> None:
+    with pytest.warns(QuintetWarning, match="1 of 101 texts are longer than 256 symbols"):
+        one = codec([*SHORT, "x" * 1000], items="separate", block=LONGEST)
+    assert one.decode(one.encode(["x" * 1000, "x" * 256])) == ["x" * 256] * 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        codec(SHORT)
+
+
+def test_unknown_characters_and_an_empty_text() -> None:
+    one = codec(SHORT)
+    assert one.decode(one.encode(["tenÄten", "", "\ufffd\ud800"])) == ["ten\ufffdten", "", "\ufffd\ufffd"]
+    assert one.encode([""]).eq(one.end).all()
+    assert int(one.encode(["Ä"])[0, 0]) == 0
+
+
+@pytest.mark.parametrize("face", FACES)
+@pytest.mark.parametrize("tokens", TOKENS)
+@pytest.mark.parametrize("items", ["stream", "separate"])
+@pytest.mark.filterwarnings("ignore:.*longer than")
+def test_decode_is_total(face: str, tokens: str, items: str) -> None:
+    one = codec(LONG, face, tokens=tokens, items=items, block=24)
+    generator = torch.Generator().manual_seed(0)
+    if face == "discrete":
+        x = torch.randint(0, one.size, (200, 24), generator=generator)
+    else:
+        x = 10 * torch.randn(200, *one.space.shape, generator=generator)
+        x[0], x[1], x[2] = float("nan"), float("inf"), -float("inf")
+    texts = one.decode(x)
+    assert len(texts) == 200
+    assert all(text.encode() is not None for text in texts)
+    assert texts == one.decode(x)
+
+
+def test_decode_stops_at_the_first_end() -> None:
+    one = codec(["ab"] * 40, block=6)
+    a, b, end = 1, 2, 3
+    assert one.decode(torch.tensor([[a, b, end, a, b, a], [end] * 6, [a] * 6])) == ["ab", "", "aaaaaa"]
+
+
+def test_every_symbol_has_a_code_and_every_code_a_nearest_symbol() -> None:
+    one = codec(LONG, "continuous", block=2)
+    bits = one.space.shape[0]
+    assert one.space == Continuous((bits, 2), 2)
+    assert 2 ** (bits - 1) < one.size <= 2**bits
+    assert len({tuple(code) for code in one.codes.tolist()}) == one.size
+    cube = torch.tensor(list(itertools.product([-1.0, 1.0], repeat=bits)))
+    found = one.symbols(cube[:, :, None].expand(-1, -1, 2).contiguous())[:, 0]
+    distance = torch.cdist(cube, one.codes, p=1)
+    assert torch.equal(distance.gather(1, found[:, None])[:, 0], distance.min(1).values)
+    assert set(found.tolist()) == set(range(one.size))
+    weak = one.codes[:, :, None].expand(-1, -1, 2) * 0.01
+    assert torch.equal(one.symbols(weak)[:, 1], torch.arange(one.size)), "the sign decides"
+
+
+def test_masses_of_all_texts_sum_to_one_for_a_model_that_ends_where_a_text_ends() -> None:
+    """And to less for one that writes behind the end: the rest is on blocks that `encode` never gives."""
+    one = codec(["ab"] * 40, block=3, items="separate")
+    texts = ["".join(t) for n in range(4) for t in itertools.product("\ufffdab", repeat=n)]
+    x, step = one.encode(texts), torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
+    assert len({tuple(row) for row in x.tolist()}) == len(texts) == 40
+    ended = torch.cat([torch.zeros(len(x), 1, dtype=torch.bool), x.eq(one.end).cummax(1).values[:, :-1]], 1)
+    honest = torch.where(ended, 1.0, step[x]).prod(1).sum()
+    careless = step[x].prod(1).sum()
+    assert float(honest) == pytest.approx(1)
+    assert float(careless) < 0.9
+
+
+def test_a_cell_of_bits_has_its_volume() -> None:
+    """A density of 2 ** -dims on each cell of width 2, over a whole vocabulary of 2 ** bits, sums to 1."""
+    one = codec(["".join(map(chr, range(97, 104)))], "continuous", block=1)
+    assert one.size == 8
+    x = one.encode(list("abcdefg\ufffd"))
+    assert len({tuple(row) for row in x.flatten(1).tolist()}) == 8
+    density = torch.full((8,), -6 * math.log(2), dtype=torch.float64)  # 1/8 of the mass in a volume of 8
+    total = (density + one.log_det([chr(97)])).exp().sum()
+    assert float(total) == pytest.approx(1)
+    assert float(codec(SHORT).log_det(SHORT).sum()) == 0
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_a_prompt_and_holes(face: str) -> None:
+    one = codec(SHORT, face)
+    items = ["one ti", f"t{HOLE}o{HOLE}", "", HOLE]
+    x, known = one.partial(items)
+    one.space.check(x)
+    assert x.shape == known.shape
+    if face == "continuous":
+        assert (known == known[:, :1]).all()
+        known = known[:, 0]
+    assert known.sum(1).tolist() == [6, 18, 0, 19]
+    assert known[0, :6].all()
+    assert known[1].tolist() == [True, False, True, False] + [True] * 16
+    assert one.symbols(x)[1, 4:].eq(one.end).all()
+    stream = codec(LONG, face, block=8)
+    _, known = stream.partial([f"t{HOLE}e", "the quic"])
+    assert (known if face == "discrete" else known[:, 0]).sum(1).tolist() == [2, 8]
+    with pytest.raises(DataError, match="9 symbols, but an item has 8"):
+        stream.partial(["the quick"])
+    with pytest.raises(DataError, match="takes no mask"):
+        stream.partial(["the"], known=[True])
+
+
+@pytest.mark.parametrize("tokens", TOKENS)
+def test_what_was_known_comes_back_exactly(tokens: str) -> None:
+    """Whatever stands in the holes: unknown characters, broken bytes, an end."""
+    one = codec(SHORT, tokens=tokens, block=24)
+    items = ["seven timesÄ", f"{HOLE}Ä{HOLE}n times {HOLE}ne", f"{HOLE}{HOLE}", "\ud800x"]
+    x, known = one.partial(items)
+    generator = torch.Generator().manual_seed(0)
+    fills = [torch.randint(0, one.size, x.shape, generator=generator) for _ in range(50)]
+    for fill in [*fills, torch.full_like(x, one.end)]:
+        done = one.fill(items, None, one.decode(torch.where(known, x, fill)))
+        assert done[0].startswith(items[0])
+        at = 0
+        for piece in items[1].split(HOLE):
+            at = done[1].index(piece, at) + len(piece)
+        assert at == len(done[1])
+        assert done[3].startswith("\ud800x")
+        if tokens == "characters":
+            assert all(a in (b, HOLE) for a, b in zip(items[1], done[1], strict=True)) or len(done[1]) < len(items[1])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=40))
+def test_any_text_survives_as_bytes_and_byte_pairs(text: str) -> None:
+    for one in BYTES:
+        assert one.decode(one.encode([text])) == [text]
+
+
+BYTES = [codec(SHORT, tokens=tokens, items="separate", block=164) for tokens in ("bytes", "bpe")]
+
+
+def test_byte_pairs_are_shorter_and_their_state_is_inert() -> None:
+    one = codec(SHORT, tokens="bpe", vocab_size=300)
+    assert 256 < one.vocabulary.size <= 300
+    assert one.block < codec(SHORT).block
+    state = one.to_json()["vocabulary"]
+    assert state["model"]["type"] == "BPE"
+    assert one.to_json() == codec(SHORT, tokens="bpe", vocab_size=300).to_json()
+
+
+def test_without_tokenizers_the_command_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    with pytest.raises(EnvironmentFault, match=r"pip install .*quintet\[text\]"):
+        codec(SHORT, tokens="bpe")
+    codec(SHORT, tokens="bytes")
+
+
+def test_what_is_no_text_is_refused() -> None:
+    with pytest.raises(DataError, match="no text"):
+        codec([""])
+    with pytest.raises(DataError, match="expected texts, got int"):
+        codec(SHORT).encode([3])
+    with pytest.raises(DataError, match="shorter than one window"):
+        codec(LONG).encode(["short"])
+
+
+def test_a_condition_of_text_has_an_item_a_row() -> None:
+    from quintet.session import condition_codec
+
+    texts = ["ab", "abc", "a"]
+    assert len(condition_codec("text", texts).encode(texts)) == 3
+
+
+@pytest.mark.parametrize("name", ["vae", "gan", "autoregressive", "flow", "diffusion", "masked_diffusion"])
+def test_every_family_takes_a_face_of_text(name: str) -> None:
+    from quintet.registry import family_class, make_codec
+
+    cls: type[Family] = family_class(name)
+    one = make_codec("text", cls).fit(SHORT)
+    assert isinstance(one.space, cls.accepts)
+    with pytest.raises((ConfigError, ValueError)):
+        TextCodec.Settings(block=0)
