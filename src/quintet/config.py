@@ -81,8 +81,8 @@ DEFAULTS: dict[str, dict[str, Sections]] = {
             "model": {"net": "mlp", "width": 128, "critic_width": 128, "depth": 2, "gamma": 0.1},
             "training": ADVERSARIAL,
         },
-        "image": {
-            "model": {"width": 32, "critic_width": 32, "depth": 1, "gamma": 0.1},
+        "image": {  # a convolutional step with its penalties takes ten times as long, and a minute has too few
+            "model": {"net": "mlp", "width": 256, "critic_width": 256, "depth": 1, "gamma": 0.1},
             "training": ADVERSARIAL,
         },
         "table": {
@@ -162,7 +162,7 @@ PRESETS: dict[str, dict[str, Sections]] = {
     },
     "base": {
         "vae": {"model": {"width": 96, "depth": 3, "latent": 64}},
-        "gan": {"model": {"width": 96, "critic_width": 96, "depth": 2}},
+        "gan": {"model": {"net": "auto", "width": 96, "critic_width": 96, "depth": 2}},
         "autoregressive": {"model": {"width": 384, "depth": 6, "heads": 6}, "training": {"lr": 1e-3}},
         "masked_diffusion": {"model": {"width": 384, "depth": 6, "heads": 6}, "training": {"lr": 1e-3}},
         "flow": {"model": {"width": 512}},

@@ -200,7 +200,7 @@ class ConvDecoder(nn.Module):
         halvings: int | None = None,
     ) -> None:
         super().__init__()
-        axes, self.map, self.size = len(shape) - 1, halvings is not None, shape[1:]
+        axes, self.map, self.size, self.emb = len(shape) - 1, halvings is not None, shape[1:], emb
         self.patch, levels = plan(shape[1:], halvings)
         self.levels = levels[::-1]
         widths = [width * min(2**i, 4) for i in range(len(self.levels))][::-1]
@@ -209,7 +209,9 @@ class ConvDecoder(nn.Module):
         if self.map:
             self.enter = conv(axes, in_shape[0], widths[0])
         else:
-            self.enter = nn.Linear(torch.Size(in_shape).numel(), widths[0] * torch.Size(self.levels[0]).numel())
+            # emb enters here too: the modulations start at zero, and alone learn a class slowly
+            inputs = torch.Size(in_shape).numel() + emb
+            self.enter = nn.Linear(inputs, widths[0] * torch.Size(self.levels[0]).numel())
         self.blocks = nn.ModuleList(
             nn.ModuleList(
                 ConvBlock(axes, widths[max(i - 1, 0)] if j == 0 else wide, wide, emb, norm=norm, dropout=dropout)
@@ -220,7 +222,10 @@ class ConvDecoder(nn.Module):
         self.leave = conv(axes, width, shape[0] * self.patch**axes)
 
     def forward(self, z: Tensor, emb: Tensor | None = None) -> Tensor:
-        h = self.enter(z if self.map else z.flatten(1)).view(len(z), self.width, *self.levels[0])
+        flat = z if self.map else z.flatten(1)
+        if self.emb and not self.map:
+            flat = torch.cat([flat, flat.new_zeros(len(z), self.emb) if emb is None else emb.to(flat.dtype)], 1)
+        h = self.enter(flat).view(len(z), self.width, *self.levels[0])
         for i, stage in enumerate(stages(self.blocks)):
             if i:
                 h = grow(h, self.levels[i])
