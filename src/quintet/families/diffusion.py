@@ -101,7 +101,7 @@ class Diffusion(Family):
         solver: Literal["heun", "dpmpp_2m", "ddim", "ancestral"] = "dpmpp_2m"
         steps: int = Field(20, ge=1, le=4000)
         guidance: float = Field(1.0, ge=0, description="D = null + guidance * (conditional - null)")
-        corrections: int = Field(5, ge=0, description="completing: Langevin steps a noise level")
+        corrections: int = Field(20, ge=0, description="completing: Langevin steps a noise level")
 
     name = "diffusion"
     accepts = (Continuous,)
