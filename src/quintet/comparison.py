@@ -36,7 +36,7 @@ from quintet.training.checkpoint import write_atomic
 
 SCORED = 500
 """At most this many items of a split are scored, the first ones."""
-HEARD, SPECTROGRAMS = 10, 50
+HEARD, PLAYERS, SPECTROGRAMS = 10, 4, 50
 """Seconds of a recording in a report, and how many recordings it draws."""
 
 
@@ -161,7 +161,7 @@ def picture_of(raw: Any, codec: Codec, reference: Any) -> dict[str, Any]:
     if isinstance(raw, np.ndarray):
         return {"kind": "image", "png": base64.b64encode(grid_png(to_bytes(raw, codec), 10)).decode()}
     if isinstance(raw, Recordings):
-        sounds = [sound(samples[: HEARD * raw.rate], raw.rate, {}) for samples in raw[:10]]
+        sounds = [sound(samples[: HEARD * raw.rate], raw.rate, {}) for samples in raw[:PLAYERS]]
         png = spectrogram_png(raw[:SPECTROGRAMS])
         return {
             "kind": "audio",
