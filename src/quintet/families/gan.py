@@ -51,9 +51,9 @@ class GAN(Family):
 
     class Sampling(settings.Settings):
         truncation: float = Field(1.0, gt=0, le=1, description="scale of z: below 1, fidelity for diversity")
-        noise: float = Field(0.1, gt=0, description="searching for z: how far off, in data units, G(z) is taken to be")
-        starts: int = Field(16, ge=1, description="searching for z: draws, of which the nearest is the start")
-        search: int = Field(100, ge=1, description="searching for z: steps downhill")
+        noise: float = Field(0.2, gt=0, description="searching for z: how far off, in data units, G(z) is taken to be")
+        starts: int = Field(256, ge=1, description="searching for z: draws, of which the nearest is the start")
+        search: int = Field(300, ge=1, description="searching for z: steps downhill")
         moves: int = Field(30, ge=0, description="completing: Monte Carlo moves of z, of five gradients each")
 
     name = "gan"
