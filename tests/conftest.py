@@ -8,8 +8,10 @@ from torch import nn
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> None:
+def _settled() -> None:
+    """One thread, and fresh weights that do not depend on which tests ran before."""
     torch.set_num_threads(1)
+    torch.manual_seed(0)
 
 
 def randomise(module: nn.Module, *, scale: float = 0.3, seed: int = 0) -> nn.Module:

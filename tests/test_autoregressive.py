@@ -297,7 +297,7 @@ def test_any_mask_is_completed_exactly_in_a_random_order(known: list[bool]) -> N
 
 @pytest.mark.parametrize("known", MASKS)
 def test_particles_complete_any_mask_in_a_fixed_order(known: list[bool]) -> None:
-    found, expected = distance(model("learnt", TINY, None), known, 32)
+    found, expected = distance(model("learnt", TINY, None), known, 128)  # fewer are biased
     assert found < 2 * expected + 0.003
 
 
