@@ -25,12 +25,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
-from tables import Task, adult, markdown_rows
+from tables import Task, markdown_rows, named
 
 from quintet.api import _train, plan
-from quintet.core.random import Rows, seed_of
-
-BATCH = 500
 
 
 def hide(table: pa.Table, share: float, seed: int) -> tuple[pa.Table, np.ndarray]:
@@ -118,17 +115,7 @@ def ours(family: str, task: Task, holes: pa.Table, *, budget: float, draws: int,
     dataset = task.dataset()
     model = _train(plan(family, dataset, budget=budget, seed=seed, config=config), dataset, None,
                    Path(tempfile.mkdtemp()), None, None)  # fmt: skip
-    codec, sampling = model.codecs["x"], model.sampling(None)
-    x, known = codec.partial(holes)
-    tables = []
-    for draw in range(draws):
-        parts = []
-        for start in range(0, len(x), BATCH):
-            part = slice(start, min(start + BATCH, len(x)))
-            rows = Rows(seed_of("impute", seed, draw), start, part.stop - start)
-            with torch.no_grad():
-                parts.append(model.family.complete(x[part], known[part], sampling=sampling, generator=rows))
-        tables.append(codec.fill(holes, None, codec.decode(torch.cat(parts))))
+    tables = model.complete(holes, draws=draws, seed=seed)
     out: Filled = {}
     for field in task.parts["train"].schema:
         if numeric(field.type):
@@ -166,7 +153,7 @@ def main() -> None:
     parser.add_argument("--families", default="autoregressive")
     parser.add_argument("--budget", type=float, default=90.0)
     parser.add_argument("--rows", type=int, default=2000)
-    parser.add_argument("--draws", type=int, default=20)
+    parser.add_argument("--draws", type=int, default=20, help="at least 2")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--config", default="{}", help="JSON sections over the defaults, to try something")
@@ -177,7 +164,7 @@ def main() -> None:
         args.budget, args.rows, args.draws = 20.0, 300, 5
     torch.set_num_threads(args.threads)
     warnings.filterwarnings("ignore")
-    task = adult()
+    task = named("adult")
     train = task.parts["train"]
     chosen = np.sort(np.random.default_rng(0).permutation(task.parts["test"].num_rows)[: args.rows])
     truth = task.parts["test"].take(chosen)

@@ -1,7 +1,7 @@
 """The lower half of MNIST test digits, completed by each family, and how often a classifier still sees the digit.
 
     python benchmarks/inpainting.py [--families LIST] [--budget 120s] [--digits 500] [--seeds 1] [--threads 1]
-                                    [--runs DIR] [--grid FILE.png] [--out FILE.json]
+        [--split test] [--sampling JSON] [--runs DIR] [--grid FILE.png] [--out FILE.json]
 
 The classifier is a small convolutional net with at least 98 % on real test digits. Each family is trained twice, with
 and without the label as its condition, on the published training split, at the defaults of `quintet train`. A run that
@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import platform
-import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -24,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from matrix import interval
 from torch import Tensor, nn
 
 import quintet
@@ -92,14 +91,6 @@ def trained(family: str, conditional: bool, seed: int, options: argparse.Namespa
                          runs=options.runs)  # fmt: skip
 
 
-def interval(values: list[float]) -> float:
-    """Half of the 95 % interval of the mean over seeds (Student's t); nan for one seed."""
-    if len(values) < 2:
-        return math.nan
-    t = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}.get(len(values), 2.0)
-    return t * statistics.stdev(values) / len(values) ** 0.5
-
-
 def measure(
     options: argparse.Namespace, net: Classifier, images: np.ndarray, labels: Tensor, known: np.ndarray
 ) -> tuple[list[dict[str, Any]], Pictures]:
@@ -111,15 +102,14 @@ def measure(
                 model = trained(family, conditional, seed, options)
                 start = time.perf_counter()
                 given = labels.tolist() if conditional else None
-                done = model.complete(images, known=known, condition=given, seed=seed)
+                done = model.complete(images, known=known, condition=given, seed=seed, sampling=options.sampling)
                 assert np.array_equal(done[:, known], images[:, known])
                 spent += time.perf_counter() - start
                 shares.append(recognised(net, done, labels))
                 width = sum(p.numel() for p in model.family.parameters())
                 if seed == 0:
                     pictures[f"{family}{' given the label' if conditional else ''}"] = done
-            rows.append({"family": family, "label_given": conditional, "recognised": statistics.mean(shares),
-                         "interval": interval(shares), "seeds": shares, "parameters": width,
+            rows.append({"family": family, "label_given": conditional, "seeds": shares, "parameters": width,
                          "steps": model.config.steps,
                          "milliseconds_per_digit": 1000 * spent / len(images) / options.seeds})  # fmt: skip
             print(json.dumps(rows[-1]), flush=True)
@@ -127,11 +117,10 @@ def measure(
 
 
 def table(rows: list[dict[str, Any]], references: dict[str, float]) -> str:
-    lines = ["| lower half | recognised | given the label | ms a digit |", "|---|---|---|---|"]
-    lines += [f"| {name} | {100 * share:.1f} % | | |" for name, share in references.items()]
+    lines = ["| lower half | recognised, % | given the label, % | ms a digit |", "|---|---|---|---|"]
+    lines += [f"| {name} | {100 * share:.1f} | | |" for name, share in references.items()]
     for plain, given in zip(rows[::2], rows[1::2], strict=True):
-        cells = [f"{100 * row['recognised']:.1f} % ± {100 * row['interval']:.1f}" for row in (plain, given)]
-        cells = [cell.removesuffix(" ± nan") for cell in cells]
+        cells = [interval([100 * share for share in row["seeds"]], 1) for row in (plain, given)]
         lines.append(f"| {plain['family']} | {cells[0]} | {cells[1]} | {plain['milliseconds_per_digit']:.0f} |")
     return "\n".join(lines)
 
@@ -141,6 +130,8 @@ def main() -> None:
     parser.add_argument("--families", default=",".join(FAMILIES))
     parser.add_argument("--budget", default="120s", type=seconds)
     parser.add_argument("--digits", default=500, type=int)
+    parser.add_argument("--split", default="test", help="validation, to choose settings by")
+    parser.add_argument("--sampling", default={}, type=json.loads, help="JSON settings over the defaults")
     parser.add_argument("--seeds", default=1, type=int)
     parser.add_argument("--threads", default=1, type=int)
     parser.add_argument("--runs", default=None)
@@ -153,13 +144,13 @@ def main() -> None:
 
     data = load_source("mnist")
     labels = {s: torch.tensor([int(v) for v in data.column("label", s).column(0).to_pylist()]) for s in data.splits}
-    train, images = data.rows("train"), data.rows("test")
+    train, images = data.rows("train"), data.rows(options.split)
     net = fit_classifier(train, labels["train"])
-    accuracy = recognised(net, images, labels["test"])
+    accuracy = recognised(net, images, labels[options.split])
     if accuracy < 0.98:
         raise SystemExit(f"the classifier knows {100 * accuracy:.1f} % of real digits only")
 
-    images, truth = images[: options.digits], labels["test"][: options.digits]
+    images, truth = images[: options.digits], labels[options.split][: options.digits]
     known = np.zeros((28, 28), bool)
     known[:14] = True
     black = np.where(known[..., None], images, 0).astype(np.uint8)
@@ -170,13 +161,14 @@ def main() -> None:
     pictures = {"given": black, **pictures, "nearest": nearest, "original": images}
     sheet = np.concatenate([picture[:SHOWN] for picture in pictures.values()])
     Path(options.grid).write_bytes(grid_png(sheet, SHOWN, 2))
-    print(f"\nClassifier on all real test digits: {100 * accuracy:.2f} %. {len(images)} digits, "
+    print(f"\nClassifier on all real digits of the split: {100 * accuracy:.2f} %. {len(images)} digits, "
           f"{options.budget:g} s of training each. Rows of {options.grid}: {', '.join(pictures)}\n")  # fmt: skip
     print(table(rows, references))
     if options.out:
-        facts = {"budget": options.budget, "digits": len(images), "seeds": options.seeds, "threads": options.threads,
-                 "machine": platform.platform(), "torch": torch.__version__, "classifier": accuracy,
-                 "references": references, "families": rows}  # fmt: skip
+        facts = {"budget": options.budget, "digits": len(images), "split": options.split, "seeds": options.seeds,
+                 "sampling": options.sampling, "threads": options.threads, "machine": platform.platform(),
+                 "torch": torch.__version__, "classifier": accuracy, "references": references,
+                 "families": rows}  # fmt: skip
         Path(options.out).write_text(json.dumps(facts, indent=1) + "\n")
 
 

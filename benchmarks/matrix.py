@@ -20,8 +20,6 @@ from typing import Any
 import numpy as np
 from scipy.stats import t as student
 
-FIGURES = ("tstr", "auc", "coverage", "energy", "memorised")
-
 
 def measure(source: str, family: str, seed: int, budget: str, samples: int) -> dict[str, Any]:
     """Train one family with its defaults, given the label where there is one, and measure it on the test split."""
@@ -50,13 +48,13 @@ def measure(source: str, family: str, seed: int, budget: str, samples: int) -> d
     return out
 
 
-def interval(values: list[float]) -> str:
-    """mean +- half of the 95 % interval over seeds."""
+def interval(values: list[float], digits: int = 3) -> str:
+    """mean ± half of the 95 % interval over seeds (Student's t)."""
     mean = float(np.mean(values))
     if len(values) < 2:
-        return f"{mean:.3f}"
+        return f"{mean:.{digits}f}"
     half = student.ppf(0.975, len(values) - 1) * float(np.std(values, ddof=1)) / len(values) ** 0.5
-    return f"{mean:.3f} ± {half:.3f}"
+    return f"{mean:.{digits}f} ± {half:.{digits}f}"
 
 
 def table(rows: list[dict[str, Any]]) -> str:

@@ -20,15 +20,11 @@ fit, sample   seconds to train, and to draw 6,000 rows
 from __future__ import annotations
 
 import argparse
-import gzip
 import itertools
 import json
-import os
-import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,20 +33,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import torch
+from matrix import interval
 from scipy.stats import ks_2samp
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.metrics import r2_score, roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 from quintet.api import _train, plan
-from quintet.data.sources import Dataset
+from quintet.data.sources import Dataset, load_source
 
 PEER_EPOCHS = 300
 PARTS = ("train", "validation", "test")
-ADULT = [
-    "age", "workclass", "fnlwgt", "education", "education_num", "marital_status", "occupation", "relationship", "race",
-    "sex", "capital_gain", "capital_loss", "hours_per_week", "native_country", "income",
-]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -113,52 +106,13 @@ def cut(table: pa.Table, train: int, validation: int) -> dict[str, pa.Table]:
     return {name: table.slice(a, b - a) for name, a, b in zip(PARTS, ends, ends[1:], strict=False)}
 
 
-def root() -> Path:
-    return Path(os.environ["QUINTET_DATA"])
+TARGETS = {"adult": "income", "churn": "exited", "california": "median_house_value"}
 
 
-def adult() -> Task:
-    """The published split; the last 10 % of the training rows are the validation rows. `?` is a null."""
-
-    def read(part: str) -> pa.Table:
-        text = gzip.decompress((root() / "adult" / f"adult-{part}.csv.gz").read_bytes()).decode()
-        rows = [line.rstrip(".").split(", ") for line in text.splitlines() if line.count(",") == 14]
-        columns: dict[str, Any] = {}
-        for name, cells in zip(ADULT, zip(*rows, strict=True), strict=True):
-            number = name in ("age", "fnlwgt", "education_num", "capital_gain", "capital_loss", "hours_per_week")
-            columns[name] = [int(c) for c in cells] if number else [None if c == "?" else c for c in cells]
-        return pa.table(columns)
-
-    train = read("train")
-    n = train.num_rows - train.num_rows // 10
-    return Task("adult", {"train": train.slice(0, n), "validation": train.slice(n), "test": read("test")}, "income")
-
-
-def npz(name: str, target: str, names: list[str]) -> Task:
-    """The split of TabDDPM (Kotelnikov et al. 2023)."""
-    parts = {}
-    with np.load(root() / name / f"{name}_tabddpm_split.npz") as data:
-        for part, key in (("train", "train"), ("validation", "val"), ("test", "test")):
-            numbers = data[f"X_num_{key}"]
-            columns = [*numbers.T, *(data[f"X_cat_{key}"].T if f"X_cat_{key}" in data else [])]
-            y = data[f"y_{key}"]
-            y = np.where(y == 1, "yes", "no") if y.dtype.kind == "i" else y
-            parts[part] = pa.table(dict(zip([*names, target], [*map(pa.array, columns), pa.array(y)], strict=True)))
-    return Task(name, parts, target)
-
-
-def churn() -> Task:
-    numbers = ["score", "age", "tenure", "balance", "products", "salary", "salary_copy"]
-    names = [*numbers, "country", "gender", "card", "active"]
-    return npz("churn", "exited", names)
-
-
-def california() -> Task:
-    names = ["income", "house_age", "rooms", "bedrooms", "population", "occupancy", "latitude", "longitude"]
-    return npz("california", "value", names)
-
-
-SETS: dict[str, Callable[[], Task]] = {"mixed": mixed, "adult": adult, "churn": churn, "california": california}
+def named(name: str) -> Task:
+    """A named set of $QUINTET_DATA with its published split."""
+    dataset = load_source(name)
+    return Task(name, {part: dataset.rows(part) for part in PARTS}, TARGETS[name])
 
 
 # -- the figures -----------------------------------------------------------------------------------------------------
@@ -312,7 +266,7 @@ def main() -> None:
     runs += [("peer", p) for p in args.peers.split(",") if p]
     results = []
     for name in args.sets.split(","):
-        task = mixed(int(name[5:] or 0)) if name.startswith("mixed") else SETS[name]()
+        task = mixed(int(name[5:] or 0)) if name.startswith("mixed") else named(name)
         for (kind, maker), seed in itertools.product(runs, range(args.seeds)):
             fake, figures = (ours(maker, task, args.budget, seed, json.loads(args.config)) if kind == "quintet"
                              else peer(maker, task, args.peer_epochs, seed))  # fmt: skip
@@ -330,15 +284,14 @@ def main() -> None:
 
 
 def markdown_rows(results: list[dict[str, Any]], keys: tuple[str, ...], figures: dict[str, int]) -> str:
-    """A table with a line for each value of `keys`: the mean of each figure and its deviation, to so many digits."""
+    """A table with a line for each value of `keys`: the mean of each figure, and its 95 % interval over seeds."""
     lines = [f"| {' | '.join((*keys, *figures))} |", "|---" * (len(keys) + len(figures)) + "|"]
     for name in dict.fromkeys(tuple(row[key] for key in keys) for row in results):
         rows = [row for row in results if tuple(row[key] for key in keys) == name]
         cells = list(map(str, name))
         for figure, digits in figures.items():
             values = [row[figure] for row in rows]
-            spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
-            cells.append(f"{statistics.mean(values):.{digits}f}{spread}")
+            cells.append(interval(values, digits))
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -159,6 +159,12 @@ def test_every_preset_describes_a_model_of_every_family(preset: str, source: str
         assert config.preset == preset
 
 
+def test_a_source_whose_columns_are_no_label_is_compared_without_condition(tmp_path: Path) -> None:
+    result = quintet.compare("notes", families=["vae"], steps=1, preset="tiny", samples=20, runs=tmp_path)
+    assert [entry["status"] for entry in result["models"]] == ["ok"]
+    assert "--condition none" in result["command"]
+
+
 def test_texts_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [
         "the quick brown fox jumps over the lazy dog. " * 200,

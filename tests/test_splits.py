@@ -231,6 +231,19 @@ def test_other_files_or_another_reading_are_another_entry(tmp_path: Path, monkey
     assert (load_source(str(tmp_path / "x")).items == 7).all(axis=(1, 2, 3)).any()
 
 
+@pytest.mark.parametrize("name", ["meta.json", "items.npy"])
+def test_a_damaged_cache_is_made_again(
+    name: str, tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "SMALL", 0)
+    pictures = tmp_path / "pictures"
+    write_folder(pictures, bad=False)
+    first = np.array(load_source(str(pictures)).items)
+    (folder,) = own_cache.iterdir()
+    (folder / name).write_bytes((folder / name).read_bytes()[:40])
+    assert np.array_equal(load_source(str(pictures)).items, first)
+
+
 def test_what_fails_leaves_nothing_behind(tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "SMALL", 0)
     write_folder(tmp_path / "x")

@@ -7,6 +7,7 @@ import decimal
 import itertools
 import json
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from quintet.core import arrow
 from quintet.core.errors import DataError, QuintetWarning
 from quintet.core.pieces import pieces_of_numbers
 from quintet.core.spaces import Continuous, Discrete
+from quintet.data.sources import load_source
 
 RNG = np.random.default_rng(0)
 N = 600
@@ -253,6 +255,17 @@ def test_keys_are_left_out_with_a_notice() -> None:
         warnings.simplefilter("error")
         assert TableCodec().fit(pa.table({"x": np.arange(N)})).dropped == ()  # nothing else to model
         assert TableCodec().fit(pa.table({"x": RNG.permutation(N), "y": RNG.random(N)})).dropped == ()
+
+
+def test_a_counter_is_left_out_of_a_split_too_and_measurements_are_not(tmp_path: Path) -> None:
+    """A hash split leaves gaps in a file's row numbers."""
+    values = RNG.integers(0, 10**6, 200)
+    rows = "".join(f"{i},{x},{y:.3f}\n" for i, (x, y) in enumerate(zip(np.sort(values), RNG.random(200), strict=True)))
+    (tmp_path / "rows.csv").write_text("id,rising,y\n" + rows)
+    train = load_source(str(tmp_path / "rows.csv")).rows("train")
+    assert len(set(np.diff(train["id"].to_numpy()))) > 1, "the split has no gaps"
+    with pytest.warns(QuintetWarning, match="column id only names its rows"):
+        assert TableCodec().fit(train).dropped == ("id",)
 
 
 def test_columns_in_any_order_and_further_ones() -> None:

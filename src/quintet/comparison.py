@@ -37,7 +37,7 @@ from quintet.training.checkpoint import write_atomic
 SCORED = 500
 """At most this many items of a split are scored, the first ones."""
 HEARD, PLAYERS, SPECTROGRAMS = 10, 4, 50
-"""Seconds of a recording in a report, and how many recordings it draws."""
+"""Of recordings in a report: seconds of each, how many can be played, how many are drawn."""
 
 
 def own_memory(reset: bool = False) -> float:
@@ -157,7 +157,7 @@ class Bench:
 
 
 def picture_of(raw: Any, codec: Codec, reference: Any) -> dict[str, Any]:
-    """Raw items for a report: a picture, rows or lines, and for recordings also the first ten to listen to."""
+    """Raw items for a report: a picture, rows or lines, and for recordings also the first to listen to."""
     if isinstance(raw, np.ndarray):
         return {"kind": "image", "png": base64.b64encode(grid_png(to_bytes(raw, codec), 10)).decode()}
     if isinstance(raw, Recordings):
@@ -203,7 +203,8 @@ def compare(
     """
     dataset = load_source(source, **api.reading(config))
     if condition == "auto":
-        condition = "label" if dataset.labels is not None else None
+        named = dataset.labels is not None and "label" in dataset.labels.column_names
+        condition = "label" if named else None
     chosen = list(families or registry.COMPARED)
     for name in chosen:
         registry.family_class(name)

@@ -14,6 +14,7 @@ from quintet.apps.verbs import EVERYWHERE, Everywhere, Given, Output, RunName, v
 from quintet.core.errors import Unsupported, UsageError
 
 if TYPE_CHECKING:
+    from quintet.inputs import Found
     from quintet.model import Model
     from quintet.runs import Run
 
@@ -46,6 +47,13 @@ def _path(folder: Run, output: str | None, stem: str) -> tuple[str, str]:
     path = output or f"{folder.name}-{stem}{outputs.default_suffix(kind)}"
     outputs.check_output(path, kind)
     return path, kind
+
+
+def _given(model: Model, condition: str | None, found: Found) -> Any:
+    """The condition that was typed, or the items' own."""
+    from quintet.apps.conditions import one
+
+    return found.given if condition is None else one(model, condition)
 
 
 def _write(model: Model, path: str, items: Any, **facts: Any) -> dict[str, Any]:
@@ -126,7 +134,6 @@ def score(
     import pyarrow as pa
 
     from quintet import api, outputs
-    from quintet.apps.conditions import one
     from quintet.apps.describe import provenance
     from quintet.apps.figures import likelihood_line
     from quintet.inputs import read_items
@@ -137,7 +144,7 @@ def score(
     path = output or f"{folder.name}-{found.split}-scores.csv"
     outputs.check_output(path, "table")
     model = api.load(run, runs=everywhere.runs)
-    given = one(model, condition) if condition is not None else found.given
+    given = _given(model, condition, found)
     note = provenance(folder, seed=seed, scored=data or config.data.source, split=found.split)
     facts: dict[str, Any] = {"run": str(folder.path), "data": data or config.data.source, "split": found.split}
     if rank:
@@ -191,7 +198,6 @@ def complete(
     what comes behind a text or recording that is shorter than those of the training data.
     """
     from quintet import api
-    from quintet.apps.conditions import one
     from quintet.inputs import chain, mask, read_items
 
     assert context is not None
@@ -205,7 +211,7 @@ def complete(
     found = read_items(config, data, None).first(n if n or data else 8)
     model = api.load(run, runs=everywhere.runs)
     items, raw_mask = mask(found.items, known, kind)
-    given = one(model, condition) if condition is not None else found.given
+    given = _given(model, condition, found)
     began = time.perf_counter()
     out = model.complete(items, known=raw_mask, condition=given, draws=draws, seed=seed, sampling=settings)
     spent = time.perf_counter() - began
@@ -231,14 +237,13 @@ def reconstruct(
 ) -> Answer:
     """Encode items and decode them again: what the latents keep."""
     from quintet import api
-    from quintet.apps.conditions import one
     from quintet.inputs import chain, read_items
 
     folder = _open(run, everywhere, "encode")
     path, kind = _path(folder, output, "reconstructed")
     found = read_items(folder.config(), data, None).first(n or (None if data else 8))
     model = api.load(run, runs=everywhere.runs)
-    given = one(model, condition) if condition is not None else found.given
+    given = _given(model, condition, found)
     items = model.reconstruct(found.items, condition=given)
     codec = model.codecs["x"]
     error = float((codec.encode(items).double() - codec.encode(found.items).double()).abs().mean())
@@ -302,7 +307,6 @@ def encode(
     import pyarrow as pa
 
     from quintet import api, outputs
-    from quintet.apps.conditions import one
     from quintet.apps.describe import provenance
     from quintet.inputs import read_items
 
@@ -311,7 +315,7 @@ def encode(
     outputs.check_output(path, "table")
     found = read_items(folder.config(), data, split)
     model = api.load(run, runs=everywhere.runs)
-    given = one(model, condition) if condition is not None else found.given
+    given = _given(model, condition, found)
     z = model.encode(found.items, condition=given)
     flat = z.flatten(1).double().numpy()
     table = pa.table({f"z{i}": flat[:, i] for i in range(flat.shape[1])})

@@ -44,9 +44,15 @@ def key_of(path: Path, entries: Iterable[Entry], reading: Mapping[str, Any]) -> 
 
 
 def find(key: str) -> Dataset | None:
-    """The data set that is kept under this key."""
+    """The data set that is kept under this key; what cannot be read is removed, to be made again."""
     folder = root() / key
-    return load(folder) if (folder / META).is_file() else None
+    if not (folder / META).is_file():
+        return None
+    try:
+        return load(folder)
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException):
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
 
 
 def build(key: str, write: Callable[[Path], Dataset]) -> Dataset:

@@ -11,14 +11,13 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from quintet.core import settings
 from quintet.core.family import Batch, Family, Loss, OnStep
 from quintet.core.random import Generator, quantile, uniform
 from quintet.core.spaces import Discrete, Space
 from quintet.nets.build import upcast
 from quintet.nets.conditioning import conditioner, embed
-from quintet.nets.symbols import Choice, choose, guide
-from quintet.nets.transformer import Cache, Transformer, sinusoids
+from quintet.nets.symbols import Backbone, Choice, choose, guide
+from quintet.nets.transformer import Cache
 
 CACHED = 2**26
 """Numbers that the caches of a completion may hold at once (256 MiB in float32); more rows wait their turn."""
@@ -37,20 +36,11 @@ class Autoregressive(Family):
     `sample` use the natural order: exact for the model of that order, which is one of the dims! that it has learnt.
     """
 
-    class Settings(settings.Settings):
-        width: int = Field(128, ge=8)
-        depth: int = Field(4, ge=1)
-        heads: int = Field(4, ge=1)
-        positions: Literal["rotary", "learnt", "sinusoidal"] = "learnt"
+    class Settings(Backbone):
         order: Literal["fixed", "random"] = Field("fixed", description="random: completes any mask exactly")
-        activation: Literal["swiglu", "relu2", "relu"] = "swiglu"
-        dropout: float = Field(0.0, ge=0, lt=1)
-        guidance_dropout: float = Field(0.1, ge=0, lt=1, description="how often training hides the condition")
 
         @model_validator(mode="after")
-        def heads_fit(self) -> Self:
-            if self.width % self.heads or self.width // self.heads % 2:
-                raise ValueError(f"width {self.width} is not {self.heads} heads of an even size")
+        def asks_for_a_position(self) -> Self:
             if self.order == "random" and self.positions == "rotary":
                 raise ValueError("order random needs to say which position it asks for: positions learnt or sinusoidal")
             return self
@@ -75,16 +65,10 @@ class Autoregressive(Family):
         self.start = nn.Parameter(torch.randn(s.width) * 0.02)
         self.tokens = nn.Embedding(self.space.vocab_size, s.width)
         self.conditioner = conditioner(condition, s.width, dropout=s.guidance_dropout)
-        if s.positions == "learnt":
-            self.positions = nn.Parameter(torch.randn(space.dims, s.width) * 0.02)
-        else:
-            fixed = sinusoids(space.dims, s.width) if s.positions == "sinusoidal" else None
-            self.register_buffer("positions", fixed, persistent=False)
+        s.place(self, space.dims)
         # of the symbols read, the start first; a fixed order needs none
         self.sources = nn.Embedding(space.dims + 1, s.width) if s.order == "random" else None
-        self.net = Transformer(
-            s.width, s.depth, s.heads, rotary=s.positions == "rotary", activation=s.activation, dropout=s.dropout
-        )
+        self.net = s.transformer(causal=True)
         self.head = nn.Linear(s.width, self.space.vocab_size)
         for table in (self.tokens, self.sources):
             if table is not None:

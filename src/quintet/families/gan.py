@@ -20,7 +20,7 @@ from quintet.core.random import Generator, normal, uniform
 from quintet.core.spaces import Continuous, Space
 from quintet.nets.build import Net, decoder, encoder, upcast
 from quintet.nets.conditioning import Conditioner, conditioner, embed
-from quintet.nets.latent import Energy, descend, hamiltonian, nearest
+from quintet.nets.latent import Energy, descend, hamiltonian
 
 
 class Conditional(nn.Module):
@@ -159,8 +159,11 @@ class GAN(Family):
 
     def search(self, energy: Energy, z: Tensor, x: Tensor, known: Tensor, cond: Tensor | None, s: Sampling) -> Tensor:
         """The likeliest z (B, latent), downhill from that of z (B, starts, latent) whose G(z) is nearest to x."""
-        draws = torch.stack([self.generate(start, cond).flatten(1) for start in z.unbind(1)], 1)
-        best = nearest(draws, x.flatten(1), known.flatten(1), torch.ones_like(draws[:, 0]))
+        gaps = []
+        for start in z.unbind(1):  # one at a time: all of G(z) at once would not fit
+            gap = torch.where(known, self.generate(start, cond) - x, 0.0)
+            gaps.append(gap.flatten(1).square().sum(1))
+        best = torch.stack(gaps, 1).argmin(1)
         return descend(energy, z[torch.arange(len(z), device=z.device), best], steps=s.search)
 
     @torch.no_grad()

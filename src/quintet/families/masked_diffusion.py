@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal, Self
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 
-from quintet.core import settings
 from quintet.core.family import Batch, Family, Loss, OnStep
 from quintet.core.random import Generator, spread, uniform
 from quintet.core.spaces import Discrete, Space
 from quintet.nets.build import upcast
 from quintet.nets.conditioning import conditioner, embed
-from quintet.nets.symbols import Choice, choose, guide
-from quintet.nets.transformer import Transformer, sinusoids
+from quintet.nets.symbols import Backbone, Choice, choose, guide
 
 
 class MaskedDiffusion(Family):
@@ -34,21 +32,8 @@ class MaskedDiffusion(Family):
     allow have probability 0; symbols that are not masked are kept.
     """
 
-    class Settings(settings.Settings):
-        width: int = Field(128, ge=8)
-        depth: int = Field(4, ge=1)
-        heads: int = Field(4, ge=1)
-        positions: Literal["rotary", "learnt", "sinusoidal"] = "learnt"
-        activation: Literal["swiglu", "relu2", "relu"] = "swiglu"
-        dropout: float = Field(0.0, ge=0, lt=1)
-        guidance_dropout: float = Field(0.1, ge=0, lt=1, description="how often training hides the condition")
+    class Settings(Backbone):
         draws: int = Field(16, ge=2, multiple_of=2, description="random masks that `log_prob` averages over")
-
-        @model_validator(mode="after")
-        def heads_fit(self) -> Self:
-            if self.width % self.heads or self.width // self.heads % 2:
-                raise ValueError(f"width {self.width} is not {self.heads} heads of an even size")
-            return self
 
     class Sampling(Choice):
         steps: int = Field(64, ge=1, description="as many as unknown symbols: one at a time, without approximation")
@@ -69,15 +54,8 @@ class MaskedDiffusion(Family):
         self.settings = s = settings or self.Settings()
         self.tokens = nn.Embedding(self.space.vocab_size + 1, s.width)  # the last is the mask
         self.conditioner = conditioner(condition, s.width, dropout=s.guidance_dropout)
-        if s.positions == "learnt":
-            self.positions = nn.Parameter(torch.randn(space.dims, s.width) * 0.02)
-        else:
-            fixed = sinusoids(space.dims, s.width) if s.positions == "sinusoidal" else None
-            self.register_buffer("positions", fixed, persistent=False)
-        rotary = s.positions == "rotary"
-        self.net = Transformer(
-            s.width, s.depth, s.heads, rotary=rotary, activation=s.activation, dropout=s.dropout, causal=False
-        )
+        s.place(self, space.dims)
+        self.net = s.transformer(causal=False)
         self.head = nn.Linear(s.width, self.space.vocab_size)
         nn.init.normal_(self.tokens.weight, std=0.02)
         nn.init.zeros_(self.head.weight)

@@ -1,13 +1,48 @@
-"""From logits to symbols: guidance, temperature, truncation, and one draw."""
+"""What models of symbols share: the Transformer's settings and positions, and the way from logits to a symbol."""
 
 from __future__ import annotations
 
+from typing import Literal, Self
+
 import torch
-from pydantic import Field
-from torch import Tensor
+from pydantic import Field, model_validator
+from torch import Tensor, nn
 
 from quintet.core import settings
 from quintet.core.random import quantile
+from quintet.nets.transformer import Transformer, sinusoids
+
+
+class Backbone(settings.Settings):
+    """A Transformer over symbols."""
+
+    width: int = Field(128, ge=8)
+    depth: int = Field(4, ge=1)
+    heads: int = Field(4, ge=1)
+    positions: Literal["rotary", "learnt", "sinusoidal"] = "learnt"
+    activation: Literal["swiglu", "relu2", "relu"] = "swiglu"
+    dropout: float = Field(0.0, ge=0, lt=1)
+    guidance_dropout: float = Field(0.1, ge=0, lt=1, description="how often training hides the condition")
+
+    @model_validator(mode="after")
+    def heads_fit(self) -> Self:
+        if self.width % self.heads or self.width // self.heads % 2:
+            raise ValueError(f"width {self.width} is not {self.heads} heads of an even size")
+        return self
+
+    def transformer(self, *, causal: bool) -> Transformer:
+        """(B, L, width) -> (B, L, width)."""
+        rotary = self.positions == "rotary"
+        return Transformer(self.width, self.depth, self.heads, rotary=rotary, activation=self.activation,
+                           dropout=self.dropout, causal=causal)  # fmt: skip
+
+    def place(self, module: nn.Module, dims: int) -> None:
+        """`module.positions` (dims, width): learnt or fixed vectors to be added; None where rotations do it."""
+        if self.positions == "learnt":
+            module.positions = nn.Parameter(torch.randn(dims, self.width) * 0.02)
+        else:
+            fixed = sinusoids(dims, self.width) if self.positions == "sinusoidal" else None
+            module.register_buffer("positions", fixed, persistent=False)
 
 
 class Choice(settings.Settings):
