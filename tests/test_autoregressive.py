@@ -14,9 +14,10 @@ from quintet.core.family import Batch
 from quintet.core.random import Rows
 from quintet.core.spaces import Discrete
 from quintet.families.autoregressive import Autoregressive, resample
-from quintet.nets.conditioning import embed
+from quintet.nets import transformer as module
+from quintet.nets.context import Given
 from quintet.nets.symbols import truncate
-from quintet.nets.transformer import Attention, Cache
+from quintet.nets.transformer import Cache
 
 POSITIONS = ["rotary", "learnt", "sinusoidal"]
 LABEL = Discrete((), 3)
@@ -60,7 +61,7 @@ def leaks(family: Autoregressive) -> bool:
     """Whether changing x_t changes the log-probability of x_s for some s < t; x_t must matter for some s > t."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randint(0, 5, (8, 6), generator=generator)
-    emb = embed(family.conditioner, torch.zeros(8, dtype=torch.long), 8)
+    emb = family.given(torch.zeros(8, dtype=torch.long), 8)
     base, found = family.nats(x, emb), False
     for t in range(6):
         changed = x.clone()
@@ -82,7 +83,7 @@ def test_the_leak_test_notices_a_missing_mask(monkeypatch: pytest.MonkeyPatch) -
 
 
 def cached_logits(family: Autoregressive, x: torch.Tensor, chunks: list[int]) -> torch.Tensor:
-    emb = embed(family.conditioner, torch.ones(len(x), dtype=torch.long), len(x))
+    emb = family.given(torch.ones(len(x), dtype=torch.long), len(x))
     cache, parts = Cache(family.space.dims), []
     for part in x.split(chunks, 1):
         parts.append(family.logits(part, emb, cache))
@@ -94,35 +95,25 @@ def cached_logits(family: Autoregressive, x: torch.Tensor, chunks: list[int]) ->
 def test_cached_equals_uncached(positions: str, chunks: list[int]) -> None:
     family = model(positions)
     x = torch.randint(0, 5, (4, 5), generator=torch.Generator().manual_seed(1))
-    emb = embed(family.conditioner, torch.ones(4, dtype=torch.long), 4)
+    emb = family.given(torch.ones(4, dtype=torch.long), 4)
     torch.testing.assert_close(cached_logits(family, x, chunks), family.logits(x, emb), rtol=0, atol=1e-12)
 
 
 def test_the_cache_test_notices_a_mask_off_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     family = model()
     x = torch.randint(0, 5, (4, 5), generator=torch.Generator().manual_seed(1))
-    emb = embed(family.conditioner, torch.ones(4, dtype=torch.long), 4)
+    emb = family.given(torch.ones(4, dtype=torch.long), 4)
     true = torch.Tensor.tril
     monkeypatch.setattr(torch.Tensor, "tril", lambda self, diagonal=0: true(self, diagonal - 1))
     assert (cached_logits(family, x, [2, 1, 2]) - family.logits(x, emb)).abs().max() > 1e-6
 
 
 def test_the_cache_test_notices_wrong_positions(monkeypatch: pytest.MonkeyPatch) -> None:
-    family, true = model("rotary"), Attention.forward
+    family, true = model("rotary"), module.rotations
 
-    def at_zero(self: Attention, x: torch.Tensor, cache: Cache | None, layer: int) -> torch.Tensor:
-        import quintet.nets.transformer as module
-
-        kept = module.rotate
-        module.rotate = lambda x, start: kept(x, 0)
-        try:
-            return true(self, x, cache, layer)
-        finally:
-            module.rotate = kept
-
-    monkeypatch.setattr(Attention, "forward", at_zero)
+    monkeypatch.setattr(module, "rotations", lambda start, *rest: true(0, *rest))
     x = torch.randint(0, 5, (4, 5), generator=torch.Generator().manual_seed(1))
-    emb = embed(family.conditioner, torch.ones(4, dtype=torch.long), 4)
+    emb = family.given(torch.ones(4, dtype=torch.long), 4)
     assert (cached_logits(family, x, [0, 1, 1, 1, 1, 1]) - family.logits(x, emb)).abs().max() > 1e-6
 
 
@@ -142,7 +133,7 @@ def test_greedy_takes_the_likeliest_symbol_each_time() -> None:
     family = model()
     cond = torch.zeros(2, dtype=torch.long)
     x = family.sample(2, cond, sampling=Autoregressive.Sampling(temperature=0))
-    best = family.logits(x[:, :-1], embed(family.conditioner, cond, 2)).argmax(-1)
+    best = family.logits(x[:, :-1], family.given(cond, 2)).argmax(-1)
     assert torch.equal(best, x)
 
 
@@ -163,7 +154,7 @@ def test_guidance_extrapolates_the_logits() -> None:
     cond, greedy = torch.zeros(1, dtype=torch.long), {"temperature": 0.0}
     x = family.sample(1, cond, sampling=Autoregressive.Sampling(guidance=3.0, **greedy))
     past = x[:, :-1]
-    given, null = (family.logits(past, embed(family.conditioner, c, 1)) for c in (cond, None))
+    given, null = (family.logits(past, family.given(c, 1)) for c in (cond, None))
     assert torch.equal((null + 3 * (given - null)).argmax(-1), x)
     assert not torch.equal(given.argmax(-1), x) or not torch.equal(null.argmax(-1), x)
 
@@ -188,7 +179,7 @@ def test_every_order_sums_to_one(positions: str) -> None:
     x, family = every(TINY), model(positions, TINY, None, "random")
     p = []
     for order in itertools.permutations(range(4)):
-        p.append((-family.nats(x, None, torch.tensor([order]).expand(len(x), -1))).sum(1).exp())
+        p.append((-family.nats(x, Given(), torch.tensor([order]).expand(len(x), -1))).sum(1).exp())
         assert abs(float(p[-1].sum()) - 1) < 1e-12
     assert (torch.stack(p).std(0) > 0.01 * torch.stack(p).mean(0)).all()
     torch.testing.assert_close(family.log_prob(x).exp(), p[0], rtol=0, atol=1e-14)
@@ -201,7 +192,7 @@ def orders(n: int, dims: int) -> torch.Tensor:
 def leaks_in_order(family: Autoregressive) -> bool:
     """Whether changing the symbol at step t changes the logits of a step s <= t; later ones must change."""
     x, order = torch.randint(0, 5, (8, 6), generator=torch.Generator().manual_seed(0)), orders(8, 6)
-    read = lambda x: family.logits(x.gather(1, order)[:, :-1], None, order=order)  # noqa: E731
+    read = lambda x: family.logits(x.gather(1, order)[:, :-1], Given(), order=order)  # noqa: E731
     base, found = read(x), False
     for t in range(6):
         at, changed = order[:, t : t + 1], x.clone()
@@ -224,14 +215,14 @@ def test_cached_equals_uncached_in_random_order(chunks: list[int]) -> None:
     family, order = model("learnt", None, None, "random"), orders(4, 6)
     x = torch.randint(0, 5, (4, 5), generator=torch.Generator().manual_seed(1))
     cache = Cache(6)
-    parts = [family.logits(part, None, cache, order) for part in x.split(chunks, 1)]
-    torch.testing.assert_close(torch.cat(parts, 1), family.logits(x, None, order=order), rtol=0, atol=1e-12)
+    parts = [family.logits(part, Given(), cache, order) for part in x.split(chunks, 1)]
+    torch.testing.assert_close(torch.cat(parts, 1), family.logits(x, Given(), order=order), rtol=0, atol=1e-12)
 
 
 def test_the_symbol_asked_for_and_the_symbol_read_both_matter() -> None:
     """Orders that share their past but ask for another position, or read another position, give other logits."""
     family, x = model("learnt", None, None, "random"), torch.tensor([[1, 2]])
-    last = lambda *order: family.logits(x, None, order=torch.tensor([order]))[0, -1]  # noqa: E731
+    last = lambda *order: family.logits(x, Given(), order=torch.tensor([order]))[0, -1]  # noqa: E731
     assert (last(0, 1, 2, 3, 4, 5) - last(0, 1, 3, 2, 4, 5)).abs().max() > 1e-6
     assert (last(0, 1, 2, 3, 4, 5) - last(0, 4, 2, 3, 1, 5)).abs().max() > 1e-6
 
@@ -245,7 +236,7 @@ def test_training_draws_an_order_for_each_item() -> None:
     torch.testing.assert_close(sum(parts) / 6, whole, rtol=0, atol=1e-12)
     losses = [family.loss(Batch(x[:1].expand(500, -1), None, Rows(seed, 0, 500))).value for seed in range(2)]
     all_orders = torch.tensor(list(itertools.permutations(range(6))))
-    mean = family.nats(x[:1].expand(720, -1), None, all_orders).mean(1)
+    mean = family.nats(x[:1].expand(720, -1), Given(), all_orders).mean(1)
     for loss in losses:
         assert abs(loss - mean.mean()) < 5 * mean.std() / 500**0.5
 
@@ -263,7 +254,7 @@ def conditional(family: Autoregressive, x: torch.Tensor, known: torch.Tensor, *,
     """p(sequence | known) by enumeration, under the order that `complete` uses."""
     sequences = every(TINY)
     order = torch.arange(4) if natural else (~known).long().argsort(stable=True)
-    log_p = -family.nats(sequences, None, order.expand(len(sequences), -1)).sum(1)
+    log_p = -family.nats(sequences, Given(), order.expand(len(sequences), -1)).sum(1)
     agrees = (sequences == x)[:, known].all(1)
     return log_p.masked_fill(~agrees, -torch.inf).softmax(0)
 

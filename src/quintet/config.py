@@ -177,11 +177,13 @@ PRESETS: dict[str, dict[str, Sections]] = {
             "training": {"lr": 5e-4},
         },
         "autoregressive": {
-            "model": {"width": 512, "depth": 6, "heads": 8, "positions": "sinusoidal", "activation": "relu"},
+            "model": {"width": 512, "depth": 6, "heads": 8, "positions": "sinusoidal", "activation": "relu",
+                      "norm": "layer", "qk_norm": False},
             "training": {"lr": 3e-4},
         },
         "masked_diffusion": {
-            "model": {"width": 512, "depth": 6, "heads": 8, "positions": "sinusoidal", "activation": "relu"},
+            "model": {"width": 512, "depth": 6, "heads": 8, "positions": "sinusoidal", "activation": "relu",
+                      "norm": "layer", "qk_norm": False},
             "training": {"lr": 3e-4},
         },
         "flow": {"model": {"kind": "coupling", "transform": "affine", "layers": 6, "width": 128}},

@@ -16,7 +16,9 @@ from quintet.core.random import Generator, quantile, uniform
 from quintet.core.spaces import Discrete, Space
 from quintet.nets.build import upcast
 from quintet.nets.conditioning import conditioner, embed
-from quintet.nets.symbols import Backbone, Choice, choose, guide
+from quintet.nets.context import Context, Given, is_sequence, same_alphabet
+from quintet.nets.packing import pack, within
+from quintet.nets.symbols import Backbone, Choice, choose, cross_entropy, guide
 from quintet.nets.transformer import Cache
 
 CACHED = 2**26
@@ -24,11 +26,16 @@ CACHED = 2**26
 
 
 class Autoregressive(Family):
-    """A decoder-only Transformer over the flattened symbols of a Discrete space.
+    """A decoder-only Transformer over the flattened symbols of a Discrete space; an encoder-decoder given a sequence.
 
-    loss = -log p(x) / dims. The first input is a learnt start token (plus the condition's embedding, which is added at
-    every position); the head of step t gives the logits of the t-th symbol. Symbols that a position does not allow have
-    probability 0.
+    loss = -log p(x) / dims. The first input is a learnt start token; the head of step t gives the logits of the t-th
+    symbol. Symbols that a position does not allow have probability 0, and behind the first end symbol (`space.pad`)
+    comes nothing but end symbols: that is certain, so it is neither learnt nor computed. Short texts are packed several
+    to a row, and see only their own.
+
+    A condition that is a sequence (text, image, recording) goes through an encoder, and every layer reads it (Vaswani
+    et al. 2017). Any other is a vector that is added at every position. A single symbol given a sequence is a
+    classification: an encoder-only model.
 
     `order` "random" trains on a new permutation for every item (Uria et al. 2014, arXiv:1310.1757): the input of step t
     is the symbol read last, with its own position and the one asked for, as in XLNet (Yang et al. 2019,
@@ -38,6 +45,10 @@ class Autoregressive(Family):
 
     class Settings(Backbone):
         order: Literal["fixed", "random"] = Field("fixed", description="random: completes any mask exactly")
+        encoder_depth: int | None = Field(None, ge=1, description="layers that read a sequence; None: depth")
+        tied: Literal["none", "output", "all"] = Field("none", description="one table for input and output symbols, "
+                                                       "and for those of a condition of the same alphabet")  # fmt: skip
+        label_smoothing: float = Field(0.0, ge=0, lt=1, description="share spread over all symbols in training")
 
         @model_validator(mode="after")
         def asks_for_a_position(self) -> Self:
@@ -64,58 +75,103 @@ class Autoregressive(Family):
         self.settings = s = settings or self.Settings()
         self.start = nn.Parameter(torch.randn(s.width) * 0.02)
         self.tokens = nn.Embedding(self.space.vocab_size, s.width)
-        self.conditioner = conditioner(condition, s.width, dropout=s.guidance_dropout)
+        reads = is_sequence(condition) and space.dims > 1
+        self.context: Context | None = None
+        if reads and condition is not None:
+            depth, shared = s.encoder_depth or s.depth, s.tied == "all" and same_alphabet(space, condition)
+            self.context = Context(condition, s, depth=depth, dropout=s.guidance_dropout, shared=shared)
+        self.conditioner = conditioner(None if reads else condition, s.width, dropout=s.guidance_dropout)
         s.place(self, space.dims)
         # of the symbols read, the start first; a fixed order needs none
         self.sources = nn.Embedding(space.dims + 1, s.width) if s.order == "random" else None
-        self.net = s.transformer(causal=True)
-        self.head = nn.Linear(s.width, self.space.vocab_size)
+        self.net = s.transformer(causal=True, cross=reads)
+        self.head = nn.Linear(s.width, self.space.vocab_size) if s.tied == "none" else None
         for table in (self.tokens, self.sources):
             if table is not None:
                 nn.init.normal_(table.weight, std=0.02)
-        nn.init.zeros_(self.head.weight)
+        if self.head is not None:
+            nn.init.zeros_(self.head.weight)
+        self.end = self.space.pad if s.order == "fixed" else None
         self.register_buffer("allowed", self.space.allowed(), persistent=False)
 
-    def logits(self, x: Tensor, emb: Tensor | None, cache: Cache | None = None, order: Tensor | None = None) -> Tensor:
-        """x (B, L) the symbols so far -> (B, L + 1, V) logits of steps 0 ... L; with a cache, of those behind it.
+    def given(self, cond: Tensor | None, n: int, generator: Generator | None = None) -> Given:
+        """What the net is told of n conditions."""
+        if self.context is not None:
+            return self.context(cond, n, self.tokens, generator=generator)
+        return Given(embed(self.conditioner, cond, n, generator))
 
-        `order` (B, dims) or (1, dims): the position of each step, None for the natural order. An empty cache takes the
-        start token and x; a filled one only x, whose logits are those of the next symbols.
+    def inputs(self, x: Tensor, given: Given, order: Tensor, past: int = 0) -> Tensor:
+        """x (B, L) the symbols so far -> (B, L + 1, width) what the net reads at steps 0 ... L; behind `past` steps
+        only x, (B, L, width).
         """
-        past = cache.length if cache else 0
         h = self.tokens(x)
         if past == 0:
             h = torch.cat([self.start.to(h.dtype).expand(len(x), 1, -1), h], 1)
         end = past + h.shape[1]
-        order = torch.arange(self.space.dims, device=x.device)[None] if order is None else order
-        asked = order[:, past:end]
         if self.positions is not None:
-            h = h + F.embedding(asked, self.positions)
+            h = h + F.embedding(order[:, past:end], self.positions)
         if self.sources is not None:
             h = h + self.sources(F.pad(order + 1, (1, 0))[:, past:end])
-        if emb is not None:
-            h = h + emb[:, None]
-        logits = upcast(self.head(self.net(h, cache)))
-        if self.allowed is not None:
-            logits = logits.masked_fill(~self.allowed[asked], -torch.inf)
-        return logits
+        return h if given.emb is None else h + given.emb[:, None]
 
-    def nats(self, x: Tensor, emb: Tensor | None, order: Tensor | None = None) -> Tensor:
-        """-log p of the symbol at each step given those before it, (B, dims); `order` (B, dims) as in `logits`."""
+    def read_off(self, h: Tensor, asked: Tensor) -> Tensor:
+        """(..., width) of the net and the positions (...) asked for -> logits (..., V)."""
+        logits = upcast(F.linear(h, self.tokens.weight) if self.head is None else self.head(h))
+        return logits if self.allowed is None else logits.masked_fill(~self.allowed[asked], -torch.inf)
+
+    def natural(self) -> Tensor:
+        """(1, dims): the order in which the symbols stand."""
+        return torch.arange(self.space.dims, device=self.start.device)[None]
+
+    def logits(self, x: Tensor, given: Given, cache: Cache | None = None, order: Tensor | None = None) -> Tensor:
+        """x (B, L) the symbols so far -> (B, L + 1, V) logits of steps 0 ... L; with a cache, of those behind it.
+
+        `order` (B, dims) or (1, dims): the position of each step, None for the natural order. An empty cache takes the
+        start token and x; a filled one only x, whose logits are those of the next symbols. Symbols behind the end are
+        for the caller to know.
+        """
+        past = cache.length if cache else 0
+        order = self.natural() if order is None else order
+        h = self.inputs(x, given, order, past)
+        asked = order[:, past : past + h.shape[1]]
+        return self.read_off(self.net(h, cache, context=given.context, seen=given.seen), asked)
+
+    def nats(self, x: Tensor, given: Given, order: Tensor | None = None, *, smoothing: float = 0.0) -> Tensor:
+        """-log p of the symbol at each step given those before it, (B, dims); `order` (B, dims) as in `logits`.
+
+        `smoothing` e: (1 - e) times that, plus e times the mean over all allowed symbols (Szegedy et al. 2016).
+        """
         x = x.flatten(1) if order is None else x.flatten(1).gather(1, order)
-        return F.cross_entropy(self.logits(x[:, :-1], emb, order=order).transpose(1, 2), x, reduction="none")
+        counted = torch.ones_like(x, dtype=torch.bool)
+        out = torch.zeros(x.shape, device=x.device, dtype=self.start.dtype)
+        if self.end is not None:
+            counted = F.pad((x != self.end).cumprod(1).bool(), (1, 0), value=True)[:, :-1]  # up to the first end
+            out = out.masked_fill(~counted & (x != self.end), torch.inf)
+        longest = int(counted.sum(1).max())
+        order = self.natural() if order is None else order
+        h, wanted = self.inputs(x[:, : longest - 1], given, order), counted[:, :longest]
+        if self.end is None:
+            h = self.net(h, context=given.context, seen=given.seen).flatten(0, 1)
+        elif given.context is None:
+            rows = pack(wanted.sum(1), longest)
+            h = self.net(h.flatten(0, 1)[rows.index], mask=within(rows.documents)).flatten(0, 1)[rows.back]
+        else:
+            h = self.net(h, context=given.context, seen=given.seen)[wanted]
+        asked = order[:, :longest].expand(len(x), -1)[wanted]
+        each = cross_entropy(self.read_off(h, asked), x[:, :longest][wanted], smoothing)
+        out[:, :longest] = out[:, :longest].to(each.dtype).masked_scatter(wanted, each)
+        return out
 
     def loss(self, batch: Batch) -> Loss:
-        emb = embed(self.conditioner, batch.cond, len(batch.x), batch.generator)
-        order = None
+        given, order = self.given(batch.cond, len(batch.x), batch.generator), None
         if self.sources is not None:
             size = (len(batch.x), self.space.dims)
             order = uniform(*size, generator=batch.generator, like=self.start, dtype=torch.float64).argsort(1)
-        return Loss(self.nats(batch.x, emb, order).mean())
+        return Loss(self.nats(batch.x, given, order, smoothing=self.settings.label_smoothing).mean())
 
     @torch.no_grad()
     def log_prob(self, x: Tensor, cond: Tensor | None = None, *, generator: Generator | None = None) -> Tensor:
-        return -self.nats(x, embed(self.conditioner, cond, len(x))).sum(1)
+        return -self.nats(x, self.given(cond, len(x))).sum(1)
 
     @torch.no_grad()
     def sample(
@@ -194,11 +250,16 @@ class Autoregressive(Family):
         rows = torch.arange(n, device=x.device).repeat_interleave(particles)
         x, known, order = x[rows], known[rows], None if order is None else order[rows]
         conds = s.conditions(cond)
-        embs = [embed(self.conditioner, c if c is None else c[rows], len(x)) for c in conds]
+        givens = [self.given(c, n).select(rows) for c in conds]
         caches = [Cache(dims) for _ in conds]
         weight, new = u.new_zeros(n, particles), x[:, :first]
+        only_end = torch.full((self.space.vocab_size,), -torch.inf, device=x.device)
+        if self.end is not None:
+            only_end[self.end] = 0
         for t in range(first, dims):
-            logits = guide([self.logits(new, *ec, order)[:, -1] for ec in zip(embs, caches, strict=True)], s)
+            logits = guide([self.logits(new, *of, order)[:, -1] for of in zip(givens, caches, strict=True)], s)
+            if self.end is not None and t > 0:  # behind the end only the end
+                logits = torch.where(x[:, t - 1 : t] == self.end, only_end, logits)
             new = torch.where(known[:, t], x[:, t], choose(logits, s, u[:, t, :particles].flatten()))[:, None]
             x[:, t : t + 1] = new
             if particles > 1:
@@ -211,6 +272,9 @@ class Autoregressive(Family):
                         cache.select(index)
             if tell:
                 tell(t + 1 - first, dims - first, new)
+            if self.end is not None and particles == 1 and bool((new == self.end).all()):
+                x[:, t + 1 :] = x[:, t + 1 :].where(known[:, t + 1 :], self.end)
+                break
         if particles == 1:
             return x
         chosen = quantile(weight, u[:, -1, -1])

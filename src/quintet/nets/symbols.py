@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Literal, Self
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from quintet.core import settings
 from quintet.core.random import quantile
-from quintet.nets.transformer import Transformer, sinusoids
+from quintet.nets.transformer import Activation, Norm, Transformer, sinusoids
 
 
 class Backbone(settings.Settings):
@@ -20,7 +21,9 @@ class Backbone(settings.Settings):
     depth: int = Field(4, ge=1)
     heads: int = Field(4, ge=1)
     positions: Literal["rotary", "learnt", "sinusoidal"] = "learnt"
-    activation: Literal["swiglu", "relu2", "relu"] = "swiglu"
+    activation: Activation = "swiglu"
+    norm: Norm = "rms"
+    qk_norm: bool = Field(True, description="normalised queries and keys")
     dropout: float = Field(0.0, ge=0, lt=1)
     guidance_dropout: float = Field(0.1, ge=0, lt=1, description="how often training hides the condition")
 
@@ -30,11 +33,12 @@ class Backbone(settings.Settings):
             raise ValueError(f"width {self.width} is not {self.heads} heads of an even size")
         return self
 
-    def transformer(self, *, causal: bool) -> Transformer:
-        """(B, L, width) -> (B, L, width)."""
+    def transformer(self, *, causal: bool, depth: int | None = None, cross: bool = False) -> Transformer:
+        """(B, L, width) -> (B, L, width); `cross`: reading a context."""
         rotary = self.positions == "rotary"
-        return Transformer(self.width, self.depth, self.heads, rotary=rotary, activation=self.activation,
-                           dropout=self.dropout, causal=causal)  # fmt: skip
+        return Transformer(self.width, self.depth if depth is None else depth, self.heads, rotary=rotary,
+                           activation=self.activation, norm=self.norm, qk_norm=self.qk_norm, dropout=self.dropout,
+                           causal=causal, cross=cross)  # fmt: skip
 
     def place(self, module: nn.Module, dims: int) -> None:
         """`module.positions` (dims, width): learnt or fixed vectors to be added; None where rotations do it."""
@@ -61,6 +65,18 @@ class Choice(settings.Settings):
     def conditions(self, cond: Tensor | None) -> list[Tensor | None]:
         """The conditions whose logits `guide` takes: the given one and, where it is guided, none."""
         return [cond, None] if self.guided(cond) else [cond]
+
+
+def cross_entropy(logits: Tensor, x: Tensor, smoothing: float = 0.0) -> Tensor:
+    """-log p(x), (N,) from logits (N, V). `smoothing` e: (1 - e) times that, plus e times the mean of -log p over the
+    symbols that are allowed (label smoothing, Szegedy et al. 2016, arXiv:1512.00567).
+    """
+    if not smoothing:
+        return F.cross_entropy(logits, x, reduction="none")
+    log_p = logits.log_softmax(-1)
+    allowed = log_p > -torch.inf
+    mean = log_p.masked_fill(~allowed, 0).sum(-1) / allowed.sum(-1)
+    return -(1 - smoothing) * log_p.gather(-1, x[..., None])[..., 0] - smoothing * mean
 
 
 def guide(logits: list[Tensor], s: Choice) -> Tensor:

@@ -1,9 +1,10 @@
-"""A Transformer on one screen, causal or not: pre-norm, rotary or absolute positions, an explicit cache."""
+"""A Transformer on one screen: causal or not, alone or reading a context, with masks and an explicit cache."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -11,16 +12,21 @@ from torch import Tensor, nn
 
 from quintet.nets.mlp import zero
 
+Activation = Literal["swiglu", "relu2", "relu"]
+Norm = Literal["rms", "layer"]
+Pair = tuple[Tensor, Tensor]
+
 
 @dataclass
 class Cache:
-    """Keys and values (B, heads, L, width / heads) of the tokens seen so far, one pair a layer."""
+    """Keys and values (B, heads, L, width / heads) of the tokens seen so far, and of the context, a pair a layer."""
 
     capacity: int
     length: int = 0
-    layers: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    layers: dict[int, Pair] = field(default_factory=dict)
+    context: dict[int, Pair] = field(default_factory=dict)
 
-    def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    def extend(self, layer: int, k: Tensor, v: Tensor) -> Pair:
         """Write k and v behind `length`, and return all up to there."""
         if layer not in self.layers:
             shape = (*k.shape[:2], self.capacity, k.shape[3])
@@ -33,15 +39,20 @@ class Cache:
     def select(self, rows: Tensor) -> None:
         """Go on with these rows; one may be there several times."""
         self.layers = {layer: (keys[rows], values[rows]) for layer, (keys, values) in self.layers.items()}
+        self.context = {layer: (keys[rows], values[rows]) for layer, (keys, values) in self.context.items()}
 
 
-def rotate(x: Tensor, start: int) -> Tensor:
-    """Rotary positions (Su et al. 2021, arXiv:2104.09864) for x (B, heads, L, d) at positions start ... start + L."""
-    half = x.shape[-1] // 2
-    frequency = 10_000.0 ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)
-    angle = torch.arange(start, start + x.shape[2], device=x.device, dtype=torch.float32)[:, None] * frequency
-    cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
-    a, b = x[..., :half], x[..., half:]
+def rotations(start: int, length: int, size: int, like: Tensor) -> Pair:
+    """cos and sin (length, size / 2) of rotary positions start ... start + length."""
+    frequency = 10_000.0 ** (-torch.arange(size // 2, device=like.device, dtype=torch.float64) / (size // 2))
+    angle = torch.arange(start, start + length, device=like.device)[:, None] * frequency
+    return angle.cos().to(like.dtype), angle.sin().to(like.dtype)
+
+
+def rotate(x: Tensor, turn: Pair) -> Tensor:
+    """Rotary positions (Su et al. 2021, arXiv:2104.09864) for x (B, heads, L, d)."""
+    cos, sin = (part.to(x.dtype) for part in turn)
+    a, b = x.chunk(2, -1)
     return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
 
 
@@ -52,36 +63,60 @@ def sinusoids(length: int, width: int) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention with normalised queries and keys; `causal`: to a token itself and those before it."""
+    """softmax(q k^T / sqrt(d)) v in several heads (Vaswani et al. 2017): of x to itself, or to a context.
 
-    def __init__(self, width: int, heads: int, *, rotary: bool, causal: bool = True) -> None:
+    `norm`: normalised queries and keys (Henry et al. 2020, arXiv:2010.04245).
+    """
+
+    def __init__(self, width: int, heads: int, *, norm: bool = True) -> None:
         super().__init__()
-        self.heads, self.rotary, self.causal = heads, rotary, causal
+        self.heads = heads
         self.qkv, self.out = nn.Linear(width, 3 * width, bias=False), zero(nn.Linear(width, width, bias=False))
-        self.q_norm, self.k_norm = nn.RMSNorm(width // heads), nn.RMSNorm(width // heads)
+        self.q_norm, self.k_norm = (nn.RMSNorm(width // heads) if norm else nn.Identity() for _ in range(2))
 
-    def forward(self, x: Tensor, cache: Cache | None, layer: int) -> Tensor:
-        b, length, width = x.shape
-        q, k, v = self.qkv(x).view(b, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # (B, heads, L, d) each
+    def split(self, h: Tensor, parts: int) -> tuple[Tensor, ...]:
+        """(B, L, parts * width) -> `parts` tensors (B, heads, L, d)."""
+        b, length, _ = h.shape
+        return h.view(b, length, parts, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+
+    def forward(
+        self, x: Tensor, layer: int, cache: Cache | None, mask: Tensor | None, causal: bool, turn: Pair | None
+    ) -> Tensor:
+        """x (B, L, width) to itself; `mask` (B or 1, 1, L, L) True where it may look, in the place of `causal`."""
+        q, k, v = self.split(self.qkv(x), 3)
         q, k = self.q_norm(q), self.k_norm(k)
-        start = cache.length if cache else 0
-        if self.rotary:
-            q, k = rotate(q, start), rotate(k, start)
-        k, v = k.to(v.dtype), v
+        if turn is not None:
+            q, k = rotate(q, turn), rotate(k, turn)
+        k = k.to(v.dtype)
+        start, length = cache.length if cache else 0, x.shape[1]
         if cache is not None:
             k, v = cache.extend(layer, k, v)
-        mask = None
         if start and length > 1:  # a causal mask that starts below the cached tokens
             mask = torch.ones(length, start + length, dtype=torch.bool, device=x.device).tril(start)
-        causal = self.causal and not start and length > 1
+        return self.attend(q, k, v, mask, causal and mask is None and length > 1)
+
+    def read(self, x: Tensor, context: Tensor, layer: int, cache: Cache | None, mask: Tensor | None) -> Tensor:
+        """x (B, L, width) to context (B, S, width), whose keys and values a cache keeps; mask (B, 1, 1, S)."""
+        query, others = self.qkv.weight.tensor_split((x.shape[2],))
+        (q,) = self.split(F.linear(x, query), 1)
+        if cache is not None and layer in cache.context:
+            k, v = cache.context[layer]
+        else:
+            k, v = self.split(F.linear(context, others), 2)
+            k = self.k_norm(k).to(v.dtype)
+            if cache is not None:
+                cache.context[layer] = (k, v)
+        return self.attend(self.q_norm(q), k, v, mask, False)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
         h = F.scaled_dot_product_attention(q.to(v.dtype), k, v, attn_mask=mask, is_causal=causal)
-        return self.out(h.transpose(1, 2).reshape(b, length, width))
+        return self.out(h.transpose(1, 2).flatten(2))
 
 
 class FeedForward(nn.Module):
     """W2 act(W1 x): "swiglu" (Shazeer 2020), "relu2" (So et al. 2021) or "relu"."""
 
-    def __init__(self, width: int, activation: str) -> None:
+    def __init__(self, width: int, activation: Activation) -> None:
         super().__init__()
         self.activation = activation
         inner = width * 8 // 3 // 8 * 8 if activation == "swiglu" else 4 * width
@@ -101,7 +136,8 @@ class FeedForward(nn.Module):
 class Transformer(nn.Module):
     """x (B, L, width) -> (B, L, width), each position seeing itself and those before it, or all if not `causal`.
 
-    Only a causal one takes a cache.
+    With `cross`, every layer also reads a context: so an encoder is one that is not causal, a decoder one that is and
+    reads the encoder. Pre-norm (Xiong et al. 2020, arXiv:2002.04745), no biases. Only a causal one takes a cache.
     """
 
     def __init__(
@@ -111,19 +147,48 @@ class Transformer(nn.Module):
         heads: int,
         *,
         rotary: bool = True,
-        activation: str = "swiglu",
+        activation: Activation = "swiglu",
+        norm: Norm = "rms",
+        qk_norm: bool = True,
         dropout: float = 0.0,
         causal: bool = True,
+        cross: bool = False,
     ) -> None:
         super().__init__()
-        self.dropout = dropout
-        self.attention = nn.ModuleList(Attention(width, heads, rotary=rotary, causal=causal) for _ in range(depth))
-        self.feed_forward = nn.ModuleList(FeedForward(width, activation) for _ in range(depth))
-        self.norms = nn.ModuleList(nn.RMSNorm(width) for _ in range(2 * depth + 1))
+        self.dropout, self.causal, self.size = dropout, causal, width // heads if rotary else 0
 
-    def forward(self, x: Tensor, cache: Cache | None = None) -> Tensor:
+        def normed(count: int) -> nn.ModuleList:
+            return nn.ModuleList(
+                nn.RMSNorm(width) if norm == "rms" else nn.LayerNorm(width, bias=False) for _ in range(count)
+            )
+
+        readers = depth if cross else 0
+        self.attention = nn.ModuleList(Attention(width, heads, norm=qk_norm) for _ in range(depth))
+        self.readers = nn.ModuleList(Attention(width, heads, norm=qk_norm) for _ in range(readers))
+        self.feed_forward = nn.ModuleList(FeedForward(width, activation) for _ in range(depth))
+        self.norms, self.reader_norms = normed(2 * depth + 1), normed(readers)
+
+    def forward(
+        self,
+        x: Tensor,
+        cache: Cache | None = None,
+        *,
+        mask: Tensor | None = None,
+        context: Tensor | None = None,
+        seen: Tensor | None = None,
+    ) -> Tensor:
+        """`mask` (B or 1, 1, L or 1, L): where x may look within x; context (B, S, width), of which `seen` (B, S) may
+        be read. None: all of it.
+        """
+        start = cache.length if cache else 0
+        turn = rotations(start, x.shape[1], self.size, x) if self.size else None
+        seen = None if seen is None else seen[:, None, None]
         for i, (attention, feed_forward) in enumerate(zip(self.attention, self.feed_forward, strict=True)):
-            x = x + self.drop(attention(self.norms[2 * i](x), cache, i))
+            x = x + self.drop(attention(self.norms[2 * i](x), i, cache, mask, self.causal, turn))
+            if context is not None:
+                reader = self.readers[i]
+                assert isinstance(reader, Attention)
+                x = x + self.drop(reader.read(self.reader_norms[i](x), context, i, cache, seen))
             x = x + self.drop(feed_forward(self.norms[2 * i + 1](x)))
         if cache is not None:
             cache.length += x.shape[1]
