@@ -435,3 +435,24 @@ def test_two_processes_train_as_one(name: str, tmp_path: Path) -> None:
     for group in ("model", "ema"):
         for key, value in a[group].items():
             torch.testing.assert_close(b[group][key], value, rtol=0, atol=1e-5, msg=lambda m, key=key: f"{key}: {m}")
+
+
+# -- batches of similar length ---------------------------------------------------------------------------------------
+
+
+def test_bucketed_batches_are_even_and_nothing_is_twice() -> None:
+    lengths = torch.randint(1, 60, (1000,), generator=torch.Generator().manual_seed(0))
+    x = torch.arange(1000.0)[:, None]
+    source = Loader(Continuous((1,)), x, None, seed=0, lengths=lengths, group=16)
+    plain = Loader(Continuous((1,)), x, None, seed=0)
+    for epoch in range(2):
+        order = source.order(epoch)
+        assert len(order) == len(order.unique()) == 992
+        spread = [lengths[part].max() - lengths[part].min() for part in order.view(-1, 16)]
+        usual = [lengths[part].max() - lengths[part].min() for part in plain.order(epoch)[:992].view(-1, 16)]
+        assert sum(spread) < 0.1 * sum(usual)
+    first = torch.cat([source.batch(16 * step, 0, 16, 16).x for step in range(62)])
+    assert torch.equal(first[:, 0].long(), source.order(0)), "a step is one batch"
+    assert set(source.order(0).tolist()) != set(source.order(1).tolist()), "what is left out changes"
+    means = [lengths[part].float().mean() for part in source.order(0).view(-1, 16)]
+    assert abs(torch.stack(means[:31]).mean() - torch.stack(means[31:]).mean()) < 5, "long and short in any order"

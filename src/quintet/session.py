@@ -117,6 +117,12 @@ def feature_kind(codec: Codec) -> Kind:
     return "tokens" if isinstance(codec.space, Discrete) else "image"
 
 
+def lengths(x: Items, cond: Items | None) -> Tensor | None:
+    """(N,) how long items and conditions are together, where any of them has a length of its own."""
+    known = [each for each in (x.lengths(), None if cond is None else cond.lengths()) if each is not None]
+    return torch.stack(known).sum(0) if known else None
+
+
 # -- a session ---------------------------------------------------------------------------------------------------
 
 
@@ -130,7 +136,9 @@ class Session:
         x, cond = self.items("train")
         self.cond: Tensor | None = None if cond is None else cond.some(KEPT_CONDITIONS).cpu()
         stream, kind, pad = codecs["x"].stream, feature_kind(codecs["x"]), getattr(codecs["x"].space, "pad", None)
-        self.loader = Loader(codecs["x"].space, x, cond, seed=seed_of("data", config.seed), stream=stream)
+        even = lengths(x, cond) if family.ragged else None
+        self.loader = Loader(codecs["x"].space, x, cond, seed=seed_of("data", config.seed), stream=stream,
+                             lengths=even, group=config.training.batch_size)  # fmt: skip
         self.features: Features = fit_features(x.some(FEATURE_ITEMS).cpu().numpy(), kind, pad=pad)
         held, held_cond = self.items("validation", 512)
         self.real = self.features(held.some(512).cpu().numpy())

@@ -60,6 +60,9 @@ class Family(nn.Module, ABC):
     likelihood: ClassVar[Literal["exact", "bound", "estimate", "none"]]
     missing: ClassVar[Mapping[str, str]] = {}
 
+    ragged: bool = False
+    """Whether a batch costs what its longest item does, so that batches should hold items of similar length."""
+
     def __init__(self, space: Space, condition: Space | None = None) -> None:
         super().__init__()
         if not isinstance(space, self.accepts):

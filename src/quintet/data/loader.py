@@ -56,6 +56,15 @@ class Items:
         count = min(len(self), count, self.largest)
         return self[torch.linspace(0, len(self) - 1, count, device=self.device).long()]
 
+    def lengths(self) -> Tensor | None:
+        """(N,) symbols before the padding of each, or None where there is none, or too many items to look."""
+        pad = getattr(self.codec.space, "pad", None)
+        return None if pad is None or self.resident is None else (self.resident != pad).flatten(1).sum(1)
+
+
+BUCKET = 64
+"""Batches that are sorted by length together: enough that a batch is even, few enough that it is random."""
+
 
 class Loader:
     """Encoded data, shuffled anew every epoch.
@@ -63,12 +72,25 @@ class Loader:
     The stream of samples is epoch after epoch, each a permutation that depends on (seed, epoch) alone; the cursor
     counts global samples, so neither the number of ranks nor the size of a micro-batch changes what a step sees.
     Quantised data are dequantised here, with noise that belongs to the sample's place in the stream.
+
+    With `lengths` (N,) a batch of `group` samples holds items of similar length, so that little of it is padding; an
+    epoch then leaves out what does not fill a batch, each time something else.
     """
 
     def __init__(
-        self, space: Space, x: Tensor | Items, cond: Tensor | Items | None, *, seed: int, stream: bool = False
+        self,
+        space: Space,
+        x: Tensor | Items,
+        cond: Tensor | Items | None,
+        *,
+        seed: int,
+        stream: bool = False,
+        lengths: Tensor | None = None,
+        group: int = 1,
     ) -> None:
         self.space, self.x, self.cond, self.seed = space, x, cond, seed
+        self.lengths, self.group = (lengths, group) if group <= len(x) else (None, 1)
+        self.period = len(x) if self.lengths is None else len(x) // group * group
         self.flat = x[torch.arange(len(x))].flatten() if stream else None
         self._orders: dict[int, Tensor] = {}
 
@@ -80,17 +102,26 @@ class Loader:
         if epoch not in self._orders:  # two epochs are kept: a batch may span them
             generator = torch.Generator().manual_seed(seed_of("order", self.seed, epoch))
             kept = {e: order for e, order in self._orders.items() if e == epoch - 1}
-            self._orders = kept | {epoch: torch.randperm(len(self), generator=generator).to(self.x.device)}
+            order = torch.randperm(len(self), generator=generator)
+            if self.lengths is not None:
+                order = self.bucketed(order[: self.period], self.lengths, generator)
+            self._orders = kept | {epoch: order.to(self.x.device)}
         return self._orders[epoch]
+
+    def bucketed(self, order: Tensor, lengths: Tensor, generator: torch.Generator) -> Tensor:
+        """The same items: sorted by length within every `BUCKET` batches, and these batches in a random order."""
+        parts = order.split(BUCKET * self.group)
+        batches = torch.cat([part[lengths.cpu()[part].argsort(stable=True)] for part in parts]).view(-1, self.group)
+        return batches[torch.randperm(len(batches), generator=generator)].flatten()
 
     def indices(self, cursor: int, count: int) -> Tensor:
         """The items at cursor ... cursor + count of the endless stream."""
-        epoch, at = divmod(cursor, len(self))
-        if at + count <= len(self):
+        epoch, at = divmod(cursor, self.period)
+        if at + count <= self.period:
             return self.order(epoch)[at : at + count]
         parts = []
         while count:
-            epoch, at = divmod(cursor, len(self))
+            epoch, at = divmod(cursor, self.period)
             part = self.order(epoch)[at : at + count]
             parts.append(part)
             cursor, count = cursor + len(part), count - len(part)

@@ -92,6 +92,7 @@ class Autoregressive(Family):
         if self.head is not None:
             nn.init.zeros_(self.head.weight)
         self.end = self.space.pad if s.order == "fixed" else None
+        self.ragged = is_sequence(condition) and getattr(condition, "pad", None) is not None
         self.register_buffer("allowed", self.space.allowed(), persistent=False)
 
     def given(self, cond: Tensor | None, n: int, generator: Generator | None = None) -> Given:
