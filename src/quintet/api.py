@@ -84,9 +84,19 @@ def plan(
     merged.setdefault("codec", codec_name(dataset, merged["data"].get("target")))
     if merged.get("steps") is None and merged.get("budget") is None:
         merged["budget"] = 60.0
-    small = dataset.modality == "image" and math.prod(dataset.items.shape[1:]) <= THUMBNAIL
-    kind = merged["codec"] if merged["codec"] in CODECS else "latent"
-    return resolve(merged, "thumbnail" if small and kind == "image" else kind)
+    reads = codec_name(dataset, merged["data"]["condition"]) if merged["data"].get("condition") else None
+    return resolve(merged, kind_of(dataset, merged["codec"], reads), reads)
+
+
+def kind_of(dataset: Dataset, codec: str, condition: str | None) -> str:
+    """The kind of data that picks the defaults: the name of the codec, but for latents, small images and texts that are
+    given texts. `condition` is the name of the condition's codec.
+    """
+    if codec not in CODECS:
+        return "latent"
+    if codec == "image" and dataset.modality == "image" and math.prod(dataset.items.shape[1:]) <= THUMBNAIL:
+        return "thumbnail"
+    return "pair" if codec == condition == "text" else codec
 
 
 def reading(config: Mapping[str, Any] | None) -> dict[str, Any]:

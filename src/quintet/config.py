@@ -40,13 +40,14 @@ class DataSettings(Settings):
 
 class RunConfig(Settings):
     """Everything that decides a run. `model` and `sampling` are the family's own settings, complete;
-    `coding` is the codec's."""
+    `coding` is the codec's, `given` that of the condition's codec."""
 
     family: str
     preset: Preset = "small"
     data: DataSettings
     codec: str
     coding: dict[str, Any] = Field(default_factory=dict)
+    given: dict[str, Any] = Field(default_factory=dict)
     model: dict[str, Any] = Field(default_factory=dict)
     sampling: dict[str, Any] = Field(default_factory=dict)
     training: TrainingSettings = TrainingSettings()
@@ -108,6 +109,20 @@ DEFAULTS: dict[str, dict[str, Sections]] = {
         "text": {
             "model": {"width": 128, "depth": 4, "heads": 4, "positions": "rotary"},
             "training": {"lr": 3e-3, "batch_size": 32},
+        },
+        "pair": {  # a text given a text: an encoder-decoder
+            "coding": {"tokens": "bpe", "vocab_size": 8000, "joint": True},
+            "model": {
+                "width": 256,
+                "depth": 3,
+                "heads": 4,
+                "positions": "rotary",
+                "tied": "all",
+                "dropout": 0.1,
+                "label_smoothing": 0.1,
+                "guidance_dropout": 0.0,
+            },
+            "training": {"lr": 2e-3, "batch_size": 64},
         },
         "latent": {"model": {"width": 128, "depth": 4, "heads": 4}, "training": {"lr": 3e-3, "batch_size": 32}},
     },
@@ -204,10 +219,10 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-def resolve(given: Mapping[str, Any], kind: str) -> RunConfig:
+def resolve(given: Mapping[str, Any], kind: str, condition: str | None = None) -> RunConfig:
     """A complete RunConfig from what the user gave: defaults < preset < given. Raises ConfigError for what is wrong.
 
-    `kind`, of data, picks the defaults.
+    `kind`, of data, picks the defaults; `condition` is the name of the condition's codec.
     """
     name = str(given.get("family", ""))
     family = family_class(name)
@@ -229,6 +244,14 @@ def resolve(given: Mapping[str, Any], kind: str) -> RunConfig:
         section, coding = "coding", dict(merged.get("coding", {}))
         face = {"face": coding.pop("face")} if "face" in coding else {}
         merged[section] = face | codec_class(str(merged.get("codec"))).Settings(**coding).model_dump(mode="json")
+        section, reading = "given", dict(merged.get("given", {}))
+        if condition is not None:
+            own = {"items": "separate"} if condition == "text" else {}  # an item is a text, never a window
+            if own and merged["coding"].get("joint"):
+                own |= {field: merged["coding"][field] for field in ("tokens", "vocab_size", "joint")}
+            merged[section] = codec_class(condition).Settings(**{**reading, **own}).model_dump(mode="json")
+        elif reading:
+            raise ConfigError("settings of a condition's codec, but no condition", where=section, fix="--condition")
     except ValidationError as error:
         raise as_config_error(error, section) from None
     try:
