@@ -16,6 +16,7 @@ from quintet.core.errors import CheckpointError, Diverged
 from quintet.core.family import Batch, Family, Objective
 from quintet.core.random import seed_of
 from quintet.training.engine import Engine, autocast, resolve_precision
+from quintet.training.muon import hidden
 from quintet.training.optim import EMA, Flat, TrainingSettings, learning_rate
 
 INITIAL = 1024
@@ -53,8 +54,10 @@ class Trainer:
         self.precision = resolve_precision(settings.precision, family, engine.device)
         self.objectives = family.objectives()
         names = {p: name for name, p in family.named_parameters()}
+        matrices = hidden(family)
         self.flats = {
-            name: Flat({names[p]: p for p in o.module.parameters()}, settings) for name, o in self.objectives.items()
+            name: Flat({names[p]: p for p in o.module.parameters()}, settings, matrices)
+            for name, o in self.objectives.items()
         }
         rows = max(settings.batch_size, INITIAL)
         family.initialise(loader.batch(0, 0, rows, rows))
