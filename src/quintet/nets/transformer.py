@@ -21,12 +21,15 @@ Pair = tuple[Tensor, Tensor]
 
 @dataclass
 class Cache:
-    """Keys and values (B, heads, L, width / heads) of the tokens seen so far, and of the context, a pair a layer."""
+    """Keys and values (B, heads, L, width / heads) of the tokens seen so far, and of the context, a pair a layer; and
+    the `last` few symbols (B, few), for a model that reads several at once.
+    """
 
     capacity: int
     length: int = 0
     layers: dict[int, Pair] = field(default_factory=dict)
     context: dict[int, Pair] = field(default_factory=dict)
+    last: Tensor | None = None
 
     def extend(self, layer: int, k: Tensor, v: Tensor) -> Pair:
         """Write k and v behind `length`, and return all up to there."""
@@ -38,10 +41,15 @@ class Cache:
         keys[:, :, self.length : end], values[:, :, self.length : end] = k, v
         return keys[:, :, :end], values[:, :, :end]
 
+    def remember(self, x: Tensor, count: int) -> None:
+        """The last `count` symbols, of which x (B, L) are the newest."""
+        self.last = (x if self.last is None else torch.cat([self.last, x], 1))[:, -count:]
+
     def select(self, rows: Tensor) -> None:
         """Go on with these rows; one may be there several times."""
         self.layers = {layer: (keys[rows], values[rows]) for layer, (keys, values) in self.layers.items()}
         self.context = {layer: (keys[rows], values[rows]) for layer, (keys, values) in self.context.items()}
+        self.last = None if self.last is None else self.last[rows]
 
 
 def rotations(start: int, length: int, size: int, like: Tensor) -> Tensor:
