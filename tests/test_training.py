@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 import quintet
-from quintet.core.errors import CheckpointError, DataError, Diverged, EnvironmentFault
+from quintet.core.errors import CheckpointError, ConfigError, DataError, Diverged, EnvironmentFault
 from quintet.core.family import Batch, Family, Loss
 from quintet.core.random import Rows
 from quintet.core.spaces import Continuous, Discrete
@@ -292,6 +292,11 @@ def test_the_hidden_matrices_of_a_transformer() -> None:
     linear = {f"{name}.weight" for name, m in net.net.named_modules(prefix="net") if isinstance(m, nn.Linear)}
     assert names == linear
     assert len(names) == 4 * net.settings.depth
+
+
+def test_muon_says_where_it_has_nothing_to_do() -> None:
+    with pytest.raises(ConfigError, match="nothing to do"):
+        line_trainer(torch.zeros(4, 8), optimiser="muon")
 
 
 # -- resume ----------------------------------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from quintet.nets.build import upcast
 from quintet.nets.mlp import zero
@@ -79,12 +78,14 @@ class ReluSquared(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, Tensor]) -> None:
         ctx.mark_non_differentiable(output[1])
-        ctx.save_for_backward(output[1])
+        ctx.save_for_backward(inputs[0], output[1])
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        return (grads[0] * ctx.saved_tensors[0]).mul_(2)
+        x, positive = ctx.saved_tensors
+        return (grads[0] * (F.relu(x) if torch.is_grad_enabled() else positive)).mul_(
+            2
+        )  # enabled: differentiated again
 
 
 def sinusoids(length: int, width: int) -> Tensor:

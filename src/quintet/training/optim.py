@@ -40,7 +40,7 @@ class Flat:
 
     So a step is a handful of operations however many parameters there are: one norm, one update, one average, and
     between ranks one sum. Matrices and kernels, which decay, come first (Adam with that is AdamW, Loshchilov & Hutter
-    2019); and of those, for Muon, the `hidden` ones by their shapes, so that equal ones are orthogonalised as one.
+    2019); and of those, first, the `hidden` ones that Muon takes, by their shapes: equal ones are one stack.
     """
 
     ALIGN = 16  # numbers: 64 bytes, as matrix kernels like it
@@ -48,7 +48,7 @@ class Flat:
     def __init__(
         self, params: Mapping[str, nn.Parameter], settings: TrainingSettings, hidden: Mapping[nn.Parameter, int]
     ) -> None:
-        blocks = {name: hidden[p] for name, p in params.items() if p in hidden} if settings.optimiser == "muon" else {}
+        blocks = {name: hidden[p] for name, p in params.items() if p in hidden}
 
         def place(name: str) -> tuple[int, tuple[int, ...]]:
             shape = params[name].shape
