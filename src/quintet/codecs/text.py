@@ -22,7 +22,7 @@ HOLE = "\u2588"
 """This character (a full block) stands for one lost symbol in a text that is to be completed."""
 UNKNOWN = "\ufffd"
 WINDOW = 64
-"""Symbols of a window of a long text, unless `block` says otherwise."""
+"""Symbols of a window of a long text, unless `window` or `block` says otherwise."""
 LONGEST = 256
 """Symbols of the longest separate text, unless `block` says otherwise."""
 FEW = 32
@@ -166,6 +166,7 @@ class TextCodec(Codec):
     class Settings(Codec.Settings):
         tokens: Literal["characters", "bytes", "bpe"] = "characters"
         block: int | None = Field(None, ge=1, description="symbols of an item; by default by the data")
+        window: int = Field(WINDOW, ge=1, description="symbols of a window of a long text, without a block")
         items: Literal["auto", "stream", "separate"] = Field("auto", description="windows of joined texts, or each")
         vocab_size: int = Field(1024, ge=257, description="of bpe, at most")
         joint: bool = Field(False, description="one vocabulary for the texts and a condition that is text")
@@ -193,7 +194,7 @@ class TextCodec(Codec):
         texts, self.vocabulary = _texts(items), vocabulary or self.learn(items)
         few = len(texts) < FEW or float(np.median([len(text) for text in texts])) > LONGEST
         self.stream = self.settings.items == "stream" or (self.settings.items == "auto" and few)
-        self.block = self.settings.block or WINDOW
+        self.block = self.settings.block or self.settings.window
         if not self.stream:
             self._measure([len(self.vocabulary.encode(text)) for text in texts])
         self._set_space()

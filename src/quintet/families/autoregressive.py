@@ -45,6 +45,7 @@ class Autoregressive(Family):
 
     class Settings(Backbone):
         order: Literal["fixed", "random"] = Field("fixed", description="random: completes any mask exactly")
+        reach: int = Field(1, ge=1, le=64, description="symbols read at a step: the last, and those before it")
         encoder_depth: int | None = Field(None, ge=1, description="layers that read a sequence; None: depth")
         tied: Literal["none", "output", "all"] = Field("none", description="one table for input and output symbols, "
                                                        "and for those of a condition of the same alphabet")  # fmt: skip
@@ -54,6 +55,8 @@ class Autoregressive(Family):
         def asks_for_a_position(self) -> Self:
             if self.order == "random" and self.positions == "rotary":
                 raise ValueError("order random needs to say which position it asks for: positions learnt or sinusoidal")
+            if self.order == "random" and self.reach > 1:
+                raise ValueError("in a random order the symbols before the last are no neighbours: reach 1")
             return self
 
     class Sampling(Choice):
@@ -80,14 +83,16 @@ class Autoregressive(Family):
         if reads and condition is not None:
             depth, shared = s.encoder_depth or s.depth, s.tied == "all" and same_alphabet(space, condition)
             self.context = Context(condition, s, depth=depth, dropout=s.guidance_dropout, shared=shared)
+        # of the symbols before the last, nearest first; one more, where there is none yet
+        self.before = nn.ModuleList(nn.Embedding(self.space.vocab_size + 1, s.width) for _ in range(s.reach - 1))
         self.conditioner = conditioner(None if reads else condition, s.width, dropout=s.guidance_dropout)
         s.place(self, space.dims)
         # of the symbols read, the start first; a fixed order needs none
         self.sources = nn.Embedding(space.dims + 1, s.width) if s.order == "random" else None
         self.net = s.transformer(causal=True, cross=reads)
         self.head = nn.Linear(s.width, self.space.vocab_size) if s.tied == "none" else None
-        for table in (self.tokens, self.sources):
-            if table is not None:
+        for table in (self.tokens, self.sources, *self.before):
+            if isinstance(table, nn.Embedding):
                 nn.init.normal_(table.weight, std=0.02)
         if self.head is not None:
             nn.init.zeros_(self.head.weight)
@@ -101,11 +106,13 @@ class Autoregressive(Family):
             return self.context(cond, n, self.tokens, generator=generator)
         return Given(embed(self.conditioner, cond, n, generator))
 
-    def inputs(self, x: Tensor, given: Given, order: Tensor, past: int = 0) -> Tensor:
+    def inputs(self, x: Tensor, given: Given, order: Tensor, past: int = 0, last: Tensor | None = None) -> Tensor:
         """x (B, L) the symbols so far -> (B, L + 1, width) what the net reads at steps 0 ... L; behind `past` steps
-        only x, (B, L, width).
+        only x, (B, L, width), where `last` (B, up to reach - 1) stand before it.
         """
-        h = self.tokens(x)
+        h, known = self.tokens(x), x if last is None else torch.cat([last, x], 1)
+        for back, table in enumerate(self.before, 1):
+            h = h + table(F.pad(known, (back, 0), value=self.space.vocab_size)[:, known.shape[1] - x.shape[1] : -back])
         if past == 0:
             h = torch.cat([self.start.to(h.dtype).expand(len(x), 1, -1), h], 1)
         end = past + h.shape[1]
@@ -133,7 +140,9 @@ class Autoregressive(Family):
         """
         past = cache.length if cache else 0
         order = self.natural() if order is None else order
-        h = self.inputs(x, given, order, past)
+        h = self.inputs(x, given, order, past, cache.last if cache else None)
+        if cache is not None and self.before:
+            cache.remember(x, len(self.before))
         asked = order[:, past : past + h.shape[1]]
         return self.read_off(self.net(h, cache, context=given.context, seen=given.seen), asked)
 
