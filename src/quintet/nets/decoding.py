@@ -77,16 +77,20 @@ class Rules:
         self.known, self.start = known, known.long().cumprod(1).sum(1)
         self.fill = NOTHING if end is None else end
 
-    def __call__(self, logits: Tensor, x: Tensor, t: int, rows: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    def __call__(
+        self, logits: Tensor, x: Tensor, t: int, rows: Tensor | None = None, real: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """Logits or log-probabilities (B, V) with -inf for what is barred, and which rows (B,) are over.
 
-        The logits of a row that is over stay as they are. `rows`: which rows of `known` these are.
+        The logits of a row that is over stay as they are. `rows`: which rows of `known` these are. The constraint is
+        asked of `real` ones only (B,).
         """
         known, start = (part if rows is None else part[rows] for part in (self.known[:, t], self.start))
         before = x[:, t - 1] if t else None
         over: Tensor | None = None
         if self.constraint is not None:
             live = ~known if before is None else ~known & (before != self.fill)
+            live = live if real is None else live & real
             over = torch.zeros_like(live) if before is None else before == NOTHING
             if live.any():
                 may = self.constraint(x[live, :t], start[live]).to(logits.device)
@@ -142,7 +146,7 @@ def beam_search(read: Reader, rules: Rules, x: Tensor, logits: Tensor, *, first:
         if t > first:
             logits = read(x, t)
         p = rules.penalised(logits, x, t).double().log_softmax(-1)
-        p, over = rules(p, x, t, owner)
+        p, over = rules(p, x, t, owner, log_p.flatten() > -torch.inf)
         over = torch.zeros(len(x), dtype=torch.bool, device=x.device) if over is None else over
         p = torch.cat([p.masked_fill(over[:, None], -torch.inf), torch.where(over, 0.0, -torch.inf)[:, None]], 1)
         p = force(p, x[:, t], known[owner, t], t < start[owner])
