@@ -66,7 +66,7 @@ def test_a_character_waits_for_all_its_bytes_and_a_stop_for_its_end() -> None:
     speller = Speller(pieces)
     assert [speller([i]) for i in "é😀".encode()] == ["", "é", "", "", "", "😀"]
     speller = Speller(pieces, ["END", "\n\n"])
-    assert [speller([i]) for i in b"aE\nENEND later"] == ["a", "", "E", "", "", "\nEN", "", "", *[""] * 6]
+    assert [speller([i]) for i in b"aE\nENEND later"] == ["a", "", "E", "\n", "", "EN", "", "", *[""] * 6]
     assert speller.done
     speller = Speller(pieces, ["END"])
     assert speller(list(b"xEN")) + speller([], final=True) == "xEN"
@@ -122,12 +122,12 @@ def test_prompts_lengths_and_streams(texts: list[str], tokens: str) -> None:
     for i in (0, 5):
         pieces = list(one.stream(prompts[i // 2], index=i, length=40 if stream else None, seed=5))
         assert "".join(pieces) == out[i]
-        assert len(pieces) > 2 or len(out[i]) < 4
+        assert len(pieces) > (4 if stream else 1)
     longer = one.write(prompts, 2, length=60 if stream else 16, seed=5)
     assert all(a.rstrip("\ufffd").startswith(b.rstrip("\ufffd")) for a, b in zip(longer, out, strict=True))
     if stream and tokens == "characters":
         assert [len(text) - len(prompts[i // 2]) for i, text in enumerate(out)] == [40] * 8
-        assert len(one.write(length=2000)[0]) == 2000
+        assert len(one.write(length=400)[0]) == 400
         assert len(one.write("the ")[0]) == 16
 
 
@@ -138,7 +138,7 @@ def test_stop_texts(texts: list[str], tokens: str, monkeypatch: pytest.MonkeyPat
     one = model(texts, tokens=tokens)
     length = 120 if one.codecs["x"].stream else None
     whole = one.write("e" * 3, 12, length=length)
-    stops = ["e", "a"] if tokens == "characters" else ["e", "aé"]
+    stops = ["e", "a"] if tokens == "characters" else ["e", "aé", "V", "\x1a"]
     calls: list[int] = []
     true = Autoregressive.logits
     monkeypatch.setattr(Autoregressive, "logits", lambda self, x, *a: calls.append(1) or true(self, x, *a))
@@ -157,15 +157,15 @@ def test_stop_texts(texts: list[str], tokens: str, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("texts", [LONG, SHORT])
 def test_patterns(texts: list[str], tokens: str) -> None:
     one = model(texts, tokens=tokens)
-    for pattern in ("[a-f]{2,5}\\.?" if texts is LONG else "[a-f]{2,5}", "(one|two|the) (one|x)+n?"):
+    for pattern in ("[a-f]{2,5}\\.?" if texts is LONG else "[a-f]{2,5}", "(one|two|the) (on|x){1,2}n"):
         out = one.write("four", 12, length=12, regex=pattern)
         news = [text.removeprefix("four") for text in out]
         matched = [re.fullmatch(pattern, new) is not None for new in news]
         assert sum(matched) >= 9, news
-        assert len(set(news)) > 3
+        assert len(set(news)) > 2
         assert "".join(one.stream("four", index=3, length=12, regex=pattern)) == out[3]
     assert one.write("four", 3, regex="the") == ["fourthe"] * 3
-    if tokens != "bytes":
+    if tokens == "characters":
         assert set(one.write("", 3, regex="[éß]")) <= {"é", "ß"}
     with pytest.warns(QuintetWarning, match="2 of 2 texts end before they match"):
         one.write("", 2, length=3, regex="e{9,}" if tokens == "characters" else "o{40,}")

@@ -1,4 +1,4 @@
-"""Text while it is made: pieces as they come, the stop texts that end it, and regular expressions that it must match."""
+"""Text while it is made: pieces as they come, stop texts that end it, regular expressions that it must match."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class Regex:
                 "no sample can match the regular expression",
                 where=self.pattern.pattern,
                 why=f"no symbol of this model can follow {text!r}",
-                fix="use characters of the training data, and a pattern that each of its beginnings can be completed to",
+                fix="use characters of the training data; no beginning of a match may need others",
             )
         return may
 

@@ -156,8 +156,8 @@ class Writer:
         news = [text[len(prompt) :] for text, prompt in zip(texts, self.prompts, strict=False)]
         cut = sum(not self.regex.matches(new) for new in news)
         if cut:
-            warnings.warn(f"{cut} of {len(texts)} texts end before they match {self.wanted.regex!r} (--length takes more)",
-                          QuintetWarning, stacklevel=4)  # fmt: skip
+            what = f"{cut} of {len(texts)} texts end before they match {self.wanted.regex!r} (--length takes more)"
+            warnings.warn(what, QuintetWarning, stacklevel=4)
 
 
 def parts_of(model: Model) -> tuple[Autoregressive, TextCodec]:
