@@ -18,6 +18,7 @@ from quintet.codecs.table import TableCodec
 from quintet.codecs.text import TextCodec
 from quintet.config import RunConfig
 from quintet.core.codec import Codec
+from quintet.core.columns import describe
 from quintet.core.errors import EnvironmentFault, QuintetWarning, UsageError
 from quintet.core.family import Family
 from quintet.core.random import Rows, seed_of
@@ -82,6 +83,14 @@ def codec_name(dataset: Dataset, column: str | None) -> str:
     return "table"
 
 
+def is_label(dataset: Dataset, column: str | None) -> bool:
+    """Whether this is one column of categories: strings, booleans, or integers of few values."""
+    if column is None or column in ("items", dataset.modality):
+        return False
+    table = dataset.column(column, "train")
+    return table.num_columns == 1 and describe(column, table.column(0), bins=WORDS, own=WORDS).categorical
+
+
 def fit_codecs(config: RunConfig, dataset: Dataset, runs: str | Path | None = None) -> dict[str, Codec]:
     """`x` with the face that the family takes, and `cond`, fitted on the training split.
 
@@ -92,21 +101,25 @@ def fit_codecs(config: RunConfig, dataset: Dataset, runs: str | Path | None = No
         x = registry.make_codec(config.codec, family, config.coding)
     else:
         x = latent_codec(config, codec_name(dataset, data.target), runs_root(runs))
-    codecs = {"x": x.fit(target_of(config, dataset, "train"))}
-    if data.condition is not None:
-        items = pick(dataset, data.condition, "train", without=data.target)
-        codecs["cond"] = condition_codec(codec_name(dataset, data.condition), items)
-    return codecs
+    items = target_of(config, dataset, "train")
+    if data.condition is None:
+        return {"x": x.fit(items)}
+    given, name = pick(dataset, data.condition, "train", without=data.target), codec_name(dataset, data.condition)
+    if isinstance(x, TextCodec) and x.settings.joint and name == "text":
+        vocabulary = x.learn([*items, *given])
+        cond = TextCodec(None, TextCodec.Settings(**config.given)).fit(given, vocabulary)
+        return {"x": x.fit(items, vocabulary), "cond": cond}
+    return {"x": x.fit(items), "cond": condition_codec(name, given, config.given)}
 
 
-def condition_codec(name: str, items: Any) -> Codec:
+def condition_codec(name: str, items: Any, settings: Mapping[str, Any]) -> Codec:
     """Of a condition: symbols where all of it is symbols (categories, text), else real numbers."""
-    if name == "text":  # an item is a text, never a window
-        return TextCodec(None, TextCodec.Settings(items="separate")).fit(items)
     if name != "table":
-        return registry.CODECS[name]().fit(items)
-    codec = TableCodec("discrete", TableCodec.Settings(strict=True)).fit(items)
-    return codec if all(column.categorical for column in codec.columns) else TableCodec("continuous").fit(items)
+        kind = registry.CODECS[name]
+        return kind(None, kind.Settings(**settings)).fit(items)
+    codec = TableCodec("discrete", TableCodec.Settings(**{**settings, "strict": True})).fit(items)
+    numbers = any(not column.categorical for column in codec.columns)
+    return TableCodec("continuous", TableCodec.Settings(**settings)).fit(items) if numbers else codec
 
 
 def items_of(config: RunConfig, dataset: Dataset, split: str) -> tuple[Any, Any]:
