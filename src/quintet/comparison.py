@@ -267,7 +267,8 @@ def evaluate(
     else:
         figures = measure(model, dataset, split, limit=samples, seed=seed, sampling=sampling)
         shown = figures.pop("shown")
-        recipe = {"task": figures["task"], "items": figures["metrics"]["items"], "split": split,
+        notes = {key: value for key, value in figures["metrics"].items() if isinstance(value, str)}  # signatures
+        recipe = notes | {"task": figures["task"], "items": figures["metrics"]["items"], "split": split,
                   "given": data.condition, "sampling": figures.get("sampling", "none")}  # fmt: skip
         result = _document(dataset, recipe, [entry | _entry(model, figures, shown)])
     result["command"] = f"quintet evaluate {model.run.name} --split {split} --samples {samples} --seed {seed}"

@@ -12,12 +12,13 @@ import pyarrow as pa
 import torch
 
 from quintet.codecs.text import TextCodec
-from quintet.core.errors import EnvironmentFault, QuintetWarning
+from quintet.core.errors import DataError, EnvironmentFault, QuintetWarning
 from quintet.core.likelihood import LogProb
 from quintet.core.spaces import Discrete
 from quintet.data.sources import Dataset, take
-from quintet.evaluation.labels import label_figures
+from quintet.evaluation.labels import LEAST, label_figures
 from quintet.evaluation.texts import language_figures, text_figures, translation_figures
+from quintet.inputs import Found
 from quintet.model import Model
 from quintet.nets.context import is_sequence
 from quintet.session import items_of
@@ -59,16 +60,13 @@ def measure(
     return head | texts_of(model, take(items, some), take(given, some), seed, sampling)
 
 
-def labels_of(model: Model, items: Any, given: Any) -> dict[str, Any]:
+def labels_of(model: Model, items: pa.Table, given: Any) -> dict[str, Any]:
     """Accuracy, log-loss and calibration; the likelihood is that of the labels."""
-    codec, names = model.codecs["x"], list(model.labels or ())
     began = time.perf_counter()
     found = model.classify(given)
     spent = time.perf_counter() - began
-    own = items.column(0).to_pylist()
-    p, y = probabilities(found), np.array([names.index(label) for label in own])
-    score = LogProb(torch.from_numpy(np.log(p[np.arange(len(y)), y])), "exact", codec.measure, codec.dims)
-    best = found["predicted"].to_pylist()
+    p, y, score = against(model, found, items)
+    own, best = items.column(0).to_pylist(), found["predicted"].to_pylist()
     rows = [[*shown(given, i), own[i], best[i], f"{p[i].max():.2f}"] for i in range(min(SHOWN, len(y)))]
     columns = [*(["given"] if shown(given, 0) else []), "label", "predicted", "probability"]
     return {
@@ -77,6 +75,38 @@ def labels_of(model: Model, items: Any, given: Any) -> dict[str, Any]:
         "likelihood": score.summary(),
         "shown": {"kind": "rows", "columns": columns, "rows": rows},
     }
+
+
+def against(model: Model, found: pa.Table, items: pa.Table) -> tuple[np.ndarray, np.ndarray, LogProb]:
+    """(p, y, log p(y)): what `Model.classify` found, against the items' own labels. DataError for one that is new."""
+    codec, names = model.codecs["x"], list(model.labels or ())
+    own = items.column(0).to_pylist()
+    new = next((label for label in own if label not in names), None)
+    if new is not None:
+        raise DataError(
+            f"unknown value {new!r}", where=f"column {items.column_names[0]}", why="training had none of it"
+        )
+    p, y = probabilities(found), np.array([names.index(label) for label in own])
+    return (
+        p,
+        y,
+        LogProb(torch.from_numpy(np.log(p[np.arange(len(y)), y].clip(LEAST))), "exact", codec.measure, codec.dims),
+    )
+
+
+def classified(model: Model, found: Found) -> tuple[pa.Table, dict[str, Any]]:
+    """A row an item: index, its own `label` and the `nats` of that where it is known, `predicted`, and p of each label.
+
+    Also {"items", and where labels are known "likelihood" and "labels": the figures of `evaluation.labels`}.
+    """
+    made = model.classify(found.given)
+    head: dict[str, Any] = {"index": pa.array(range(made.num_rows))}
+    columns = dict(zip(made.column_names, made.columns, strict=True))
+    if found.items is None:
+        return pa.table(head | columns), {"items": made.num_rows}
+    p, y, score = against(model, made, found.items)
+    table = pa.table(head | {"label": found.items.column(0)} | columns | {"nats": score.values.numpy()})
+    return table, {"items": len(y), "likelihood": score.summary(), "labels": label_figures(p, y)}
 
 
 def probabilities(found: pa.Table) -> np.ndarray:

@@ -17,8 +17,8 @@ from quintet.evaluation.metrics import Estimate
 Array = NDArray[Any]
 BINS = 15
 """Of a calibration error, as in Guo et al. 2017."""
-LEAST = 1e-12
-"""A probability counts as at least this in a log-loss, which one rounding to 0 would make infinite."""
+LEAST = 1e-300
+"""A probability counts as at least this, since a rounding to 0 would be infinitely bad."""
 
 
 def wilson(hits: int, n: int, z: float = 1.959964) -> tuple[float, float]:
