@@ -23,6 +23,7 @@ from quintet.codecs.text import TextCodec
 from quintet.core.errors import DataError, EnvironmentFault, Unsupported
 from quintet.core.family import Batch
 from quintet.core.random import Rows
+from quintet.core.recordings import Recordings
 from quintet.core.spaces import Continuous, Discrete, Space
 from quintet.data import sources
 from quintet.evaluation import texts
@@ -339,3 +340,28 @@ def test_a_column_of_few_words_can_be_text(tmp_path: Path, monkeypatch: pytest.M
     made_texts = model.sample(10, condition=pictures[50:], sampling={"temperature": 0})
     assert found["metrics"]["character_error_rate"] == error_rate(made_texts, words[50:])
     assert found["language"]["tokens"] == sum(len(word) + 1 for word in words[50:])
+
+
+def test_a_stream_has_bits_a_token_that_are_bits_a_dimension(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = ["the quick brown fox jumps over the lazy dog. " * 200, "pack my box with five dozen liquor jugs. " * 40]
+    splits = {"train": np.array([0]), "validation": np.array([1]), "test": np.array([1])}
+    monkeypatch.setitem(sources.SOURCES, "foxes", lambda: sources.Dataset("foxes", "text", parts, splits))
+    model = quintet.train("autoregressive", data="foxes", steps=2, preset="tiny", runs=tmp_path)
+    found = model.evaluate(samples=20)
+    language = found["language"]
+    assert language["bits_per_token"] == pytest.approx(found["likelihood"]["bits_per_dim"])
+    assert language["bits_per_character"] == language["bits_per_token"]
+    assert language["perplexity"] == pytest.approx(2 ** language["bits_per_token"])
+
+
+def test_recordings_are_conditions_one_an_item(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    sounds = Recordings([0.1 * rng.standard_normal(800).astype(np.float32) for _ in range(40)], 8000)
+    splits = dict(zip(sources.SPLITS, (np.arange(24), np.arange(24, 32), np.arange(32, 40)), strict=True))
+    made = sources.Dataset("hums", "audio", sounds, splits, pa.table({"word": ["ah", "oh"] * 20}), source="hums")
+    monkeypatch.setitem(sources.SOURCES, "hums", lambda: made)
+    given = {"data": "hums", "target": "word", "condition": "audio", "config": {}, "preset": "tiny"}
+    model = train(tmp_path, **given, codec="text")
+    assert len(model.sample(8, condition=sounds[32:])) == 8
+    assert model.evaluate(samples=8)["metrics"]["items"] == 8
+    assert train(tmp_path, **given).evaluate()["task"] == "label"

@@ -142,7 +142,7 @@ DEFAULTS: dict[str, dict[str, Sections]] = {
         "label of image": {
             "model": {
                 "width": 64,
-                "encoder_depth": 2,
+                "encoder_depth": 1,
                 "patch": 4,
                 "shift": 2,
                 "dropout": 0.1,

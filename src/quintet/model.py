@@ -20,6 +20,7 @@ from quintet.core.errors import CheckpointError, Unsupported, UsageError
 from quintet.core.family import Family, OnStep
 from quintet.core.likelihood import LogProb
 from quintet.core.random import Rows, seed_of, uniform
+from quintet.core.recordings import Recordings
 from quintet.core.spaces import Continuous
 from quintet.data.sources import load_source, take
 from quintet.runs import Run
@@ -57,7 +58,7 @@ class Model:
             u = uniform(n, generator=Rows(seed_of("conditions", seed), 0, n), like=torch.empty(0, dtype=torch.float64))
             return self.conditions[(u * len(self.conditions)).long()].to(self.device)
         codec = self.codecs["cond"]
-        several = isinstance(condition, list | tuple | np.ndarray | pa.Table)
+        several = isinstance(condition, list | tuple | np.ndarray | pa.Table | Recordings)
         values = condition if several else [condition] * n
         if len(values) != n:
             raise UsageError(f"{len(values)} conditions for {n} items", fix="give one condition, or one an item")
