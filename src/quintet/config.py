@@ -165,6 +165,7 @@ DEFAULTS: dict[str, dict[str, Sections]] = {
             "training": {"lr": 3e-3, "batch_size": 32},
         },
         "transcript": {  # a text given a recording
+            "coding": {"items": "separate"},
             "model": {
                 "width": 64,
                 "depth": 2,
