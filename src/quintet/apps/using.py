@@ -163,6 +163,8 @@ def score(
         table, summary = classified(model, found)
         facts |= summary
         text = f"{labels_line(summary)}: {path}"
+        if "likelihood" in summary:
+            text = f"{likelihood_line(summary['likelihood'])}\n{text}"
     else:
         result = model.log_prob(found.items, condition=given, seed=seed)
         count = len(result.values)
