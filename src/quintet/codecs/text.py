@@ -158,7 +158,7 @@ def _tokenizers() -> Any:
         raise EnvironmentFault(
             "byte pairs need the package tokenizers",
             why="it is not installed",
-            fix='pip install "quintet[text]", or --coding.tokens characters',
+            fix='pip install "quintet[text]", or --coding.tokens characters (of a condition: --given.tokens)',
         ) from None
     return tokenizers
 
@@ -294,6 +294,20 @@ class TextCodec(Codec):
         count = len(self._windows(items)) if self.stream else len(items)
         cells = 0.0 if self.face == "discrete" else self.space.dims * math.log(2)
         return torch.full((count,), cells, dtype=torch.float64)
+
+    def extent(self, items: Any) -> dict[str, int]:
+        """How much text the encoded items hold: tokens (the ends of separate texts too), characters and bytes."""
+        if self.stream:
+            windows = self._windows(items)
+            text = self.vocabulary.decode(windows.flatten().tolist())
+            return {"tokens": windows.numel(), "characters": len(text), "bytes": len(_utf8(text).encode())}
+        rows = [self._until_end(row) for row in self._rows(items).tolist()]
+        texts = [self.vocabulary.decode(row) for row in rows]
+        return {
+            "tokens": sum(min(len(row) + 1, self.block) for row in rows),
+            "characters": sum(map(len, texts)),
+            "bytes": sum(len(_utf8(text).encode()) for text in texts),
+        }
 
     # -- completion ------------------------------------------------------------------------------------------------
 
