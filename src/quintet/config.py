@@ -122,16 +122,19 @@ DEFAULTS: dict[str, dict[str, Sections]] = {
         "pair": {  # a text given a text: an encoder-decoder
             "coding": {"tokens": "bpe", "vocab_size": 8000, "joint": True},
             "model": {
-                "width": 256,
-                "depth": 3,
+                "width": 128,
+                "depth": 4,
                 "heads": 4,
                 "positions": "rotary",
+                "activation": "relu2",
+                "norm": "layer",
                 "tied": "all",
-                "dropout": 0.1,
+                "dropout": 0.2,
                 "label_smoothing": 0.1,
                 "guidance_dropout": 0.0,
             },
-            "training": {"lr": 2e-3, "batch_size": 64},
+            "sampling": {"temperature": 0.0, "beams": 4},
+            "training": {"optimiser": "muon", "lr": 4e-3, "batch_size": 128},
         },
         # One label: a wide convolution over word pieces and the maximum of what it finds beat layers of attention
         # where a set is small, and cost a third.
