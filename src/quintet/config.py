@@ -113,11 +113,11 @@ DEFAULTS: dict[str, dict[str, Sections]] = {
                 "depth": 4,
                 "heads": 4,
                 "positions": "rotary",
-                "reach": 3,
+                "reach": 4,
                 "activation": "relu2",
                 "norm": "layer",
             },
-            "training": {"optimiser": "muon", "lr": 8e-3, "batch_size": 16},
+            "training": {"optimiser": "muon", "lr": 8e-3, "batch_size": 8},
         },
         "pair": {  # a text given a text: an encoder-decoder
             "coding": {"tokens": "bpe", "vocab_size": 8000, "joint": True},
