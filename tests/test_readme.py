@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 from cyclopts import CycloptsError
 from PIL import Image
 
@@ -107,6 +108,19 @@ def own_data(folder: Path) -> None:
     (folder / "people.csv").write_text("\n".join(["age,sex,income", *rows]) + "\n")
     (folder / "holes.csv").write_text("age,sex,income\n,f,31.0\n40,,\n33,m,\n")
     (folder / "new.csv").write_text("\n".join(["age,sex,income", *rows[:5]]) + "\n")
+    pairs = [f"A {what} sleeps {i} times.,Ein {was} schläft {i}-mal." for i in range(70)
+             for what, was in (("dog", "Hund"), ("cow", "Ochse"))]  # fmt: skip
+    (folder / "pairs.csv").write_text("\n".join(["english,german", *pairs]) + "\n")
+    (folder / "english.txt").write_text("A dog sleeps.\n\nA cow sleeps 2 times.\n")
+    reviews = [f"It was {rng.choice(words)} {i} times,{label}" for i in range(70)
+               for label, words in (("good", ["fine", "great"]), ("bad", ["poor", "dull"]))]  # fmt: skip
+    (folder / "reviews.csv").write_text("\n".join(["text,label", *reviews]) + "\n")
+    (folder / "unread.csv").write_text("text\nIt was fine\nIt was dull\n")
+    for pitch, word in ((200, "low"), (900, "high")):
+        (folder / "voices" / word).mkdir(parents=True)
+        for i in range(20):
+            wave = np.sin(2 * np.pi * (pitch + i) * np.arange(2000) / 8000) * 0.5
+            soundfile.write(folder / "voices" / word / f"{i}.wav", wave, 8000)
     (folder / "letters.txt").write_text("".join(f"Dear friend {i}, all is well here.\n\nYours\n\n" for i in range(80)))
 
 
