@@ -10,10 +10,12 @@ from torch import Tensor, nn
 
 from quintet.nets.transformer import Attention, Cache, FeedForward, Pair, Transformer, rotations
 
+GAP = 16
+
 
 @dataclass(frozen=True)
 class Weights:
-    """Of one layer, as (in, out) matrices that lie in memory as a step reads them; a norm's gain is in the next matrix.
+    """Of one layer, as (in, out) matrices that lie in memory as a step reads them; a norm's gain is in the next one.
 
     turn: what a symbol at t multiplies its queries and keys (B, 2, heads, d) and their swapped halves by, rotation and
     gain in one: two tensors (dims, 2, 1, d), or (1, 2, 1, d) where nothing turns.
@@ -49,7 +51,8 @@ class Stepper:
         assert isinstance(attention, Attention)
         assert isinstance(feed, FeedForward)
         before, between = weight_of(net.norms[2 * i]), weight_of(net.norms[2 * i + 1])
-        given: dict[str, Tensor | None] = {"qkv": laid(attention.qkv.weight * before), "out": laid(attention.out.weight),
+        given: dict[str, Tensor | None] = {
+                 "qkv": laid(attention.qkv.weight * before), "out": laid(attention.out.weight),
                  "up": laid(feed.up.weight * between), "down": laid(feed.down.weight)}  # fmt: skip
         if len(net.readers):
             reader = net.readers[i]
@@ -126,8 +129,15 @@ def weight_of(module: nn.Module) -> Tensor:
 
 
 def laid(weight: Tensor) -> Tensor:
-    """(out, in) -> (in, out), contiguous: a matrix of few rows is multiplied faster by it."""
-    return weight.detach().t().contiguous()
+    """(out, in) -> (in, out), for few rows to be multiplied by.
+
+    Where it widens, its rows lie one after another: up to twice as fast on a CPU. A gap between them keeps rows of a
+    power of two from falling on the same lines of the processor's cache.
+    """
+    wide, narrow = weight.shape
+    if wide <= narrow:
+        return weight.detach().t()
+    return weight.new_empty(narrow, wide + GAP)[:, :wide].copy_(weight.t())
 
 
 def scale(x: Tensor, tiny: Tensor) -> Tensor:
