@@ -282,14 +282,17 @@ def largest_error(settings: dict[str, object], condition: Space | None) -> float
     {"norm": "layer", "activation": "relu2", "tied": "output"},
     {"qk_norm": False},
     {"positions": "sinusoidal", "qk_norm": False, "norm": "layer"},
+    {"reach": 3},
 ])  # fmt: skip
 def test_single_steps_are_the_model(settings: dict[str, object], condition: Space | None) -> None:
     assert largest_error(settings, condition) < 1e-11
 
 
-@pytest.mark.parametrize("name", ["scale", "swapped"])
+@pytest.mark.parametrize("name", ["scale", "rotations"])
 def test_the_check_notices_a_wrong_step(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stepping, name, lambda x, *rest: x[..., :1] if name == "scale" else x)
+    true = stepping.rotations
+    wrong = {"scale": lambda x, *rest: x[..., :1], "rotations": lambda start, *rest: true(1, *rest)}
+    monkeypatch.setattr(stepping, name, wrong[name])
     assert largest_error({}, None) > 1e-6
 
 

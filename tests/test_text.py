@@ -216,11 +216,48 @@ def test_what_is_no_text_is_refused() -> None:
         codec(LONG).encode(["short"])
 
 
-def test_a_condition_of_text_has_an_item_a_row() -> None:
-    from quintet.session import condition_codec
+def pair_of(**config: object) -> dict[str, TextCodec]:
+    """The codecs of English number words given Chinese ones."""
+    from quintet import api
+    from quintet.data.sources import load_source
+    from quintet.session import fit_codecs
 
-    texts = ["ab", "abc", "a"]
-    assert len(condition_codec("text", texts).encode(texts)) == 3
+    dataset = load_source("numbers")
+    plan = api.plan("autoregressive", dataset, condition="chinese", steps=1, config=config)
+    return fit_codecs(plan, dataset)  # type: ignore[return-value]
+
+
+def test_texts_given_texts_have_one_vocabulary() -> None:
+    codecs = pair_of()
+    x, cond = codecs["x"], codecs["cond"]
+    assert x.space.vocab_size == cond.space.vocab_size < 1000
+    assert x.vocabulary.to_json() == cond.vocabulary.to_json()
+    english, chinese = "three hundred two thousand forty-one", "三十万二千零四十一"
+    assert cond.decode(cond.encode([chinese, english])) == [chinese, english]
+    assert len(cond.vocabulary.encode(chinese)) == len(chinese), "a Chinese character is a symbol"
+    again = TextCodec.from_json(json.loads(json.dumps(cond.to_json())))
+    assert torch.equal(again.encode([chinese]), cond.encode([chinese]))
+
+
+def test_or_each_its_own() -> None:
+    codecs = pair_of(coding={"joint": False, "tokens": "characters"}, given={"tokens": "bytes", "block": 40})
+    assert codecs["cond"].space.vocab_size == 257
+    assert codecs["cond"].space.shape == (40,)
+    assert codecs["x"].space.vocab_size < 40
+
+
+def test_a_condition_of_text_has_an_item_a_row() -> None:
+    codecs = pair_of(given={"items": "stream"})
+    assert not codecs["cond"].stream
+    assert len(codecs["cond"].encode(["一", "二", "三"])) == 3
+
+
+def test_settings_of_a_condition_need_one() -> None:
+    from quintet import api
+    from quintet.data.sources import load_source
+
+    with pytest.raises(ConfigError, match="no condition"):
+        api.plan("autoregressive", load_source("numbers"), steps=1, config={"given": {"tokens": "bytes"}})
 
 
 @pytest.mark.parametrize("name", ["vae", "gan", "autoregressive", "flow", "diffusion", "masked_diffusion"])

@@ -16,7 +16,7 @@ from quintet.data.sources import Dataset, load_source
 from quintet.model import Model
 from quintet.registry import CODECS
 from quintet.runs import Run, make_family, runs_root
-from quintet.session import Report, Session, codec_name, fit_codecs
+from quintet.session import Report, Session, codec_name, fit_codecs, is_label
 from quintet.training.engine import Engine
 from quintet.training.trainer import Trainer, steps_for
 
@@ -84,9 +84,24 @@ def plan(
     merged.setdefault("codec", codec_name(dataset, merged["data"].get("target")))
     if merged.get("steps") is None and merged.get("budget") is None:
         merged["budget"] = 60.0
-    small = dataset.modality == "image" and math.prod(dataset.items.shape[1:]) <= THUMBNAIL
-    kind = merged["codec"] if merged["codec"] in CODECS else "latent"
-    return resolve(merged, "thumbnail" if small and kind == "image" else kind)
+    reads = codec_name(dataset, merged["data"]["condition"]) if merged["data"].get("condition") else None
+    return resolve(merged, kind_of(dataset, merged["codec"], merged["data"].get("target"), reads), reads)
+
+
+def kind_of(dataset: Dataset, codec: str, target: str | None, condition: str | None) -> str:
+    """The kind of data that picks the defaults: the name of the codec, but for latents, small images, texts that are
+    given texts or recordings, and labels that are given a text, an image or a recording. `condition` is the name of the
+    condition's codec.
+    """
+    if codec not in CODECS:
+        return "latent"
+    if codec == "table" and condition not in (None, "table") and is_label(dataset, target):
+        return f"label of {condition}"
+    if codec == "image" and dataset.modality == "image" and math.prod(dataset.items.shape[1:]) <= THUMBNAIL:
+        return "thumbnail"
+    if codec == "text" and condition in ("text", "audio"):
+        return "pair" if condition == "text" else "transcript"
+    return codec
 
 
 def reading(config: Mapping[str, Any] | None) -> dict[str, Any]:

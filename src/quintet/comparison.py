@@ -32,6 +32,7 @@ from quintet.model import Model
 from quintet.outputs import sound, to_bytes
 from quintet.runs import Run, runs_root, versions
 from quintet.session import FEATURES, items_of, pick
+from quintet.tasks import language, measure, task
 from quintet.training.checkpoint import write_atomic
 
 SCORED = 500
@@ -138,7 +139,8 @@ class Bench:
         items, given = items_of(model.config, self.dataset, split)
         if not model.codecs["x"].stream:  # a long text is one item of many windows
             items, given = take(items, some), None if given is None else take(given, some)
-        return out | {"likelihood": model.log_prob(items, condition=given, seed=seed).summary()}
+        score = model.log_prob(items, condition=given, seed=seed)
+        return out | {"likelihood": score.summary()} | language(model, score, items)
 
     def show(self, model: Model | None, n: int = 100) -> dict[str, Any]:
         """Samples of seed 0, or real test items, as the report shows them."""
@@ -224,7 +226,8 @@ def compare(
                 model = api.train(name, data=source, condition=condition, budget=budget, steps=steps, seed=seed,
                                   preset=preset, run=entry["run"], runs=root, config=config, report=told)  # fmt: skip
                 peak = own_memory()
-                entries.append(entry | _entry(bench, model, bench.run(model, seed=seed)) | {"peak_mb": peak})
+                figures = bench.run(model, seed=seed)
+                entries.append(entry | _entry(model, figures, bench.show(model)) | {"peak_mb": peak})
             except (QuintetError, RuntimeError, MemoryError) as error:
                 entries.append(entry | {"status": "failed", "error": str(error)})
     result = _assemble(bench, entries) | {
@@ -241,13 +244,33 @@ def compare(
     return result
 
 
-def evaluate(model: Model, *, split: str = "test", samples: int = 1000, seed: int = 0) -> dict[str, Any]:
-    """The bench's figures of one model; report.html and report.json in its run folder show them."""
+def evaluate(
+    model: Model,
+    *,
+    split: str = "test",
+    samples: int = 1000,
+    seed: int = 0,
+    sampling: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The figures of one model, chosen by what it is for; report.html and report.json in its run folder show them.
+
+    Labels and texts that are given something are compared with the true ones (see `tasks.measure`), with `sampling`
+    for texts; any other model is measured by its samples, on a bench.
+    """
     data = model.config.data
-    bench = Bench(load_source(**data.reading()), data.condition, target=data.target, samples=samples)
-    figures = bench.run(model, split=split, seed=seed)
-    entry = {"family": model.config.family, "seed": model.config.seed, "run": model.run.name}
-    result = _assemble(bench, [entry | _entry(bench, model, figures)])
+    dataset = load_source(**data.reading())
+    entry: dict[str, Any] = {"family": model.config.family, "seed": model.config.seed, "run": model.run.name}
+    if task(model) == "samples":
+        bench = Bench(dataset, data.condition, target=data.target, samples=samples)
+        figures = bench.run(model, split=split, seed=seed)
+        result = _assemble(bench, [entry | _entry(model, figures, bench.show(model))])
+    else:
+        figures = measure(model, dataset, split, limit=samples, seed=seed, sampling=sampling)
+        shown = figures.pop("shown")
+        notes = {key: value for key, value in figures["metrics"].items() if isinstance(value, str)}  # signatures
+        recipe = notes | {"task": figures["task"], "items": figures["metrics"]["items"], "split": split,
+                  "given": data.condition, "sampling": figures.get("sampling", "none")}  # fmt: skip
+        result = _document(dataset, recipe, [entry | _entry(model, figures, shown)])
     result["command"] = f"quintet evaluate {model.run.name} --split {split} --samples {samples} --seed {seed}"
     try:
         _write(model.run.path / "report.html", result)
@@ -258,13 +281,17 @@ def evaluate(model: Model, *, split: str = "test", samples: int = 1000, seed: in
 
 def _assemble(bench: Bench, entries: list[dict[str, Any]]) -> dict[str, Any]:
     """What a report shows of these models."""
+    real = {"samples": bench.show(None), "metrics": bench.real()}
+    return _document(bench.dataset, bench.recipe(), entries) | {"real": real}
+
+
+def _document(dataset: Dataset, recipe: Mapping[str, Any], entries: list[dict[str, Any]]) -> dict[str, Any]:
     return {
-        "source": bench.dataset.name,
+        "source": dataset.name,
         "date": time.strftime("%Y-%m-%d"),
         "machine": versions()["machine"],
         "versions": versions()["versions"],
-        "recipe": bench.recipe(),
-        "real": {"samples": bench.show(None), "metrics": bench.real()},
+        "recipe": dict(recipe),
         "curve_name": "energy distance between samples and validation items",
         "models": entries,
         "verdict": verdict(entries),
@@ -276,7 +303,7 @@ def _write(path: Path, result: dict[str, Any]) -> None:
     write_atomic(path.with_suffix(".json"), json.dumps(result, indent=1))
 
 
-def _entry(bench: Bench, model: Model, figures: dict[str, Any]) -> dict[str, Any]:
+def _entry(model: Model, figures: dict[str, Any], samples: dict[str, Any]) -> dict[str, Any]:
     """A trained model's entry in the report."""
     records = model.run.metrics()
     config = model.config.model_dump(mode="json")
@@ -285,7 +312,7 @@ def _entry(bench: Bench, model: Model, figures: dict[str, Any]) -> dict[str, Any
         **figures,
         "train_seconds": records[-1]["seconds"] if records else None,
         "steps": model.config.steps,
-        "samples": bench.show(model),
+        "samples": samples,
         "curve": [[r["seconds"], r["quality"]] for r in records if r.get("quality") is not None],
         "config": {key: config[key] for key in ("codec", "preset", "model", "sampling", "training")},
     }

@@ -15,12 +15,12 @@ from quintet.config import RunConfig
 from quintet.core.errors import DataError, UsageError
 from quintet.core.recordings import Recordings
 from quintet.data.sources import SOURCES, Dataset, load_source, take
-from quintet.session import items_of
+from quintet.session import items_of, pick
 
 
 @dataclass(frozen=True)
 class Found:
-    """Raw items, their conditions (None where there are none), and where they are from."""
+    """Raw items (None: a source without labels), their conditions (None where there are none), and the split."""
 
     items: Any
     given: Any
@@ -48,8 +48,10 @@ def whole(dataset: Dataset) -> Dataset:
                    source=dataset.source)  # fmt: skip
 
 
-def read_items(config: RunConfig, source: str | None, split: str | None) -> Found:
+def read_items(config: RunConfig, source: str | None, split: str | None, *, unlabelled: bool = False) -> Found:
     """The items of `source` that this run's model takes, with their conditions where the source has them.
+
+    `unlabelled`: a source without the column that is modelled gives conditions alone.
 
     Without a source: the run's own. `split` may be "all"; if it is not given, files are taken whole and in their own
     order, and of names the test split.
@@ -60,16 +62,26 @@ def read_items(config: RunConfig, source: str | None, split: str | None) -> Foun
     reading = {key: own[key] for key in ("size", "fit", "rate", "unit")} if source else own
     reading = {key: value for key, value in reading.items() if key != "source"}
     dataset = load_items(name, **reading) if split == "all" else load_source(name, **reading)
-    wanted = config.data.condition
-    if wanted and wanted not in ("items", dataset.modality):
-        have = [*(dataset.labels.column_names if dataset.labels is not None else [])]
-        have += dataset.items.column_names if isinstance(dataset.items, pa.Table) else []
-        if not set(wanted.split(",")) <= set(have):
-            config = config.model_copy(update={"data": config.data.model_copy(update={"condition": None})})
+    if unlabelled and not has(dataset, config.data.target):
+        given = pick(dataset, config.data.condition, split)
+        if not len(given):
+            raise DataError("no items", where=name)
+        return Found(None, given, split)
+    if not has(dataset, config.data.condition):
+        config = config.model_copy(update={"data": config.data.model_copy(update={"condition": None})})
     items, given = items_of(config, dataset, split)
     if not len(items):
         raise DataError("no items", where=name)
     return Found(items, given, split)
+
+
+def has(dataset: Dataset, columns: str | None) -> bool:
+    """Whether a source has these columns, or they are its items."""
+    if columns is None or columns in ("items", dataset.modality):
+        return True
+    have = [*(dataset.labels.column_names if dataset.labels is not None else [])]
+    have += dataset.items.column_names if isinstance(dataset.items, pa.Table) else []
+    return set(columns.split(",")) <= set(have)
 
 
 HALVES = ("top", "bottom", "left", "right")

@@ -16,10 +16,11 @@ from torch import Tensor
 from quintet.codecs.table import TableCodec
 from quintet.config import RunConfig, as_config_error, merge
 from quintet.core.codec import Codec
-from quintet.core.errors import CheckpointError, UsageError
+from quintet.core.errors import CheckpointError, Unsupported, UsageError
 from quintet.core.family import Family, OnStep
 from quintet.core.likelihood import LogProb
 from quintet.core.random import Rows, seed_of, uniform
+from quintet.core.recordings import Recordings
 from quintet.core.spaces import Continuous
 from quintet.data.sources import load_source, take
 from quintet.runs import Run
@@ -59,7 +60,7 @@ class Model:
             u = uniform(n, generator=Rows(seed_of("conditions", seed), 0, n), like=torch.empty(0, dtype=torch.float64))
             return self.conditions[(u * len(self.conditions)).long()].to(self.device)
         codec = self.codecs["cond"]
-        several = isinstance(condition, list | tuple | np.ndarray | pa.Table)
+        several = isinstance(condition, list | tuple | np.ndarray | pa.Table | Recordings)
         values = condition if several else [condition] * n
         if len(values) != n:
             raise UsageError(f"{len(values)} conditions for {n} items", fix="give one condition, or one an item")
@@ -136,6 +137,44 @@ class Model:
         stderr = torch.cat([e.cpu() for e in errors if e is not None]) if errors and errors[0] is not None else None
         space = "dequantised" if quantised and codec.measure == "mass" else codec.measure
         return LogProb(torch.cat(values) + log_det, family.likelihood, space, codec.dims, stderr)
+
+    @property
+    def labels(self) -> tuple[Any, ...] | None:
+        """The labels of a model of one categorical column whose likelihoods are exact; None for any other model."""
+        codec = self.codecs["x"]
+        if not isinstance(codec, TableCodec) or codec.face != "discrete" or len(codec.columns) != 1:
+            return None
+        (column,) = codec.columns
+        if not column.categorical or self.family.likelihood != "exact":
+            return None
+        return (*column.values, None) if column.nulls else column.values
+
+    def classify(self, items: Any, *, batch_size: int = 256) -> pa.Table:
+        """p(label | item) for every label: the columns `predicted`, and `p_LABEL` of each label, 1 together.
+
+        `items` are what labels are given: the conditions of a model of one categorical column.
+        """
+        if self.labels is None or "cond" not in self.codecs:
+            raise Unsupported(
+                "this model does not classify",
+                where=self.run.name,
+                why="it is not an exact model of one categorical column given something",
+                fix="quintet train autoregressive --data SOURCE --target COLUMN --condition text (or image, audio)",
+            )
+        codec, names = self.codecs["x"], self.labels
+        assert isinstance(codec, TableCodec)
+        column = codec.columns[0]
+        every = pa.table({column.name: pa.array(names, column.type)})
+        symbols, share = codec.encode(every)[:, 0], codec.log_det(every)
+        cond = self.given(items, len(items))
+        assert cond is not None
+        parts = [
+            self.family.log_probs(len(part), part)[:, symbols.to(part.device)].double().cpu() + share
+            for part in cond.split(batch_size)
+        ]
+        p = torch.cat(parts).exp().numpy()
+        predicted = every[column.name].take(pa.array(p.argmax(1)))
+        return pa.table({"predicted": predicted} | {f"p_{name}": p[:, i] for i, name in enumerate(names)})
 
     def given(self, condition: Any, n: int) -> Tensor | None:
         """`condition`, which a conditional model cannot do without here."""
@@ -246,7 +285,8 @@ class Model:
     ) -> list[list[Hypothesis]]:
         """For each prompt (or each of n conditions) the k likeliest texts, best first, each (item, log_prob, score).
 
-        By beam search with max(k, beams) beams; score = log_prob / ((5 + symbols) / 6)^length_penalty.
+        By beam search with max(k, beams) beams; score = log_prob / ((5 + symbols) / 6)^length_penalty, as `sampling`
+        says.
         """
         given = [prompts] * n if isinstance(prompts, str) else list(prompts)
         return Writer(self, given, Wanted(length, stop, regex, constraint), sampling).n_best(
@@ -334,11 +374,16 @@ class Model:
         some = np.arange(min(limit, len(items)))
         return take(items, some), None if given is None else take(given, some)
 
-    def evaluate(self, split: str = "test", *, samples: int = 1000, seed: int = 0) -> dict[str, Any]:
-        """{"likelihood", "likelihood_reason", "metrics", "ms_per_sample", ...} on a split; writes the run's report."""
+    def evaluate(
+        self, split: str = "test", *, samples: int = 1000, seed: int = 0, sampling: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """{"likelihood", "likelihood_reason", "metrics", "ms_per_sample", ...} on a split; writes the run's report.
+
+        `sampling`: how texts are made that are compared with the true ones.
+        """
         from quintet.comparison import evaluate  # which is written in terms of Model
 
-        return evaluate(self, split=split, samples=samples, seed=seed)
+        return evaluate(self, split=split, samples=samples, seed=seed, sampling=sampling)
 
     def save(self, path: str | Path) -> Path:
         """Copy the run folder with its newest good checkpoint to `path`."""

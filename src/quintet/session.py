@@ -18,7 +18,8 @@ from quintet.codecs.table import TableCodec
 from quintet.codecs.text import TextCodec
 from quintet.config import RunConfig
 from quintet.core.codec import Codec
-from quintet.core.errors import EnvironmentFault, QuintetWarning
+from quintet.core.columns import describe
+from quintet.core.errors import EnvironmentFault, QuintetWarning, UsageError
 from quintet.core.family import Family
 from quintet.core.random import Rows, seed_of
 from quintet.core.spaces import Discrete
@@ -45,10 +46,12 @@ FEATURE_ITEMS = 10_000
 # -- data ------------------------------------------------------------------------------------------------------------
 
 
-def pick(dataset: Dataset, column: str | None, split: str, *, without: str | None = None) -> Any:
+def pick(
+    dataset: Dataset, column: str | None, split: str, *, without: str | None = None, codec: str | None = None
+) -> Any:
     """Columns of a split, or the items themselves (None, "items" or the modality's name), less the columns `without`.
 
-    A column of long texts is a list of strings, as text items are.
+    A column whose codec is text is a list of strings, as text items are. `codec`: default by `codec_name`.
     """
     if column is None or column in ("items", dataset.modality):
         rows = dataset.rows(split)
@@ -57,7 +60,11 @@ def pick(dataset: Dataset, column: str | None, split: str, *, without: str | Non
         ]
         return rows.drop_columns(given) if given else rows
     table = dataset.column(column, split)
-    return table.column(0).to_pylist() if codec_name(dataset, column) == "text" else table
+    if (codec or codec_name(dataset, column)) != "text":
+        return table
+    if table.num_columns != 1 or not pa.types.is_string(table.column(0).type):
+        raise UsageError("this is not one column of texts", where=f"column {column}", fix="leave --codec out")
+    return ["" if text is None else text for text in table.column(0).to_pylist()]
 
 
 WORDS = 64
@@ -76,6 +83,14 @@ def codec_name(dataset: Dataset, column: str | None) -> str:
     return "table"
 
 
+def is_label(dataset: Dataset, column: str | None) -> bool:
+    """Whether this is one column of categories: strings, booleans, or integers of few values."""
+    if column is None or column in ("items", dataset.modality):
+        return False
+    table = dataset.column(column, "train")
+    return table.num_columns == 1 and describe(column, table.column(0), bins=WORDS, own=WORDS).categorical
+
+
 def fit_codecs(config: RunConfig, dataset: Dataset, runs: str | Path | None = None) -> dict[str, Codec]:
     """`x` with the face that the family takes, and `cond`, fitted on the training split.
 
@@ -86,28 +101,38 @@ def fit_codecs(config: RunConfig, dataset: Dataset, runs: str | Path | None = No
         x = registry.make_codec(config.codec, family, config.coding)
     else:
         x = latent_codec(config, codec_name(dataset, data.target), runs_root(runs))
-    codecs = {"x": x.fit(pick(dataset, data.target, "train", without=data.condition))}
-    if data.condition is not None:
-        items = pick(dataset, data.condition, "train", without=data.target)
-        codecs["cond"] = condition_codec(codec_name(dataset, data.condition), items)
-    return codecs
+    items = target_of(config, dataset, "train")
+    if data.condition is None:
+        return {"x": x.fit(items)}
+    given, name = pick(dataset, data.condition, "train", without=data.target), codec_name(dataset, data.condition)
+    if isinstance(x, TextCodec) and x.settings.joint and name == "text":
+        vocabulary = x.learn([*items, *given])
+        cond = TextCodec(None, TextCodec.Settings(**config.given)).fit(given, vocabulary)
+        return {"x": x.fit(items, vocabulary), "cond": cond}
+    return {"x": x.fit(items), "cond": condition_codec(name, given, config.given)}
 
 
-def condition_codec(name: str, items: Any) -> Codec:
+def condition_codec(name: str, items: Any, settings: Mapping[str, Any]) -> Codec:
     """Of a condition: symbols where all of it is symbols (categories, text), else real numbers."""
-    if name == "text":  # an item is a text, never a window
-        return TextCodec(None, TextCodec.Settings(items="separate")).fit(items)
     if name != "table":
-        return registry.CODECS[name]().fit(items)
-    codec = TableCodec("discrete", TableCodec.Settings(strict=True)).fit(items)
-    return codec if all(column.categorical for column in codec.columns) else TableCodec("continuous").fit(items)
+        kind = registry.CODECS[name]
+        return kind(None, kind.Settings(**settings)).fit(items)
+    codec = TableCodec("discrete", TableCodec.Settings(**{**settings, "strict": True})).fit(items)
+    numbers = any(not column.categorical for column in codec.columns)
+    return TableCodec("continuous", TableCodec.Settings(**settings)).fit(items) if numbers else codec
 
 
 def items_of(config: RunConfig, dataset: Dataset, split: str) -> tuple[Any, Any]:
     """(items, conditions) of a split, raw; conditions are None for an unconditional run."""
     data = config.data
     given = None if data.condition is None else pick(dataset, data.condition, split, without=data.target)
-    return pick(dataset, data.target, split, without=data.condition), given
+    return target_of(config, dataset, split), given
+
+
+def target_of(config: RunConfig, dataset: Dataset, split: str) -> Any:
+    """The raw items that the run models: texts where its codec is the texts' own, whatever their column looks like."""
+    codec = config.codec if config.codec in registry.CODECS else None
+    return pick(dataset, config.data.target, split, without=config.data.condition, codec=codec)
 
 
 def feature_kind(codec: Codec) -> Kind:

@@ -114,7 +114,7 @@ def _resume(run: str, everywhere: Everywhere, context: Context, changed_data: bo
 # -- comparing --------------------------------------------------------------------------------------------------
 
 
-@verb("first", "digits-vae-1 --split validation --samples 500")
+@verb("first", "digits-vae-1 --split validation --samples 500", sections=("sampling",))
 def evaluate(
     run: RunName,
     /,
@@ -125,14 +125,21 @@ def evaluate(
     everywhere: Everywhere = EVERYWHERE,
     context: Given = None,
 ) -> Answer:
-    """Measure a model on unseen items: likelihood, sample quality, coverage, memorisation, speed."""
+    """Measure a model on unseen items: likelihood, sample quality, coverage, memorisation, speed.
+
+    Of a classifier: accuracy, log-loss and calibration. Of texts that are given a text, an image or a recording: how
+    near they are to the true ones, made as --sampling.FIELD VALUE says [the likeliest symbol at each step].
+    """
     from quintet import api
     from quintet.apps.figures import evaluated
 
     if samples < 20:
         raise UsageError(f"--samples {samples}: the figures need at least 20")
     model = api.load(run, runs=everywhere.runs)
-    result = model.evaluate(split, samples=samples, seed=seed)
+    assert context is not None
+    settings = context.sections.get("sampling", {})
+    options.check_fields({"sampling": settings}, model.config.family)
+    result = model.evaluate(split, samples=samples, seed=seed, sampling=settings)
     data = {"run": str(model.run.path), "name": model.run.name, "likelihood_reason": None, **result}
     return Answer(data, evaluated(data))
 

@@ -18,12 +18,21 @@ def likelihood_line(summary: Mapping[str, Any]) -> str:
     )
 
 
+def labels_line(summary: Mapping[str, Any]) -> str:
+    """How many items were labelled, and how well where that is known."""
+    found, labelled = summary.get("labels"), f"{summary['items']:,} items labelled"
+    if not found:
+        return labelled
+    low, high = (f"{found[end]:.1%}" for end in ("accuracy_low", "accuracy_high"))
+    return f"{labelled}, {found['accuracy']:.1%} as they are in the source (95 % interval {low} to {high})"
+
+
 QUESTIONS = {"keeper": "keep", "scoring": "best scores", "speed": "fastest", "memorisation": "copies least"}
 
 
 def evaluated(result: Mapping[str, Any]) -> str:
     """The likelihood, or why there is none, and a line for every figure."""
-    found, metrics = result["likelihood"], result["metrics"]
+    found, metrics = result["likelihood"], {**result["metrics"], **(result.get("language") or {})}
     rows = []
     for key, value in metrics.items():
         if not key.endswith("_stderr"):

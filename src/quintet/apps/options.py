@@ -11,7 +11,7 @@ from typing import Any
 from quintet.core.errors import ConfigError, DataError, UsageError
 
 Sections = dict[str, dict[str, Any]]
-SECTIONS = ("model", "sampling", "training", "data", "coding")
+SECTIONS = ("model", "sampling", "training", "data", "coding", "given")
 DOTTED = re.compile(r"--([A-Za-z_-]+)\.([A-Za-z_][\w-]*)(?:=(.*))?", re.DOTALL)
 
 

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from quintet.apps import options
 from quintet.apps.console import Answer
 from quintet.apps.verbs import EVERYWHERE, Everywhere, Given, Output, RunName, verb
-from quintet.core.errors import Unsupported, UsageError
+from quintet.core.errors import DataError, Unsupported, UsageError
 
 if TYPE_CHECKING:
     from quintet.inputs import Found
@@ -139,6 +139,8 @@ def score(
 ) -> Answer:
     """Say how likely each item of a source is: a CSV of index, nats and stderr, and what kind of figure that is.
 
+    Of a classifier (--target COLUMN --condition text, image or audio) it is a CSV of index, the item's own label where
+    the source has one, the predicted label, the probability of each, p_LABEL, which are 1 together, and nats.
     With --rank the least likely come first, each with p: the share of the run's validation items that are at most as
     likely. Few usual items have a small p, so items with p <= 0.01 are worth a look.
     """
@@ -146,15 +148,19 @@ def score(
 
     from quintet import api, outputs
     from quintet.apps.describe import provenance
-    from quintet.apps.figures import likelihood_line
+    from quintet.apps.figures import labels_line, likelihood_line
     from quintet.inputs import read_items
+    from quintet.tasks import classified
 
     folder = _open(run, everywhere, "log_prob")
     config = folder.config()
-    found = read_items(config, data, split)
+    found = read_items(config, data, split, unlabelled=not rank)
     path = output or f"{folder.name}-{found.split}-scores.csv"
     outputs.check_output(path, "table")
     model = api.load(run, runs=everywhere.runs)
+    labels = model.labels is not None and "cond" in model.codecs
+    if found.items is None and not labels:
+        raise DataError(f"no column {config.data.target}", where=str(data), why="it is what this run models")
     given = _given(model, condition, found)
     note = provenance(folder, seed=seed, scored=data or config.data.source, split=found.split)
     facts: dict[str, Any] = {"run": str(folder.path), "data": data or config.data.source, "split": found.split}
@@ -164,6 +170,12 @@ def score(
         summary = {"items": table.num_rows, "p_at_most_0.01": few}
         text = f"{few:,} of {table.num_rows:,} items are less likely than 99 % of usual ones: {path}"
         facts["anomalies"] = summary
+    elif labels and not isinstance(condition, str):
+        table, summary = classified(model, found)
+        facts |= summary
+        text = f"{labels_line(summary)}: {path}"
+        if "likelihood" in summary:
+            text = f"{likelihood_line(summary['likelihood'])}\n{text}"
     else:
         result = model.log_prob(found.items, condition=given, seed=seed)
         count = len(result.values)

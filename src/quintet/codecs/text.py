@@ -22,11 +22,13 @@ HOLE = "\u2588"
 """This character (a full block) stands for one lost symbol in a text that is to be completed."""
 UNKNOWN = "\ufffd"
 WINDOW = 64
-"""Symbols of a window of a long text, unless `block` says otherwise."""
+"""Symbols of a window of a long text, unless `window` or `block` says otherwise."""
 LONGEST = 256
 """Symbols of the longest separate text, unless `block` says otherwise."""
 FEW = 32
 """Fewer texts than this are long documents, to be cut into windows."""
+RARE = 4
+"""A byte pair that occurs less often in the training texts is no symbol of its own."""
 
 
 # -- vocabularies ----------------------------------------------------------------------------------------------------
@@ -108,12 +110,18 @@ class BytePairs:
 
     @classmethod
     def learn(cls, texts: Sequence[str], size: int) -> BytePairs:
+        """At most `size` symbols; a pair is merged if it occurs RARE times or more. A Chinese character is a word of
+        its own, as in BERT: a sentence without spaces would else become few long symbols that occur once.
+        """
         lib = _tokenizers()
+        before = lib.pre_tokenizers
         tokenizer = lib.Tokenizer(lib.models.BPE())
-        tokenizer.pre_tokenizer = lib.pre_tokenizers.ByteLevel(add_prefix_space=False)
+        alone = before.Split(lib.Regex(r"\p{Han}"), "isolated")
+        tokenizer.pre_tokenizer = before.Sequence([alone, before.ByteLevel(add_prefix_space=False)])
         tokenizer.decoder = lib.decoders.ByteLevel()
-        alphabet = lib.pre_tokenizers.ByteLevel.alphabet()
-        trainer = lib.trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, show_progress=False)
+        trainer = lib.trainers.BpeTrainer(
+            vocab_size=size, min_frequency=RARE, initial_alphabet=before.ByteLevel.alphabet(), show_progress=False
+        )
         tokenizer.train_from_iterator((_utf8(text) for text in texts), trainer)
         return cls(json.loads(tokenizer.to_str()))
 
@@ -150,7 +158,7 @@ def _tokenizers() -> Any:
         raise EnvironmentFault(
             "byte pairs need the package tokenizers",
             why="it is not installed",
-            fix='pip install "quintet[text]", or --coding.tokens characters',
+            fix='pip install "quintet[text]", or --coding.tokens characters (of a condition: --given.tokens)',
         ) from None
     return tokenizers
 
@@ -177,8 +185,10 @@ class TextCodec(Codec):
     class Settings(Codec.Settings):
         tokens: Literal["characters", "bytes", "bpe"] = "characters"
         block: int | None = Field(None, ge=1, description="symbols of an item; by default by the data")
+        window: int = Field(WINDOW, ge=1, description="symbols of a window of a long text, without a block")
         items: Literal["auto", "stream", "separate"] = Field("auto", description="windows of joined texts, or each")
-        vocab_size: int = Field(1024, ge=257, description="of bpe")
+        vocab_size: int = Field(1024, ge=257, description="of bpe, at most")
+        joint: bool = Field(False, description="one vocabulary for the texts and a condition that is text")
 
     name = "text"
     faces: ClassVar[tuple[Face, ...]] = ("discrete", "continuous")
@@ -189,26 +199,33 @@ class TextCodec(Codec):
         self.block = 0
         self.vocabulary: Vocabulary = Bytes()
 
-    def fit(self, items: Any) -> Self:
+    def learn(self, items: Any) -> Vocabulary:
+        """The vocabulary of these texts."""
         texts = _texts(items)
         if not any(texts):
             raise DataError("no text to learn from")
         if self.settings.tokens == "characters":
-            self.vocabulary = Characters.learn(texts)
-        elif self.settings.tokens == "bpe":
-            self.vocabulary = BytePairs.learn(texts, self.settings.vocab_size)
+            return Characters.learn(texts)
+        return BytePairs.learn(texts, self.settings.vocab_size) if self.settings.tokens == "bpe" else Bytes()
+
+    def fit(self, items: Any, vocabulary: Vocabulary | None = None) -> Self:
+        """`vocabulary`: one learnt before, from these and other texts."""
+        texts, self.vocabulary = _texts(items), vocabulary or self.learn(items)
         few = len(texts) < FEW or float(np.median([len(text) for text in texts])) > LONGEST
         self.stream = self.settings.items == "stream" or (self.settings.items == "auto" and few)
-        self.block = self.settings.block or WINDOW
+        self.block = self.settings.block or self.settings.window
         if not self.stream:
             self._measure([len(self.vocabulary.encode(text)) for text in texts])
         self._set_space()
         return self
 
     def _measure(self, lengths: list[int]) -> None:
-        """A block that holds 99 % of the texts and their end, a multiple of 4 (nets halve it), at most LONGEST."""
+        """A block that holds the longest text and its end, a multiple of 4 (nets halve it), at most LONGEST; without
+        the longest hundredth of the texts, where they would make it half as long again.
+        """
         if self.settings.block is None:
-            wanted = int(np.quantile(lengths, 0.99, method="higher")) + 1
+            usual = int(np.quantile(lengths, 0.99, method="higher")) + 1
+            wanted = max(lengths) + 1 if max(lengths) < 1.5 * usual else usual
             self.block = min(LONGEST, -(-wanted // 4) * 4)
         cut = sum(length > self.block for length in lengths)
         if cut:
@@ -277,6 +294,20 @@ class TextCodec(Codec):
         count = len(self._windows(items)) if self.stream else len(items)
         cells = 0.0 if self.face == "discrete" else self.space.dims * math.log(2)
         return torch.full((count,), cells, dtype=torch.float64)
+
+    def extent(self, items: Any) -> dict[str, int]:
+        """How much text the encoded items hold: tokens (the ends of separate texts too), characters and bytes."""
+        if self.stream:
+            windows = self._windows(items)
+            text = self.vocabulary.decode(windows.flatten().tolist())
+            return {"tokens": windows.numel(), "characters": len(text), "bytes": len(_utf8(text).encode())}
+        rows = [self._until_end(row) for row in self._rows(items).tolist()]
+        texts = [self.vocabulary.decode(row) for row in rows]
+        return {
+            "tokens": sum(min(len(row) + 1, self.block) for row in rows),
+            "characters": sum(map(len, texts)),
+            "bytes": sum(len(_utf8(text).encode()) for text in texts),
+        }
 
     # -- completion ------------------------------------------------------------------------------------------------
 

@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple, NoReturn
 
+import torch
 from torch import Tensor, nn
 
 from quintet.core import settings
 from quintet.core.errors import Unsupported
 from quintet.core.random import Generator
-from quintet.core.spaces import Space
+from quintet.core.spaces import Discrete, Space
 
 OnStep = Callable[[int, int, Tensor], None]
 """Called as on_step(step, steps, x) while sampling; raising in it stops the work."""
@@ -98,6 +99,14 @@ class Family(nn.Module, ABC):
     def log_prob(self, x: Tensor, cond: Tensor | None = None, *, generator: Generator | None = None) -> Tensor:
         """(B,) nats of the encoded x, summed over dimensions: a density on Continuous, a mass on Discrete spaces."""
         self.refuse("log_prob")
+
+    def log_probs(self, n: int, cond: Tensor | None = None) -> Tensor:
+        """(n, V) nats of each symbol of a Discrete space of one position: all that `log_prob` can say there."""
+        if not isinstance(self.space, Discrete) or self.space.dims != 1:
+            raise Unsupported("only a space of one symbol can be listed", where=self.name)
+        device = next(self.parameters()).device
+        symbols = torch.arange(self.space.vocab_size, device=device)
+        return torch.stack([self.log_prob(k.expand(n, *self.space.shape), cond) for k in symbols], 1)
 
     def log_prob_error(
         self, x: Tensor, cond: Tensor | None = None, *, generator: Generator | None = None

@@ -140,6 +140,9 @@ def sprites() -> Dataset:
 # -- audio -----------------------------------------------------------------------------------------------------------
 
 
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+
 def spoken_digits() -> Dataset:
     """Names are digit_speaker_index.wav: indices 0-4 are test, 5-9 validation, the rest train."""
     samples, labels, speakers, part = [], [], [], []
@@ -150,7 +153,8 @@ def spoken_digits() -> Dataset:
         speakers.append(speaker)
         part.append(2 if int(index) < 5 else 1 if int(index) < 10 else 0)
     order, splits, _ = arrange(np.array(part))
-    table = pa.table({"label": labels, "speaker": speakers}).take(pa.array(order))
+    words = [DIGITS[digit] for digit in labels]
+    table = pa.table({"label": labels, "speaker": speakers, "word": words}).take(pa.array(order))
     return Dataset("spoken_digits", "audio", Recordings([samples[i] for i in order], 8000), splits, table)
 
 

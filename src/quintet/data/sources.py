@@ -78,7 +78,7 @@ SOURCES: dict[str, Callable[[], Dataset]] = {
     "sprites": Source(named.sprites, "image", 4_249, "4,249 sprites of Dungeon Crawl Stone Soup, 32x32 RGBA (CC0)",
                       ("label",), "dcss_tiles"),
     "spoken_digits": Source(named.spoken_digits, "audio", 3_000, "3,000 spoken digits of 6 speakers, 8 kHz (Free "
-                            "Spoken Digit Dataset, CC BY-SA 4.0)", ("label", "speaker"), "fsdd"),
+                            "Spoken Digit Dataset, CC BY-SA 4.0)", ("label", "speaker", "word"), "fsdd"),
     "tinyshakespeare": Source(named.tinyshakespeare, "text", 2, "1,115,394 characters; first 90 % train, rest "
                               "validation (which is also the test split, as is usual)", (), "tinyshakespeare"),
     "multi30k": Source(named.multi30k, "text", 31_014, "31,014 German captions of images and their English "

@@ -96,6 +96,18 @@ class Measure(NamedTuple):
 
 
 QUALITY = (
+    Measure("accuracy", "Accuracy", "high", "Share of items whose likeliest label is their own.", True),
+    Measure("log_loss", "Log-loss, nats an item", "low", "Minus the log-probability of an item's own label."),
+    Measure(
+        "calibration_error", "Calibration error", "low", "By how much probabilities miss the share that is right.", True
+    ),
+    Measure(
+        "character_error_rate", "Character error rate", "low", "Edits a character of the text that is wanted.", True
+    ),
+    Measure("word_error_rate", "Word error rate", "low", "Edits a word of the text that is wanted.", True),
+    Measure("exact_match", "Exact matches", "high", "Share of texts without any error.", True),
+    Measure("bleu", "BLEU", "high", "0 to 100; its signature is in the settings of the measurement."),
+    Measure("chrf", "chrF", "high", "0 to 100: characters in common."),
     Measure("auc", "Told from real data (AUC)", "half", "A classifier on raw values; 0.5: coin toss, 1: every time."),
     Measure("frechet", "Fréchet distance", "low", "Between Gaussians fitted to features; compare at equal sizes only."),
     Measure("kernel", "Kernel distance", "low", "Squared MMD of features, cubic kernel; 0 for equal distributions."),

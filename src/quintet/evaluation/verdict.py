@@ -114,11 +114,11 @@ def contenders(models: Sequence[Entry]) -> list[Contender]:
 def verdict(models: Sequence[Entry]) -> dict[str, Any]:
     """The answers to four questions, each {"label", "ties", "sentence", "figures"}; `label` None: nobody qualifies.
 
-    `keeper`: whose samples are hardest to tell from real data (AUC nearest to 0.5; ties are broken by coverage; a
-    contender flagged for copying training items is passed over if another is not). `scoring`: the highest
-    log-likelihood, exact before bound before estimate, except that a lower bound above every exact value wins: the
-    truth is higher still. `speed`: milliseconds per sample, within 10% a tie. `memorisation`: the lowest share of
-    copies. `caveats`: sentences that weaken the above.
+    `keeper`: of labels and texts that are right or wrong, who is right most often; else whose samples are hardest to
+    tell from real data (AUC nearest to 0.5; ties are broken by coverage; a contender flagged for copying training items
+    is passed over if another is not). `scoring`: the highest log-likelihood, exact before bound before estimate, except
+    that a lower bound above every exact value wins: the truth is higher still. `speed`: milliseconds per sample, within
+    10% a tie. `memorisation`: the lowest share of copies. `caveats`: sentences that weaken the above.
     """
     everyone = contenders(models)
     alive = [c for c in everyone if c.done]
@@ -152,7 +152,25 @@ def _measured(pool: Sequence[Contender], figure: Callable[[Contender], Figure | 
     return [(c, found) for c in pool if (found := figure(c)) is not None]
 
 
+RIGHT = {"accuracy": "It names the right label of {} of unseen items.", "exact_match": "{} of its texts have no error."}
+"""Of models whose answers are right or wrong: the figure that decides, and how it is said."""
+
+
+def _right(alive: Sequence[Contender]) -> dict[str, Any] | None:
+    """The one that is right most often, where answers are right or wrong."""
+    for key, words in RIGHT.items():
+        scored = _measured(alive, lambda c, key=key: c.metric(key))  # type: ignore[misc]
+        if scored:
+            best, share = max(scored, key=lambda pair: pair[1].mean)
+            ties = [c.label for c, f in scored if c is not best and f.overlaps(share)]
+            sentence = words.format(f"{share.mean:.1%} ± {share.half:.1%}")
+            return _answer(best.label, sentence, ties, **{key: share.mean, f"{key}_half": share.half})
+    return None
+
+
 def _keeper(alive: Sequence[Contender]) -> dict[str, Any]:
+    if (answered := _right(alive)) is not None:
+        return answered
     scored = _measured(alive, lambda c: c.metric("auc"))
     if not scored:
         return _answer(None, "No model finished with samples that could be measured, so there is none to keep.")

@@ -17,7 +17,7 @@ from quintet.core.random import Generator, quantile, uniform
 from quintet.core.spaces import Discrete, Space
 from quintet.nets.build import upcast
 from quintet.nets.conditioning import conditioner, embed
-from quintet.nets.context import Context, Given, is_sequence, same_alphabet
+from quintet.nets.context import Context, Given, Reading, is_sequence, same_alphabet
 from quintet.nets.decoding import Best, Constraint, Reader, Rules, alike, beam_search
 from quintet.nets.packing import pack, within
 from quintet.nets.symbols import Backbone, Choice, choose, cross_entropy
@@ -41,8 +41,8 @@ class Autoregressive(Family):
     to a row, and see only their own.
 
     A condition that is a sequence (text, image, recording) goes through an encoder, and every layer reads it (Vaswani
-    et al. 2017). Any other is a vector that is added at every position. A single symbol given a sequence is a
-    classification: an encoder-only model.
+    et al. 2017). Any other is a vector that is added at every position. A single symbol given a sequence is a label: an
+    encoder-only model, p(x | c) = softmax(W pool(encoder(c))).
 
     `order` "random" trains on a new permutation for every item (Uria et al. 2014, arXiv:1310.1757): the input of step t
     is the symbol read last, with its own position and the one asked for, as in XLNet (Yang et al. 2019,
@@ -50,9 +50,9 @@ class Autoregressive(Family):
     `sample` use the natural order: exact for the model of that order, which is one of the dims! that it has learnt.
     """
 
-    class Settings(Backbone):
+    class Settings(Backbone, Reading):
         order: Literal["fixed", "random"] = Field("fixed", description="random: completes any mask exactly")
-        encoder_depth: int | None = Field(None, ge=1, description="layers that read a sequence; None: depth")
+        reach: int = Field(1, ge=1, le=64, description="symbols read at a step: the last, and those before it")
         tied: Literal["none", "output", "all"] = Field("none", description="one table for input and output symbols, "
                                                        "and for those of a condition of the same alphabet")  # fmt: skip
         label_smoothing: float = Field(0.0, ge=0, lt=1, description="share spread over all symbols in training")
@@ -61,6 +61,8 @@ class Autoregressive(Family):
         def asks_for_a_position(self) -> Self:
             if self.order == "random" and self.positions == "rotary":
                 raise ValueError("order random needs to say which position it asks for: positions learnt or sinusoidal")
+            if self.order == "random" and self.reach > 1:
+                raise ValueError("in a random order the symbols before the last are no neighbours: reach 1")
             return self
 
     class Sampling(Choice):
@@ -85,19 +87,22 @@ class Autoregressive(Family):
         self.settings = s = settings or self.Settings()
         self.start = nn.Parameter(torch.randn(s.width) * 0.02)
         self.tokens = nn.Embedding(self.space.vocab_size, s.width)
-        reads = is_sequence(condition) and space.dims > 1
+        reads, label = is_sequence(condition), space.dims == 1
         self.context: Context | None = None
         if reads and condition is not None:
-            depth, shared = s.encoder_depth or s.depth, s.tied == "all" and same_alphabet(space, condition)
-            self.context = Context(condition, s, depth=depth, dropout=s.guidance_dropout, shared=shared)
+            shared = s.tied == "all" and same_alphabet(space, condition)
+            self.context = Context(condition, s, s, shared=shared, pooled=label)
+        # of the symbols before the last, nearest first; one more, where there is none yet
+        self.before = nn.ModuleList(nn.Embedding(self.space.vocab_size + 1, s.width) for _ in range(s.reach - 1))
         self.conditioner = conditioner(None if reads else condition, s.width, dropout=s.guidance_dropout)
         s.place(self, space.dims)
         # of the symbols read, the start first; a fixed order needs none
         self.sources = nn.Embedding(space.dims + 1, s.width) if s.order == "random" else None
-        self.net = s.transformer(causal=True, cross=reads)
+        # a single symbol that is given a sequence needs no layer of its own
+        self.net = s.transformer(causal=True, cross=reads and not label, depth=0 if reads and label else None)
         self.head = nn.Linear(s.width, self.space.vocab_size) if s.tied == "none" else None
-        for table in (self.tokens, self.sources):
-            if table is not None:
+        for table in (self.tokens, self.sources, *self.before):
+            if isinstance(table, nn.Embedding):
                 nn.init.normal_(table.weight, std=0.02)
         if self.head is not None:
             nn.init.zeros_(self.head.weight)
@@ -111,11 +116,13 @@ class Autoregressive(Family):
             return self.context(cond, n, self.tokens, generator=generator)
         return Given(embed(self.conditioner, cond, n, generator))
 
-    def inputs(self, x: Tensor, given: Given, order: Tensor, past: int = 0) -> Tensor:
+    def inputs(self, x: Tensor, given: Given, order: Tensor, past: int = 0, last: Tensor | None = None) -> Tensor:
         """x (B, L) the symbols so far -> (B, L + 1, width) what the net reads at steps 0 ... L; behind `past` steps
-        only x, (B, L, width).
+        only x, (B, L, width), where `last` (B, up to reach - 1) stand before it.
         """
-        h = self.tokens(x)
+        h, known = self.tokens(x), x if last is None else torch.cat([last, x], 1)
+        for back, table in enumerate(self.before, 1):
+            h = h + table(F.pad(known, (back, 0), value=self.space.vocab_size)[:, known.shape[1] - x.shape[1] : -back])
         if past == 0:
             h = torch.cat([self.start.to(h.dtype).expand(len(x), 1, -1), h], 1)
         end = past + h.shape[1]
@@ -143,7 +150,9 @@ class Autoregressive(Family):
         """
         past = cache.length if cache else 0
         order = self.natural() if order is None else order
-        h = self.inputs(x, given, order, past)
+        h = self.inputs(x, given, order, past, cache.last if cache else None)
+        if cache is not None and self.before:
+            cache.remember(x, len(self.before))
         asked = order[:, past : past + h.shape[1]]
         return self.read_off(self.net(h, cache, context=given.context, seen=given.seen), asked)
 
@@ -183,6 +192,11 @@ class Autoregressive(Family):
     @torch.no_grad()
     def log_prob(self, x: Tensor, cond: Tensor | None = None, *, generator: Generator | None = None) -> Tensor:
         return -self.nats(x, self.given(cond, len(x))).sum(1)
+
+    @torch.no_grad()
+    def log_probs(self, n: int, cond: Tensor | None = None) -> Tensor:
+        nothing = torch.empty(n, 0, dtype=torch.long, device=self.start.device)
+        return self.logits(nothing, self.given(cond, n))[:, 0].log_softmax(-1)
 
     @torch.no_grad()
     def sample(

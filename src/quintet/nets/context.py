@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
+from quintet.core import settings
 from quintet.core.random import Generator, uniform
 from quintet.core.spaces import Continuous, Discrete, Space
 from quintet.nets.conv import conv, fold, patch_for
 from quintet.nets.symbols import Backbone
 from quintet.nets.transformer import Transformer
 
+Pool = Literal["max", "mean", "attention"]
 FRAMES = 128
 """Positions along one axis (time) that are kept as they are; longer ones are folded in pairs."""
+
+
+class Reading(settings.Settings):
+    """How a sequence is read that a Transformer is given."""
+
+    encoder_depth: int | None = Field(None, ge=0, description="layers that read a sequence; None: depth")
+    stem: int = Field(0, ge=0, le=31, description="symbols that a convolution before these layers spans; 0: none")
+    patch: int | None = Field(None, ge=1, le=64, description="pixels or frames a side that are read as one position")
+    pool: Pool = Field("max", description="how a single symbol sees what was read")
+    input_dropout: float = Field(0.0, ge=0, lt=1, description="of what enters the layers that read")
+    hide: float = Field(0.0, ge=0, lt=1, description="share of a sequence's positions that training hides")
+    shift: int = Field(0, ge=0, description="by how many pixels or frames, at most, training moves what is read")
 
 
 @dataclass(frozen=True)
@@ -52,67 +68,118 @@ class Words(nn.Module):
 
     positions: Tensor | None
 
-    def __init__(self, condition: Discrete, backbone: Backbone, *, shared: bool) -> None:
+    def __init__(self, condition: Discrete, backbone: Backbone, reading: Reading, *, shared: bool) -> None:
         super().__init__()
         self.pad, self.table = condition.pad, None if shared else nn.Embedding(condition.vocab_size, backbone.width)
         if self.table is not None:
             nn.init.normal_(self.table.weight, std=0.02)
         backbone.place(self, condition.dims)
+        self.hide, self.dropout = reading.hide, reading.input_dropout
+        self.stem = conv(1, backbone.width, backbone.width, reading.stem) if reading.stem else None
 
-    def forward(self, x: Tensor, table: nn.Embedding) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, table: nn.Embedding, generator: Generator | None) -> tuple[Tensor, Tensor]:
         seen = torch.ones_like(x, dtype=torch.bool)
         if self.pad is not None:
             seen = F.pad(x != self.pad, (1, 0), value=True)[:, :-1]  # the end symbol too
             longest = int(seen.sum(1).max())
             x, seen = x[:, :longest], seen[:, :longest]
-        h = (self.table or table)(x)
-        return (h if self.positions is None else h + self.positions[: x.shape[1]]), seen
+        h = hidden((self.table or table)(x), self.hide, self.training)
+        h = h if self.positions is None else h + self.positions[: x.shape[1]]
+        h = F.dropout(h, self.dropout, self.training)
+        if self.stem is not None:  # over the text alone, whatever stands behind it
+            h = h + F.silu(self.stem((h * seen[..., None]).mT)[..., : x.shape[1]].mT)
+        return h, seen
 
 
 class Patches(nn.Module):
     """Images (B, C, H, W) or recordings (B, C, L) -> (B, positions, width): patches, two convolutions, positions."""
 
-    def __init__(self, condition: Continuous, backbone: Backbone) -> None:
+    def __init__(self, condition: Continuous, backbone: Backbone, reading: Reading) -> None:
         super().__init__()
         channels, *size = condition.shape
-        axes, self.patch = len(size), patch_for(tuple(size)) if len(size) > 1 else 1
+        axes, self.patch = len(size), reading.patch or (patch_for(tuple(size)) if len(size) > 1 else 1)
         while axes == 1 and size[0] > FRAMES * self.patch:
             self.patch *= 2
         grid = torch.Size(-(-n // self.patch) for n in size).numel()
         self.enter = conv(axes, channels * self.patch**axes, backbone.width)
         self.mix = conv(axes, backbone.width, backbone.width)
         self.positions = nn.Parameter(torch.randn(grid, backbone.width) * 0.02)
+        self.hide, self.dropout, self.shift = reading.hide, reading.input_dropout, reading.shift
 
-    def forward(self, x: Tensor, table: nn.Embedding) -> tuple[Tensor, Tensor]:
-        h = self.mix(F.silu(self.enter(fold(x, self.patch)))).flatten(2).transpose(1, 2) + self.positions
+    def forward(self, x: Tensor, table: nn.Embedding, generator: Generator | None) -> tuple[Tensor, Tensor]:
+        if self.training and self.shift:
+            x = moved(x, self.shift, generator)
+        h = self.mix(F.silu(self.enter(fold(x, self.patch)))).flatten(2).transpose(1, 2)
+        h = F.dropout(hidden(h, self.hide, self.training) + self.positions, self.dropout, self.training)
         return h, torch.ones(h.shape[:2], dtype=torch.bool, device=h.device)
 
 
-class Context(nn.Module):
-    """cond (B, *condition.shape) -> Given(context, seen): the encoder of an encoder-decoder.
+def hidden(h: Tensor, share: float, training: bool) -> Tensor:
+    """h (B, L, width) with a `share` of its positions at zero in training: word dropout (Iyyer et al. 2015)."""
+    return h * F.dropout(torch.ones_like(h[..., :1]), share, training) if training and share else h
 
-    The first position of every context is a learnt vector. It is all there is where the condition is missing (None) or
-    hidden, in training with probability `dropout`: the unconditional model of guidance (Ho & Salimans 2022).
+
+def moved(x: Tensor, most: int, generator: Generator | None) -> Tensor:
+    """x (B, C, *size), each item by -most ... most along every axis of its size; edges are repeated."""
+    for axis in range(2, x.dim()):
+        size = x.shape[axis]
+        by = (uniform(len(x), 1, generator=generator, like=x) * (2 * most + 1)).long() - most
+        at = (torch.arange(size, device=x.device) + by).clamp(0, size - 1)
+        x = x.gather(axis, at.view(len(x), *[size if i == axis else 1 for i in range(1, x.dim())]).expand_as(x))
+    return x
+
+
+class Pooled(nn.Module):
+    """h (B, L, width), of which `seen` (B, L) is text -> (B, width): the maximum, the mean, or a mean whose weights are
+    the softmax of a learnt score.
     """
 
-    def __init__(self, condition: Space, backbone: Backbone, *, depth: int, dropout: float, shared: bool) -> None:
+    def __init__(self, width: int, kind: Pool) -> None:
         super().__init__()
-        self.dropout = dropout
+        self.kind, self.score = kind, nn.Linear(width, 1) if kind == "attention" else None
+
+    def forward(self, h: Tensor, seen: Tensor) -> Tensor:
+        if self.kind == "max":
+            return h.masked_fill(~seen[..., None], -torch.inf).amax(1)
+        score = torch.zeros_like(h[..., 0]) if self.score is None else self.score(h)[..., 0]
+        weight = score.masked_fill(~seen, -torch.inf).softmax(1)
+        return (weight[..., None] * h).sum(1)
+
+
+class Context(nn.Module):
+    """cond (B, *condition.shape) -> Given(context, seen): the encoder of an encoder-decoder; or, `pooled`, Given(emb).
+
+    The first position of every context is a learnt vector. It is all there is where the condition is missing (None) or
+    hidden, in training with probability `guidance_dropout`: the unconditional model of guidance (Ho & Salimans 2022).
+    Where contexts are pooled to a vector it stands in the place of that.
+    """
+
+    def __init__(
+        self, condition: Space, backbone: Backbone, reading: Reading, *, shared: bool, pooled: bool = False
+    ) -> None:
+        super().__init__()
+        self.dropout = backbone.guidance_dropout
         self.null = nn.Parameter(torch.randn(backbone.width) * 0.02)
         self.enter: nn.Module
         if isinstance(condition, Discrete):
-            self.enter = Words(condition, backbone, shared=shared)
+            self.enter = Words(condition, backbone, reading, shared=shared)
         else:
-            self.enter = Patches(condition, backbone)
+            self.enter = Patches(condition, backbone, reading)
+        depth = backbone.depth if reading.encoder_depth is None else reading.encoder_depth
         self.net: Transformer = backbone.transformer(causal=False, depth=depth)
+        self.pool = Pooled(backbone.width, reading.pool) if pooled else None
 
     def forward(self, cond: Tensor | None, n: int, table: nn.Embedding, *, generator: Generator | None = None) -> Given:
         """`table`: the embedding of the model's own symbols."""
         null = self.null.expand(n, 1, -1)
         if cond is None:
-            return Given(context=null)
-        h, seen = self.enter(cond, table)
-        h = self.net(h, mask=seen[:, None, None])
+            return Given(context=null) if self.pool is None else Given(emb=null[:, 0])
+        h, seen = self.enter(cond, table, generator)
+        h, told = self.net(h, mask=seen[:, None, None]), None
         if self.training and self.dropout:
-            seen = seen & (uniform(n, 1, generator=generator, like=self.null) >= self.dropout)
+            told = uniform(n, 1, generator=generator, like=self.null) >= self.dropout
+        if self.pool is not None:
+            emb = self.net.drop(self.pool(h, seen))
+            return Given(emb=emb if told is None else torch.where(told, emb, null[:, 0].to(emb.dtype)))
+        seen = seen if told is None else seen & told
         return Given(context=torch.cat([null.to(h.dtype), h], 1), seen=F.pad(seen, (1, 0), value=True))

@@ -64,9 +64,9 @@ class Reader:
             for cache in self.caches:
                 cache.step = self.step
         new, self.end = x[:, self.end : t].clamp_min(0), t
-        return guide(
-            [self.logits(new, *of, self.order)[:, -1] for of in zip(self.givens, self.caches, strict=True)], self.s
-        )
+        with torch.inference_mode(self.step is not None or torch.is_inference_mode_enabled()):  # a sixth faster
+            each = [self.logits(new, *of, self.order)[:, -1] for of in zip(self.givens, self.caches, strict=True)]
+            return guide(each, self.s)
 
     def select(self, rows: Tensor) -> None:
         """Go on with these rows; one may be there several times."""

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from quintet.nets.transformer import Attention, Cache, FeedForward, Pair, Transformer, rotations
+from quintet.nets.transformer import Attention, Cache, FeedForward, Transformer, rotations
 
 GAP = 16
 
@@ -17,15 +17,14 @@ GAP = 16
 class Weights:
     """Of one layer, as (in, out) matrices that lie in memory as a step reads them; a norm's gain is in the next one.
 
-    turn: what a symbol at t multiplies its queries and keys (B, 2, heads, d) and their swapped halves by, rotation and
-    gain in one: two tensors (dims, 2, 1, d), or (1, 2, 1, d) where nothing turns.
+    gain (2, 1, d): of queries and keys; ask and answer: of the reader of a context, whose queries have `ask_gain`.
     """
 
     qkv: Tensor
     out: Tensor
     up: Tensor
     down: Tensor
-    turn: Pair
+    gain: Tensor | None = None
     ask: Tensor | None = None
     answer: Tensor | None = None
     ask_gain: Tensor | None = None
@@ -40,13 +39,13 @@ class Stepper:
         assert isinstance(attention, Attention)
         assert isinstance(feed, FeedForward)
         self.net, self.activation, self.heads, self.eps = net, feed.activation, attention.heads, norm.eps or 0.0
-        self.rms, self.qk_norm = isinstance(norm, nn.RMSNorm), isinstance(attention.q_norm, nn.RMSNorm)
+        self.rms, self.qk_norm = isinstance(norm, nn.RMSNorm), not isinstance(attention.q_norm, nn.Identity)
         like = weight_of(norm)
         self.tiny = torch.full((), torch.finfo(like.dtype).eps).to(like)
-        turn = rotations(0, dims, net.size, like) if net.size else None
-        self.layers = [self.prepared(i, turn) for i in range(len(net.attention))]
+        self.turn = rotations(0, dims, net.size, like) if net.size else None
+        self.layers = [self.prepared(i) for i in range(len(net.attention))]
 
-    def prepared(self, i: int, turn: Pair | None) -> Weights:
+    def prepared(self, i: int) -> Weights:
         net, attention, feed = self.net, self.net.attention[i], self.net.feed_forward[i]
         assert isinstance(attention, Attention)
         assert isinstance(feed, FeedForward)
@@ -60,18 +59,9 @@ class Stepper:
             query = reader.qkv.weight[: len(before)] * weight_of(net.reader_norms[i])
             given |= {"ask": laid(query), "answer": laid(reader.out.weight)}
             given["ask_gain"] = weight_of(reader.q_norm) if self.qk_norm else None
-        return Weights(turn=self.turned(attention, turn), **given)  # type: ignore[arg-type]
-
-    def turned(self, attention: Attention, turn: Pair | None) -> Pair:
-        like = attention.out.weight
-        size = like.shape[0] // self.heads
-        gain = like.new_ones(2, 1, size)
         if self.qk_norm:
-            gain = torch.stack([weight_of(attention.q_norm), weight_of(attention.k_norm)])[:, None]
-        if turn is None:
-            return gain[None], torch.zeros_like(gain)[None]
-        cos, sin = (part[:, None, None] for part in turn)
-        return torch.cat([cos, cos], -1) * gain, torch.cat([-sin, sin], -1) * swapped(gain)
+            given["gain"] = torch.stack([weight_of(attention.q_norm), weight_of(attention.k_norm)])[:, None]
+        return Weights(**given)  # type: ignore[arg-type]
 
     def __call__(self, x: Tensor, cache: Cache, context: Tensor | None, seen: Tensor | None) -> Tensor:
         """x (B, 1, width) -> the same, as `Transformer.forward`."""
@@ -95,22 +85,19 @@ class Stepper:
         b, keys, values = len(qkv), *cache.layers[i]
         qkv = qkv.view(b, 3, self.heads, -1)
         qk = qkv[:, :2]
-        first, second = w.turn
-        turned = qk * first[t if self.net.size else 0]
-        if self.net.size:
-            turned = turned.addcmul_(swapped(qk), second[t])
-        if self.qk_norm:
-            turned = turned.mul_(scale(qk, self.tiny))
-        keys[:, :, t], values[:, :, t] = turned[:, 1], qkv[:, 2]
-        q = turned[:, 0, :, None]
-        return F.scaled_dot_product_attention(q, keys[:, :, : t + 1], values[:, :, : t + 1]).view(b, -1)
+        if w.gain is not None:
+            qk = self.normed(qk).mul_(w.gain)
+        if self.turn is not None:
+            qk = torch.view_as_real(torch.view_as_complex(qk.unflatten(-1, (-1, 2))) * self.turn[t]).flatten(-2)
+        keys[:, :, t], values[:, :, t] = qk[:, 1], qkv[:, 2]
+        return F.scaled_dot_product_attention(qk[:, 0, :, None], keys[:, :, : t + 1], values[:, :, : t + 1]).view(b, -1)
 
     def read(self, x: Tensor, i: int, w: Weights, cache: Cache, mask: Tensor | None) -> Tensor:
         assert w.ask is not None
         assert w.answer is not None
         q = (self.normed(x) @ w.ask).view(len(x), self.heads, 1, -1)
         if w.ask_gain is not None:
-            q = q * scale(q, self.tiny) * w.ask_gain
+            q = self.normed(q) * w.ask_gain
         h = F.scaled_dot_product_attention(q, *cache.context[i], attn_mask=mask)
         return torch.addmm(x, h.view(len(x), -1), w.answer)
 
@@ -144,12 +131,6 @@ def scale(x: Tensor, tiny: Tensor) -> Tensor:
     """1 / sqrt(mean x^2 + tiny) over the last axis, which stays."""
     norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
     return torch.addcmul(tiny, norm, norm, value=1 / x.shape[-1]).rsqrt_()
-
-
-def swapped(x: Tensor) -> Tensor:
-    """The two halves of the last axis, the other way round."""
-    half = x.shape[-1] // 2
-    return torch.cat([x[..., half:], x[..., :half]], -1)
 
 
 def stepper(net: Transformer, dims: int) -> Stepper | None:

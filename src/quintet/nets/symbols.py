@@ -71,8 +71,8 @@ def cross_entropy(logits: Tensor, x: Tensor, smoothing: float = 0.0) -> Tensor:
     """-log p(x), (N,) from logits (N, V). `smoothing` e: (1 - e) times that, plus e times the mean of -log p over the
     symbols that are allowed (label smoothing, Szegedy et al. 2016, arXiv:1512.00567).
     """
-    if not smoothing:
-        return F.cross_entropy(logits, x, reduction="none")
+    if not smoothing or bool(logits.detach().amin() > -torch.inf):  # torch's own would take the mean over all symbols
+        return F.cross_entropy(logits, x, reduction="none", label_smoothing=smoothing)
     log_p = logits.log_softmax(-1)
     allowed = log_p > -torch.inf
     mean = log_p.masked_fill(~allowed, 0).sum(-1) / allowed.sum(-1)

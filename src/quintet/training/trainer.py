@@ -12,10 +12,11 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from quintet.core.errors import CheckpointError, Diverged
+from quintet.core.errors import CheckpointError, ConfigError, Diverged
 from quintet.core.family import Batch, Family, Objective
 from quintet.core.random import seed_of
 from quintet.training.engine import Engine, autocast, resolve_precision
+from quintet.training.muon import hidden
 from quintet.training.optim import EMA, Flat, TrainingSettings, learning_rate
 
 INITIAL = 1024
@@ -53,8 +54,15 @@ class Trainer:
         self.precision = resolve_precision(settings.precision, family, engine.device)
         self.objectives = family.objectives()
         names = {p: name for name, p in family.named_parameters()}
+        matrices = hidden(family) if settings.optimiser == "muon" else {}
+        if settings.optimiser == "muon" and not matrices:
+            raise ConfigError(
+                "muon has nothing to do in this net", where="training.optimiser", why="it states no hidden matrices",
+                fix="--training.optimiser adamw",
+            )  # fmt: skip
         self.flats = {
-            name: Flat({names[p]: p for p in o.module.parameters()}, settings) for name, o in self.objectives.items()
+            name: Flat({names[p]: p for p in o.module.parameters()}, settings, matrices)
+            for name, o in self.objectives.items()
         }
         rows = max(settings.batch_size, INITIAL)
         family.initialise(loader.batch(0, 0, rows, rows))
@@ -209,7 +217,8 @@ def steps_for(
     for _ in range(3):  # the first steps pay for allocations and kernels' choices
         trial.update()
     times: list[float] = []
-    while engine.agree(len(times) < 8 or (sum(times) < min(3.0, 0.05 * budget) and len(times) < 500)):
+    enough = max(min(3.0, 0.05 * budget), 0.01 * budget)
+    while engine.agree(len(times) < 8 or (sum(times) < enough and len(times) < 500)):
         start = time.perf_counter()
         trial.update()
         times.append(time.perf_counter() - start)
@@ -224,7 +233,9 @@ def steps_for(
                     break
     aside = engine.agree(aside)
     # slow grids may cost more than a short budget: half of it goes to training all the same
-    left, each = max(budget - (time.perf_counter() - began), budget / 2), statistics.median(times)
+    cut = len(times) // 10  # a mean, since batches of longer texts cost more; without what a busy machine adds
+    each = statistics.mean(sorted(times)[cut : len(times) - cut])
+    left = max(budget - (time.perf_counter() - began), budget / 2)
     looks = max(1, min(INTERVALS, int(LOOKING * budget / aside))) if aside else INTERVALS
     every = settings.sample_every
     steps = left / (each + aside / every) if every else max(left - looks * aside, left / 2) / each

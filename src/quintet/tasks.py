@@ -1,0 +1,163 @@
+"""What a run is for, and the figures that say how well it does that: labels and texts that belong to what is given."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from quintet.codecs.text import TextCodec
+from quintet.core.errors import DataError, EnvironmentFault, QuintetWarning
+from quintet.core.likelihood import LogProb
+from quintet.core.spaces import Discrete
+from quintet.data.sources import Dataset, take
+from quintet.evaluation.labels import LEAST, label_figures
+from quintet.evaluation.texts import language_figures, text_figures, translation_figures
+from quintet.inputs import Found
+from quintet.model import Model
+from quintet.nets.context import is_sequence
+from quintet.session import items_of
+
+Task = Literal["label", "text", "samples"]
+SHOWN = 8
+"""Rows of a report that show what was asked for beside what came."""
+
+
+def task(model: Model) -> Task:
+    """ "label": one categorical column given something; "text": separate texts given a sequence; else "samples"."""
+    codec, given = model.codecs["x"], model.codecs.get("cond")
+    if given is None:
+        return "samples"
+    if model.labels is not None:
+        return "label"
+    return "text" if isinstance(codec, TextCodec) and not codec.stream and is_sequence(given.space) else "samples"
+
+
+def measure(
+    model: Model,
+    dataset: Dataset,
+    split: str,
+    *,
+    limit: int,
+    seed: int = 0,
+    sampling: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The figures of a run whose task is "label" or "text": {"task", "split", "metrics", "likelihood", ...}.
+
+    Labels are measured on the whole split; texts on its first `limit` items, made with the run's own sampling settings
+    at temperature 0, or as `sampling` says. `shown`: some of both, as a report's rows.
+    """
+    items, given = items_of(model.config, dataset, split)
+    head = {"task": task(model), "split": split, "parameters": sum(p.numel() for p in model.family.parameters())}
+    if head["task"] == "label":
+        return head | labels_of(model, items, given)
+    some = np.arange(min(limit, len(items)))
+    return head | texts_of(model, take(items, some), take(given, some), seed, sampling)
+
+
+def labels_of(model: Model, items: pa.Table, given: Any) -> dict[str, Any]:
+    """Accuracy, log-loss and calibration; the likelihood is that of the labels."""
+    began = time.perf_counter()
+    found = model.classify(given)
+    spent = time.perf_counter() - began
+    p, y, score = against(model, found, items)
+    own, best = items.column(0).to_pylist(), found["predicted"].to_pylist()
+    rows = [[*shown(given, i), own[i], best[i], f"{p[i].max():.2f}"] for i in range(min(SHOWN, len(y)))]
+    columns = [*(["given"] if shown(given, 0) else []), "label", "predicted", "probability"]
+    return {
+        "ms_per_sample": 1000 * spent / len(y),
+        "metrics": label_figures(p, y),
+        "likelihood": score.summary(),
+        "shown": {"kind": "rows", "columns": columns, "rows": rows},
+    }
+
+
+def against(model: Model, found: pa.Table, items: pa.Table) -> tuple[np.ndarray, np.ndarray, LogProb]:
+    """(p, y, log p(y)): what `Model.classify` found, against the items' own labels. DataError for one that is new."""
+    codec, names = model.codecs["x"], list(model.labels or ())
+    own = items.column(0).to_pylist()
+    new = next((label for label in own if label not in names), None)
+    if new is not None:
+        raise DataError(
+            f"unknown value {new!r}", where=f"column {items.column_names[0]}", why="training had none of it"
+        )
+    p, y = probabilities(found), np.array([names.index(label) for label in own])
+    return (
+        p,
+        y,
+        LogProb(torch.from_numpy(np.log(p[np.arange(len(y)), y].clip(LEAST))), "exact", codec.measure, codec.dims),
+    )
+
+
+def classified(model: Model, found: Found) -> tuple[pa.Table, dict[str, Any]]:
+    """A row an item: index, its own `label` and the `nats` of that where it is known, `predicted`, and p of each label.
+
+    Also {"items", and where labels are known "likelihood" and "labels": the figures of `evaluation.labels`}.
+    """
+    made = model.classify(found.given)
+    head: dict[str, Any] = {"index": pa.array(range(made.num_rows))}
+    columns = dict(zip(made.column_names, made.columns, strict=True))
+    if found.items is None:
+        return pa.table(head | columns), {"items": made.num_rows}
+    p, y, score = against(model, made, found.items)
+    table = pa.table(head | {"label": found.items.column(0)} | columns | {"nats": score.values.numpy()})
+    return table, {"items": len(y), "likelihood": score.summary(), "labels": label_figures(p, y)}
+
+
+def probabilities(found: pa.Table) -> np.ndarray:
+    """(N, labels) of what `Model.classify` gives."""
+    return np.stack([found[name].to_numpy() for name in found.column_names if name.startswith("p_")], 1)
+
+
+def texts_of(
+    model: Model, items: list[str], given: Any, seed: int, sampling: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Errors and, of translations, BLEU and chrF where sacrebleu is there; the likelihood is that of the references."""
+    codec = model.codecs["x"]
+    assert isinstance(codec, TextCodec)
+    chosen = {"temperature": 0.0} | dict(sampling or {}) if "temperature" in model.family.Sampling.model_fields else {}
+    began = time.perf_counter()
+    made = model.sample(len(items), condition=given, seed=seed, sampling=chosen)
+    spent = time.perf_counter() - began
+    metrics: dict[str, Any] = dict(text_figures(made, items))
+    if model.codecs["cond"].modality == "text":
+        try:
+            metrics |= translation_figures(made, items)
+        except EnvironmentFault as error:
+            warnings.warn(f"without BLEU and chrF: {error}", QuintetWarning, stacklevel=2)
+    out: dict[str, Any] = {
+        "ms_per_sample": 1000 * spent / len(items),
+        "metrics": metrics,
+        "sampling": model.sampling(chosen).model_dump(mode="json"),
+        "likelihood": None,
+    }
+    rows = [[*shown(given, i), items[i], made[i]] for i in range(min(SHOWN, len(items)))]
+    out["shown"] = {
+        "kind": "rows",
+        "columns": [*(["given"] if shown(given, 0) else []), "wanted", "made"],
+        "rows": rows,
+    }
+    if model.family.likelihood == "none":
+        return out | {"likelihood_reason": model.family.missing["log_prob"]}
+    score = model.log_prob(items, condition=given, seed=seed)
+    return out | {"likelihood": score.summary()} | language(model, score, items)
+
+
+def shown(given: Any, i: int) -> list[str]:
+    """A given text as a cell of a report; nothing for what is no text."""
+    return [given[i][:200]] if isinstance(given, list) and isinstance(given[i], str) else []
+
+
+def language(model: Model, score: LogProb, items: Any) -> dict[str, Any]:
+    """{"language": bits per character, byte and token, and perplexity} of a model of texts, else nothing."""
+    codec = model.codecs["x"]
+    if not isinstance(codec, TextCodec) or score.space not in ("mass", "dequantised"):
+        return {}
+    figures = language_figures(score.values.numpy(), **codec.extent(items))
+    alphabet = codec.space.vocab_size if isinstance(codec.space, Discrete) else codec.size
+    return {"language": {"kind": score.kind, "token": codec.settings.tokens, "vocab_size": alphabet, **figures}}
