@@ -12,7 +12,7 @@ from torch import Tensor
 from quintet.core.random import Rows
 from quintet.core.spaces import Discrete, Space
 from quintet.families.autoregressive import Autoregressive, finish
-from quintet.nets import decoding
+from quintet.nets import decoding, stepping
 from quintet.nets.symbols import penalise
 
 END = 2
@@ -22,7 +22,7 @@ CONDITIONS: dict[str, Space | None] = {"none": None, "label": Discrete((), 3), "
 
 
 def model(space: Discrete = TEXT, condition: Space | None = None, **settings: object) -> Autoregressive:
-    chosen = Autoregressive.Settings(width=16, depth=2, heads=2, positions="rotary", **settings)
+    chosen = Autoregressive.Settings(**{"width": 16, "depth": 2, "heads": 2, "positions": "rotary"} | settings)
     return randomise(Autoregressive(space, condition, chosen))
 
 
@@ -255,3 +255,50 @@ def test_repetition_penalty_by_hand() -> None:
     plain = family.sample(200, generator=Rows(0, 0, 200))
     repeats = lambda x: sum(5 - len(set(row)) for row in x.tolist())  # noqa: E731
     assert repeats(x) < 0.7 * repeats(plain)
+
+
+# -- single steps ----------------------------------------------------------------------------------------------------
+
+
+def largest_error(settings: dict[str, object], condition: Space | None) -> float:
+    """Between a reader's logits, of single steps from the 8th on, and those of full passes, at every length."""
+    family = model(Discrete((24,), 7), condition, **settings)
+    x = torch.randint(0, 7, (3, 23), generator=torch.Generator().manual_seed(0))
+    cond = conditions(condition, 3)
+    s = family.Sampling(guidance=1.0 if cond is None else 1.5)
+    givens = [family.given(c, 3) for c in s.conditions(cond)]
+    with torch.no_grad():
+        read = decoding.Reader(family.logits, givens, s, 24, None, family.net)
+        wanted = decoding.guide([family.logits(x, given) for given in givens], s)
+        error = max(float((read(x, t) - wanted[:, t]).abs().max()) for t in range(24))
+    assert read.step is not None
+    return error
+
+
+@pytest.mark.parametrize("condition", [None, SOURCE])
+@pytest.mark.parametrize("settings", [
+    {},
+    {"positions": "learnt", "activation": "relu"},
+    {"norm": "layer", "activation": "relu2", "tied": "output"},
+    {"qk_norm": False},
+    {"positions": "sinusoidal", "qk_norm": False, "norm": "layer"},
+    {"reach": 3},
+])  # fmt: skip
+def test_single_steps_are_the_model(settings: dict[str, object], condition: Space | None) -> None:
+    assert largest_error(settings, condition) < 1e-11
+
+
+@pytest.mark.parametrize("name", ["scale", "rotations"])
+def test_the_check_notices_a_wrong_step(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    true = stepping.rotations
+    wrong = {"scale": lambda x, *rest: x[..., :1], "rotations": lambda start, *rest: true(1, *rest)}
+    monkeypatch.setattr(stepping, name, wrong[name])
+    assert largest_error({}, None) > 1e-6
+
+
+def test_no_single_steps_where_they_would_differ() -> None:
+    net = model(STREAM, None, dropout=0.1).net
+    assert stepping.stepper(net, 6) is not None
+    assert stepping.stepper(net.train(), 6) is None
+    with torch.autocast("cpu", torch.bfloat16):
+        assert stepping.stepper(net.eval(), 6) is None

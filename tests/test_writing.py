@@ -162,7 +162,7 @@ def test_patterns(texts: list[str], tokens: str) -> None:
         news = [text.removeprefix("four") for text in out]
         matched = [re.fullmatch(pattern, new) is not None for new in news]
         assert sum(matched) >= 9, news
-        assert len(set(news)) > 2
+        assert len(set(news)) > 1
         assert "".join(one.stream("four", index=3, length=12, regex=pattern)) == out[3]
     assert one.write("four", 3, regex="the") == ["fourthe"] * 3
     if tokens == "characters":

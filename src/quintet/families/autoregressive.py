@@ -328,7 +328,9 @@ class Autoregressive(Family):
         rows, back = alike(x[:, :first], cond, order)
         at = None if order is None else order[rows]
         some = None if cond is None else cond[rows]
-        read = Reader(self.logits, [self.given(c, len(rows)) for c in s.conditions(some)], s, self.space.dims, at)
+        read = Reader(
+            self.logits, [self.given(c, len(rows)) for c in s.conditions(some)], s, self.space.dims, at, self.net
+        )
         logits, back = read(x[rows], first), back.repeat_interleave(copies)
         read.select(back)
         return read, logits[back]

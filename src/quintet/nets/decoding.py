@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor
 
 from quintet.nets.context import Given
+from quintet.nets.stepping import stepper
 from quintet.nets.symbols import Choice, guide, penalise
-from quintet.nets.transformer import Cache
+from quintet.nets.transformer import Cache, Step, Transformer
 
+PATIENCE = 8
+"""Steps after which it pays to lay out the weights for single symbols."""
 NOTHING = -1
 """Stands behind the end of a row that was ended, where the space has no end symbol."""
 
@@ -34,9 +37,19 @@ class Reader:
     begin depends on the position alone, so that a row does not depend on the others of its batch.
     """
 
-    def __init__(self, logits: Logits, givens: list[Given], s: Choice, dims: int, order: Tensor | None = None) -> None:
-        self.logits, self.givens, self.s, self.dims, self.order = logits, givens, s, dims, order
+    def __init__(
+        self,
+        logits: Logits,
+        givens: list[Given],
+        s: Choice,
+        dims: int,
+        order: Tensor | None = None,
+        net: Transformer | None = None,
+    ) -> None:
+        """`net`: of `logits`; after some steps its weights are laid out for single symbols."""
+        self.logits, self.givens, self.s, self.dims, self.order, self.net = logits, givens, s, dims, order, net
         self.begin, self.end, self.caches = 0, 0, [Cache(dims) for _ in givens]
+        self.steps, self.step = 0, cast(Step | None, None)
 
     def __call__(self, x: Tensor, t: int) -> Tensor:
         """x (B, >= t) -> (B, V) of the symbol at t. What was read before is not read again."""
@@ -44,11 +57,16 @@ class Reader:
         begin = -(-max(0, t - self.dims + 1) // hop) * hop
         if begin != self.begin:
             self.begin = self.end = begin
-            self.caches = [Cache(self.dims) for _ in self.givens]
+            self.caches = [Cache(self.dims, step=self.step) for _ in self.givens]
+        self.steps += 1
+        if self.steps == PATIENCE and self.net is not None:
+            self.step = stepper(self.net, self.dims)
+            for cache in self.caches:
+                cache.step = self.step
         new, self.end = x[:, self.end : t].clamp_min(0), t
-        return guide(
-            [self.logits(new, *of, self.order)[:, -1] for of in zip(self.givens, self.caches, strict=True)], self.s
-        )
+        with torch.inference_mode(self.step is not None or torch.is_inference_mode_enabled()):  # a sixth faster
+            each = [self.logits(new, *of, self.order)[:, -1] for of in zip(self.givens, self.caches, strict=True)]
+            return guide(each, self.s)
 
     def select(self, rows: Tensor) -> None:
         """Go on with these rows; one may be there several times."""
@@ -85,6 +103,8 @@ class Rules:
         The logits of a row that is over stay as they are. `rows`: which rows of `known` these are. The constraint is
         asked of `real` ones only (B,).
         """
+        if self.constraint is None and self.end is None:
+            return logits, None
         known, start = (part if rows is None else part[rows] for part in (self.known[:, t], self.start))
         before = x[:, t - 1] if t else None
         over: Tensor | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -18,14 +18,23 @@ Norm = Literal["rms", "layer"]
 Pair = tuple[Tensor, Tensor]
 
 
+class Step(Protocol):
+    """What may stand in for a Transformer's forward, for a single token behind those of a cache."""
+
+    def __call__(self, x: Tensor, cache: Cache, context: Tensor | None, seen: Tensor | None) -> Tensor: ...
+
+
 @dataclass
 class Cache:
     """Keys and values (B, heads, L, width / heads) of the tokens seen so far, and of the context, a pair a layer; and
     the `last` few symbols (B, few), for a model that reads several at once.
+
+    `step`, where there is one, does the work of single tokens.
     """
 
     capacity: int
     length: int = 0
+    step: Step | None = None
     layers: dict[int, Pair] = field(default_factory=dict)
     context: dict[int, Pair] = field(default_factory=dict)
     last: Tensor | None = None
@@ -218,6 +227,8 @@ class Transformer(nn.Module):
         be read. None: all of it.
         """
         start = cache.length if cache else 0
+        if cache is not None and cache.step is not None and start and x.shape[1] == 1 and mask is None:
+            return cache.step(x, cache, context, seen)
         turn = rotations(start, x.shape[1], self.size, x) if self.size else None
         seen = None if seen is None else seen[:, None, None]
         for i, (attention, feed_forward) in enumerate(zip(self.attention, self.feed_forward, strict=True)):
