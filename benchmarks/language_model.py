@@ -185,7 +185,7 @@ def our_step(symbols: int, batch: int, block: int, *, precision: str, optimiser:
 
 
 def speed(options: argparse.Namespace) -> None:
-    symbols, batch, block = 65, 16, 256
+    symbols, batch, block = 65, options.batch, 256
     kinds = ("fp32", "bf16") if has_bf16(torch.device("cpu")) or options.bf16 else ("fp32",)
     if len(kinds) == 1:
         print("This processor has no bf16: only float32 is measured (--bf16 measures it all the same).")
@@ -218,6 +218,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--speed", action="store_true")
     parser.add_argument("--repeats", type=int, default=10)
+    parser.add_argument("--batch", type=int, default=16, help="of --speed")
     parser.add_argument("--bf16", action="store_true", help="even where the processor has to emulate it")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
