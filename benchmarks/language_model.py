@@ -28,6 +28,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +164,7 @@ def quality(options: argparse.Namespace) -> None:
     for seed in range(options.seeds):
         first = train_peer(options.nanogpt, train, held, len(alphabet), seed)
         rows = (train_ours(texts[1], first.wall, share, seed) for share in options.shares)
-        for row in (first, *rows):
+        for row in chain([first], rows):  # printed as they come
             times = f"{row.wall:.1f} | {row.wall / first.wall:.3f} | {row.cpu:.1f} | {row.steps}"
             print(
                 f"| {row.name} | {seed} | {times} | {row.parameters} | {row.loss:.4f} | {row.loss_64:.4f} |", flush=True
