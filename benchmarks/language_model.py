@@ -28,6 +28,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +164,7 @@ def quality(options: argparse.Namespace) -> None:
     for seed in range(options.seeds):
         first = train_peer(options.nanogpt, train, held, len(alphabet), seed)
         rows = (train_ours(texts[1], first.wall, share, seed) for share in options.shares)
-        for row in (first, *rows):
+        for row in chain([first], rows):  # printed as they come
             times = f"{row.wall:.1f} | {row.wall / first.wall:.3f} | {row.cpu:.1f} | {row.steps}"
             print(
                 f"| {row.name} | {seed} | {times} | {row.parameters} | {row.loss:.4f} | {row.loss_64:.4f} |", flush=True
@@ -185,7 +186,7 @@ def our_step(symbols: int, batch: int, block: int, *, precision: str, optimiser:
 
 
 def speed(options: argparse.Namespace) -> None:
-    symbols, batch, block = 65, 16, 256
+    symbols, batch, block = 65, options.batch, 256
     kinds = ("fp32", "bf16") if has_bf16(torch.device("cpu")) or options.bf16 else ("fp32",)
     if len(kinds) == 1:
         print("This processor has no bf16: only float32 is measured (--bf16 measures it all the same).")
@@ -218,6 +219,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--speed", action="store_true")
     parser.add_argument("--repeats", type=int, default=10)
+    parser.add_argument("--batch", type=int, default=16, help="of --speed")
     parser.add_argument("--bf16", action="store_true", help="even where the processor has to emulate it")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

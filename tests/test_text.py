@@ -53,6 +53,7 @@ def test_items_are_windows_of_few_long_documents_or_many_short_texts() -> None:
     assert (long.stream, long.block, long.space.pad) == (True, WINDOW, None)
     assert (short.stream, short.block) == (False, 20)  # 17 characters and the end, a multiple of 4
     assert short.space == Discrete((20,), short.vocabulary.size + 1, pad=short.vocabulary.size)
+    assert [codec(texts, window=32).block for texts in (LONG, SHORT)] == [32, 20]
     assert codec(["x" * 300] * 50).stream
     assert not codec(LONG, items="separate", block=1600).stream
     assert TextCodec.faces == ("discrete", "continuous")

@@ -106,7 +106,7 @@ DEFAULTS: dict[str, dict[str, Sections]] = {
             "model": {"width": 64, "depth": 3, "heads": 2},
             "training": {"lr": 3e-3, "batch_size": 8},
         },
-        "text": {  # small steps: a step of Muon on 1,000 to 2,000 characters pays more than on 4,000
+        "text": {  # many small steps of about 1,000 characters; docs/decisions/0016
             "coding": {"window": 128},
             "model": {
                 "width": 128,
@@ -260,8 +260,8 @@ PRESETS: dict[str, dict[str, Sections]] = {
         },
         "autoregressive": {
             "model": {"width": 512, "depth": 6, "heads": 8, "positions": "sinusoidal", "activation": "relu",
-                      "norm": "layer", "qk_norm": False},
-            "training": {"lr": 3e-4},
+                      "norm": "layer", "qk_norm": False, "reach": 1},
+            "training": {"optimiser": "adamw", "lr": 3e-4},
         },
         "masked_diffusion": {
             "model": {"width": 512, "depth": 6, "heads": 8, "positions": "sinusoidal", "activation": "relu",

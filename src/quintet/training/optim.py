@@ -23,7 +23,7 @@ class TrainingSettings(Settings):
     optimiser: Literal["adamw", "muon"] = Field("adamw", description="muon: for hidden matrices, AdamW for the rest")
     lr: float = Field(1e-3, gt=0)
     betas: tuple[float, float] = (0.9, 0.95)
-    momentum: float = Field(0.95, ge=0, lt=1, description="of muon")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of muon")
     weight_decay: float = Field(0.01, ge=0)
     warmup: float = Field(0.05, ge=0, le=1, description="share of the steps")
     final_lr: float = Field(0.0, ge=0, le=1, description="share of lr at the end of the cosine")
