@@ -19,14 +19,17 @@ from quintet.nets.context import Given
 from quintet.nets.symbols import truncate
 from quintet.nets.transformer import Cache
 
-POSITIONS = ["rotary", "learnt", "sinusoidal"]
+POSITIONS = ["rotary", "learnt", "sinusoidal", "reach"]
+"""Kinds of positions, and one of them with a reach of three symbols."""
 LABEL = Discrete((), 3)
 
 
 def model(
     positions: str = "learnt", space: Discrete | None = None, condition: Discrete | None = LABEL, order: str = "fixed"
 ) -> Autoregressive:
-    settings = Autoregressive.Settings(width=16, depth=2, heads=2, positions=positions, order=order)
+    reach = 3 if positions == "reach" else 1
+    positions = "rotary" if reach > 1 else positions
+    settings = Autoregressive.Settings(width=16, depth=2, heads=2, positions=positions, order=order, reach=reach)
     return randomise(Autoregressive(space or Discrete((6,), 5), condition, settings))
 
 
@@ -112,6 +115,14 @@ def test_the_cache_test_notices_wrong_positions(monkeypatch: pytest.MonkeyPatch)
     family, true = model("rotary"), module.rotations
 
     monkeypatch.setattr(module, "rotations", lambda start, *rest: true(0, *rest))
+    x = torch.randint(0, 5, (4, 5), generator=torch.Generator().manual_seed(1))
+    emb = family.given(torch.ones(4, dtype=torch.long), 4)
+    assert (cached_logits(family, x, [0, 1, 1, 1, 1, 1]) - family.logits(x, emb)).abs().max() > 1e-6
+
+
+def test_the_cache_test_notices_forgotten_symbols(monkeypatch: pytest.MonkeyPatch) -> None:
+    family = model("reach")
+    monkeypatch.setattr(Cache, "remember", lambda *_: None)
     x = torch.randint(0, 5, (4, 5), generator=torch.Generator().manual_seed(1))
     emb = family.given(torch.ones(4, dtype=torch.long), 4)
     assert (cached_logits(family, x, [0, 1, 1, 1, 1, 1]) - family.logits(x, emb)).abs().max() > 1e-6

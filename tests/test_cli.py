@@ -171,6 +171,21 @@ def test_conditions_from_a_file(call: Call) -> None:
     assert call("sample", "flow", "--condition", "3").code == 2
 
 
+def test_a_file_is_translated_line_by_line(call: Call) -> None:
+    """As many lines as the file has, an empty one too; a greedy answer does not depend on the other lines."""
+    plain = ("--coding.joint", "false", "--coding.tokens", "characters", "--runs", "mine")
+    assert call("train", "autoregressive", "--data", "numbers", "--condition", "chinese", *plain, *TINY,
+                "--run", "pair").code == 0  # fmt: skip
+    Path("source.txt").write_text("三十五\n\n十万\n\u2028七\n", encoding="utf-8")
+    greedy = ("--sampling.temperature", 0, "--runs", "mine")
+    found = call("sample", "pair", "--conditions", "source.txt", *greedy, "-o", "out.txt", "--json").json
+    assert found["n"] == 4
+    lines = Path("out.txt").read_text().removesuffix("\n").split("\n")
+    assert len(lines) == 4
+    call("sample", "pair", "--condition", "十万", "-n", 1, *greedy, "-o", "one.txt")
+    assert Path("one.txt").read_text() == lines[2] + "\n"
+
+
 def test_a_file_tells_where_it_came_from(call: Call, trained: Path) -> None:
     call("sample", "gan", "-n", 3, "--seed", 9, "-o", "grid.png")
     note = call("inspect", "grid.png", "--json").json["provenance"]

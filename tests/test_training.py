@@ -19,16 +19,18 @@ import torch
 from torch import Tensor, nn
 
 import quintet
-from quintet.core.errors import CheckpointError, DataError, Diverged, EnvironmentFault
+from quintet.core.errors import CheckpointError, ConfigError, DataError, Diverged, EnvironmentFault
 from quintet.core.family import Batch, Family, Loss
 from quintet.core.random import Rows
-from quintet.core.spaces import Continuous
+from quintet.core.spaces import Continuous, Discrete
 from quintet.data.loader import Loader
-from quintet.registry import FAMILIES
+from quintet.registry import FAMILIES, family_class
 from quintet.runs import Run
 from quintet.training import checkpoint
+from quintet.training import muon as muon_module
 from quintet.training.engine import Engine
-from quintet.training.optim import EMA, TrainingSettings, learning_rate
+from quintet.training.muon import hidden, orthogonal
+from quintet.training.optim import EMA, Flat, TrainingSettings, learning_rate
 from quintet.training.trainer import Trainer, steps_for
 
 BATCH = 50
@@ -200,12 +202,115 @@ def test_bf16_trains_and_keeps_losses_in_float32() -> None:
     assert all(p.dtype == torch.float32 for p in trainer.family.parameters())
 
 
+# -- muon ------------------------------------------------------------------------------------------------------------
+
+
+class Matrices(nn.Module):
+    """Hidden matrices of several shapes, two of them in one, and what is none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        shapes = {"a": (12, 20), "b": (40, 6), "c": (12, 20), "pair": (10, 6), "table": (30, 8), "bias": (5,)}
+        for number, (name, shape) in enumerate(shapes.items()):
+            start = torch.randn(shape, generator=torch.Generator().manual_seed(number))
+            setattr(self, name, nn.Parameter(start))
+        self.hidden_matrices = {"a": 1, "b": 1, "c": 1, "pair": 2}
+
+
+def steps_of_muon(count: int = 6) -> tuple[Matrices, Matrices]:
+    """`count` steps by us and by torch on the same random gradients; torch takes each half of the pair by itself."""
+    ours, theirs = Matrices(), Matrices()
+    settings = TrainingSettings(optimiser="muon", weight_decay=0.1, momentum=0.9, betas=(0.8, 0.95))
+    flat = Flat(dict(ours.named_parameters()), settings, hidden(ours))
+    halves = [nn.Parameter(half.clone()) for half in theirs.pair.detach().chunk(2)]
+    common = {"lr": 0.02, "weight_decay": 0.1}
+    muon = torch.optim.Muon([theirs.a, theirs.b, theirs.c, *halves], momentum=0.9, adjust_lr_fn="match_rms_adamw",
+                            **common)  # fmt: skip
+    adam = torch.optim.AdamW([{"params": [theirs.table]}, {"params": [theirs.bias], "weight_decay": 0.0}],
+                             betas=(0.8, 0.95), **common)  # fmt: skip
+    generator = torch.Generator().manual_seed(9)
+    for _ in range(count):
+        for name, p in ours.named_parameters():
+            assert p.grad is not None
+            p.grad.copy_(torch.randn(p.shape, generator=generator))
+            getattr(theirs, name).grad = p.grad.clone()
+        assert theirs.pair.grad is not None
+        for half, gradient in zip(halves, theirs.pair.grad.chunk(2), strict=True):
+            half.grad = gradient.clone()
+        flat.step(0.02, 1.0)
+        muon.step()
+        adam.step()
+    theirs.pair.data = torch.cat(halves).data
+    return ours, theirs
+
+
+def error_of_muon() -> float:
+    """Largest difference from torch, as a share of what the steps changed; torch orthogonalises in bf16."""
+    (ours, theirs), start = steps_of_muon(), Matrices()
+    errors = [
+        ((a - b).norm() / (b - c).norm()).item()
+        for a, b, c in zip(ours.parameters(), theirs.parameters(), start.parameters(), strict=True)
+    ]
+    return max(errors)
+
+
+def test_muon_is_that_of_torch() -> None:
+    assert error_of_muon() < 0.02
+
+
+@pytest.mark.parametrize("bug", ["momentum", "blocks", "scale"])
+def test_the_comparison_with_torch_notices(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if bug == "momentum":
+        monkeypatch.setattr(torch.Tensor, "lerp", lambda self, end, weight: end.clone())
+    elif bug == "blocks":
+        true = Matrices.__init__
+
+        def init(self: Matrices) -> None:
+            true(self)
+            self.hidden_matrices["pair"] = 1
+
+        monkeypatch.setattr(Matrices, "__init__", init)
+    else:
+        monkeypatch.setattr(muon_module, "max", min, raising=False)
+    assert error_of_muon() > 0.05
+
+
+def test_orthogonal_keeps_the_singular_vectors() -> None:
+    g = torch.randn(3, 24, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    u, _, v = torch.linalg.svd(g, full_matrices=False)
+    inner = u.mT @ orthogonal(g) @ v.mT
+    values = inner.diagonal(dim1=1, dim2=2)
+    assert (inner - torch.diag_embed(values)).abs().max() < 1e-9
+    assert 0.6 < values.min() < values.max() < 1.3
+    assert orthogonal(torch.zeros(1, 3, 3)).isfinite().all()
+
+
+def test_the_hidden_matrices_of_a_transformer() -> None:
+    """All of its linear maps, and neither tables nor heads nor what is no matrix."""
+    net = family_class("autoregressive")(Discrete((6,), 5))
+    names = {name for name, p in net.named_parameters() if p in hidden(net)}
+    linear = {f"{name}.weight" for name, m in net.net.named_modules(prefix="net") if isinstance(m, nn.Linear)}
+    assert names == linear
+    assert len(names) == 4 * net.settings.depth
+
+
+def test_muon_says_where_it_has_nothing_to_do() -> None:
+    with pytest.raises(ConfigError, match="nothing to do"):
+        line_trainer(torch.zeros(4, 8), optimiser="muon")
+
+
 # -- resume ----------------------------------------------------------------------------------------------------------
 
 
-def arguments(family: str, tmp_path: Path) -> dict[str, Any]:
+MUON = "autoregressive-muon"
+RUNS = [*FAMILIES, MUON]
+
+
+def arguments(run: str, tmp_path: Path) -> dict[str, Any]:
+    family = run.removesuffix("-muon")
     training = {"batch_size": BATCH, "save_every": 1, "keep": 100, "sample_every": STEPS}
-    return {"data": "digits", "condition": "label", "preset": "tiny", "runs": tmp_path, "seed": 3,
+    training["optimiser"] = "adamw" if run == family else "muon"
+    return {"family": family, "data": "digits", "condition": "label", "preset": "tiny", "runs": tmp_path, "seed": 3,
             "config": {"training": training, "sampling": {"steps": 2} if family == "diffusion" else {}}}  # fmt: skip
 
 
@@ -234,14 +339,14 @@ def cut_at(run: Run, step: int) -> None:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
-    """One uninterrupted run of every family, with a checkpoint after every step."""
+    """One uninterrupted run of every family, and one with Muon, with a checkpoint after every step."""
     torch.set_num_threads(1)
     root = tmp_path_factory.mktemp("runs")
-    return {name: quintet.train(name, steps=STEPS, run=name, **arguments(name, root)).run for name in FAMILIES}
+    return {name: quintet.train(steps=STEPS, run=name, **arguments(name, root)).run for name in RUNS}
 
 
 @pytest.mark.parametrize("cut", [1, STEPS // 2, EPOCH - 1, EPOCH, EPOCH + 1])
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", RUNS)
 def test_resume_is_bit_for_bit(name: str, cut: int, finished: dict[str, Run], tmp_path: Path) -> None:
     import shutil
 
@@ -254,13 +359,14 @@ def test_resume_is_bit_for_bit(name: str, cut: int, finished: dict[str, Run], tm
     assert losses(copy) == losses(finished[name])
 
 
+@pytest.mark.parametrize("name", ["vae", MUON])
 @pytest.mark.parametrize("dropped", ["optimiser", "ema", "cursor"])
-def test_the_resume_test_notices_what_is_dropped(dropped: str, finished: dict[str, Run], tmp_path: Path,
+def test_the_resume_test_notices_what_is_dropped(dropped: str, name: str, finished: dict[str, Run], tmp_path: Path,
                                                  monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     import shutil
 
     copy = Run(tmp_path / "copy")
-    shutil.copytree(finished["vae"].path, copy.path)
+    shutil.copytree(finished[name].path, copy.path)
     cut_at(copy, 15)
     true = Trainer.restore
 
@@ -277,13 +383,13 @@ def test_the_resume_test_notices_what_is_dropped(dropped: str, finished: dict[st
 
     monkeypatch.setattr(Trainer, "restore", forgetful)
     quintet.resume(copy.path)
-    assert not same(final(copy), final(finished["vae"]))
+    assert not same(final(copy), final(finished[name]))
 
 
 def test_same_seed_same_run_other_seed_another(finished: dict[str, Run], tmp_path: Path) -> None:
-    again = quintet.train("vae", steps=STEPS, **arguments("vae", tmp_path))
+    again = quintet.train(steps=STEPS, **arguments("vae", tmp_path))
     assert same(final(again.run), final(finished["vae"]))
-    other = quintet.train("vae", steps=STEPS, **(arguments("vae", tmp_path) | {"seed": 4}))
+    other = quintet.train(steps=STEPS, **(arguments("vae", tmp_path) | {"seed": 4}))
     assert not same(final(other.run), final(finished["vae"]))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from quintet.core.spaces import Continuous
 from quintet.data.sources import load_source, take
 from quintet.runs import Run
 from quintet.session import items_of
+from quintet.spelling import Constraint
+from quintet.writing import Hypothesis, Wanted, Writer
 
 
 class Model:
@@ -221,6 +223,75 @@ class Model:
                 parts.append(done.cpu())
             out.append(self.codecs["x"].fill(items, known, self.codecs["x"].decode(torch.cat(parts))))
         return out[0] if draws == 1 else out
+
+    def write(
+        self,
+        prompts: str | Sequence[str] = "",
+        n: int = 1,
+        *,
+        condition: Any = None,
+        length: int | None = None,
+        stop: Sequence[str] = (),
+        regex: str | None = None,
+        constraint: Constraint | None = None,
+        seed: int = 0,
+        sampling: Mapping[str, Any] | None = None,
+        batch_size: int = 256,
+        on_step: OnStep | None = None,
+    ) -> list[str]:
+        """Texts by an autoregressive model, n of each prompt, prompt by prompt.
+
+        `length`: new symbols at most, beyond the window too where the model was trained on windows of long texts; of
+        a prompt that is longer than the window the last part is read. A text ends before the first of the texts
+        `stop`. What is new matches `regex`. `constraint(x (B, t), start (B,)) -> (B, V)` says which symbols may follow
+        those so far, of which `start` were given; where none may, the text ends.
+        """
+        given = [prompts] if isinstance(prompts, str) else list(prompts)
+        wanted = Wanted(length, stop, regex, constraint)
+        writer = Writer(self, [prompt for prompt in given for _ in range(n)], wanted, sampling)
+        return writer.write(condition, seed, batch_size, on_step)
+
+    def stream(
+        self,
+        prompt: str = "",
+        *,
+        index: int = 0,
+        condition: Any = None,
+        length: int | None = None,
+        stop: Sequence[str] = (),
+        regex: str | None = None,
+        constraint: Constraint | None = None,
+        seed: int = 0,
+        sampling: Mapping[str, Any] | None = None,
+    ) -> Iterator[str]:
+        """The text `write(prompt, n, ...)[index]` in pieces, as it is made. `condition`: of this text."""
+        writer = Writer(self, [prompt], Wanted(length, stop, regex, constraint), sampling)
+        return writer.stream(condition, seed, index)
+
+    def n_best(
+        self,
+        k: int = 4,
+        *,
+        prompts: str | Sequence[str] = "",
+        n: int = 1,
+        condition: Any = None,
+        length: int | None = None,
+        stop: Sequence[str] = (),
+        regex: str | None = None,
+        constraint: Constraint | None = None,
+        seed: int = 0,
+        sampling: Mapping[str, Any] | None = None,
+        batch_size: int = 256,
+    ) -> list[list[Hypothesis]]:
+        """For each prompt (or each of n conditions) the k likeliest texts, best first, each (item, log_prob, score).
+
+        By beam search with max(k, beams) beams; score = log_prob / ((5 + symbols) / 6)^length_penalty, both of
+        `sampling`.
+        """
+        given = [prompts] * n if isinstance(prompts, str) else list(prompts)
+        return Writer(self, given, Wanted(length, stop, regex, constraint), sampling).n_best(
+            k, condition, seed, batch_size
+        )
 
     @torch.no_grad()
     def encode(self, items: Any, *, condition: Any = None, batch_size: int = 256) -> Tensor:

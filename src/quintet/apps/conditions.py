@@ -44,11 +44,14 @@ def from_file(codec: Codec, file: Path) -> Any:
         items = load_items(str(file)).items
         return items if not isinstance(items, pa.Table) else items.to_pylist()
     try:
-        lines = [line for line in file.read_text().splitlines() if line]
+        text = file.read_text("utf-8-sig")  # which also makes newlines of other ends of lines
     except (OSError, UnicodeDecodeError) as error:
         raise DataError("cannot read the conditions", where=str(file), why=str(error)) from None
-    if not lines:
+    if not text.strip():
         raise DataError("no conditions in this file", where=str(file))
+    lines = text.removesuffix("\n").split("\n")
+    if codec.modality != "text":  # else the lines of the answer are those of the file, empty ones too
+        lines = [line for line in lines if line]
     return [typed(codec, line) for line in lines]
 
 

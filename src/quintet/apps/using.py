@@ -70,7 +70,7 @@ def _write(model: Model, path: str, items: Any, **facts: Any) -> dict[str, Any]:
     "first -n 100 -o points.csv",
     "digits-gan-1 -n 64 --seed 7 -o grid.png     (or -o folder/, or .npz)",
     "digits-diffusion-1 --condition 3 --sampling.steps 20",
-    'shakespeare --prompt "To be, or" -n 5',
+    'shakespeare --prompt "To be, or" --length 2000 --stream',
     sections=("sampling",),
 )
 def sample(
@@ -82,33 +82,44 @@ def sample(
     condition: Condition = None,
     conditions: Annotated[Path | None, Parameter(help="a file with one value a line, or of such items")] = None,
     prompt: Annotated[str | None, Parameter(help="text that the samples begin with")] = None,
+    length: Annotated[int | None, Parameter(help="symbols at most behind the prompt [the rest of a window]")] = None,
+    stop: Annotated[list[str] | None, Parameter(help="a text ends before this; may be repeated")] = None,
+    regex: Annotated[str | None, Parameter(help="a regular expression that the new text matches")] = None,
+    stream: Annotated[bool, Parameter(help="show each text as it is made [-n 1]")] = False,
+    n_best: Annotated[int | None, Parameter(help="the so many likeliest texts of each condition, with scores")] = None,
     output: Output = None,
     everywhere: Everywhere = EVERYWHERE,
     context: Given = None,
 ) -> Answer:
-    """Make new items. The suffix of -o decides the format; the file keeps a note of run, seed and settings."""
+    """Make new items. The suffix of -o decides the format; the file keeps a note of run, seed and settings.
+
+    --length, --stop, --regex, --stream and --n-best are for texts of autoregressive models. --n-best writes a table
+    with columns item, rank, log_prob (nats), score and text.
+    """
     from quintet import api
+    from quintet.apps import wording
     from quintet.apps.conditions import read_conditions
 
     assert context is not None
     folder = _open(run, everywhere, "sample" if prompt is None else "complete")
     settings = context.sections.get("sampling", {})
     options.check_fields({"sampling": settings}, folder.config().family)
-    path, kind = _path(folder, output, f"seed{seed}")
+    asked = wording.Asked(prompt, length, tuple(stop or ()), regex, stream, n_best, settings, seed)
+    if n_best is None:
+        path, kind = _path(folder, output, f"seed{seed}")
+    else:
+        path, kind = asked.table(folder, output), folder.codecs()["x"].modality
     if prompt is not None and kind != "text":
         raise UsageError(f"--prompt is for text, not for {kind}", fix="quintet complete RUN --data FILE")
     model = api.load(run, runs=everywhere.runs)
-    values, n = read_conditions(model, condition, conditions, n)
+    values, n = read_conditions(model, condition, conditions, n or (1 if asked.one and conditions is None else None))
     began = time.perf_counter()
-    if prompt is None:
-        items = model.sample(n, seed=seed, condition=values, sampling=settings)
-    else:
-        items = model.complete([prompt] * n, seed=seed, condition=values, sampling=settings)
+    items = asked.items(model, values, n, everywhere.json)
     spent = time.perf_counter() - began
     given = None if values is None else condition if condition is not None else [str(value) for value in values]
     facts = {"seed": seed, "n": n, "condition": given, "sampling": model.sampling(settings).model_dump(mode="json")}
-    data = _write(model, path, items, **facts, **({} if prompt is None else {"prompt": prompt}))
-    data |= {"seed": seed, "kind": kind, "seconds": spent, "ms_per_sample": 1000 * spent / n}
+    data = _write(model, path, items, **facts, **asked.facts())
+    data |= {"n": n, "seed": seed, "kind": kind, "seconds": spent, "ms_per_sample": 1000 * spent / n}
     return Answer(data, f"{n:,} {kind} items in {spent:.2f} s: {path}")
 
 

@@ -22,7 +22,7 @@ HOLE = "\u2588"
 """This character (a full block) stands for one lost symbol in a text that is to be completed."""
 UNKNOWN = "\ufffd"
 WINDOW = 64
-"""Symbols of a window of a long text, unless `block` says otherwise."""
+"""Symbols of a window of a long text, unless `window` or `block` says otherwise."""
 LONGEST = 256
 """Symbols of the longest separate text, unless `block` says otherwise."""
 FEW = 32
@@ -35,13 +35,18 @@ RARE = 4
 
 
 class Vocabulary(Protocol):
-    """Text <-> symbols 0 ... size - 1. `decode` takes any symbols."""
+    """Text <-> symbols 0 ... size - 1. `decode` takes any symbols.
+
+    `pieces`: the UTF-8 of each symbol, joined and decoded what `decode` gives; a piece may be part of a character.
+    """
 
     size: int
 
     def encode(self, text: str) -> np.ndarray: ...
 
     def decode(self, symbols: Sequence[int]) -> str: ...
+
+    def pieces(self) -> list[bytes]: ...
 
     def to_json(self) -> Any: ...
 
@@ -66,6 +71,9 @@ class Characters:
         chars = UNKNOWN + self.alphabet
         return "".join(chars[i] for i in symbols)
 
+    def pieces(self) -> list[bytes]:
+        return [char.encode("utf-8", "replace") for char in UNKNOWN + self.alphabet]
+
     def to_json(self) -> Any:
         return self.alphabet
 
@@ -84,6 +92,9 @@ class Bytes:
 
     def decode(self, symbols: Sequence[int]) -> str:
         return bytes(symbols).decode("utf-8", "replace")
+
+    def pieces(self) -> list[bytes]:
+        return [bytes([i]) for i in range(256)]
 
     def to_json(self) -> Any:
         return None
@@ -119,6 +130,14 @@ class BytePairs:
 
     def decode(self, symbols: Sequence[int]) -> str:
         return str(self.tokenizer.decode(list(symbols)))
+
+    def pieces(self) -> list[bytes]:
+        """Each character of a token stands for one byte: itself if it can be printed, else one from 256 on."""
+        printed = [*range(33, 127), *range(161, 173), *range(174, 256)]
+        others = (i for i in range(256) if i not in printed)
+        byte = {chr(i): i for i in printed} | {chr(256 + n): i for n, i in enumerate(others)}
+        tokens = map(self.tokenizer.id_to_token, range(self.size))
+        return [bytes(byte[char] for char in token) for token in tokens]
 
     def to_json(self) -> Any:
         return self.state
@@ -166,6 +185,7 @@ class TextCodec(Codec):
     class Settings(Codec.Settings):
         tokens: Literal["characters", "bytes", "bpe"] = "characters"
         block: int | None = Field(None, ge=1, description="symbols of an item; by default by the data")
+        window: int = Field(WINDOW, ge=1, description="symbols of a window of a long text, without a block")
         items: Literal["auto", "stream", "separate"] = Field("auto", description="windows of joined texts, or each")
         vocab_size: int = Field(1024, ge=257, description="of bpe, at most")
         joint: bool = Field(False, description="one vocabulary for the texts and a condition that is text")
@@ -193,7 +213,7 @@ class TextCodec(Codec):
         texts, self.vocabulary = _texts(items), vocabulary or self.learn(items)
         few = len(texts) < FEW or float(np.median([len(text) for text in texts])) > LONGEST
         self.stream = self.settings.items == "stream" or (self.settings.items == "auto" and few)
-        self.block = self.settings.block or WINDOW
+        self.block = self.settings.block or self.settings.window
         if not self.stream:
             self._measure([len(self.vocabulary.encode(text)) for text in texts])
         self._set_space()
@@ -266,7 +286,8 @@ class TextCodec(Codec):
         return [self.vocabulary.decode(self._until_end(row)) for row in self.symbols(x).tolist()]
 
     def _until_end(self, row: list[int]) -> list[int]:
-        return row[: row.index(self.end)] if self.end is not None and self.end in row else row
+        """Up to the end symbol, or to the first that is none (negative)."""
+        return row[: next((i for i, symbol in enumerate(row) if symbol < 0 or symbol == self.end), len(row))]
 
     def log_det(self, items: Any) -> Tensor:
         """Density of analog bits -> mass: the log of a cell's volume, 2 a bit. (B,), of windows for a stream."""

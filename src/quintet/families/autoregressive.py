@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator as Iteration
 from collections.abc import Mapping
 from functools import partial
 from typing import ClassVar, Literal, Self
@@ -17,12 +18,18 @@ from quintet.core.spaces import Discrete, Space
 from quintet.nets.build import upcast
 from quintet.nets.conditioning import conditioner, embed
 from quintet.nets.context import Context, Given, Reading, is_sequence, same_alphabet
+from quintet.nets.decoding import Best, Constraint, Reader, Rules, alike, beam_search
 from quintet.nets.packing import pack, within
-from quintet.nets.symbols import Backbone, Choice, choose, cross_entropy, guide
+from quintet.nets.symbols import Backbone, Choice, choose, cross_entropy
 from quintet.nets.transformer import Cache
 
 CACHED = 2**26
 """Numbers that the caches of a completion may hold at once (256 MiB in float32); more rows wait their turn."""
+COLUMNS = 64
+"""Random numbers that `extend` draws at once for a row."""
+
+Steps = Iteration[tuple[int, int, Tensor], None, Tensor]
+"""Yields (step, steps, the new symbols (n, 1)); returns x."""
 
 
 class Autoregressive(Family):
@@ -45,6 +52,7 @@ class Autoregressive(Family):
 
     class Settings(Backbone, Reading):
         order: Literal["fixed", "random"] = Field("fixed", description="random: completes any mask exactly")
+        reach: int = Field(1, ge=1, le=64, description="symbols read at a step: the last, and those before it")
         tied: Literal["none", "output", "all"] = Field("none", description="one table for input and output symbols, "
                                                        "and for those of a condition of the same alphabet")  # fmt: skip
         label_smoothing: float = Field(0.0, ge=0, lt=1, description="share spread over all symbols in training")
@@ -53,10 +61,15 @@ class Autoregressive(Family):
         def asks_for_a_position(self) -> Self:
             if self.order == "random" and self.positions == "rotary":
                 raise ValueError("order random needs to say which position it asks for: positions learnt or sinusoidal")
+            if self.order == "random" and self.reach > 1:
+                raise ValueError("in a random order the symbols before the last are no neighbours: reach 1")
             return self
 
     class Sampling(Choice):
         particles: int = Field(16, ge=1, le=4096, description="for known symbols behind unknown ones in a fixed order")
+        beams: int = Field(1, ge=1, le=1024, description="more than 1: the likeliest item found by beam search")
+        length_penalty: float = Field(0.6, ge=0, description="score = log p / ((5 + length) / 6)^this (Wu et al. 2016)")
+        repetition_penalty: float = Field(1.0, ge=1, description="logits of symbols used before are divided by it")
 
     name = "autoregressive"
     accepts = (Discrete,)
@@ -79,6 +92,8 @@ class Autoregressive(Family):
         if reads and condition is not None:
             shared = s.tied == "all" and same_alphabet(space, condition)
             self.context = Context(condition, s, s, shared=shared, pooled=label)
+        # of the symbols before the last, nearest first; one more, where there is none yet
+        self.before = nn.ModuleList(nn.Embedding(self.space.vocab_size + 1, s.width) for _ in range(s.reach - 1))
         self.conditioner = conditioner(None if reads else condition, s.width, dropout=s.guidance_dropout)
         s.place(self, space.dims)
         # of the symbols read, the start first; a fixed order needs none
@@ -86,8 +101,8 @@ class Autoregressive(Family):
         # a single symbol that is given a sequence needs no layer of its own
         self.net = s.transformer(causal=True, cross=reads and not label, depth=0 if reads and label else None)
         self.head = nn.Linear(s.width, self.space.vocab_size) if s.tied == "none" else None
-        for table in (self.tokens, self.sources):
-            if table is not None:
+        for table in (self.tokens, self.sources, *self.before):
+            if isinstance(table, nn.Embedding):
                 nn.init.normal_(table.weight, std=0.02)
         if self.head is not None:
             nn.init.zeros_(self.head.weight)
@@ -101,11 +116,13 @@ class Autoregressive(Family):
             return self.context(cond, n, self.tokens, generator=generator)
         return Given(embed(self.conditioner, cond, n, generator))
 
-    def inputs(self, x: Tensor, given: Given, order: Tensor, past: int = 0) -> Tensor:
+    def inputs(self, x: Tensor, given: Given, order: Tensor, past: int = 0, last: Tensor | None = None) -> Tensor:
         """x (B, L) the symbols so far -> (B, L + 1, width) what the net reads at steps 0 ... L; behind `past` steps
-        only x, (B, L, width).
+        only x, (B, L, width), where `last` (B, up to reach - 1) stand before it.
         """
-        h = self.tokens(x)
+        h, known = self.tokens(x), x if last is None else torch.cat([last, x], 1)
+        for back, table in enumerate(self.before, 1):
+            h = h + table(F.pad(known, (back, 0), value=self.space.vocab_size)[:, known.shape[1] - x.shape[1] : -back])
         if past == 0:
             h = torch.cat([self.start.to(h.dtype).expand(len(x), 1, -1), h], 1)
         end = past + h.shape[1]
@@ -133,7 +150,9 @@ class Autoregressive(Family):
         """
         past = cache.length if cache else 0
         order = self.natural() if order is None else order
-        h = self.inputs(x, given, order, past)
+        h = self.inputs(x, given, order, past, cache.last if cache else None)
+        if cache is not None and self.before:
+            cache.remember(x, len(self.before))
         asked = order[:, past : past + h.shape[1]]
         return self.read_off(self.net(h, cache, context=given.context, seen=given.seen), asked)
 
@@ -189,10 +208,14 @@ class Autoregressive(Family):
         generator: Generator | None = None,
         on_step: OnStep | None = None,
     ) -> Tensor:
+        """With `beams` the likeliest item that beam search finds, and no randomness."""
+        s = sampling or self.Sampling()
         x = torch.zeros(n, self.space.dims, dtype=torch.long, device=self.start.device)
+        known = torch.zeros_like(x, dtype=torch.bool)
+        if s.beams > 1:
+            return self.n_best(x, known, cond, k=1, sampling=s).x[:, 0].view(n, *self.space.shape)
         u = uniform(*x.shape, 1, generator=generator, like=self.start, dtype=torch.float64)
-        x = self.draw(x, torch.zeros_like(x, dtype=torch.bool), cond, sampling or self.Sampling(), u, tell=on_step)
-        return x.view(n, *self.space.shape)
+        return finish(self.draw(x, known, cond, s, u), on_step).view(n, *self.space.shape)
 
     @torch.no_grad()
     def complete(
@@ -206,7 +229,7 @@ class Autoregressive(Family):
         on_step: OnStep | None = None,
     ) -> Tensor:
         """Exact where no known symbol stands behind an unknown one; else by sequential Monte Carlo, exact as
-        `particles` grow.
+        `particles` grow. With `beams` the likeliest completion found.
 
         In a random order none does: each row reads its known symbols first. In a fixed order a prefix is read at once,
         and a later known symbol weights the particles (Gordon et al. 1993).
@@ -216,21 +239,99 @@ class Autoregressive(Family):
         if self.sources is not None:
             order = (~known).long().argsort(dim=1, stable=True)
             x, known = x.gather(1, order), known.gather(1, order)
+        if s.beams > 1:
+            out = self.n_best(x, known, cond, k=1, sampling=s, order=order).x[:, 0]
+            return (out if order is None else torch.empty_like(out).scatter(1, order, out)).view(shape)
         u = uniform(*x.shape, s.particles + 1, generator=generator, like=self.start, dtype=torch.float64)
         late = (known & ((~known).cumsum(1) > 0)).any(1)
-        each = 2 * self.space.dims * self.settings.width * self.settings.depth * (1 + s.guided(cond))
         parts = [
             (rows, particles)
             for kind, particles in ((~late, 1), (late, s.particles))
-            for rows in kind.nonzero()[:, 0].split(max(1, CACHED // (each * particles)))
+            for rows in kind.nonzero()[:, 0].split(self.at_once(s, cond, particles))
             if len(rows)
         ]
         out = x.clone()
         for i, (rows, particles) in enumerate(parts):
             some, at = (None if a is None else a[rows] for a in (cond, order))
             tell = partial(told, on_step, i, len(parts)) if on_step else None
-            out[rows] = self.draw(x[rows], known[rows], some, s, u[rows], order=at, particles=particles, tell=tell)
+            drawn = self.draw(x[rows], known[rows], some, s, u[rows], order=at, particles=particles)
+            out[rows] = finish(drawn, tell)
         return (out if order is None else torch.empty_like(out).scatter(1, order, out)).view(shape)
+
+    @torch.no_grad()
+    def extend(
+        self,
+        x: Tensor,
+        known: Tensor,
+        cond: Tensor | None = None,
+        *,
+        sampling: Sampling | None = None,
+        generator: Generator | None = None,
+        constraint: Constraint | None = None,
+    ) -> Steps:
+        """Rows x (n, T), of which a prefix is known, one symbol after another: yields (step, steps, new (n, 1)), and
+        returns all of x.
+
+        T may be less than `dims` or, in a space without end symbol, more: then the last part of what is there is read
+        again as a new window. Where `constraint` lets nothing follow, the rest of a row is the end symbol, or -1 in a
+        space without one. A longer T does not change the symbols of a shorter one.
+        """
+        columns = [uniform(len(x), COLUMNS, generator=generator, like=self.start, dtype=torch.float64)
+                   for _ in range(0, x.shape[1], COLUMNS)]  # fmt: skip
+        u = torch.cat(columns, 1)[..., None]
+        return (yield from self.draw(x, known, cond, sampling or self.Sampling(), u, constraint=constraint))
+
+    @torch.no_grad()
+    def n_best(
+        self,
+        x: Tensor,
+        known: Tensor,
+        cond: Tensor | None = None,
+        *,
+        k: int = 1,
+        sampling: Sampling | None = None,
+        constraint: Constraint | None = None,
+        order: Tensor | None = None,
+    ) -> Best:
+        """The k likeliest completions of each row of x (n, T) that a search with max(k, `beams`) beams finds.
+
+        log_prob is that of the unknown symbols given those before them, and of known ones that stand behind them;
+        temperature and truncation do not matter to it. T as in `extend`, `order` as in `logits`.
+        """
+        s = sampling or self.Sampling()
+        beams, parts = max(k, s.beams), []
+        for rows in torch.arange(len(x), device=x.device).split(self.at_once(s, cond, beams)):
+            some, at = (None if a is None else a[rows] for a in (cond, order))
+            first = self.first(known[rows])
+            read, logits = self.reader(x[rows], first, some, s, at, beams)
+            rules = Rules(known[rows], self.end, constraint, s.repetition_penalty)
+            best = beam_search(read, rules, x[rows], logits, first=first, beams=beams, alpha=s.length_penalty)
+            parts.append(Best(*(part[:, :k] for part in best)))
+        return Best(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
+    def at_once(self, s: Sampling, cond: Tensor | None, copies: int = 1) -> int:
+        """How many rows, of which there are several `copies`, may be worked on together."""
+        each = 2 * self.space.dims * self.settings.width * self.settings.depth * (1 + s.guided(cond))
+        return max(1, CACHED // (each * copies))
+
+    def first(self, known: Tensor) -> int:
+        """The first step at which any row lacks its symbol."""
+        return min(int(known.long().cumprod(1).sum(1).min()), known.shape[1] - 1)
+
+    def reader(
+        self, x: Tensor, first: int, cond: Tensor | None, s: Sampling, order: Tensor | None = None, copies: int = 1
+    ) -> tuple[Reader, Tensor]:
+        """What has read x[:, :first] of n rows, `copies` times each, and the logits of `first`, (n * copies, V).
+
+        Rows that begin alike are read once.
+        """
+        rows, back = alike(x[:, :first], cond, order)
+        at = None if order is None else order[rows]
+        some = None if cond is None else cond[rows]
+        read = Reader(self.logits, [self.given(c, len(rows)) for c in s.conditions(some)], s, self.space.dims, at)
+        logits, back = read(x[rows], first), back.repeat_interleave(copies)
+        read.select(back)
+        return read, logits[back]
 
     def draw(
         self,
@@ -242,49 +343,56 @@ class Autoregressive(Family):
         *,
         order: Tensor | None = None,
         particles: int = 1,
-        tell: OnStep | None = None,
-    ) -> Tensor:
-        """x and known (n, dims), both in `order`, with the unknown symbols drawn one after another.
+        constraint: Constraint | None = None,
+    ) -> Steps:
+        """x and known (n, T), both in `order`, with the unknown symbols drawn one after another.
 
-        u (n, dims, particles + 1): a number for each symbol of each particle, and one to resample with (for a single
+        u (n, T, particles + 1): a number for each symbol of each particle, and one to resample with (for a single
         particle it may be lacking). A particle's weight is the product of the probabilities of its known symbols.
         """
-        n, dims = x.shape
-        first = int(known.long().cumprod(1).sum(1).min())
-        if first == dims:
+        n, total = x.shape
+        if bool(known.all()):
             return x
-        rows = torch.arange(n, device=x.device).repeat_interleave(particles)
-        x, known, order = x[rows], known[rows], None if order is None else order[rows]
-        conds = s.conditions(cond)
-        givens = [self.given(c, n).select(rows) for c in conds]
-        caches = [Cache(dims) for _ in conds]
-        weight, new = u.new_zeros(n, particles), x[:, :first]
-        only_end = torch.full((self.space.vocab_size,), -torch.inf, device=x.device)
-        if self.end is not None:
-            only_end[self.end] = 0
-        for t in range(first, dims):
-            logits = guide([self.logits(new, *of, order)[:, -1] for of in zip(givens, caches, strict=True)], s)
-            if self.end is not None and t > 0:  # behind the end only the end
-                logits = torch.where(x[:, t - 1 : t] == self.end, only_end, logits)
-            new = torch.where(known[:, t], x[:, t], choose(logits, s, u[:, t, :particles].flatten()))[:, None]
+        first = self.first(known)
+        read, logits = self.reader(x, first, cond, s, order, particles)
+        x, known = (part.repeat_interleave(particles, 0) for part in (x, known))
+        rules = Rules(known, self.end, constraint, s.repetition_penalty)
+        until = total - known.flip(1).long().cumprod(1).sum(1)  # behind it nothing is unknown
+        weight = u.new_zeros(n, particles)
+        for t in range(first, total):
+            logits, over = rules(rules.penalised(logits, x, t), x, t)
+            new = choose(logits, s, u[:, t, :particles].flatten())
+            new = torch.where(known[:, t], x[:, t], new if over is None else new.masked_fill(over, rules.fill))[:, None]
             x[:, t : t + 1] = new
             if particles > 1:
                 log_p = (logits.double() / (s.temperature or 1)).log_softmax(-1).gather(1, new)
                 weight = weight + torch.where(known[:, t, None], log_p, 0).view(n, particles)
-                if t < dims - 1 and (kept := resample(weight, u[:, t, -1])) is not None:
+                if t < total - 1 and (kept := resample(weight, u[:, t, -1])) is not None:
                     weight, index = kept
                     x, new = x[index], new[index]
-                    for cache in caches:
-                        cache.select(index)
-            if tell:
-                tell(t + 1 - first, dims - first, new)
-            if self.end is not None and particles == 1 and bool((new == self.end).all()):
-                x[:, t + 1 :] = x[:, t + 1 :].where(known[:, t + 1 :], self.end)
+                    read.select(index)
+            yield t + 1 - first, total - first, new
+            if t + 1 == total:
                 break
+            if particles == 1 and bool(((new[:, 0] == rules.fill) | (until <= t + 1)).all()):
+                x[:, t + 1 :] = x[:, t + 1 :].where(known[:, t + 1 :], rules.fill)
+                break
+            logits = read(x, t + 1)
         if particles == 1:
             return x
         chosen = quantile(weight, u[:, -1, -1])
-        return x.view(n, particles, dims)[torch.arange(n, device=x.device), chosen]
+        return x.view(n, particles, total)[torch.arange(n, device=x.device), chosen]
+
+
+def finish(steps: Steps, tell: OnStep | None) -> Tensor:
+    """Take all steps, and what they return."""
+    while True:
+        try:
+            step, total, new = next(steps)
+        except StopIteration as end:
+            return end.value
+        if tell:
+            tell(step, total, new)
 
 
 def told(on_step: OnStep, part: int, parts: int, step: int, steps: int, x: Tensor) -> None:

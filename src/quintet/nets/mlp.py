@@ -40,6 +40,7 @@ class Residual(nn.Module):
         self.norm = nn.RMSNorm(width) if norm else nn.Identity()
         self.up, self.down = nn.Linear(width, width), zero(nn.Linear(width, width))
         self.modulation, self.dropout = Modulation(emb, width), dropout
+        self.hidden_matrices = {"up.weight": 1, "down.weight": 1}
 
     def forward(self, h: Tensor, emb: Tensor | None) -> Tensor:
         inner = F.silu(self.modulation(self.up(self.norm(h)), emb))

@@ -85,6 +85,15 @@ def guide(logits: list[Tensor], s: Choice) -> Tensor:
     return given if len(logits) == 1 else torch.where(given.isinf(), given, null + s.guidance * (given - null))
 
 
+def penalise(logits: Tensor, x: Tensor, penalty: float) -> Tensor:
+    """Logits (B, V) where the symbols of x (B, t) are less likely: divided by `penalty`, or multiplied where they are
+    negative (Keskar et al. 2019, arXiv:1909.05858). Negative x is no symbol.
+    """
+    index = x.clamp_min(0)
+    seen = torch.zeros_like(logits, dtype=torch.int).scatter_add(1, index, (x >= 0).int()) > 0
+    return torch.where(seen, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
+
+
 def choose(logits: Tensor, s: Choice, u: Tensor) -> Tensor:
     """One symbol a row from logits (B, V) and u (B,) in [0, 1), after temperature, top-k, top-p and min-p."""
     if s.temperature == 0:

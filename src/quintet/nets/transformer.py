@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from quintet.nets.build import upcast
 from quintet.nets.mlp import zero
 
 Activation = Literal["swiglu", "relu2", "relu"]
@@ -19,12 +20,15 @@ Pair = tuple[Tensor, Tensor]
 
 @dataclass
 class Cache:
-    """Keys and values (B, heads, L, width / heads) of the tokens seen so far, and of the context, a pair a layer."""
+    """Keys and values (B, heads, L, width / heads) of the tokens seen so far, and of the context, a pair a layer; and
+    the `last` few symbols (B, few), for a model that reads several at once.
+    """
 
     capacity: int
     length: int = 0
     layers: dict[int, Pair] = field(default_factory=dict)
     context: dict[int, Pair] = field(default_factory=dict)
+    last: Tensor | None = None
 
     def extend(self, layer: int, k: Tensor, v: Tensor) -> Pair:
         """Write k and v behind `length`, and return all up to there."""
@@ -36,24 +40,52 @@ class Cache:
         keys[:, :, self.length : end], values[:, :, self.length : end] = k, v
         return keys[:, :, :end], values[:, :, :end]
 
+    def remember(self, x: Tensor, count: int) -> None:
+        """The last `count` symbols, of which x (B, L) are the newest."""
+        self.last = (x if self.last is None else torch.cat([self.last, x], 1))[:, -count:]
+
     def select(self, rows: Tensor) -> None:
         """Go on with these rows; one may be there several times."""
         self.layers = {layer: (keys[rows], values[rows]) for layer, (keys, values) in self.layers.items()}
         self.context = {layer: (keys[rows], values[rows]) for layer, (keys, values) in self.context.items()}
+        self.last = None if self.last is None else self.last[rows]
 
 
-def rotations(start: int, length: int, size: int, like: Tensor) -> Pair:
-    """cos and sin (length, size / 2) of rotary positions start ... start + length."""
+def rotations(start: int, length: int, size: int, like: Tensor) -> Tensor:
+    """exp(i angle), (length, size / 2), of rotary positions start ... start + length."""
     frequency = 10_000.0 ** (-torch.arange(size // 2, device=like.device, dtype=torch.float64) / (size // 2))
     angle = torch.arange(start, start + length, device=like.device)[:, None] * frequency
-    return angle.cos().to(like.dtype), angle.sin().to(like.dtype)
+    turn = torch.polar(torch.ones_like(angle), angle)
+    return turn if like.dtype == torch.float64 else turn.to(torch.complex64)
 
 
-def rotate(x: Tensor, turn: Pair) -> Tensor:
-    """Rotary positions (Su et al. 2021, arXiv:2104.09864) for x (B, heads, L, d)."""
-    cos, sin = (part.to(x.dtype) for part in turn)
-    a, b = x.chunk(2, -1)
-    return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
+def rotate(x: Tensor, turn: Tensor) -> Tensor:
+    """Rotary positions (Su et al. 2021, arXiv:2104.09864) for x (B, heads, L, d): two neighbours are a complex number,
+    and a turn is a product.
+    """
+    pairs = torch.view_as_complex(upcast(x).unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * turn).flatten(-2).to(x.dtype)
+
+
+class ReluSquared(torch.autograd.Function):
+    """max(x, 0)^2 (So et al. 2021, arXiv:2109.08668), whose derivative is 2 max(x, 0): what is kept is one tensor."""
+
+    @staticmethod
+    def forward(x: Tensor) -> tuple[Tensor, Tensor]:
+        positive = F.relu(x)
+        return positive * positive, positive
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, Tensor]) -> None:
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(inputs[0], output[1])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        x, positive = ctx.saved_tensors
+        return (grads[0] * (F.relu(x) if torch.is_grad_enabled() else positive)).mul_(
+            2
+        )  # enabled: differentiated again
 
 
 def sinusoids(length: int, width: int) -> Tensor:
@@ -62,17 +94,23 @@ def sinusoids(length: int, width: int) -> Tensor:
     return torch.stack([angle.sin(), angle.cos()], -1).flatten(1)[:, :width]
 
 
+def normaliser(kind: Norm, width: int) -> nn.Module:
+    """Over the last axis. On CPUs "layer" is one operation each way, "rms" is composed of several."""
+    return nn.RMSNorm(width) if kind == "rms" else nn.LayerNorm(width, bias=False)
+
+
 class Attention(nn.Module):
     """softmax(q k^T / sqrt(d)) v in several heads (Vaswani et al. 2017): of x to itself, or to a context.
 
     `norm`: normalised queries and keys (Henry et al. 2020, arXiv:2010.04245).
     """
 
-    def __init__(self, width: int, heads: int, *, norm: bool = True) -> None:
+    def __init__(self, width: int, heads: int, *, norm: bool = True, kind: Norm = "rms") -> None:
         super().__init__()
         self.heads = heads
+        self.hidden_matrices = {"qkv.weight": 3 * heads, "out.weight": 1}  # of every head, for Muon
         self.qkv, self.out = nn.Linear(width, 3 * width, bias=False), zero(nn.Linear(width, width, bias=False))
-        self.q_norm, self.k_norm = (nn.RMSNorm(width // heads) if norm else nn.Identity() for _ in range(2))
+        self.q_norm, self.k_norm = (normaliser(kind, width // heads) if norm else nn.Identity() for _ in range(2))
 
     def split(self, h: Tensor, parts: int) -> tuple[Tensor, ...]:
         """(B, L, parts * width) -> `parts` tensors (B, heads, L, d)."""
@@ -80,7 +118,7 @@ class Attention(nn.Module):
         return h.view(b, length, parts, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
 
     def forward(
-        self, x: Tensor, layer: int, cache: Cache | None, mask: Tensor | None, causal: bool, turn: Pair | None
+        self, x: Tensor, layer: int, cache: Cache | None, mask: Tensor | None, causal: bool, turn: Tensor | None
     ) -> Tensor:
         """x (B, L, width) to itself; `mask` (B or 1, 1, L, L) True where it may look, in the place of `causal`."""
         q, k, v = self.split(self.qkv(x), 3)
@@ -122,6 +160,7 @@ class FeedForward(nn.Module):
         inner = width * 8 // 3 // 8 * 8 if activation == "swiglu" else 4 * width
         self.up = nn.Linear(width, inner * (2 if activation == "swiglu" else 1), bias=False)
         self.down = zero(nn.Linear(inner, width, bias=False))
+        self.hidden_matrices = {"up.weight": 2 if activation == "swiglu" else 1, "down.weight": 1}
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.up(x)
@@ -129,7 +168,7 @@ class FeedForward(nn.Module):
             gate, value = h.chunk(2, -1)
             h = F.silu(gate) * value
         else:
-            h = F.relu(h).square() if self.activation == "relu2" else F.relu(h)
+            h = ReluSquared.apply(h)[0] if self.activation == "relu2" else F.relu(h)
         return self.down(h)
 
 
@@ -158,13 +197,11 @@ class Transformer(nn.Module):
         self.dropout, self.causal, self.size = dropout, causal, width // heads if rotary else 0
 
         def normed(count: int) -> nn.ModuleList:
-            return nn.ModuleList(
-                nn.RMSNorm(width) if norm == "rms" else nn.LayerNorm(width, bias=False) for _ in range(count)
-            )
+            return nn.ModuleList(normaliser(norm, width) for _ in range(count))
 
         readers = depth if cross else 0
-        self.attention = nn.ModuleList(Attention(width, heads, norm=qk_norm) for _ in range(depth))
-        self.readers = nn.ModuleList(Attention(width, heads, norm=qk_norm) for _ in range(readers))
+        self.attention = nn.ModuleList(Attention(width, heads, norm=qk_norm, kind=norm) for _ in range(depth))
+        self.readers = nn.ModuleList(Attention(width, heads, norm=qk_norm, kind=norm) for _ in range(readers))
         self.feed_forward = nn.ModuleList(FeedForward(width, activation) for _ in range(depth))
         self.norms, self.reader_norms = normed(2 * depth + 1), normed(readers)
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim.adam import adam
 
 from quintet.core.settings import Settings
+from quintet.training.muon import muon, stacks
 
 
 class TrainingSettings(Settings):
@@ -19,8 +20,10 @@ class TrainingSettings(Settings):
 
     batch_size: int = Field(128, ge=1)
     micro_batch: int | None = Field(None, ge=1, description="samples a backward pass; None: the whole batch")
+    optimiser: Literal["adamw", "muon"] = Field("adamw", description="muon: for hidden matrices, AdamW for the rest")
     lr: float = Field(1e-3, gt=0)
     betas: tuple[float, float] = (0.9, 0.95)
+    momentum: float = Field(0.95, ge=0, lt=1, description="of muon")
     weight_decay: float = Field(0.01, ge=0)
     warmup: float = Field(0.05, ge=0, le=1, description="share of the steps")
     final_lr: float = Field(0.0, ge=0, le=1, description="share of lr at the end of the cosine")
@@ -37,19 +40,29 @@ class Flat:
 
     So a step is a handful of operations however many parameters there are: one norm, one update, one average, and
     between ranks one sum. Matrices and kernels, which decay, come first (Adam with that is AdamW, Loshchilov & Hutter
-    2019).
+    2019); and of those, first, the `hidden` ones that Muon takes, by their shapes: equal ones are one stack.
     """
 
     ALIGN = 16  # numbers: 64 bytes, as matrix kernels like it
 
-    def __init__(self, params: Mapping[str, nn.Parameter], settings: TrainingSettings) -> None:
-        self.names = sorted(params, key=lambda name: params[name].dim() < 2)  # stable: matrices first
+    def __init__(
+        self, params: Mapping[str, nn.Parameter], settings: TrainingSettings, hidden: Mapping[nn.Parameter, int]
+    ) -> None:
+        blocks = {name: hidden[p] for name, p in params.items() if p in hidden}
+
+        def place(name: str) -> tuple[int, tuple[int, ...]]:
+            shape = params[name].shape
+            return (0, (*shape, blocks[name])) if name in blocks else (1 if len(shape) >= 2 else 2, ())
+
+        self.names = sorted(params, key=place)  # stable
         self.shapes = [params[name].shape for name in self.names]
         starts = [0]
         for shape in self.shapes:
             starts.append(starts[-1] + -(-shape.numel() // self.ALIGN) * self.ALIGN)
         self.starts, some = starts, params[self.names[0]]
         self.matrices = starts[sum(len(shape) >= 2 for shape in self.shapes)]
+        self.hidden = starts[len(blocks)]
+        self.stacks = list(stacks(starts, self.shapes, [blocks[name] for name in self.names[: len(blocks)]]))
         self.value = torch.zeros(starts[-1], dtype=some.dtype, device=some.device)
         self.grad = torch.zeros_like(self.value)
         values, grads = self.views(self.value), self.views(self.grad)
@@ -58,10 +71,10 @@ class Flat:
             values[name].copy_(p.detach())
             p.data, p.grad = values[name], grads[name]
         self.decaying, self.decay = self.value[: self.matrices], settings.weight_decay
-        self.betas = settings.betas
+        self.betas, self.momentum = settings.betas, settings.momentum
         self.moments = {
             "exp_avg": torch.zeros_like(self.grad),
-            "exp_avg_sq": torch.zeros_like(self.grad),
+            "exp_avg_sq": torch.zeros_like(self.grad[self.hidden :]),
             "step": torch.zeros((), device=some.device),
         }
 
@@ -81,11 +94,13 @@ class Flat:
             self.grad.mul_(scale)
         if self.decay:
             self.decaying.mul_(1 - lr * self.decay)
-        m = self.moments
+        m, first, rest = self.moments, slice(self.hidden), slice(self.hidden, None)
+        if self.stacks:
+            muon(self.value, self.grad[first], m["exp_avg"][first], self.stacks, lr=lr, momentum=self.momentum)
         adam(
-            [self.value],
-            [self.grad],
-            [m["exp_avg"]],
+            [self.value[rest]],
+            [self.grad[rest]],
+            [m["exp_avg"][rest]],
             [m["exp_avg_sq"]],
             [],
             [m["step"]],

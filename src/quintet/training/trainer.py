@@ -12,10 +12,11 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from quintet.core.errors import CheckpointError, Diverged
+from quintet.core.errors import CheckpointError, ConfigError, Diverged
 from quintet.core.family import Batch, Family, Objective
 from quintet.core.random import seed_of
 from quintet.training.engine import Engine, autocast, resolve_precision
+from quintet.training.muon import hidden
 from quintet.training.optim import EMA, Flat, TrainingSettings, learning_rate
 
 INITIAL = 1024
@@ -53,8 +54,15 @@ class Trainer:
         self.precision = resolve_precision(settings.precision, family, engine.device)
         self.objectives = family.objectives()
         names = {p: name for name, p in family.named_parameters()}
+        matrices = hidden(family) if settings.optimiser == "muon" else {}
+        if settings.optimiser == "muon" and not matrices:
+            raise ConfigError(
+                "muon has nothing to do in this net", where="training.optimiser", why="it states no hidden matrices",
+                fix="--training.optimiser adamw",
+            )  # fmt: skip
         self.flats = {
-            name: Flat({names[p]: p for p in o.module.parameters()}, settings) for name, o in self.objectives.items()
+            name: Flat({names[p]: p for p in o.module.parameters()}, settings, matrices)
+            for name, o in self.objectives.items()
         }
         rows = max(settings.batch_size, INITIAL)
         family.initialise(loader.batch(0, 0, rows, rows))

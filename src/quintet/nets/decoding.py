@@ -1,0 +1,194 @@
+"""From a model of the next symbol to whole rows of symbols: caches, constraints and beam search."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from quintet.nets.context import Given
+from quintet.nets.symbols import Choice, guide, penalise
+from quintet.nets.transformer import Cache
+
+NOTHING = -1
+"""Stands behind the end of a row that was ended, where the space has no end symbol."""
+
+Constraint = Callable[[Tensor, Tensor], Tensor]
+"""(x (B, t) the symbols so far, start (B,) how many of them were given) -> (B, V) True for what may come next.
+
+A row of False ends there. Asked of rows that go on only."""
+
+
+class Logits(Protocol):
+    """`Autoregressive.logits`."""
+
+    def __call__(self, x: Tensor, given: Given, cache: Cache, order: Tensor | None) -> Tensor: ...
+
+
+class Reader:
+    """The logits of each next symbol, from caches of what has been read, guided where a second `Given` says so.
+
+    Beyond a window of `dims` symbols the last part of it is read again as the beginning of a new one. Where windows
+    begin depends on the position alone, so that a row does not depend on the others of its batch.
+    """
+
+    def __init__(self, logits: Logits, givens: list[Given], s: Choice, dims: int, order: Tensor | None = None) -> None:
+        self.logits, self.givens, self.s, self.dims, self.order = logits, givens, s, dims, order
+        self.begin, self.end, self.caches = 0, 0, [Cache(dims) for _ in givens]
+
+    def __call__(self, x: Tensor, t: int) -> Tensor:
+        """x (B, >= t) -> (B, V) of the symbol at t. What was read before is not read again."""
+        hop = max(1, self.dims // 2)
+        begin = -(-max(0, t - self.dims + 1) // hop) * hop
+        if begin != self.begin:
+            self.begin = self.end = begin
+            self.caches = [Cache(self.dims) for _ in self.givens]
+        new, self.end = x[:, self.end : t].clamp_min(0), t
+        return guide(
+            [self.logits(new, *of, self.order)[:, -1] for of in zip(self.givens, self.caches, strict=True)], self.s
+        )
+
+    def select(self, rows: Tensor) -> None:
+        """Go on with these rows; one may be there several times."""
+        self.givens = [given.select(rows) for given in self.givens]
+        self.order = None if self.order is None else self.order[rows]
+        for cache in self.caches:
+            cache.select(rows)
+
+
+def alike(*parts: Tensor | None) -> tuple[Tensor, Tensor]:
+    """(rows, back) with part[rows][back] = part: equal rows (n, ...) of all parts are there once."""
+    given = [part for part in parts if part is not None]
+    keys = torch.cat([part.reshape(len(part), part[:1].numel()).double() for part in given], 1)
+    if not keys.shape[1]:
+        return torch.zeros(1, dtype=torch.long, device=keys.device), keys.new_zeros(len(keys), dtype=torch.long)
+    kinds, back = keys.unique(dim=0, return_inverse=True)
+    rows = torch.full((len(kinds),), len(keys), device=keys.device)
+    return rows.scatter_reduce(0, back, torch.arange(len(keys), device=keys.device), "amin"), back
+
+
+class Rules:
+    """What may stand at t: nothing but ends behind an end, and what a constraint lets through."""
+
+    def __init__(self, known: Tensor, end: int | None, constraint: Constraint | None, penalty: float = 1.0) -> None:
+        self.end, self.constraint, self.penalty = end, constraint, penalty
+        self.known, self.start = known, known.long().cumprod(1).sum(1)
+        self.fill = NOTHING if end is None else end
+
+    def __call__(
+        self, logits: Tensor, x: Tensor, t: int, rows: Tensor | None = None, real: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Logits or log-probabilities (B, V) with -inf for what is barred, and which rows (B,) are over.
+
+        The logits of a row that is over stay as they are. `rows`: which rows of `known` these are. The constraint is
+        asked of `real` ones only (B,).
+        """
+        known, start = (part if rows is None else part[rows] for part in (self.known[:, t], self.start))
+        before = x[:, t - 1] if t else None
+        over: Tensor | None = None
+        if self.constraint is not None:
+            live = ~known if before is None else ~known & (before != self.fill)
+            live = live if real is None else live & real
+            over = torch.zeros_like(live) if before is None else before == NOTHING
+            if live.any():
+                may = self.constraint(x[live, :t], start[live]).to(logits.device)
+                over[live] = ~may.any(1)
+                some = may.any(1, keepdim=True)
+                logits = logits.masked_scatter(live[:, None], logits[live].masked_fill(~may & some, -torch.inf))
+        if self.end is not None and before is not None:
+            ended = before[:, None] == self.end
+            only = torch.arange(logits.shape[1], device=logits.device) == self.end
+            logits = torch.where(ended, torch.where(only, 0.0, -torch.inf).to(logits.dtype), logits)
+        return logits, over
+
+    def penalised(self, logits: Tensor, x: Tensor, t: int) -> Tensor:
+        return logits if self.penalty == 1 else penalise(logits, x[:, :t], self.penalty)
+
+
+# -- beam search -----------------------------------------------------------------------------------------------------
+
+
+class Best(NamedTuple):
+    """The k likeliest of each row, best first: x (n, k, dims), log_prob (n, k) nats, and the score they are ranked by.
+
+    Where there are fewer than k, log_prob and score are -inf.
+    """
+
+    x: Tensor
+    log_prob: Tensor
+    score: Tensor
+
+
+def length_penalty(length: Tensor, alpha: float) -> Tensor:
+    """((5 + length) / 6)^alpha (Wu et al. 2016, arXiv:1609.08144, eq. 14)."""
+    return ((5 + length.double()) / 6) ** alpha
+
+
+def beam_search(read: Reader, rules: Rules, x: Tensor, logits: Tensor, *, first: int, beams: int, alpha: float) -> Best:
+    """The `beams` best rows found, by log p / ((5 + length) / 6)^alpha (Wu et al. 2016), length without what was given.
+
+    x (n, dims), of which `rules.known` is given; `logits` (n * beams, V) of position `first`, `beams` copies a row, as
+    `read` holds them. A step keeps the `beams` likeliest rows that go on; those that end compete by their score. It
+    stops where no row that goes on can overtake the worst that is kept.
+    """
+    (n, dims), k = x.shape, beams
+    known, start = rules.known, rules.start
+    until = dims - known.flip(1).long().cumprod(1).sum(1)  # behind it nothing is unknown
+    x = x.where(known, rules.fill).repeat_interleave(k, 0)
+    owner = torch.arange(n, device=x.device).repeat_interleave(k)
+    log_p = torch.full((n, k), -torch.inf, dtype=torch.float64, device=x.device)
+    log_p[:, 0] = 0
+    best = Best(x.view(n, k, dims), torch.full_like(log_p, -torch.inf), torch.full_like(log_p, -torch.inf))
+    longest = length_penalty(until - start, alpha)[:, None]
+    for t in range(first, dims):
+        if t > first:
+            logits = read(x, t)
+        p = rules.penalised(logits, x, t).double().log_softmax(-1)
+        p, over = rules(p, x, t, owner, log_p.flatten() > -torch.inf)
+        over = torch.zeros(len(x), dtype=torch.bool, device=x.device) if over is None else over
+        p = torch.cat([p.masked_fill(over[:, None], -torch.inf), torch.where(over, 0.0, -torch.inf)[:, None]], 1)
+        p = force(p, x[:, t], known[owner, t], t < start[owner])
+        each = (log_p[..., None] + p.view(n, k, -1)).flatten(1)
+        found, index = each.topk(min(2 * k, each.shape[1]), dim=1)  # at most k of 2 k end, so k go on
+        beam, symbol = index // p.shape[1], index % p.shape[1]
+        none = symbol == p.shape[1] - 1
+        rows = beam + k * torch.arange(n, device=x.device)[:, None]
+        new = x[rows]
+        new[..., t] = torch.where(none, rules.fill, symbol)
+        done = none | (symbol == rules.end if rules.end is not None else False) | (t + 1 >= until[:, None])
+        length = (t + 1 - start)[:, None] - none.long()
+        score = torch.where(done, found / length_penalty(length.clamp_min(0), alpha), -torch.inf)
+        best = merged(best, Best(new, found, score), k)
+        log_p, going = found.masked_fill(done, -torch.inf).topk(k, 1) if found.shape[1] >= k else padded(found, done, k)
+        x, rows = new.gather(1, going[..., None].expand(-1, -1, dims)).flatten(0, 1), rows.gather(1, going).flatten()
+        if t + 1 == dims or bool((best.score[:, -1] >= (log_p / longest).amax(1)).all()):
+            break
+        read.select(rows)
+    return best
+
+
+def force(p: Tensor, symbol: Tensor, known: Tensor, free: Tensor) -> Tensor:
+    """Log-probabilities (B, V + 1) where a `known` row takes its symbol, at no cost where it is `free`."""
+    if not known.any():
+        return p
+    here = torch.arange(p.shape[1], device=p.device) == symbol[:, None]
+    cost = torch.where(free[:, None], 0.0, p).double()
+    return torch.where(known[:, None], torch.where(here, cost, -torch.inf), p)
+
+
+def padded(found: Tensor, done: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The rows that go on where there are fewer candidates than beams; the rest are impossible."""
+    lacking = k - found.shape[1]
+    log_p = torch.cat([found.masked_fill(done, -torch.inf), found.new_full((len(found), lacking), -torch.inf)], 1)
+    going = torch.arange(found.shape[1], device=found.device).expand(len(found), -1)
+    return log_p, torch.cat([going, going.new_zeros(len(found), lacking)], 1)
+
+
+def merged(a: Best, b: Best, k: int) -> Best:
+    """The k best of both."""
+    score, index = torch.cat([a.score, b.score], 1).topk(k, 1)
+    x = torch.cat([a.x, b.x], 1).gather(1, index[..., None].expand(-1, -1, a.x.shape[2]))
+    log_prob = torch.cat([a.log_prob, b.log_prob], 1).gather(1, index)
+    return Best(x, log_prob.masked_fill(score == -torch.inf, -torch.inf), score)
