@@ -152,7 +152,7 @@ DEFAULTS: dict[str, dict[str, Sections]] = {
             "model": {
                 "width": 64,
                 "encoder_depth": 1,
-                "patch": 4,
+                "grid": 8,
                 "shift": 2,
                 "dropout": 0.1,
                 "label_smoothing": 0.1,
