@@ -155,7 +155,6 @@ DEFAULTS: dict[str, dict[str, Sections]] = {
                 "grid": 8,
                 "shift": 2,
                 "dropout": 0.1,
-                "label_smoothing": 0.1,
                 "guidance_dropout": 0.0,
             },
             "training": {"lr": 4e-3, "batch_size": 64},
