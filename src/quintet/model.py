@@ -285,8 +285,8 @@ class Model:
     ) -> list[list[Hypothesis]]:
         """For each prompt (or each of n conditions) the k likeliest texts, best first, each (item, log_prob, score).
 
-        By beam search with max(k, beams) beams; score = log_prob / ((5 + symbols) / 6)^length_penalty, both of
-        `sampling`.
+        By beam search with max(k, beams) beams; score = log_prob / ((5 + symbols) / 6)^length_penalty, as `sampling`
+        says.
         """
         given = [prompts] * n if isinstance(prompts, str) else list(prompts)
         return Writer(self, given, Wanted(length, stop, regex, constraint), sampling).n_best(

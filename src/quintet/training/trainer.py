@@ -217,7 +217,8 @@ def steps_for(
     for _ in range(3):  # the first steps pay for allocations and kernels' choices
         trial.update()
     times: list[float] = []
-    while engine.agree(len(times) < 8 or (sum(times) < min(3.0, 0.05 * budget) and len(times) < 500)):
+    enough = max(min(3.0, 0.05 * budget), 0.01 * budget)
+    while engine.agree(len(times) < 8 or (sum(times) < enough and len(times) < 500)):
         start = time.perf_counter()
         trial.update()
         times.append(time.perf_counter() - start)
@@ -232,7 +233,9 @@ def steps_for(
                     break
     aside = engine.agree(aside)
     # slow grids may cost more than a short budget: half of it goes to training all the same
-    left, each = max(budget - (time.perf_counter() - began), budget / 2), statistics.median(times)
+    cut = len(times) // 10  # a mean, since batches of longer texts cost more; without what a busy machine adds
+    each = statistics.mean(sorted(times)[cut : len(times) - cut])
+    left = max(budget - (time.perf_counter() - began), budget / 2)
     looks = max(1, min(INTERVALS, int(LOOKING * budget / aside))) if aside else INTERVALS
     every = settings.sample_every
     steps = left / (each + aside / every) if every else max(left - looks * aside, left / 2) / each
