@@ -139,11 +139,11 @@ DEFAULTS: dict[str, dict[str, Sections]] = {
         # One label: a wide convolution over word pieces and the maximum of what it finds beat layers of attention
         # where a set is small, and cost a third.
         "label of text": {
-            "given": {"tokens": "bpe", "vocab_size": 8000},
+            "given": {"tokens": "bpe", "vocab_size": 3000},
             "model": {
                 "width": 192,
                 "encoder_depth": 0,
-                "stem": 3,
+                "stem": 5,
                 "input_dropout": 0.3,
                 "dropout": 0.3,
                 "label_smoothing": 0.1,
