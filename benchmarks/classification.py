@@ -118,8 +118,10 @@ def tasks(name: str, seeds: int, folds: int) -> list[tuple[Dataset, int]]:
 
 
 def row(name: str, hits: Sequence[int], counts: Sequence[int], **facts: Any) -> dict[str, Any]:
+    """`counts`: test rows of each run. Folds have rows of their own, seeds the same ones, which count once."""
     total, n = sum(hits), sum(counts)
-    low, high = wilson(total, n)
+    rows = n if name.startswith("subj") else counts[0]
+    low, high = wilson(round(total / n * rows), rows)
     each = [h / c for h, c in zip(hits, counts, strict=True)]
     return {"name": name, "accuracy": total / n, "low": low, "high": high, "each": each, "items": n, **facts}
 

@@ -45,7 +45,8 @@ def measured(name: str, budget: str, seeds: int, folder: str) -> dict[str, Any]:
         print(f"{name}, seed {seed}: {shown}, {figures['steps']} steps, {found[-1]['seconds']:.0f} s", flush=True)
     share = "accuracy" if "accuracy" in found[0] else "exact_match"
     hits, n = sum(round(f[share] * f["items"]) for f in found), sum(f["items"] for f in found)
-    low, high = wilson(hits, n)
+    rows = found[0]["items"]  # all seeds have the same, which count once
+    low, high = wilson(round(hits / n * rows), rows)
     keys = [key for key in ("character_error_rate", "word_error_rate", "seconds", "steps") if key in found[0]]
     means = {key: float(np.mean([f[key] for f in found])) for key in keys}
     return {"name": name, "right": hits / n, "low": low, "high": high, "items": n, **means, "seeds": found}

@@ -137,7 +137,7 @@ DEFAULTS: dict[str, dict[str, Sections]] = {
             "training": {"optimiser": "muon", "lr": 4e-3, "batch_size": 128},
         },
         # One label: a wide convolution over word pieces and the maximum of what it finds beat layers of attention
-        # where a set is small, and cost a third.
+        # where a set is small, and cost less.
         "label of text": {
             "given": {"tokens": "bpe", "vocab_size": 3000},
             "model": {
@@ -155,10 +155,9 @@ DEFAULTS: dict[str, dict[str, Sections]] = {
             "model": {
                 "width": 64,
                 "encoder_depth": 1,
-                "patch": 4,
+                "grid": 8,
                 "shift": 2,
                 "dropout": 0.1,
-                "label_smoothing": 0.1,
                 "guidance_dropout": 0.0,
             },
             "training": {"lr": 4e-3, "batch_size": 64},

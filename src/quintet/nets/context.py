@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from quintet.core import settings
 from quintet.core.random import Generator, uniform
 from quintet.core.spaces import Continuous, Discrete, Space
-from quintet.nets.conv import conv, fold, patch_for
+from quintet.nets.conv import conv, fold
 from quintet.nets.symbols import Backbone
 from quintet.nets.transformer import Transformer
 
@@ -27,7 +27,7 @@ class Reading(settings.Settings):
 
     encoder_depth: int | None = Field(None, ge=0, description="layers that read a sequence; None: depth")
     stem: int = Field(0, ge=0, le=31, description="symbols that a convolution before these layers spans; 0: none")
-    patch: int | None = Field(None, ge=1, le=64, description="pixels or frames a side that are read as one position")
+    grid: int = Field(20, ge=1, le=64, description="most positions along the longer side of a picture that is read")
     pool: Pool = Field("max", description="how a single symbol sees what was read")
     input_dropout: float = Field(0.0, ge=0, lt=1, description="of what enters the layers that read")
     hide: float = Field(0.0, ge=0, lt=1, description="share of a sequence's positions that training hides")
@@ -97,8 +97,8 @@ class Patches(nn.Module):
     def __init__(self, condition: Continuous, backbone: Backbone, reading: Reading) -> None:
         super().__init__()
         channels, *size = condition.shape
-        axes, self.patch = len(size), reading.patch or (patch_for(tuple(size)) if len(size) > 1 else 1)
-        while axes == 1 and size[0] > FRAMES * self.patch:
+        axes, self.patch = len(size), 1
+        while max(size) > self.patch * (FRAMES if axes == 1 else reading.grid):
             self.patch *= 2
         grid = torch.Size(-(-n // self.patch) for n in size).numel()
         self.enter = conv(axes, channels * self.patch**axes, backbone.width)
