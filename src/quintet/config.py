@@ -141,7 +141,8 @@ DEFAULTS: dict[str, dict[str, Sections]] = {
         "label of text": {
             "given": {"tokens": "bpe", "vocab_size": 3000},
             "model": {
-                "width": 192,
+                "width": 256,
+                "positions": "rotary",  # where there is no layer: none; a word counts the same wherever it stands
                 "encoder_depth": 0,
                 "stem": 5,
                 "input_dropout": 0.3,
