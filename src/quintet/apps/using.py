@@ -112,7 +112,8 @@ def sample(
     if prompt is not None and kind != "text":
         raise UsageError(f"--prompt is for text, not for {kind}", fix="quintet complete RUN --data FILE")
     model = api.load(run, runs=everywhere.runs)
-    values, n = read_conditions(model, condition, conditions, n or (1 if asked.one and conditions is None else None))
+    n = 1 if n is None and asked.one and conditions is None else n
+    values, n = read_conditions(model, condition, conditions, n)
     began = time.perf_counter()
     items = asked.items(model, values, n, everywhere.json)
     spent = time.perf_counter() - began
