@@ -117,7 +117,7 @@ DEFAULTS: dict[str, dict[str, Sections]] = {
                 "activation": "relu2",
                 "norm": "layer",
             },
-            "training": {"optimiser": "muon", "lr": 8e-3, "batch_size": 8},
+            "training": {"optimiser": "muon", "lr": 8e-3, "decay": "linear", "batch_size": 8},
         },
         "pair": {  # a text given a text: an encoder-decoder
             "coding": {"tokens": "bpe", "vocab_size": 8000, "joint": True},
@@ -261,7 +261,7 @@ PRESETS: dict[str, dict[str, Sections]] = {
         "autoregressive": {
             "model": {"width": 512, "depth": 6, "heads": 8, "positions": "sinusoidal", "activation": "relu",
                       "norm": "layer", "qk_norm": False, "reach": 1},
-            "training": {"optimiser": "adamw", "lr": 3e-4},
+            "training": {"optimiser": "adamw", "decay": "cosine", "lr": 3e-4},
         },
         "masked_diffusion": {
             "model": {"width": 512, "depth": 6, "heads": 8, "positions": "sinusoidal", "activation": "relu",

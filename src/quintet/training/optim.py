@@ -26,7 +26,8 @@ class TrainingSettings(Settings):
     momentum: float = Field(0.9, ge=0, lt=1, description="of muon")
     weight_decay: float = Field(0.01, ge=0)
     warmup: float = Field(0.05, ge=0, le=1, description="share of the steps")
-    final_lr: float = Field(0.0, ge=0, le=1, description="share of lr at the end of the cosine")
+    decay: Literal["cosine", "linear"] = Field("cosine", description="how lr falls")
+    final_lr: float = Field(0.0, ge=0, le=1, description="share of lr at the end")
     clip: float | None = Field(1.0, gt=0, description="largest norm of an objective's gradient")
     ema: float = Field(0.1, gt=0, lt=0.28, description="width of the moving average, as a share of training")
     precision: Literal["fp32", "bf16", "auto"] = "auto"
@@ -116,10 +117,10 @@ class Flat:
 
 
 def learning_rate(settings: TrainingSettings, step: int, steps: int) -> float:
-    """Linear warm-up, then half a cosine down to `final_lr`; step counts from 0."""
-    warmup = max(1.0, settings.warmup * steps)
-    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))
-    return settings.lr * min(1.0, (step + 1) / warmup) * (settings.final_lr + (1 - settings.final_lr) * cosine)
+    """Linear warm-up times half a cosine, or a line, down to `final_lr`; step counts from 0."""
+    warmup, left = max(1.0, settings.warmup * steps), 1 - min(1.0, step / steps)
+    fall = left if settings.decay == "linear" else 0.5 * (1 - math.cos(math.pi * left))
+    return settings.lr * min(1.0, (step + 1) / warmup) * (settings.final_lr + (1 - settings.final_lr) * fall)
 
 
 class EMA:

@@ -23,7 +23,7 @@ INITIAL = 1024
 """Items that constants are read off (scales, ActNorm)."""
 INTERVALS = 8
 """Sample grids in a run, unless `sample_every` says otherwise."""
-LOOKING = 0.15
+LOOKING = 0.1
 """At most this share of a budget goes into them: fewer grids where sampling is slow."""
 PATIENCE = 10
 """Updates in a row that may be skipped for NaN or Inf before training stops."""
