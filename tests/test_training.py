@@ -101,6 +101,10 @@ def test_learning_rate_warms_up_and_falls() -> None:
     assert max(rates) == pytest.approx(rates[9], rel=0.05)
     assert rates[100] == pytest.approx(0.2)
     assert all(a > b for a, b in itertools.pairwise(rates[10:]))
+    line = TrainingSettings(lr=1.0, warmup=0.1, final_lr=0.2, decay="linear")
+    for share in (0.25, 0.5, 0.75, 1.0):
+        assert learning_rate(line, round(100 * share), 100) == pytest.approx(1 - 0.8 * share)
+    assert rates[25] > 0.85 > learning_rate(line, 25, 100)
 
 
 @pytest.mark.parametrize("width", [0.05, 0.1, 0.2])
