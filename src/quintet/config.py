@@ -318,7 +318,8 @@ def resolve(given: Mapping[str, Any], kind: str, condition: str | None = None) -
                 own |= {field: merged["coding"][field] for field in ("tokens", "vocab_size", "joint")}
             merged[section] = codec_class(condition).Settings(**{**reading, **own}).model_dump(mode="json")
         elif reading:
-            raise ConfigError("settings of a condition's codec, but no condition", where=section, fix="--condition COLUMN")
+            what = "settings of a condition's codec, but no condition"
+            raise ConfigError(what, where=section, fix="--condition COLUMN")
     except ValidationError as error:
         raise as_config_error(error, section) from None
     try:
