@@ -27,7 +27,7 @@ def measure(source: str, family: str, seed: int, budget: str, samples: int) -> d
 
     torch.set_num_threads(1)
     from quintet import api
-    from quintet.comparison import Bench
+    from quintet.bench import Bench
     from quintet.core.errors import QuintetError
     from quintet.data.sources import load_source
 

@@ -17,8 +17,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from quintet.bench import picture_of
 from quintet.codecs.audio import AudioCodec
-from quintet.comparison import picture_of
 from quintet.core import spectrum
 from quintet.core.errors import DataError, Unsupported, UsageError
 from quintet.core.recordings import Recordings

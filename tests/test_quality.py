@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import quintet
-from quintet.comparison import Bench
+from quintet.bench import Bench
 from quintet.data import sources
 
 pytestmark = pytest.mark.slow
