@@ -504,7 +504,10 @@ def test_plain_json() -> None:
 
 
 def test_last_figures() -> None:
-    records = [{"step": 1, "steps": 9, "critic": 1.0, "generator": 2.0}, {"step": 2, "steps": 9, "quality": 0.1}]
+    records = [
+        {"step": 1, "steps": 9, "critic": 1.0, "generator": 2.0},
+        {"step": 2, "steps": 9, "quality": 0.1, "copies": 0.0},
+    ]
     assert last(records) | {"seconds": 0} == {
         "step": 2,
         "steps": 9,
@@ -512,5 +515,6 @@ def test_last_figures() -> None:
         "loss": 2.0,
         "losses": {"critic": 1.0, "generator": 2.0},
         "quality": 0.1,
+        "held_out": None,
     }
     assert columns([("a", 1), ("bbb", 22)], ("x", "y")) == "x    y\na    1\nbbb  22"

@@ -136,7 +136,12 @@ def _train(
             training = config.training.model_copy(update={"sample_every": every})
             config = session.config = config.model_copy(update={"steps": count, "training": training})
         if run is not None:
-            facts = {"family": config.family, "fingerprint": dataset.fingerprint(), "device": str(engine.device)}
+            facts: dict[str, Any] = {
+                "family": config.family,
+                "fingerprint": dataset.fingerprint(),
+                "device": str(engine.device),
+            }
+            facts["items"] = {split: len(dataset.index(split)) for split in dataset.splits}
             run.write(config, codecs, facts, session.cond)
     except BaseException:
         if run is not None and not (run.path / "config.yaml").exists():

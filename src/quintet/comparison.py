@@ -14,6 +14,7 @@ from typing import Any
 
 from quintet import api, registry
 from quintet.bench import Bench
+from quintet.card import write_card
 from quintet.config import seconds
 from quintet.core.errors import QuintetError, QuintetWarning
 from quintet.data.sources import Dataset, load_source
@@ -130,6 +131,7 @@ def evaluate(
     result["command"] = f"quintet evaluate {model.run.name} --split {split} --samples {samples} --seed {seed}"
     try:
         _write(model.run.path / "report.html", result)
+        write_card(model.run, model.family, model.codecs)
     except OSError as error:
         warnings.warn(f"the report was not written ({error})", QuintetWarning, stacklevel=2)
     return figures

@@ -30,6 +30,9 @@ from quintet.families.vae import VAE
 from quintet.training import checkpoint
 from quintet.training.engine import Engine
 
+Found = tuple[dict[str, dict[str, Tensor]], dict[str, Any], Path]
+"""A checkpoint: tensors by group, state, and the folder."""
+
 
 def runs_root(runs: str | Path | None = None) -> Path:
     """`runs`, `$QUINTET_RUNS`, or ./runs."""
@@ -49,6 +52,11 @@ class Run:
     @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
+
+    @property
+    def bests(self) -> Path:
+        """Where the averaged weights of the best look are, for a run that selects them."""
+        return self.path / "best"
 
     @classmethod
     def create(cls, root: Path, name: str | None, stem: str) -> Self:
@@ -181,9 +189,11 @@ class Run:
         return make_family(config, codecs), codecs, config
 
     def restore(self) -> tuple[Family, dict[str, Codec], RunConfig, int]:
-        """`build` with the averaged weights of the newest checkpoint that verifies, and its step."""
+        """`build` with the weights that the run selects, of a checkpoint that verifies, and its step: the averaged
+        ones of the newest, or the best.
+        """
         family, codecs, config = self.build()
-        found = self.latest()
+        found = self.best(config) or self.latest()
         if found is None:
             raise CheckpointError("no checkpoint yet", where=str(self.path), fix=f"quintet resume {self.name}")
         tensors, state, where = found
@@ -196,7 +206,7 @@ class Run:
 
     # -- checkpoints ---------------------------------------------------------------------------------------------
 
-    def latest(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any], Path] | None:
+    def latest(self) -> Found | None:
         """The newest checkpoint that verifies; damaged ones are named in a warning. None if there is none."""
         damaged = None
         for folder in reversed(checkpoint.steps(self.checkpoints)):
@@ -209,6 +219,17 @@ class Run:
         if damaged is not None:
             raise damaged
         return None
+
+    def best(self, config: RunConfig) -> Found | None:
+        """The averaged weights of the best look, if the run selects them; a damaged checkpoint is named in a warning
+        and passed over.
+        """
+        folders = checkpoint.steps(self.bests) if config.training.select != "last" else []
+        try:
+            return (*checkpoint.load(folders[-1]), folders[-1]) if folders else None
+        except CheckpointError as error:
+            warnings.warn(f"{error}; taking the newest weights instead", QuintetWarning, stacklevel=2)
+            return None
 
     # -- metrics -------------------------------------------------------------------------------------------------
 
@@ -231,33 +252,6 @@ class Run:
         """Drop the records after `step`, which a resumed run writes again."""
         kept = [json.dumps(record) for record in self.metrics() if record.get("step", 0) <= step]
         checkpoint.write_atomic(self.path / "metrics.jsonl", "".join(line + "\n" for line in kept))
-
-    def card(self, config: RunConfig, parameters: int, likelihood: str) -> None:
-        """Write CARD.md: what this model is, how it was made, how far it got, and how to use it."""
-        records, data, made = self.metrics(), config.data, self.manifest()
-        last = {key: value for record in records for key, value in record.items() if value is not None}
-        given = f", given `{data.condition}`" if data.condition else ""
-        figures = {key: value for key, value in last.items() if key not in ("step", "steps", "seconds")}
-        score = "none" if likelihood == "none" else f"{likelihood} (`quintet score {self.name} --data {data.source}`)"
-        lines = [
-            f"# {self.name}",
-            "",
-            f"A model of the family `{config.family}` for `{data.target or 'items'}` of `{data.source}`{given}.",
-            "",
-            f"- trained: {last.get('step', 0):,} of {config.steps or 0:,} steps of {config.training.batch_size} items, "
-            f"{last.get('seconds', 0):,.0f} s, seed {config.seed}, preset {config.preset}",
-            f"- size: {parameters:,} parameters",
-            f"- last figures: {', '.join(f'{key} {value:.4g}' for key, value in figures.items())}",
-            f"- likelihood: {score}",
-            f"- data: sha256 {made.get('fingerprint', 'unknown')} over items, labels and splits",
-            f"- made with: {', '.join(f'{name} {number}' for name, number in made.get('versions', {}).items())}",
-            "",
-            "`quality` is the energy distance between samples and validation items; 0 is the best. The complete",
-            f"configuration is in config.yaml. `quintet sample {self.name}` draws from the model; `quintet evaluate",
-            f"{self.name}` measures it on the test split and writes report.html. What it makes resembles its training",
-            "data, their gaps and errors included.",
-        ]
-        checkpoint.write_atomic(self.path / "CARD.md", "\n".join(lines) + "\n")
 
     # -- one writer ----------------------------------------------------------------------------------------------
 

@@ -14,19 +14,20 @@ import torch
 from torch import Tensor
 
 from quintet import registry
+from quintet.card import write_card
 from quintet.codecs.table import TableCodec
 from quintet.codecs.text import TextCodec
 from quintet.config import RunConfig
 from quintet.core.codec import Codec
 from quintet.core.columns import describe
-from quintet.core.errors import EnvironmentFault, QuintetWarning, UsageError
+from quintet.core.errors import ConfigError, EnvironmentFault, QuintetWarning, UsageError
 from quintet.core.family import Family
-from quintet.core.random import Rows, seed_of
+from quintet.core.random import seed_of
 from quintet.core.spaces import Discrete
 from quintet.data.loader import Items, Loader
 from quintet.data.sources import Dataset, take
-from quintet.evaluation.features import Features, Kind, fit_features
-from quintet.evaluation.metrics import energy_distance
+from quintet.evaluation.features import Kind, fit_features
+from quintet.live import HELD, Live, advice, stale
 from quintet.outputs import picture, top_of
 from quintet.runs import Run, latent_codec, runs_root
 from quintet.training import checkpoint
@@ -36,8 +37,6 @@ from quintet.training.trainer import Trainer
 Report = Callable[[dict[str, Any]], None]
 """Called with each record of a run: step, steps, losses, and now and then `quality`."""
 
-LIVE_ITEMS = 100
-LOOK_NUMBERS = 2**20
 FEATURES: dict[str, Kind] = {"image": "image", "table": "table", "text": "tokens", "audio": "audio"}
 KEPT_CONDITIONS = 2048
 FEATURE_ITEMS = 10_000
@@ -164,11 +163,16 @@ class Session:
         even = lengths(x, cond) if family.ragged else None
         self.loader = Loader(codecs["x"].space, x, cond, seed=seed_of("data", config.seed), stream=stream,
                              lengths=even, group=config.training.batch_size)  # fmt: skip
-        self.features: Features = fit_features(x.some(FEATURE_ITEMS).cpu().numpy(), kind, pad=pad)
-        held, held_cond = self.items("validation", 512)
-        self.real = self.features(held.some(512).cpu().numpy())
-        self.real_cond = None if held_cond is None else held_cond.some(len(held_cond))[:LIVE_ITEMS]
-        self.run: Run | None = None
+        if config.training.figure == "held_out" and family.likelihood == "none":
+            fix = "--training.select quality"
+            raise ConfigError("no held-out loss to select by", where=f"{family.name}: training.select",
+                              why=family.missing["log_prob"], fix=fix)  # fmt: skip
+        train = x.some(FEATURE_ITEMS)
+        features = fit_features(train.cpu().numpy(), kind, pad=pad)
+        unseen, given = self.items("validation", HELD)
+        held = unseen.some(HELD)
+        some = torch.linspace(0, len(unseen) - 1, len(held), device=held.device).long()
+        self.look = Live(features, train, held, None if given is None else given[some], config.sampling)
 
     def items(self, split: str, limit: int | None = None) -> tuple[Items, Items | None]:
         """(x, cond) of a split, encoded; at most the first `limit` items."""
@@ -181,20 +185,6 @@ class Session:
             self.codecs["cond"], given, device
         )
 
-    def look(self, family: Family) -> tuple[Tensor, float]:
-        """Samples of fixed seeds, and how far they are from validation items (energy distance)."""
-        n = LIVE_ITEMS if self.real_cond is None else len(self.real_cond)
-        quick = {"beams": 1} if "beams" in self.config.sampling else {}  # a search costs more than it would show here
-        settings = family.Sampling(**self.config.sampling | quick)
-        parts, each = [], max(8, LOOK_NUMBERS // self.codecs["x"].space.dims)  # large items, a few at a time
-        for start in range(0, n, each):
-            rows = Rows(seed_of("look"), start, min(each, n - start))
-            cond = None if self.real_cond is None else self.real_cond[start : start + each]
-            parts.append(family.sample(rows.count, cond, sampling=settings, generator=rows).cpu())
-        x = torch.cat(parts)
-        finite = torch.isfinite(x.double()).all()
-        return x, energy_distance(self.features(x.numpy()), self.real).value if finite else math.inf
-
     def train(self, run: Run | None, report: Report | None, on_trainer: Callable[[Trainer], None] | None) -> None:
         """Train to the end from where the run stands; the family then has its averaged weights."""
         config = self.config
@@ -202,6 +192,7 @@ class Session:
         if run is not None and self.engine.first:
             run.lock()
             checkpoint.sweep(run.checkpoints)
+            checkpoint.sweep(run.bests)
         try:
             trainer = Trainer(self.family, self.loader, config.training, seed=config.seed, steps=config.steps,
                               engine=self.engine)  # fmt: skip
@@ -214,17 +205,22 @@ class Session:
                 on_trainer(trainer)
             self._loop(trainer, run, report)
             if run is not None and self.engine.first:
-                run.card(config, sum(p.numel() for p in self.family.parameters()), self.family.likelihood)
+                write_card(run, self.family, self.codecs)
         finally:
             if run is not None and self.engine.first:
                 run.unlock()
         with torch.no_grad():
             trainer.ema.swap()
+        best = None if run is None else run.best(config)
+        if best is not None:
+            self.family.load_state_dict(best[0]["model"])
 
     def _loop(self, trainer: Trainer, run: Run | None, report: Report | None) -> None:
         every = max(1, trainer.steps // 200)
         writer = run if self.engine.first else None
+        settings = trainer.settings
         failures = 0
+        told: set[str] = set()
 
         def tell(record: dict[str, Any]) -> None:
             record = {"step": trainer.step, "steps": trainer.steps, "seconds": round(trainer.seconds, 3), **record}
@@ -238,14 +234,30 @@ class Session:
                 tell({key: value if math.isfinite(value) else None for key, value in losses.items()})
 
         def on_interval() -> None:
+            enough = False
             if writer:
-                x, quality = self.look(self.family)
+                x, figures = self.look(self.family)
                 try:
                     codec = self.codecs["x"]
                     picture(writer.path / "samples" / f"step-{trainer.step:08d}", codec.decode(x[:100]), top_of(codec))
                 except OSError as error:
                     warnings.warn(f"samples not written ({error})", QuintetWarning, stacklevel=2)
-                tell({"quality": quality if math.isfinite(quality) else None})
+                waited = stale([*writer.metrics(), figures], settings.figure)
+                if settings.select != "last" and not waited:
+                    try:
+                        checkpoint.save(writer.bests, trainer.step, {"model": self.family.state_dict()},
+                                        {"step": trainer.step}, keep=1)  # fmt: skip
+                    except OSError as error:
+                        warnings.warn(f"best weights not written ({error})", QuintetWarning, stacklevel=2)
+                enough = settings.patience is not None and waited >= settings.patience
+            if self.engine.any(enough):
+                trainer.steps = trainer.step  # the end is here: for the rest it is as if it had been planned so
+            if writer:
+                tell(figures)
+                for one in advice(writer.metrics()):
+                    if one.kind not in told:
+                        told.add(one.kind)
+                        warnings.warn(f"{one.kind}: {one.text}", QuintetWarning, stacklevel=2)
 
         def on_save() -> None:
             nonlocal failures

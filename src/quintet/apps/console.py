@@ -122,7 +122,9 @@ def clock(seconds: float) -> str:
 
 # -- records of training ---------------------------------------------------------------------------------------------
 
-RESERVED = {"step", "steps", "seconds", "quality", "family", "seed"}
+LIVE = {"quality", "quality_stderr", "diversity", "copies", "copying", "held_out"}
+"""Figures of a look, which are no losses."""
+RESERVED = {"step", "steps", "seconds", "family", "seed"} | LIVE
 
 
 def losses(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,10 +133,13 @@ def losses(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def last(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """The newest figures of a run: step, steps, seconds, quality, losses, and `loss`, that of what samples."""
-    out: dict[str, Any] = {"step": 0, "steps": None, "seconds": 0.0, "loss": None, "losses": {}, "quality": None}
+    """The newest figures of a run: step, steps, seconds, those of its last look, losses, and `loss`, that of what
+    samples.
+    """
+    out: dict[str, Any] = {"step": 0, "steps": None, "seconds": 0.0, "loss": None, "losses": {}}
+    out |= dict.fromkeys(("quality", "held_out"))
     for record in records:
-        out |= {key: record[key] for key in ("step", "steps", "seconds", "quality") if key in record}
+        out |= {key: record[key] for key in ("step", "steps", "seconds", "quality", "held_out") if key in record}
         if found := losses(record):
             out["losses"] = found
             out["loss"] = next(
@@ -144,8 +149,9 @@ def last(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def figures(news: Mapping[str, Any]) -> list[str]:
-    """Loss and quality, where they are known."""
-    return [f"{name} {number(news[name])}" for name in ("loss", "quality") if news.get(name) is not None]
+    """Loss, that of unseen items, and quality, where they are known."""
+    names = {"loss": "loss", "held_out": "unseen", "quality": "quality"}
+    return [f"{name} {number(news[key])}" for key, name in names.items() if news.get(key) is not None]
 
 
 # -- progress --------------------------------------------------------------------------------------------------------
@@ -208,17 +214,14 @@ class Progress:
             print(f"{self.title}: {self.line(now)}", file=sys.stderr, flush=True)
 
     def line(self, now: float) -> str:
-        """Step, rate, time left, loss and quality."""
+        """Step, rate, time left, and the figures."""
         step, steps = self.news["step"], self.news["steps"]
         began, first = self.began or (now, step)
         parts = [f"step {step:,}/{steps:,}"]
         if step > first and now > began:
             rate = (step - first) / (now - began)
             parts += [f"{rate:.3g} steps/s", f"{clock((steps - step) / rate)} left"]
-        parts += [
-            f"{name} {number(self.news[name])}" for name in ("loss", "quality") if self.news.get(name) is not None
-        ]
-        return "  ".join(parts)
+        return "  ".join(parts + figures(self.news))
 
 
 # -- signals ---------------------------------------------------------------------------------------------------------

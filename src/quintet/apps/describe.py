@@ -18,6 +18,7 @@ from quintet import __version__
 from quintet.apps.console import Answer, columns, last, number
 from quintet.core.errors import CheckpointError, QuintetError
 from quintet.data.sources import data_root
+from quintet.live import advice
 from quintet.outputs import read_provenance
 from quintet.runs import Run, runs_root
 from quintet.training import checkpoint
@@ -66,6 +67,7 @@ def describe_run(run: Run) -> Answer:
     sizes = {folder.name: sum(file.stat().st_size for file in folder.iterdir()) for folder in folders}
     news = last(run.metrics())
     done = max([_step(folder) for folder in folders], default=0)
+    end = news["steps"] or config.steps  # of a run that ended early, the step at which it did
     parameters = sum(p.numel() for p in family.parameters())
     data = {
         "run": str(run.path),
@@ -80,13 +82,14 @@ def describe_run(run: Run) -> Answer:
         "space": codecs["x"].space.to_json(),
         "condition": config.data.condition,
         "missing": dict(family.missing),
-        **{key: news[key] for key in ("loss", "losses", "quality", "seconds")},
+        **{key: news[key] for key in ("loss", "losses", "quality", "held_out", "seconds")},
+        "advice": [one._asdict() for one in advice(run.metrics())],
         "checkpoints": [{"name": name, "bytes": size} for name, size in sizes.items()],
         "manifest": run.manifest(),
         "config": config.model_dump(mode="json"),
     }
     given = f" given {config.data.condition}" if config.data.condition else ""
-    state = "finished" if done == config.steps else f"quintet resume {run.name} goes on from step {done:,}"
+    state = "finished" if done == end else f"quintet resume {run.name} goes on from step {done:,}"
     rows = [
         ("run", run.path),
         ("model", f"{config.family} of {config.data.source}{given}, preset {config.preset}, seed {config.seed}"),
@@ -94,7 +97,9 @@ def describe_run(run: Run) -> Answer:
         ("parameters", f"{parameters:,}"),
         ("likelihood", _likelihood(family.likelihood, family.missing, codecs["x"].measure)),
         ("losses", ", ".join(f"{key} {number(value)}" for key, value in news["losses"].items()) or "-"),
+        ("unseen", f"{number(news['held_out'])} (the loss on validation items)"),
         ("quality", f"{number(news['quality'])} (energy distance to validation items, lower is better)"),
+        *((one.kind, one.text) for one in advice(run.metrics())),
         ("checkpoints", ", ".join(f"{name} ({size / 2**20:.1f} MB)" for name, size in sizes.items()) or "none yet"),
     ]
     sections = config.model_dump(mode="json", include={"model", "sampling", "training"})
@@ -118,6 +123,7 @@ def verify_run(run: Run) -> Answer:
     if not folders:
         raise CheckpointError("no checkpoint yet", where=str(run.path), fix=f"quintet resume {run.name}")
     damaged = []
+    folders += checkpoint.steps(run.bests)
     for folder in folders:
         try:
             checkpoint.verify(folder)
@@ -130,7 +136,7 @@ def verify_run(run: Run) -> Answer:
             f"remove its folder: {good} good checkpoint(s) remain" if good else "train anew: no good checkpoint remains"
         )
         raise CheckpointError(first.what + also, where=first.where, why=first.why, fix=fix)
-    names = [folder.name for folder in folders]
+    names = [folder.relative_to(run.path).as_posix().removeprefix("checkpoints/") for folder in folders]
     return Answer(
         {"run": str(run.path), "name": run.name, "verified": names}, f"{run.name}: {', '.join(names)}: all good"
     )

@@ -13,6 +13,7 @@ from quintet.apps.console import Answer, Signals, clock, figures, last
 from quintet.config import RunConfig
 from quintet.core.errors import ConfigError
 from quintet.data.sources import Dataset
+from quintet.live import advice
 from quintet.model import Model
 from quintet.runs import Run, make_family, runs_root
 from quintet.session import fit_codecs
@@ -72,7 +73,8 @@ def trained(model: Model, signals: Signals) -> Answer:
         "step": trainer.step,
         "steps": trainer.steps,
         "seconds": round(trainer.seconds, 3),
-        **{key: news[key] for key in ("loss", "losses", "quality")},
+        **{key: news[key] for key in ("loss", "losses", "quality", "held_out")},
+        "advice": [one._asdict() for one in advice(run.metrics())],
         "parameters": sum(p.numel() for p in model.family.parameters()),
     }
     if trainer.step < trainer.steps and signals.received is not None:
@@ -81,5 +83,7 @@ def trained(model: Model, signals: Signals) -> Answer:
         print(note, file=sys.stderr)
         stop = {"error": "Stopped", "what": what, "where": str(run.path), "why": "", "fix": fix}
         return Answer({**data, **stop}, "", 128 + signals.received)
-    text = ", ".join([f"{run.path}: {trainer.steps:,} steps in {clock(trainer.seconds)}", *figures(news)])
+    planned = model.config.steps or trainer.steps
+    early = f" of {planned:,}, ended early" if trainer.steps < planned else ""
+    text = ", ".join([f"{run.path}: {trainer.steps:,} steps{early} in {clock(trainer.seconds)}", *figures(news)])
     return Answer(data, f"{text}\n  next: quintet sample {run.name}, quintet evaluate {run.name}")

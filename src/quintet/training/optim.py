@@ -33,7 +33,16 @@ class TrainingSettings(Settings):
     precision: Literal["fp32", "bf16", "auto"] = "auto"
     save_every: int | None = Field(None, ge=1, description="steps between checkpoints; None: a quarter of the run")
     keep: int = Field(2, ge=1, description="checkpoints kept")
-    sample_every: int | None = Field(None, ge=1, description="steps between sample grids; None: an eighth of the run")
+    sample_every: int | None = Field(None, ge=1, description="steps between looks; None: an eighth of the run")
+    select: Literal["last", "quality", "held_out"] = Field(
+        "last", description="whose weights are used: the last, or the best by the samples' quality or held-out loss"
+    )
+    patience: int | None = Field(None, ge=1, description="looks without a better figure until training ends early")
+
+    @property
+    def figure(self) -> str:
+        """The live figure that `patience` watches."""
+        return "quality" if self.select == "last" else self.select
 
 
 class Flat:

@@ -196,6 +196,7 @@ class Trainer:
                 for key, moment in flat.moments.items():
                     moment.copy_(tensors["optimiser"][f"{name}.{key}"])
             self.step, self.seconds, self.skipped = int(state["step"]), float(state["seconds"]), int(state["skipped"])
+            self.steps = min(self.steps, int(state["steps"]))  # a run that ended early has ended
         except (KeyError, RuntimeError, ValueError) as error:
             raise CheckpointError("the checkpoint does not fit this model", why=str(error)) from None
 
