@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from quintet.evaluation.pictures import grid_png, scatter_png
-from quintet.evaluation.report import number, render
+from quintet.evaluation.report import number, ranks, render
 from quintet.evaluation.verdict import Figure, interval, verdict
 
 HOSTILE = "<script>alert(1)</script>"
@@ -242,8 +242,35 @@ def test_best_and_tie_are_marked() -> None:
     html = render({"source": "x", "models": [entry("a", 0.60), entry("b", 0.61), entry("c", 0.9)]})
     row = html[html.index("A classifier on raw values") :].split("</tr>")[0]
     marks = [re.findall(r'class="mark (\w+)"', cell) for cell in row.split("<td")[1:4]]
-    assert marks == [["best"], ["tie"], []]
+    assert marks == [["best"], ["tie"], ["3rd"]]
     assert Figure(1.0, 0.1, 1).overlaps(Figure(1.2, 0.1, 1))
+
+
+def test_ranks_count_who_is_clearly_better_and_share_where_intervals_overlap() -> None:
+    models = [entry("a", 0.60), entry("b", 0.61), entry("c", 0.9, ms_per_sample=0.1), entry("d", 0.30)]
+    models.append({"family": "e", "run": "e", "seed": 0, "status": "failed", "error": "diverged"})
+    found = ranks(models)
+    assert found["auc"] == {"a": 1, "b": 1, "c": 4, "d": 3}  # 0.30 is as far from 0.5 as 0.70
+    assert found["ms_per_sample"] == {"a": 2, "b": 2, "c": 1, "d": 2}
+    assert "density" not in found  # more is neither better nor worse
+    middle = [entry("a", 0.60), entry("b", 0.635), entry("c", 0.66)]  # b overlaps with both, a and c do not
+    assert ranks(middle)["auc"] == {"a": 1, "b": 1, "c": 2}
+
+
+def test_what_training_showed_is_said_once() -> None:
+    advice = [{"kind": "mode collapse", "text": f"samples are alike {HOSTILE}"}]
+    html = render({"source": "x", "models": [entry("gan", 0.8, advice=advice), entry("gan", 0.8, 1, advice=advice)]})
+    assert html.count("gan, mode collapse: samples are alike") == 1
+    assert HOSTILE not in html
+
+
+def test_nearest_training_items_are_shown_beside_samples() -> None:
+    shown = {"kind": "rows", "columns": ["sample", "nearest"], "rows": [["to be", HOSTILE]]}
+    html = render({"source": "x", "modality": "text", "models": [entry("vae", 0.6, nearest=shown)]})
+    assert "Nearest training items" in html
+    assert "to make more texts" in html
+    assert HOSTILE not in html
+    assert "Nearest training items" not in render({"source": "x", "models": [entry("vae", 0.6)]})
 
 
 # Pictures ----------------------------------------------------------------------------------------------------------

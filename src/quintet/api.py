@@ -15,7 +15,7 @@ from quintet.core.errors import DataError
 from quintet.data.sources import Dataset, load_source
 from quintet.model import Model
 from quintet.registry import CODECS
-from quintet.runs import Run, make_family, runs_root
+from quintet.runs import Run, make_family, runs_root, to_size
 from quintet.session import Report, Session, codec_name, fit_codecs, is_label
 from quintet.training.engine import Engine
 from quintet.training.trainer import Trainer, steps_for
@@ -127,6 +127,7 @@ def _train(
     run = Run.create(root, name, f"{dataset.name}-{config.family}") if engine.first else None
     try:
         codecs = fit_codecs(config, dataset, root)
+        config = to_size(config, codecs)
         family = make_family(config, codecs).to(engine.device)
         session = Session(config, dataset, codecs, family, engine)
         if config.steps is None:

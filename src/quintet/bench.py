@@ -35,7 +35,13 @@ class Bench:
     """
 
     def __init__(
-        self, dataset: Dataset, condition: str | None, *, target: str | None = None, samples: int = 1000
+        self,
+        dataset: Dataset,
+        condition: str | None,
+        *,
+        target: str | None = None,
+        samples: int = 1000,
+        features: str = "pca",
     ) -> None:
         self.dataset, self.condition, self.target, self.samples = dataset, condition, target, samples
         self.codec = self._codec()
@@ -125,11 +131,15 @@ class Bench:
             else:
                 raw = take(self.rows("test"), np.arange(count))
             return picture_of(raw, self.codec, None)
+        return picture_of(self.drawn(model, n), self.codec, self.rows("test"))
+
+    def drawn(self, model: Model, n: int) -> Any:
+        """Samples of seed 0, given each label in turn where there are few."""
         condition = None
         if "cond" in model.codecs and self.labels:
             known = sorted(set(self.labels["train"].tolist()))
             condition = [known[i % len(known)] for i in range(n)] if len(known) <= 50 else None
-        return picture_of(model.sample(n, seed=0, condition=condition), self.codec, self.rows("test"))
+        return model.sample(n, seed=0, condition=condition)
 
 
 def picture_of(raw: Any, codec: Codec, reference: Any) -> dict[str, Any]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
+import itertools
 import json
-import resource
-import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -15,90 +13,175 @@ from typing import Any
 from quintet import api, registry
 from quintet.bench import Bench
 from quintet.card import write_card
-from quintet.config import seconds
-from quintet.core.errors import QuintetError, QuintetWarning
-from quintet.data.sources import Dataset, load_source
-from quintet.evaluation.report import render
+from quintet.config import RunConfig, merge, seconds
+from quintet.core.errors import QuintetError, QuintetWarning, UsageError
+from quintet.cost import Meter
+from quintet.data.sources import SOURCES, Dataset, load_source
+from quintet.evaluation.report import flat, ranks, render
 from quintet.evaluation.verdict import verdict
+from quintet.live import advice
 from quintet.model import Model
+from quintet.nearest import nearest
 from quintet.runs import Run, runs_root, versions
 from quintet.tasks import measure, task
 from quintet.training.checkpoint import write_atomic
 
 
-def own_memory(reset: bool = False) -> float:
-    """Peak resident memory of this process in MB; with `reset`, start anew where the system lets us (Linux)."""
-    if reset:
-        with contextlib.suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5")
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
-    except (OSError, StopIteration):
-        unit = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
-
-
 def compare(
-    source: str,
-    *,
+    *what: str | Path,
     families: Sequence[str] | None = None,
     condition: str | None = "auto",
     budget: str | float | None = None,
     steps: int | None = None,
+    parameters: int | None = None,
     seeds: int = 1,
     preset: str | None = None,
     samples: int = 1000,
+    split: str = "test",
+    features: str = "pca",
     output: str | Path | None = None,
     runs: str | Path | None = None,
     config: Mapping[str, Any] | None = None,
     report: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
-    """Train each family with each seed on the same split and budget; measure all with one bench; write the report.
+    """Measure models of one data set with one bench, say which to keep, and write the report.
 
-    `condition` "auto" is the column `label` where the source has one. Families that cannot model the source (no face of
-    its codec) are listed with the reason. Each run stands alone: its figures do not depend on which others are
-    compared. Returns what the report shows; with `output`, also writes it as HTML and as JSON beside it.
+    `what` is a source, or runs. Of a source, each family is trained with each seed on the same split and budget:
+    seconds (`budget`) or `steps`, and `parameters` if all are to be of one size. `condition` "auto" is the column
+    `label` where the source has one. Families that cannot model the source (no face of its codec) are listed with the
+    reason. Runs must be of the same data, target and condition; those that differ by their seed alone are one
+    contender. Each run stands alone: its figures do not depend on which others are compared. Returns what the report
+    shows; with `output`, also writes it as HTML and as JSON beside it.
     """
-    dataset = load_source(source, **api.reading(config))
-    if condition == "auto":
-        named = dataset.labels is not None and "label" in dataset.labels.column_names
-        condition = "label" if named else None
-    chosen = list(families or registry.COMPARED)
-    for name in chosen:
-        registry.family_class(name)
-    bench = Bench(dataset, condition, samples=samples)
-    root = Run.create(runs_root(runs), None, f"compare-{dataset.name}").path
-    entries: list[dict[str, Any]] = []
-    for name in chosen:
-        for seed in range(seeds):
-            told = (
-                (lambda record, name=name, seed=seed: report({"family": name, "seed": seed, **record}))
-                if report
-                else None
-            )
-            entry: dict[str, Any] = {"family": name, "seed": seed, "run": f"{name}-{seed}"}
-            try:
-                own_memory(reset=True)
-                model = api.train(name, data=source, condition=condition, budget=budget, steps=steps, seed=seed,
-                                  preset=preset, run=entry["run"], runs=root, config=config, report=told)  # fmt: skip
-                peak = own_memory()
-                figures = bench.run(model, seed=seed)
-                entries.append(entry | _entry(model, figures, bench.show(model)) | {"peak_mb": peak})
-            except (QuintetError, RuntimeError, MemoryError) as error:
-                entries.append(entry | {"status": "failed", "error": str(error)})
-    result = _assemble(bench, entries) | {
-        "command": _command(source, chosen, condition, budget, steps, seeds, preset),
-        "budget": f"{seconds(budget or 60):g}s" if steps is None else f"{steps} steps",
-        "seeds": list(range(seeds)),
-        "runs": str(root),
-    }
+    if not what:
+        raise UsageError("nothing to compare", fix="quintet compare SOURCE, or quintet compare RUN RUN")
+    measured: dict[str, Any] = {"samples": samples, "split": split, "features": features}
+    if is_source(what, runs):
+        size = {"parameters": parameters} if parameters is not None else {}
+        training = {"budget": budget, "steps": steps, "preset": preset, "config": merge(config or {}, size)}
+        result = _sources(str(what[0]), list(families or registry.COMPARED), condition, seeds, training, measured,
+                          runs, report)  # fmt: skip
+    else:
+        result = _runs([Run.open(one, runs) for one in what], **measured)
     if output is not None:
         path = Path(output)
         path.parent.mkdir(parents=True, exist_ok=True)
         _write(path, result)
         result["report"] = str(path)
     return result
+
+
+def is_source(what: Sequence[str | Path], runs: str | Path | None = None) -> bool:
+    """Whether this is one source to train on, rather than runs; a source's own name wins."""
+    return len(what) == 1 and (str(what[0]) in SOURCES or not Run.exists(what[0], runs))
+
+
+def _sources(
+    source: str,
+    families: list[str],
+    condition: str | None,
+    seeds: int,
+    training: Mapping[str, Any],
+    measured: Mapping[str, Any],
+    runs: str | Path | None,
+    report: Callable[[dict[str, Any]], None] | None,
+) -> dict[str, Any]:
+    """Train, then measure."""
+    dataset = load_source(source, **api.reading(training["config"]))
+    if condition == "auto":
+        named = dataset.labels is not None and "label" in dataset.labels.column_names
+        condition = "label" if named else None
+    for name in families:
+        registry.family_class(name)
+    samples, split = measured["samples"], measured["split"]
+    bench = Bench(dataset, condition, samples=samples, features=measured["features"])
+    root = Run.create(runs_root(runs), None, f"compare-{dataset.name}").path
+    entries: list[dict[str, Any]] = []
+    for name, seed in itertools.product(families, range(seeds)):
+        who: dict[str, Any] = {"family": name, "seed": seed}
+        entry = who | {"run": f"{name}-{seed}"}
+        told = (lambda record, who=who: report(who | record)) if report else None
+        try:
+            with Meter() as meter:
+                model = api.train(name, data=source, condition=condition, seed=seed, run=entry["run"], runs=root,
+                                  report=told, **training)  # fmt: skip
+            figures, shown, _ = _measure(model, dataset, bench, split, samples, seed)
+            cost = {"peak_mb": meter.peak_mb, "joules": meter.joules}
+            entries.append(entry | _entry(model, figures, shown) | cost)
+        except (QuintetError, RuntimeError, MemoryError) as error:
+            entries.append(entry | {"status": "failed", "error": str(error)})
+    budget, steps = training["budget"], training["steps"]
+    return _document(dataset, bench, bench.recipe(), entries) | {
+        "command": _command(source, families, condition, seeds, training),
+        "budget": f"{seconds(budget or 60):g}s" if steps is None else f"{steps} steps",
+        "seeds": list(range(seeds)),
+        "runs": str(root),
+    }
+
+
+def _runs(folders: Sequence[Run], *, samples: int, split: str, features: str) -> dict[str, Any]:
+    """Measure runs that are there."""
+    configs = [run.config() for run in folders]
+    same_data(folders, configs)
+    models = [api.load(run.path) for run in folders]
+    data = configs[0].data
+    dataset = load_source(**data.reading())
+    kinds = {task(model) for model in models}
+    if len(kinds) > 1:
+        raise UsageError("these runs are for different things", why=" and ".join(sorted(kinds)))
+    bench = None
+    if kinds == {"samples"}:
+        bench = Bench(dataset, data.condition, target=data.target, samples=samples, features=features)
+    entries: list[dict[str, Any]] = []
+    recipe: dict[str, Any] = {}
+    for model, label in zip(models, labels(folders, configs), strict=True):
+        entry = {"family": model.config.family, "seed": model.config.seed, "run": model.run.name, "label": label}
+        figures, shown, recipe = _measure(model, dataset, bench, split, samples)
+        entries.append(entry | _entry(model, figures, shown))
+    words = ["quintet compare", *(run.name for run in folders), f"--split {split} --samples {samples}"]
+    return _document(dataset, bench, recipe, entries) | {"command": " ".join(words)}
+
+
+def same_data(folders: Sequence[Run], configs: Sequence[RunConfig]) -> None:
+    """Raise UsageError, naming what differs, unless the runs model the same thing of the same data."""
+    first = _data_of(folders[0], configs[0])
+    for run, config in zip(folders[1:], configs[1:], strict=True):
+        for key, value in _data_of(run, config).items():
+            if value != first[key]:
+                raise UsageError(
+                    f"{folders[0].name} and {run.name} cannot be compared",
+                    why=f"{key}: {first[key]} in the one, {value} in the other",
+                    fix="compare runs of one data set, target and condition",
+                )
+
+
+def _data_of(run: Run, config: RunConfig) -> dict[str, Any]:
+    facts = config.data.model_dump(exclude={"source"})
+    return {"source": config.data.source, **facts, "sha256 of the data": run.manifest().get("fingerprint")}
+
+
+CHANCE = {"seed", "steps", "budget", "training.sample_every"}
+"""Settings in which the seeds of one contender may differ: the same budget fixes other steps each time."""
+MOST = 3
+"""So many settings tell two contenders of a family apart in their names; beyond that they have their runs' names."""
+
+
+def labels(folders: Sequence[Run], configs: Sequence[RunConfig]) -> list[str]:
+    """A name for the contender of each run: its family, and where a family has several, how they differ."""
+    flats = [flat(config.model_dump(mode="json")) for config in configs]
+    kept = [{key: value for key, value in settings.items() if key not in CHANCE} for settings in flats]
+    names = []
+    for config, own in zip(configs, kept, strict=True):
+        family = [other for c, other in zip(configs, kept, strict=True) if c.family == config.family]
+        differ = sorted(
+            {key for other in family for key in own.keys() | other.keys() if own.get(key) != other.get(key)}
+        )
+        first = folders[kept.index(own)].name
+        told = ", ".join(f"{key.partition('.')[2] or key} {own.get(key, '-')}" for key in differ)
+        names.append(
+            f"{config.family} ({told})" if differ and len(differ) <= MOST else first if differ else config.family
+        )
+    return names
 
 
 def evaluate(
@@ -108,6 +191,7 @@ def evaluate(
     samples: int = 1000,
     seed: int = 0,
     sampling: Mapping[str, Any] | None = None,
+    features: str = "pca",
 ) -> dict[str, Any]:
     """The figures of one model, chosen by what it is for; report.html and report.json in its run folder show them.
 
@@ -116,18 +200,12 @@ def evaluate(
     """
     data = model.config.data
     dataset = load_source(**data.reading())
-    entry: dict[str, Any] = {"family": model.config.family, "seed": model.config.seed, "run": model.run.name}
+    bench = None
     if task(model) == "samples":
-        bench = Bench(dataset, data.condition, target=data.target, samples=samples)
-        figures = bench.run(model, split=split, seed=seed)
-        result = _assemble(bench, [entry | _entry(model, figures, bench.show(model))])
-    else:
-        figures = measure(model, dataset, split, limit=samples, seed=seed, sampling=sampling)
-        shown = figures.pop("shown")
-        notes = {key: value for key, value in figures["metrics"].items() if isinstance(value, str)}  # signatures
-        recipe = notes | {"task": figures["task"], "items": figures["metrics"]["items"], "split": split,
-                  "given": data.condition, "sampling": figures.get("sampling", "none")}  # fmt: skip
-        result = _document(dataset, recipe, [entry | _entry(model, figures, shown)])
+        bench = Bench(dataset, data.condition, target=data.target, samples=samples, features=features)
+    entry: dict[str, Any] = {"family": model.config.family, "seed": model.config.seed, "run": model.run.name}
+    figures, shown, recipe = _measure(model, dataset, bench, split, samples, seed, sampling)
+    result = _document(dataset, bench, recipe, [entry | _entry(model, figures, shown)])
     result["command"] = f"quintet evaluate {model.run.name} --split {split} --samples {samples} --seed {seed}"
     try:
         _write(model.run.path / "report.html", result)
@@ -137,14 +215,34 @@ def evaluate(
     return figures
 
 
-def _assemble(bench: Bench, entries: list[dict[str, Any]]) -> dict[str, Any]:
+def _measure(
+    model: Model,
+    dataset: Dataset,
+    bench: Bench | None,
+    split: str,
+    samples: int,
+    seed: int = 0,
+    sampling: Mapping[str, Any] | None = None,
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """(figures, what a report shows, recipe): by its samples on a bench, or without one by the true answers."""
+    if bench is not None:
+        figures = bench.run(model, split=split, seed=seed)
+        return figures, {"samples": bench.show(model), "nearest": nearest(model, bench)}, bench.recipe()
+    figures = measure(model, dataset, split, limit=samples, seed=seed, sampling=sampling)
+    shown = {"samples": figures.pop("shown")}
+    notes = {key: value for key, value in figures["metrics"].items() if isinstance(value, str)}  # signatures
+    recipe = notes | {"task": figures["task"], "items": figures["metrics"]["items"], "split": split,
+                      "given": model.config.data.condition, "sampling": figures.get("sampling", "none")}  # fmt: skip
+    return figures, shown, recipe
+
+
+def _document(
+    dataset: Dataset, bench: Bench | None, recipe: Mapping[str, Any], entries: list[dict[str, Any]]
+) -> dict[str, Any]:
     """What a report shows of these models."""
-    real = {"samples": bench.show(None), "metrics": bench.real()}
-    return _document(bench.dataset, bench.recipe(), entries) | {"real": real}
-
-
-def _document(dataset: Dataset, recipe: Mapping[str, Any], entries: list[dict[str, Any]]) -> dict[str, Any]:
-    return {
+    real = {} if bench is None else {"real": {"samples": bench.show(None), "metrics": bench.real()}}
+    return real | {
+        "modality": dataset.modality,
         "source": dataset.name,
         "date": time.strftime("%Y-%m-%d"),
         "machine": versions()["machine"],
@@ -152,6 +250,7 @@ def _document(dataset: Dataset, recipe: Mapping[str, Any], entries: list[dict[st
         "recipe": dict(recipe),
         "curve_name": "energy distance between samples and validation items",
         "models": entries,
+        "ranks": ranks(entries),
         "verdict": verdict(entries),
     }
 
@@ -161,7 +260,7 @@ def _write(path: Path, result: dict[str, Any]) -> None:
     write_atomic(path.with_suffix(".json"), json.dumps(result, indent=1))
 
 
-def _entry(model: Model, figures: dict[str, Any], samples: dict[str, Any]) -> dict[str, Any]:
+def _entry(model: Model, figures: dict[str, Any], shown: dict[str, Any]) -> dict[str, Any]:
     """A trained model's entry in the report."""
     records = model.run.metrics()
     config = model.config.model_dump(mode="json")
@@ -170,28 +269,24 @@ def _entry(model: Model, figures: dict[str, Any], samples: dict[str, Any]) -> di
         **figures,
         "train_seconds": records[-1]["seconds"] if records else None,
         "steps": model.config.steps,
-        "samples": samples,
+        **shown,
+        "advice": [one._asdict() for one in advice(records)],
         "curve": [[r["seconds"], r["quality"]] for r in records if r.get("quality") is not None],
         "config": {key: config[key] for key in ("codec", "preset", "model", "sampling", "training")},
     }
 
 
-def _command(
-    source: str,
-    families: list[str],
-    condition: str | None,
-    budget: Any,
-    steps: int | None,
-    seeds: int,
-    preset: str | None,
-) -> str:
+def _command(source: str, families: list[str], condition: str | None, seeds: int, training: Mapping[str, Any]) -> str:
     """The command line that makes the same comparison."""
     words = ["quintet compare", source]
     if families != list(registry.COMPARED):
         words.append(f"--families {','.join(families)}")
     words.append(f"--condition {condition or 'none'}")
-    words.append(f"--steps {steps}" if steps is not None else f"--budget {budget or '60s'}")
+    steps, parameters = training["steps"], training["config"].get("parameters")
+    words.append(f"--steps {steps}" if steps is not None else f"--budget {training['budget'] or '60s'}")
     words.append(f"--seeds {seeds}")
-    if preset:
-        words.append(f"--preset {preset}")
+    if training["preset"]:
+        words.append(f"--preset {training['preset']}")
+    if parameters is not None:
+        words.append(f"--parameters {parameters}")
     return " ".join(words)

@@ -54,6 +54,7 @@ class RunConfig(Settings):
     seed: int = Field(0, ge=0)
     budget: float | None = Field(None, gt=0, description="seconds; turned into `steps` at the start")
     steps: int | None = Field(None, ge=1)
+    parameters: int | None = Field(None, ge=1, description="about so many; turned into `model.width` at the start")
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 

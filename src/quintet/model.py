@@ -375,15 +375,21 @@ class Model:
         return take(items, some), None if given is None else take(given, some)
 
     def evaluate(
-        self, split: str = "test", *, samples: int = 1000, seed: int = 0, sampling: Mapping[str, Any] | None = None
+        self,
+        split: str = "test",
+        *,
+        samples: int = 1000,
+        seed: int = 0,
+        sampling: Mapping[str, Any] | None = None,
+        features: str = "pca",
     ) -> dict[str, Any]:
         """{"likelihood", "likelihood_reason", "metrics", "ms_per_sample", ...} on a split; writes the run's report.
 
-        `sampling`: how texts are made that are compared with the true ones.
+        `sampling`: how texts are made that are compared with the true ones. `features`: what distances are measured in.
         """
         from quintet.comparison import evaluate  # which is written in terms of Model
 
-        return evaluate(self, split=split, samples=samples, seed=seed, sampling=sampling)
+        return evaluate(self, split=split, samples=samples, seed=seed, sampling=sampling, features=features)
 
     def save(self, path: str | Path) -> Path:
         """Copy the run folder with its newest good checkpoint to `path`."""

@@ -79,6 +79,11 @@ class Run:
         raise EnvironmentFault("no free run name", where=str(root))
 
     @classmethod
+    def exists(cls, name: str | Path, runs: str | Path | None = None) -> bool:
+        """Whether `open` would find it."""
+        return any((path / "config.yaml").is_file() for path in (runs_root(runs) / name, Path(name)))
+
+    @classmethod
     def open(cls, name: str | Path, runs: str | Path | None = None) -> Self:
         """The run of that name under `runs`, or at that path."""
         for path in (runs_root(runs) / name, Path(name)):
@@ -331,6 +336,37 @@ def make_family(config: RunConfig, codecs: Mapping[str, Codec]) -> Family:
         except ValidationError as error:
             raise as_config_error(error, "model") from None
         return cls(codecs["x"].space, condition, settings)  # type: ignore[call-arg]
+
+
+def to_size(config: RunConfig, codecs: Mapping[str, Codec]) -> RunConfig:
+    """The configuration whose `model.width` gives the number of parameters nearest to `parameters`, if it asks for any.
+
+    The width is a multiple of 16, or of 8 a head; a critic keeps its proportion to the generator. All parameters count.
+    """
+    if config.parameters is None:
+        return config
+    model, wanted = config.model, config.parameters
+    unit = 8 * int(model.get("heads") or 2)
+
+    def sized(times: int) -> RunConfig:
+        width = unit * times
+        wide = {"width": width}
+        if "critic_width" in model:
+            wide["critic_width"] = max(8, round(width * model["critic_width"] / model["width"] / 8) * 8)
+        return config.model_copy(update={"model": {**model, **wide}})
+
+    def count(times: int) -> int:
+        return sum(p.numel() for p in make_family(sized(times), codecs).parameters())
+
+    high = 1
+    while count(high) < wanted:
+        high *= 2
+    low = high // 2  # count(low) < wanted <= count(high)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if count(middle) < wanted else (low, middle)
+    near = min((times for times in (low, high) if times), key=lambda times: abs(count(times) - wanted))
+    return sized(near)
 
 
 def versions() -> dict[str, Any]:

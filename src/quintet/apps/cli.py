@@ -111,6 +111,11 @@ def _resume(run: str, everywhere: Everywhere, context: Context, changed_data: bo
     return trained(model, context.signals)
 
 
+Features = Annotated[
+    str, Parameter(help="what distances are measured in: pca, learnt (a net trained on the data) or inception [pca]")
+]
+
+
 # -- comparing --------------------------------------------------------------------------------------------------
 
 
@@ -122,6 +127,7 @@ def evaluate(
     split: str = "test",
     samples: Annotated[int, Parameter(help="how many samples to measure [1000]")] = 1000,
     seed: int = 0,
+    features: Features = "pca",
     everywhere: Everywhere = EVERYWHERE,
     context: Given = None,
 ) -> Answer:
@@ -133,13 +139,12 @@ def evaluate(
     from quintet import api
     from quintet.apps.figures import evaluated
 
-    if samples < 20:
-        raise UsageError(f"--samples {samples}: the figures need at least 20")
+    _enough(samples)
     model = api.load(run, runs=everywhere.runs)
     assert context is not None
     settings = context.sections.get("sampling", {})
     options.check_fields({"sampling": settings}, model.config.family)
-    result = model.evaluate(split, samples=samples, seed=seed, sampling=settings)
+    result = model.evaluate(split, samples=samples, seed=seed, sampling=settings, features=features)
     data = {"run": str(model.run.path), "name": model.run.name, "likelihood_reason": None, **result}
     return Answer(data, evaluated(data))
 
@@ -147,37 +152,83 @@ def evaluate(
 @verb(
     "moons --budget 60s -o report.html",
     "digits --families vae,flow,diffusion --seeds 3",
-    "moons --condition none --steps 500",
+    "moons --condition none --steps 500 --parameters 50000",
+    "digits-vae-1 digits-vae-2 digits-gan-1     (runs of the same data)",
 )
 def compare(
-    source: Annotated[str, Parameter(help="quintet data lists them")],
-    /,
-    *,
+    *what: Annotated[str, Parameter(help="a source to train on (quintet data lists them), or runs")],
     families: Annotated[str | None, Parameter(help="names with commas between [all]")] = None,
     condition: Annotated[str, Parameter(help="a column, or none [label, where there is one]")] = "auto",
     budget: Annotated[str | None, Parameter(help="for each run [60s]")] = None,
     steps: Annotated[int | None, Parameter(help="for each run, instead of a budget")] = None,
+    parameters: Annotated[int | None, Parameter(help="about so many in each [the defaults' own]")] = None,
     seeds: Annotated[int, Parameter(help="runs of each family [1]")] = 1,
     preset: Annotated[str | None, Parameter(help="classic, tiny, small or base [small]")] = None,
+    samples: Annotated[int, Parameter(help="how many samples of each run are measured [1000]")] = 1000,
+    split: Annotated[str, Parameter(help="what they are measured against [test]")] = "test",
+    features: Features = "pca",
     output: Output = None,
     everywhere: Everywhere = EVERYWHERE,
     context: Given = None,
 ) -> Answer:
-    """Train several families on the same split and budget, measure all with the same figures, say which to keep."""
+    """Say which model to keep: train several families on one source, or take runs, and measure all alike.
+
+    The same split, budget and figures for all; runs that differ by their seed alone are one contender.
+    """
     from quintet import api
     from quintet.apps.figures import compared
+    from quintet.comparison import is_source
 
     if budget is not None and steps is not None:
         raise UsageError("both --budget and --steps", fix="give one of them")
     if seeds < 1:
         raise UsageError(f"--seeds {seeds}: at least 1")
+    if parameters is not None and parameters < 1:
+        raise UsageError(f"--parameters {parameters}: at least 1")
+    _enough(samples)
+    training = {"families": families, "budget": budget, "steps": steps, "parameters": parameters, "preset": preset}
+    if what and not is_source(what, everywhere.runs):
+        vain = [f"--{name}" for name, value in training.items() if value is not None]
+        if vain:
+            raise UsageError(f"{', '.join(vain)}: only for a source", why="runs have been trained already")
     names = [name.strip() for name in families.split(",") if name.strip()] if families else None
     given = None if condition == "none" else condition
-    path = Path(output or f"compare-{Path(source).name}.html")
-    with Progress(source) as progress:
-        result = api.compare(source, families=names, condition=given, budget=budget, steps=steps, seeds=seeds,
-                             preset=preset, output=path, runs=everywhere.runs, report=progress.report)  # fmt: skip
+    path = Path(output or f"compare-{Path(what[0]).name if what else ''}.html")
+    with Progress(" ".join(what)) as progress:
+        result = api.compare(*what, **training | {"families": names}, condition=given, seeds=seeds, samples=samples,
+                             split=split, features=features, output=path, runs=everywhere.runs,
+                             report=progress.report)  # fmt: skip
     return Answer(result, compared(result))
+
+
+def _enough(samples: int) -> None:
+    if samples < 20:
+        raise UsageError(f"--samples {samples}: the figures need at least 20")
+
+
+@verb("digits", "people.csv --budget 10m --json", sections=("data",))
+def recommend(
+    source: Annotated[str, Parameter(help="quintet data lists them")],
+    /,
+    *,
+    budget: Annotated[str, Parameter(help="how long each may train [60s]")] = "60s",
+    everywhere: Everywhere = EVERYWHERE,
+    context: Given = None,
+) -> Answer:
+    """Say before any training which family to begin with for each purpose, and why.
+
+    From the data's kind, size and shape, the machine and the budget, and what was measured on sets like it.
+    """
+    from quintet import api
+    from quintet.apps.figures import recommended
+    from quintet.config import seconds
+    from quintet.data.sources import load_source
+    from quintet.recommend import recommendation
+
+    assert context is not None
+    dataset = load_source(source, **api.reading(context.sections))
+    found = recommendation(dataset, seconds(budget))
+    return Answer(found, recommended(found))
 
 
 # -- looking ---------------------------------------------------------------------------------------------------------

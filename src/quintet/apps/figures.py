@@ -66,3 +66,14 @@ def compared(result: Mapping[str, Any]) -> str:
     header = ("model", "AUC (0.5 best)", "coverage", "nats", "kind", "ms/sample", "train s")
     table = columns(rows, header) if rows else "no model was measured"
     return "\n".join([*lines, "", table, *failed, "", f"report: {result.get('report', '-')}"])
+
+
+def recommended(found: Mapping[str, Any]) -> str:
+    """A line for each purpose with its reason, what to mind, and the command to begin with."""
+    shape = found["shape"]
+    machine = f"{shape['cores']} cores{', a GPU' if shape['gpu'] else ''}"
+    head = f"{shape['items']:,} training items, {shape['kind']}, {shape['dims']:,} dimensions; {machine}"
+    lines = [head, ""]
+    lines += [f"{one['purpose']}: {one['family']}. {one['why']}." for one in found["purposes"].values()]
+    lines += ["", *(f"note: {caution}" for caution in found["cautions"])]
+    return "\n".join([*lines, "", f"likeliest first: {', '.join(found['order'])}", f"next: {found['command']}"])

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, NotRequired, TypedDict, cast
 
 import jinja2
 
-from quintet.evaluation.verdict import Contender, Figure, contenders, verdict
+from quintet.evaluation.verdict import Contender, Figure, contenders, distance, ranked, verdict
 
 
 class Samples(TypedDict):
@@ -53,7 +53,12 @@ class Entry(TypedDict):
     steps: NotRequired[int | None]
     ms_per_sample: NotRequired[float | None]
     peak_mb: NotRequired[float | None]
+    joules: NotRequired[float | None]
     samples: NotRequired[Samples | None]
+    nearest: NotRequired[Samples | None]
+    """Samples beside the training items that are nearest to them."""
+    advice: NotRequired[list[dict[str, str]]]
+    """What training showed: {"kind", "text"} each."""
     curve: NotRequired[list[list[float]]]
     """[seconds, quality] pairs, lower is better; `Comparison.curve_name` names the quality."""
     config: NotRequired[dict[str, Any]]
@@ -71,6 +76,7 @@ class Comparison(TypedDict):
 
     source: str
     models: list[Entry]
+    modality: NotRequired[str]
     command: NotRequired[str]
     budget: NotRequired[str]
     seeds: NotRequired[list[int]]
@@ -81,6 +87,7 @@ class Comparison(TypedDict):
     """How it was measured: {"features": Features.recipe, "split": {...}, ...}; nested as you like."""
     real: NotRequired[Real]
     curve_name: NotRequired[str]
+    ranks: NotRequired[dict[str, dict[str, int]]]
     verdict: NotRequired[dict[str, Any]]
     """Default: `verdict(models)`."""
 
@@ -129,11 +136,12 @@ COST = (
     Measure("steps", "Training steps", "", ""),
     Measure("ms_per_sample", "Sampling, ms a sample", "low", ""),
     Measure("peak_mb", "Peak memory, MB", "low", ""),
+    Measure("joules", "Energy of training, J", "low", "Of all processors of the machine, whoever used them."),
 )
 
 
 class Cell(NamedTuple):
-    """One number of the table: its text, its ± part, a mark ("best", "tie", "copies" or ""), and a remark."""
+    """One number of the table: its text, its ± part, a mark ("best", "tie", "3rd", "copies" or ""), and a remark."""
 
     text: str
     spread: str = ""
@@ -165,10 +173,26 @@ def render(comparison: Comparison) -> str:
         chart=_chart(crowd),
         several=any(len(c.done) > 1 for c in crowd),
         real=real.get("samples"),
+        things=THINGS.get(str(comparison.get("modality")), "such items"),
+        nearest=[(c, c.done[0]["nearest"]) for c in crowd if c.done and c.done[0].get("nearest")],
+        advised=_advised(crowd),
         recipe=flat(comparison.get("recipe") or {}),
         settings=_settings(crowd),
         runs=[(c.label, ", ".join(f"{run['run']} (seed {run['seed']})" for run in c.runs)) for c in crowd],
     )
+
+
+THINGS = {"image": "images", "text": "texts", "audio": "recordings", "table": "rows"}
+
+
+def _advised(crowd: Sequence[Contender]) -> list[tuple[str, str, str]]:
+    """(contender, kind, text) of what training showed, once for each contender and kind."""
+    found: dict[tuple[str, str], str] = {}
+    for contender in crowd:
+        for run in contender.done:
+            for one in run.get("advice") or ():
+                found.setdefault((contender.label, one["kind"]), one["text"])
+    return [(label, kind, text) for (label, kind), text in found.items()]
 
 
 def _gap(contender: Contender) -> float:
@@ -223,13 +247,34 @@ def _row(measure: Measure, crowd: Sequence[Contender], reference: Mapping[str, A
 
 
 def _marks(better: str, figures: Sequence[Figure | None]) -> list[str]:
-    """Name the best "best", and "tie" those whose interval overlaps with it."""
-    rank = {"low": lambda v: v, "high": lambda v: -v, "half": lambda v: abs(v - 0.5)}.get(better)
-    known = [f for f in figures if f is not None]
-    if rank is None or len(known) < 2:
+    """Name the best "best", "tie" those whose interval overlaps with it, and the others by their rank."""
+    ranks = ranked(better, figures)
+    if len([rank for rank in ranks if rank is not None]) < 2:
         return [""] * len(figures)
-    best = min(known, key=lambda f: rank(f.mean))
-    return ["" if f is None else "best" if f is best else "tie" if f.overlaps(best) else "" for f in figures]
+    gaps = [math.inf if f is None else distance(better, f.mean) for f in figures]
+    best = gaps.index(min(gaps))
+    return [
+        "" if rank is None else "best" if place == best else "tie" if rank == 1 else ordinal(rank)
+        for place, rank in enumerate(ranks)
+    ]
+
+
+def ranks(models: Sequence[dict[str, Any]]) -> dict[str, dict[str, int]]:
+    """{measure: {contender: rank}} for every measure that has a better and a worse; those who share a rank overlap."""
+    crowd = [c for c in contenders(models) if c.done]
+    out = {}
+    for measure in (*QUALITY, *COST):
+        figures = [c.cost(measure.key) if measure in COST else c.metric(measure.key) for c in crowd]
+        places = zip(crowd, ranked(measure.better, figures), strict=True)
+        found = {c.label: rank for c, rank in places if rank is not None}
+        if found:
+            out[measure.key] = found
+    return out
+
+
+def ordinal(rank: int) -> str:
+    """2 -> 2nd; there are never so many contenders that 11 to 13 matter."""
+    return f"{rank}{ {2: 'nd', 3: 'rd'}.get(rank, 'th') }"
 
 
 def _likelihood(crowd: Sequence[Contender], winner: str | None) -> list[dict[str, Any]]:

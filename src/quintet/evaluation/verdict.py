@@ -103,6 +103,25 @@ def interval(values: Sequence[float], stderrs: Sequence[float]) -> Figure:
     return Figure(float(np.mean(values)), half, n)
 
 
+def distance(better: str, value: float) -> float:
+    """From the best value there could be, as far as `better` says it: "low", "high" or "half" (nearest to 0.5)."""
+    return {"low": value, "high": -value, "half": abs(value - 0.5)}[better]
+
+
+def ranked(better: str, figures: Sequence[Figure | None]) -> list[int | None]:
+    """Ranks with ties: 1 + the number of those that are better by more than the intervals, None where there is no
+    figure. Whoever overlaps with the best is first as well. With `better` "" nobody is.
+    """
+
+    def beats(a: Figure, b: Figure) -> bool:
+        return not a.overlaps(b) and distance(better, a.mean) < distance(better, b.mean)
+
+    known = [figure for figure in figures if figure is not None] if better else []
+    return [
+        None if figure is None or not better else 1 + sum(beats(other, figure) for other in known) for figure in figures
+    ]
+
+
 def contenders(models: Sequence[Entry]) -> list[Contender]:
     """Group entries by label (default: the family), in order of appearance."""
     groups: dict[str, list[Entry]] = {}

@@ -1,0 +1,232 @@
+"""Comparing runs, equal sizes, what work costs, nearest items, and what is recommended before training."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pytest
+from PIL import Image
+
+import quintet
+from quintet import cost
+from quintet.api import plan
+from quintet.bench import Bench
+from quintet.comparison import is_source, labels
+from quintet.core.errors import UsageError
+from quintet.data.sources import Dataset, load_source, take
+from quintet.evaluation.pictures import GAP
+from quintet.nearest import nearest
+from quintet.recommend import ORDER, PICKS, PURPOSES, recommendation
+from quintet.registry import COMPARED, FAMILIES, refusal
+from quintet.runs import make_family, to_size
+from quintet.session import fit_codecs
+
+
+def train(path: Path, family: str = "vae", **given: Any) -> quintet.Model:
+    settings = {"data": "iris", "condition": "label", "steps": 3, "preset": "tiny", "runs": path}
+    return quintet.train(family, **{**settings, **given})
+
+
+# -- runs ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("runs")
+    train(path, run="a", seed=0)
+    train(path, run="b", seed=1, steps=4)
+    train(path, run="strong", config={"model": {"beta": 4.0}})
+    train(path, "gan", run="g")
+    train(path, run="other", condition=None)
+    return path
+
+
+def test_runs_are_compared_and_seeds_are_one_contender(trained: Path, tmp_path: Path) -> None:
+    result = quintet.compare("a", "b", "g", runs=trained, samples=40, output=tmp_path / "r.html")
+    assert [(e["run"], e["label"], e["seed"]) for e in result["models"]] == [
+        ("a", "vae", 0), ("b", "vae", 1), ("g", "gan", 0),
+    ]  # fmt: skip
+    assert result["command"] == "quintet compare a b g --split test --samples 40"
+    assert set(result["ranks"]["coverage"]) == {"vae", "gan"}
+    assert json.loads((tmp_path / "r.json").read_text())["verdict"] == result["verdict"]
+    again = quintet.compare("g", "a", runs=trained, samples=40)
+    assert {e["run"]: e["metrics"] for e in again["models"]}["a"] == result["models"][0]["metrics"]
+    alone = quintet.compare(trained / "a", samples=40)
+    assert alone["models"][0]["metrics"] == result["models"][0]["metrics"]
+
+
+def test_contenders_of_one_family_are_named_by_how_they_differ(trained: Path) -> None:
+    folders = [quintet.load(name, runs=trained).run for name in ("a", "b", "strong", "g")]
+    assert labels(folders, [run.config() for run in folders]) == ["vae (beta 1.0)"] * 2 + ["vae (beta 4.0)", "gan"]
+
+
+def test_runs_of_other_data_are_refused_by_what_differs(trained: Path) -> None:
+    with pytest.raises(UsageError, match="condition: label in the one, None in the other"):
+        quintet.compare("a", "other", runs=trained)
+    with pytest.raises(UsageError, match="no run 'nobody'"):
+        quintet.compare("a", "nobody", runs=trained)
+    with pytest.raises(UsageError, match="nothing to compare"):
+        quintet.compare(runs=trained)
+
+
+def test_a_source_wins_over_a_run_of_its_name(trained: Path) -> None:
+    assert is_source(["iris"], trained)
+    assert is_source(["some/file.csv"], trained)
+    assert not is_source(["a"], trained)
+    assert not is_source(["iris", "a"], trained)
+
+
+def test_classifiers_are_compared_by_what_they_are_for(tmp_path: Path) -> None:
+    rows = pa.table({"text": [f"item {i} {'good' if i % 2 else 'bad'}" for i in range(200)],
+                     "kind": ["up" if i % 2 else "down" for i in range(200)]})  # fmt: skip
+    pa.csv.write_csv(rows, tmp_path / "rows.csv")
+    for seed in (0, 1):
+        quintet.train("autoregressive", data=str(tmp_path / "rows.csv"), target="kind", condition="text", steps=2,
+                      preset="tiny", runs=tmp_path, run=f"c{seed}", seed=seed)  # fmt: skip
+    result = quintet.compare("c0", "c1", runs=tmp_path, output=tmp_path / "r.html")
+    assert all("accuracy" in entry["metrics"] for entry in result["models"])
+    assert result["recipe"]["task"] == "label"
+    assert "It names the right label" in (tmp_path / "r.html").read_text()
+
+
+# -- equal sizes -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", [*COMPARED, "masked_diffusion"])
+@pytest.mark.parametrize("parameters", [3_000, 200_000])
+def test_the_width_that_comes_nearest_is_taken(family: str, parameters: int) -> None:
+    dataset = load_source("iris")
+    config = plan(family, dataset, steps=1, config={"parameters": parameters})
+    codecs = fit_codecs(config, dataset)
+
+    def count(**model: int) -> int:
+        changed = chosen.model_copy(update={"model": chosen.model | model})
+        return sum(p.numel() for p in make_family(changed, codecs).parameters())
+
+    chosen = to_size(config, codecs)
+    width, unit, gap = chosen.model["width"], 8 * int(chosen.model.get("heads") or 2), abs(count() - parameters)
+    assert gap < 0.35 * parameters or width == unit
+    for other in (width - unit, width + unit):
+        if other > 0 and "critic_width" not in chosen.model:
+            assert abs(count(width=other) - parameters) >= gap
+    assert to_size(plan(family, dataset, steps=1), codecs).model == plan(family, dataset, steps=1).model
+
+
+def test_families_are_compared_at_one_size(tmp_path: Path) -> None:
+    result = quintet.compare("iris", families=["vae", "flow"], steps=1, parameters=20_000, samples=20, runs=tmp_path)
+    assert all(abs(entry["parameters"] - 20_000) < 5_000 for entry in result["models"])
+    assert "--parameters 20000" in result["command"]
+
+
+# -- cost ------------------------------------------------------------------------------------------------------------
+
+
+def counter(root: Path, name: str, energy: int, wrap: int = 1_000_000) -> None:
+    (root / name).mkdir(exist_ok=True)
+    (root / name / "energy_uj").write_text(f"{energy}\n")
+    (root / name / "max_energy_range_uj").write_text(f"{wrap}\n")
+
+
+def test_energy_is_that_of_all_processors_and_counters_may_begin_anew(tmp_path: Path) -> None:
+    assert cost.spent(cost.counters(tmp_path), cost.counters(tmp_path)) is None
+    counter(tmp_path, "intel-rapl:0", 100)
+    counter(tmp_path, "intel-rapl:0:0", 100)  # cores: already within the processor
+    counter(tmp_path, "intel-rapl:1", 999_000)
+    before = cost.counters(tmp_path)
+    counter(tmp_path, "intel-rapl:0", 500_100)
+    counter(tmp_path, "intel-rapl:0:0", 400_000)
+    counter(tmp_path, "intel-rapl:1", 1_000)  # 2,001 later: it begins anew behind a million
+    assert cost.spent(before, cost.counters(tmp_path)) == pytest.approx((500_000 + 2_001) / 1e6)
+
+
+def test_a_meter_measures_the_work_inside() -> None:
+    with cost.Meter() as idle:
+        pass
+    with cost.Meter() as busy:
+        held = np.ones(30_000_000)
+    assert busy.peak_mb > idle.peak_mb + 150  # 240 MB
+    assert busy.seconds > idle.seconds
+    assert len(held)
+
+
+# -- nearest ---------------------------------------------------------------------------------------------------------
+
+
+class Told:
+    """A model that makes what it is told to."""
+
+    def __init__(self, items: Any) -> None:
+        self.items, self.codecs = items, {}
+
+    def sample(self, n: int, **_: Any) -> Any:
+        return take(self.items, np.arange(n))
+
+
+def test_copies_of_training_images_are_shown_above_their_originals() -> None:
+    bench = Bench(load_source("digits"), None, samples=20)
+    copies = bench.rows("train")[30:40]
+    shown = nearest(Told(copies), bench)  # type: ignore[arg-type]
+    sheet = np.asarray(Image.open(io.BytesIO(base64.b64decode(shown["png"]))))
+    height = 8 * (sheet.shape[0] // (2 * 8 + GAP))
+    assert sheet[:height].std() > 10
+    assert np.array_equal(sheet[:height], sheet[-height:])
+
+
+def test_rows_and_texts_stand_beside_the_nearest() -> None:
+    bench = Bench(load_source("iris"), None, samples=20)
+    shown = nearest(Told(bench.rows("train")), bench, 3)  # type: ignore[arg-type]
+    assert [row[0] for row in shown["rows"]] == ["sample", "nearest"] * 3
+    assert all(a[1:] == b[1:] for a, b in zip(shown["rows"][::2], shown["rows"][1::2], strict=True))
+    texts = [f"{word} number {i}" for i in range(30) for word in ("red", "blue")]
+    splits = {"train": np.arange(40), "validation": np.arange(40, 50), "test": np.arange(50, 60)}
+    bench = Bench(Dataset("colours", "text", texts, splits), None, samples=10)
+    rows = nearest(Told(texts[:4]), bench, 4)["rows"]  # type: ignore[arg-type]
+    assert all(a == b and float(d) == 0 for a, b, d in rows)
+
+
+# -- before training -------------------------------------------------------------------------------------------------
+
+
+def test_everything_that_is_recommended_exists() -> None:
+    modalities = {"thumbnail": "image", "points": "table"}
+    verbs = {"scores": "score", "holes": "complete", "samples": "sample", "speed": "sample"}
+    assert PICKS.keys() == ORDER.keys()
+    for kind, picks in PICKS.items():
+        assert set(picks) == set(PURPOSES) - {"labels"}
+        assert sorted(ORDER[kind]) == sorted(COMPARED)
+        for purpose, pick in picks.items():
+            assert pick.family in FAMILIES
+            assert refusal(pick.family, modalities.get(kind, kind), verbs.get(purpose, "sample")) == ""
+
+
+@pytest.mark.parametrize(
+    ("source", "kind", "label"),
+    [("digits", "thumbnail", "label"), ("moons", "points", "label"), ("breast_cancer", "table", "label"),
+     ("notes", "audio", "pitch"), ("pydocs", "text", None)],
+)  # fmt: skip
+def test_a_recommendation_follows_from_the_data(source: str, kind: str, label: str | None) -> None:
+    found = recommendation(load_source(source), 60)
+    assert (found["shape"]["kind"], found["shape"]["label"]) == (kind, label)
+    assert found["order"][0] == found["purposes"]["samples"]["family"]
+    assert all(f"--data {source}" in one["command"] for one in found["purposes"].values())
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_time_and_size_change_what_is_recommended() -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 255, (100, 32, 32, 3)).astype(np.uint8)
+    splits = {"train": np.arange(80), "validation": np.arange(80, 90), "test": np.arange(90, 100)}
+    dataset = Dataset("noise", "image", images, splits)
+    short, long = recommendation(dataset, 60), recommendation(dataset, 3600)
+    assert short["purposes"]["samples"]["family"] == "gan"
+    assert long["purposes"]["samples"]["family"] == long["order"][0] == "diffusion"
+    assert "60 minutes" in long["purposes"]["samples"]["why"]
+    assert any("80 training items are few" in note for note in short["cautions"])
+    assert any("take 60 s" in note for note in recommendation(dataset, 5)["cautions"])
