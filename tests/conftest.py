@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 import pytest
 import torch
 from torch import nn
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 
 @pytest.fixture(autouse=True)
@@ -22,3 +30,21 @@ def randomise(module: nn.Module, *, scale: float = 0.3, seed: int = 0) -> nn.Mod
         for p in module.parameters():
             p.add_(scale * torch.randn(p.shape, generator=generator, dtype=p.dtype))
     return module
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """A headless Chromium: the system's own, which is installed where it is missing and we may (Debian)."""
+    from playwright.sync_api import sync_playwright
+
+    names = ("chromium", "chromium-browser", "google-chrome")
+    if not any(shutil.which(name) for name in names) and shutil.which("apt-get"):
+        for words in ("update -q", "install -q -y --no-install-recommends chromium fonts-liberation"):
+            subprocess.run(["apt-get", *words.split()], capture_output=True, timeout=600)
+    path = next((found for name in names if (found := shutil.which(name))), None)
+    if path is None:
+        pytest.skip("no Chromium here, and none could be installed")
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()

@@ -61,7 +61,7 @@ def test_a_grid_has_every_image(tmp_path: Path, channels: int) -> None:
     images = np.full((10, 4, 4, channels), 200, np.uint8)
     (path,) = write_items(tmp_path / "x.png", images, NOTE)
     pixels = np.asarray(Image.open(path).convert("RGBA"))
-    assert (pixels[..., 3] > 0).sum() == 10 * 48 * 48
+    assert (pixels[..., 3] > 0).sum() == 10 * 64 * 64
 
 
 def test_the_codec_says_what_white_is() -> None:

@@ -26,11 +26,11 @@ INK = np.array([[13, 12, 28], [74, 22, 94], [178, 45, 86], [244, 129, 52], [250,
 def grid_png(images: NDArray[np.uint8], columns: int = 8, scale: int = 0) -> bytes:
     """Images (N, H, W, C) uint8, C 1, 3 or 4, side by side as one PNG with a transparent gap.
 
-    Every pixel becomes scale x scale (nearest neighbour, so small images stay sharp); 0 picks one for about 48 pixels
+    Every pixel becomes scale x scale (nearest neighbour, so small images stay sharp); 0 picks one for about 64 pixels
     an image.
     """
     n, height, width, channels = images.shape
-    scale = scale or max(1, round(48 / max(height, width)))
+    scale = scale or max(1, round(64 / max(height, width)))
     columns = min(columns, n)
     rows = math.ceil(n / columns)
     sheet = np.zeros((rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, 4), np.uint8)

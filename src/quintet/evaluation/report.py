@@ -379,11 +379,19 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def _settings(crowd: Sequence[Contender]) -> dict[str, list[Any]]:
-    """Settings in which contenders differ, [(key, values)], and those that all share, [(key, value)]."""
+    """Settings in which contenders differ and those that only some have, [(key, values)], and those that all share,
+    [(key, value)]. A contender that lacks a setting has None.
+    """
     columns = [flat(c.runs[0].get("config") or {}) for c in crowd]
-    keys = sorted({key for column in columns for key in column})
-    known = {key: {column.get(key, "–") for column in columns if column} for key in keys}  # a failed run may have none
-    return {
-        "differ": [(key, [column.get(key, "–") for column in columns]) for key in keys if len(known[key]) > 1],
-        "same": [(key, known[key].pop()) for key in keys if len(known[key]) == 1],
-    }
+    told = len([column for column in columns if column])  # a failed run may have none
+    out: dict[str, list[Any]] = {"differ": [], "own": [], "same": []}
+    for key in sorted({key for column in columns for key in column}):
+        values = [column.get(key) for column in columns]
+        known = [value for column, value in zip(columns, values, strict=True) if key in column]
+        if len(set(known)) > 1:
+            out["differ"].append((key, values))
+        elif len(known) < told:
+            out["own"].append((key, values))
+        else:
+            out["same"].append((key, known[0]))
+    return out
