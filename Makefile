@@ -2,8 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 BUDGET ?= 50s
+QUALITY ?= 20s
 
-.PHONY: demo test test-slow lint bench docs clean
+.PHONY: demo test test-slow lint bench quality docs clean
 
 .venv/pip: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -31,6 +32,9 @@ lint: .venv/pip-test
 bench: .venv/pip-test  ## speed ratios against peers, interleaved
 	$(BIN)/python benchmarks/trainer_overhead.py
 	$(BIN)/python benchmarks/flow_sampling.py
+
+quality: .venv/pip-test  ## every family on every named set, QUALITY a run; writes docs/results.md (about an hour)
+	$(BIN)/python benchmarks/quality.py --budget $(QUALITY)
 
 docs: .venv/pip  ## regenerate the tables of README.md from the code
 	$(BIN)/python docs/generate.py

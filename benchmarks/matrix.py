@@ -48,6 +48,16 @@ def measure(source: str, family: str, seed: int, budget: str, samples: int) -> d
     return out
 
 
+def reference(source: str, samples: int) -> dict[str, Any]:
+    """The same figures of unseen real items in the place of samples."""
+    from quintet.bench import Bench
+    from quintet.data.sources import load_source
+
+    dataset = load_source(source)
+    columns = dataset.labels.column_names if dataset.labels is not None else []
+    return Bench(dataset, "label" if "label" in columns else None, samples=samples).real()
+
+
 def interval(values: list[float], digits: int = 3) -> str:
     """mean ± half of the 95 % interval over seeds (Student's t)."""
     mean = float(np.mean(values))
@@ -57,16 +67,21 @@ def interval(values: list[float], digits: int = 3) -> str:
     return f"{mean:.{digits}f} ± {half:.{digits}f}"
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """A family a line."""
-    lines = ["| family | accuracy | AUC | coverage | energy | bits a dimension | ms a sample |", "|---|" + "---|" * 6]
+COLUMNS = {"tstr": "trained on samples", "auc": "AUC", "coverage": "coverage", "energy": "energy",
+           "memorised": "copies"}  # fmt: skip
+
+
+def table(rows: list[dict[str, Any]], real: dict[str, Any] | None = None) -> str:
+    """A family a line, and one for real items."""
+    header = ["family", "steps", *COLUMNS.values(), "bits a dimension", "ms a sample"]
+    lines = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
     for family in dict.fromkeys(row["family"] for row in rows):
         mine = [row for row in rows if row["family"] == family and "error" not in row]
         if not mine:
-            lines.append(f"| {family} | failed |" + " |" * 5)
+            lines.append(f"| {family} | failed |" + " |" * (len(header) - 2))
             continue
-        cells = []
-        for name in ("tstr", "auc", "coverage", "energy"):
+        cells = ["-".join(f"{n:,}" for n in sorted({min(r["steps"] for r in mine), max(r["steps"] for r in mine)}))]
+        for name in COLUMNS:
             values = [row["metrics"][name] for row in mine if name in row["metrics"]]
             cells.append(interval(values) if values else "-")
         scored = [row["likelihood"] for row in mine if row["likelihood"]]
@@ -74,6 +89,10 @@ def table(rows: list[dict[str, Any]]) -> str:
         kind = f" ({scored[0]['kind']}, {scored[0]['space']})" if scored else ""
         cells += [bits + kind, f"{np.median([row['ms_per_sample'] for row in mine]):.2g}"]
         lines.append(f"| {family} | " + " | ".join(cells) + " |")
+    if real is not None:
+        known = {"tstr": "trtr"}  # of real items: the same classifier, trained on as many of them
+        values = [real.get(known.get(name, name)) for name in COLUMNS]
+        lines.append("| real items | | " + " | ".join("-" if v is None else f"{v:.3f}" for v in values) + " | | |")
     return "\n".join(lines)
 
 
