@@ -15,8 +15,8 @@ from quintet.core.codec import Codec
 from quintet.core.recordings import Recordings
 from quintet.data.sources import Dataset, take
 from quintet.evaluation.features import Features, fit_features
-from quintet.evaluation.metrics import evaluate_samples
 from quintet.evaluation.pictures import grid_png, scatter_png, spectrogram_png
+from quintet.evaluation.samples import BIASED, evaluate_samples
 from quintet.model import Model
 from quintet.outputs import sound, to_bytes
 from quintet.session import FEATURES, items_of, pick
@@ -74,8 +74,9 @@ class Bench:
     def real(self, seed: int = 0) -> dict[str, Any]:
         """Unseen real items in the place of samples: what a perfect model would reach."""
         figures = self._figures(self.items["validation"], self.labels.get("validation"), "test", seed)
-        if len(self.items["validation"]) < min(len(self.items["test"]), self.samples):
-            del figures["frechet"]  # biased by the number of items, so not comparable with the models'
+        if len(self.items["validation"]) < min(len(self.items["test"]), self.samples):  # fewer items than the models'
+            for name in BIASED:
+                del figures[name], figures[f"{name}_stderr"]
         return figures
 
     def _figures(self, fake: np.ndarray, labels: np.ndarray | None, split: str, seed: int) -> dict[str, Any]:

@@ -47,7 +47,7 @@ class Entry(TypedDict):
     likelihood: NotRequired[Likelihood | None]
     likelihood_reason: NotRequired[str | None]
     metrics: NotRequired[dict[str, Any]]
-    """What `metrics.evaluate_samples` returns."""
+    """What `samples.evaluate_samples` returns."""
     parameters: NotRequired[int | None]
     train_seconds: NotRequired[float | None]
     steps: NotRequired[int | None]
@@ -112,12 +112,19 @@ QUALITY = (
     Measure("frechet", "Fréchet distance", "low", "Between Gaussians fitted to features; compare at equal sizes only."),
     Measure("kernel", "Kernel distance", "low", "Squared MMD of features, cubic kernel; 0 for equal distributions."),
     Measure("energy", "Energy distance", "low", "Between features; 0 for equal distributions."),
+    Measure("gaussian", "Kernel distance, Gaussian", "low", "Squared MMD at the median distance of real items; 0 to 2."),
+    Measure("sliced", "Sliced Wasserstein distance", "low", "Squared, of features; compare at equal sizes only."),
     Measure("precision", "Precision", "high", "Share of samples that look like real data."),
     Measure("recall", "Recall", "high", "Share of real data that the samples could look like."),
     Measure("density", "Density", "", "How deep samples lie inside the real data; may exceed 1."),
     Measure("coverage", "Coverage", "high", "Share of the real data's neighbourhoods that have a sample in them."),
+    Measure("diversity", "Diversity", "", "Vendi score over that of as many real items; 1: as diverse."),
+    Measure("conditional", "Made what was asked for", "high", "By a classifier trained on real items.", True),
     Measure("tstr", "Trained on samples, tested on real", "high", "Accuracy of a classifier that saw samples only."),
     Measure("memorised", "Copied from training data", "", "Samples unusually close to one training item.", True),
+    Measure("memorised_duplicates", "Near duplicates", "", "Samples nearly equal to a training item.", True),
+    Measure("nearer_to_training", "Nearer to training than to unseen items", "", "0.5: nothing was memorised."),
+    Measure("membership_by_samples", "Membership found by samples (AUC)", "", "Training items from unseen; 0.5: no."),
 )
 LIKELIHOOD = (
     Measure("nats", "Log-likelihood, nats an item", "high", "Of unseen items; higher is better."),
