@@ -118,9 +118,12 @@ QUALITY = (
     Measure("recall", "Recall", "high", "Share of real data that the samples could look like."),
     Measure("density", "Density", "", "How deep samples lie inside the real data; may exceed 1."),
     Measure("coverage", "Coverage", "high", "Share of the real data's neighbourhoods that have a sample in them."),
-    Measure(
-        "judge_bits", "Bits a character, by a judge", "", "An n-gram model of held-out text; near to real is best."
-    ),
+    Measure("column_shapes", "Column shapes", "high", "1 - Kolmogorov's distance or total variation, mean of columns."),
+    Measure("pair_trends", "Pair trends", "high", "Of two columns: 1 - difference of correlations or contingencies."),
+    Measure("ranges_kept", "Ranges kept", "high", "Rows within the ranges and categories of training.", True),
+    Measure("rules_kept", "Rules kept", "high", "Rows that keep what every training row keeps.", True),
+    Measure("efficacy", "Trained on samples, a column predicted", "high", "R2, AUC of two categories, or accuracy."),
+    Measure("judge_bits", "Bits a character, by a judge", "", "An n-gram model of held-out text; as real is best."),
     Measure("ngram_divergence", "N-gram divergence", "low", "Jensen-Shannon, of three characters, in bits; 0 to 1."),
     Measure("ngram_entropy", "N-gram entropy", "", "Of three characters, in bits; near to real is best."),
     Measure("distinct", "Distinct pairs of words", "", "Over all pairs of words; near to real is best."),
