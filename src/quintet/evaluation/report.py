@@ -123,6 +123,8 @@ QUALITY = (
     Measure("ranges_kept", "Ranges kept", "high", "Rows within the ranges and categories of training.", True),
     Measure("rules_kept", "Rules kept", "high", "Rows that keep what every training row keeps.", True),
     Measure("efficacy", "Trained on samples, a column predicted", "high", "R2, AUC of two categories, or accuracy."),
+    Measure("mel", "Distance of mel bands, dB", "low", "Energy distance of mean levels and how much they vary."),
+    Measure("cepstral", "Distance of mel cepstra, dB", "low", "The same of the shape of the spectrum."),
     Measure("judge_bits", "Bits a character, by a judge", "", "An n-gram model of held-out text; as real is best."),
     Measure("ngram_divergence", "N-gram divergence", "low", "Jensen-Shannon, of three characters, in bits; 0 to 1."),
     Measure("ngram_entropy", "N-gram entropy", "", "Of three characters, in bits; near to real is best."),
@@ -229,7 +231,7 @@ def _row(measure: Measure, crowd: Sequence[Contender], reference: Mapping[str, A
         half = figure.half if measure.better or measure in QUALITY else 0.0
         cells.append(number(figure.mean, half, percent=measure.percent)._replace(mark=mark))
     # The reference of "trained on samples" is the same classifier trained on real items.
-    key = "trtr" if measure.key == "tstr" else measure.key
+    key = {"tstr": "trtr", "efficacy": "efficacy_real"}.get(measure.key, measure.key)
     value, half = reference.get(key), 2 * float(reference.get(f"{key}_stderr") or 0.0)
     return {
         "name": measure.name,
