@@ -187,9 +187,11 @@ class Judge:
         return _ratio(pairs)
 
 
-def corpus_figures(heldout: Sequence[str], fake: Sequence[str], seed: int = 0) -> dict[str, float]:
-    """All of these figures for texts `fake` against held-out ones, at equal numbers of texts; with `NAME_stderr`."""
-    n = min(len(heldout), len(fake), MOST_TEXTS)
+def corpus_figures(
+    heldout: Sequence[str], fake: Sequence[str], most: int = MOST_TEXTS, seed: int = 0
+) -> dict[str, float]:
+    """All of these figures for the first `most` of texts `fake`, and of held-out ones, with `NAME_stderr`."""
+    n = min(len(heldout), len(fake), most, MOST_TEXTS)
     real, made = ([text for text in side if text][:n] for side in (heldout, fake))
     return flat(
         {

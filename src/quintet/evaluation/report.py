@@ -136,6 +136,8 @@ QUALITY = (
     Measure("memorised", "Copied from training data", "", "Samples unusually close to one training item.", True),
     Measure("memorised_duplicates", "Near duplicates", "", "Samples nearly equal to a training item.", True),
     Measure("nearer_to_training", "Nearer to training than to unseen items", "", "0.5: nothing was memorised."),
+    Measure("membership_by_likelihood", "Membership found by likelihood (AUC)", "", "The same, by what is likely."),
+    Measure("likelihood_gap", "Likelihoods, samples against unseen", "low", "Kolmogorov's distance; exact kinds."),
     Measure("membership_by_samples", "Membership found by samples (AUC)", "", "Training items from unseen; 0.5: no."),
 )
 LIKELIHOOD = (

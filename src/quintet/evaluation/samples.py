@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quintet.evaluation import corpora, sounds, tables
 from quintet.evaluation.classifiers import classifier_two_sample, conditional_accuracy, train_synthetic_test_real
 from quintet.evaluation.estimates import Estimate, flat
-from quintet.evaluation.features import Features
+from quintet.evaluation.features import FeatureSpace
 from quintet.evaluation.memorisation import membership_by_samples, memorised_share, nearer_to_training
 from quintet.evaluation.metrics import (
     diversity,
@@ -22,6 +23,8 @@ from quintet.evaluation.metrics import (
 )
 
 Array = NDArray[Any]
+VERSION = 2
+"""Raised when a figure of the package is computed in another way."""
 MAX_ITEMS = 2000
 MAX_DIVERSE = 500
 """Items of the diversity, whose time grows with their cube."""
@@ -33,7 +36,7 @@ def evaluate_samples(
     train: Array,
     test: Array,
     fake: Array,
-    features: Features,
+    features: FeatureSpace,
     *,
     train_labels: Array | None = None,
     test_labels: Array | None = None,
@@ -77,3 +80,20 @@ def evaluate_samples(
         f"memorised_{key}": memorised[key] for key in ("expected", "p_value", "flagged", "duplicates")
     }
     return figures | {"items": n, "train_items": len(train)}
+
+
+def recipe() -> dict[str, Any]:
+    """What all figures of samples have in common."""
+    return {
+        "version": VERSION,
+        "dtype": "float64",
+        "at_most": {
+            "items": MAX_ITEMS,
+            "diversity": MAX_DIVERSE,
+            "table rows": tables.MAX_ROWS,
+            "texts": corpora.MOST_TEXTS,
+            "recordings": sounds.MAX_RECORDINGS,
+        },
+        "classifier": "HistGradientBoosting on raw values, 5-fold; logistic regression for tstr; SVC for conditional",
+        "errors": "analytic to the first order, or by bootstrap",
+    }
