@@ -115,7 +115,7 @@ class Bench:
             most = min(self.samples, *map(len, self.items.values()))  # one number for samples and for real texts
             return figures | corpus_figures(rows, raw, most, seed)
         if self.codec.name == "audio":
-            return figures | sound_figures(self.rows(split), raw)
+            return figures | sound_figures(self.rows(split), raw, seed)
         if self.codec.name == "table":
             train = self.rows("train")
             return figures | table_figures(

@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from quintet.evaluation.estimates import Estimate, area, mean
+from quintet.evaluation.estimates import Estimate, area, share
 
 Array = NDArray[Any]
 MAX_COLUMNS = 512
@@ -48,9 +48,9 @@ def train_synthetic_test_real(fake_x: Array, fake_y: Array, test_x: Array, test_
     """
     x, unseen = fake_x.reshape(len(fake_x), -1), test_x.reshape(len(test_x), -1)
     if len(np.unique(fake_y)) < 2:  # a generator that makes one class only
-        return mean(test_y == fake_y[0])
+        return share(test_y == fake_y[0])
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)).fit(x, fake_y)
-    return mean(model.predict(unseen) == test_y)
+    return share(model.predict(unseen) == test_y)
 
 
 def conditional_accuracy(
@@ -63,6 +63,6 @@ def conditional_accuracy(
     """
     model = SVC(C=10.0).fit(train[:MAX_TAUGHT], train_labels[:MAX_TAUGHT])
     return {
-        "conditional": mean(model.predict(fake) == asked),
-        "conditional_real": mean(model.predict(test) == test_labels),
+        "conditional": share(model.predict(fake) == asked),
+        "conditional_real": share(model.predict(test) == test_labels),
     }

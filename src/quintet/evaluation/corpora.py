@@ -190,9 +190,10 @@ class Judge:
 def corpus_figures(
     heldout: Sequence[str], fake: Sequence[str], most: int = MOST_TEXTS, seed: int = 0
 ) -> dict[str, float]:
-    """All of these figures for the first `most` of texts `fake`, and of held-out ones, with `NAME_stderr`."""
+    """All of these figures for the first `most` texts `fake`, against as many held-out ones, drawn by `seed`."""
     n = min(len(heldout), len(fake), most, MOST_TEXTS)
-    real, made = ([text for text in side if text][:n] for side in (heldout, fake))
+    drawn = [heldout[i] for i in np.random.default_rng(seed).permutation(len(heldout))[:n]]
+    real, made = ([text for text in side if text] for side in (drawn, fake[:n]))
     return flat(
         {
             "distinct": distinct(made, seed=seed),

@@ -1,4 +1,4 @@
-"""A figure with its standard error, and the three ways to one: a mean's, the ranks', and the bootstrap's."""
+"""A figure with its standard error, and the ways to one: of a mean, a share and ranks, and the bootstrap."""
 
 from __future__ import annotations
 
@@ -27,6 +27,12 @@ class Estimate(NamedTuple):
 def mean(values: Array) -> Estimate:
     """Of independent values (N,)."""
     return Estimate(float(np.mean(values)), float(np.std(values) / math.sqrt(len(values))))
+
+
+def share(hits: Array) -> Estimate:
+    """Of True among independent (N,); the error is that of (k + 1) / (N + 2), since none of N is no proof of never."""
+    n, p = len(hits), (np.sum(hits) + 1) / (len(hits) + 2)
+    return Estimate(float(np.mean(hits)), math.sqrt(p * (1 - p) / n))
 
 
 def bootstrap(statistic: Callable[..., float], *arrays: Any, n: int = RESAMPLES, seed: int = 0) -> Estimate:

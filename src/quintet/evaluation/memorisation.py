@@ -11,7 +11,7 @@ from scipy.spatial.distance import cdist
 from scipy.stats import betabinom
 from sklearn.neighbors import NearestNeighbors
 
-from quintet.evaluation.estimates import Estimate, area
+from quintet.evaluation.estimates import Estimate, area, share
 
 Array = NDArray[Any]
 CLOSE = 0.1
@@ -28,10 +28,10 @@ def memorised_share(
     The threshold is the `quantile` of r over the held-out items, so a model that has learnt the distribution and copied
     nothing shows about `expected` (1%). train (N, d), heldout (H, d), fake (M, d).
 
-    Returns `share`, its `stderr`, `expected`, `p_value`, `flagged` and `duplicates`: the share of samples whose nearest
-    training item is nearer than CLOSE times the median of the same distance of held-out items. If held-out items and
-    samples are exchangeable, the number below the j-th smallest of H is beta-binomial(M, j, H - j + 1), exactly;
-    flagged when p < 0.001.
+    Returns `share`, its `stderr` (of the samples, and of the threshold as a quantile of H), `expected`, `p_value`,
+    `flagged`, and `duplicates` with `duplicates_stderr`: the share of samples whose nearest training item is nearer
+    than CLOSE times the median of the same distance of held-out items. If held-out items and samples are exchangeable,
+    the number below the j-th smallest of H is beta-binomial(M, j, H - j + 1), exactly; flagged when p < 0.001.
     """
     search = NearestNeighbors(n_neighbors=min(neighbours, len(train))).fit(train)
     near_held, near_made = (search.kneighbors(x)[0].round(6) for x in (heldout, fake))
@@ -41,15 +41,18 @@ def memorised_share(
     # Discrete data have ties at the threshold: of tied samples count the part that was needed of tied held-out items.
     below, tied = (held < threshold).sum(), (held == threshold).sum()
     count = (made < threshold).sum() + (made == threshold).sum() * (rank - below) / tied
-    share = float(count / len(made))
+    part, n, expected = float(count / len(made)), len(made), rank / (len(held) + 1)
+    likely = (count + 1) / (n + 2)  # none of n is no proof of never
+    duplicates = share(near_made[:, 0] < CLOSE * np.median(near_held[:, 0]))
     p_value = float(betabinom.sf(math.floor(count) - 1, len(made), rank, len(held) - rank + 1))
     return {
-        "share": share,
-        "stderr": math.sqrt(share * (1 - share) / len(made)),
-        "expected": rank / (len(held) + 1),
+        "share": part,
+        "stderr": math.sqrt(likely * (1 - likely) / n + expected * (1 - expected) / (len(held) + 2)),
+        "expected": expected,
         "p_value": p_value,
         "flagged": p_value < 1e-3,
-        "duplicates": float((near_made[:, 0] < CLOSE * np.median(near_held[:, 0])).mean()),
+        "duplicates": duplicates.value,
+        "duplicates_stderr": duplicates.stderr,
     }
 
 

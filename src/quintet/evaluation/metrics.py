@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist, pdist
 
 from quintet.core.errors import DataError
-from quintet.evaluation.estimates import Estimate, bootstrap, mean
+from quintet.evaluation.estimates import Estimate, bootstrap, mean, share
 
 Array = NDArray[Any]
 SLICES = 128
@@ -142,10 +142,10 @@ def prdc(real: Array, fake: Array, k: int = 5) -> dict[str, Estimate]:
     in_real = between <= real_radius[:, None]
     in_fake = between <= fake_radius[None, :]
     return {
-        "precision": mean(in_real.any(0)),
-        "recall": mean(in_fake.any(1)),
+        "precision": share(in_real.any(0)),
+        "recall": share(in_fake.any(1)),
         "density": mean(in_real.sum(0) / k),
-        "coverage": mean(in_real.any(1)),
+        "coverage": share(in_real.any(1)),
     }
 
 

@@ -67,7 +67,8 @@ def evaluate_samples(
         "gaussian": gaussian_distance(a, b),
         "sliced": sliced_distance(a, b),
         "diversity": diversity(a[:MAX_DIVERSE], b[:MAX_DIVERSE]),
-        "memorised": Estimate(float(memorised["share"]), float(memorised["stderr"])),
+        "memorised": Estimate(memorised["share"], memorised["stderr"]),
+        "memorised_duplicates": Estimate(memorised["duplicates"], memorised["duplicates_stderr"]),
         "nearer_to_training": nearer_to_training(seen[some], a, b),
         "membership_by_samples": membership_by_samples(seen[some], a, b),
     }
@@ -76,9 +77,7 @@ def evaluate_samples(
         estimates["tstr"] = train_synthetic_test_real(fake, fake_labels, test, test_labels)
         estimates["trtr"] = train_synthetic_test_real(train_x, train_y, test, test_labels)
         estimates |= conditional_accuracy(seen, train_labels, a, test_labels[chosen], b, fake_labels[made])
-    figures = flat(estimates) | {
-        f"memorised_{key}": memorised[key] for key in ("expected", "p_value", "flagged", "duplicates")
-    }
+    figures = flat(estimates) | {f"memorised_{key}": memorised[key] for key in ("expected", "p_value", "flagged")}
     return figures | {"items": n, "train_items": len(train)}
 
 

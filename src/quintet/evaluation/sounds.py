@@ -53,12 +53,18 @@ def cepstral_statistics(levels: Levels) -> NDArray[np.float64]:
     return mel_statistics([dct(frames, norm="ortho")[:, 1 : CEPSTRA + 1] for frames in levels])
 
 
-def sound_figures(heldout: Recordings, fake: Recordings) -> dict[str, float]:
-    """Energy distances, in decibels, of both statistics between at most MAX_RECORDINGS of each side."""
+def sound_figures(heldout: Recordings, fake: Recordings, seed: int = 0) -> dict[str, float]:
+    """Energy distances, in decibels, of both statistics between at most MAX_RECORDINGS of each side.
+
+    The held-out ones are drawn by `seed`, since recordings often come in some order.
+    """
     if heldout.rate != fake.rate:
         raise DataError(f"recordings of {fake.rate} samples a second against {heldout.rate}")
     n = min(len(heldout), len(fake), MAX_RECORDINGS)
-    real, made = levels_of(heldout[:n]), levels_of(fake[:n])
+    real, made = (
+        levels_of(heldout[np.random.default_rng(seed).permutation(len(heldout))[:n]]),
+        levels_of(fake[:n]),
+    )
     return flat(
         {
             "mel": energy_distance(mel_statistics(real), mel_statistics(made)),

@@ -17,7 +17,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from sklearn.metrics import r2_score
 
 from quintet.core import arrow
-from quintet.evaluation.estimates import Estimate, area, bootstrap, flat, mean
+from quintet.evaluation.estimates import Estimate, area, bootstrap, flat, share
 from quintet.evaluation.metrics import kolmogorov
 
 Array = NDArray[Any]
@@ -129,7 +129,7 @@ def ranges_kept(train: Array, fake: Array, numeric: Sequence[bool]) -> Estimate:
     """
     with np.errstate(invalid="ignore"):
         known = (fake >= np.nanmin(train, axis=0)) & (fake <= np.nanmax(train, axis=0))
-    return mean((known | (np.isnan(fake) & np.isnan(train).any(0))).all(1))
+    return share((known | (np.isnan(fake) & np.isnan(train).any(0))).all(1))
 
 
 # -- rules -----------------------------------------------------------------------------------------------------------
@@ -218,31 +218,37 @@ def efficacy(rows: Array, test: Array, at: int, *, regression: bool, seed: int =
     one = len(np.unique(y)) < 2
     model = None if one else HistGradientBoostingClassifier(random_state=seed).fit(x, y)
     if len(labels) > 2 or len(np.unique(truth)) < 2:
-        return mean((y[0] if model is None else model.predict(unseen)) == truth)
+        return share((y[0] if model is None else model.predict(unseen)) == truth)
     p = np.zeros(len(truth)) if model is None else model.predict_proba(unseen)[:, 1]
     return area(p[truth == labels[1]], p[truth == labels[0]])
 
 
-def table_figures(train: pa.Table, heldout: pa.Table, fake: pa.Table, target: str | None = None) -> dict[str, float]:
-    """All of these figures for rows `fake` against held-out rows, with `NAME_stderr`; `rules` is how many were found.
+def table_figures(
+    train: pa.Table, heldout: pa.Table, fake: pa.Table, target: str | None = None, seed: int = 0
+) -> dict[str, float]:
+    """All of these figures for rows `fake` against as many held-out rows, drawn by `seed`; with `NAME_stderr`.
+
+    `rules` is how many were found.
 
     `target`: the column of `efficacy`, and of `efficacy_real` where as many training rows take the samples' place.
     """
     cells = Cells.of(train.select(fake.column_names))
     seen, real, made = (cells(table) for table in (train, heldout, fake))
     n = min(len(real), len(made), MAX_ROWS)
+    some = real[np.random.default_rng(seed).permutation(len(real))[:n]]
     estimates = {
-        "column_shapes": column_shapes(real[:n], made[:n], cells.numeric),
+        "column_shapes": column_shapes(some, made[:n], cells.numeric),
         "ranges_kept": ranges_kept(seen, made, cells.numeric),
     }
     if len(cells.names) > 1:
-        estimates["pair_trends"] = pair_trends(real[:n], made[:n], cells.numeric)
+        estimates["pair_trends"] = pair_trends(some, made[:n], cells.numeric)
     found = rules(seen, cells.names, cells.numeric)
     if found:
-        estimates["rules_kept"] = mean(np.all([rule.kept(made) for rule in found], axis=0))
+        estimates["rules_kept"] = share(np.all([rule.kept(made) for rule in found], axis=0))
     if target in cells.names and len(cells.names) > 1:
         at = cells.names.index(target)
+        drawn = seen[np.random.default_rng(seed).permutation(len(seen))[: len(made)]]
         number = cells.numeric[at] and len(np.unique(seen[:, at])) > 2
-        for name, rows in (("efficacy", made), ("efficacy_real", seen[: len(made)])):
-            estimates[name] = efficacy(rows, real, at, regression=number)
+        for name, rows in (("efficacy", made), ("efficacy_real", drawn)):
+            estimates[name] = efficacy(rows, real, at, regression=number, seed=seed)
     return flat(estimates) | {"rules": len(found)}
