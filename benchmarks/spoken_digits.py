@@ -106,7 +106,7 @@ def wilson(hits: int, n: int, z: float = 1.96) -> tuple[float, float]:
 def distances(features: Features, measure: AudioCodec, real: Recordings, made: Recordings) -> dict[str, float]:
     n = min(len(real), len(made))
     a, b = (features(measure.encode(side[:n]).numpy()) for side in (real, made))
-    return {"energy": energy_distance(a, b).value, "frechet": frechet_distance(a, b)}
+    return {"energy": energy_distance(a, b).value, "frechet": frechet_distance(a, b).value}
 
 
 def row(name: str, hits: np.ndarray, figures: Sequence[dict[str, float]], **facts: Any) -> dict[str, Any]:

@@ -34,13 +34,13 @@ import pyarrow as pa
 import pyarrow.csv
 import torch
 from matrix import interval
-from scipy.stats import ks_2samp
-from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-from sklearn.metrics import r2_score, roc_auc_score
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 from quintet.api import _train, plan
 from quintet.data.sources import Dataset, load_source
+from quintet.evaluation.tables import Cells, column_shapes, efficacy, pair_trends
 
 PEER_EPOCHS = 300
 PARTS = ("train", "validation", "test")
@@ -118,78 +118,21 @@ def named(name: str) -> Task:
 # -- the figures -----------------------------------------------------------------------------------------------------
 
 
-def codes(table: pa.Table, kinds: pa.Schema, vocabularies: dict[str, dict[Any, int]]) -> np.ndarray:
-    """(N, columns) float64: numbers as they are, categories as codes, nulls as NaN. New categories get new codes."""
-    out = []
-    for field in kinds:
-        cells = table[field.name]
-        if field.name in vocabularies:
-            known = vocabularies[field.name]
-            out.append([np.nan if c is None else known.setdefault(c, len(known)) for c in cells.to_pylist()])
-        else:
-            out.append(np.array(cells.cast(pa.float64()).to_numpy()))
-    return np.stack([np.asarray(c, np.float64) for c in out], 1)
-
-
 def measure(task: Task, fake: pa.Table, seed: int = 0) -> dict[str, float]:
-    train, test = task.parts["train"], task.parts["test"]
-    kinds = train.schema
-    words: dict[str, dict[Any, int]] = {
-        f.name: {c: i for i, c in enumerate(sorted({c for c in train[f.name].to_pylist() if c is not None}))}
-        for f in kinds if not (pa.types.is_integer(f.type) or pa.types.is_floating(f.type))
-    }  # fmt: skip
-    real, made, seen = (codes(table, kinds, words) for table in (test, fake, train))
+    cells = Cells.of(task.parts["train"])
+    real, made, seen = (cells(table) for table in (task.parts["test"], fake, task.parts["train"]))
     n = min(len(real), len(made))
-    real, made = real[:n], made[:n]
     folds = StratifiedKFold(5, shuffle=True, random_state=seed)
-    both, side = np.concatenate([real, made]), np.repeat([0, 1], n)
+    both, side = np.concatenate([real[:n], made[:n]]), np.repeat([0, 1], n)
     p = cross_val_predict(HistGradientBoostingClassifier(random_state=seed), both, side, cv=folds,
                           method="predict_proba")[:, 1]  # fmt: skip
-    at = kinds.names.index(task.target)
+    at = cells.names.index(task.target)
     figures = {"two_sample": float(roc_auc_score(side, p))}
-    for name, rows in (("tstr", codes(fake.slice(0, len(seen)), kinds, words)), ("trtr", seen)):
-        figures[name] = predict(rows, real, at, task.regression, seed)
-    numeric = [f.name not in words for f in kinds]
-    return figures | fidelity(real, made, numeric)
-
-
-def predict(rows: np.ndarray, test: np.ndarray, at: int, regression: bool, seed: int) -> float:
-    """AUC or R2 on `test` of gradient boosting fitted on `rows`; column `at` is predicted."""
-    x, y, unseen, truth = np.delete(rows, at, 1), rows[:, at], np.delete(test, at, 1), test[:, at]
-    if regression:
-        return float(r2_score(truth, HistGradientBoostingRegressor(random_state=seed).fit(x, y).predict(unseen)))
-    if len(np.unique(y)) < 2:
-        return 0.5
-    model = HistGradientBoostingClassifier(random_state=seed).fit(x, y)
-    return float(roc_auc_score(truth, model.predict_proba(unseen)[:, 1]))
-
-
-def fidelity(real: np.ndarray, made: np.ndarray, numeric: list[bool]) -> dict[str, float]:
-    columns, pairs, cells = [], [], []
-    for i, number in enumerate(numeric):
-        a, b = real[:, i], made[:, i]
-        if number:
-            edges = np.unique(np.nanquantile(a, np.linspace(0, 1, 11)[1:-1]))
-            cells.append([np.where(np.isnan(v), -1, np.searchsorted(edges, v)).astype(int) for v in (a, b)])
-            columns.append(1 - ks_2samp(a[~np.isnan(a)], b[~np.isnan(b)]).statistic)
-        else:
-            cells.append([np.nan_to_num(v, nan=-1).astype(int) for v in (a, b)])
-            columns.append(1 - variation(*cells[-1]))
-    for i, j in itertools.combinations(range(len(numeric)), 2):
-        if numeric[i] and numeric[j]:
-            with np.errstate(invalid="ignore"):
-                r, s = (np.nan_to_num(np.corrcoef(side[:, i], side[:, j])[0, 1]) for side in (real, made))
-            pairs.append(1 - abs(r - s) / 2)
-        else:
-            pairs.append(1 - variation(*(cells[i][k] * 100_000 + cells[j][k] for k in (0, 1))))
-    return {"columns": float(np.mean(columns)), "pairs": float(np.mean(pairs))}
-
-
-def variation(a: np.ndarray, b: np.ndarray) -> float:
-    """Total variation of two samples of symbols."""
-    symbols = np.unique(np.concatenate([a, b]))
-    p, q = (np.bincount(np.searchsorted(symbols, v), minlength=len(symbols)) / len(v) for v in (a, b))
-    return float(0.5 * np.abs(p - q).sum())
+    for name, rows in (("tstr", made[: len(seen)]), ("trtr", seen)):
+        figures[name] = efficacy(rows, real[:n], at, regression=task.regression, seed=seed).value
+    figures["columns"] = column_shapes(real[:n], made[:n], cells.numeric).value
+    figures["pairs"] = pair_trends(real[:n], made[:n], cells.numeric).value
+    return figures
 
 
 # -- the makers ------------------------------------------------------------------------------------------------------

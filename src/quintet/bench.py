@@ -12,18 +12,26 @@ import torch
 
 from quintet import registry
 from quintet.core.codec import Codec
+from quintet.core.likelihood import LogProb
 from quintet.core.recordings import Recordings
 from quintet.data.sources import Dataset, take
-from quintet.evaluation.features import Features, fit_features
-from quintet.evaluation.metrics import evaluate_samples
+from quintet.evaluation.corpora import corpus_figures
+from quintet.evaluation.estimates import flat
+from quintet.evaluation.features import FeatureSpace, fit_features
+from quintet.evaluation.memorisation import membership_by_likelihood
+from quintet.evaluation.metrics import likelihood_gap
 from quintet.evaluation.pictures import grid_png, scatter_png, spectrogram_png
+from quintet.evaluation.recipes import identified
+from quintet.evaluation.samples import BIASED, evaluate_samples, recipe
+from quintet.evaluation.sounds import sound_figures
+from quintet.evaluation.tables import table_figures
 from quintet.model import Model
 from quintet.outputs import sound, to_bytes
 from quintet.session import FEATURES, items_of, pick
 from quintet.tasks import language
 
-SCORED = 500
-"""At most this many items of a split are scored, the first ones."""
+SCORED, MEMBERS = 500, 200
+"""At most this many items of a split are scored, the first ones; and of training items and samples."""
 HEARD, PLAYERS, SPECTROGRAMS = 10, 4, 50
 """Of recordings in a report: seconds of each, how many can be played, how many are drawn."""
 
@@ -48,7 +56,7 @@ class Bench:
         self.items = {split: self.measure(self.rows(split)) for split in dataset.splits}
         column = condition not in (None, "items", dataset.modality)
         self.labels = {split: self._labels(split) for split in dataset.splits} if column else {}
-        self.features: Features = fit_features(
+        self.features: FeatureSpace = fit_features(
             self.items["train"], FEATURES[self.codec.name], pad=getattr(self.codec.space, "pad", None)
         )
 
@@ -67,26 +75,38 @@ class Bench:
         table = pick(self.dataset, self.condition, split)
         return np.asarray(table.column(0).to_pylist())
 
-    def recipe(self) -> dict[str, Any]:
-        return {
-            "features": self.features.recipe,
-            "splits": {split: len(items) for split, items in self.items.items()},
-            "samples": self.samples,
-            "scored_items": min(SCORED, len(self.items["test"])),
-            "condition": self.condition or "none",
-            "classifier": "HistGradientBoosting on raw values, 5-fold; logistic regression for tstr",
-        }
+    def recipe(self, split: str = "test") -> dict[str, Any]:
+        """All that figures depend on but the model and its seed; `id` names it. See `recipes.comparable`."""
+        return identified(
+            {
+                "data": self.dataset.fingerprint()[:12],
+                "features": self.features.recipe,
+                "encoding": {"codec": self.codec.name, **self.codec.settings.model_dump(mode="json")},
+                "splits": {name: len(items) for name, items in self.items.items()},
+                "split": split,
+                "samples": self.samples,
+                "scored_items": {"held out": SCORED, "training, samples": MEMBERS},
+                "condition": self.condition or "none",
+                "target": self.target or "items",
+                "figures": recipe(),
+            }
+        )
 
     def real(self, seed: int = 0) -> dict[str, Any]:
         """Unseen real items in the place of samples: what a perfect model would reach."""
-        figures = self._figures(self.items["validation"], self.labels.get("validation"), "test", seed)
-        if len(self.items["validation"]) < min(len(self.items["test"]), self.samples):
-            del figures["frechet"]  # biased by the number of items, so not comparable with the models'
+        encoded = self.items["validation"]
+        raw = self.codec.decode(torch.from_numpy(encoded)) if self.codec.stream else self.rows("validation")
+        figures = self._figures(raw, encoded, self.labels.get("validation"), "test", seed)
+        if len(encoded) < min(len(self.items["test"]), self.samples):  # fewer items than the models'
+            for name in BIASED:
+                figures.pop(name, None)
+                figures.pop(f"{name}_stderr", None)
         return figures
 
-    def _figures(self, fake: np.ndarray, labels: np.ndarray | None, split: str, seed: int) -> dict[str, Any]:
+    def _figures(self, raw: Any, fake: np.ndarray, labels: np.ndarray | None, split: str, seed: int) -> dict[str, Any]:
+        """Of samples: as they are, and encoded; `labels` are those that were asked for."""
         few = labels is not None and len(np.unique(self.labels["train"])) <= 50
-        return evaluate_samples(
+        figures: dict[str, Any] = evaluate_samples(
             self.items["train"],
             self.items[split],
             fake,
@@ -96,6 +116,18 @@ class Bench:
             fake_labels=labels if few else None,
             seed=seed,
         )
+        if self.codec.name == "text":
+            rows = self.codec.decode(torch.from_numpy(self.items[split])) if self.codec.stream else self.rows(split)
+            most = min(self.samples, *map(len, self.items.values()))  # one number for samples and for real texts
+            return figures | corpus_figures(rows, raw, most, seed)
+        if self.codec.name == "audio":
+            return figures | sound_figures(self.rows(split), raw, seed)
+        if self.codec.name == "table":
+            train = self.rows("train")
+            return figures | table_figures(
+                train, self.rows(split), raw, None if labels is not None else train.column_names[-1]
+            )
+        return figures
 
     def run(self, model: Model, *, split: str = "test", seed: int = 0) -> dict[str, Any]:
         """Likelihood, sample figures and the time per sample of one model."""
@@ -103,24 +135,44 @@ class Bench:
         began = time.perf_counter()
         fake = model.sample(self.samples, seed=seed)
         spent = time.perf_counter() - began
-        labels = None
-        if cond is not None and self.labels:
-            labels = np.asarray(model.codecs["cond"].decode(cond).column(0).to_pylist())
+        asked = None if cond is None or not self.labels else model.codecs["cond"].decode(cond)
+        labels = None if asked is None else np.asarray(asked.column(0).to_pylist())
         out: dict[str, Any] = {
             "split": split,
+            "recipe": self.recipe(split),
             "ms_per_sample": 1000 * spent / self.samples,
             "parameters": sum(p.numel() for p in model.family.parameters()),
-            "metrics": self._figures(self.measure(fake), labels, split, seed),
+            "metrics": self._figures(fake, self.measure(fake), labels, split, seed),
             "likelihood": None,
         }
         if model.family.likelihood == "none":
             return out | {"likelihood_reason": model.family.missing["log_prob"]}
-        some = np.arange(min(SCORED, len(self.items[split])))
         items, given = items_of(model.config, self.dataset, split)
         if not model.codecs["x"].stream:  # a long text is one item of many windows
-            items, given = take(items, some), None if given is None else take(given, some)
+            items, given = _some(items, given, np.arange(min(SCORED, len(self.items[split]))))
         score = model.log_prob(items, condition=given, seed=seed)
+        out["metrics"] |= self._likely(model, score, fake, asked, seed)
         return out | {"likelihood": score.summary()} | language(model, score, items)
+
+    def _likely(self, model: Model, score: LogProb, fake: Any, asked: Any, seed: int) -> dict[str, float]:
+        """Whether training items are likelier than unseen ones, and for exact kinds whether samples are.
+
+        Samples only where a codec keeps all of an item: else they would change on their way through it. Of both half as
+        many as there are unseen items, to save time.
+        """
+        unseen, n = score.values.numpy(), max(2, min(MEMBERS, len(score.values) // 2))
+        items, given = items_of(model.config, self.dataset, "train")
+        if model.codecs["x"].stream:  # the beginning of a long text
+            items = ["".join(items)[: n * self.items["train"].shape[1]]]
+        else:
+            items, given = _some(items, given, np.linspace(0, len(self.items["train"]) - 1, n).astype(int))
+        seen = model.log_prob(items, condition=given, seed=seed).values.numpy()
+        found = {"membership_by_likelihood": membership_by_likelihood(seen, unseen)}
+        if score.kind == "exact" and score.space != "encoded" and ("cond" in model.codecs) == (asked is not None):
+            own, given = _some(fake, asked, np.arange(min(n, self.samples)))
+            sampled = model.log_prob(own, condition=given, seed=seed).values.numpy()
+            found["likelihood_gap"] = likelihood_gap(unseen, sampled)
+        return flat(found)
 
     def show(self, model: Model | None, n: int = 100) -> dict[str, Any]:
         """Samples of seed 0, or real test items, as the report shows them."""
@@ -140,6 +192,10 @@ class Bench:
             known = sorted(set(self.labels["train"].tolist()))
             condition = [known[i % len(known)] for i in range(n)] if len(known) <= 50 else None
         return model.sample(n, seed=0, condition=condition)
+
+
+def _some(items: Any, given: Any, index: np.ndarray) -> tuple[Any, Any]:
+    return take(items, index), None if given is None else take(given, index)
 
 
 def picture_of(raw: Any, codec: Codec, reference: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ and sees what this view misses.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,15 @@ PREPROCESSING: dict[Kind, str] = {
     "tokens": f"square roots of the counts of symbols ({UNIGRAMS} buckets) and pairs ({BIGRAMS} buckets), mean of each "
     "subtracted, one scale for all, PCA without whitening, and the distance to the PCA subspace as the last dimension",
 }
+
+
+class FeatureSpace(Protocol):
+    """A map from items (N, ...) to float64 (N, dims), and the recipe, JSON, that says how it was made."""
+
+    @property
+    def recipe(self) -> dict[str, Any]: ...
+
+    def __call__(self, items: Any) -> Array: ...
 
 
 @dataclass(frozen=True, eq=False)

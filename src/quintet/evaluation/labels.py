@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quintet.core.errors import DataError
-from quintet.evaluation.metrics import Estimate
+from quintet.evaluation.estimates import Estimate, mean
 
 Array = NDArray[Any]
 BINS = 15
@@ -31,8 +31,7 @@ def wilson(hits: int, n: int, z: float = 1.959964) -> tuple[float, float]:
 
 def log_loss(p: Array, y: Array) -> Estimate:
     """-mean log p(y), nats an item."""
-    each = -np.log(p[np.arange(len(y)), y].clip(LEAST))
-    return Estimate(float(each.mean()), float(each.std() / math.sqrt(len(each))))
+    return mean(-np.log(p[np.arange(len(y)), y].clip(LEAST)))
 
 
 def calibration_error(p: Array, y: Array, bins: int = BINS) -> float:

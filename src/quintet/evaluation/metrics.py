@@ -1,59 +1,52 @@
 """How far samples are from real data: pure functions of arrays, each checked against a closed form or a direct sum.
 
-Arrays are (N, d) float64, usually `Features`; a figure that has a standard error comes as an `Estimate`.
+Arrays are (N, d) float64, usually `Features`; every figure comes with its standard error.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
-from scipy.stats import betabinom
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
-from sklearn.neighbors import NearestNeighbors
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from scipy.spatial.distance import cdist, pdist
 
 from quintet.core.errors import DataError
-from quintet.evaluation.features import Features
+from quintet.evaluation.estimates import Estimate, bootstrap, mean, share
 
 Array = NDArray[Any]
-MAX_ITEMS = 2000
-MAX_COLUMNS = 512
+SLICES = 128
+"""Directions of the sliced distance."""
 
 
-class Estimate(NamedTuple):
-    """A figure and its standard error, in the same unit."""
-
-    value: float
-    stderr: float
-
-
-def frechet_distance(a: Array, b: Array) -> float:
+def frechet_distance(a: Array, b: Array) -> Estimate:
     """Fréchet (2-Wasserstein, squared) distance between Gaussians fitted to a (N, d) and b (M, d).
 
     |mu_a - mu_b|^2 + tr(A + B - 2 (A^1/2 B A^1/2)^1/2)   (Heusel et al. 2017, arXiv:1706.08500)
 
-    In squared feature units; biased upwards at small N, so compare at equal N only.
+    In squared feature units; biased upwards at small N, so compare at equal N only. The error is the first-order term:
+    an item x of a moves the distance by (2 (mu_a - mu_b) . y + y' (1 - T) y) / N, where y = x - mu_a, and
+    T = A^-1/2 (A^1/2 B A^1/2)^1/2 A^-1/2 is the linear map that carries a to b.
     """
-    mean = ((a.mean(0) - b.mean(0)) ** 2).sum()
-    cov_a, cov_b = (np.atleast_2d(np.cov(x, rowvar=False)) for x in (a, b))
+    shift, centred = a.mean(0) - b.mean(0), (a - a.mean(0), b - b.mean(0))
+    roots, inverses = zip(*(_roots(np.atleast_2d(np.cov(x, rowvar=False))) for x in (a, b)), strict=True)
     # tr (A^1/2 B A^1/2)^1/2 is the sum of the singular values of A^1/2 B^1/2: no square root of a rounding error.
-    cross = np.linalg.svd(_root(cov_a) @ _root(cov_b), compute_uv=False).sum()
-    return float(max(mean + np.trace(cov_a) + np.trace(cov_b) - 2 * cross, 0.0))
+    u, cross, v = np.linalg.svd(roots[0] @ roots[1])
+    value = (shift**2).sum() + sum((root**2).sum() for root in roots) - 2 * cross.sum()
+    variance = 0.0
+    for y, side, inverse, vectors in zip(centred, (shift, -shift), inverses, (u, v.T), strict=True):
+        carried = ((y @ inverse @ vectors) ** 2) @ cross
+        variance += (2 * y @ side + (y**2).sum(1) - carried).var() / len(y)
+    return Estimate(float(max(value, 0.0)), math.sqrt(variance))
 
 
-def _root(cov: Array) -> Array:
-    """The symmetric square root of a covariance (d, d)."""
+def _roots(cov: Array) -> tuple[Array, Array]:
+    """The symmetric square root of a covariance (d, d), and its pseudo-inverse."""
     values, vectors = np.linalg.eigh(cov)
-    root: Array = (vectors * np.sqrt(values.clip(0))) @ vectors.T
-    return root
+    roots = np.sqrt(values.clip(0))
+    inverse = np.divide(1.0, roots, out=np.zeros_like(roots), where=roots > 1e-7 * roots.max())
+    return (vectors * roots) @ vectors.T, (vectors * inverse) @ vectors.T
 
 
 def kernel_distance(a: Array, b: Array) -> Estimate:
@@ -77,6 +70,26 @@ def energy_distance(a: Array, b: Array) -> Estimate:
     return _mmd(-cdist(a, a), -cdist(b, b), -cdist(a, b))
 
 
+def gaussian_distance(real: Array, fake: Array) -> Estimate:
+    """Unbiased squared MMD with k(x, y) = exp(-|x - y|^2 / 2 h^2) (Gretton et al. 2012), real (N, d), fake (M, d).
+
+    h is the median distance between real items: unlike the pooled median it is the same for every model. Between 0
+    (on average, for equal distributions only) and 2.
+    """
+    scale = _bandwidth(real)
+
+    def kernel(x: Array, y: Array) -> Array:
+        values: Array = np.exp(-cdist(x, y, "sqeuclidean") / (2 * scale**2))
+        return values
+
+    return _mmd(kernel(real, real), kernel(fake, fake), kernel(real, fake))
+
+
+def _bandwidth(x: Array) -> float:
+    """The median distance between items; 1 where most are equal."""
+    return float(np.median(pdist(x))) or 1.0
+
+
 def _mmd(aa: Array, bb: Array, ab: Array) -> Estimate:
     """E k(x,x') + E k(y,y') - 2 E k(x,y) from kernel matrices, and its standard error.
 
@@ -88,6 +101,29 @@ def _mmd(aa: Array, bb: Array, ab: Array) -> Estimate:
     value = of_a.mean() + of_b.mean() - 2 * ab.mean()
     variance = 4 * (of_a - ab.mean(1)).var(ddof=1) / n + 4 * (of_b - ab.mean(0)).var(ddof=1) / m
     return Estimate(float(value), math.sqrt(variance))
+
+
+def sliced_distance(a: Array, b: Array, seed: int = 0) -> Estimate:
+    """Sliced 2-Wasserstein distance, squared: the mean over unit vectors v of W2^2(v . a, v . b) (Rabin et al. 2011).
+
+    In one dimension W2^2 is the mean squared difference of sorted values. SLICES directions, drawn from `seed`; equal
+    sizes: the larger side is cut. In squared feature units; biased upwards at small N. Error: the variance of the
+    Kantorovich potentials, phi'(x) = 2 (x - T(x)) (del Barrio & Loubes 2019, arXiv:1705.01299), meant over directions.
+    """
+    n = min(len(a), len(b))
+    v = np.random.default_rng(seed).normal(size=(a.shape[1], SLICES))
+    v /= np.linalg.norm(v, axis=0)
+    sides = (a[:n] @ v, b[:n] @ v)
+    orders = [side.argsort(0) for side in sides]
+    x, y = (np.take_along_axis(side, order, 0) for side, order in zip(sides, orders, strict=True))
+    variance = 0.0
+    for order, here, there in ((orders[0], x, y), (orders[1], y, x)):
+        slope = here - there
+        steps = (slope[1:] + slope[:-1]) * np.diff(here, axis=0)  # the trapezoidal rule
+        potential = np.empty_like(here)
+        np.put_along_axis(potential, order, np.concatenate([np.zeros_like(here[:1]), steps.cumsum(0)]), 0)
+        variance += potential.mean(1).var() / n
+    return Estimate(float(((x - y) ** 2).mean()), math.sqrt(variance))
 
 
 def prdc(real: Array, fake: Array, k: int = 5) -> dict[str, Estimate]:
@@ -106,129 +142,46 @@ def prdc(real: Array, fake: Array, k: int = 5) -> dict[str, Estimate]:
     in_real = between <= real_radius[:, None]
     in_fake = between <= fake_radius[None, :]
     return {
-        "precision": _mean(in_real.any(0)),
-        "recall": _mean(in_fake.any(1)),
-        "density": _mean(in_real.sum(0) / k),
-        "coverage": _mean(in_real.any(1)),
+        "precision": share(in_real.any(0)),
+        "recall": share(in_fake.any(1)),
+        "density": mean(in_real.sum(0) / k),
+        "coverage": share(in_real.any(1)),
     }
 
 
-def _mean(values: Array) -> Estimate:
-    return Estimate(float(values.mean()), float(values.std() / math.sqrt(len(values))))
+def diversity(real: Array, fake: Array) -> Estimate:
+    """How many different items there are among samples, over the same of as many real items; 1: as diverse.
 
-
-def classifier_two_sample(real: Array, fake: Array, seed: int = 0) -> Estimate:
-    """AUC of a gradient-boosted classifier that tells real (N, ...) from fake (M, ...), on raw values, cross-validated.
-
-    0.5: it cannot tell; 1: it always can (Lopez-Paz & Oquab 2017, arXiv:1610.06545, with the AUC for the accuracy).
-    Equal sizes: the larger side is cut. Predictions are out of fold (5 folds). Error: Hanley & McNeil 1982. Below 0.5
-    by more than chance, items recur on both sides (samples that copy the test items).
+    The Vendi score exp(-sum_i l_i log l_i) of the eigenvalues l of K / N (Friedman & Dieng 2023, arXiv:2210.02410):
+    1 if all items are equal, N if they have nothing in common. K is the Gaussian kernel at the median distance between
+    real items. Equal sizes: the larger side is cut. Error: that of the mean of -<x| log K/N |x> over items.
     """
-    n = min(len(real), len(fake))
-    x = np.concatenate([side[:n].reshape(n, -1) for side in (real, fake)]).astype(np.float64)
-    rng = np.random.default_rng(seed)
-    if x.shape[1] > MAX_COLUMNS:  # a bound on time; the columns are drawn from the seed
-        x = x[:, np.sort(rng.permutation(x.shape[1])[:MAX_COLUMNS])]
-    y = np.repeat([0, 1], n)
-    model = HistGradientBoostingClassifier(max_iter=50, max_leaf_nodes=15, early_stopping=False, random_state=seed)
-    folds = StratifiedKFold(5, shuffle=True, random_state=seed)
-    auc = float(roc_auc_score(y, cross_val_predict(model, x, y, cv=folds, method="predict_proba")[:, 1]))
-    q1, q2 = auc / (2 - auc), 2 * auc**2 / (1 + auc)
-    variance = (auc * (1 - auc) + (n - 1) * (q1 + q2 - 2 * auc**2)) / n**2
-    return Estimate(auc, math.sqrt(max(variance, 0.0)))
+    n, scale = min(len(real), len(fake)), _bandwidth(real)
+    of_real, of_fake = (_entropy(np.exp(-cdist(x, x, "sqeuclidean") / (2 * scale**2))) for x in (real[:n], fake[:n]))
+    ratio = math.exp(of_fake.value - of_real.value)
+    return Estimate(ratio, ratio * math.hypot(of_fake.stderr, of_real.stderr))
 
 
-def memorised_share(
-    train: Array, heldout: Array, fake: Array, *, quantile: float = 0.01, neighbours: int = 50
-) -> dict[str, float | bool]:
-    """How many samples lie closer to a training item than unseen real items do.
+def _entropy(kernel: Array) -> Estimate:
+    """-tr(R log R), nats, with R = kernel (N, N) / N, whose diagonal is 1."""
+    values, vectors = np.linalg.eigh(kernel / len(kernel))
+    logs = np.log(np.where(values > 1e-12, values, 1.0))
+    return mean(-len(kernel) * (vectors**2 @ (values * logs)))
 
-    r(x) = distance to the nearest training item / mean distance to the `neighbours` nearest (Carlini et al. 2023,
-    arXiv:2301.13188). The ratio, not the distance: a blurred sample is near to everything, yet copies nothing.
-    The threshold is the `quantile` of r over the held-out items, so a model that has learnt the distribution and copied
-    nothing shows about `expected` (1%). train (N, d), heldout (H, d), fake (M, d).
 
-    Returns `share`, its `stderr`, `expected`, `p_value` and `flagged`. If held-out items and samples are exchangeable,
-    the number below the j-th smallest of H is beta-binomial(M, j, H - j + 1), exactly; flagged when p < 0.001.
+def likelihood_gap(heldout: Array, sampled: Array) -> Estimate:
+    """Kolmogorov's distance between a model's log-likelihoods of held-out items (N,) and of its own samples (M,).
+
+    Ranks of unseen items among samples are uniform if the model is right, and the distance is about
+    sqrt((N + M) / N M). A model that is too sure of itself finds its samples likelier than real items (Nalisnick et al.
+    2019, arXiv:1906.02994, on typicality).
     """
-    held, made = (_nearness(train, x, neighbours) for x in (heldout, fake))
-    rank = max(1, round(quantile * len(held)))
-    threshold = np.sort(held)[rank - 1]
-    # Discrete data have ties at the threshold: of tied samples count the part that was needed of tied held-out items.
-    below, tied = (held < threshold).sum(), (held == threshold).sum()
-    count = (made < threshold).sum() + (made == threshold).sum() * (rank - below) / tied
-    share = float(count / len(made))
-    p_value = float(betabinom.sf(math.floor(count) - 1, len(made), rank, len(held) - rank + 1))
-    return {
-        "share": share,
-        "stderr": math.sqrt(share * (1 - share) / len(made)),
-        "expected": rank / (len(held) + 1),
-        "p_value": p_value,
-        "flagged": p_value < 1e-3,
-    }
+    return bootstrap(kolmogorov, heldout, sampled)
 
 
-def _nearness(train: Array, x: Array, neighbours: int) -> Array:
-    """(N,) nearest distance over the mean distance to the nearest `neighbours`; 1 where a value is that common."""
-    search = NearestNeighbors(n_neighbors=min(neighbours, len(train))).fit(train)
-    distances = search.kneighbors(x)[0].round(6)
-    mean = distances.mean(1)
-    return np.where(mean > 0, distances[:, 0] / np.where(mean > 0, mean, 1.0), 1.0)
-
-
-def train_synthetic_test_real(fake_x: Array, fake_y: Array, test_x: Array, test_y: Array) -> Estimate:
-    """Accuracy on real (test_x, test_y) of a logistic regression trained on samples.
-
-    Esteban et al. 2017, arXiv:1706.02633. x (N, ...) are standardised by the training side, y (N,) are labels. Trained
-    on real items it gives the reference.
-    """
-    x, unseen = fake_x.reshape(len(fake_x), -1), test_x.reshape(len(test_x), -1)
-    if len(np.unique(fake_y)) < 2:  # a generator that makes one class only
-        return _mean(test_y == fake_y[0])
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)).fit(x, fake_y)
-    return _mean(model.predict(unseen) == test_y)
-
-
-def evaluate_samples(
-    train: Array,
-    test: Array,
-    fake: Array,
-    features: Features,
-    *,
-    train_labels: Array | None = None,
-    test_labels: Array | None = None,
-    fake_labels: Array | None = None,
-    seed: int = 0,
-    max_items: int = MAX_ITEMS,
-) -> dict[str, float | int | bool]:
-    """Every figure for samples `fake` against `test`, flat and JSON-able, with `NAME_stderr` where it exists.
-
-    Items (N, ...) are as `features` were fitted. Both sides are cut to the same number, at most `max_items`, test items
-    drawn by `seed`. With labels on all sides, also `tstr` and its reference `trtr` (the same classifier trained on as
-    many real items). For the best value that a perfect model could reach, pass unseen real items (a validation split)
-    as `fake`.
-    """
-    rng = np.random.default_rng(seed)
-    n = min(len(test), len(fake), max_items)
-    chosen, made = rng.permutation(len(test))[:n], slice(0, n)
-    real, fake_part = np.asarray(test)[chosen], np.asarray(fake)[made]
-    a, b = features(real), features(fake_part)
-    memorised = memorised_share(features(train), a, b)
-    estimates: dict[str, Estimate] = {
-        "auc": classifier_two_sample(real, fake_part, seed),
-        **prdc(a, b),
-        "kernel": kernel_distance(a, b),
-        "energy": energy_distance(a, b),
-        "memorised": Estimate(float(memorised["share"]), float(memorised["stderr"])),
-    }
-    if train_labels is not None and test_labels is not None and fake_labels is not None:
-        some = rng.permutation(len(train))[: len(fake)]
-        estimates["tstr"] = train_synthetic_test_real(fake, fake_labels, test, test_labels)
-        estimates["trtr"] = train_synthetic_test_real(
-            np.asarray(train)[some], np.asarray(train_labels)[some], test, test_labels
-        )
-    figures: dict[str, float | int | bool] = {"frechet": frechet_distance(a, b)}
-    for name, estimate in estimates.items():
-        figures |= {name: estimate.value, f"{name}_stderr": estimate.stderr}
-    figures |= {f"memorised_{key}": memorised[key] for key in ("expected", "p_value", "flagged")}
-    return figures | {"items": n, "train_items": len(train)}
+def kolmogorov(a: Array, b: Array) -> float:
+    """sup_x |F_a(x) - F_b(x)| of the distribution functions of a (N,) and b (M,)."""
+    a, b = np.sort(a), np.sort(b)
+    both = np.concatenate([a, b])
+    gaps = np.searchsorted(a, both, "right") / len(a) - np.searchsorted(b, both, "right") / len(b)
+    return float(np.abs(gaps).max())

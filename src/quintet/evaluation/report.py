@@ -47,7 +47,7 @@ class Entry(TypedDict):
     likelihood: NotRequired[Likelihood | None]
     likelihood_reason: NotRequired[str | None]
     metrics: NotRequired[dict[str, Any]]
-    """What `metrics.evaluate_samples` returns."""
+    """What `samples.evaluate_samples` returns."""
     parameters: NotRequired[int | None]
     train_seconds: NotRequired[float | None]
     steps: NotRequired[int | None]
@@ -119,12 +119,33 @@ QUALITY = (
     Measure("frechet", "Fréchet distance", "low", "Between Gaussians fitted to features; compare at equal sizes only."),
     Measure("kernel", "Kernel distance", "low", "Squared MMD of features, cubic kernel; 0 for equal distributions."),
     Measure("energy", "Energy distance", "low", "Between features; 0 for equal distributions."),
+    Measure("gaussian", "Kernel distance, Gaussian", "low", "Squared MMD at the median distance of real items."),
+    Measure("sliced", "Sliced Wasserstein distance", "low", "Squared, of features; compare at equal sizes only."),
     Measure("precision", "Precision", "high", "Share of samples that look like real data."),
     Measure("recall", "Recall", "high", "Share of real data that the samples could look like."),
     Measure("density", "Density", "", "How deep samples lie inside the real data; may exceed 1."),
     Measure("coverage", "Coverage", "high", "Share of the real data's neighbourhoods that have a sample in them."),
+    Measure("column_shapes", "Column shapes", "high", "1 - Kolmogorov's distance or total variation, mean of columns."),
+    Measure("pair_trends", "Pair trends", "high", "Of two columns: 1 - difference of correlations or contingencies."),
+    Measure("ranges_kept", "Ranges kept", "high", "Rows within the ranges and categories of training.", True),
+    Measure("rules_kept", "Rules kept", "high", "Rows that keep what every training row keeps.", True),
+    Measure("efficacy", "Trained on samples, a column predicted", "high", "R2, AUC of two categories, or accuracy."),
+    Measure("mel", "Distance of mel bands, dB", "low", "Energy distance of mean levels and how much they vary."),
+    Measure("cepstral", "Distance of mel cepstra, dB", "low", "The same of the shape of the spectrum."),
+    Measure("judge_bits", "Bits a character, by a judge", "", "An n-gram model of held-out text; as real is best."),
+    Measure("ngram_divergence", "N-gram divergence", "low", "Jensen-Shannon, of three characters, in bits; 0 to 1."),
+    Measure("ngram_entropy", "N-gram entropy", "", "Of three characters, in bits; near to real is best."),
+    Measure("distinct", "Distinct pairs of words", "", "Over all pairs of words; near to real is best."),
+    Measure("self_bleu", "Self-BLEU", "", "Of each text against the others; 1 if they all agree."),
+    Measure("diversity", "Diversity", "", "Vendi score over that of as many real items; 1: as diverse."),
+    Measure("conditional", "Made what was asked for", "high", "By a classifier trained on real items.", True),
     Measure("tstr", "Trained on samples, tested on real", "high", "Accuracy of a classifier that saw samples only."),
     Measure("memorised", "Copied from training data", "", "Samples unusually close to one training item.", True),
+    Measure("memorised_duplicates", "Near duplicates", "", "Samples nearly equal to a training item.", True),
+    Measure("nearer_to_training", "Nearer to training than to unseen items", "", "0.5: nothing was memorised."),
+    Measure("membership_by_likelihood", "Membership found by likelihood (AUC)", "", "The same, by what is likely."),
+    Measure("likelihood_gap", "Likelihoods, samples against unseen", "low", "Kolmogorov's distance; exact kinds."),
+    Measure("membership_by_samples", "Membership found by samples (AUC)", "", "Training items from unseen; 0.5: no."),
 )
 LIKELIHOOD = (
     Measure("nats", "Log-likelihood, nats an item", "high", "Of unseen items; higher is better."),
@@ -236,7 +257,7 @@ def _row(measure: Measure, crowd: Sequence[Contender], reference: Mapping[str, A
         half = figure.half if measure.better or measure in QUALITY else 0.0
         cells.append(number(figure.mean, half, percent=measure.percent)._replace(mark=mark))
     # The reference of "trained on samples" is the same classifier trained on real items.
-    key = "trtr" if measure.key == "tstr" else measure.key
+    key = {"tstr": "trtr", "efficacy": "efficacy_real"}.get(measure.key, measure.key)
     value, half = reference.get(key), 2 * float(reference.get(f"{key}_stderr") or 0.0)
     return {
         "name": measure.name,

@@ -1,0 +1,98 @@
+"""Every figure for samples against real items, of any kind of data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quintet.evaluation import corpora, sounds, tables
+from quintet.evaluation.classifiers import classifier_two_sample, conditional_accuracy, train_synthetic_test_real
+from quintet.evaluation.estimates import Estimate, flat
+from quintet.evaluation.features import FeatureSpace
+from quintet.evaluation.memorisation import membership_by_samples, memorised_share, nearer_to_training
+from quintet.evaluation.metrics import (
+    diversity,
+    energy_distance,
+    frechet_distance,
+    gaussian_distance,
+    kernel_distance,
+    prdc,
+    sliced_distance,
+)
+
+Array = NDArray[Any]
+VERSION = 2
+"""Raised when a figure of the package is computed in another way."""
+MAX_ITEMS = 2000
+MAX_DIVERSE = 500
+"""Items of the diversity, whose time grows with their cube."""
+BIASED = ("frechet", "sliced")
+"""Figures that depend on the number of items, so that they are comparable at equal numbers only."""
+
+
+def evaluate_samples(
+    train: Array,
+    test: Array,
+    fake: Array,
+    features: FeatureSpace,
+    *,
+    train_labels: Array | None = None,
+    test_labels: Array | None = None,
+    fake_labels: Array | None = None,
+    seed: int = 0,
+    max_items: int = MAX_ITEMS,
+) -> dict[str, float | int | bool]:
+    """Every figure for samples `fake` against `test`, flat and JSON-able, with `NAME_stderr` where it exists.
+
+    Items (N, ...) are as `features` were fitted. Both sides are cut to the same number, at most `max_items`, test items
+    drawn by `seed`. With labels on all sides, also `tstr`, its reference `trtr` (the same classifier trained on as many
+    real items), and `conditional`, the share of samples that are taken for what was asked for. For the best value that
+    a perfect model could reach, pass unseen real items (a validation split) as `fake`.
+    """
+    rng = np.random.default_rng(seed)
+    n = min(len(test), len(fake), max_items)
+    chosen, made = rng.permutation(len(test))[:n], slice(0, n)
+    some = rng.permutation(len(train))[: len(fake)]
+    real, fake_part = np.asarray(test)[chosen], np.asarray(fake)[made]
+    seen, a, b = features(train), features(real), features(fake_part)
+    memorised = memorised_share(seen, a, b)
+    estimates: dict[str, Estimate] = {
+        "auc": classifier_two_sample(real, fake_part, seed),
+        **prdc(a, b),
+        "frechet": frechet_distance(a, b),
+        "kernel": kernel_distance(a, b),
+        "energy": energy_distance(a, b),
+        "gaussian": gaussian_distance(a, b),
+        "sliced": sliced_distance(a, b),
+        "diversity": diversity(a[:MAX_DIVERSE], b[:MAX_DIVERSE]),
+        "memorised": Estimate(memorised["share"], memorised["stderr"]),
+        "memorised_duplicates": Estimate(memorised["duplicates"], memorised["duplicates_stderr"]),
+        "nearer_to_training": nearer_to_training(seen[some], a, b),
+        "membership_by_samples": membership_by_samples(seen[some], a, b),
+    }
+    if train_labels is not None and test_labels is not None and fake_labels is not None:
+        train_x, train_y = np.asarray(train)[some], np.asarray(train_labels)[some]
+        estimates["tstr"] = train_synthetic_test_real(fake, fake_labels, test, test_labels)
+        estimates["trtr"] = train_synthetic_test_real(train_x, train_y, test, test_labels)
+        estimates |= conditional_accuracy(seen, train_labels, a, test_labels[chosen], b, fake_labels[made])
+    figures = flat(estimates) | {f"memorised_{key}": memorised[key] for key in ("expected", "p_value", "flagged")}
+    return figures | {"items": n, "train_items": len(train)}
+
+
+def recipe() -> dict[str, Any]:
+    """What all figures of samples have in common."""
+    return {
+        "version": VERSION,
+        "dtype": "float64",
+        "at_most": {
+            "items": MAX_ITEMS,
+            "diversity": MAX_DIVERSE,
+            "table rows": tables.MAX_ROWS,
+            "texts": corpora.MOST_TEXTS,
+            "recordings": sounds.MAX_RECORDINGS,
+        },
+        "classifier": "HistGradientBoosting on raw values, 5-fold; logistic regression for tstr; SVC for conditional",
+        "errors": "analytic to the first order, or by bootstrap",
+    }

@@ -1,0 +1,83 @@
+"""The bench of each kind of data: which figures it gives, and the recipe that names how."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import quintet
+from quintet.bench import Bench
+from quintet.core.errors import DataError
+from quintet.data.sources import load_source
+from quintet.evaluation.recipes import comparable, identified
+from quintet.evaluation.report import QUALITY
+
+EVERY = {"auc", "gaussian", "sliced", "frechet", "diversity", "nearer_to_training", "membership_by_samples"}
+OWN: dict[tuple[str, str, str | None], set[str]] = {
+    ("flow", "moons", "label"): {"tstr", "conditional", "column_shapes", "likelihood_gap", "membership_by_likelihood"},
+    ("autoregressive", "iris", None): {"pair_trends", "ranges_kept", "efficacy", "likelihood_gap"},
+    ("vae", "digits", "label"): {"conditional", "membership_by_likelihood"},
+    ("gan", "notes", None): {"mel", "cepstral"},
+    ("autoregressive", "pydocs", None): {"distinct", "self_bleu", "ngram_entropy", "ngram_divergence", "judge_bits"},
+}
+QUICK: dict[str, Any] = {
+    "digits": {"model": {"importance": 2}},
+    "notes": {"coding": {"seconds": 0.1, "iterations": 0}},
+    "pydocs": {"coding": {"block": 128}},
+}
+
+
+@pytest.mark.parametrize(("family", "source", "condition"), OWN)
+def test_figures_of_each_kind_of_data(family: str, source: str, condition: str | None, tmp_path: Path) -> None:
+    config: dict[str, Any] = {"coding": {"block": 32}} if source == "pydocs" else {}
+    if family == "vae":
+        config = {"model": {"importance": 2}}
+    model = quintet.train(
+        family, data=source, condition=condition, steps=1, preset="tiny", runs=tmp_path, config=config
+    )
+    bench = Bench(load_source(source), condition, samples=24)
+    out = bench.run(model)
+    found, real = out["metrics"], bench.real()
+    assert json.loads(json.dumps(out)) == out
+    assert EVERY | OWN[family, source, condition] <= set(found)
+    assert all(np.isfinite(value) for value in found.values())
+    shown = {measure.key for measure in QUALITY}
+    assert OWN[family, source, condition] | EVERY <= shown
+    by_model = {"likelihood_gap", "membership_by_likelihood", "frechet", "sliced"}
+    assert (EVERY | OWN[family, source, condition]) - by_model <= set(real)
+    assert out["recipe"] == bench.recipe("test")
+
+
+def test_a_recipe_names_what_figures_depend_on() -> None:
+    data = load_source("iris")
+    first, again = (Bench(data, "label", samples=20).recipe() for _ in range(2))
+    assert first == again
+    assert len(first["id"]) == 12
+    assert {"features", "encoding", "splits", "split", "samples", "data", "figures"} <= set(first)
+    comparable(first, again)
+    for other, key in (
+        (Bench(data, "label", samples=21).recipe(), "samples"),
+        (Bench(data, "label", samples=20).recipe("validation"), "split"),
+        (Bench(data, None, samples=20).recipe(), "condition"),
+        (Bench(load_source("wine"), "label", samples=20).recipe(), "data"),
+    ):
+        assert other["id"] != first["id"]
+        with pytest.raises(DataError, match="two recipes") as error:
+            comparable(first, other)
+        assert error.value.where == key
+
+
+def test_a_digest_depends_on_content_and_not_on_order() -> None:
+    a = identified({"x": 1, "y": {"b": [1, 2], "a": None}})
+    assert a["id"] == identified({"y": {"a": None, "b": [1, 2]}, "x": 1})["id"]
+    assert a["id"] == identified(a)["id"]
+    assert a["id"] != identified({"x": 2, "y": {"b": [1, 2], "a": None}})["id"]
+    with pytest.raises(DataError, match="nothing against 1"):
+        comparable({}, {"x": 1})
+    nested = {"features": {"dims": 65}}, {"features": {"dims": 64}}
+    with pytest.raises(DataError, match=r"features\.dims"):
+        comparable(*nested)

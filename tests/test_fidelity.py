@@ -1,0 +1,130 @@
+"""Figures of tables against definitions by hand and scipy; rules that are planted are found, and others are not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from scipy.stats import ks_2samp
+
+from quintet.data.sources import load_source
+from quintet.evaluation import tables
+from quintet.evaluation.tables import Cells
+
+MIXED = (True, True, False)
+
+
+def rows(n: int, seed: int, slope: float = 1.0) -> np.ndarray:
+    """A number, another that follows it, a category that follows its sign; a tenth of the first are null."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=n)
+    y, c = slope * x + rng.normal(size=n), (x + 0.5 * rng.normal(size=n) > 0).astype(float)
+    return np.stack([np.where(rng.random(n) < 0.1, np.nan, x), y, c], 1)
+
+
+def test_cells_are_numbers_codes_and_nulls() -> None:
+    train = pa.table(
+        {"n": [1, 2, None], "c": ["b", "a", "b"], "flag": [True, None, False], "f": [0.5, float("nan"), 1]}
+    )
+    cells = Cells.of(train)
+    nan = np.nan
+    assert cells.numeric == (True, False, False, True)
+    assert np.array_equal(cells(train), [[1, 1, 1, 0.5], [2, 0, nan, nan], [nan, 1, 0, 1]], equal_nan=True)
+    new = pa.table({"n": [9], "c": ["new"], "flag": [True], "f": [2.0]})
+    assert cells(new).tolist() == [[9, 2, 1, 2]]
+
+
+def test_column_shapes_are_kolmogorovs_and_variations() -> None:
+    a, b = rows(300, 0), rows(200, 1) + np.array([0.5, 0.0, 0.0])
+    low = [np.where(np.isnan(side[:, 0]), -99, side[:, 0]) for side in (a, b)]
+    shares = [side[:, 2].mean() for side in (a, b)]
+    by_hand = [ks_2samp(*low).statistic, ks_2samp(a[:, 1], b[:, 1]).statistic, abs(shares[0] - shares[1])]
+    assert tables.column_shapes(a, b, MIXED).value == pytest.approx(1 - np.mean(by_hand))
+    assert tables.column_shapes(a, a, MIXED).value == 1
+    nulls = a.copy()
+    nulls[np.isnan(nulls)] = np.nanmean(a[:, 0])
+    assert tables.column_shapes(a, nulls, MIXED).value < 1
+
+
+def test_pair_trends_by_hand() -> None:
+    a, b = (
+        np.array([[1.0, 2, 0], [2, 1, 0], [3, 4, 1], [4, 3, 1]]),
+        np.array([[1.0, 4, 0], [2, 3, 1], [3, 2, 0], [4, 1, 1]]),
+    )
+    r, s = (np.corrcoef(side[:, 0], side[:, 1])[0, 1] for side in (a, b))
+    # Every value is a cell of its own here: of (number, category) two of four agree in the first pair, and so on.
+    shares = [len({(x, c) for x, _, c in a} & {(x, c) for x, _, c in b}) / 4,
+              len({(y, c) for _, y, c in a} & {(y, c) for _, y, c in b}) / 4]  # fmt: skip
+    assert tables.pair_trends(a, b, MIXED).value == pytest.approx(np.mean([1 - abs(r - s) / 2, *shares]))
+    assert tables.pair_trends(a, a, MIXED).value == pytest.approx(1)
+    wide = np.random.default_rng(0).normal(size=(50, 30))  # more pairs than are looked at
+    assert tables.pair_trends(wide, wide, (True,) * 30).value == pytest.approx(1)
+
+
+@pytest.mark.parametrize("figure", [tables.column_shapes, tables.pair_trends])
+def test_the_bootstrap_error_is_the_spread_of_repetitions(figure: object) -> None:
+    found = [figure(rows(200, 2 * k), rows(200, 2 * k + 1, slope=0.4), MIXED) for k in range(40)]  # type: ignore[operator]
+    ratio = np.mean([f.stderr for f in found]) / np.std([f.value for f in found])
+    assert ratio == pytest.approx(1, abs=0.35)
+
+
+def test_ranges() -> None:
+    train = np.array([[1.0, 0], [5, 1], [np.nan, 1]])
+    fake = np.array([[1.0, 0], [5.1, 0], [3, 2], [np.nan, 1], [3, np.nan]])
+    assert tables.ranges_kept(train, fake, (True, False)).value == pytest.approx(2 / 5)
+
+
+def test_planted_rules_are_found_and_those_of_chance_are_not() -> None:
+    rng = np.random.default_rng(0)
+    n = 400
+    start, length, town = rng.normal(size=n), rng.exponential(size=n), rng.integers(0, 6, n)
+    free, far = rng.normal(size=n), 100 + rng.normal(size=n)
+    names = ("start", "length", "end", "town", "county", "free", "far")
+    numeric = (True, True, True, False, False, True, True)
+    train = np.stack([start, length, start + length, town, town // 2, free, far], 1).astype(float)
+    found = {rule.name: rule for rule in tables.rules(train, names, numeric)}
+    # `far` is above all others by its range, and the key-like numbers decide nothing.
+    assert set(found) == {"start <= end", "town decides county", "1 linear relations"}
+    broken = train.copy()
+    broken[:100, 2] += 0.1  # end is later than it should be
+    broken[100:150, 4] = (broken[100:150, 4] + 1) % 3
+    broken[150:, 3] = 9  # a town that training lacks decides nothing
+    assert found["1 linear relations"].kept(broken).mean() == 0.75
+    assert found["town decides county"].kept(broken).sum() == n - 50
+    assert found["start <= end"].kept(broken).all()
+    assert not tables.rules(rng.normal(size=(400, 6)), names[:6], (True,) * 6)
+    assert not tables.rules(rng.integers(0, 2, (400, 4)).astype(float), names[:4], (False,) * 4)
+
+
+def test_the_rules_of_a_real_table_hold_for_unseen_rows() -> None:
+    data = load_source("breast_cancer")
+    train, test = data.rows("train"), data.rows("test")
+    cells = Cells.of(train)
+    found = tables.rules(cells(train), cells.names, cells.numeric)
+    assert "mean_radius <= worst_radius" in {rule.name for rule in found}
+    assert np.mean([rule.kept(cells(test)).mean() for rule in found]) > 0.98
+
+
+@pytest.mark.parametrize(("at", "regression", "good"), [(1, True, 0.3), (2, False, 0.75)])
+def test_efficacy_is_high_for_real_rows_and_not_for_shuffled_ones(at: int, regression: bool, good: float) -> None:
+    train, test = rows(1000, 0), rows(500, 1)
+    shuffled = np.random.default_rng(0).permuted(train, axis=0)
+    real = tables.efficacy(train, test, at, regression=regression)
+    lost = tables.efficacy(shuffled, test, at, regression=regression)
+    assert real.value > good > lost.value + 5 * lost.stderr
+    one = test.copy()
+    one[:, 2] = 1
+    assert tables.efficacy(one, test, 2, regression=False).value == 0.5
+
+
+def test_all_figures_of_a_table() -> None:
+    names = ("x", "y", "c")
+    train, test, fake = (
+        pa.table({n: pa.array(rows(k, s)[:, i], from_pandas=True) for i, n in enumerate(names)})
+        for s, k in enumerate((300, 150, 200))
+    )
+    found = tables.table_figures(train, test, fake, "y")
+    assert {"column_shapes", "pair_trends", "ranges_kept", "efficacy", "efficacy_real", "rules"} <= set(found)
+    assert abs(found["efficacy"] - found["efficacy_real"]) < 3 * (found["efficacy_stderr"] + 0.05)
+    assert found == tables.table_figures(train, test, fake, "y")
+    assert "pair_trends" not in tables.table_figures(train.select(["x"]), test, fake.select(["x"]))

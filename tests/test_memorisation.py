@@ -1,0 +1,66 @@
+"""A model that repeats what it was trained on is flagged, and a healthy one is not, in ten of ten seeds each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import quintet
+from quintet.bench import Bench
+from quintet.data import sources
+from quintet.data.builtin import digits
+from quintet.evaluation.features import fit_features
+from quintet.evaluation.memorisation import membership_by_samples, memorised_share, nearer_to_training
+
+SEEDS = range(10)
+FEW = 50
+
+
+def parts(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Training, held-out and further digits, on [-1, 1]."""
+    x = digits().items[np.random.default_rng(seed).permutation(1797)].transpose(0, 3, 1, 2) / 8 - 1.0
+    return x[:800], x[800:1200], x[1200:]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_sampler_of_fifty_items_is_flagged_and_one_of_the_distribution_is_not(seed: int) -> None:
+    train, held, other = parts(seed)
+    rng = np.random.default_rng(seed)
+    noise, few = 0.02 * rng.normal(size=(300, 1, 8, 8)), train[:FEW]
+    for seen, made, memorises in ((few, few[rng.integers(0, FEW, 300)], True), (train, other[:300], False)):
+        space = fit_features(seen, "image")
+        a, b, c = space(seen), space(held), space(made + noise)
+        found = memorised_share(a, b, c)
+        assert found["flagged"] is memorises
+        assert (found["duplicates"] > 0.9) is memorises
+        assert (found["duplicates"] > 0.01) is memorises
+        for figure in (nearer_to_training(a, b, c), membership_by_samples(a, b, c)):
+            assert (figure.value - 3.5 * figure.stderr > 0.5) is memorises
+
+
+def fewer() -> sources.Dataset:
+    """Digits of which only FEW are for training."""
+    data = digits()
+    splits = dict(data.splits)
+    splits["train"] = splits["train"][:FEW]
+    return sources.Dataset("fewer", "image", data.items, splits, data.labels)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_trained_model_of_fifty_items_is_flagged_and_one_of_all_is_not(
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """The Transformer, 400 steps on each: the first can repeat its items, the second cannot have."""
+    monkeypatch.setitem(sources.SOURCES, "fewer", fewer)
+    for source in ("fewer", "digits"):
+        model = quintet.train("autoregressive", data=source, steps=400, seed=seed, preset="tiny", runs=tmp_path)
+        found = Bench(sources.load_source(source), None, samples=300).run(model, seed=seed)["metrics"]
+        names = ("memorised", "memorised_duplicates", "nearer_to_training", "membership_by_samples",
+                 "membership_by_likelihood")  # fmt: skip
+        with capsys.disabled():
+            print(f"\n  seed {seed}, {source}: " + ", ".join(f"{name} {found[name]:.3f}" for name in names), end="")
+        assert found["memorised_flagged"] is (source == "fewer")
