@@ -14,7 +14,8 @@ from quintet.core.family import Batch, Family
 from quintet.core.random import Rows, seed_of
 from quintet.core.spaces import Continuous
 from quintet.evaluation.features import Features
-from quintet.evaluation.metrics import energy_distance, memorised_share
+from quintet.evaluation.memorisation import memorised_share
+from quintet.evaluation.metrics import energy_distance
 
 SAMPLES = 100
 HELD = 512
