@@ -19,7 +19,7 @@ from quintet import cost
 from quintet.api import plan
 from quintet.bench import Bench
 from quintet.comparison import is_source, labels
-from quintet.core.errors import UsageError
+from quintet.core.errors import DataError, UsageError
 from quintet.data.sources import Dataset, load_source, take
 from quintet.evaluation.pictures import GAP
 from quintet.nearest import nearest
@@ -94,6 +94,24 @@ def test_classifiers_are_compared_by_what_they_are_for(tmp_path: Path) -> None:
     assert all("accuracy" in entry["metrics"] for entry in result["models"])
     assert result["recipe"]["task"] == "label"
     assert "It names the right label" in (tmp_path / "r.html").read_text()
+
+
+def test_reports_are_joined_where_they_were_measured_alike(trained: Path, tmp_path: Path) -> None:
+    for name, runs, samples in (("one", ["a", "g"], 40), ("two", ["b"], 40), ("three", ["b"], 30)):
+        quintet.compare(*runs, runs=trained, samples=samples, output=tmp_path / f"{name}.html")
+    one, two = tmp_path / "one.json", tmp_path / "two.json"
+    both = quintet.compare(one, two, output=tmp_path / "both.html")
+    assert [entry["label"] for entry in both["models"]] == ["vae (one)", "gan", "vae (two)"]
+    measured = [json.loads(path.read_text())["models"] for path in (one, two)]
+    assert [e["metrics"] for e in both["models"]] == [e["metrics"] for e in measured[0] + measured[1]]
+    with pytest.raises(DataError, match=r"two recipes cannot be compared") as refused:
+        quintet.compare(one, tmp_path / "three.json")
+    assert refused.value.where == "samples"
+    (tmp_path / "bad.json").write_text("[1, 2")
+    with pytest.raises(DataError, match="not a report"):
+        quintet.compare(one, tmp_path / "bad.json")
+    with pytest.raises(DataError, match="cannot read"):
+        quintet.compare(tmp_path / "none.json")
 
 
 # -- equal sizes -----------------------------------------------------------------------------------------------------

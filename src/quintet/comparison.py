@@ -14,9 +14,10 @@ from quintet import api, registry
 from quintet.bench import Bench
 from quintet.card import write_card
 from quintet.config import RunConfig, merge, seconds
-from quintet.core.errors import QuintetError, QuintetWarning, UsageError
+from quintet.core.errors import DataError, QuintetError, QuintetWarning, UsageError
 from quintet.cost import Meter
 from quintet.data.sources import SOURCES, Dataset, load_source
+from quintet.evaluation.recipes import comparable
 from quintet.evaluation.report import flat, ranks, render
 from quintet.evaluation.verdict import verdict
 from quintet.live import advice
@@ -46,12 +47,14 @@ def compare(
 ) -> dict[str, Any]:
     """Measure models of one data set with one bench, say which to keep, and write the report.
 
-    `what` is a source, or runs. Of a source, each family is trained with each seed on the same split and budget:
-    seconds (`budget`) or `steps`, and `parameters` if all are to be of one size. `condition` "auto" is the column
-    `label` where the source has one. Families that cannot model the source (no face of its codec) are listed with the
-    reason. Runs must be of the same data, target and condition; those that differ by their seed alone are one
-    contender. Each run stands alone: its figures do not depend on which others are compared. Returns what the report
-    shows; with `output`, also writes it as HTML and as JSON beside it.
+    `what` is a source, or runs, or reports (.json). Of a source, each family is trained with each seed on the same
+    split and budget: seconds (`budget`) or `steps`, and `parameters` if all are to be of one size. `condition` "auto"
+    is the column `label` where the source has one. Families that cannot model the source (no face of its codec) are
+    listed with the reason. Runs must be of the same data, target and condition; those that differ by their seed alone
+    are one contender. Reports must have been measured by one recipe; their figures are put together as they are, and a
+    contender that is in several has the names of the files added. Each run stands alone: its figures do not depend on
+    which others are compared. Returns what the report shows; with `output`, also writes it as HTML and as JSON beside
+    it.
     """
     if not what:
         raise UsageError("nothing to compare", fix="quintet compare SOURCE, or quintet compare RUN RUN")
@@ -61,6 +64,8 @@ def compare(
         training = {"budget": budget, "steps": steps, "preset": preset, "config": merge(config or {}, size)}
         result = _sources(str(what[0]), list(families or registry.COMPARED), condition, seeds, training, measured,
                           runs, report)  # fmt: skip
+    elif all(str(one).endswith(".json") for one in what):
+        result = _reports([Path(one) for one in what])
     else:
         result = _runs([Run.open(one, runs) for one in what], **measured)
     if output is not None:
@@ -72,8 +77,9 @@ def compare(
 
 
 def is_source(what: Sequence[str | Path], runs: str | Path | None = None) -> bool:
-    """Whether this is one source to train on, rather than runs; a source's own name wins."""
-    return len(what) == 1 and (str(what[0]) in SOURCES or not Run.exists(what[0], runs))
+    """Whether this is one source to train on, rather than runs or reports; a source's own name wins."""
+    one = str(what[0])
+    return len(what) == 1 and (one in SOURCES or not (one.endswith(".json") or Run.exists(one, runs)))
 
 
 def _sources(
@@ -111,7 +117,7 @@ def _sources(
         except (QuintetError, RuntimeError, MemoryError) as error:
             entries.append(entry | {"status": "failed", "error": str(error)})
     budget, steps = training["budget"], training["steps"]
-    return _document(dataset, bench, bench.recipe(), entries) | {
+    return _document(dataset, bench, bench.recipe(split), entries) | {
         "command": _command(source, families, condition, seeds, training),
         "budget": f"{seconds(budget or 60):g}s" if steps is None else f"{steps} steps",
         "seeds": list(range(seeds)),
@@ -140,6 +146,35 @@ def _runs(folders: Sequence[Run], *, samples: int, split: str, features: str) ->
         entries.append(entry | _entry(model, figures, shown))
     words = ["quintet compare", *(run.name for run in folders), f"--split {split} --samples {samples}"]
     return _document(dataset, bench, recipe, entries) | {"command": " ".join(words)}
+
+
+def _reports(paths: Sequence[Path]) -> dict[str, Any]:
+    """Put together what was measured before, if it was measured alike."""
+    reports = []
+    for path in paths:
+        try:
+            report = json.loads(path.read_text())
+            reports.append({"recipe": report["recipe"], "models": list(report["models"]), **report})
+        except OSError as error:
+            raise DataError("cannot read the report", where=str(path), why=error.strerror or str(error)) from None
+        except (ValueError, KeyError, TypeError):
+            why = "a report has `recipe` and `models`"
+            raise DataError("not a report of quintet", where=str(path), why=why) from None
+    for report in reports[1:]:
+        comparable(reports[0]["recipe"], report["recipe"])
+    entries, seen = [], [{entry.get("label") or entry["family"] for entry in report["models"]} for report in reports]
+    for path, report in zip(paths, reports, strict=True):
+        for entry in report["models"]:
+            name = entry.get("label") or entry["family"]
+            twice = sum(name in names for names in seen) > 1
+            entries.append(entry | {"label": f"{name} ({path.stem})" if twice else name})
+    head = {key: value for key, value in reports[0].items() if key not in ("budget", "seeds", "runs", "report")}
+    return head | {
+        "models": entries,
+        "ranks": ranks(entries),
+        "verdict": verdict(entries),
+        "command": " ".join(["quintet compare", *map(str, paths)]),
+    }
 
 
 def same_data(folders: Sequence[Run], configs: Sequence[RunConfig]) -> None:
@@ -227,7 +262,7 @@ def _measure(
     """(figures, what a report shows, recipe): by its samples on a bench, or without one by the true answers."""
     if bench is not None:
         figures = bench.run(model, split=split, seed=seed)
-        return figures, {"samples": bench.show(model), "nearest": nearest(model, bench)}, bench.recipe()
+        return figures, {"samples": bench.show(model), "nearest": nearest(model, bench)}, bench.recipe(split)
     figures = measure(model, dataset, split, limit=samples, seed=seed, sampling=sampling)
     shown = {"samples": figures.pop("shown")}
     notes = {key: value for key, value in figures["metrics"].items() if isinstance(value, str)}  # signatures

@@ -154,9 +154,10 @@ def evaluate(
     "digits --families vae,flow,diffusion --seeds 3",
     "moons --condition none --steps 500 --parameters 50000",
     "digits-vae-1 digits-vae-2 digits-gan-1     (runs of the same data)",
+    "monday.json tuesday.json -o both.html      (reports that were measured alike)",
 )
 def compare(
-    *what: Annotated[str, Parameter(help="a source to train on (quintet data lists them), or runs")],
+    *what: Annotated[str, Parameter(help="a source to train on (quintet data lists them), or runs, or reports")],
     families: Annotated[str | None, Parameter(help="names with commas between [all]")] = None,
     condition: Annotated[str, Parameter(help="a column, or none [label, where there is one]")] = "auto",
     budget: Annotated[str | None, Parameter(help="for each run [60s]")] = None,
