@@ -80,6 +80,10 @@ def test_stale_counts_looks_since_the_best() -> None:
     assert stale(looks(quality=[3.0, 1.0]), "quality") == 0
     assert stale(looks(quality=[1.0, None]), "quality") == 1
     assert stale([{"step": 1, "model": 2.0}], "quality") == 0
+    assert stale(looks(held_out=[3.0, 1.0, 1.015]), "held_out") == 0  # within a hundredth of what was gained
+    assert stale(looks(held_out=[3.0, 1.0, 1.025]), "held_out") == 1
+    assert stale(looks(quality=[None, 3.0, 1.0]), "quality") == 0
+    assert stale(looks(quality=[None, None]), "quality") == 1
 
 
 # -- a look ----------------------------------------------------------------------------------------------------------

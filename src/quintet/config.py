@@ -135,7 +135,7 @@ DEFAULTS: dict[str, dict[str, Sections]] = {
                 "guidance_dropout": 0.0,
             },
             "sampling": {"temperature": 0.0, "beams": 4},
-            "training": {"optimiser": "muon", "lr": 4e-3, "batch_size": 128},
+            "training": {"optimiser": "muon", "lr": 4e-3, "batch_size": 128, "select": "last"},
         },
         # One label: a wide convolution over word pieces and the maximum of what it finds beat layers of attention
         # where a set is small, and cost less.
@@ -151,7 +151,7 @@ DEFAULTS: dict[str, dict[str, Sections]] = {
                 "label_smoothing": 0.1,
                 "guidance_dropout": 0.0,
             },
-            "training": {"lr": 4e-3, "batch_size": 50, "weight_decay": 0.05, "ema": 0.2},
+            "training": {"lr": 4e-3, "batch_size": 50, "weight_decay": 0.05, "ema": 0.2, "select": "last"},
         },
         "label of image": {
             "model": {
@@ -162,7 +162,7 @@ DEFAULTS: dict[str, dict[str, Sections]] = {
                 "dropout": 0.1,
                 "guidance_dropout": 0.0,
             },
-            "training": {"lr": 4e-3, "batch_size": 64},
+            "training": {"lr": 4e-3, "batch_size": 64, "select": "last"},
         },
         "label of audio": {
             "model": {
@@ -175,7 +175,7 @@ DEFAULTS: dict[str, dict[str, Sections]] = {
                 "label_smoothing": 0.1,
                 "guidance_dropout": 0.0,
             },
-            "training": {"lr": 3e-3, "batch_size": 32},
+            "training": {"lr": 3e-3, "batch_size": 32, "select": "last"},
         },
         "transcript": {  # a text given a recording
             "coding": {"items": "separate"},
@@ -190,7 +190,7 @@ DEFAULTS: dict[str, dict[str, Sections]] = {
                 "label_smoothing": 0.1,
                 "guidance_dropout": 0.0,
             },
-            "training": {"lr": 3e-3, "batch_size": 32},
+            "training": {"lr": 3e-3, "batch_size": 32, "select": "last"},
         },
         "latent": {"model": {"width": 128, "depth": 4, "heads": 4}, "training": {"lr": 3e-3, "batch_size": 32}},
     },
@@ -298,6 +298,7 @@ def resolve(given: Mapping[str, Any], kind: str, condition: str | None = None) -
     if preset not in PRESETS:
         raise UsageError(f"unknown preset {preset!r}", why=f"presets: {', '.join(PRESETS)}")
     layers: list[Mapping[str, Any]] = [
+        {"training": {"select": "last" if family.likelihood == "none" else "held_out"}},
         DEFAULTS[name].get(kind, DEFAULTS[name].get(str(given.get("codec")), {})),
         PRESETS[preset].get(name, {}),
         {"preset": preset},

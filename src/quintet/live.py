@@ -13,7 +13,7 @@ from torch import Tensor
 from quintet.core.family import Batch, Family
 from quintet.core.random import Rows, seed_of
 from quintet.core.spaces import Continuous
-from quintet.evaluation.features import Features
+from quintet.evaluation.features import FeatureSpace
 from quintet.evaluation.memorisation import memorised_share
 from quintet.evaluation.metrics import energy_distance
 
@@ -36,13 +36,21 @@ class Live:
     copies      share of samples unusually near to one training item; `copying` if that is no chance (p < 0.001)
     held_out    the training loss on validation items, for a family that has a likelihood
 
-    `train` (N, *space.shape) and `held` (M, ...) are encoded, `cond` (M, ...) are the conditions of `held`.
+    `train` (N, *space.shape) and `held` (M, ...) are encoded, `cond` (M, ...) are the conditions of `held`; the loss is
+    that of the first `lossy`.
     """
 
     def __init__(
-        self, features: Features, train: Tensor, held: Tensor, cond: Tensor | None, sampling: Mapping[str, Any]
+        self,
+        features: FeatureSpace,
+        train: Tensor,
+        held: Tensor,
+        cond: Tensor | None,
+        sampling: Mapping[str, Any],
+        *,
+        lossy: int = HELD,
     ) -> None:
-        self.features, self.held, self.cond = features, held, cond
+        self.features, self.held, self.cond, self.lossy = features, held, cond, min(lossy, len(held))
         self.train, self.real = features(train.cpu().numpy()), features(held.cpu().numpy())
         self.spread = float(pdist(self.real).mean()) if len(self.real) > 1 else 0.0
         self.sampling = dict(sampling) | ({"beams": 1} if "beams" in sampling else {})  # a search costs too much here
@@ -78,13 +86,13 @@ class Live:
     def loss(self, family: Family) -> float:
         """The mean loss of the unseen items, a dimension."""
         total, space = 0.0, family.space
-        for start, stop in self.pieces(len(self.held)):
+        for start, stop in self.pieces(self.lossy):
             x, rows = self.held[start:stop], Rows(seed_of("held out"), start, stop - start)
             if isinstance(space, Continuous) and space.quantised:
                 x = space.dequantise(x, Rows(seed_of("held out", "dequantise"), start, stop - start))
             cond = None if self.cond is None else self.cond[start:stop]
             total += float(family.loss(Batch(x, cond, rows)).value) * (stop - start)
-        return total / len(self.held)
+        return total / self.lossy
 
     def pieces(self, n: int) -> list[tuple[int, int]]:
         """Ranges of 0 ... n that are worked on together."""
@@ -100,10 +108,18 @@ def finite(value: float) -> float | None:
 # -- what follows ----------------------------------------------------------------------------------------------------
 
 
+SLACK = 0.01
+"""A later look counts as good as the best within this share of all that was gained: it has a lower learning rate."""
+
+
 def stale(records: Records, figure: str) -> int:
     """How many looks have passed since the best value of a figure (lower is better); 0 if the last is the best."""
     values = [math.inf if r[figure] is None else r[figure] for r in records if figure in r]
-    return len(values) - 1 - values.index(min(values)) if values else 0
+    known = [value for value in values if math.isfinite(value)]
+    if not known:
+        return max(0, len(values) - 1)
+    enough = min(known) + SLACK * (known[0] - min(known))
+    return next(waited for waited, value in enumerate(reversed(values)) if value <= enough)
 
 
 EARLY = 100

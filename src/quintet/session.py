@@ -40,6 +40,8 @@ Report = Callable[[dict[str, Any]], None]
 FEATURES: dict[str, Kind] = {"image": "image", "table": "table", "text": "tokens", "audio": "audio"}
 KEPT_CONDITIONS = 2048
 FEATURE_ITEMS = 10_000
+BATCHES = 4
+"""Of so many the loss on unseen items is measured at each look, which then costs about as much as a step."""
 
 
 # -- data ------------------------------------------------------------------------------------------------------------
@@ -172,7 +174,8 @@ class Session:
         unseen, given = self.items("validation", HELD)
         held = unseen.some(HELD)
         some = torch.linspace(0, len(unseen) - 1, len(held), device=held.device).long()
-        self.look = Live(features, train, held, None if given is None else given[some], config.sampling)
+        cond_held = None if given is None else given[some]
+        self.look = Live(features, train, held, cond_held, config.sampling, lossy=BATCHES * config.training.batch_size)
 
     def items(self, split: str, limit: int | None = None) -> tuple[Items, Items | None]:
         """(x, cond) of a split, encoded; at most the first `limit` items."""

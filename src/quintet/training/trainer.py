@@ -22,9 +22,13 @@ from quintet.training.optim import EMA, Flat, TrainingSettings, learning_rate
 INITIAL = 1024
 """Items that constants are read off (scales, ActNorm)."""
 INTERVALS = 8
-"""Sample grids in a run, unless `sample_every` says otherwise."""
+"""Looks in a run, evenly, unless `sample_every` says otherwise."""
+EARLY = 3
+"""Looks before them where there are so many: at an eighth, a quarter and half of the first interval, since small data
+are soon learnt by heart.
+"""
 LOOKING = 0.1
-"""At most this share of a budget goes into them: fewer grids where sampling is slow."""
+"""At most this share of a budget goes into looks: fewer where sampling is slow."""
 PATIENCE = 10
 """Updates in a row that may be skipped for NaN or Inf before training stops."""
 
@@ -144,6 +148,7 @@ class Trainer:
         """Train to `steps`, or until `stop` is set. Between steps: `on_step`; at their intervals the other two."""
         save_every = self.settings.save_every or max(1, -(-self.steps // 4))
         sample_every = self.settings.sample_every or max(1, -(-self.steps // INTERVALS))
+        early = looks(self.steps, sample_every)
         self.family.train()
         while self.step < self.steps and not self.engine.any(self.stop is not None):
             began = time.perf_counter()
@@ -151,7 +156,7 @@ class Trainer:
             self.seconds += time.perf_counter() - began
             if on_step:
                 on_step(record)
-            if on_interval and (self.step % sample_every == 0 or self.step == self.steps):
+            if on_interval and (self.step % sample_every == 0 or self.step == self.steps or self.step in early):
                 began = time.perf_counter()
                 with self.averaged():
                     on_interval()
@@ -201,6 +206,11 @@ class Trainer:
             raise CheckpointError("the checkpoint does not fit this model", why=str(error)) from None
 
 
+def looks(steps: int, every: int) -> set[int]:
+    """The steps of the early looks: those before the first of `INTERVALS` or more, where an eighth of it is 8 steps."""
+    return {every >> k for k in range(1, EARLY + 1)} if every >= 64 and every * INTERVALS < steps + every else set()
+
+
 def steps_for(
     budget: float,
     family: Family,
@@ -237,8 +247,9 @@ def steps_for(
     cut = len(times) // 10  # a mean, since batches of longer texts cost more; without what a busy machine adds
     each = statistics.mean(sorted(times)[cut : len(times) - cut])
     left = max(budget - (time.perf_counter() - began), budget / 2)
-    looks = max(1, min(INTERVALS, int(LOOKING * budget / aside))) if aside else INTERVALS
+    times_looked = max(1, min(INTERVALS, int(LOOKING * budget / aside))) if aside else INTERVALS
+    total = aside * (times_looked + (EARLY if times_looked == INTERVALS else 0))
     every = settings.sample_every
-    steps = left / (each + aside / every) if every else max(left - looks * aside, left / 2) / each
+    steps = left / (each + aside / every) if every else max(left - total, left / 2) / each
     count = int(engine.agree(max(1, int(steps))))
-    return count, every or -(-count // looks)
+    return count, every or -(-count // times_looked)
