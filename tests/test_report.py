@@ -125,6 +125,18 @@ def test_likelihoods_are_compared_as_what_they_are() -> None:
     assert density["label"] == "flow"  # a density has another unit
 
 
+def test_who_finds_anomalies_is_named_and_chance_is_nobody() -> None:
+    def odd(family: str, part: float) -> dict[str, Any]:
+        return entry(family, 0.6, metrics={"anomaly": part, "anomaly_stderr": 0.02})
+
+    found = verdict([odd("flow", 0.9), odd("vae", 0.8), entry("gan", 0.5)])["anomalies"]
+    assert (found["label"], found["ties"]) == ("flow", [])
+    assert "90% ± 4%" in found["sentence"]
+    assert verdict([odd("flow", 0.9), odd("vae", 0.88)])["anomalies"]["ties"] == ["vae"]
+    assert verdict([odd("flow", 0.52), odd("vae", 0.5)])["anomalies"]["label"] is None
+    assert verdict([entry("gan", 0.5)])["anomalies"]["label"] is None
+
+
 def test_failures_and_doubts_are_said() -> None:
     failed = {"family": "flow", "run": "f", "seed": 0, "status": "failed", "error": "diverged"}
     found = verdict([failed, entry("vae", 0.99), entry("vae", 0.99, 1)])

@@ -15,8 +15,9 @@ from quintet.core.codec import Codec
 from quintet.core.likelihood import LogProb
 from quintet.core.recordings import Recordings
 from quintet.data.sources import Dataset, take
+from quintet.evaluation.anomalies import splice
 from quintet.evaluation.corpora import corpus_figures
-from quintet.evaluation.estimates import flat
+from quintet.evaluation.estimates import area, flat
 from quintet.evaluation.features import FeatureSpace, fit_features
 from quintet.evaluation.memorisation import membership_by_likelihood
 from quintet.evaluation.metrics import likelihood_gap
@@ -151,7 +152,7 @@ class Bench:
         if not model.codecs["x"].stream:  # a long text is one item of many windows
             items, given = _some(items, given, np.arange(min(SCORED, len(self.items[split]))))
         score = model.log_prob(items, condition=given, seed=seed)
-        out["metrics"] |= self._likely(model, score, fake, asked, seed)
+        out["metrics"] |= self._likely(model, score, fake, asked, seed) | self._odd(model, score, items, given, seed)
         return out | {"likelihood": score.summary()} | language(model, score, items)
 
     def _likely(self, model: Model, score: LogProb, fake: Any, asked: Any, seed: int) -> dict[str, float]:
@@ -173,6 +174,14 @@ class Bench:
             sampled = model.log_prob(own, condition=given, seed=seed).values.numpy()
             found["likelihood_gap"] = likelihood_gap(unseen, sampled)
         return flat(found)
+
+    def _odd(self, model: Model, score: LogProb, items: Any, given: Any, seed: int) -> dict[str, float]:
+        """How often a real item is likelier than a planted anomaly; not of a long text, which is one item."""
+        if model.codecs["x"].stream or len(items) < 4:
+            return {}
+        some, condition = _some(items, given, np.arange(min(MEMBERS, len(items))))
+        odd = model.log_prob(splice(some), condition=condition, seed=seed).values.numpy()
+        return flat({"anomaly": area(score.values.numpy(), odd)})
 
     def show(self, model: Model | None, n: int = 100) -> dict[str, Any]:
         """Samples of seed 0, or real test items, as the report shows them."""

@@ -27,7 +27,8 @@ def labels_line(summary: Mapping[str, Any]) -> str:
     return f"{labelled}, {found['accuracy']:.1%} as they are in the source (95 % interval {low} to {high})"
 
 
-QUESTIONS = {"keeper": "keep", "scoring": "best scores", "speed": "fastest", "memorisation": "copies least"}
+QUESTIONS = {"keeper": "keep", "scoring": "best scores", "anomalies": "finds anomalies", "speed": "fastest",
+             "memorisation": "copies least"}  # fmt: skip
 
 
 def evaluated(result: Mapping[str, Any]) -> str:

@@ -144,6 +144,7 @@ QUALITY = (
     Measure("memorised_duplicates", "Near duplicates", "", "Samples nearly equal to a training item.", True),
     Measure("nearer_to_training", "Nearer to training than to unseen items", "", "0.5: nothing was memorised."),
     Measure("membership_by_likelihood", "Membership found by likelihood (AUC)", "", "The same, by what is likely."),
+    Measure("anomaly", "Anomalies told (AUC)", "high", "Real items likelier than halves that do not belong."),
     Measure("likelihood_gap", "Likelihoods, samples against unseen", "low", "Kolmogorov's distance; exact kinds."),
     Measure("membership_by_samples", "Membership found by samples (AUC)", "", "Training items from unseen; 0.5: no."),
 )

@@ -131,13 +131,14 @@ def contenders(models: Sequence[Entry]) -> list[Contender]:
 
 
 def verdict(models: Sequence[Entry]) -> dict[str, Any]:
-    """The answers to four questions, each {"label", "ties", "sentence", "figures"}; `label` None: nobody qualifies.
+    """The answers to five questions, each {"label", "ties", "sentence", "figures"}; `label` None: nobody qualifies.
 
     `keeper`: of labels and texts that are right or wrong, who is right most often; else whose samples are hardest to
     tell from real data (AUC nearest to 0.5; ties are broken by coverage; a contender flagged for copying training items
     is passed over if another is not). `scoring`: the highest log-likelihood, exact before bound before estimate, except
     that a lower bound above every exact value wins: the truth is higher still. `speed`: milliseconds per sample, within
-    10% a tie. `memorisation`: the lowest share of copies. `caveats`: sentences that weaken the above.
+    10% a tie. `anomalies`: who most often finds a real item likelier than one of two halves
+    that do not belong together. `memorisation`: the lowest share of copies. `caveats`: sentences that weaken the above.
     """
     everyone = contenders(models)
     alive = [c for c in everyone if c.done]
@@ -145,6 +146,7 @@ def verdict(models: Sequence[Entry]) -> dict[str, Any]:
     return {
         "keeper": keeper,
         "scoring": _scoring(alive),
+        "anomalies": _anomalies(alive),
         "speed": _speed(alive),
         "memorisation": _memorisation(alive),
         "caveats": _caveats(everyone, keeper),
@@ -258,6 +260,25 @@ def _scoring(alive: Sequence[Contender]) -> dict[str, Any]:
     if higher:
         sentence += f" Higher, but only an estimate, which may be too high: {_names(higher)}."
     return _answer(best.label, sentence, same, nats=nats.mean, nats_half=nats.half)
+
+
+def _anomalies(alive: Sequence[Contender]) -> dict[str, Any]:
+    told = _measured(alive, lambda c: c.metric("anomaly"))
+    if not told:
+        return _answer(None, "None of these models was tried on planted anomalies.")
+    best, part = max(told, key=lambda pair: pair[1].mean)
+    ties = [c.label for c, f in told if c is not best and f.overlaps(part)]
+    sentence = (
+        f"It finds a real item likelier than one whose halves do not belong together {part.mean:.0%} ± {part.half:.0%} "
+        "of the time, where 50% is chance."
+    )
+    if part.low <= 0.5:
+        return _answer(
+            None, f"No model finds planted anomalies better than chance: {_names([c.label for c, _ in told])}."
+        )
+    if ties:
+        sentence += f" Tie with {_names(ties)}."
+    return _answer(best.label, sentence, ties, anomaly=part.mean, anomaly_half=part.half)
 
 
 def _speed(alive: Sequence[Contender]) -> dict[str, Any]:
