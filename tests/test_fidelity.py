@@ -41,6 +41,8 @@ def test_column_shapes_are_kolmogorovs_and_variations() -> None:
     by_hand = [ks_2samp(*low).statistic, ks_2samp(a[:, 1], b[:, 1]).statistic, abs(shares[0] - shares[1])]
     assert tables.column_shapes(a, b, MIXED).value == pytest.approx(1 - np.mean(by_hand))
     assert tables.column_shapes(a, a, MIXED).value == 1
+    low_null, few = np.array([[np.nan], [3], [3], [3]]), np.array([[-1.0], [-1], [-1], [3]])
+    assert tables.column_shapes(low_null, few, (True,)).value == 0.5  # below -1, not among the numbers
     nulls = a.copy()
     nulls[np.isnan(nulls)] = np.nanmean(a[:, 0])
     assert tables.column_shapes(a, nulls, MIXED).value < 1

@@ -12,6 +12,7 @@ import torch
 
 from quintet import registry
 from quintet.core.codec import Codec
+from quintet.core.errors import UsageError
 from quintet.core.likelihood import LogProb
 from quintet.core.recordings import Recordings
 from quintet.data.sources import Dataset, take
@@ -19,6 +20,7 @@ from quintet.evaluation.anomalies import splice
 from quintet.evaluation.corpora import corpus_figures
 from quintet.evaluation.estimates import area, flat
 from quintet.evaluation.features import FeatureSpace, fit_features
+from quintet.evaluation.inception import Inception
 from quintet.evaluation.memorisation import membership_by_likelihood
 from quintet.evaluation.metrics import likelihood_gap
 from quintet.evaluation.pictures import grid_png, scatter_png, spectrogram_png
@@ -26,6 +28,7 @@ from quintet.evaluation.recipes import identified
 from quintet.evaluation.samples import BIASED, evaluate_samples, recipe
 from quintet.evaluation.sounds import sound_figures
 from quintet.evaluation.tables import table_figures
+from quintet.learnt import learnt_features
 from quintet.model import Model
 from quintet.outputs import sound, to_bytes
 from quintet.session import FEATURES, items_of, pick
@@ -52,21 +55,42 @@ class Bench:
         samples: int = 1000,
         features: str = "pca",
     ) -> None:
+        """`features`: "pca", read off the training items; "learnt", by a net that is trained on them once (see
+        `learnt`); or "inception", of images, from the user's file (see `evaluation.inception`).
+        """
         self.dataset, self.condition, self.target, self.samples = dataset, condition, target, samples
         self.codec = self._codec()
         self.items = {split: self.measure(self.rows(split)) for split in dataset.splits}
         column = condition not in (None, "items", dataset.modality)
         self.labels = {split: self._labels(split) for split in dataset.splits} if column else {}
-        self.features: FeatureSpace = fit_features(
-            self.items["train"], FEATURES[self.codec.name], pad=getattr(self.codec.space, "pad", None)
+        self.features = self._features(features)
+
+    def _features(self, name: str) -> FeatureSpace:
+        train = self.items["train"]
+        if name == "pca":
+            return fit_features(train, FEATURES[self.codec.name], pad=getattr(self.codec.space, "pad", None))
+        if name == "learnt" and self._whole:
+            return learnt_features(self.dataset, self.codec, train)
+        if name == "inception" and self.codec.name == "image":
+            return Inception()
+        raise UsageError(
+            f"no features {name!r} of these items",
+            why='"pca" is for all, "learnt" for whole items of a source, "inception" for images',
+            fix="--features pca",
         )
 
     def rows(self, split: str) -> Any:
         return pick(self.dataset, self.target, split, without=self.condition)
 
+    @property
+    def _whole(self) -> bool:
+        """Whether items are the source's own, not a column of it, nor without those that are given."""
+        own = self.target in (None, "items", self.dataset.modality)
+        columns = self.dataset.items.column_names if isinstance(self.dataset.items, pa.Table) else []
+        return own and not set(columns) & set((self.condition or "").split(","))
+
     def _codec(self) -> Codec:
-        items = self.target in (None, "items", self.dataset.modality)
-        return registry.CODECS[self.dataset.modality if items else "table"]().fit(self.rows("train"))
+        return registry.CODECS[self.dataset.modality if self._whole else "table"]().fit(self.rows("train"))
 
     def measure(self, raw: Any) -> np.ndarray:
         """Raw items as they are measured."""
