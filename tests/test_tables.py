@@ -12,18 +12,25 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+import quintet
+from quintet.api import plan
+from quintet.apps.cli import main
+from quintet.bench import Bench
 from quintet.codecs.table import TableCodec
 from quintet.core import arrow
 from quintet.core.errors import DataError, QuintetWarning
 from quintet.core.pieces import pieces_of_numbers
 from quintet.core.spaces import Continuous, Discrete
-from quintet.data.sources import load_source
+from quintet.data import sources
+from quintet.data.sources import Dataset, load_source
+from quintet.session import fit_codecs, within_run
 
 RNG = np.random.default_rng(0)
 N = 600
@@ -453,3 +460,45 @@ def test_a_mask_says_that_a_null_is_the_value() -> None:
     assert whole["id"].equals(table["id"])
     with pytest.raises(DataError, match="a null is said to be known"):
         codec.partial({"x": [1.0], "y": [None]}, np.ones((1, 2), bool))
+
+
+# -- held-out rows that training says nothing about -------------------------------------------------------------------
+
+
+def test_rows_that_no_model_could_know_are_left_out_of_measurements() -> None:
+    rng = np.random.default_rng(0)
+    n = 300
+    where = np.array(["train"] * 200 + ["validation"] * 50 + ["test"] * 50)
+    kind = rng.choice(["a", "b"], n).astype(object)
+    number = rng.normal(size=n).round(3).astype(object)
+    kind[210], kind[260], number[270] = "new", "newer", None
+    table = pa.table({"kind": kind.tolist(), "number": number.tolist()})
+    splits = {split: np.flatnonzero(where == split) for split in ("train", "validation", "test")}
+    dataset = Dataset("news", "table", table, splits)
+    for family in ("autoregressive", "flow"):
+        config = plan(family, dataset, steps=2, preset="tiny")
+        codecs = fit_codecs(config, dataset)
+        with pytest.warns(QuintetWarning, match="1 of 50 validation and 2 of 50 test rows hold values that training"):
+            left = within_run(config, dataset, codecs)
+        assert set(splits["validation"]) - set(left.index("validation")) == {210}
+        assert set(splits["test"]) - set(left.index("test")) == {260, 270}
+        assert np.array_equal(left.index("train"), splits["train"])
+        codecs["x"].encode(left.rows("test"))
+        with pytest.raises(DataError):
+            codecs["x"].encode(dataset.rows("test"))
+    with pytest.warns(QuintetWarning, match="are left out"):
+        bench = Bench(dataset, None, samples=40)
+    assert {split: len(items) for split, items in bench.items.items()} == {"train": 200, "validation": 49, "test": 48}
+
+
+def test_a_run_is_trained_measured_and_scored_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    table = pa.table({"kind": ["a", "b"] * 99 + ["new", "a"], "number": [i % 7 + 0.5 for i in range(200)]})
+    splits = {"train": np.arange(150), "validation": np.arange(150, 170), "test": np.arange(170, 200)}
+    monkeypatch.setitem(sources.SOURCES, "news", lambda: Dataset("news", "table", table, splits))
+    model = quintet.train("autoregressive", data="news", steps=2, preset="tiny", runs=tmp_path, run="r")
+    assert model.evaluate(samples=20)["likelihood"]["items"] == 29
+    assert main(["score", "r", "--runs", str(tmp_path), "-o", str(tmp_path / "scores.csv")]) == 0
+    assert pa.csv.read_csv(tmp_path / "scores.csv").num_rows == 29
+    assert any("1 of 30 test rows" in str(found.message) for found in recwarn)

@@ -31,7 +31,7 @@ from quintet.evaluation.tables import table_figures
 from quintet.learnt import learnt_features
 from quintet.model import Model
 from quintet.outputs import sound, to_bytes
-from quintet.session import FEATURES, items_of, pick
+from quintet.session import FEATURES, items_of, pick, within, within_run
 from quintet.tasks import language
 
 SCORED, MEMBERS = 500, 200
@@ -60,6 +60,7 @@ class Bench:
         """
         self.dataset, self.condition, self.target, self.samples = dataset, condition, target, samples
         self.codec = self._codec()
+        self.dataset = within(dataset, {"x": (self.codec, self.rows)})
         self.items = {split: self.measure(self.rows(split)) for split in dataset.splits}
         column = condition not in (None, "items", dataset.modality)
         self.labels = {split: self._labels(split) for split in dataset.splits} if column else {}
@@ -172,9 +173,9 @@ class Bench:
         }
         if model.family.likelihood == "none":
             return out | {"likelihood_reason": model.family.missing["log_prob"]}
-        items, given = items_of(model.config, self.dataset, split)
+        items, given = items_of(model.config, within_run(model.config, self.dataset, model.codecs), split)
         if not model.codecs["x"].stream:  # a long text is one item of many windows
-            items, given = _some(items, given, np.arange(min(SCORED, len(self.items[split]))))
+            items, given = _some(items, given, np.arange(min(SCORED, len(items))))
         score = model.log_prob(items, condition=given, seed=seed)
         out["metrics"] |= self._likely(model, score, fake, asked, seed) | self._odd(model, score, items, given, seed)
         return out | {"likelihood": score.summary()} | language(model, score, items)

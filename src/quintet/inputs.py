@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,11 @@ import pyarrow as pa
 from PIL import Image, UnidentifiedImageError
 
 from quintet.config import RunConfig
+from quintet.core.codec import Codec
 from quintet.core.errors import DataError, UsageError
 from quintet.core.recordings import Recordings
 from quintet.data.sources import SOURCES, Dataset, load_source, take
-from quintet.session import items_of, pick
+from quintet.session import items_of, pick, within_run
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,20 @@ def whole(dataset: Dataset) -> Dataset:
                    source=dataset.source)  # fmt: skip
 
 
-def read_items(config: RunConfig, source: str | None, split: str | None, *, unlabelled: bool = False) -> Found:
+def read_items(
+    config: RunConfig,
+    source: str | None,
+    split: str | None,
+    *,
+    unlabelled: bool = False,
+    codecs: Mapping[str, Codec] | None = None,
+) -> Found:
     """The items of `source` that this run's model takes, with their conditions where the source has them.
 
     `unlabelled`: a source without the column that is modelled gives conditions alone.
 
-    Without a source: the run's own. `split` may be "all"; if it is not given, files are taken whole and in their own
-    order, and of names the test split.
+    Without a source: the run's own, less held-out rows that its `codecs` cannot take. `split` may be "all"; if it is
+    not given, files are taken whole and in their own order, and of names the test split.
     """
     own = config.data.reading()
     name = source or config.data.source
@@ -62,6 +70,8 @@ def read_items(config: RunConfig, source: str | None, split: str | None, *, unla
     reading = {key: own[key] for key in ("size", "fit", "rate", "unit")} if source else own
     reading = {key: value for key, value in reading.items() if key != "source"}
     dataset = load_items(name, **reading) if split == "all" else load_source(name, **reading)
+    if source is None and codecs is not None:
+        dataset = within_run(config, dataset, codecs)
     if unlabelled and not has(dataset, config.data.target):
         given = pick(dataset, config.data.condition, split)
         if not len(given):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,36 @@ def items_of(config: RunConfig, dataset: Dataset, split: str) -> tuple[Any, Any]
     return target_of(config, dataset, split), given
 
 
+def within(dataset: Dataset, parts: Mapping[str, tuple[Codec, Callable[[str], Any]]]) -> Dataset:
+    """The data without held-out rows that hold what training lacks: a new category, or the first missing cell of a
+    column. No model can say anything about them; how many they are is warned.
+
+    `parts`: codecs of tables, each with the rows of a split that it encodes.
+    """
+    splits, lost = dict(dataset.splits), {}
+    for split, index in dataset.splits.items():
+        kept = np.ones(len(index), bool)
+        for codec, rows in parts.values():
+            if split != "train" and isinstance(codec, TableCodec):
+                kept &= codec.known(rows(split))
+        if not kept.all():
+            splits[split], lost[split] = index[kept], int((~kept).sum())
+    if not lost:
+        return dataset
+    told = " and ".join(f"{count:,} of {len(dataset.splits[split]):,} {split}" for split, count in lost.items())
+    warnings.warn(f"{told} rows hold values that training lacks and are left out", QuintetWarning, stacklevel=2)
+    return replace(dataset, splits=splits)
+
+
+def within_run(config: RunConfig, dataset: Dataset, codecs: Mapping[str, Codec]) -> Dataset:
+    """`within` by the codecs of a run."""
+    places = {"x": 0, "cond": 1}
+    return within(dataset, {
+        key: (codec, lambda split, at=places[key]: items_of(config, dataset, split)[at])  # type: ignore[misc]
+        for key, codec in codecs.items()
+    })  # fmt: skip
+
+
 def target_of(config: RunConfig, dataset: Dataset, split: str) -> Any:
     """The raw items that the run models: texts where its codec is the texts' own, whatever their column looks like."""
     codec = config.codec if config.codec in registry.CODECS else None
@@ -158,7 +189,8 @@ class Session:
     def __init__(
         self, config: RunConfig, dataset: Dataset, codecs: Mapping[str, Codec], family: Family, engine: Engine
     ) -> None:
-        self.config, self.dataset, self.codecs, self.family, self.engine = config, dataset, codecs, family, engine
+        self.config, self.codecs, self.family, self.engine = config, codecs, family, engine
+        self.dataset = within_run(config, dataset, codecs)
         x, cond = self.items("train")
         self.cond: Tensor | None = None if cond is None else cond.some(KEPT_CONDITIONS).cpu()
         stream, kind, pad = codecs["x"].stream, feature_kind(codecs["x"]), getattr(codecs["x"].space, "pad", None)

@@ -21,7 +21,7 @@ from quintet.evaluation.texts import language_figures, text_figures, translation
 from quintet.inputs import Found
 from quintet.model import Model
 from quintet.nets.context import is_sequence
-from quintet.session import items_of
+from quintet.session import items_of, within_run
 
 Task = Literal["label", "text", "samples"]
 SHOWN = 8
@@ -52,7 +52,7 @@ def measure(
     Labels are measured on the whole split; texts on its first `limit` items, made with the run's own sampling settings
     at temperature 0, or as `sampling` says. `shown`: some of both, as a report's rows.
     """
-    items, given = items_of(model.config, dataset, split)
+    items, given = items_of(model.config, within_run(model.config, dataset, model.codecs), split)
     head = {"task": task(model), "split": split, "parameters": sum(p.numel() for p in model.family.parameters())}
     if head["task"] == "label":
         return head | labels_of(model, items, given)

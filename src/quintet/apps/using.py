@@ -155,7 +155,7 @@ def score(
 
     folder = _open(run, everywhere, "log_prob")
     config = folder.config()
-    found = read_items(config, data, split, unlabelled=not rank)
+    found = read_items(config, data, split, unlabelled=not rank, codecs=folder.codecs())
     path = output or f"{folder.name}-{found.split}-scores.csv"
     outputs.check_output(path, "table")
     model = api.load(run, runs=everywhere.runs)

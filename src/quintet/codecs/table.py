@@ -114,6 +114,13 @@ class TableCodec(Codec):
 
     # -- raw -> encoded ----------------------------------------------------------------------------------------------
 
+    def known(self, items: pa.Table) -> np.ndarray:
+        """(N,) rows whose every cell is like one of training's; `encode` refuses the others."""
+        strict, rows = self.settings.strict, np.ones(items.num_rows, bool)
+        for column in self.columns:
+            rows &= column.known(items[column.name], strict=strict)
+        return rows
+
     def units(self, items: Any) -> tuple[Floats, np.ndarray]:
         """(N, columns): the cells as numbers, and which are null (there the number is 0)."""
         table = arrow.as_table(items, tuple(column.name for column in self.columns))

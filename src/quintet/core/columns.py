@@ -117,6 +117,16 @@ class Column:
         units[null] = 0
         return units, null
 
+    def known(self, cells: pa.ChunkedArray, *, strict: bool = False) -> NDArray[np.bool_]:
+        """(N,) which cells `units` would take: those that are like one of training's."""
+        if self.grid is not None:
+            units = arrow.to_units(cells, self.grid, self.type, f"column {self.name}")
+            null, few = np.isnan(units), strict and self.categorical
+            return np.where(null, self.nulls, np.isin(units, np.asarray(self.pieces.points)) if few else True)
+        labels = arrow.labels(cells, self.categories)
+        null, values = np.asarray(labels.is_null()), pa.array(self.categories, labels.type)
+        return np.where(null, self.nulls, np.asarray(pc.is_in(labels, values)) | bool(self.rare))
+
     def cells(self, units: Floats, null: NDArray[np.bool_]) -> pa.Array:
         """The inverse of `units`, in the column's type."""
         if self.grid is not None:
