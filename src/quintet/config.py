@@ -144,7 +144,7 @@ DEFAULTS: dict[str, dict[str, Sections]] = {
                 "width": 256,
                 "positions": "rotary",  # where there is no layer: none; a word counts the same wherever it stands
                 "encoder_depth": 0,
-                "stem": 5,
+                "stem": (2, 3, 5),
                 "input_dropout": 0.3,
                 "dropout": 0.3,
                 "label_smoothing": 0.1,
