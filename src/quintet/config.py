@@ -110,10 +110,10 @@ DEFAULTS: dict[str, dict[str, Sections]] = {
             "coding": {"window": 128},
             "model": {
                 "width": 128,
-                "depth": 4,
+                "depth": 2,
                 "heads": 4,
                 "positions": "rotary",
-                "reach": 4,
+                "reach": 5,
                 "activation": "relu2",
                 "norm": "layer",
             },

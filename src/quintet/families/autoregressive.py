@@ -20,7 +20,7 @@ from quintet.nets.conditioning import conditioner, embed
 from quintet.nets.context import Context, Given, Reading, is_sequence, same_alphabet
 from quintet.nets.decoding import Best, Constraint, Reader, Rules, alike, beam_search
 from quintet.nets.packing import pack, within
-from quintet.nets.symbols import Backbone, Choice, choose, cross_entropy
+from quintet.nets.symbols import Backbone, Choice, Grams, choose, cross_entropy
 from quintet.nets.transformer import Cache
 
 CACHED = 2**26
@@ -52,7 +52,7 @@ class Autoregressive(Family):
 
     class Settings(Backbone, Reading):
         order: Literal["fixed", "random"] = Field("fixed", description="random: completes any mask exactly")
-        reach: int = Field(1, ge=1, le=64, description="symbols read at a step: the last, and those before it")
+        reach: int = Field(1, ge=1, le=64, description="symbols read at a step: the last, and runs that end there")
         tied: Literal["none", "output", "all"] = Field("none", description="one table for input and output symbols, "
                                                        "and for those of a condition of the same alphabet")  # fmt: skip
         label_smoothing: float = Field(0.0, ge=0, lt=1, description="share spread over all symbols in training")
@@ -92,8 +92,7 @@ class Autoregressive(Family):
         if reads and condition is not None:
             shared = s.tied == "all" and same_alphabet(space, condition)
             self.context = Context(condition, s, s, shared=shared, pooled=label)
-        # of the symbols before the last, nearest first; one more, where there is none yet
-        self.before = nn.ModuleList(nn.Embedding(self.space.vocab_size + 1, s.width) for _ in range(s.reach - 1))
+        self.grams = Grams(self.space.vocab_size, s.width, s.reach) if s.reach > 1 else None
         self.conditioner = conditioner(None if reads else condition, s.width, dropout=s.guidance_dropout)
         s.place(self, space.dims)
         # of the symbols read, the start first; a fixed order needs none
@@ -101,7 +100,7 @@ class Autoregressive(Family):
         # a single symbol that is given a sequence needs no layer of its own
         self.net = s.transformer(causal=True, cross=reads and not label, depth=0 if reads and label else None)
         self.head = nn.Linear(s.width, self.space.vocab_size) if s.tied == "none" else None
-        for table in (self.tokens, self.sources, *self.before):
+        for table in (self.tokens, self.sources):
             if isinstance(table, nn.Embedding):
                 nn.init.normal_(table.weight, std=0.02)
         if self.head is not None:
@@ -120,9 +119,9 @@ class Autoregressive(Family):
         """x (B, L) the symbols so far -> (B, L + 1, width) what the net reads at steps 0 ... L; behind `past` steps
         only x, (B, L, width), where `last` (B, up to reach - 1) stand before it.
         """
-        h, known = self.tokens(x), x if last is None else torch.cat([last, x], 1)
-        for back, table in enumerate(self.before, 1):
-            h = h + table(F.pad(known, (back, 0), value=self.space.vocab_size)[:, known.shape[1] - x.shape[1] : -back])
+        h = self.tokens(x)
+        if self.grams is not None:
+            h = h + self.grams(x, last)
         if past == 0:
             h = torch.cat([self.start.to(h.dtype).expand(len(x), 1, -1), h], 1)
         end = past + h.shape[1]
@@ -151,8 +150,8 @@ class Autoregressive(Family):
         past = cache.length if cache else 0
         order = self.natural() if order is None else order
         h = self.inputs(x, given, order, past, cache.last if cache else None)
-        if cache is not None and self.before:
-            cache.remember(x, len(self.before))
+        if cache is not None and self.grams is not None:
+            cache.remember(x, self.settings.reach - 1)
         asked = order[:, past : past + h.shape[1]]
         return self.read_off(self.net(h, cache, context=given.context, seen=given.seen), asked)
 
