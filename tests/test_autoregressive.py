@@ -13,9 +13,10 @@ from quintet.core.errors import ConfigError
 from quintet.core.family import Batch
 from quintet.core.random import Rows
 from quintet.core.spaces import Discrete
-from quintet.families.autoregressive import Autoregressive, resample
+from quintet.families.autoregressive import Autoregressive
 from quintet.nets import transformer as module
 from quintet.nets.context import Given
+from quintet.nets.decoding import resample
 from quintet.nets.symbols import Grams, truncate
 from quintet.nets.transformer import Cache
 
