@@ -2,10 +2,10 @@
 
     python benchmarks/generation.py [--threads N] [--repeats N] [--batches 1,16] [--nanogpt PATH/model.py]
 
-Six layers of width 384 with six heads, 65 symbols, a window of 256, random weights, float32, temperature 1. quintet and
-GPT-2 keep keys and values, and fill a window from its start. nanoGPT reads the whole prefix again for every token: it
-is timed on a few tokens in the middle of the window, where a token costs the mean over the window. Repeats are
-interleaved, and medians compared. Prints a Markdown table, and one JSON line.
+Six layers of width 384 with six heads, 65 symbols, a window of 256, random weights, float32, temperature 1; else
+quintet has its defaults for text. It and GPT-2 keep keys and values, and fill a window from its start. nanoGPT reads
+the whole prefix again for every token: it is timed on a few tokens in the middle of the window, where a token costs the
+mean over the window. Repeats are interleaved, and medians compared. Prints a Markdown table, and one JSON line.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from quintet.config import DEFAULTS
 from quintet.core.spaces import Discrete
 from quintet.families.autoregressive import Autoregressive
 
@@ -40,7 +41,8 @@ Draw = Callable[[int], torch.Tensor]
 
 
 def ours() -> Draw:
-    settings = Autoregressive.Settings(width=WIDTH, depth=DEPTH, heads=HEADS, positions="rotary")
+    text = DEFAULTS["autoregressive"]["text"]["model"]
+    settings = Autoregressive.Settings(**text | {"width": WIDTH, "depth": DEPTH, "heads": HEADS})
     family = Autoregressive(Discrete((BLOCK,), VOCAB), None, settings).eval()
     shake(family)
     return lambda batch: family.sample(batch)[:, 1:]

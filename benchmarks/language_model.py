@@ -36,6 +36,7 @@ import torch
 from torch import Tensor, nn
 
 import quintet
+from quintet.config import DEFAULTS
 from quintet.core.spaces import Discrete
 from quintet.data.loader import Loader
 from quintet.data.sources import load_source
@@ -175,9 +176,8 @@ def quality(options: argparse.Namespace) -> None:
 
 
 def our_step(symbols: int, batch: int, block: int, *, precision: str, optimiser: str) -> Callable[[], object]:
-    settings = Autoregressive.Settings(
-        width=384, depth=6, heads=6, positions="rotary", activation="relu2", norm="layer"
-    )
+    text = DEFAULTS["autoregressive"]["text"]["model"]
+    settings = Autoregressive.Settings(**text | {"width": 384, "depth": 6, "heads": 6})
     family = Autoregressive(Discrete((block,), symbols), None, settings).train()
     training = TrainingSettings(batch_size=batch, precision=precision, optimiser=optimiser)
     x = torch.randint(symbols, (64, block))

@@ -13,10 +13,11 @@ from quintet.core.errors import ConfigError
 from quintet.core.family import Batch
 from quintet.core.random import Rows
 from quintet.core.spaces import Discrete
-from quintet.families.autoregressive import Autoregressive, resample
+from quintet.families.autoregressive import Autoregressive
 from quintet.nets import transformer as module
 from quintet.nets.context import Given
-from quintet.nets.symbols import truncate
+from quintet.nets.decoding import resample
+from quintet.nets.symbols import Grams, truncate
 from quintet.nets.transformer import Cache
 
 POSITIONS = ["rotary", "learnt", "sinusoidal", "reach"]
@@ -126,6 +127,22 @@ def test_the_cache_test_notices_forgotten_symbols(monkeypatch: pytest.MonkeyPatc
     x = torch.randint(0, 5, (4, 5), generator=torch.Generator().manual_seed(1))
     emb = family.given(torch.ones(4, dtype=torch.long), 4)
     assert (cached_logits(family, x, [0, 1, 1, 1, 1, 1]) - family.logits(x, emb)).abs().max() > 1e-6
+
+
+def test_runs_of_symbols_by_hand() -> None:
+    grams = Grams(5, 4, 3)
+    x = torch.tensor([[1, 4, 0]])
+
+    def vector(*run: int) -> torch.Tensor:
+        code = 0
+        for symbol in run:  # the newest first; 5 where there is none yet
+            code = (code * Grams.BASE + symbol) % Grams.PRIME
+        return grams.table.weight[code % Grams.ROWS]
+
+    want = [vector(1, 5) + vector(1, 5, 5), vector(4, 1) + vector(4, 1, 5), vector(0, 4) + vector(0, 4, 1)]
+    torch.testing.assert_close(grams(x)[0], torch.stack(want))
+    torch.testing.assert_close(grams(x[:, 2:], x[:, :2])[0], want[2][None])
+    assert grams(x[:, :0]).shape == (1, 0, 4)
 
 
 def test_samples_have_the_models_own_frequencies() -> None:

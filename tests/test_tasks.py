@@ -187,7 +187,7 @@ def source(n: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("pool", ["max", "mean", "attention"])
 def test_a_label_does_not_depend_on_longer_neighbours(pool: str) -> None:
-    family, cond = labeller(pool=pool, stem=3), source(12)
+    family, cond = labeller(pool=pool, stem=(2, 3)), source(12)
     whole = family.log_probs(12, cond)
     assert (whole[0] - whole[1]).abs().max() > 1e-6
     for i in range(12):
@@ -211,9 +211,27 @@ def test_probabilities_of_symbols_are_those_of_log_prob(condition: Space) -> Non
     torch.testing.assert_close(p, super(Autoregressive, family).log_probs(5, cond))
 
 
+def test_a_stem_by_hand() -> None:
+    """A position and what its convolutions span, by a loop: an even one looks back once more than ahead."""
+    family, x = labeller(stem=(1, 2, 5), positions="rotary", encoder_depth=0), source(6)
+    assert family.context is not None
+    words = family.context.enter
+    found, seen = words(x, family.tokens, None)
+    assert isinstance(words.table, torch.nn.Embedding)
+    for i, count in enumerate(seen.sum(1).tolist()):
+        h = words.table(x[i, :count])
+        for t in range(count):
+            want = h[t]
+            for span, layer in zip((1, 2, 5), words.stem, strict=True):
+                inside = [(j, t + j - span // 2) for j in range(span) if 0 <= t + j - span // 2 < count]
+                sums = torch.stack([layer.weight[..., j] @ h[at] for j, at in inside]).sum(0)
+                want = want + torch.nn.functional.silu(sums + layer.bias)
+            torch.testing.assert_close(found[i, t], want)
+
+
 def test_every_parameter_of_a_labeller_learns() -> None:
     for condition in (SOURCE, Continuous((1, 8, 8))):
-        family = labeller(condition, stem=3, shift=1, hide=0.1, input_dropout=0.1).train()
+        family = labeller(condition, stem=(2, 5), shift=1, hide=0.1, input_dropout=0.1).train()
         cond = source(8) if condition is SOURCE else torch.randn(8, 1, 8, 8).double()
         family.loss(Batch(torch.zeros(8, 1, dtype=torch.long), cond, Rows(0, 0, 8))).value.backward()
         unused = {name for name, p in family.named_parameters() if p.grad is None}

@@ -111,10 +111,10 @@ DEFAULTS: dict[str, dict[str, Sections]] = {
             "coding": {"window": 128},
             "model": {
                 "width": 128,
-                "depth": 4,
+                "depth": 2,
                 "heads": 4,
                 "positions": "rotary",
-                "reach": 4,
+                "reach": 5,
                 "activation": "relu2",
                 "norm": "layer",
             },
@@ -145,7 +145,7 @@ DEFAULTS: dict[str, dict[str, Sections]] = {
                 "width": 256,
                 "positions": "rotary",  # where there is no layer: none; a word counts the same wherever it stands
                 "encoder_depth": 0,
-                "stem": 5,
+                "stem": (2, 3, 5),
                 "input_dropout": 0.3,
                 "dropout": 0.3,
                 "label_smoothing": 0.1,

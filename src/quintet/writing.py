@@ -14,7 +14,8 @@ from quintet.codecs.text import TextCodec
 from quintet.core.errors import DataError, QuintetWarning, Unsupported, UsageError
 from quintet.core.family import OnStep
 from quintet.core.random import Rows, seed_of
-from quintet.families.autoregressive import Autoregressive, finish
+from quintet.families.autoregressive import Autoregressive
+from quintet.nets.decoding import finish
 from quintet.spelling import Constraint, Regex, Speller, Stop, together
 
 if TYPE_CHECKING:

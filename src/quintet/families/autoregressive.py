@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator as Iteration
 from collections.abc import Mapping
 from functools import partial
 from typing import ClassVar, Literal, Self
@@ -13,23 +12,20 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from quintet.core.family import Batch, Family, Loss, OnStep
-from quintet.core.random import Generator, quantile, uniform
+from quintet.core.random import Generator, uniform
 from quintet.core.spaces import Discrete, Space
 from quintet.nets.build import upcast
 from quintet.nets.conditioning import conditioner, embed
 from quintet.nets.context import Context, Given, Reading, is_sequence, same_alphabet
-from quintet.nets.decoding import Best, Constraint, Reader, Rules, alike, beam_search
+from quintet.nets.decoding import Best, Constraint, Reader, Rules, Steps, alike, beam_search, draws, finish, told
 from quintet.nets.packing import pack, within
-from quintet.nets.symbols import Backbone, Choice, choose, cross_entropy
+from quintet.nets.symbols import Backbone, Choice, Grams, cross_entropy
 from quintet.nets.transformer import Cache
 
 CACHED = 2**26
 """Numbers that the caches of a completion may hold at once (256 MiB in float32); more rows wait their turn."""
 COLUMNS = 64
 """Random numbers that `extend` draws at once for a row."""
-
-Steps = Iteration[tuple[int, int, Tensor], None, Tensor]
-"""Yields (step, steps, the new symbols (n, 1)); returns x."""
 
 
 class Autoregressive(Family):
@@ -52,7 +48,7 @@ class Autoregressive(Family):
 
     class Settings(Backbone, Reading):
         order: Literal["fixed", "random"] = Field("fixed", description="random: completes any mask exactly")
-        reach: int = Field(1, ge=1, le=64, description="symbols read at a step: the last, and those before it")
+        reach: int = Field(1, ge=1, le=64, description="symbols read at a step: the last, and runs that end there")
         tied: Literal["none", "output", "all"] = Field("none", description="one table for input and output symbols, "
                                                        "and for those of a condition of the same alphabet")  # fmt: skip
         label_smoothing: float = Field(0.0, ge=0, lt=1, description="share spread over all symbols in training")
@@ -92,8 +88,7 @@ class Autoregressive(Family):
         if reads and condition is not None:
             shared = s.tied == "all" and same_alphabet(space, condition)
             self.context = Context(condition, s, s, shared=shared, pooled=label)
-        # of the symbols before the last, nearest first; one more, where there is none yet
-        self.before = nn.ModuleList(nn.Embedding(self.space.vocab_size + 1, s.width) for _ in range(s.reach - 1))
+        self.grams = Grams(self.space.vocab_size, s.width, s.reach) if s.reach > 1 else None
         self.conditioner = conditioner(None if reads else condition, s.width, dropout=s.guidance_dropout)
         s.place(self, space.dims)
         # of the symbols read, the start first; a fixed order needs none
@@ -101,7 +96,7 @@ class Autoregressive(Family):
         # a single symbol that is given a sequence needs no layer of its own
         self.net = s.transformer(causal=True, cross=reads and not label, depth=0 if reads and label else None)
         self.head = nn.Linear(s.width, self.space.vocab_size) if s.tied == "none" else None
-        for table in (self.tokens, self.sources, *self.before):
+        for table in (self.tokens, self.sources):
             if isinstance(table, nn.Embedding):
                 nn.init.normal_(table.weight, std=0.02)
         if self.head is not None:
@@ -120,9 +115,9 @@ class Autoregressive(Family):
         """x (B, L) the symbols so far -> (B, L + 1, width) what the net reads at steps 0 ... L; behind `past` steps
         only x, (B, L, width), where `last` (B, up to reach - 1) stand before it.
         """
-        h, known = self.tokens(x), x if last is None else torch.cat([last, x], 1)
-        for back, table in enumerate(self.before, 1):
-            h = h + table(F.pad(known, (back, 0), value=self.space.vocab_size)[:, known.shape[1] - x.shape[1] : -back])
+        h = self.tokens(x)
+        if self.grams is not None:
+            h = h + self.grams(x, last)
         if past == 0:
             h = torch.cat([self.start.to(h.dtype).expand(len(x), 1, -1), h], 1)
         end = past + h.shape[1]
@@ -151,8 +146,8 @@ class Autoregressive(Family):
         past = cache.length if cache else 0
         order = self.natural() if order is None else order
         h = self.inputs(x, given, order, past, cache.last if cache else None)
-        if cache is not None and self.before:
-            cache.remember(x, len(self.before))
+        if cache is not None and self.grams is not None:
+            cache.remember(x, self.settings.reach - 1)
         asked = order[:, past : past + h.shape[1]]
         return self.read_off(self.net(h, cache, context=given.context, seen=given.seen), asked)
 
@@ -347,73 +342,10 @@ class Autoregressive(Family):
         particles: int = 1,
         constraint: Constraint | None = None,
     ) -> Steps:
-        """x and known (n, T), both in `order`, with the unknown symbols drawn one after another.
-
-        u (n, T, particles + 1): a number for each symbol of each particle, and one to resample with (for a single
-        particle it may be lacking). A particle's weight is the product of the probabilities of its known symbols.
-        """
-        n, total = x.shape
+        """x and known (n, T), both in `order`, with the unknown symbols drawn one after another: see `draws`."""
         if bool(known.all()):
             return x
         first = self.first(known)
         read, logits = self.reader(x, first, cond, s, order, particles)
-        x, known = (part.repeat_interleave(particles, 0) for part in (x, known))
-        rules = Rules(known, self.end, constraint, s.repetition_penalty)
-        until = total - known.flip(1).long().cumprod(1).sum(1)  # behind it nothing is unknown
-        weight = u.new_zeros(n, particles)
-        for t in range(first, total):
-            logits, over = rules(rules.penalised(logits, x, t), x, t)
-            new = choose(logits, s, u[:, t, :particles].flatten())
-            new = torch.where(known[:, t], x[:, t], new if over is None else new.masked_fill(over, rules.fill))[:, None]
-            x[:, t : t + 1] = new
-            if particles > 1:
-                log_p = (logits.double() / (s.temperature or 1)).log_softmax(-1).gather(1, new)
-                weight = weight + torch.where(known[:, t, None], log_p, 0).view(n, particles)
-                if t < total - 1 and (kept := resample(weight, u[:, t, -1])) is not None:
-                    weight, index = kept
-                    x, new = x[index], new[index]
-                    read.select(index)
-            yield t + 1 - first, total - first, new
-            if t + 1 == total:
-                break
-            if particles == 1 and bool(((new[:, 0] == rules.fill) | (until <= t + 1)).all()):
-                x[:, t + 1 :] = x[:, t + 1 :].where(known[:, t + 1 :], rules.fill)
-                break
-            logits = read(x, t + 1)
-        if particles == 1:
-            return x
-        chosen = quantile(weight, u[:, -1, -1])
-        return x.view(n, particles, total)[torch.arange(n, device=x.device), chosen]
-
-
-def finish(steps: Steps, tell: OnStep | None) -> Tensor:
-    """Take all steps, and what they return."""
-    while True:
-        try:
-            step, total, new = next(steps)
-        except StopIteration as end:
-            return end.value
-        if tell:
-            tell(step, total, new)
-
-
-def told(on_step: OnStep, part: int, parts: int, step: int, steps: int, x: Tensor) -> None:
-    """A step of one part of the work, as a step of all of it."""
-    on_step(part * steps + step, parts * steps, x)
-
-
-def resample(weight: Tensor, u: Tensor) -> tuple[Tensor, Tensor] | None:
-    """New log-weights (n, P) and which of the n * P particles live on; None where all rows keep theirs.
-
-    Systematic resampling, u (n,), of the rows whose effective sample size 1 / sum w^2 is below P / 2.
-    """
-    n, particles = weight.shape
-    p = weight.softmax(1)
-    poor = (p.square().sum(1) * particles > 2)[:, None]
-    if not poor.any():
-        return None
-    own = torch.arange(particles, device=weight.device)
-    points = (own + u[:, None]) / particles
-    index = torch.searchsorted(p.cumsum(1), points, right=True).clamp_max(particles - 1)
-    index = torch.where(poor, index, own) + particles * torch.arange(n, device=weight.device)[:, None]
-    return weight.masked_fill(poor, 0), index.flatten()
+        rules = Rules(known.repeat_interleave(particles, 0), self.end, constraint, s.repetition_penalty)
+        return (yield from draws(read, rules, x, logits, s, u, first=first, particles=particles))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +26,9 @@ class Reading(settings.Settings):
     """How a sequence is read that a Transformer is given."""
 
     encoder_depth: int | None = Field(None, ge=0, description="layers that read a sequence; None: depth")
-    stem: int = Field(0, ge=0, le=31, description="symbols that a convolution before these layers spans; 0: none")
+    stem: tuple[Annotated[int, Field(ge=1, le=31)], ...] = Field(
+        (), description="symbols of a text that convolutions before these layers span, one number each"
+    )
     grid: int = Field(20, ge=1, le=64, description="most positions along the longer side of a picture that is read")
     pool: Pool = Field("max", description="how a single symbol sees what was read")
     input_dropout: float = Field(0.0, ge=0, lt=1, description="of what enters the layers that read")
@@ -64,6 +66,7 @@ class Words(nn.Module):
     """Symbols (B, L) -> (B, L', width) and which of them are text: all up to the end symbol, the first always.
 
     L' is the longest text's length: what lies behind it costs nothing. `shared`: embedded by the table that is given.
+    With a stem: h + sum_k silu(conv_k(h)), a convolution for each of its spans (Kim 2014, arXiv:1408.5882).
     """
 
     positions: Tensor | None
@@ -75,7 +78,7 @@ class Words(nn.Module):
             nn.init.normal_(self.table.weight, std=0.02)
         backbone.place(self, condition.dims)
         self.hide, self.dropout = reading.hide, reading.input_dropout
-        self.stem = conv(1, backbone.width, backbone.width, reading.stem) if reading.stem else None
+        self.stem = nn.ModuleList(conv(1, backbone.width, backbone.width, span) for span in reading.stem)
 
     def forward(self, x: Tensor, table: nn.Embedding, generator: Generator | None) -> tuple[Tensor, Tensor]:
         seen = torch.ones_like(x, dtype=torch.bool)
@@ -86,8 +89,9 @@ class Words(nn.Module):
         h = hidden((self.table or table)(x), self.hide, self.training)
         h = h if self.positions is None else h + self.positions[: x.shape[1]]
         h = F.dropout(h, self.dropout, self.training)
-        if self.stem is not None:  # over the text alone, whatever stands behind it
-            h = h + F.silu(self.stem((h * seen[..., None]).mT)[..., : x.shape[1]].mT)
+        text = (h * seen[..., None]).mT  # alone, whatever stands behind it
+        for stem in self.stem:  # an even one gives a position too many
+            h = h + F.silu(stem(text)[..., : x.shape[1]].mT)
         return h, seen
 
 

@@ -1,16 +1,19 @@
-"""From a model of the next symbol to whole rows of symbols: caches, constraints and beam search."""
+"""From a model of the next symbol to whole rows of symbols: caches, constraints, draws and beam search."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Generator as Iteration
 from typing import NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor
 
+from quintet.core.family import OnStep
+from quintet.core.random import quantile
 from quintet.nets.context import Given
 from quintet.nets.stepping import stepper
-from quintet.nets.symbols import Choice, guide, penalise
+from quintet.nets.symbols import Choice, choose, guide, penalise
 from quintet.nets.transformer import Cache, Step, Transformer
 
 PATIENCE = 8
@@ -18,6 +21,8 @@ PATIENCE = 8
 NOTHING = -1
 """Stands behind the end of a row that was ended, where the space has no end symbol."""
 
+Steps = Iteration[tuple[int, int, Tensor], None, Tensor]
+"""Yields (step, steps, the new symbols (n, 1)); returns x."""
 Constraint = Callable[[Tensor, Tensor], Tensor]
 """(x (B, t) the symbols so far, start (B,) how many of them were given) -> (B, V) True for what may come next.
 
@@ -125,6 +130,80 @@ class Rules:
 
     def penalised(self, logits: Tensor, x: Tensor, t: int) -> Tensor:
         return logits if self.penalty == 1 else penalise(logits, x[:, :t], self.penalty)
+
+
+# -- draws -----------------------------------------------------------------------------------------------------------
+
+
+def draws(
+    read: Reader, rules: Rules, x: Tensor, logits: Tensor, s: Choice, u: Tensor, *, first: int, particles: int = 1
+) -> Steps:
+    """x (n, T) with the symbols that are not `rules.known` (n * particles, T) drawn one after another.
+
+    `logits` (n * particles, V) of position `first`, as `read` holds them. u (n, T, particles + 1): a number for each
+    symbol of each particle, and one to resample with (for a single particle it may be lacking). A particle's weight is
+    the product of the probabilities of its known symbols.
+    """
+    n, total = x.shape
+    known, x = rules.known, x.repeat_interleave(particles, 0)
+    until = total - known.flip(1).long().cumprod(1).sum(1)  # behind it nothing is unknown
+    weight = u.new_zeros(n, particles)
+    for t in range(first, total):
+        logits, over = rules(rules.penalised(logits, x, t), x, t)
+        new = choose(logits, s, u[:, t, :particles].flatten())
+        new = torch.where(known[:, t], x[:, t], new if over is None else new.masked_fill(over, rules.fill))[:, None]
+        x[:, t : t + 1] = new
+        if particles > 1:
+            log_p = (logits.double() / (s.temperature or 1)).log_softmax(-1).gather(1, new)
+            weight = weight + torch.where(known[:, t, None], log_p, 0).view(n, particles)
+            if t < total - 1 and (kept := resample(weight, u[:, t, -1])) is not None:
+                weight, index = kept
+                x, new = x[index], new[index]
+                read.select(index)
+        yield t + 1 - first, total - first, new
+        if t + 1 == total:
+            break
+        if particles == 1 and bool(((new[:, 0] == rules.fill) | (until <= t + 1)).all()):
+            x[:, t + 1 :] = x[:, t + 1 :].where(known[:, t + 1 :], rules.fill)
+            break
+        logits = read(x, t + 1)
+    if particles == 1:
+        return x
+    chosen = quantile(weight, u[:, -1, -1])
+    return x.view(n, particles, total)[torch.arange(n, device=x.device), chosen]
+
+
+def finish(steps: Steps, tell: OnStep | None) -> Tensor:
+    """Take all steps, and what they return."""
+    while True:
+        try:
+            step, total, new = next(steps)
+        except StopIteration as end:
+            return end.value
+        if tell:
+            tell(step, total, new)
+
+
+def told(on_step: OnStep, part: int, parts: int, step: int, steps: int, x: Tensor) -> None:
+    """A step of one part of the work, as a step of all of it."""
+    on_step(part * steps + step, parts * steps, x)
+
+
+def resample(weight: Tensor, u: Tensor) -> tuple[Tensor, Tensor] | None:
+    """New log-weights (n, P) and which of the n * P particles live on; None where all rows keep theirs.
+
+    Systematic resampling, u (n,), of the rows whose effective sample size 1 / sum w^2 is below P / 2.
+    """
+    n, particles = weight.shape
+    p = weight.softmax(1)
+    poor = (p.square().sum(1) * particles > 2)[:, None]
+    if not poor.any():
+        return None
+    own = torch.arange(particles, device=weight.device)
+    points = (own + u[:, None]) / particles
+    index = torch.searchsorted(p.cumsum(1), points, right=True).clamp_max(particles - 1)
+    index = torch.where(poor, index, own) + particles * torch.arange(n, device=weight.device)[:, None]
+    return weight.masked_fill(poor, 0), index.flatten()
 
 
 # -- beam search -----------------------------------------------------------------------------------------------------

@@ -67,6 +67,34 @@ class Choice(settings.Settings):
         return [cond, None] if self.guided(cond) else [cond]
 
 
+class Grams(nn.Module):
+    """x (B, L) -> (B, L, width): the sum of vectors for the last 2 ... `most` symbols at each place, from one table.
+
+    What statistics of short runs can say is looked up rather than computed. A run's row is a polynomial in its symbols
+    modulo a prime, modulo ROWS; runs that share a row are told apart by the others (hash n-gram embeddings, Pagnoni et
+    al. 2024, arXiv:2412.09871).
+    """
+
+    ROWS = 2**13
+    PRIME, BASE = 2**31 - 1, 1_664_525_071  # below 2^31, so that no product overflows
+
+    def __init__(self, symbols: int, width: int, most: int) -> None:
+        super().__init__()
+        self.nothing, self.most, self.table = symbols, most, nn.EmbeddingBag(self.ROWS, width, mode="sum")
+        nn.init.normal_(self.table.weight, std=0.02)
+
+    def forward(self, x: Tensor, last: Tensor | None = None) -> Tensor:
+        """`last` (B, up to most - 1): the symbols before x."""
+        known = x if last is None else torch.cat([last, x], 1)
+        code, codes = known, []
+        for back in range(1, self.most):
+            before = F.pad(known, (back, 0), value=self.nothing)[:, : known.shape[1]]
+            code = (code * self.BASE + before) % self.PRIME
+            codes.append(code % self.ROWS)
+        rows = torch.stack(codes, -1)[:, known.shape[1] - x.shape[1] :]
+        return self.table(rows.flatten(0, 1)).view(*x.shape, self.table.embedding_dim)
+
+
 def cross_entropy(logits: Tensor, x: Tensor, smoothing: float = 0.0) -> Tensor:
     """-log p(x), (N,) from logits (N, V). `smoothing` e: (1 - e) times that, plus e times the mean of -log p over the
     symbols that are allowed (label smoothing, Szegedy et al. 2016, arXiv:1512.00567).
