@@ -197,11 +197,14 @@ def test_spikes_keep_their_share(face: Any) -> None:
 
 def test_heavy_tails_keep_their_shape() -> None:
     """Draws of a Cauchy column: quantiles to 1 / 1000 lie within a third of those of the training values."""
-    x = RNG.standard_cauchy(20_000)
+    rng = np.random.default_rng(6)
+    x = rng.standard_cauchy(20_000)
     pieces = pieces_of_numbers(x, lattice=False, bins=64)
     levels = np.array([0.001, 0.01, 0.1, 0.9, 0.99, 0.999])
-    made = pieces.quantile(RNG.random(200_000))
-    assert np.abs(np.quantile(made, levels) / np.quantile(x, levels) - 1).max() < 0.1
+    made = pieces.quantile(rng.random(200_000))
+    off = np.abs(np.quantile(made, levels) / np.quantile(x, levels) - 1)
+    assert off[1:-1].max() < 0.05
+    assert off.max() < 1 / 3  # 20 values lie beyond 1 / 1000
     assert made.min() >= x.min()
     assert made.max() <= x.max()
 

@@ -226,10 +226,12 @@ class Run:
         return None
 
     def best(self, config: RunConfig) -> Found | None:
-        """The averaged weights of the best look, if the run selects them; a damaged checkpoint is named in a warning
-        and passed over.
+        """The averaged weights of the best look, if the run selects them and they are not those of the newest
+        checkpoint; a damaged one is named in a warning and passed over.
         """
         folders = checkpoint.steps(self.bests) if config.training.select != "last" else []
+        if folders and folders[-1].name in {folder.name for folder in checkpoint.steps(self.checkpoints)[-1:]}:
+            return None
         try:
             return (*checkpoint.load(folders[-1]), folders[-1]) if folders else None
         except CheckpointError as error:

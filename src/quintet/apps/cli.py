@@ -151,8 +151,7 @@ def evaluate(
 
 @verb(
     "moons --budget 60s -o report.html",
-    "digits --families vae,flow,diffusion --seeds 3",
-    "moons --condition none --steps 500 --parameters 50000",
+    "digits --families vae,flow,diffusion --steps 500 --seeds 3",
     "digits-vae-1 digits-vae-2 digits-gan-1     (runs of the same data)",
     "monday.json tuesday.json -o both.html      (reports that were measured alike)",
 )
