@@ -150,3 +150,16 @@ def test_truncation_scales_the_latent() -> None:
 def test_no_likelihood() -> None:
     with pytest.raises(Unsupported, match="sampler without a density"):
         model().log_prob(batch().x)
+
+
+def test_the_lowest_of_several_ways_downhill_is_taken() -> None:
+    family = model()
+    x, known = torch.randn(16, 3, generator=torch.Generator().manual_seed(3), dtype=torch.float64), torch.tensor(True)
+    z = torch.randn(16, 8, 2, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    ends = []
+    for tries in (1, 4):
+        s = GAN.Sampling(tries=tries, search=20)
+        energy = family.energy(x, known, None, s)
+        ends.append(energy(family.search(energy, z, x, known, None, s)))
+    assert bool((ends[1] <= ends[0] + 1e-9).all())
+    assert bool((ends[1] < ends[0] - 1e-3).any())

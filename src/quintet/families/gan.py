@@ -52,8 +52,9 @@ class GAN(Family):
     class Sampling(settings.Settings):
         truncation: float = Field(1.0, gt=0, le=1, description="scale of z: below 1, fidelity for diversity")
         noise: float = Field(0.2, gt=0, description="searching for z: how far off, in data units, G(z) is taken to be")
-        starts: int = Field(256, ge=1, description="searching for z: draws, of which the nearest is the start")
-        search: int = Field(300, ge=1, description="searching for z: steps downhill")
+        starts: int = Field(256, ge=1, description="searching for z: draws, of which the nearest are starts")
+        tries: int = Field(4, ge=1, description="searching for z: ways downhill, of which the lowest end is taken")
+        search: int = Field(200, ge=1, description="searching for z: steps downhill")
         moves: int = Field(30, ge=0, description="completing: Monte Carlo moves of z, of five gradients each")
 
     name = "gan"
@@ -158,13 +159,19 @@ class GAN(Family):
         return energy
 
     def search(self, energy: Energy, z: Tensor, x: Tensor, known: Tensor, cond: Tensor | None, s: Sampling) -> Tensor:
-        """The likeliest z (B, latent), downhill from that of z (B, starts, latent) whose G(z) is nearest to x."""
+        """The likeliest z (B, latent), downhill from those `tries` of z (B, starts, latent) whose G(z) is nearest to x.
+
+        A single way often ends in a poor valley of the energy.
+        """
         gaps = []
         for start in z.unbind(1):  # one at a time: all of G(z) at once would not fit
             gap = torch.where(known, self.generate(start, cond) - x, 0.0)
             gaps.append(gap.flatten(1).square().sum(1))
-        best = torch.stack(gaps, 1).argmin(1)
-        return descend(energy, z[torch.arange(len(z), device=z.device), best], steps=s.search)
+        near = torch.stack(gaps, 1).topk(min(s.tries, z.shape[1]), largest=False).indices
+        rows = torch.arange(len(z), device=z.device)
+        ends = [descend(energy, z[rows, k], steps=s.search) for k in near.unbind(1)]
+        lowest = torch.stack([energy(end) for end in ends], 1).argmin(1)
+        return torch.stack(ends, 1)[rows, lowest]
 
     @torch.no_grad()
     def encode(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
