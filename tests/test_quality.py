@@ -15,7 +15,7 @@ import torch
 
 import quintet
 from quintet.bench import Bench
-from quintet.data import sources
+from quintet.data import sources, splits
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +34,7 @@ MEAN = np.array([1.0, -2.0, 5.0])
 def gaussian() -> sources.Dataset:
     x = np.random.RandomState(0).multivariate_normal(MEAN, COV, 30_000)
     table = pa.table({f"x{i}": x[:, i] for i in range(3)})
-    return sources.Dataset("gaussian", "table", table, sources.random_splits(len(x)))
+    return sources.Dataset("gaussian", "table", table, splits.random_splits(len(x)))
 
 
 @pytest.mark.parametrize("family", ["vae", "autoregressive", "flow", "diffusion"])

@@ -101,7 +101,10 @@ DEFAULTS: dict[str, dict[str, Sections]] = {
     "autoregressive": {
         "thumbnail": {"model": {"width": 64, "depth": 2, "heads": 2}, "training": {"lr": 3e-3, "batch_size": 16}},
         "image": {"model": {"width": 64, "depth": 3, "heads": 2}, "training": {"lr": 3e-3, "batch_size": 16}},
-        "table": {"model": {"width": 64, "depth": 3, "heads": 2, "dropout": 0.1}, "training": {"lr": 3e-3}},
+        "table": {  # as for text, many small and cheap steps: docs/decisions/0016
+            "model": {"width": 64, "depth": 3, "heads": 2, "activation": "relu2", "norm": "layer", "dropout": 0.1},
+            "training": {"optimiser": "muon", "lr": 8e-3, "decay": "linear", "batch_size": 64},
+        },
         "audio": {
             "coding": COARSE,
             "model": {"width": 64, "depth": 3, "heads": 2},
