@@ -71,6 +71,11 @@ COLUMNS = {"tstr": "trained on samples", "auc": "AUC", "coverage": "coverage", "
            "memorised": "copies"}  # fmt: skip
 
 
+def figure(metrics: dict[str, Any], name: str) -> float | None:
+    """A figure; of a table without a label, what a model learns from samples about its last column."""
+    return metrics.get(name, metrics.get("efficacy") if name == "tstr" else None)
+
+
 def table(rows: list[dict[str, Any]], real: dict[str, Any] | None = None) -> str:
     """A family a line, and one for real items."""
     header = ["family", "steps", *COLUMNS.values(), "bits a dimension", "ms a sample"]
@@ -82,7 +87,7 @@ def table(rows: list[dict[str, Any]], real: dict[str, Any] | None = None) -> str
             continue
         cells = ["-".join(f"{n:,}" for n in sorted({min(r["steps"] for r in mine), max(r["steps"] for r in mine)}))]
         for name in COLUMNS:
-            values = [row["metrics"][name] for row in mine if name in row["metrics"]]
+            values = [value for row in mine if (value := figure(row["metrics"], name)) is not None]
             cells.append(interval(values) if values else "-")
         scored = [row["likelihood"] for row in mine if row["likelihood"]]
         bits = interval([entry["bits_per_dim"] for entry in scored]) if scored else "none"
@@ -90,8 +95,8 @@ def table(rows: list[dict[str, Any]], real: dict[str, Any] | None = None) -> str
         cells += [bits + kind, f"{np.median([row['ms_per_sample'] for row in mine]):.2g}"]
         lines.append(f"| {family} | " + " | ".join(cells) + " |")
     if real is not None:
-        known = {"tstr": "trtr"}  # of real items: the same classifier, trained on as many of them
-        values = [real.get(known.get(name, name)) for name in COLUMNS]
+        swapped = {"tstr": real.get("trtr", real.get("efficacy_real"))}  # the same classifier, trained on real items
+        values = [swapped.get(name, real.get(name)) for name in COLUMNS]
         lines.append("| real items | | " + " | ".join("-" if v is None else f"{v:.3f}" for v in values) + " | | |")
     return "\n".join(lines)
 
