@@ -36,8 +36,8 @@ SETS: dict[str, str] = {
     "adult": "Peers on these rows: CTGAN .999 and TVAE .998 AUC, under Tables, next to CTGAN and TVAE.",
     "california": "Peers on these rows: CTGAN .994 and TVAE .980 AUC, under Tables, next to CTGAN and TVAE.",
     "churn": "Peers on these rows: CTGAN 1.000 and TVAE 1.000 AUC, under Tables, next to CTGAN and TVAE.",
-    "gaussians": "No peer was run on it. The truth, given which of the eight, has ln(2 pi e 0.01) / (2 ln 2) = -1.275 bits a "
-    "dimension.",
+    "gaussians": "No peer was run on it. The truth, given which of the eight, has ln(2 pi e 0.01) / (2 ln 2) = -1.275 "
+    "bits a dimension.",
     "tinyshakespeare": "nanoGPT's setting for a processor has 1.88 nats a character (2.71 bits) after 2,000 steps, "
     "published; next to it in one run: under Language models.",
     "trec": "No peer was run on the questions as texts; their labels stand under Labels and transcripts.",
