@@ -159,8 +159,14 @@ def test_every_preset_describes_a_model_of_every_family(preset: str, source: str
         assert config.preset == preset
 
 
-def test_a_source_whose_columns_are_no_label_is_compared_without_condition(tmp_path: Path) -> None:
-    result = quintet.compare("notes", families=["vae"], steps=1, preset="tiny", samples=20, runs=tmp_path)
+def test_a_source_whose_columns_are_no_label_is_compared_without_condition(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    splits = {"train": np.arange(60), "validation": np.arange(60, 80), "test": np.arange(80, 100)}
+    table, kinds = pa.table({"x": rng.normal(size=100), "y": rng.normal(size=100)}), pa.table({"kind": ["a", "b"] * 50})
+    monkeypatch.setitem(sources.SOURCES, "kinds", lambda: sources.Dataset("kinds", "table", table, splits, kinds))
+    result = quintet.compare("kinds", families=["vae"], steps=1, preset="tiny", samples=20, runs=tmp_path)
     assert [entry["status"] for entry in result["models"]] == ["ok"]
     assert "--condition none" in result["command"]
 

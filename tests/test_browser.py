@@ -46,9 +46,9 @@ CONTRAST = """() => {  // the least contrast of any text with what is behind it 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `quintet compare digits` writes, with two seeds."""
+    """What `quintet compare digits` writes."""
     path = tmp_path_factory.mktemp("report")
-    quintet.compare("digits", families=["vae", "gan"], steps=2, preset="tiny", samples=30, seeds=2, runs=path,
+    quintet.compare("digits", families=["vae", "gan"], steps=2, preset="tiny", samples=20, runs=path,
                     output=path / "report.html")  # fmt: skip
     return path / "report.html"
 
@@ -80,7 +80,7 @@ def looked(page: Page, path: Path) -> None:
 def test_a_comparison_is_readable_on_a_phone_and_on_a_desk(report: Path, page: Page) -> None:
     looked(page, report)
     pictures = page.evaluate(PICTURES)
-    assert len(pictures) == 2 + 1 + 2 + 2  # samples, real ones, other seeds, nearest
+    assert len(pictures) == 2 + 1 + 2  # samples, real ones, nearest
     assert all(picture["natural"] >= picture["shown"] for picture in pictures), pictures
     page.reload()
     height = page.viewport_size["height"]  # type: ignore[index]
