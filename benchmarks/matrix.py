@@ -40,10 +40,12 @@ def measure(source: str, family: str, seed: int, budget: str, samples: int) -> d
             model = api.train(family, data=source, condition=condition, budget=budget, seed=seed, runs=runs)
             trained = time.perf_counter() - began
             figures = Bench(dataset, condition, samples=samples).run(model, seed=seed)
+            recipe = figures.pop("recipe")["id"]
             steps = model.config.steps
     except QuintetError as error:
         return {"source": source, "family": family, "seed": seed, "error": str(error)}
-    out = {"source": source, "family": family, "seed": seed, "steps": steps, "train_seconds": trained, **figures}
+    out = {"source": source, "family": family, "seed": seed, "steps": steps, "train_seconds": trained,
+           "recipe": recipe, **figures}  # fmt: skip
     print(json.dumps(out), flush=True)
     return out
 

@@ -60,11 +60,13 @@ class Bench:
         """
         self.dataset, self.condition, self.target, self.samples = dataset, condition, target, samples
         self.codec = self._codec()
-        self.dataset = within(dataset, {"x": (self.codec, self.rows)})
+        self.dataset = within(dataset, [(self.codec, self.rows)])
         self.items = {split: self.measure(self.rows(split)) for split in dataset.splits}
         column = condition not in (None, "items", dataset.modality)
         self.labels = {split: self._labels(split) for split in dataset.splits} if column else {}
         self.features = self._features(features)
+        self.seen = self.features(self.items["train"])
+        self.data = self.dataset.fingerprint()[:12]
 
     def _features(self, name: str) -> FeatureSpace:
         train = self.items["train"]
@@ -105,7 +107,7 @@ class Bench:
         """All that figures depend on but the model and its seed; `id` names it. See `recipes.comparable`."""
         return identified(
             {
-                "data": self.dataset.fingerprint()[:12],
+                "data": self.data,
                 "features": self.features.recipe,
                 "encoding": {"codec": self.codec.name, **self.codec.settings.model_dump(mode="json")},
                 "splits": {name: len(items) for name, items in self.items.items()},
@@ -137,6 +139,7 @@ class Bench:
             self.items[split],
             fake,
             self.features,
+            seen=self.seen,
             train_labels=self.labels["train"] if few else None,
             test_labels=self.labels[split] if few else None,
             fake_labels=labels if few else None,

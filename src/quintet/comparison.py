@@ -118,7 +118,7 @@ def _sources(
             entries.append(entry | {"status": "failed", "error": str(error)})
     budget, steps = training["budget"], training["steps"]
     return _document(dataset, bench, bench.recipe(split), entries) | {
-        "command": _command(source, families, condition, seeds, training),
+        "command": _command(source, families, condition, seeds, training, measured),
         "budget": f"{seconds(budget or 60):g}s" if steps is None else f"{steps} steps",
         "seeds": list(range(seeds)),
         "runs": str(root),
@@ -144,8 +144,10 @@ def _runs(folders: Sequence[Run], *, samples: int, split: str, features: str) ->
         entry = {"family": model.config.family, "seed": model.config.seed, "run": model.run.name, "label": label}
         figures, shown, recipe = _measure(model, dataset, bench, split, samples)
         entries.append(entry | _entry(model, figures, shown))
-    words = ["quintet compare", *(run.name for run in folders), f"--split {split} --samples {samples}"]
-    return _document(dataset, bench, recipe, entries) | {"command": " ".join(words)}
+    words = ["quintet compare", *(run.name for run in folders)]
+    return _document(dataset, bench, recipe, entries) | {
+        "command": " ".join(words + _measuring(samples, split, features))
+    }
 
 
 def _reports(paths: Sequence[Path]) -> dict[str, Any]:
@@ -241,7 +243,8 @@ def evaluate(
     entry: dict[str, Any] = {"family": model.config.family, "seed": model.config.seed, "run": model.run.name}
     figures, shown, recipe = _measure(model, dataset, bench, split, samples, seed, sampling)
     result = _document(dataset, bench, recipe, [entry | _entry(model, figures, shown)])
-    result["command"] = f"quintet evaluate {model.run.name} --split {split} --samples {samples} --seed {seed}"
+    words = [f"quintet evaluate {model.run.name}", *_measuring(samples, split, features), f"--seed {seed}"]
+    result["command"] = " ".join(words)
     try:
         _write(model.run.path / "report.html", result)
         write_card(model.run, model.family, model.codecs)
@@ -262,7 +265,7 @@ def _measure(
     """(figures, what a report shows, recipe): by its samples on a bench, or without one by the true answers."""
     if bench is not None:
         figures = bench.run(model, split=split, seed=seed)
-        return figures, {"samples": bench.show(model), "nearest": nearest(model, bench)}, bench.recipe(split)
+        return figures, {"samples": bench.show(model), "nearest": nearest(model, bench)}, figures["recipe"]
     figures = measure(model, dataset, split, limit=samples, seed=seed, sampling=sampling)
     shown = {"samples": figures.pop("shown")}
     notes = {key: value for key, value in figures["metrics"].items() if isinstance(value, str)}  # signatures
@@ -301,7 +304,7 @@ def _entry(model: Model, figures: dict[str, Any], shown: dict[str, Any]) -> dict
     config = model.config.model_dump(mode="json")
     return {
         "status": "ok",
-        **figures,
+        **{key: value for key, value in figures.items() if key != "recipe"},  # it stands in the report once
         "train_seconds": records[-1]["seconds"] if records else None,
         "steps": model.config.steps,
         **shown,
@@ -311,7 +314,14 @@ def _entry(model: Model, figures: dict[str, Any], shown: dict[str, Any]) -> dict
     }
 
 
-def _command(source: str, families: list[str], condition: str | None, seeds: int, training: Mapping[str, Any]) -> str:
+def _command(
+    source: str,
+    families: list[str],
+    condition: str | None,
+    seeds: int,
+    training: Mapping[str, Any],
+    measured: Mapping[str, Any],
+) -> str:
     """The command line that makes the same comparison."""
     words = ["quintet compare", source]
     if families != list(registry.COMPARED):
@@ -324,4 +334,9 @@ def _command(source: str, families: list[str], condition: str | None, seeds: int
         words.append(f"--preset {training['preset']}")
     if parameters is not None:
         words.append(f"--parameters {parameters}")
-    return " ".join(words)
+    return " ".join(words + _measuring(**measured))
+
+
+def _measuring(samples: int, split: str, features: str) -> list[str]:
+    """The options of a measurement."""
+    return [f"--split {split} --samples {samples}", *([f"--features {features}"] if features != "pca" else [])]

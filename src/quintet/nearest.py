@@ -28,7 +28,7 @@ def nearest(model: Model, bench: Bench, n: int = SHOWN) -> dict[str, Any]:
     """
     drawn, train = bench.drawn(model, n), bench.items["train"]
     made = bench.measure(drawn)[:n]
-    distances = cdist(bench.features(made), bench.features(train))
+    distances = cdist(bench.features(made), bench.seen)
     places = distances.argmin(1)
     if bench.codec.stream:  # a text is many windows
         samples, near = (bench.codec.decode(torch.from_numpy(items)) for items in (made, train[places]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -131,7 +131,7 @@ def items_of(config: RunConfig, dataset: Dataset, split: str) -> tuple[Any, Any]
     return target_of(config, dataset, split), given
 
 
-def within(dataset: Dataset, parts: Mapping[str, tuple[Codec, Callable[[str], Any]]]) -> Dataset:
+def within(dataset: Dataset, parts: Sequence[tuple[Codec, Callable[[str], Any]]]) -> Dataset:
     """The data without held-out rows that hold what training lacks: a new category, or the first missing cell of a
     column. No model can say anything about them; how many they are is warned.
 
@@ -140,7 +140,7 @@ def within(dataset: Dataset, parts: Mapping[str, tuple[Codec, Callable[[str], An
     splits, lost = dict(dataset.splits), {}
     for split, index in dataset.splits.items():
         kept = np.ones(len(index), bool)
-        for codec, rows in parts.values():
+        for codec, rows in parts:
             if split != "train" and isinstance(codec, TableCodec):
                 kept &= codec.known(rows(split))
         if not kept.all():
@@ -154,11 +154,10 @@ def within(dataset: Dataset, parts: Mapping[str, tuple[Codec, Callable[[str], An
 
 def within_run(config: RunConfig, dataset: Dataset, codecs: Mapping[str, Codec]) -> Dataset:
     """`within` by the codecs of a run."""
-    places = {"x": 0, "cond": 1}
-    return within(dataset, {
-        key: (codec, lambda split, at=places[key]: items_of(config, dataset, split)[at])  # type: ignore[misc]
-        for key, codec in codecs.items()
-    })  # fmt: skip
+    parts: list[tuple[Codec, Callable[[str], Any]]] = [(codecs["x"], lambda split: items_of(config, dataset, split)[0])]
+    if "cond" in codecs:
+        parts.append((codecs["cond"], lambda split: items_of(config, dataset, split)[1]))
+    return within(dataset, parts)
 
 
 def target_of(config: RunConfig, dataset: Dataset, split: str) -> Any:

@@ -38,6 +38,7 @@ def evaluate_samples(
     fake: Array,
     features: FeatureSpace,
     *,
+    seen: Array | None = None,
     train_labels: Array | None = None,
     test_labels: Array | None = None,
     fake_labels: Array | None = None,
@@ -46,17 +47,18 @@ def evaluate_samples(
 ) -> dict[str, float | int | bool]:
     """Every figure for samples `fake` against `test`, flat and JSON-able, with `NAME_stderr` where it exists.
 
-    Items (N, ...) are as `features` were fitted. Both sides are cut to the same number, at most `max_items`, test items
-    drawn by `seed`. With labels on all sides, also `tstr`, its reference `trtr` (the same classifier trained on as many
-    real items), and `conditional`, the share of samples that are taken for what was asked for. For the best value that
-    a perfect model could reach, pass unseen real items (a validation split) as `fake`.
+    Items (N, ...) are as `features` were fitted; `seen` are the features of `train`, if they are known. Both sides are
+    cut to the same number, at most `max_items`, test items drawn by `seed`. With labels on all sides, also `tstr`, its
+    reference `trtr` (the same classifier trained on as many real items), and `conditional`, the share of samples that
+    are taken for what was asked for. For the best value that a perfect model could reach, pass unseen real items (a
+    validation split) as `fake`.
     """
     rng = np.random.default_rng(seed)
     n = min(len(test), len(fake), max_items)
     chosen, made = rng.permutation(len(test))[:n], slice(0, n)
     some = rng.permutation(len(train))[: len(fake)]
     real, fake_part = np.asarray(test)[chosen], np.asarray(fake)[made]
-    seen, a, b = features(train), features(real), features(fake_part)
+    seen, a, b = features(train) if seen is None else seen, features(real), features(fake_part)
     memorised = memorised_share(seen, a, b)
     estimates: dict[str, Estimate] = {
         "auc": classifier_two_sample(real, fake_part, seed),
