@@ -14,13 +14,17 @@ import torch
 from torch import Tensor
 
 import quintet
+from quintet.api import plan
 from quintet.apps import console
 from quintet.core.errors import ConfigError, QuintetWarning
 from quintet.core.family import Family
 from quintet.core.spaces import Continuous
+from quintet.data.sources import Dataset, load_source
 from quintet.evaluation.features import fit_features
 from quintet.live import FIGURES, SAMPLES, Live, advice, stale
+from quintet.registry import FAMILIES
 from quintet.training import checkpoint
+from quintet.training.trainer import looks as early_looks
 
 
 def looks(**series: list[Any]) -> list[dict[str, Any]]:
@@ -172,6 +176,31 @@ def test_training_ends_early_where_nothing_gets_better_and_has_then_ended(tmp_pa
     assert qualities(resumed) == found
     for name, tensor in resumed.family.state_dict().items():
         assert torch.equal(tensor, model.family.state_dict()[name])
+
+
+def test_which_weights_are_the_default_follows_from_what_a_model_is_for() -> None:
+    def chosen(family: str, dataset: Dataset, **given: Any) -> str:
+        return plan(family, dataset, steps=1, **given).training.select
+
+    iris = load_source("iris")
+    assert {family: chosen(family, iris) for family in FAMILIES} == {
+        family: "last" if cls.likelihood == "none" else "held_out" for family, cls in FAMILIES.items()
+    }
+    assert chosen("gan", iris) == "last"
+    digits = load_source("digits")
+    assert chosen("autoregressive", digits, target="label", condition="image") == "last"
+    assert chosen("vae", iris, config={"training": {"select": "last"}}) == "last"
+
+
+def test_small_data_are_looked_at_early(tmp_path: Path) -> None:
+    assert early_looks(800, 100) == {12, 25, 50}
+    assert early_looks(801, 101) == {12, 25, 50}
+    assert early_looks(800, 400) == set()  # sampling is slow: few looks are all
+    assert early_looks(40, 5) == set()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = quintet.train("gan", data="iris", steps=512, preset="tiny", runs=tmp_path)
+    assert list(qualities(model)) == [8, 16, 32, *range(64, 513, 64)]
 
 
 def test_a_gan_has_no_held_out_loss_to_select_by(tmp_path: Path) -> None:
