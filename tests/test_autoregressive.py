@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from quintet.families.autoregressive import Autoregressive
 from quintet.nets import transformer as module
 from quintet.nets.context import Given
 from quintet.nets.decoding import resample
-from quintet.nets.symbols import Grams, truncate
+from quintet.nets.symbols import Grams, Ranks, truncate
 from quintet.nets.transformer import Cache
 
 POSITIONS = ["rotary", "learnt", "sinusoidal", "reach"]
@@ -377,3 +378,36 @@ def test_resampling_is_systematic() -> None:
         counts += times
     torch.testing.assert_close(counts / 4000, w[0].float(), rtol=0, atol=2e-3)
     assert resample(w[1:].log(), torch.zeros(1)) is None
+
+
+# -- ranks -----------------------------------------------------------------------------------------------------------
+
+
+def test_ranks_are_the_sum_of_cosines_of_a_column() -> None:
+    sizes, symbols = (3, 5, 2), 6
+    ranks = randomise(Ranks(sizes, symbols, 4).double(), scale=1.0)
+    x = torch.tensor([[2, 4, 1], [0, 3, 5]])  # 5 is no symbol of the third column: a mask
+    at = torch.tensor([[0, 1, 2], [0, 1, 2]])
+    given = ranks(x, at)
+    for row, columns in zip(range(2), at.tolist(), strict=True):
+        for i, column in enumerate(columns):
+            k = torch.arange(1, Ranks.TERMS + 1, dtype=torch.float64)
+            angle = math.pi * k * (int(x[row, i]) + 0.5) / sizes[column]
+            truth = angle.cos() @ ranks.vectors[column] if int(x[row, i]) < sizes[column] else torch.zeros(4).double()
+            torch.testing.assert_close(given[row, i], truth, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("order", ["fixed", "random"])
+def test_symbols_of_columns_cached_is_uncached(order: str) -> None:
+    """Each symbol is read with the ranks of its own column, however many steps are in the cache."""
+    space = Discrete((4,), 5, (5, 3, 2, 4))
+    family = randomise(Autoregressive(space, None, Autoregressive.Settings(width=16, depth=2, heads=2, order=order)))
+    family = family.double().eval()
+    x, at = torch.tensor([[4, 2, 1, 3], [0, 1, 0, 2]]), torch.tensor([[0, 1, 2, 3], [2, 0, 3, 1]])
+    at = at if order == "random" else at[:1]
+    steps = x.gather(1, at.expand(2, -1))
+    whole = family.logits(steps[:, :3], family.given(None, 2), order=at)
+    cache = Cache(4)
+    parts = [family.logits(steps[:, :1], family.given(None, 2), cache, at)]
+    parts += [family.logits(steps[:, i : i + 1], family.given(None, 2), cache, at) for i in (1, 2)]
+    torch.testing.assert_close(torch.cat(parts, 1), whole)

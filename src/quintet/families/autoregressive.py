@@ -19,7 +19,7 @@ from quintet.nets.conditioning import conditioner, embed
 from quintet.nets.context import Context, Given, Reading, is_sequence, same_alphabet
 from quintet.nets.decoding import Best, Constraint, Reader, Rules, Steps, alike, beam_search, draws, finish, told
 from quintet.nets.packing import pack, within
-from quintet.nets.symbols import Backbone, Choice, Grams, cross_entropy
+from quintet.nets.symbols import Backbone, Choice, Grams, Ranks, cross_entropy
 from quintet.nets.transformer import Cache
 
 CACHED = 2**26
@@ -89,6 +89,8 @@ class Autoregressive(Family):
             shared = s.tied == "all" and same_alphabet(space, condition)
             self.context = Context(condition, s, s, shared=shared, pooled=label)
         self.grams = Grams(self.space.vocab_size, s.width, s.reach) if s.reach > 1 else None
+        sizes = self.space.sizes
+        self.ranks = Ranks(sizes, self.space.vocab_size, s.width) if sizes is not None else None
         self.conditioner = conditioner(None if reads else condition, s.width, dropout=s.guidance_dropout)
         s.place(self, space.dims)
         # of the symbols read, the start first; a fixed order needs none
@@ -118,6 +120,9 @@ class Autoregressive(Family):
         h = self.tokens(x)
         if self.grams is not None:
             h = h + self.grams(x, last)
+        if self.ranks is not None:
+            before = max(past - 1, 0)  # the start is a step too
+            h = h + self.ranks(x, order[:, before : before + x.shape[1]])
         if past == 0:
             h = torch.cat([self.start.to(h.dtype).expand(len(x), 1, -1), h], 1)
         end = past + h.shape[1]

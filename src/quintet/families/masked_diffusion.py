@@ -15,7 +15,7 @@ from quintet.core.random import Generator, spread, uniform
 from quintet.core.spaces import Discrete, Space
 from quintet.nets.build import upcast
 from quintet.nets.conditioning import conditioner, embed
-from quintet.nets.symbols import Backbone, Choice, choose, guide
+from quintet.nets.symbols import Backbone, Choice, Ranks, choose, guide
 
 
 class MaskedDiffusion(Family):
@@ -53,6 +53,8 @@ class MaskedDiffusion(Family):
         super().__init__(space, condition)
         self.settings = s = settings or self.Settings()
         self.tokens = nn.Embedding(self.space.vocab_size + 1, s.width)  # the last is the mask
+        sizes = self.space.sizes
+        self.ranks = Ranks(sizes, self.space.vocab_size + 1, s.width) if sizes is not None else None
         self.conditioner = conditioner(condition, s.width, dropout=s.guidance_dropout)
         s.place(self, space.dims)
         self.net = s.transformer(causal=False)
@@ -63,7 +65,10 @@ class MaskedDiffusion(Family):
 
     def logits(self, x: Tensor, masked: Tensor, emb: Tensor | None, asked: Tensor | None = None) -> Tensor:
         """x, masked (B, dims) -> (M, V) logits of the `asked` positions (by default the masked ones), row by row."""
-        h = self.tokens(x.masked_fill(masked, self.space.vocab_size))
+        x = x.masked_fill(masked, self.space.vocab_size)
+        h = self.tokens(x)
+        if self.ranks is not None:
+            h = h + self.ranks(x, torch.arange(x.shape[1], device=x.device))
         if self.positions is not None:
             h = h + self.positions
         if emb is not None:

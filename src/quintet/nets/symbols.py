@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, Self
 
 import torch
@@ -93,6 +94,32 @@ class Grams(nn.Module):
             codes.append(code % self.ROWS)
         rows = torch.stack(codes, -1)[:, known.shape[1] - x.shape[1] :]
         return self.table(rows.flatten(0, 1)).view(*x.shape, self.table.embedding_dim)
+
+
+class Ranks(nn.Module):
+    """x (B, L) at the positions `at` (L) or (B, L) -> (B, L, width): a smooth function of a symbol's rank,
+
+        sum_k cos(pi k (x + 1/2) / size) a_k,      k = 1 ... TERMS,
+
+    with the size and the vectors a_k of the position. Bins of a number that lie near each other are told apart by the
+    table of symbols alone; this says that they are near, and what a symbol means in this column. Symbols at or above
+    the size (a mask) have none.
+    """
+
+    TERMS = 8
+    cosines: Tensor
+
+    def __init__(self, sizes: tuple[int, ...], symbols: int, width: int) -> None:
+        super().__init__()
+        size = torch.tensor(sizes)[:, None, None]
+        rank = torch.arange(symbols)[:, None]
+        cosines = torch.cos(math.pi * torch.arange(1, self.TERMS + 1) * (rank + 0.5) / size)
+        self.register_buffer("cosines", cosines.masked_fill(rank >= size, 0), persistent=False)
+        self.vectors = nn.Parameter(torch.randn(len(sizes), self.TERMS, width) * 0.02)
+
+    def forward(self, x: Tensor, at: Tensor) -> Tensor:
+        table = torch.bmm(self.cosines, self.vectors)
+        return F.embedding(at * table.shape[1] + x, table.flatten(0, 1))
 
 
 def cross_entropy(logits: Tensor, x: Tensor, smoothing: float = 0.0) -> Tensor:
