@@ -389,6 +389,7 @@ def test_ranks_are_the_sum_of_cosines_of_a_column() -> None:
     x = torch.tensor([[2, 4, 1], [0, 3, 5]])  # 5 is no symbol of the third column: a mask
     at = torch.tensor([[0, 1, 2], [0, 1, 2]])
     given = ranks(x, at)
+    torch.testing.assert_close(ranks(x, at[:1]), given)  # one order for all rows goes another way
     for row, columns in zip(range(2), at.tolist(), strict=True):
         for i, column in enumerate(columns):
             k = torch.arange(1, Ranks.TERMS + 1, dtype=torch.float64)
@@ -411,3 +412,6 @@ def test_symbols_of_columns_cached_is_uncached(order: str) -> None:
     parts = [family.logits(steps[:, :1], family.given(None, 2), cache, at)]
     parts += [family.logits(steps[:, i : i + 1], family.given(None, 2), cache, at) for i in (1, 2)]
     torch.testing.assert_close(torch.cat(parts, 1), whole)
+    read, family.ranks, ranks = family.inputs(steps[:, :3], family.given(None, 2), at), None, family.ranks
+    gained = (read - family.inputs(steps[:, :3], family.given(None, 2), at))[:, 1:]
+    torch.testing.assert_close(gained, ranks(steps[:, :3], at[:, :3]))  # of the order's columns, not of the steps

@@ -68,7 +68,7 @@ class MaskedDiffusion(Family):
         x = x.masked_fill(masked, self.space.vocab_size)
         h = self.tokens(x)
         if self.ranks is not None:
-            h = h + self.ranks(x, torch.arange(x.shape[1], device=x.device))
+            h = h + self.ranks(x, torch.arange(x.shape[1], device=x.device)[None])
         if self.positions is not None:
             h = h + self.positions
         if emb is not None:

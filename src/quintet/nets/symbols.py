@@ -97,7 +97,7 @@ class Grams(nn.Module):
 
 
 class Ranks(nn.Module):
-    """x (B, L) at the positions `at` (L) or (B, L) -> (B, L, width): a smooth function of a symbol's rank,
+    """x (B, L) at the positions `at` (1 or B, L) -> (B, L, width): a smooth function of a symbol's rank,
 
         sum_k cos(pi k (x + 1/2) / size) a_k,      k = 1 ... TERMS,
 
@@ -118,6 +118,8 @@ class Ranks(nn.Module):
         self.vectors = nn.Parameter(torch.randn(len(sizes), self.TERMS, width) * 0.02)
 
     def forward(self, x: Tensor, at: Tensor) -> Tensor:
+        if len(at) == 1:  # without the symbols of all columns, of which a step of sampling asks for one
+            return torch.einsum("blk,lkw->blw", self.cosines[at, x], self.vectors[at[0]])
         table = torch.bmm(self.cosines, self.vectors)
         return F.embedding(at * table.shape[1] + x, table.flatten(0, 1))
 
