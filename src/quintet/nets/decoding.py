@@ -16,8 +16,8 @@ from quintet.nets.stepping import stepper
 from quintet.nets.symbols import Choice, choose, guide, penalise
 from quintet.nets.transformer import Cache, Step, Transformer
 
-PATIENCE = 8
-"""Steps after which it pays to lay out the weights for single symbols."""
+PATIENCE = 2
+"""Steps after which the weights are laid out for single symbols: rows of a table are short, and their nets small."""
 NOTHING = -1
 """Stands behind the end of a row that was ended, where the space has no end symbol."""
 
