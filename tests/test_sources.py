@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pyarrow as pa
@@ -35,7 +36,8 @@ def picture(seed: int, height: int = 12, width: int = 12, channels: int = 3) -> 
 
 def write_images(folder: Path, count: int, suffix: str = "png", **size: int) -> list[np.ndarray]:
     folder.mkdir(parents=True, exist_ok=True)
-    images = [picture(hash(folder.name) % 997 + seed, **size) for seed in range(count)]
+    name = crc32(folder.name.encode())  # not hash(): in some processes two folders had one picture
+    images = [picture(name + seed, **size) for seed in range(count)]
     for number, image in enumerate(images):
         pixels = image[..., 0] if image.shape[-1] == 1 else image
         Image.fromarray(pixels).save(
