@@ -187,7 +187,7 @@ def source(n: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("pool", ["max", "mean", "attention"])
 def test_a_label_does_not_depend_on_longer_neighbours(pool: str) -> None:
-    family, cond = labeller(pool=pool, stem=(2, 3)), source(12)
+    family, cond = labeller(pool=pool, stem=(2, 3), ngrams=3), source(12)
     whole = family.log_probs(12, cond)
     assert (whole[0] - whole[1]).abs().max() > 1e-6
     for i in range(12):
@@ -229,9 +229,24 @@ def test_a_stem_by_hand() -> None:
             torch.testing.assert_close(found[i, t], want)
 
 
+def test_a_bag_of_ngrams_by_hand() -> None:
+    """What the runs of a text and its end add to what is pooled; nothing behind that does."""
+    family, x = labeller(ngrams=3), source(6)
+    assert family.context is not None
+    assert family.context.grams is not None
+    grams, found = family.context.grams, family.given(x, 6).emb
+    family.context.grams = None
+    pooled = family.given(x, 6).emb
+    assert found is not None
+    assert pooled is not None
+    for i, count in enumerate((x != 4).sum(1).add(1).clamp_max(6).tolist()):
+        want = grams(x[i : i + 1, :count])[0].sum(0) / math.sqrt(count)
+        torch.testing.assert_close(found[i] - pooled[i], want)
+
+
 def test_every_parameter_of_a_labeller_learns() -> None:
     for condition in (SOURCE, Continuous((1, 8, 8))):
-        family = labeller(condition, stem=(2, 5), shift=1, hide=0.1, input_dropout=0.1).train()
+        family = labeller(condition, stem=(2, 5), ngrams=2, shift=1, hide=0.1, input_dropout=0.1).train()
         cond = source(8) if condition is SOURCE else torch.randn(8, 1, 8, 8).double()
         family.loss(Batch(torch.zeros(8, 1, dtype=torch.long), cond, Rows(0, 0, 8))).value.backward()
         unused = {name for name, p in family.named_parameters() if p.grad is None}

@@ -14,12 +14,14 @@ from quintet.core import settings
 from quintet.core.random import Generator, uniform
 from quintet.core.spaces import Continuous, Discrete, Space
 from quintet.nets.conv import conv, fold
-from quintet.nets.symbols import Backbone
+from quintet.nets.symbols import Backbone, Grams
 from quintet.nets.transformer import Transformer
 
 Pool = Literal["max", "mean", "attention"]
 FRAMES = 128
 """Positions along one axis (time) that are kept as they are; longer ones are folded in pairs."""
+BAG = 2**15
+"""Rows of the table of n-grams: in a quarter of them too many share a row, and nothing is gained."""
 
 
 class Reading(settings.Settings):
@@ -31,6 +33,9 @@ class Reading(settings.Settings):
     )
     grid: int = Field(20, ge=1, le=64, description="most positions along the longer side of a picture that is read")
     pool: Pool = Field("max", description="how a single symbol sees what was read")
+    ngrams: int = Field(
+        1, ge=1, le=64, description="most symbols of the n-grams of a text that a single symbol sees too"
+    )
     input_dropout: float = Field(0.0, ge=0, lt=1, description="of what enters the layers that read")
     hide: float = Field(0.0, ge=0, lt=1, description="share of a sequence's positions that training hides")
     shift: int = Field(0, ge=0, description="by how many pixels or frames, at most, training moves what is read")
@@ -156,6 +161,9 @@ class Context(nn.Module):
     The first position of every context is a learnt vector. It is all there is where the condition is missing (None) or
     hidden, in training with probability `guidance_dropout`: the unconditional model of guidance (Ho & Salimans 2022).
     Where contexts are pooled to a vector it stands in the place of that.
+
+    With `ngrams` a text of L symbols, pooled, is pool(h) + sum_t g_t / sqrt(L) with g_t (width) the vectors of the runs
+    of 2 ... `ngrams` symbols that end at t: a bag of n-grams (Joulin et al. 2017, arXiv:1607.01759) beside the net.
     """
 
     def __init__(
@@ -172,6 +180,9 @@ class Context(nn.Module):
         depth = backbone.depth if reading.encoder_depth is None else reading.encoder_depth
         self.net: Transformer = backbone.transformer(causal=False, depth=depth)
         self.pool = Pooled(backbone.width, reading.pool) if pooled else None
+        self.grams: Grams | None = None
+        if pooled and isinstance(condition, Discrete) and reading.ngrams > 1:
+            self.grams = Grams(condition.vocab_size, backbone.width, reading.ngrams, rows=BAG)
 
     def forward(self, cond: Tensor | None, n: int, table: nn.Embedding, *, generator: Generator | None = None) -> Given:
         """`table`: the embedding of the model's own symbols."""
@@ -183,7 +194,11 @@ class Context(nn.Module):
         if self.training and self.dropout:
             told = uniform(n, 1, generator=generator, like=self.null) >= self.dropout
         if self.pool is not None:
-            emb = self.net.drop(self.pool(h, seen))
+            emb = self.pool(h, seen)
+            if self.grams is not None:
+                runs = self.grams(cond[:, : seen.shape[1]]) * seen[..., None]
+                emb = emb + runs.sum(1) / seen.sum(1, keepdim=True).sqrt()
+            emb = self.net.drop(emb)
             return Given(emb=emb if told is None else torch.where(told, emb, null[:, 0].to(emb.dtype)))
         seen = seen if told is None else seen & told
         return Given(context=torch.cat([null.to(h.dtype), h], 1), seen=F.pad(seen, (1, 0), value=True))

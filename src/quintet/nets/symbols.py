@@ -72,16 +72,16 @@ class Grams(nn.Module):
     """x (B, L) -> (B, L, width): the sum of vectors for the last 2 ... `most` symbols at each place, from one table.
 
     What statistics of short runs can say is looked up rather than computed. A run's row is a polynomial in its symbols
-    modulo a prime, modulo ROWS; runs that share a row are told apart by the others (hash n-gram embeddings, Pagnoni et
-    al. 2024, arXiv:2412.09871).
+    modulo a prime, modulo `rows`; runs that share a row are told apart by the others (hash n-gram embeddings, Pagnoni
+    et al. 2024, arXiv:2412.09871).
     """
 
     ROWS = 2**13
     PRIME, BASE = 2**31 - 1, 1_664_525_071  # below 2^31, so that no product overflows
 
-    def __init__(self, symbols: int, width: int, most: int) -> None:
+    def __init__(self, symbols: int, width: int, most: int, rows: int = ROWS) -> None:
         super().__init__()
-        self.nothing, self.most, self.table = symbols, most, nn.EmbeddingBag(self.ROWS, width, mode="sum")
+        self.nothing, self.most, self.table = symbols, most, nn.EmbeddingBag(rows, width, mode="sum")
         nn.init.normal_(self.table.weight, std=0.02)
 
     def forward(self, x: Tensor, last: Tensor | None = None) -> Tensor:
@@ -91,7 +91,7 @@ class Grams(nn.Module):
         for back in range(1, self.most):
             before = F.pad(known, (back, 0), value=self.nothing)[:, : known.shape[1]]
             code = (code * self.BASE + before) % self.PRIME
-            codes.append(code % self.ROWS)
+            codes.append(code % self.table.num_embeddings)
         rows = torch.stack(codes, -1)[:, known.shape[1] - x.shape[1] :]
         return self.table(rows.flatten(0, 1)).view(*x.shape, self.table.embedding_dim)
 
