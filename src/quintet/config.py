@@ -141,7 +141,7 @@ DEFAULTS: dict[str, dict[str, Sections]] = {
             "training": {"optimiser": "muon", "lr": 4e-3, "batch_size": 128, "select": "last"},
         },
         # One label: a wide convolution over word pieces and the maximum of what it finds beat layers of attention
-        # where a set is small, and cost less.
+        # where a set is small, and cost less; a bag of n-grams beside it looks phrases up.
         "label of text": {
             "given": {"tokens": "bpe", "vocab_size": 3000},
             "model": {
@@ -149,6 +149,7 @@ DEFAULTS: dict[str, dict[str, Sections]] = {
                 "positions": "rotary",  # where there is no layer: none; a word counts the same wherever it stands
                 "encoder_depth": 0,
                 "stem": (2, 3, 5),
+                "ngrams": 5,
                 "input_dropout": 0.3,
                 "dropout": 0.3,
                 "label_smoothing": 0.1,
