@@ -131,19 +131,20 @@ def test_the_cache_test_notices_forgotten_symbols(monkeypatch: pytest.MonkeyPatc
 
 
 def test_runs_of_symbols_by_hand() -> None:
-    grams = Grams(5, 4, 3)
+    grams = Grams(5, 40, 3)
+    assert grams.table.weight.shape == (Grams.ROWS, Grams.NARROW)
     x = torch.tensor([[1, 4, 0]])
 
     def vector(*run: int) -> torch.Tensor:
         code = 0
         for symbol in run:  # the newest first; 5 where there is none yet
             code = (code * Grams.BASE + symbol) % Grams.PRIME
-        return grams.table.weight[code % Grams.ROWS]
+        return grams.widen.weight @ grams.table.weight[code % Grams.ROWS]
 
     want = [vector(1, 5) + vector(1, 5, 5), vector(4, 1) + vector(4, 1, 5), vector(0, 4) + vector(0, 4, 1)]
     torch.testing.assert_close(grams(x)[0], torch.stack(want))
     torch.testing.assert_close(grams(x[:, 2:], x[:, :2])[0], want[2][None])
-    assert grams(x[:, :0]).shape == (1, 0, 4)
+    assert grams(x[:, :0]).shape == (1, 0, 40)
 
 
 def test_samples_have_the_models_own_frequencies() -> None:

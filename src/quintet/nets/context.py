@@ -21,7 +21,7 @@ Pool = Literal["max", "mean", "attention"]
 FRAMES = 128
 """Positions along one axis (time) that are kept as they are; longer ones are folded in pairs."""
 BAG = 2**15
-"""Rows of the table of n-grams: in a quarter of them too many share a row, and nothing is gained."""
+"""Rows of the table of n-grams, as wide as the net: fewer or narrower ones gain little (docs/decisions/0015)."""
 
 
 class Reading(settings.Settings):
@@ -182,7 +182,7 @@ class Context(nn.Module):
         self.pool = Pooled(backbone.width, reading.pool) if pooled else None
         self.grams: Grams | None = None
         if pooled and isinstance(condition, Discrete) and reading.ngrams > 1:
-            self.grams = Grams(condition.vocab_size, backbone.width, reading.ngrams, rows=BAG)
+            self.grams = Grams(condition.vocab_size, backbone.width, reading.ngrams, rows=BAG, narrow=backbone.width)
 
     def forward(self, cond: Tensor | None, n: int, table: nn.Embedding, *, generator: Generator | None = None) -> Given:
         """`table`: the embedding of the model's own symbols."""

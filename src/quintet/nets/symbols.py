@@ -69,20 +69,26 @@ class Choice(settings.Settings):
 
 
 class Grams(nn.Module):
-    """x (B, L) -> (B, L, width): the sum of vectors for the last 2 ... `most` symbols at each place, from one table.
+    """x (B, L) -> (B, L, width): W sum_n e_n, with e_n the vector of the last n = 2 ... `most` symbols at each place.
 
     What statistics of short runs can say is looked up rather than computed. A run's row is a polynomial in its symbols
     modulo a prime, modulo `rows`; runs that share a row are told apart by the others (hash n-gram embeddings, Pagnoni
-    et al. 2024, arXiv:2412.09871).
+    et al. 2024, arXiv:2412.09871). Many rows matter more than wide ones: they are `narrow`, and a map W that all share
+    widens them (factorised embeddings, Lan et al. 2020, arXiv:1909.11942, section 3.1). As wide as `width`: W = 1.
     """
 
-    ROWS = 2**13
+    ROWS, NARROW = 12_000, 32
     PRIME, BASE = 2**31 - 1, 1_664_525_071  # below 2^31, so that no product overflows
 
-    def __init__(self, symbols: int, width: int, most: int, rows: int = ROWS) -> None:
+    def __init__(self, symbols: int, width: int, most: int, rows: int = ROWS, narrow: int = NARROW) -> None:
         super().__init__()
-        self.nothing, self.most, self.table = symbols, most, nn.EmbeddingBag(rows, width, mode="sum")
+        self.nothing, self.most, self.width, narrow = symbols, most, width, min(narrow, width)
+        self.table = nn.EmbeddingBag(rows, narrow, mode="sum")
         nn.init.normal_(self.table.weight, std=0.02)
+        self.widen: nn.Module = nn.Identity()
+        if narrow < width:
+            self.widen = nn.Linear(narrow, width, bias=False)
+            nn.init.normal_(self.widen.weight, std=width**0.5 / narrow)  # a step of a row does as much as of a wide one
 
     def forward(self, x: Tensor, last: Tensor | None = None) -> Tensor:
         """`last` (B, up to most - 1): the symbols before x."""
@@ -93,7 +99,7 @@ class Grams(nn.Module):
             code = (code * self.BASE + before) % self.PRIME
             codes.append(code % self.table.num_embeddings)
         rows = torch.stack(codes, -1)[:, known.shape[1] - x.shape[1] :]
-        return self.table(rows.flatten(0, 1)).view(*x.shape, self.table.embedding_dim)
+        return self.widen(self.table(rows.flatten(0, 1))).view(*x.shape, self.width)
 
 
 class Ranks(nn.Module):
