@@ -137,7 +137,8 @@ def train_peer(path: Path, train: Tensor, held: Tensor, symbols: int, seed: int)
     loss = sum(parts) / count
 
     def nats(rows: Tensor) -> Tensor:
-        return F.cross_entropy(model(rows[:, :-1], rows[:, 1:])[0].mT, rows[:, 1:], reduction="none")
+        x, y = rows[:, :-1].contiguous(), rows[:, 1:].contiguous()
+        return F.cross_entropy(model(x, y)[0].mT, y, reduction="none")
 
     sliding = overlapping(nats, held, BLOCK + 1)
     return Row("nanoGPT", *spent, STEPS, sum(p.numel() for p in model.parameters()), loss, sliding, loss)
