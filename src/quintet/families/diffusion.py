@@ -89,6 +89,7 @@ class Diffusion(Family):
         width: int = Field(64, ge=1)
         depth: int = Field(2, ge=1)
         emb: int = Field(128, ge=2)
+        dense: int = Field(0, ge=0, description="width of the dense layer at the bottom of the U-Net; 0: none")
         dropout: float = Field(0.0, ge=0, lt=1)
         parameterisation: Parameterisation = "edm"
         schedule: Schedule = "lognormal"
@@ -117,7 +118,7 @@ class Diffusion(Family):
         self.settings = s = settings or self.Settings()
         self.conditioner = conditioner(condition, s.emb, dropout=s.guidance_dropout)
         self.time = TimeEmbedding(s.emb)
-        self.net = denoiser(s.net, space.shape, s.width, s.depth, emb=s.emb, dropout=s.dropout)
+        self.net = denoiser(s.net, space.shape, s.width, s.depth, emb=s.emb, dropout=s.dropout, dense=s.dense)
         per_channel = (space.shape[0], *[1] * (len(space.shape) - 1))
         self.register_buffer("mean", torch.zeros(per_channel))
         self.register_buffer("scale", torch.full(per_channel, SD))

@@ -62,10 +62,10 @@ def decoder(
     return flat(net, shape, out, width, depth, emb=emb, norm=norm, dropout=dropout)
 
 
-def denoiser(net: Net, shape: Shape, width: int, depth: int, *, emb: int, dropout: float) -> nn.Module:
+def denoiser(net: Net, shape: Shape, width: int, depth: int, *, emb: int, dropout: float, dense: int) -> nn.Module:
     """A net(x (B, *shape), emb) -> (B, *shape)."""
     if resolve(net, shape) == "conv":
-        return UNet(shape, width, depth, emb=emb, dropout=dropout)
+        return UNet(shape, width, depth, emb=emb, dropout=dropout, dense=dense)
     return flat(net, shape, shape, width, depth, emb=emb, norm=True, dropout=dropout)
 
 

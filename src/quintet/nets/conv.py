@@ -137,6 +137,23 @@ class SelfAttention(nn.Module):
         return x + self.out(h.transpose(1, 2).reshape(x.shape))
 
 
+class Dense(nn.Module):
+    """h + W2 silu(modulate(W1 norm(h))) over all channels and positions of h (B, C, *size) at once.
+
+    Convolutions and attention have the same weights everywhere; here each place has its own: docs/decisions/0019.
+    """
+
+    def __init__(self, width: int, size: Size, inner: int, *, emb: int = 0) -> None:
+        super().__init__()
+        numbers = width * torch.Size(size).numel()
+        self.norm, self.modulation = nn.GroupNorm(max(1, min(16, width // 8)), width), Modulation(emb, inner)
+        self.up, self.down = nn.Linear(numbers, inner), zero(nn.Linear(inner, numbers))
+
+    def forward(self, x: Tensor, emb: Tensor | None = None) -> Tensor:
+        h = F.silu(self.modulation(self.up(self.norm(x).flatten(1)), emb))
+        return x + self.down(h).view(x.shape)
+
+
 class ConvEncoder(nn.Module):
     """(B, C, *size) -> (B, *out_shape).
 
@@ -235,9 +252,14 @@ class ConvDecoder(nn.Module):
 
 
 class UNet(nn.Module):
-    """(B, C, *size) -> (B, C, *size) with skips (Ronneberger et al. 2015; Ho et al. 2020), attention at the bottom."""
+    """(B, C, *size) -> (B, C, *size) with skips (Ronneberger et al. 2015; Ho et al. 2020).
 
-    def __init__(self, shape: tuple[int, ...], width: int, depth: int, *, emb: int = 0, dropout: float = 0.0) -> None:
+    At the bottom, of at most 7 positions an axis, stand attention and, with `dense` > 0, a dense layer of that width.
+    """
+
+    def __init__(
+        self, shape: tuple[int, ...], width: int, depth: int, *, emb: int = 0, dropout: float = 0.0, dense: int = 0
+    ) -> None:
         super().__init__()
         axes, self.size = len(shape) - 1, shape[1:]
         self.patch, self.levels = plan(shape[1:], None)
@@ -255,6 +277,7 @@ class UNet(nn.Module):
         self.middle = nn.ModuleList(
             [ConvBlock(axes, current, current, emb, dropout=dropout), SelfAttention(axes, current)]
         )
+        self.dense = Dense(current, self.levels[-1], dense, emb=emb) if dense else None
         for i, wide in reversed(list(enumerate(widths))):
             blocks = nn.ModuleList()
             for _ in range(depth + (i == 0)):
@@ -274,6 +297,8 @@ class UNet(nn.Module):
                 h = block(h, emb)
                 skips.append(h)
         h = self.middle[1](self.middle[0](h, emb))
+        if self.dense is not None:
+            h = self.dense(h, emb)
         for i, stage in zip(reversed(range(len(self.levels))), stages(self.up), strict=True):
             if h.shape[2:] != self.levels[i]:
                 h = grow(h, self.levels[i])
