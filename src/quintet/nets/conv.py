@@ -288,7 +288,10 @@ class UNet(nn.Module):
         self.leave = zero(conv(axes, width, shape[0] * self.patch**axes))
 
     def forward(self, x: Tensor, emb: Tensor | None = None) -> Tensor:
-        h = self.enter(fold(x, self.patch))
+        h = fold(x, self.patch)
+        if h.dim() == 4:  # the layout of all that follows: the same numbers, sooner
+            h = h.contiguous(memory_format=torch.channels_last)
+        h = self.enter(h)
         skips = [h]
         for i, stage in enumerate(stages(self.down)):
             if i:
