@@ -82,10 +82,13 @@ class Model:
         condition: Any = None,
         seed: int = 0,
         sampling: Mapping[str, Any] | None = None,
-        batch_size: int = 256,
+        batch_size: int | None = None,
         on_step: OnStep | None = None,
     ) -> Any:
-        """n raw items. Item i depends on (seed, i) and its condition, not on n or `batch_size`."""
+        """n raw items. Item i depends on (seed, i) and its condition, not on n or `batch_size`.
+
+        `batch_size` None: 256 at once, and 1,024 of at most 32 numbers each, as rows of a table have.
+        """
         return self.codecs["x"].decode(self.sample_encoded(n, condition=condition, seed=seed, sampling=sampling,
                                                            batch_size=batch_size, on_step=on_step))  # fmt: skip
 
@@ -96,12 +99,13 @@ class Model:
         condition: Any = None,
         seed: int = 0,
         sampling: Mapping[str, Any] | None = None,
-        batch_size: int = 256,
+        batch_size: int | None = None,
         on_step: OnStep | None = None,
     ) -> Tensor:
         """`sample` before decoding: (n, *space.shape)."""
         if not 1 <= n <= 10_000_000:
             raise UsageError(f"n must be between 1 and 10,000,000, got {n}")
+        batch_size = batch_size or (1024 if self.family.space.dims <= 32 else 256)
         settings, cond = self.sampling(sampling), self.condition(condition, n, seed)
         parts = []
         for start in range(0, n, batch_size):
