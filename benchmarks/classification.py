@@ -6,7 +6,7 @@
 `quintet train autoregressive --data SET --target label --condition text` (or image) with default settings and nothing
 tuned on a set: accuracy on the test split with a 95 % Wilson interval, log-loss and expected calibration error of each
 seed. `subj` has no published test split: `--folds` of its ten folds (stratified, seed 0) are trained and tested, one
-seed each, and the interval is that of all their test rows together; a tenth of a fold's other rows is validation.
+seed each, and the interval is that of all their test rows together. Both models see all rows that are not test rows.
 
 The linear one is logistic regression on TF-IDF, for texts: n-grams of words or of characters or both, sublinear or not,
 and C, all chosen by 3-fold cross-validation on the rows that are not test rows (of the first fold, for `subj`).
@@ -106,12 +106,16 @@ def folded(data: Dataset, count: int = 10) -> list[Dataset]:
 def tasks(name: str, seeds: int, folds: int) -> list[tuple[Dataset, int]]:
     """(data, seed) of every run; folds are named sources for as long as this program runs."""
     data = load_source(name)
-    if name != "subj":
-        return [(data, seed) for seed in range(seeds)]
-    parts = folded(data)[:folds]
+    parts = [whole(part) for part in (folded(data)[:folds] if name == "subj" else [data])]
     for part in parts:
-        sources.SOURCES[part.source] = lambda part=part: part  # type: ignore[assignment,misc]
-    return [(part, 0) for part in parts]
+        sources.SOURCES[part.source or part.name] = lambda part=part: part  # type: ignore[assignment,misc]
+    return [(part, 0) for part in parts] if name == "subj" else [(parts[0], seed) for seed in range(seeds)]
+
+
+def whole(data: Dataset) -> Dataset:
+    """The set with its validation rows among those to train on: a model of labels chooses nothing by them."""
+    train = np.sort(np.concatenate([data.splits["train"], data.splits["validation"]]))
+    return replace(data, splits={**data.splits, "train": train}, digest="")
 
 
 # -- the measurement -------------------------------------------------------------------------------------------------
@@ -149,8 +153,7 @@ def linear(name: str, runs: list[tuple[Dataset, int]]) -> dict[str, Any]:
     hits, counts, chosen, began = [], [], None, time.perf_counter()
     parts = [data for data, _ in runs] if name == "subj" else [runs[0][0]]
     for data in parts:
-        texts = [*data.rows("train"), *data.rows("validation")]
-        y = np.concatenate([labels(data, "train"), labels(data, "validation")])
+        texts, y = data.rows("train"), labels(data, "train")
         chosen = chosen or tuned(texts, y)
         vectors = features()[chosen[0]]
         model = regression(chosen[1]).fit(vectors.fit_transform(texts), y)
