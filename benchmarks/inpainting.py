@@ -97,7 +97,7 @@ def measure(
 ) -> tuple[list[dict[str, Any]], Pictures]:
     rows, pictures = [], {}
     for family in options.families.split(","):
-        for conditional in (given == "label" for given in options.given.split(",")):
+        for conditional in [{"nothing": False, "label": True}[given] for given in options.given.split(",")]:
             shares, spent, width = [], 0.0, 0
             for seed in range(options.seeds):
                 model = trained(family, conditional, seed, options)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 
 import quintet
 from quintet.core.errors import ConfigError, DataError, Unsupported, UsageError
@@ -68,6 +69,18 @@ def test_a_conditional_model_scores_given_a_condition(tmp_path: Path) -> None:
         model.sample(2, condition=7)
     with pytest.raises(UsageError, match="takes no condition"):
         train("flow", tmp_path).sample(2, condition=1)
+
+
+def test_an_item_does_not_depend_on_how_many_are_drawn_or_at_once(tmp_path: Path) -> None:
+    """Nor does its condition, where none is asked for; 1,030 rows are drawn in two parts."""
+    model = train("flow", tmp_path, condition="label", steps=40)
+    many = model.sample_encoded(1030, seed=3)
+    assert (many[1:] - many[:1]).abs().amin(1).gt(0).all()
+    for n, batch_size in ((7, None), (7, 3), (1030, 256)):
+        torch.testing.assert_close(model.sample_encoded(n, seed=3, batch_size=batch_size), many[:n])
+    given = [i % 2 for i in range(7)]
+    parts = (model.sample_encoded(7, condition=given, seed=3, batch_size=size) for size in (None, 2))
+    torch.testing.assert_close(*parts)
 
 
 def test_raw_items_come_in_any_usual_form(tmp_path: Path) -> None:
