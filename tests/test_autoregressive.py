@@ -147,6 +147,24 @@ def test_runs_of_symbols_by_hand() -> None:
     assert grams(x[:, :0]).shape == (1, 0, 40)
 
 
+def test_training_does_not_see_the_runs_at_a_share_of_places() -> None:
+    settings = Autoregressive.Settings(width=16, depth=1, heads=2, positions="rotary", reach=3, reach_dropout=0.25)
+    family, x = randomise(Autoregressive(Discrete((50,), 5), None, settings)), torch.randint(5, (40, 50))
+    order, given = family.natural(), family.given(None, 40)
+    assert family.grams is not None
+    runs, alone = family.grams(x), family.tokens(x)
+
+    def seen() -> torch.Tensor:
+        return family.inputs(x, given, order)[:, 1:] - alone
+
+    torch.testing.assert_close(seen(), runs)
+    family.train()
+    found = seen()
+    hidden = found.abs().amax(-1) < 1e-12
+    assert abs(hidden.double().mean() - 0.25) < 4 * (0.25 * 0.75 / hidden.numel()) ** 0.5
+    torch.testing.assert_close(found[~hidden], runs[~hidden] / 0.75)  # as much as is seen later, on average
+
+
 def test_samples_have_the_models_own_frequencies() -> None:
     space = Discrete((3,), 3, (3, 2, 3))
     family, n = model("learnt", space, None), 40_000

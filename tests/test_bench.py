@@ -52,6 +52,21 @@ def test_figures_of_each_kind_of_data(family: str, source: str, condition: str |
     assert out["recipe"] == bench.recipe("test")
 
 
+@pytest.mark.parametrize(("length", "block"), [(400, None), (20_000, 400)])
+def test_short_texts_and_wide_windows_have_figures(length: int, block: int | None, tmp_path: Path) -> None:
+    """Four hundred characters; and a model whose windows are many times as wide as those that the bench compares."""
+    words = np.random.default_rng(0).choice(
+        ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog"], length
+    )
+    (tmp_path / "text.txt").write_text(" ".join(words)[:length])
+    model = quintet.train(
+        "autoregressive", data=str(tmp_path / "text.txt"), steps=1, runs=tmp_path, config={"coding": {"block": block}}
+    )
+    found = model.evaluate(samples=20)["metrics"]
+    assert np.isfinite(found["membership_by_likelihood"])
+    assert np.isfinite(found["auc"])
+
+
 def test_a_recipe_names_what_figures_depend_on() -> None:
     data = load_source("iris")
     first, again = (Bench(data, "label", samples=20).recipe() for _ in range(2))

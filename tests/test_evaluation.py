@@ -374,6 +374,8 @@ def test_evaluation_is_deterministic_and_of_equal_sizes() -> None:
     assert first == evaluate_samples(train, test, fake, features)
     assert first["items"] == 60
     assert evaluate_samples(train, test, fake, features, max_items=40)["items"] == 40
+    with pytest.raises(DataError, match="4 items a side are too few"):
+        evaluate_samples(train, test[:4], fake, features)
 
 
 # Features ----------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import math
 import sys
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -50,10 +51,11 @@ def test_texts_come_back(face: str, tokens: str, items: str) -> None:
 
 def test_items_are_windows_of_few_long_documents_or_many_short_texts() -> None:
     long, short = codec(LONG), codec(SHORT)
-    assert (long.stream, long.block, long.space.pad) == (True, WINDOW, None)
+    assert (long.stream, long.block, long.space.pad) == (True, 20, None)  # 1,350 characters are 64 windows at least
+    assert codec(LONG * 4).block == WINDOW
     assert (short.stream, short.block) == (False, 20)  # 17 characters and the end, a multiple of 4
     assert short.space == Discrete((20,), short.vocabulary.size + 1, pad=short.vocabulary.size)
-    assert [codec(texts, window=32).block for texts in (LONG, SHORT)] == [32, 20]
+    assert [codec(texts, window=16).block for texts in (LONG, SHORT)] == [16, 20]
     assert codec(["x" * 300] * 50).stream
     assert not codec(LONG, items="separate", block=1600).stream
     assert TextCodec.faces == ("discrete", "continuous")
@@ -215,6 +217,19 @@ def test_what_is_no_text_is_refused() -> None:
         codec(SHORT).encode([3])
     with pytest.raises(DataError, match="shorter than one window"):
         codec(LONG).encode(["short"])
+
+
+def test_defaults_of_short_texts_have_larger_batches() -> None:
+    from quintet import api
+    from quintet.data.sources import Dataset
+
+    def batch(texts: list[str], **coding: object) -> int:
+        split = {"train": np.arange(len(texts))}
+        return api.plan("autoregressive", Dataset("texts", "text", texts, split), config={"coding": coding},
+                        steps=1).training.batch_size  # fmt: skip
+
+    assert (batch(LONG), batch(SHORT * 20)) == (4, 16)
+    assert (batch(LONG, items="separate"), batch(SHORT * 20, items="stream")) == (16, 4)
 
 
 def pair_of(**config: object) -> dict[str, TextCodec]:

@@ -10,13 +10,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from quintet.codecs.text import streamed
 from quintet.config import DataSettings, RunConfig, as_config_error, merge, resolve, seconds
 from quintet.core.errors import DataError
 from quintet.data.sources import Dataset, load_source
 from quintet.model import Model
 from quintet.registry import CODECS
 from quintet.runs import Run, make_family, runs_root, to_size
-from quintet.session import Report, Session, codec_name, fit_codecs, is_label
+from quintet.session import Report, Session, codec_name, fit_codecs, is_label, pick
 from quintet.training.engine import Engine
 from quintet.training.trainer import Trainer, steps_for
 
@@ -85,13 +86,14 @@ def plan(
     if merged.get("steps") is None and merged.get("budget") is None:
         merged["budget"] = 60.0
     reads = codec_name(dataset, merged["data"]["condition"]) if merged["data"].get("condition") else None
-    return resolve(merged, kind_of(dataset, merged["codec"], merged["data"].get("target"), reads), reads)
+    items = str(merged.get("coding", {}).get("items", "auto"))
+    return resolve(merged, kind_of(dataset, merged["codec"], merged["data"].get("target"), reads, items), reads)
 
 
-def kind_of(dataset: Dataset, codec: str, target: str | None, condition: str | None) -> str:
-    """The kind of data that picks the defaults: the name of the codec, but for latents, small images, texts that are
-    given texts or recordings, and labels that are given a text, an image or a recording. `condition` is the name of the
-    condition's codec.
+def kind_of(dataset: Dataset, codec: str, target: str | None, condition: str | None, items: str = "auto") -> str:
+    """The kind of data that picks the defaults: the name of the codec, but for latents, small images, many short texts,
+    texts that are given texts or recordings, and labels that are given a text, an image or a recording. `condition` is
+    the name of the condition's codec, `items` how the user wants texts to be cut.
     """
     if codec not in CODECS:
         return "latent"
@@ -101,6 +103,8 @@ def kind_of(dataset: Dataset, codec: str, target: str | None, condition: str | N
         return "thumbnail"
     if codec == "text" and condition in ("text", "audio"):
         return "pair" if condition == "text" else "transcript"
+    if codec == "text" and not streamed(pick(dataset, target, "train", codec=codec), items):
+        return "texts"
     return codec
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import time
 from typing import Any
 
@@ -180,10 +181,11 @@ class Bench:
         if not model.codecs["x"].stream:  # a long text is one item of many windows
             items, given = _some(items, given, np.arange(min(SCORED, len(items))))
         score = model.log_prob(items, condition=given, seed=seed)
-        out["metrics"] |= self._likely(model, score, fake, asked, seed) | self._odd(model, score, items, given, seed)
+        out["metrics"] |= self._likely(model, score, items, fake, asked, seed)
+        out["metrics"] |= self._odd(model, score, items, given, seed)
         return out | {"likelihood": score.summary()} | language(model, score, items)
 
-    def _likely(self, model: Model, score: LogProb, fake: Any, asked: Any, seed: int) -> dict[str, float]:
+    def _likely(self, model: Model, score: LogProb, scored: Any, fake: Any, asked: Any, seed: int) -> dict[str, float]:
         """Whether training items are likelier than unseen ones, and for exact kinds whether samples are.
 
         Samples only where a codec keeps all of an item: else they would change on their way through it. Of both half as
@@ -191,8 +193,8 @@ class Bench:
         """
         unseen, n = score.values.numpy(), max(2, min(MEMBERS, len(score.values) // 2))
         items, given = items_of(model.config, self.dataset, "train")
-        if model.codecs["x"].stream:  # the beginning of a long text
-            items = ["".join(items)[: n * self.items["train"].shape[1]]]
+        if model.codecs["x"].stream:  # the beginning of a long text, about n of the model's windows
+            items = ["".join(items)[: n * math.ceil(sum(map(len, scored)) / len(unseen))]]
         else:
             items, given = _some(items, given, np.linspace(0, len(self.items["train"]) - 1, n).astype(int))
         seen = model.log_prob(items, condition=given, seed=seed).values.numpy()

@@ -66,6 +66,12 @@ ADVERSARIAL: dict[str, Any] = {
 # Symbols of speech at 500 a second, in place of the 1,280 numbers of a log-mel picture: 97.8 % of digits are still
 # recognised after this round trip (98.2 % of real ones), and a Transformer takes three times the steps.
 COARSE: dict[str, Any] = {"bands": 20, "hop": 0.04, "levels": 32}
+# Many small steps of about 1,000 characters: docs/decisions/0016.
+WRITER: dict[str, Any] = {
+    "width": 128, "depth": 2, "heads": 4, "positions": "rotary", "reach": 5, "reach_dropout": 0.1,
+    "activation": "relu2", "norm": "layer",
+}  # fmt: skip
+SMALL_STEPS: dict[str, Any] = {"optimiser": "muon", "lr": 8e-3, "decay": "linear", "weight_decay": 0.2}
 DEFAULTS: dict[str, dict[str, Sections]] = {
     "vae": {
         "thumbnail": {"model": {"width": 32, "depth": 1}, "training": {"lr": 2e-3}},
@@ -110,19 +116,8 @@ DEFAULTS: dict[str, dict[str, Sections]] = {
             "model": {"width": 64, "depth": 3, "heads": 2},
             "training": {"lr": 3e-3, "batch_size": 8},
         },
-        "text": {  # many small steps of about 1,000 characters; docs/decisions/0016
-            "coding": {"window": 128},
-            "model": {
-                "width": 128,
-                "depth": 2,
-                "heads": 4,
-                "positions": "rotary",
-                "reach": 5,
-                "activation": "relu2",
-                "norm": "layer",
-            },
-            "training": {"optimiser": "muon", "lr": 8e-3, "decay": "linear", "batch_size": 8},
-        },
+        "text": {"coding": {"window": 256}, "model": WRITER, "training": SMALL_STEPS | {"batch_size": 4}},
+        "texts": {"model": WRITER, "training": SMALL_STEPS | {"batch_size": 16}},  # short ones, an item each
         "pair": {  # a text given a text: an encoder-decoder
             "coding": {"tokens": "bpe", "vocab_size": 8000, "joint": True},
             "model": {

@@ -25,6 +25,8 @@ WINDOW = 64
 """Symbols of a window of a long text, unless `window` or `block` says otherwise."""
 LONGEST = 256
 """Symbols of the longest separate text, unless `block` says otherwise."""
+PARTS = 64
+"""A text has so many windows at least: its held-out splits are an eighth of it or less, and must have some too."""
 FEW = 32
 """Fewer texts than this are long documents, to be cut into windows."""
 RARE = 4
@@ -185,7 +187,7 @@ class TextCodec(Codec):
     class Settings(Codec.Settings):
         tokens: Literal["characters", "bytes", "bpe"] = "characters"
         block: int | None = Field(None, ge=1, description="symbols of an item; by default by the data")
-        window: int = Field(WINDOW, ge=1, description="symbols of a window of a long text, without a block")
+        window: int = Field(WINDOW, ge=1, description="symbols of a window of a long text, at most; without a block")
         items: Literal["auto", "stream", "separate"] = Field("auto", description="windows of joined texts, or each")
         vocab_size: int = Field(1024, ge=257, description="of bpe, at most")
         joint: bool = Field(False, description="one vocabulary for the texts and a condition that is text")
@@ -211,9 +213,11 @@ class TextCodec(Codec):
     def fit(self, items: Any, vocabulary: Vocabulary | None = None) -> Self:
         """`vocabulary`: one learnt before, from these and other texts."""
         texts, self.vocabulary = _texts(items), vocabulary or self.learn(items)
-        few = len(texts) < FEW or float(np.median([len(text) for text in texts])) > LONGEST
-        self.stream = self.settings.items == "stream" or (self.settings.items == "auto" and few)
+        self.stream = streamed(texts, self.settings.items)
         self.block = self.settings.block or self.settings.window
+        if self.stream and self.settings.block is None:
+            length = sum(len(self.vocabulary.encode(text)) for text in texts)
+            self.block = min(self.block, max(4, length // PARTS // 4 * 4))
         if not self.stream:
             self._measure([len(self.vocabulary.encode(text)) for text in texts])
         self._set_space()
@@ -359,6 +363,14 @@ class TextCodec(Codec):
         codec.vocabulary = kinds[codec.settings.tokens]()
         codec._set_space()
         return codec
+
+
+def streamed(items: Any, choice: str = "auto") -> bool:
+    """Whether texts are cut into windows: few texts or long ones, unless `TextCodec.Settings.items` says otherwise."""
+    if choice != "auto":
+        return choice == "stream"
+    texts = _texts(items)
+    return len(texts) < FEW or float(np.median([len(text) for text in texts])) > LONGEST
 
 
 def _texts(items: Any) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quintet.core.errors import DataError
 from quintet.evaluation import corpora, sounds, tables
 from quintet.evaluation.classifiers import classifier_two_sample, conditional_accuracy, train_synthetic_test_real
 from quintet.evaluation.estimates import Estimate, flat
@@ -28,6 +29,8 @@ VERSION = 2
 MAX_ITEMS = 2000
 MAX_DIVERSE = 500
 """Items of the diversity, whose time grows with their cube."""
+FEWEST = 5
+"""Items a side: the classifier that tells them apart is tested on a fifth of them at a time."""
 BIASED = ("frechet", "sliced")
 """Figures that depend on the number of items, so that they are comparable at equal numbers only."""
 
@@ -55,6 +58,11 @@ def evaluate_samples(
     """
     rng = np.random.default_rng(seed)
     n = min(len(test), len(fake), max_items)
+    if n < FEWEST:
+        raise DataError(
+            f"{n} items a side are too few to compare", where="test items and samples",
+            why=f"figures need {FEWEST} at least", fix="give more data, or more samples",
+        )  # fmt: skip
     chosen, made = rng.permutation(len(test))[:n], slice(0, n)
     some = rng.permutation(len(train))[: len(fake)]
     real, fake_part = np.asarray(test)[chosen], np.asarray(fake)[made]

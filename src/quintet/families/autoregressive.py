@@ -16,7 +16,7 @@ from quintet.core.random import Generator, uniform
 from quintet.core.spaces import Discrete, Space
 from quintet.nets.build import upcast
 from quintet.nets.conditioning import conditioner, embed
-from quintet.nets.context import Context, Given, Reading, is_sequence, same_alphabet
+from quintet.nets.context import Context, Given, Reading, hidden, is_sequence, same_alphabet
 from quintet.nets.decoding import Best, Constraint, Reader, Rules, Steps, alike, beam_search, draws, finish, told
 from quintet.nets.packing import pack, within
 from quintet.nets.symbols import Backbone, Choice, Grams, Ranks, cross_entropy
@@ -49,6 +49,7 @@ class Autoregressive(Family):
     class Settings(Backbone, Reading):
         order: Literal["fixed", "random"] = Field("fixed", description="random: completes any mask exactly")
         reach: int = Field(1, ge=1, le=64, description="symbols read at a step: the last, and runs that end there")
+        reach_dropout: float = Field(0.0, ge=0, lt=1, description="share of places whose runs training does not see")
         tied: Literal["none", "output", "all"] = Field("none", description="one table for input and output symbols, "
                                                        "and for those of a condition of the same alphabet")  # fmt: skip
         label_smoothing: float = Field(0.0, ge=0, lt=1, description="share spread over all symbols in training")
@@ -119,7 +120,7 @@ class Autoregressive(Family):
         """
         h = self.tokens(x)
         if self.grams is not None:
-            h = h + self.grams(x, last)
+            h = h + hidden(self.grams(x, last), self.settings.reach_dropout, self.training)
         if self.ranks is not None:
             before = max(past - 1, 0)  # the start is a step too
             h = h + self.ranks(x, order[:, before : before + x.shape[1]])

@@ -105,8 +105,8 @@ class Stepper:
         if self.activation == "swiglu":
             gate, value = h.chunk(2, -1)
             return F.silu(gate).mul_(value)
-        h = F.relu(h)
-        return h.square() if self.activation == "relu2" else h
+        h = h.relu_()
+        return h.mul_(h) if self.activation == "relu2" else h
 
 
 def weight_of(module: nn.Module) -> Tensor:

@@ -55,9 +55,18 @@ class Cache:
 
     def select(self, rows: Tensor) -> None:
         """Go on with these rows; one may be there several times."""
-        self.layers = {layer: (keys[rows], values[rows]) for layer, (keys, values) in self.layers.items()}
+        self.layers = {
+            layer: (self.selected(keys, rows), self.selected(values, rows))
+            for layer, (keys, values) in self.layers.items()
+        }
         self.context = {layer: (keys[rows], values[rows]) for layer, (keys, values) in self.context.items()}
         self.last = None if self.last is None else self.last[rows]
+
+    def selected(self, part: Tensor, rows: Tensor) -> Tensor:
+        """part[rows], of which only what is filled is copied."""
+        out = part.new_empty((len(rows), *part.shape[1:]))
+        torch.index_select(part[:, :, : self.length], 0, rows, out=out[:, :, : self.length])
+        return out
 
 
 def rotations(start: int, length: int, size: int, like: Tensor) -> Tensor:
