@@ -125,6 +125,24 @@ def test_likelihoods_are_compared_as_what_they_are() -> None:
     assert density["label"] == "flow"  # a density has another unit
 
 
+def test_windows_of_different_lengths_are_compared_by_the_character() -> None:
+    def model(family: str, kind: str, nats: float, items: int, characters: int) -> dict[str, Any]:
+        bits = -nats * items / characters / np.log(2)
+        scored = likelihood(kind, nats, stderr=0.5) | {"items": items}
+        return entry(family, 0.6, likelihood=scored, language={"bits_per_character": bits})
+
+    wide, narrow = model("autoregressive", "exact", -256.0, 10, 2560), model("vae", "bound", -128.0, 40, 2560)
+    found = verdict([wide, narrow])["scoring"]
+    assert found["label"] == "autoregressive"  # 1 nat a character against 2, though -256 nats an item against -128
+    assert "−1.000 ± 0.004 nats a character" in found["sentence"]
+    picture = {"kind": "text", "items": ["some"]}
+    shown = [render(comparison(models=[one | {"samples": picture} for one in pair]))
+             for pair in ([wide, narrow], [wide, wide | {"family": "flow"}])]  # fmt: skip
+    assert ["Log-likelihood, nats an item" in page for page in shown] == [False, True]
+    alike = verdict([wide, model("vae", "bound", -300.0, 10, 2560)])["scoring"]
+    assert "−256.0 ± 1.0 nats an item" in alike["sentence"]
+
+
 def test_who_finds_anomalies_is_named_and_chance_is_nobody() -> None:
     def odd(family: str, part: float) -> dict[str, Any]:
         return entry(family, 0.6, metrics={"anomaly": part, "anomaly_stderr": 0.02})

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, NotRequired, TypedDict, cast
 import jinja2
 
 from quintet.evaluation.measures import COST, LIKELIHOOD, QUALITY, Measure
-from quintet.evaluation.verdict import Contender, Figure, contenders, distance, ranked, verdict
+from quintet.evaluation.verdict import Contender, Figure, by_character, contenders, distance, ranked, verdict
 
 
 class Samples(TypedDict):
@@ -234,6 +234,8 @@ def _likelihood(crowd: Sequence[Contender], winner: str | None) -> list[dict[str
     """Nats and bits; the winner is the verdict's, because kinds are not compared by size alone."""
     rows = []
     for measure in LIKELIHOOD:
+        if measure.key == "nats" and by_character(crowd):
+            continue
         cells = []
         for contender in crowd:
             figure = contender.likelihood(measure.key)

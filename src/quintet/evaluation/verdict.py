@@ -64,6 +64,14 @@ class Contender:
             return found
         return Figure(found.mean, nats.half * abs(found.mean / nats.mean) if nats.mean else 0.0, found.seeds)
 
+    def per_character(self) -> Figure | None:
+        """Log-likelihood of a text in nats a character; its standard error is scaled from nats an item."""
+        found, nats = self._figure(lambda run: run.get("language") or {}, "bits_per_character", ""), self.likelihood()
+        if found is None or nats is None:
+            return None
+        mean = -found.mean * math.log(2)
+        return Figure(mean, nats.half * abs(mean / nats.mean) if nats.mean else 0.0, found.seeds)
+
     def cost(self, key: str) -> Figure | None:
         """A number that stands in the entry itself, such as `ms_per_sample`."""
         return self._figure(lambda run: run, key, "")
@@ -230,8 +238,15 @@ def _keeper(alive: Sequence[Contender]) -> dict[str, Any]:
     )
 
 
+def by_character(pool: Sequence[Contender]) -> bool:
+    """Whether their items are windows of one text that differ in length, so that nats an item cannot be compared."""
+    counts = {run["likelihood"].get("items") for c in pool for run in c.done if run.get("likelihood")}
+    return len(counts) > 1 and any(c.per_character() for c in pool)
+
+
 def _scoring(alive: Sequence[Contender]) -> dict[str, Any]:
-    scored = _measured(alive, lambda c: c.likelihood())
+    per, digits = ("a character", 3) if by_character(alive) else ("an item", 1)
+    scored = _measured(alive, lambda c: c.likelihood() if per == "an item" else c.per_character())
     if not scored:
         return _answer(None, "None of these models can say how likely an item is.")
     tiers = [[pair for pair in scored if pair[0].likelihood_kind == kind] for kind in ("exact", "bound", "estimate")]
@@ -246,17 +261,16 @@ def _scoring(alive: Sequence[Contender]) -> dict[str, Any]:
     kind = best.likelihood_kind
     same = [c.label for c, f in scored if c is not best and c.likelihood_kind == kind and f.overlaps(nats)]
     words = {"exact": "exact", "bound": "a lower bound, the truth is at least that", "estimate": "an estimate"}
-    sentence = f"It gives unseen items the highest log-likelihood: {_pm(nats, 1)} nats an item ({words[kind]})."
+    sentence = f"It gives unseen items the highest log-likelihood: {_pm(nats, digits)} nats {per} ({words[kind]})."
     if rival:
-        sentence += (
-            f" That is above the best exact value, {top[0].label} {_pm(top[1], 1)}; choose that one for exact scores."
-        )
+        exactly = f"{top[0].label} {_pm(top[1], digits)}"
+        sentence += f" That is above the best exact value, {exactly}; choose that one for exact scores."
     if same:
         sentence += f" Tie with {_names(same)}."
     near = [c.label for c, f in bounds if kind == "exact" and f.overlaps(nats)]
     if near:
         sentence += f" {_names(near)} states only a bound, within the error of this: its true value may be higher."
-    higher = [f"{c.label} ({_pm(f, 1)})" for c, f in estimates if kind != "estimate" and f.mean > nats.mean]
+    higher = [f"{c.label} ({_pm(f, digits)})" for c, f in estimates if kind != "estimate" and f.mean > nats.mean]
     if higher:
         sentence += f" Higher, but only an estimate, which may be too high: {_names(higher)}."
     return _answer(best.label, sentence, same, nats=nats.mean, nats_half=nats.half)
