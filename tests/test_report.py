@@ -135,6 +135,7 @@ def test_windows_of_different_lengths_are_compared_by_the_character() -> None:
     found = verdict([wide, narrow])["scoring"]
     assert found["label"] == "autoregressive"  # 1 nat a character against 2, though -256 nats an item against -128
     assert "−1.000 ± 0.004 nats a character" in found["sentence"]
+    assert found["figures"] == pytest.approx({"nats_per_character": -1.0, "nats_per_character_half": 1 / 256})
     picture = {"kind": "text", "items": ["some"]}
     shown = [render(comparison(models=[one | {"samples": picture} for one in pair]))
              for pair in ([wide, narrow], [wide, wide | {"family": "flow"}])]  # fmt: skip

@@ -216,8 +216,8 @@ class TextCodec(Codec):
         self.stream = streamed(texts, self.settings.items)
         self.block = self.settings.block or self.settings.window
         if self.stream and self.settings.block is None:
-            length = sum(len(self.vocabulary.encode(text)) for text in texts)
-            self.block = min(self.block, max(4, length // PARTS // 4 * 4))
+            beginning = "".join(texts)[: 8 * PARTS * self.block]  # enough for pieces of 8 letters on average
+            self.block = min(self.block, max(4, len(self.vocabulary.encode(beginning)) // PARTS // 4 * 4))
         if not self.stream:
             self._measure([len(self.vocabulary.encode(text)) for text in texts])
         self._set_space()

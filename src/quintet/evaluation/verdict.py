@@ -245,8 +245,9 @@ def by_character(pool: Sequence[Contender]) -> bool:
 
 
 def _scoring(alive: Sequence[Contender]) -> dict[str, Any]:
-    per, digits = ("a character", 3) if by_character(alive) else ("an item", 1)
-    scored = _measured(alive, lambda c: c.likelihood() if per == "an item" else c.per_character())
+    letters = by_character(alive)
+    per, digits = ("a character", 3) if letters else ("an item", 1)
+    scored = _measured(alive, lambda c: c.per_character() if letters else c.likelihood())
     if not scored:
         return _answer(None, "None of these models can say how likely an item is.")
     tiers = [[pair for pair in scored if pair[0].likelihood_kind == kind] for kind in ("exact", "bound", "estimate")]
@@ -273,7 +274,8 @@ def _scoring(alive: Sequence[Contender]) -> dict[str, Any]:
     higher = [f"{c.label} ({_pm(f, digits)})" for c, f in estimates if kind != "estimate" and f.mean > nats.mean]
     if higher:
         sentence += f" Higher, but only an estimate, which may be too high: {_names(higher)}."
-    return _answer(best.label, sentence, same, nats=nats.mean, nats_half=nats.half)
+    unit = "nats_per_character" if letters else "nats"
+    return _answer(best.label, sentence, same, **{unit: nats.mean, f"{unit}_half": nats.half})
 
 
 def _anomalies(alive: Sequence[Contender]) -> dict[str, Any]:
