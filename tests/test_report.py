@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from quintet.apps.figures import compared
 from quintet.evaluation.pictures import grid_png, scatter_png
 from quintet.evaluation.report import number, ranks, render
 from quintet.evaluation.verdict import Figure, interval, verdict
@@ -140,6 +141,9 @@ def test_windows_of_different_lengths_are_compared_by_the_character() -> None:
     shown = [render(comparison(models=[one | {"samples": picture} for one in pair]))
              for pair in ([wide, narrow], [wide, wide | {"family": "flow"}])]  # fmt: skip
     assert ["Log-likelihood, nats an item" in page for page in shown] == [False, True]
+    told = compared({"models": [wide, narrow], "verdict": verdict([wide, narrow])})
+    assert "nats/character" in told
+    assert "-2 ± " in told
     alike = verdict([wide, model("vae", "bound", -300.0, 10, 2560)])["scoring"]
     assert "−256.0 ± 1.0 nats an item" in alike["sentence"]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from quintet.apps.console import columns, number
-from quintet.evaluation.verdict import Figure, contenders
+from quintet.evaluation.verdict import Figure, by_character, contenders
 
 
 def likelihood_line(summary: Mapping[str, Any]) -> str:
@@ -56,15 +56,18 @@ def compared(result: Mapping[str, Any]) -> str:
         if answer:
             lines.append(f"{title}: {answer['label'] or 'none'}. {answer['sentence']}")
     lines += [f"note: {caveat}" for caveat in result["verdict"].get("caveats", ())]
-    rows, failed = [], []
-    for one in contenders(result["models"]):
+    rows, failed, crowd = [], [], contenders(result["models"])
+    letters = by_character(crowd)
+    for one in crowd:
         if not one.done:
             failed.append(f"{one.label} was left out. {one.runs[0].get('error') or ''}")
             continue
         quality = (show(one.metric("auc"), ".2f"), show(one.metric("coverage"), ".2f"))
         cost = (show(one.cost("ms_per_sample"), ".3g"), show(one.cost("train_seconds"), ".3g"))
-        rows.append((one.label, *quality, show(one.likelihood(), ".4g"), one.likelihood_kind, *cost))
-    header = ("model", "AUC (0.5 best)", "coverage", "nats", "kind", "ms/sample", "train s")
+        nats = show(one.per_character() if letters else one.likelihood(), ".4g")
+        rows.append((one.label, *quality, nats, one.likelihood_kind, *cost))
+    unit = "nats/character" if letters else "nats"
+    header = ("model", "AUC (0.5 best)", "coverage", unit, "kind", "ms/sample", "train s")
     table = columns(rows, header) if rows else "no model was measured"
     return "\n".join([*lines, "", table, *failed, "", f"report: {result.get('report', '-')}"])
 
