@@ -108,7 +108,8 @@ class TableCodec(Codec):
             self.space = Continuous((len(widths),), widths=tuple(widths) if any(widths) else None)
         else:
             sizes = tuple(size for column in self.columns for size in column.sizes)
-            self.space = Discrete((len(sizes),), max(sizes), sizes)
+            shares = tuple(share for column in self.columns for share in column.shares)
+            self.space = Discrete((len(sizes),), max(sizes), sizes, shares=shares)
         self.dims = len(self.columns)
         self.measure: Measure = "mass" if all(column.mass for column in self.columns) else "density"
 

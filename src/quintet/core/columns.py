@@ -22,6 +22,8 @@ MANY, SELDOM = 100, 5
 """Of at least MANY cells, fewer than SELDOM of a kind are too few to learn it by, if there are new kinds to expect."""
 BITS = 8
 """Up to this many symbols, numbers are bits on the continuous face as categories are; with more, one real number."""
+LEAST = 1e-6
+"""Share of training that a symbol is taken to have had at least (values where all cells of a column are null)."""
 
 
 @dataclass(frozen=True)
@@ -29,16 +31,22 @@ class Column:
     """One column: how its cells are numbered, and the pieces and symbols of these numbers.
 
     A category's cell is its place in `categories`, which fall in frequency; a number's is in units of `grid`. A null is
-    the last symbol. Where `fine` > 1, a second symbol says in which part of its bin a number is.
+    the last symbol, of `null_share` of the training cells. Where `fine` > 1, a second symbol says in which part of its
+    bin a number is.
     """
 
     name: str
     type: pa.DataType
     pieces: Pieces
-    nulls: bool
+    null_share: float = 0.0
     grid: arrow.Grid | None = None
     categories: tuple[str | bool, ...] = ()
     fine: int = 1
+
+    @property
+    def nulls(self) -> bool:
+        """Whether training had nulls in it."""
+        return self.null_share > 0
 
     @property
     def number(self) -> bool:
@@ -52,6 +60,15 @@ class Column:
     def sizes(self) -> tuple[int, ...]:
         """How many symbols each of its positions on the discrete face has."""
         return (self.symbols, self.fine) if self.fine > 1 else (self.symbols,)
+
+    @property
+    def shares(self) -> tuple[tuple[float, ...], ...]:
+        """How often training had each symbol, of each of these positions; none is quite 0."""
+        symbols = self.pieces.weight * (1 - self.null_share)
+        if self.nulls:
+            symbols = np.append(symbols, self.null_share)
+        fine = ((1 / self.fine,) * self.fine,) if self.fine > 1 else ()
+        return (tuple(symbols.clip(LEAST).tolist()), *fine)
 
     @property
     def values(self) -> tuple[Any, ...]:
@@ -140,7 +157,7 @@ class Column:
 
     def to_json(self) -> dict[str, Any]:
         grid = None if self.grid is None else list(self.grid)
-        return {"pieces": self.pieces.to_json(), "nulls": self.nulls, "grid": grid,
+        return {"pieces": self.pieces.to_json(), "null_share": self.null_share, "grid": grid,
                 "categories": list(self.categories), "fine": self.fine}  # fmt: skip
 
     @classmethod
@@ -148,7 +165,7 @@ class Column:
         """The inverse of `to_json`; name and type are those of `field`."""
         grid = None if data["grid"] is None else arrow.Grid(*data["grid"])
         pieces = Pieces.from_json(data["pieces"])
-        return cls(field.name, field.type, pieces, data["nulls"], grid, tuple(data["categories"]), data["fine"])
+        return cls(field.name, field.type, pieces, data["null_share"], grid, tuple(data["categories"]), data["fine"])
 
 
 def describe(name: str, cells: pa.ChunkedArray, *, bins: int, own: int, fine: int = 1, strict: bool = False) -> Column:
@@ -158,10 +175,10 @@ def describe(name: str, cells: pa.ChunkedArray, *, bins: int, own: int, fine: in
     seen once have): then the seldom ones share a symbol, which also takes what comes new. Not if `strict`.
     """
     kind, filled = cells.type, cells.drop_null()
-    nulls = len(filled) < len(cells)
+    nulls = 1 - len(filled) / len(cells) if len(cells) else 0.0
     if arrow.is_number(kind):
         grid, units = arrow.to_grid(filled, f"column {name}")
-        nulls = len(units) < len(cells)  # NaN is null as well
+        nulls = 1 - len(units) / len(cells) if len(cells) else 0.0  # NaN is null as well
         if len(units):
             pieces = pieces_of_numbers(units, lattice=grid.lattice, bins=bins, few=bins if strict else BITS)
             return Column(name, kind, pieces, nulls, grid, fine=1 if pieces.points is not None else fine)

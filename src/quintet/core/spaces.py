@@ -69,22 +69,35 @@ class Continuous:
 
 @dataclass(frozen=True)
 class Discrete:
-    """Arrays of symbols 0 ... vocab_size - 1; `sizes` bounds the symbols of each position."""
+    """Arrays of symbols 0 ... vocab_size - 1; `sizes` bounds the symbols of each position.
+
+    `shares` (one tuple of `sizes[i]` numbers a position): how often the training data hold each symbol there, where
+    the codec knows. Models start from these, see `start`.
+    """
 
     shape: tuple[int, ...]
     vocab_size: int
     sizes: tuple[int, ...] | None = None
     pad: int | None = None
+    shares: tuple[tuple[float, ...], ...] | None = None
 
     @property
     def dims(self) -> int:
         return math.prod(self.shape)
 
-    def allowed(self) -> Tensor | None:
-        """(dims, vocab_size) True where a position may take a symbol, or None where all may."""
+    def start(self) -> Tensor | None:
+        """(dims, vocab_size) what a model adds to its logits; None where that is nothing.
+
+        -inf for a symbol that its position does not allow, else the logarithm of its share of the training data, or 0
+        where that is unknown. So a net that has learnt nothing yet draws symbols as often as the data hold them. From
+        logits of 0 it would draw all alike, and rare ones, which it hardly ever sees, too often for long.
+        """
         if self.sizes is None:
             return None
-        return torch.arange(self.vocab_size)[None, :] < torch.tensor(self.sizes)[:, None]
+        out = torch.full((self.dims, self.vocab_size), -torch.inf)
+        for row, size in enumerate(self.sizes):
+            out[row, :size] = 0 if self.shares is None else torch.tensor(self.shares[row], dtype=torch.float64).log()
+        return out
 
     def check(self, x: Tensor) -> None:
         """Raise DataError unless x is (B, *shape) of allowed symbols."""

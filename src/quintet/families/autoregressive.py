@@ -77,7 +77,7 @@ class Autoregressive(Family):
     }
     space: Discrete
     positions: Tensor | None
-    allowed: Tensor | None
+    prior: Tensor | None
 
     def __init__(self, space: Space, condition: Space | None = None, settings: Settings | None = None) -> None:
         super().__init__(space, condition)
@@ -106,7 +106,7 @@ class Autoregressive(Family):
             nn.init.zeros_(self.head.weight)
         self.end = self.space.pad if s.order == "fixed" else None
         self.ragged = is_sequence(condition) and getattr(condition, "pad", None) is not None
-        self.register_buffer("allowed", self.space.allowed(), persistent=False)
+        self.register_buffer("prior", self.space.start(), persistent=False)
 
     def given(self, cond: Tensor | None, n: int, generator: Generator | None = None) -> Given:
         """What the net is told of n conditions."""
@@ -136,7 +136,7 @@ class Autoregressive(Family):
     def read_off(self, h: Tensor, asked: Tensor) -> Tensor:
         """(..., width) of the net and the positions (...) asked for -> logits (..., V)."""
         logits = upcast(F.linear(h, self.tokens.weight) if self.head is None else self.head(h))
-        return logits if self.allowed is None else logits.masked_fill(~self.allowed[asked], -torch.inf)
+        return logits if self.prior is None else logits + self.prior[asked]
 
     def natural(self) -> Tensor:
         """(1, dims): the order in which the symbols stand."""

@@ -47,7 +47,7 @@ class MaskedDiffusion(Family):
     }
     space: Discrete
     positions: Tensor | None
-    allowed: Tensor | None
+    prior: Tensor | None
 
     def __init__(self, space: Space, condition: Space | None = None, settings: Settings | None = None) -> None:
         super().__init__(space, condition)
@@ -61,7 +61,7 @@ class MaskedDiffusion(Family):
         self.head = nn.Linear(s.width, self.space.vocab_size)
         nn.init.normal_(self.tokens.weight, std=0.02)
         nn.init.zeros_(self.head.weight)
-        self.register_buffer("allowed", self.space.allowed(), persistent=False)
+        self.register_buffer("prior", self.space.start(), persistent=False)
 
     def logits(self, x: Tensor, masked: Tensor, emb: Tensor | None, asked: Tensor | None = None) -> Tensor:
         """x, masked (B, dims) -> (M, V) logits of the `asked` positions (by default the masked ones), row by row."""
@@ -75,9 +75,7 @@ class MaskedDiffusion(Family):
             h = h + emb[:, None]
         asked = masked if asked is None else asked
         logits = upcast(self.head(self.net(h)[asked]))
-        if self.allowed is not None:
-            logits = logits.masked_fill(~self.allowed[asked.nonzero()[:, 1]], -torch.inf)
-        return logits
+        return logits if self.prior is None else logits + self.prior[asked.nonzero()[:, 1]]
 
     def nats(self, x: Tensor, masked: Tensor, emb: Tensor | None) -> Tensor:
         """sum over the masked symbols of -log p(x_i | the others), (B,)."""

@@ -115,17 +115,17 @@ class LogisticMixture:
 
 
 class Categorical:
-    """One of `vocab_size` symbols, among those that the position allows."""
+    """One of `vocab_size` symbols, among those that the position allows; see `Discrete.start`."""
 
     def __init__(self, space: Discrete) -> None:
-        self.space, self.count = space, space.vocab_size
+        self.space, self.count, self.prior = space, space.vocab_size, space.start()
 
     def logits(self, params: Tensor) -> Tensor:
         """(B, *shape, V) with -inf for symbols that a position may not take."""
-        logits, allowed = params.movedim(1, -1), self.space.allowed()
-        if allowed is None:
+        logits = params.movedim(1, -1)
+        if self.prior is None:
             return logits
-        return logits.masked_fill(~allowed.to(logits.device).view(*self.space.shape, -1), -math.inf)
+        return logits + self.prior.to(logits).view(*self.space.shape, -1)
 
     def log_prob(self, params: Tensor, x: Tensor) -> Tensor:
         if self.space.sizes is None:
