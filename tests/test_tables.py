@@ -218,36 +218,93 @@ def test_copies_of_a_column_stay_copies() -> None:
     assert back["a"].equals(back["c"])
 
 
+def streets(n: int = 4000) -> tuple[list[str], dict[str, int]]:
+    """Names of which some are frequent and many are there once or twice, and how often each is."""
+    words = [f"w{int(k)}" for k in np.minimum(RNG.zipf(1.3, n), 400)]
+    return words, {word: words.count(word) for word in set(words)}
+
+
 @faces
-def test_rare_categories_share_a_symbol_and_are_drawn_by_frequency(face: Any) -> None:
-    words = [f"w{int(k)}" for k in np.minimum(RNG.zipf(1.3, 4000), 400)]
-    with pytest.warns(QuintetWarning, match="share a symbol"):
-        codec = TableCodec(face, TableCodec.Settings(categories=20)).fit(pa.table({"w": words, "x": RNG.random(4000)}))
-    c = codec.columns[0]
-    assert c.pieces.count == 21
-    x = points(codec, 4000)
-    if face == "discrete":
-        x[:, 0] = 20
-        made = codec.decode(x)["w"].to_pylist()
-        counts = {w: words.count(w) for w in c.categories[20:]}
-        assert set(made) <= set(counts)
-        top = c.categories[20]
-        assert abs(made.count(top) / 4000 - counts[top] / sum(counts.values())) < 0.02
-    assert torch.equal(codec.encode(pa.table({"w": ["never seen"], "x": [0.5]}))[:, :1],
-                       codec.encode(pa.table({"w": [c.categories[25]], "x": [0.5]}))[:, :1])  # fmt: skip
+def test_rare_categories_share_a_symbol_and_are_not_drawn(face: Any) -> None:
+    """What fewer than 3 rows hold never comes back, in its place stands (rare); all others do come back."""
+    words, counts = streets()
+    table = pa.table({"w": words, "x": RNG.random(4000)})
+    few = {word for word, count in counts.items() if count < 3}
+    with pytest.warns(QuintetWarning, match=rf"the rarest {len(few)} .* share a symbol.*Fewer than 3 rows.*\(rare\)"):
+        codec = TableCodec(face, TableCodec.Settings(categories=20)).fit(table)
+    made = set(codec.decode(points(codec, 20_000))["w"].to_pylist())
+    assert len(made) > 40
+    assert made <= {"(rare)"} | (set(words) - few)
+    back = codec.decode(codec.encode(table))["w"].to_pylist()
+    assert back == ["(rare)" if word in few else word for word in words]
+    seldom, new, hidden = (codec.encode({"w": [w], "x": [0.5]}) for w in (min(few), "never seen", "(rare)"))
+    assert torch.equal(seldom[:, :1], new[:, :1])
+    assert torch.equal(new, hidden)
+    assert TableCodec.from_json(json.loads(json.dumps(codec.to_json()))).decode(seldom)["w"].to_pylist() == ["(rare)"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        TableCodec(face).fit(pa.table({"b": [True] * 199 + [False], "x": RNG.random(200)}))  # no name, no text
 
 
-def test_a_new_category_is_among_the_rare_where_there_are_some() -> None:
-    """A category seen once says that others were not seen; a column of frequent ones refuses what is new."""
-    words = ["a"] * 90 + ["b"] * 30 + ["c", "d"]
-    table = pa.table({"w": words, "x": RNG.random(len(words))})
-    with pytest.warns(QuintetWarning, match="the rarest 2 share"):
-        codec = TableCodec("discrete").fit(table)
-    new = {"w": ["e", "c"], "x": [0.5, 0.5]}
-    assert codec.encode(new)[:, 0].tolist() == [2, 2]
-    assert torch.isfinite(codec.log_det(new)).all()
-    with pytest.raises(DataError, match="unknown value 'e'"):
-        TableCodec("discrete", TableCodec.Settings(strict=True)).fit(table).encode(new)
+@faces
+def test_rare_categories_are_drawn_by_frequency_where_the_user_wants_it(face: Any) -> None:
+    words, counts = streets()
+    with pytest.warns(QuintetWarning, match="one of them is, by their frequencies"):
+        codec = TableCodec(face, TableCodec.Settings(shared_by=1)).fit(pa.table({"w": words, "x": RNG.random(4000)}))
+    once = {word for word, count in counts.items() if count == 1}
+    made = codec.decode(points(codec, 20_000))["w"].to_pylist()
+    assert set(made) <= set(words)
+    assert len(once & set(made)) > 0.5 * len(once)
+
+
+def test_comments_that_occur_once_do_not_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    """From the file to the samples, and the card says so."""
+    comments = ["fine" if i % 25 == 0 else f"guest {i} of room {i * 7} complained" for i in range(600)]
+    rows = "".join(f"{i % 7},{text}\n" for i, text in enumerate(comments))
+    (tmp_path / "stays.csv").write_text("nights,comment\n" + rows)
+    asked: dict[str, Any] = {"data": str(tmp_path / "stays.csv"), "steps": 1, "preset": "tiny", "runs": tmp_path}
+    for family in ("autoregressive", "flow"):
+        model = quintet.train(family, run=family, **asked)
+        made = model.sample(300, seed=0)["comment"].to_pylist()
+        assert set(made) == {"fine", "(rare)"}
+        assert "samples say (rare)" in (tmp_path / family / "CARD.md").read_text()
+    assert any("samples say (rare)" in str(found.message) for found in recwarn)
+    model = quintet.train("autoregressive", run="all", config={"coding": {"shared_by": 1}}, **asked)
+    assert set(model.sample(300, seed=0)["comment"].to_pylist()) <= set(comments)
+
+
+def test_many_categories_keep_what_they_go_with() -> None:
+    """700 codes, 20 with a symbol of their own: all come back, and all probabilities are exact and sum to one."""
+    codes = [f"{k:03}" for k in np.minimum(RNG.geometric(0.02, 3000) + RNG.integers(0, 690, 3000), 699)]
+    codes += [f"{k:03}" for k in range(700)] * 3
+    table = pa.table({"code": codes})
+    codec = TableCodec("discrete", TableCodec.Settings(categories=20)).fit(table)
+    assert isinstance(codec.space, Discrete)
+    assert codec.space.sizes == (20 + 11, 64)  # 680 codes in groups of 64
+    assert not codec.notes
+    symbols = codec.encode(table)
+    assert codec.decode(symbols).equals(table)
+    assert len(symbols[symbols[:, 0] >= 20].unique(dim=0)) >= 680
+    every = torch.cartesian_prod(*(torch.arange(size) for size in codec.space.sizes))
+    p = log_p(codec, every).exp()
+    assert abs(float(p.sum()) - 1) < 1e-9
+    cells = codec.decode(every)["code"].to_pylist()
+    truth: dict[str, float] = {}
+    for cell, mass in zip(cells, p.tolist(), strict=True):
+        truth[cell] = truth.get(cell, 0.0) + mass
+    assert set(truth) == set(codes)
+    # encode chooses among the symbols of a cell evenly, and log_det says among how many
+    column = codec.columns[0]
+    for code in ("005", "300", "699"):
+        units, null = codec.units({"code": [code] * 64})
+        u = (np.arange(64) + 0.5) / 64
+        x = torch.from_numpy(np.stack(column.encode(units[:, 0], null[:, 0], u), 1))
+        estimates = (log_p(codec, x) + torch.from_numpy(column.log_inside(units[:, 0], null[:, 0]))).exp()
+        assert abs(float(estimates.mean()) / truth[code] - 1) < 1e-9
+        own = codec.space.sizes[1] == len(x.unique(dim=0))
+        assert own == (column.categories.index(code) < 20)
 
 
 @pytest.mark.parametrize("family", ["autoregressive", "masked_diffusion", "vae"])

@@ -66,6 +66,7 @@ def card(run: Run, family: Family, codecs: Mapping[str, Codec]) -> str:
         "## What to mind",
         "",
         *(f"- {one.kind}: {one.text}" for one in advice(records)),
+        *(f"- {note}" for note in codecs["x"].notes),
         "- What it makes resembles its training data, their gaps, errors and prejudices included.",
         "- Samples may be near to training items: `memorised` and the nearest items in report.html say how near.",
         *(f"- no `{verb}`: {why}" for verb, why in lacking(family).items()),

@@ -146,7 +146,7 @@ class Model:
     def labels(self) -> tuple[Any, ...] | None:
         """The labels of a model of one categorical column whose likelihoods are exact; None for any other model."""
         codec = self.codecs["x"]
-        if not isinstance(codec, TableCodec) or codec.face != "discrete" or len(codec.columns) != 1:
+        if not isinstance(codec, TableCodec) or codec.face != "discrete" or codec.space.shape != (1,):
             return None
         (column,) = codec.columns
         if not column.categorical or self.family.likelihood != "exact":

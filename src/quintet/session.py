@@ -121,7 +121,9 @@ def condition_codec(name: str, items: Any, settings: Mapping[str, Any]) -> Codec
         return kind(None, kind.Settings(**settings)).fit(items)
     codec = TableCodec("discrete", TableCodec.Settings(**{**settings, "strict": True})).fit(items)
     numbers = any(not column.categorical for column in codec.columns)
-    return TableCodec("continuous", TableCodec.Settings(**settings)).fit(items) if numbers else codec
+    if not numbers:
+        return codec
+    return TableCodec("continuous", TableCodec.Settings(**{**settings, "shared_by": 1})).fit(items)  # nothing is drawn
 
 
 def items_of(config: RunConfig, dataset: Dataset, split: str) -> tuple[Any, Any]:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from quintet.core import arrow, settings
 from quintet.core.codec import Codec, Face
-from quintet.core.columns import Column, describe, is_key
+from quintet.core.columns import RARE, Column, describe, is_key
 from quintet.core.errors import DataError, QuintetWarning
 from quintet.core.likelihood import Measure
 from quintet.core.pieces import Floats, row_hash, uniforms
@@ -39,7 +39,8 @@ class TableCodec(Codec):
 
     discrete: one symbol a column, s, a bin of F: a category, a value that recurs, about 1 / `bins` of the other
     numbers; null is one more. It decodes to F^-1 at a point of the bin that is a fixed function of the row. In tables
-    of few columns a second symbol gives that point's first digit.
+    of few columns a second symbol gives that point's first digit; so it does of a category where there are too many
+    for a symbol each.
     log p(row) = log p(s) + sum_c log w_c(cell) - log w_c(bin or part of it).
 
     continuous: z = Phi^-1(F(x)) of a number, N(0, 1) over the training cells; where x weighs, F is taken at a point
@@ -52,6 +53,9 @@ class TableCodec(Codec):
     probability of the cell. Other numbers: a density per raw unit, plus probabilities at the values that recur, a
     mixed measure (Lebesgue and counting). Null: a probability. Unseen values: see `Pieces`.
 
+    A category or a text that fewer than `shared_by` training rows hold is rare: all of these, and what comes new, share
+    a symbol, which decodes to RARE. So no sample holds what single rows could be known by.
+
     Columns that only name their rows (`dropped`) are left out, with a warning; further columns of a table are ignored.
     Integers beyond 2^53 steps from their smallest lose their last digits. A NaN is a null.
     """
@@ -60,7 +64,9 @@ class TableCodec(Codec):
         bins: int = Field(64, ge=2, le=1024, description="symbols of a column of numbers, besides values that recur")
         fine: int | None = Field(None, ge=1, le=256, description="parts of a number's bin; None: 64 in tables of few "
                                  "columns, else 1")  # fmt: skip
-        categories: int = Field(128, ge=1, description="categories with a symbol each; the others share one")
+        categories: int = Field(512, ge=1, description="categories with a symbol each; others are told by two symbols")
+        shared_by: int = Field(3, ge=1, description="training rows that must share a category or text before it is "
+                               f"drawn; else {RARE} is; 1 draws all")  # fmt: skip
         strict: bool = Field(False, description="refuse categories, and integers among few, that training lacks")
 
     name = "table"
@@ -75,13 +81,22 @@ class TableCodec(Codec):
     def notes(self) -> tuple[str, ...]:
         """What was decided about the columns, in words."""
         left = (f"column {name} only names its rows and is left out" for name in self.dropped)
-        rare = (
-            f"column {c.name} has {len(c.categories):,} categories: the rarest {c.rare:,} share a symbol and are drawn "
-            "by their frequencies"
-            for c in self.columns
-            if c.rare > 1
+        return (*left, *(self._rare(c) for c in self.columns if c.hides or c.rare > 1))
+
+    def _rare(self, c: Column) -> str:
+        """What becomes of the rare values of a column."""
+        share = c.pieces.weight[-1] * (1 - c.null_share)
+        head = (
+            f"column {c.name} has {len(c.categories):,} different values: the rarest {c.rare:,} ({share:.2%} of its "
+            "rows) share a symbol, and what is particular to each is not learnt. "
         )
-        return (*left, *rare)
+        if not c.hides:
+            return head + "Where the symbol is drawn, one of them is, by their frequencies"
+        least = self.settings.shared_by
+        return head + (
+            f"Fewer than {least} rows hold each: samples say {RARE} in their place, so that nobody is known by "
+            "them (--coding.shared_by 1 draws them too)"
+        )
 
     def fit(self, items: Any) -> Self:
         table = arrow.as_table(items)
@@ -95,7 +110,16 @@ class TableCodec(Codec):
         s = self.settings
         fine = s.fine or (FINE if len(kept) < FEW_COLUMNS else 1)
         self.columns = tuple(
-            describe(name, table[name], bins=s.bins, own=s.categories, fine=fine, strict=s.strict) for name in kept
+            describe(
+                name,
+                table[name],
+                bins=s.bins,
+                own=s.categories if self.face == "discrete" else None,
+                fine=fine,
+                strict=s.strict,
+                shared_by=s.shared_by,
+            )
+            for name in kept
         )
         self._set_space()
         for note in self.notes:
@@ -166,11 +190,7 @@ class TableCodec(Codec):
     def _symbols(self, units: Floats, null: np.ndarray, rows: NDArray[np.uint64]) -> NDArray[np.int64]:
         parts = []
         for i, column in enumerate(self.columns):
-            x, missing, pieces = units[:, i], null[:, i], column.pieces
-            parts.append(np.where(missing, pieces.count, pieces.symbol(x)))
-            if column.fine > 1:
-                u = uniforms(rows, pieces.salt)
-                parts.append((np.where(missing, u, pieces.share(x, u)) * column.fine).astype(np.int64))
+            parts += column.encode(units[:, i], null[:, i], uniforms(rows, column.pieces.salt))
         return np.stack(parts, 1)
 
     def log_det(self, items: Any) -> Tensor:
@@ -180,11 +200,11 @@ class TableCodec(Codec):
         total, at = np.zeros(len(units)), 0
         for i, column in enumerate(self.columns):
             pieces, missing = column.pieces, null[:, i]
+            if z is None:
+                total += column.log_inside(units[:, i], missing)
+                continue
             inside = pieces.log_weight(units[:, i])
             binned = np.log(pieces.weight[pieces.symbol(units[:, i])])
-            if z is None:
-                total += np.where(missing, 0.0, inside - binned) + math.log(column.fine)
-                continue
             if column.bits:  # a null's bits are drawn evenly: each pattern of them has the probability of all
                 total += np.where(missing, math.log(pieces.count), inside - binned) + column.bits * math.log(2)
             else:
@@ -206,11 +226,8 @@ class TableCodec(Codec):
         for column in self.columns:
             u = uniforms(rows, column.pieces.salt)
             if self.face == "discrete":
-                symbol, at = values[:, at].numpy(), at + len(column.sizes)
-                if column.fine > 1:
-                    u = (values[:, at - 1].numpy() + u) / column.fine
-                null = symbol >= column.pieces.count
-                units = column.pieces.draw(np.where(null, 0, symbol), u)
+                units, null = column.decode(values[:, at : at + len(column.sizes)].numpy(), u)
+                at += len(column.sizes)
             else:
                 units, null = self._continuous(column, values[:, at : at + column.width].double().numpy(), u)
                 at += column.width

@@ -42,6 +42,11 @@ class Codec(ABC):
     """Whether raw items are joined and cut into windows, so that there are more encoded items than raw ones."""
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of what was decided about the data, in sentences."""
+        return ()
+
+    @property
     def modality(self) -> str:
         """What raw items are: image, text, audio or table."""
         return self.name

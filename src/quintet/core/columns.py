@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NoReturn, Self
 
 import numpy as np
@@ -18,8 +19,12 @@ from quintet.core.pieces import Floats, Pieces, pieces_of_categories, pieces_of_
 
 FEW = 64
 """Integers of at most this many values, each with a symbol, are categorical: a condition by them is a class."""
-MANY, SELDOM = 100, 5
-"""Of at least MANY cells, fewer than SELDOM of a kind are too few to learn it by, if there are new kinds to expect."""
+MANY = 100
+"""Of at least so many cells some are of a kind seen once: then there are new kinds to expect."""
+RARE = "(rare)"
+"""Stands in samples for a category or a text that too few training rows share."""
+GROUP = 64
+"""Categories that share a symbol where not all have their own; a second symbol tells them apart."""
 BITS = 8
 """Up to this many symbols, numbers are bits on the continuous face as categories are; with more, one real number."""
 LEAST = 1e-6
@@ -30,9 +35,11 @@ LEAST = 1e-6
 class Column:
     """One column: how its cells are numbered, and the pieces and symbols of these numbers.
 
-    A category's cell is its place in `categories`, which fall in frequency; a number's is in units of `grid`. A null is
-    the last symbol, of `null_share` of the training cells. Where `fine` > 1, a second symbol says in which part of its
-    bin a number is.
+    A category's cell is its place in `categories`: first those with a symbol each, which fall in frequency, and last
+    the `rare` ones, which share a symbol that unseen ones have too. A number's is in units of `grid`. A null is the
+    last symbol, of `null_share` of the training cells. Where `fine` > 1, a second symbol says in which part of its bin
+    a number is, or which of those that share its symbol a category is: the j-th of m has j, j + m, j + 2 m ... Where
+    `hides`, RARE stands for rare categories when cells are made.
     """
 
     name: str
@@ -42,6 +49,8 @@ class Column:
     grid: arrow.Grid | None = None
     categories: tuple[str | bool, ...] = ()
     fine: int = 1
+    rare: int = 0
+    hides: bool = False
 
     @property
     def nulls(self) -> bool:
@@ -85,12 +94,6 @@ class Column:
         if self.grid is None:
             return True
         return pa.types.is_integer(arrow.plain(self.type)) and self.symbols <= FEW and self.pieces.points is not None
-
-    @property
-    def rare(self) -> int:
-        """How many categories share the last symbol; unseen ones are taken to be among them."""
-        shared = not self.number and bool(self.pieces.void.any())
-        return len(self.categories) - self.pieces.count + 1 if shared else 0
 
     @property
     def mass(self) -> bool:
@@ -144,11 +147,58 @@ class Column:
         null, values = np.asarray(labels.is_null()), pa.array(self.categories, labels.type)
         return np.where(null, self.nulls, np.asarray(pc.is_in(labels, values)) | bool(self.rare))
 
+    @cached_property
+    def group(self) -> NDArray[np.int64]:
+        """Of each symbol, how many categories its second symbol tells apart."""
+        sizes = np.bincount(self.pieces.bins, minlength=self.symbols)
+        return np.where((sizes == 0) | (np.arange(len(sizes)) == self.pieces.count - (self.rare > 0)), 1, sizes)
+
+    def encode(self, x: Floats, null: NDArray[np.bool_], u: Floats) -> list[NDArray[np.int64]]:
+        """The symbols of cells x, one array (N,) for each position; u in (0, 1) chooses where there are several."""
+        symbol = np.where(null, self.pieces.count, self.pieces.symbol(x))
+        if self.fine == 1:
+            return [symbol]
+        if self.number:
+            return [symbol, (np.where(null, u, self.pieces.share(x, u)) * self.fine).astype(np.int64)]
+        place, size, ways = self._place(x, symbol)
+        return [symbol, place + size * (u * ways).astype(np.int64)]
+
+    def decode(self, symbols: NDArray[np.int64], u: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+        """Cells, and which are null, of symbols (N, positions); u in (0, 1) chooses what symbols leave open."""
+        null = symbols[:, 0] >= self.pieces.count
+        symbol = np.where(null, 0, symbols[:, 0])
+        if self.fine > 1 and self.number:
+            u = (symbols[:, 1] + u) / self.fine
+        x = self.pieces.draw(symbol, u)
+        if self.fine > 1 and not self.number:
+            size = self.group[symbol]
+            x = np.where(size > 1, self.pieces.first[symbol] + symbols[:, 1] % size, x)
+        return x, null
+
+    def log_inside(self, x: Floats, null: NDArray[np.bool_]) -> Floats:
+        """log p(cell) - log p(its symbols), where the symbols were chosen by `encode`."""
+        symbol = self.pieces.symbol(x)
+        inside = np.where(null, 0.0, self.pieces.log_weight(x) - np.log(self.pieces.weight[symbol]))
+        if self.fine == 1 or self.number:
+            return inside + math.log(self.fine)
+        _, size, ways = self._place(x, np.where(null, self.pieces.count, symbol))
+        return np.where(size > 1, 0.0, inside) + np.log(ways)
+
+    def _place(self, x: Floats, symbol: NDArray[np.int64]) -> tuple[Any, Any, Any]:
+        """Of categories: the place among those that share the symbol, how many these are, how many digits it has."""
+        size = self.group[symbol]
+        place = np.where(size > 1, x.astype(np.int64) - self.pieces.first[symbol.clip(0, self.pieces.count - 1)], 0)
+        return place, size, (self.fine - 1 - place) // size + 1
+
     def cells(self, units: Floats, null: NDArray[np.bool_]) -> pa.Array:
         """The inverse of `units`, in the column's type."""
         if self.grid is not None:
             return arrow.from_units(units, self.grid, self.type, null)
-        return arrow.from_labels(units.astype(np.int64), self.categories, self.type, null)
+        index, labels = units.astype(np.int64), self.categories
+        if self.hides:
+            often = len(labels) - self.rare
+            index, labels = index.clip(0, often), (*labels[:often], RARE)
+        return arrow.from_labels(index, labels, self.type, null)
 
     def refuse(self, value: Any) -> NoReturn:
         """Raise DataError for a value that training lacks."""
@@ -158,21 +208,34 @@ class Column:
     def to_json(self) -> dict[str, Any]:
         grid = None if self.grid is None else list(self.grid)
         return {"pieces": self.pieces.to_json(), "null_share": self.null_share, "grid": grid,
-                "categories": list(self.categories), "fine": self.fine}  # fmt: skip
+                "categories": list(self.categories), "fine": self.fine, "rare": self.rare,
+                "hides": self.hides}  # fmt: skip
 
     @classmethod
     def from_json(cls, field: pa.Field, data: Mapping[str, Any]) -> Self:
         """The inverse of `to_json`; name and type are those of `field`."""
         grid = None if data["grid"] is None else arrow.Grid(*data["grid"])
         pieces = Pieces.from_json(data["pieces"])
-        return cls(field.name, field.type, pieces, data["null_share"], grid, tuple(data["categories"]), data["fine"])
+        return cls(field.name, field.type, pieces, data["null_share"], grid, tuple(data["categories"]), data["fine"],
+                   data["rare"], data["hides"])  # fmt: skip
 
 
-def describe(name: str, cells: pa.ChunkedArray, *, bins: int, own: int, fine: int = 1, strict: bool = False) -> Column:
+def describe(
+    name: str,
+    cells: pa.ChunkedArray,
+    *,
+    bins: int,
+    own: int | None,
+    fine: int = 1,
+    strict: bool = False,
+    shared_by: int = 1,
+) -> Column:
     """Read a column's constants off its training cells; see `pieces_of_numbers` and `pieces_of_categories`.
 
-    Where a category was seen once, there are more that were not (Good & Turing: of about as much probability as those
-    seen once have): then the seldom ones share a symbol, which also takes what comes new. Not if `strict`.
+    Categories that fewer than `shared_by` cells hold are rare, but not truth values. Where a category was seen once,
+    there are more that were not (Good & Turing: of about as much probability as those seen once have): then those seen
+    once are rare at least. Not if `strict`. Beyond the `own` most frequent ones (None: all) the others are in groups of
+    neighbours in the alphabet.
     """
     kind, filled = cells.type, cells.drop_null()
     nulls = 1 - len(filled) / len(cells) if len(cells) else 0.0
@@ -187,11 +250,17 @@ def describe(name: str, cells: pa.ChunkedArray, *, bins: int, own: int, fine: in
                         fix="leave it out")  # fmt: skip
     found = arrow.labels(filled).value_counts()
     counted = sorted(zip(*(found.field(i).to_pylist() for i in (0, 1)), strict=True), key=lambda c: (-c[1], str(c[0])))
+    once = bool(counted) and counted[-1][1] == 1 and len(filled) >= MANY
+    limit = 1 if strict or pa.types.is_boolean(arrow.plain(kind)) else max(shared_by, 1 + once)
+    often = sum(count >= limit for _, count in counted)
+    first = often if own is None else min(own, often)
+    counted[first:often] = sorted(counted[first:often], key=lambda c: str(c[0]))
     counts = np.array([count for _, count in counted] or [1])  # nulls only: one symbol, which decodes to null as well
-    if not strict and counts.sum() >= MANY and counts.min() == 1:
-        own = min(own, max(1, int((counts >= SELDOM).sum())))
-    pieces = pieces_of_categories(counts, own)
-    return Column(name, kind, pieces, nulls, categories=tuple(value for value, _ in counted))
+    rare = len(counted) - often
+    pieces = pieces_of_categories(counts, first if counted else 1, rare, GROUP)
+    parts = max(1, min(GROUP, often - first))
+    return Column(name, kind, pieces, nulls, categories=tuple(value for value, _ in counted), fine=parts, rare=rare,
+                  hides=rare > 0 and shared_by > 1)  # fmt: skip
 
 
 def is_key(cells: pa.ChunkedArray) -> bool:

@@ -278,16 +278,21 @@ def assemble(
     )
 
 
-def pieces_of_categories(count: Ints, own: int) -> Pieces:
-    """Categories 0 ... K - 1 by falling frequency; the first `own` have a symbol each, the rest share one.
+def pieces_of_categories(count: Ints, own: int, rare: int = 0, group: int = 1) -> Pieces:
+    """Categories 0 ... K - 1: the first `own` have a symbol each, the last `rare` share one, and of those between each
+    `group` do.
 
-    The mass of 1 / (n + 1) beyond the last is that of all unseen values together, where there is a shared symbol.
+    The mass of 1 / (n + 1) beyond the last is that of all unseen values together, where there are rare ones.
     """
-    k, n = len(count), int(count.sum())
-    beyond = 1 / (n + 1) if k > own else 0.0
-    index = np.arange(k + (k > own), dtype=np.float64)
-    mass = np.concatenate([(1 - beyond) * count / n, [beyond][: k > own]])
-    return Pieces(index - 0.5, index + 0.5, mass, index == k, np.minimum(index, own).astype(np.int64), lattice=True)
+    k, n, shared = len(count), int(count.sum()), rare > 0
+    beyond = 1 / (n + 1) if shared else 0.0
+    index = np.arange(k + shared)
+    middle = index.astype(np.float64)
+    mass = np.concatenate([(1 - beyond) * count / n, [beyond][:shared]])
+    grouped = max(0, k - rare - own)
+    bins = np.minimum(index, own + (index - own).clip(0) // group)
+    bins[k - rare :] = min(own, k - rare) + -(-grouped // group)
+    return Pieces(middle - 0.5, middle + 0.5, mass, index == k, bins, lattice=True)
 
 
 def mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:

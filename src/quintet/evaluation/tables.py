@@ -17,6 +17,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from sklearn.metrics import r2_score
 
 from quintet.core import arrow
+from quintet.core.columns import RARE
 from quintet.evaluation.estimates import Estimate, area, bootstrap, flat, share
 from quintet.evaluation.metrics import kolmogorov
 
@@ -49,12 +50,16 @@ class Cells:
         return tuple(name not in self.codes for name in self.names)
 
     def __call__(self, table: pa.Table) -> Array:
-        """(N, columns); a category that training lacks has a code of its own, the last."""
+        """(N, columns); a category that training lacks has a code of its own, the last; RARE has one within those of
+        training, whose rare values it stands for.
+        """
         out = np.empty((table.num_rows, len(self.names)))
         for i, name in enumerate(self.names):
             if name in self.codes:
-                codes = self.codes[name]
-                out[:, i] = [np.nan if c is None else codes.get(c, len(codes)) for c in table[name].to_pylist()]
+                codes: dict[Any, float] = {RARE: 0.5, **self.codes[name]}
+                out[:, i] = [
+                    np.nan if c is None else codes.get(c, len(self.codes[name])) for c in table[name].to_pylist()
+                ]
             else:
                 numbers, null = arrow.raw(table[name], f"column {name}")
                 out[:, i] = np.where(null, np.nan, numbers)
