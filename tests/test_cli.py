@@ -374,8 +374,8 @@ def test_a_signal_saves_and_resume_ends_as_if_nothing_had_been(
     found = call(*words, "--run", "cut")
     assert found.code == code
     assert 5 <= found.json["step"] < 12
-    assert found.json["fix"] == "quintet resume cut"
-    assert "quintet resume cut" in found.err
+    assert found.json["fix"] == "quintet resume here/cut"
+    assert "quintet resume here/cut" in found.err
     monkeypatch.setattr(Progress, "report", report)
     resumed = call("resume", "cut", "--runs", "here", "--json")
     assert (resumed.code, resumed.json["step"]) == (0, 12)
@@ -513,3 +513,113 @@ def test_last_figures() -> None:
         "held_out": None,
     }
     assert columns([("a", 1), ("bbb", 22)], ("x", "y")) == "x    y\na    1\nbbb  22"
+
+
+# -- pipes and shells ------------------------------------------------------------------------------------------------
+
+
+def piped(words: list[str], content: bytes, cwd: Path) -> subprocess.CompletedProcess[bytes]:
+    env = {**os.environ, "PYTHONPATH": str(Path(quintet.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "quintet", *words]
+    return subprocess.run(command, cwd=cwd, env=env, input=content, capture_output=True, timeout=120, check=False)
+
+
+def test_a_pipe_brings_data_and_takes_items(tmp_path: Path) -> None:
+    table = "a,b\n" + "".join(f"{i}.5,x{i % 3}\n" for i in range(200))
+    made = piped(["train", "autoregressive", "--data", "-", "--run", "piped", *TINY], table.encode(), tmp_path)
+    assert made.returncode == 0, made.stderr
+    (kept,) = (tmp_path / "runs" / "stdin").iterdir()
+    assert kept.suffix == ".csv"
+    assert kept.read_text() == table  # a run reads its data again when it is resumed or evaluated
+    out = piped(["sample", "piped", "-n", "3", "-o", "-"], b"", tmp_path)
+    lines = out.stdout.decode().splitlines()
+    assert out.returncode == 0
+    assert lines[0] == '"a","b"'
+    assert len(lines) == 4
+    assert b"3 table items" in out.stderr
+    scores = piped(["score", "piped", "--data", "-", "-o", "-"], b"a,b\n1.5,x0\n2.5,x1\n", tmp_path)
+    assert [line.split(",")[0] for line in scores.stdout.decode().splitlines()] == ['"index"', "0", "1"]
+    nothing = piped(["score", "piped", "--data", "-"], b"", tmp_path)
+    assert nothing.returncode == 3
+    assert b"standard input is empty" in nothing.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "suffix"),
+    [
+        (b"a,b\n1,2\n", ".csv"),
+        (b"a;b\n1,5;2\n", ".csv"),
+        (b'{"a": 1}\n', ".jsonl"),
+        (b"Dear all,\nthis is a letter.\n", ".txt"),
+        (b"one\ntwo\n", ".txt"),
+        (b"PAR1....", ".parquet"),
+        (b"\x93NUMPY\x01", ".npy"),
+        (b"RIFF0000WAVEfmt ", ".wav"),
+        (b"\x89PNG\r\n", ".png"),
+    ],
+)
+def test_the_kind_of_standard_input_is_read_off_its_content(content: bytes, suffix: str) -> None:
+    from quintet.apps.standard_input import suffix_of
+
+    assert suffix_of(content) == suffix
+
+
+def test_standard_output_is_for_one_thing(call: Call) -> None:
+    assert "does not go here" in call("sample", "flow", "-o", "-", "--json").err
+    assert call("compare", "moons", "-o", "-").code == 2
+
+
+def test_hints_name_a_run_so_that_it_is_found(call: Call, tmp_path: Path) -> None:
+    made = call("train", "flow", "--data", "moons", *TINY, "--run", "here", "--runs", tmp_path / "other")
+    hint = re.search(r"next: quintet sample (\S+),", made.out)
+    assert hint is not None
+    assert call("sample", hint[1], "-n", 2, "-o", tmp_path / "two.csv").code == 0
+
+
+def test_conditions_stand_beside_samples(call: Call, tmp_path: Path) -> None:
+    rows = "".join(f"{k},{k * 100 + i % 7}\n" for i in range(120) for k in (1, 2))
+    (tmp_path / "t.csv").write_text("kind,size\n" + rows)
+    words = ("--data", "t.csv", "--target", "size", "--condition", "kind", *TINY)
+    assert call("train", "autoregressive", *words, "--run", "sizes", "--runs", tmp_path).code == 0
+    run = tmp_path / "sizes"
+    assert call("sample", run, "--condition", 2, "-n", 4, "-o", "asked.csv").code == 0
+    assert [row["kind"] for row in csv.DictReader((tmp_path / "asked.csv").open())] == ["2"] * 4
+    assert call("sample", run, "-n", 40, "-o", "drawn.csv").code == 0
+    assert {row["kind"] for row in csv.DictReader((tmp_path / "drawn.csv").open())} == {"1", "2"}
+
+
+def test_help_of_a_run_lists_its_sampling_options(call: Call) -> None:
+    assert "--sampling.temperature" not in call("sample", "--help").out
+    assert "--sampling.temperature" in call("sample", "flow", "--help").out
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_knows_verbs_and_options(call: Call, shell: str) -> None:
+    script = call("completion", shell).out
+    assert "interpolate" in script
+    assert "n-best" in script
+
+
+def test_doctor_names_extras(call: Call) -> None:
+    found = call("doctor", "--json").json["extras"]
+    assert set(found) >= {"text", "hf"}
+
+
+def test_progress_fits_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    import io
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with Progress("a-file-with-a-name.csv autoregressive") as progress:
+        progress.report({"step": 1, "steps": 60, "model": 2.0})
+        progress.report({"step": 46, "steps": 60, "model": 0.2995, "held_out": 0.9363, "quality": 0.05658})
+        progress.bar.refresh()
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", sys.stderr.getvalue())  # type: ignore[attr-defined]
+    lines = [line for line in re.split(r"[\r\n]", shown) if line.strip()]
+    assert lines
+    assert all("step" in line and len(line) <= 80 for line in lines[-2:])

@@ -10,6 +10,8 @@
 Several recordings in one .wav or .flac follow each other with a quarter of a second of silence between them, at 16 bits
 a sample; .npz holds `samples` (all of them, joined), `lengths` and `rate`.
 
+A path that is - is standard output, in the first of these formats and without a note beside it.
+
 The note (provenance) is a JSON object: inside PNG, Parquet, WAV and FLAC files, beside the others as
 NAME.provenance.json. It should hold no time of day, so that the same samples give the same files, byte for byte.
 """
@@ -20,6 +22,7 @@ import io
 import json
 import math
 import os
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -177,6 +180,7 @@ FORMATS: dict[str, dict[str, Encoder]] = {
     "text": {".txt": _txt, ".jsonl": _jsonl},
     "audio": {".wav": _wav, ".flac": _flac, ".npz": _npz},
 }
+STANDARD = "-"
 INSIDE = (".png", ".parquet", ".wav", ".flac")
 """Formats that hold their provenance themselves."""
 FOLDERS = {"image": ".png", "audio": ".wav"}
@@ -208,6 +212,8 @@ def is_folder(path: str | Path) -> bool:
 def check_output(path: str | Path, kind: str) -> None:
     """Raise UsageError unless items of this kind can be written to `path`: to be known before the work is done."""
     formats = FORMATS.get(kind, {})
+    if str(path) == STANDARD and formats:
+        return
     folder = is_folder(path)
     if (folder and kind not in FOLDERS) or (not folder and Path(path).suffix.lower() not in formats):
         known = ", ".join(formats) + (", or a folder" if kind in FOLDERS else "")
@@ -224,6 +230,10 @@ def write_items(path: str | Path, items: Any, provenance: Provenance, *, top: in
     """
     kind = kind_of(items)
     check_output(path, kind)
+    if str(path) == STANDARD:
+        sys.stdout.buffer.write(FORMATS[kind][default_suffix(kind)](items, provenance, top))
+        sys.stdout.buffer.flush()
+        return []
     folder, path = is_folder(path), Path(path)
     if folder:
         return _write_folder(path, items, provenance, top)

@@ -50,6 +50,11 @@ class Run:
         return self.path.name
 
     @property
+    def address(self) -> str:
+        """What the command line calls this run: its name where that is enough to find it, else its path."""
+        return self.name if runs_root() / self.name == self.path else str(self.path)
+
+    @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
@@ -200,7 +205,7 @@ class Run:
         family, codecs, config = self.build()
         found = self.best(config) or self.latest()
         if found is None:
-            raise CheckpointError("no checkpoint yet", where=str(self.path), fix=f"quintet resume {self.name}")
+            raise CheckpointError("no checkpoint yet", where=str(self.path), fix=f"quintet resume {self.address}")
         tensors, state, where = found
         try:
             family.load_state_dict(tensors["model"] | tensors.get("ema", {}))

@@ -14,6 +14,7 @@ from cyclopts import CycloptsError, Parameter
 
 from quintet.apps import console, options, using
 from quintet.apps.console import Answer, Context, Progress, Signals, Stopped
+from quintet.apps.standard_input import DASH, receive
 from quintet.apps.verbs import EVERYWHERE, SETTINGS, Everywhere, Given, Output, RunName, app, verb
 from quintet.core.errors import EnvironmentFault, QuintetError, UsageError
 
@@ -81,7 +82,7 @@ def train(
         assert run is not None
         if fitting.continues(planned, run, everywhere.runs):
             return _resume(run, everywhere, context)
-    with Progress(f"{source} {name}") as progress:
+    with Progress(f"{Path(str(source)).name} {name}") as progress:
         model = api.train(str(name), data=str(source), run=run, runs=everywhere.runs, report=progress.report,
                           on_trainer=context.signals.watch, **chosen)  # fmt: skip
     return fitting.trained(model, context.signals)
@@ -194,7 +195,7 @@ def compare(
     names = [name.strip() for name in families.split(",") if name.strip()] if families else None
     given = None if condition == "none" else condition
     path = Path(output or f"compare-{Path(what[0]).name if what else ''}.html")
-    with Progress(" ".join(what)) as progress:
+    with Progress(" ".join(Path(one).name for one in what)) as progress:
         result = api.compare(*what, **training | {"families": names}, condition=given, seeds=seeds, samples=samples,
                              split=split, features=features, output=path, runs=everywhere.runs,
                              report=progress.report)  # fmt: skip
@@ -299,14 +300,32 @@ def doctor(*, everywhere: Everywhere = EVERYWHERE, context: Given = None) -> Ans
     return describe.doctor(everywhere.runs)
 
 
+@verb("bash > ~/.local/share/bash-completion/completions/quintet", "fish > ~/.config/fish/completions/quintet.fish")
+def completion(
+    shell: Annotated[Literal["bash", "zsh", "fish"], Parameter(help="bash, zsh or fish")],
+    /,
+    *,
+    everywhere: Everywhere = EVERYWHERE,
+    context: Given = None,
+) -> Answer:
+    """Print the script that completes verbs and options in a shell."""
+    script = app.generate_completion(shell=shell)
+    return Answer({"shell": shell, "script": script}, script)
+
+
 # -- the program -----------------------------------------------------------------------------------------------------
+
+
+HYPHEN = f"./{DASH}"
 
 
 def dispatch(tokens: Sequence[str], signals: Signals) -> Answer | None:
     """Run the verb that the tokens name. None where help or the version was printed."""
     sections, rest = options.extract(tokens)
-    try:
-        command, bound, ignored = app.parse_args(rest, print_error=False, exit_on_error=False)
+    try:  # the parser takes a lone - for an option that has no name, so it is shown another spelling of it
+        command, bound, ignored = app.parse_args(
+            [HYPHEN if token == DASH else token for token in rest], print_error=False, exit_on_error=False
+        )
     except CycloptsError as error:
         error.verbose = False
         verb_name = next((token for token in rest if not token.startswith("-")), "")
@@ -315,12 +334,61 @@ def dispatch(tokens: Sequence[str], signals: Signals) -> Answer | None:
         ) from None
     if "context" not in ignored:  # --help and --version
         command(*bound.args, **bound.kwargs)
+        _sampling_help(rest)
         return None
     name = command.__name__
     options.check_sections(sections, SETTINGS[name], name)
-    bound.arguments["context"] = Context(sections, signals)
+    bound.arguments["context"] = context = Context(sections, signals)
+    if bound.arguments.get("output") in (HYPHEN, Path(HYPHEN)):
+        bound.arguments["output"] = DASH
+    if bound.arguments.get("output") == DASH and ("--json" in rest or name in ("compare", "train")):
+        why = "an HTML and a JSON file are written" if name == "compare" else "--json takes standard output"
+        raise UsageError("-o - does not go here", why=why, fix="-o FILE")
+    _from_standard_input(name, bound.arguments, context)
     answer: Answer = command(*bound.args, **bound.kwargs)
+    if bound.arguments.get("output") == DASH:  # the items are on standard output: what is said of them is not
+        print(answer.text.removesuffix(DASH) + "standard output", file=sys.stderr, flush=True)
+        return Answer(answer.data, "", answer.code)
     return answer
+
+
+def _sampling_help(tokens: Sequence[str]) -> None:
+    """Behind the help of a verb that takes --sampling.FIELD: the fields of the named run's family."""
+    words = [token for token in tokens if not token.startswith("-")]
+    if not words or "sampling" not in SETTINGS.get(words[0], ()) or words[0] == "train":
+        return
+    if len(words) == 1:
+        print(f"\nquintet {words[0]} RUN --help also lists the --sampling options of that run's family.")
+        return
+    from quintet.registry import family_class
+    from quintet.runs import Run
+
+    folder = tokens[tokens.index("--runs") + 1] if "--runs" in tokens[:-1] else None
+    config = Run.open(words[1], folder).config()
+    fields = family_class(config.family).Sampling.model_fields
+    print(f"\nSampling options of {words[1]} ({config.family}), with this run's values:")
+    rows = [
+        (f"  --sampling.{name}", f"{field.description or ''} [{config.sampling.get(name, field.default)}]".strip())
+        for name, field in fields.items()
+    ]
+    print(console.columns(rows) if rows else "  none")
+
+
+def _from_standard_input(name: str, arguments: dict[str, Any], context: Context) -> None:
+    """Replace a source that is - by the file that standard input becomes.
+
+    Data that are trained on are kept beside the runs, since a run reads them again when it is resumed or evaluated.
+    """
+    for key in ("data", "source", "what"):
+        value = arguments.get(key)
+        if value in (HYPHEN, (HYPHEN,)):
+            if name in ("train", "compare"):
+                everywhere = arguments.get("everywhere", EVERYWHERE)
+                folder = Path(everywhere.runs or os.environ.get("QUINTET_RUNS") or "runs") / "stdin"
+            else:
+                folder = context.temporary()
+            path = str(receive(folder))
+            arguments[key] = (path,) if key == "what" else path
 
 
 def main(argv: Sequence[str] | None = None) -> int:

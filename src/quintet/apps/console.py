@@ -7,11 +7,13 @@ import math
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -158,6 +160,8 @@ def figures(news: Mapping[str, Any]) -> list[str]:
 
 EVERY = 5.0
 """Seconds between two lines where standard error is not a terminal."""
+WIDE = 120
+"""Columns from which a terminal has room for a bar beside the figures."""
 
 
 class Progress:
@@ -174,16 +178,20 @@ class Progress:
     def __enter__(self) -> Self:
         if sys.stderr.isatty() and os.environ.get("RANK", "0") == "0":
             from rich.console import Console
-            from rich.progress import BarColumn, SpinnerColumn, TextColumn
+            from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, TextColumn
             from rich.progress import Progress as Bar
+            from rich.table import Column
 
-            parts = (
+            console = Console(stderr=True)
+            shown = TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1))
+            parts: list[ProgressColumn] = [
                 SpinnerColumn(),
-                TextColumn("{task.description}"),
-                BarColumn(30),
-                TextColumn("{task.fields[note]}"),
-            )
-            self.bar = Bar(*parts, console=Console(stderr=True), transient=True)
+                TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+                shown,
+            ]
+            if console.width >= WIDE:
+                parts.insert(2, BarColumn(30))
+            self.bar = Bar(*parts, console=console, transient=True, expand=True)
             self.task = self.bar.add_task(self.title, total=None, note="reading data")
             self.bar.start()
         return self
@@ -274,3 +282,9 @@ class Context:
 
     sections: Sections = field(default_factory=dict)
     signals: Signals = field(default_factory=Signals)
+    folders: list[tempfile.TemporaryDirectory[str]] = field(default_factory=list)
+
+    def temporary(self) -> Path:
+        """A folder that is removed with this context."""
+        self.folders.append(tempfile.TemporaryDirectory(prefix="quintet-"))
+        return Path(self.folders[-1].name)

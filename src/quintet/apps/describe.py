@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shutil
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,7 @@ def describe_run(run: Run) -> Answer:
         "config": config.model_dump(mode="json"),
     }
     given = f" given {config.data.condition}" if config.data.condition else ""
-    state = "finished" if done == end else f"quintet resume {run.name} goes on from step {done:,}"
+    state = "finished" if done == end else f"quintet resume {run.address} goes on from step {done:,}"
     rows = [
         ("run", run.path),
         ("model", f"{config.family} of {config.data.source}{given}, preset {config.preset}, seed {config.seed}"),
@@ -121,7 +122,7 @@ def verify_run(run: Run) -> Answer:
     run.build()  # configuration and codec are read on the way
     folders = checkpoint.steps(run.checkpoints)
     if not folders:
-        raise CheckpointError("no checkpoint yet", where=str(run.path), fix=f"quintet resume {run.name}")
+        raise CheckpointError("no checkpoint yet", where=str(run.path), fix=f"quintet resume {run.address}")
     damaged = []
     folders += checkpoint.steps(run.bests)
     for folder in folders:
@@ -187,8 +188,34 @@ PACKAGES = (
     "rich",
     "pillow",
 )
+EXTRAS = {
+    "text": "byte-pair symbols of texts, regular expressions with --regex, BLEU and chrF",
+    "hf": "sources hf:owner/name",
+    "xlsx": "spreadsheets (.xlsx) as tables",
+}
+"""What can be installed besides, as `pip install 'quintet[NAME]'`, and what for."""
 LITTLE = 2**30
 """Bytes of free disk below which a run may not fit."""
+
+
+def extras() -> dict[str, list[str]]:
+    """The packages of each extra that are not installed."""
+    try:
+        wanted = requires("quintet") or []
+    except PackageNotFoundError:  # run from its sources without being installed
+        return {}
+    lacking: dict[str, list[str]] = {}
+    for line in wanted:
+        package, _, marker = line.partition(";")
+        extra = re.search(r"extra == ['\"](\w+)['\"]", marker)
+        if extra and extra[1] in EXTRAS:
+            lacking.setdefault(extra[1], [])
+            name = re.split(r"[^\w.-]", package.strip())[0]
+            try:
+                version(name)
+            except PackageNotFoundError:
+                lacking[extra[1]].append(name)
+    return lacking
 
 
 def doctor(runs: Path | None) -> Answer:
@@ -223,6 +250,7 @@ def doctor(runs: Path | None) -> Answer:
         "bf16": has_bf16(device),
         "runs": str(root),
         "disk_free": free,
+        "extras": (lacking := extras()),
         "data_root": str(data_root()),
         "data_root_exists": data_root().is_dir(),
         "problems": problems,
@@ -241,5 +269,8 @@ def doctor(runs: Path | None) -> Answer:
             f"{data_root()}{'' if data['data_root_exists'] else ' (not there; only the built-in sources work)'}",
         ),
     ]
+    for name, packages in lacking.items():
+        state = f"missing {', '.join(packages)}: pip install 'quintet[{name}]'" if packages else "installed"
+        rows.append((f"extra {name}", f"for {EXTRAS[name]}: {state}"))
     verdict = "\n".join(f"problem: {problem}" for problem in problems) or "all good"
     return Answer(data, columns(rows) + "\n" + verdict, 4 if problems else 0)

@@ -44,7 +44,7 @@ def continues(planned: RunConfig, name: str, runs: Path | None) -> bool:
     old, new = (config.model_dump(mode="json", exclude=free) for config in (Run(folder).config(), planned))
     changed = [f"{key}: {was!r} in the run, {now!r} now" for key, was, now in differences(old, new)]
     if changed:
-        fix = f"another --run name, or quintet resume {name} to go on as it was"
+        fix = f"another --run name, or quintet resume {Run(folder).address} to go on as it was"
         raise ConfigError("the run has another configuration", where=str(folder), why="; ".join(changed), fix=fix)
     return True
 
@@ -78,7 +78,7 @@ def trained(model: Model, signals: Signals) -> Answer:
         "parameters": sum(p.numel() for p in model.family.parameters()),
     }
     if trainer.step < trainer.steps and signals.received is not None:
-        what, fix = f"stopped by {signals.received.name} and saved", f"quintet resume {run.name}"
+        what, fix = f"stopped by {signals.received.name} and saved", f"quintet resume {run.address}"
         note = f"{run.path}: {what} at step {trainer.step:,} of {trainer.steps:,}\n  go on: {fix}"
         print(note, file=sys.stderr)
         stop = {"error": "Stopped", "what": what, "where": str(run.path), "why": "", "fix": fix}
@@ -86,4 +86,4 @@ def trained(model: Model, signals: Signals) -> Answer:
     planned = model.config.steps or trainer.steps
     early = f" of {planned:,}, ended early" if trainer.steps < planned else ""
     text = ", ".join([f"{run.path}: {trainer.steps:,} steps{early} in {clock(trainer.seconds)}", *figures(news)])
-    return Answer(data, f"{text}\n  next: quintet sample {run.name}, quintet evaluate {run.name}")
+    return Answer(data, f"{text}\n  next: quintet sample {run.address}, quintet evaluate {run.address}")

@@ -66,6 +66,28 @@ def _write(model: Model, path: str, items: Any, **facts: Any) -> dict[str, Any]:
     return {"run": str(model.run.path), "n": len(items), "output": path, "files": files, "provenance": note}
 
 
+def beside(model: Model, items: Any, values: Any, seed: int, path: str) -> Any:
+    """The samples with the columns of what they were given, where the format has columns: tables, and .jsonl of texts.
+
+    `values` are those that were asked for; without them, those that `Model.sample` draws for this seed.
+    """
+    import pyarrow as pa
+
+    from quintet.codecs.table import TableCodec
+
+    codec = model.codecs.get("cond")
+    table, lines = isinstance(items, pa.Table), path.endswith(".jsonl") and isinstance(items, list)
+    if not isinstance(codec, TableCodec) or not (table or lines):
+        return items
+    drawn = model.condition(values, len(items), seed)
+    assert drawn is not None
+    given = codec.decode(drawn)
+    shown = items if table else pa.table({"text": pa.array(items, pa.string())})
+    for name in given.column_names:
+        shown = shown.append_column(name if name not in shown.column_names else f"given_{name}", given[name])
+    return shown
+
+
 @verb(
     "first -n 100 -o points.csv",
     "digits-gan-1 -n 64 --seed 7 -o grid.png     (or -o folder/, or .npz)",
@@ -117,6 +139,8 @@ def sample(
     began = time.perf_counter()
     items = asked.items(model, values, n, everywhere.json)
     spent = time.perf_counter() - began
+    if n_best is None:
+        items = beside(model, items, values, seed, path)
     given = None if values is None else condition if condition is not None else [str(value) for value in values]
     facts = {"seed": seed, "n": n, "condition": given, "sampling": model.sampling(settings).model_dump(mode="json")}
     data = _write(model, path, items, **facts, **asked.facts())
