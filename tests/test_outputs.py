@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
+import quintet
 from quintet.codecs.image import ImageCodec
 from quintet.core.errors import DataError, UsageError
 from quintet.outputs import default_suffix, picture, read_provenance, to_bytes, top_of, write_items
@@ -123,3 +125,23 @@ def test_pictures_that_a_person_can_open(tmp_path: Path) -> None:
         assert {path.name for path in written} == {name + suffix for suffix in suffixes}
         assert all(path.stat().st_size for path in written)
     assert [default_suffix(kind) for kind in ("image", "table", "text")] == [".png", ".csv", ".txt"]
+
+
+def test_dates_and_times_of_a_table_reach_every_file(tmp_path: Path) -> None:
+    """Training, `evaluate`, `sample -o x.jsonl` and `complete` of a table with dates and times, through the files."""
+    rows = [f"2024-{1 + i % 12:02}-{1 + i % 28:02},2024-01-01 {i % 24:02}:30:00,{'ab'[i % 2]}" for i in range(60)]
+    (tmp_path / "log.csv").write_text("day,at,kind\n" + "\n".join(rows) + "\n")
+    runs = tmp_path / "runs"
+    model = quintet.train("vae", data=str(tmp_path / "log.csv"), steps=2, run="log", runs=runs)
+    model.evaluate(samples=20)
+    shown = json.loads((runs / "log" / "report.json").read_text())
+    assert "2024-" in json.dumps(shown)
+    out = tmp_path / "x.jsonl"
+    write_items(out, model.sample(3), {})
+    for line in out.read_text().splitlines():
+        row = json.loads(line)
+        assert datetime.date.fromisoformat(row["day"]).year == 2024
+        assert datetime.datetime.fromisoformat(row["at"]).minute in range(60)
+    holes = pa.table({"day": [datetime.date(2024, 3, 5)], "kind": ["a"]})
+    write_items(out, model.complete(holes), {})
+    assert json.loads(out.read_text())["day"] == "2024-03-05"

@@ -295,7 +295,8 @@ def _document(
 
 def _write(path: Path, result: dict[str, Any]) -> None:
     write_atomic(path, render(result))  # type: ignore[arg-type]
-    write_atomic(path.with_suffix(".json"), json.dumps(result, indent=1))
+    # Dates, times and decimals of rows that are shown are no JSON, and become what they are written as.
+    write_atomic(path.with_suffix(".json"), json.dumps(result, indent=1, default=str))
 
 
 def _entry(model: Model, figures: dict[str, Any], shown: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,8 @@ NAME.provenance.json. It should hold no time of day, so that the same samples gi
 
 from __future__ import annotations
 
+import datetime
+import decimal
 import io
 import json
 import math
@@ -164,7 +166,18 @@ def _parquet(table: pa.Table, provenance: Provenance, top: int) -> bytes:
 
 def _jsonl(items: Any, provenance: Provenance, top: int) -> bytes:
     rows = items.to_pylist() if isinstance(items, pa.Table) else [{"text": text} for text in items]
-    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+    return "".join(json.dumps({name: _plain(cell) for name, cell in row.items()}) + "\n" for row in rows).encode()
+
+
+def _plain(cell: Any) -> Any:
+    """A cell in what JSON has: a decimal is a number, a date or time is written in ISO 8601, NaN is null."""
+    if isinstance(cell, decimal.Decimal):
+        return float(cell)
+    if isinstance(cell, float) and not math.isfinite(cell):
+        return None
+    if isinstance(cell, datetime.date | datetime.time):
+        return cell.isoformat()
+    return cell if cell is None or isinstance(cell, str | int | float | bool) else str(cell)
 
 
 def _txt(items: list[str], provenance: Provenance, top: int) -> bytes:
