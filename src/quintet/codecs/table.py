@@ -53,6 +53,8 @@ class TableCodec(Codec):
     probability of the cell. Other numbers: a density per raw unit, plus probabilities at the values that recur, a
     mixed measure (Lebesgue and counting). Null: a probability. Unseen values: see `Pieces`.
 
+    A date or a time of many values is modelled by its parts, a column each: year, week, weekday, time of day.
+
     A category or a text that fewer than `shared_by` training rows hold is rare: all of these, and what comes new, share
     a symbol, which decodes to RARE. So no sample holds what single rows could be known by.
 
@@ -75,6 +77,7 @@ class TableCodec(Codec):
     def __init__(self, face: Face | None = None, settings: Any = None) -> None:
         super().__init__(face, settings)
         self.columns: tuple[Column, ...] = ()
+        self.parts: tuple[Column, ...] = ()
         self.dropped: tuple[str, ...] = ()
 
     @property
@@ -127,8 +130,9 @@ class TableCodec(Codec):
         return self
 
     def _set_space(self) -> None:
+        self.parts = tuple(part for column in self.columns for part in column.parts or (column,))
         if self.face == "continuous":
-            widths = [w for c in self.columns for w in (*[2.0] * c.bits, *[0.0] * (not c.bits), *[2.0] * c.nulls)]
+            widths = [w for c in self.parts for w in (*[2.0] * c.bits, *[0.0] * (not c.bits), *[2.0] * c.nulls)]
             self.space = Continuous((len(widths),), widths=tuple(widths) if any(widths) else None)
         else:
             sizes = tuple(size for column in self.columns for size in column.sizes)
@@ -167,13 +171,22 @@ class TableCodec(Codec):
     def encode(self, items: Any) -> Tensor:
         return self._encode(*self.units(items))
 
+    def _split(self, units: Floats, null: np.ndarray) -> tuple[Floats, np.ndarray]:
+        """Cells (N, columns) -> those of the parts of each column, (N, parts)."""
+        each = [
+            column.calendar.split(units[:, i]) if column.calendar else [units[:, i]]
+            for i, column in enumerate(self.columns)
+        ]
+        return np.stack([part for parts in each for part in parts], 1), np.repeat(null, [len(p) for p in each], 1)
+
     def _encode(self, units: Floats, null: np.ndarray) -> Tensor:
+        units, null = self._split(units, null)
         rows = row_hash(np.where(null, 0.0, units).view(np.int64))
         if self.face == "discrete":
             return torch.from_numpy(self._symbols(units, null, rows))
         out = np.empty((len(units), *self.space.shape), np.float32)
         at = 0
-        for i, column in enumerate(self.columns):
+        for i, column in enumerate(self.parts):
             x, missing, pieces = units[:, i], null[:, i], column.pieces
             u = uniforms(rows, pieces.salt)
             if column.bits:
@@ -189,26 +202,32 @@ class TableCodec(Codec):
 
     def _symbols(self, units: Floats, null: np.ndarray, rows: NDArray[np.uint64]) -> NDArray[np.int64]:
         parts = []
-        for i, column in enumerate(self.columns):
+        for i, column in enumerate(self.parts):
             parts += column.encode(units[:, i], null[:, i], uniforms(rows, column.pieces.salt))
         return np.stack(parts, 1)
 
     def log_det(self, items: Any) -> Tensor:
         """log p(row) - log p(encoded row), as the class says: sum_c log w_c(cell), less that of its bin or of N(z)."""
         units, null = self.units(items)
-        z = self._encode(units, null).double().numpy() if self.face == "continuous" else None
+        x = self._encode(units, null).numpy()
+        units, null = self._split(units, null)
         total, at = np.zeros(len(units)), 0
-        for i, column in enumerate(self.columns):
+        for i, column in enumerate(self.parts):
             pieces, missing = column.pieces, null[:, i]
-            if z is None:
-                total += column.log_inside(units[:, i], missing)
+            if self.face == "discrete":
+                total += column.log_inside(units[:, i], missing, x[:, at])
+                at += len(column.sizes)
                 continue
             inside = pieces.log_weight(units[:, i])
             binned = np.log(pieces.weight[pieces.symbol(units[:, i])])
             if column.bits:  # a null's bits are drawn evenly: each pattern of them has the probability of all
                 total += np.where(missing, math.log(pieces.count), inside - binned) + column.bits * math.log(2)
             else:
-                total += np.where(missing, 0.0, inside) + 0.5 * z[:, at] ** 2 + 0.5 * math.log(2 * math.pi)
+                total += (
+                    np.where(missing, 0.0, inside)
+                    + 0.5 * x[:, at].astype(np.float64) ** 2
+                    + 0.5 * math.log(2 * math.pi)
+                )
             total += column.nulls * math.log(2)
             at += column.width
         return torch.from_numpy(total)
@@ -222,8 +241,8 @@ class TableCodec(Codec):
         else:
             values = values.float().nan_to_num(0.0, FURTHEST, -FURTHEST)
             rows, at = row_hash(values.numpy().view(np.int32)), 0
-        cells = []
-        for column in self.columns:
+        found = []
+        for column in self.parts:
             u = uniforms(rows, column.pieces.salt)
             if self.face == "discrete":
                 units, null = column.decode(values[:, at : at + len(column.sizes)].numpy(), u)
@@ -231,6 +250,12 @@ class TableCodec(Codec):
             else:
                 units, null = self._continuous(column, values[:, at : at + column.width].double().numpy(), u)
                 at += column.width
+            found.append((units, null))
+        cells, parts = [], iter(found)
+        for column in self.columns:
+            units, null = next(parts)
+            if column.calendar is not None:
+                units = column.calendar.join([units, *(next(parts)[0] for _ in column.parts[1:])])
             cells.append(column.cells(units, null))
         return pa.table(cells, names=[column.name for column in self.columns])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NoReturn, Self
 
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from quintet.core import arrow
 from quintet.core.errors import DataError
-from quintet.core.pieces import Floats, Pieces, pieces_of_categories, pieces_of_numbers
+from quintet.core.moments import Calendar
+from quintet.core.pieces import Floats, Pieces, pieces_of_categories, pieces_of_numbers, within
 
 FEW = 64
 """Integers of at most this many values, each with a symbol, are categorical: a condition by them is a class."""
@@ -40,6 +41,9 @@ class Column:
     last symbol, of `null_share` of the training cells. Where `fine` > 1, a second symbol says in which part of its bin
     a number is, or which of those that share its symbol a category is: the j-th of m has j, j + m, j + 2 m ... Where
     `hides`, RARE stands for rare categories when cells are made.
+
+    A date or a time of many values is modelled by its `parts` (see `Calendar`), a column of whole numbers each. The
+    first has the null; in the others a null is anything, drawn by their own distribution.
     """
 
     name: str
@@ -51,6 +55,8 @@ class Column:
     fine: int = 1
     rare: int = 0
     hides: bool = False
+    calendar: Calendar | None = None
+    parts: tuple[Column, ...] = ()
 
     @property
     def nulls(self) -> bool:
@@ -68,11 +74,15 @@ class Column:
     @property
     def sizes(self) -> tuple[int, ...]:
         """How many symbols each of its positions on the discrete face has."""
+        if self.parts:
+            return tuple(size for part in self.parts for size in part.sizes)
         return (self.symbols, self.fine) if self.fine > 1 else (self.symbols,)
 
     @property
     def shares(self) -> tuple[tuple[float, ...], ...]:
         """How often training had each symbol, of each of these positions; none is quite 0."""
+        if self.parts:
+            return tuple(share for part in self.parts for share in part.shares)
         symbols = self.pieces.weight * (1 - self.null_share)
         if self.nulls:
             symbols = np.append(symbols, self.null_share)
@@ -110,7 +120,7 @@ class Column:
     @property
     def width(self) -> int:
         """Dimensions of the continuous face: bits or a real number, and whether it is null."""
-        return (self.bits or 1) + self.nulls
+        return sum(part.width for part in self.parts) or (self.bits or 1) + self.nulls
 
     def units(self, cells: pa.ChunkedArray, *, strict: bool = False) -> tuple[Floats, NDArray[np.bool_]]:
         """(N,) the cells as numbers, and which are null (there the number is 0).
@@ -156,6 +166,11 @@ class Column:
     def encode(self, x: Floats, null: NDArray[np.bool_], u: Floats) -> list[NDArray[np.int64]]:
         """The symbols of cells x, one array (N,) for each position; u in (0, 1) chooses where there are several."""
         symbol = np.where(null, self.pieces.count, self.pieces.symbol(x))
+        if not self.nulls and null.any():  # a part of a date that is null
+            ends = np.cumsum(self.pieces.weight)
+            drawn = np.searchsorted(ends, u * ends[-1], side="right").clip(0, self.pieces.count - 1)
+            rest = ((u - (ends - self.pieces.weight)[drawn]) / self.pieces.weight[drawn]).clip(0, np.nextafter(1, 0))
+            symbol, u = np.where(null, drawn, symbol), np.where(null, rest, u)
         if self.fine == 1:
             return [symbol]
         if self.number:
@@ -175,13 +190,14 @@ class Column:
             x = np.where(size > 1, self.pieces.first[symbol] + symbols[:, 1] % size, x)
         return x, null
 
-    def log_inside(self, x: Floats, null: NDArray[np.bool_]) -> Floats:
-        """log p(cell) - log p(its symbols), where the symbols were chosen by `encode`."""
-        symbol = self.pieces.symbol(x)
-        inside = np.where(null, 0.0, self.pieces.log_weight(x) - np.log(self.pieces.weight[symbol]))
+    def log_inside(self, x: Floats, null: NDArray[np.bool_], symbol: NDArray[np.int64]) -> Floats:
+        """log p(cell) - log p(its symbols), of which `symbol` is the first, where they were chosen by `encode`."""
+        weight = np.log(self.pieces.weight[symbol.clip(0, self.pieces.count - 1)])
+        of_null = 0.0 if self.nulls else -weight
+        inside = np.where(null, of_null, self.pieces.log_weight(x) - weight)
         if self.fine == 1 or self.number:
             return inside + math.log(self.fine)
-        _, size, ways = self._place(x, np.where(null, self.pieces.count, symbol))
+        _, size, ways = self._place(x, symbol)
         return np.where(size > 1, 0.0, inside) + np.log(ways)
 
     def _place(self, x: Floats, symbol: NDArray[np.int64]) -> tuple[Any, Any, Any]:
@@ -209,15 +225,18 @@ class Column:
         grid = None if self.grid is None else list(self.grid)
         return {"pieces": self.pieces.to_json(), "null_share": self.null_share, "grid": grid,
                 "categories": list(self.categories), "fine": self.fine, "rare": self.rare,
-                "hides": self.hides}  # fmt: skip
+                "hides": self.hides, "calendar": None if self.calendar is None else list(self.calendar),
+                "parts": {part.name: part.to_json() for part in self.parts}}  # fmt: skip
 
     @classmethod
     def from_json(cls, field: pa.Field, data: Mapping[str, Any]) -> Self:
         """The inverse of `to_json`; name and type are those of `field`."""
         grid = None if data["grid"] is None else arrow.Grid(*data["grid"])
         pieces = Pieces.from_json(data["pieces"])
+        calendar = None if data["calendar"] is None else Calendar(*data["calendar"])
+        parts = tuple(cls.from_json(pa.field(name, pa.int64()), part) for name, part in data["parts"].items())
         return cls(field.name, field.type, pieces, data["null_share"], grid, tuple(data["categories"]), data["fine"],
-                   data["rare"], data["hides"])  # fmt: skip
+                   data["rare"], data["hides"], calendar, parts)  # fmt: skip
 
 
 def describe(
@@ -243,8 +262,19 @@ def describe(
         grid, units = arrow.to_grid(filled, f"column {name}")
         nulls = 1 - len(units) / len(cells) if len(cells) else 0.0  # NaN is null as well
         if len(units):
-            pieces = pieces_of_numbers(units, lattice=grid.lattice, bins=bins, few=bins if strict else BITS)
-            return Column(name, kind, pieces, nulls, grid, fine=1 if pieces.points is not None else fine)
+            few = bins if strict else BITS
+            pieces = pieces_of_numbers(units, lattice=grid.lattice, bins=bins, few=few)
+            whole = Column(name, kind, pieces, nulls, grid, fine=1 if pieces.points is not None else fine)
+            calendar = Calendar.of(arrow.plain(kind), grid, units) if pieces.points is None else None
+            if calendar is None:
+                return whole
+            parts: list[Column] = []
+            for (part, (its, last)), numbers in zip(calendar.grids.items(), calendar.split(units), strict=True):
+                of = pieces_of_numbers(numbers, lattice=True, bins=bins, few=few)
+                of = of if last is None else within(of, 0, last)
+                parts.append(Column(f"{name} ({part})", pa.int64(), of, 0.0 if parts else nulls, its,
+                                    fine=1 if of.points is not None else fine))  # fmt: skip
+            return replace(whole, calendar=calendar, parts=tuple(parts))
     elif not arrow.is_category(kind):
         raise DataError(f"a column of type {kind}", where=f"column {name}", why="not a number, date, text or boolean",
                         fix="leave it out")  # fmt: skip
@@ -258,8 +288,8 @@ def describe(
     counts = np.array([count for _, count in counted] or [1])  # nulls only: one symbol, which decodes to null as well
     rare = len(counted) - often
     pieces = pieces_of_categories(counts, first if counted else 1, rare, GROUP)
-    parts = max(1, min(GROUP, often - first))
-    return Column(name, kind, pieces, nulls, categories=tuple(value for value, _ in counted), fine=parts, rare=rare,
+    told = max(1, min(GROUP, often - first))
+    return Column(name, kind, pieces, nulls, categories=tuple(value for value, _ in counted), fine=told, rare=rare,
                   hides=rare > 0 and shared_by > 1)  # fmt: skip
 
 

@@ -35,7 +35,7 @@ class Pieces:
     equal. A piece with an infinite end is a tail, F(edge - d) = m h / (h + d) with h the width of the range: what lies
     beyond the training data keeps a finite likelihood. So do the gaps between values that weigh; gaps and tails share
     1 / (n + 1), or what Good & Turing expect (see EXACT). They are `void`: `quantile` never goes there, it gives the
-    value on their left (of the first: right).
+    value on their left (of the first: right). Where values have bounds (see `within`) a tail ends there, or lacks.
     On a `lattice` the values are the whole numbers and a piece ends between two of them.
     `bins[i]` is the symbol of piece i, non-decreasing. The masses sum to 1 (test: numerical integration).
     """
@@ -145,7 +145,7 @@ class Pieces:
         inner = np.isfinite(high - low)
         x = np.where(inner, low, 0) + share * np.where(inner, high - low, 0)
         half = 0.5 * self.lattice
-        x = np.where(self.void[i], np.where(np.isinf(low), high + half, low - half), x)
+        x = np.where(self.void[i], np.where(i == 0, high + half, low - half), x)
         if self.lattice:  # a share of exactly 0 or 1 would round to the neighbour
             inside = ~self.void[i]
             first, last = np.where(inside, low, -np.inf) + 0.5, np.where(inside, high, np.inf) - 0.5
@@ -230,6 +230,18 @@ def pieces_of_numbers(x: Floats, *, lattice: bool, bins: int, few: int = 8) -> P
     beyond = min(max(once / (n + 1), NEVER), 0.5) if separate else 1 / (n + 1)
     ends, starts = np.concatenate(high), np.concatenate(low)
     return assemble(starts, ends, np.concatenate(mass), np.concatenate(alone), beyond, bins, lattice=lattice)
+
+
+def within(pieces: Pieces, first: int, last: int) -> Pieces:
+    """The same on the whole numbers first ... last alone; all values lie there. A tail without room is left out."""
+    low, high, mass = pieces.low.copy(), pieces.high.copy(), pieces.mass.copy()
+    kept = np.ones(len(mass), bool)
+    low[0], high[-1] = first - 0.5, last + 0.5
+    for tail, neighbour in ((0, 1), (-1, -2)):
+        if low[tail] >= high[tail]:
+            kept[tail] = False
+            mass[neighbour] += mass[tail]
+    return Pieces(low[kept], high[kept], mass[kept], pieces.void[kept], pieces.bins[kept], lattice=True)
 
 
 def knots(total: int, size: int, *, begins: bool, ends: bool) -> Ints:
