@@ -14,6 +14,7 @@ ROOT = Path(quintet.__file__).parent
 FLOORS = {
     "core": 0, "nets": 1, "families": 2, "codecs": 2, "training": 3, "evaluation": 3, "data": 3,
     "registry": 4, "config": 4, "runs": 4, "outputs": 4, "inputs": 4, "session": 4, "live": 4, "card": 4, "spelling": 4,
+    "containers": 4, "progress": 4,
     "api": 5, "model": 5, "writing": 5, "comparison": 5, "bench": 5, "recommend": 5, "learnt": 5, "nearest": 5,
     "cost": 5, "tasks": 5, "apps": 6, "__main__": 7,
 }  # fmt: skip

@@ -12,9 +12,11 @@ from pydantic import ValidationError
 
 from quintet.codecs.text import streamed
 from quintet.config import DataSettings, RunConfig, as_config_error, merge, resolve, seconds
+from quintet.containers import count_of, is_frame, library, source_of
 from quintet.core.errors import DataError
 from quintet.data.sources import Dataset, load_source
 from quintet.model import Model
+from quintet.progress import ProgressLine
 from quintet.registry import CODECS
 from quintet.runs import Run, make_family, runs_root, to_size
 from quintet.session import Report, Session, codec_name, fit_codecs, is_label, pick
@@ -38,7 +40,7 @@ def load(run: str | Path, *, runs: str | Path | None = None, device: str = "auto
 def train(
     family: str,
     *,
-    data: str,
+    data: Any,
     target: str | None = None,
     condition: str | None = None,
     codec: str | None = None,
@@ -54,13 +56,19 @@ def train(
 ) -> Model:
     """Train a family and return the model; its folder is `model.run`.
 
+    `data` is a name or path, or what lies in memory: a DataFrame (pandas, polars, Arrow), a dict of columns, a list of
+    texts, pictures of Pillow, an array; that is kept in the folder `data` beside the runs.
     `config` holds sections like those of config.yaml (model, sampling, training, ...); the named arguments win over it.
     `report` gets each logged record; `on_trainer` gets the trainer before the first step (to be able to stop it).
     """
-    dataset = load_source(data, **reading(config))
+    seed, frames = count_of(seed, "seed", 0), library(data) if is_frame(data) else None
+    dataset = load_source(source_of(data, runs_root(runs)), **reading(config))
     resolved = plan(family, dataset, target=target, condition=condition, codec=codec, preset=preset, budget=budget,
                     steps=steps, seed=seed, config=config)  # fmt: skip
-    return _train(resolved, dataset, run, runs_root(runs), report, on_trainer)
+    with ProgressLine(f"training {family}") as line:
+        model = _train(resolved, dataset, run, runs_root(runs), report or line, on_trainer)
+    model.frames = frames
+    return model
 
 
 def plan(
@@ -115,7 +123,7 @@ def reading(config: Mapping[str, Any] | None) -> dict[str, Any]:
     try:
         settings = DataSettings(source="-", **given)
     except ValidationError as error:
-        raise as_config_error(error, "data") from None
+        raise as_config_error(error, "data", DataSettings.model_fields) from None
     return {key: value for key, value in settings.reading().items() if key != "source"}
 
 
@@ -179,7 +187,8 @@ def resume(
         )
     engine = Engine(config.device)
     session = Session(config, dataset, codecs, family.to(engine.device), engine)
-    session.train(folder, report, on_trainer)
+    with ProgressLine(f"training {config.family}") as line:
+        session.train(folder, report or line, on_trainer)
     return Model(folder, family, codecs, config, session.cond)
 
 

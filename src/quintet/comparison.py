@@ -14,6 +14,7 @@ from quintet import api, registry
 from quintet.bench import Bench
 from quintet.card import write_card
 from quintet.config import RunConfig, merge, seconds
+from quintet.containers import source_of
 from quintet.core.errors import DataError, QuintetError, QuintetWarning, UsageError
 from quintet.cost import Meter
 from quintet.data.sources import SOURCES, Dataset, load_source
@@ -29,7 +30,7 @@ from quintet.training.checkpoint import write_atomic
 
 
 def compare(
-    *what: str | Path,
+    *what: Any,
     families: Sequence[str] | None = None,
     condition: str | None = "auto",
     budget: str | float | None = None,
@@ -47,17 +48,19 @@ def compare(
 ) -> dict[str, Any]:
     """Measure models of one data set with one bench, say which to keep, and write the report.
 
-    `what` is a source, or runs, or reports (.json). Of a source, each family is trained with each seed on the same
-    split and budget: seconds (`budget`) or `steps`, and `parameters` if all are to be of one size. `condition` "auto"
-    is the column `label` where the source has one. Families that cannot model the source (no face of its codec) are
-    listed with the reason. Runs must be of the same data, target and condition; those that differ by their seed alone
-    are one contender. Reports must have been measured by one recipe; their figures are put together as they are, and a
-    contender that is in several has the names of the files added. Each run stands alone: its figures do not depend on
-    which others are compared. Returns what the report shows; with `output`, also writes it as HTML and as JSON beside
-    it.
+    `what` is a source (also one that lies in memory, as for `train`), or runs, or reports (.json). Of a source, each
+    family is trained with each seed on the same split and budget: seconds (`budget`) or `steps`, and `parameters` if
+    all are to be of one size. `condition` "auto" is the column `label` where the source has one. Families that cannot
+    model the source (no face of its codec) are listed with the reason. Runs must be of the same data, target and
+    condition; those that differ by their seed alone are one contender. Reports must have been measured by one recipe;
+    their figures are put together as they are, and a contender that is in several has the names of the files added.
+    Each run stands alone: its figures do not depend on which others are compared. Returns what the report shows; with
+    `output`, also writes it as HTML and as JSON beside it.
     """
     if not what:
         raise UsageError("nothing to compare", fix="quintet compare SOURCE, or quintet compare RUN RUN")
+    if len(what) == 1 and not isinstance(what[0], str | Path):
+        what = (source_of(what[0], runs_root(runs)),)
     measured: dict[str, Any] = {"samples": samples, "split": split, "features": features}
     if is_source(what, runs):
         size = {"parameters": parameters} if parameters is not None else {}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
@@ -307,35 +308,47 @@ def resolve(given: Mapping[str, Any], kind: str, condition: str | None = None) -
         given,
     ]
     merged: dict[str, Any] = {}
+    fields: Iterable[str] = ()
     for layer in layers:
         merged = merge(merged, layer)
     try:
         for section, settings in (("model", family.Settings), ("sampling", family.Sampling)):
+            fields = settings.model_fields
             merged[section] = settings(**merged.get(section, {})).model_dump(mode="json")
         section, coding = "coding", dict(merged.get("coding", {}))
         face = {"face": coding.pop("face")} if "face" in coding else {}
+        fields = codec_class(str(merged.get("codec"))).Settings.model_fields
         merged[section] = face | codec_class(str(merged.get("codec"))).Settings(**coding).model_dump(mode="json")
         section, reading = "given", dict(merged.get("given", {}))
         if condition is not None:
             own = {"items": "separate"} if condition == "text" else {}  # an item is a text, never a window
             if own and merged["coding"].get("joint"):
                 own |= {field: merged["coding"][field] for field in ("tokens", "vocab_size", "joint")}
+            fields = codec_class(condition).Settings.model_fields
             merged[section] = codec_class(condition).Settings(**{**reading, **own}).model_dump(mode="json")
         elif reading:
             what = "settings of a condition's codec, but no condition"
             raise ConfigError(what, where=section, fix="--condition COLUMN")
     except ValidationError as error:
-        raise as_config_error(error, section) from None
+        raise as_config_error(error, section, fields) from None
     try:
         return RunConfig(**merged)
     except ValidationError as error:
-        raise as_config_error(error) from None
+        place = error.errors()[0]["loc"]
+        kinds: dict[Any, Any] = {"training": TrainingSettings, "data": DataSettings}
+        fields = kinds.get(place[0] if len(place) > 1 else "", RunConfig).model_fields
+        raise as_config_error(error, known=fields) from None
 
 
-def as_config_error(error: ValidationError, section: str = "") -> ConfigError:
-    """pydantic's first complaint in our words."""
+def as_config_error(error: ValidationError, section: str = "", known: Iterable[str] = ()) -> ConfigError:
+    """pydantic's first complaint in our words. `known`: the fields of the section, of which the nearest is named."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in ((section,) if section else ()) + first["loc"])
+    if first["type"] == "extra_forbidden" and known:
+        name = str(first["loc"][-1])
+        near = difflib.get_close_matches(name, known, 1, 0.5)
+        hint = f"did you mean {near[0]}? " if near else ""
+        return ConfigError(f"unknown field {name!r}", where=where, why=f"{hint}known: {', '.join(known)}")
     return ConfigError(
         first["msg"][0].lower() + first["msg"][1:], where=where, fix="quintet train FAMILY --dry-run shows every option"
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,14 +17,16 @@ from torch import Tensor
 
 from quintet.codecs.table import TableCodec
 from quintet.config import RunConfig, as_config_error, merge
+from quintet.containers import back, conditions, count_of, is_frame, library, raw_items, scalar
 from quintet.core.codec import Codec
 from quintet.core.errors import CheckpointError, Unsupported, UsageError
 from quintet.core.family import Family, OnStep
 from quintet.core.likelihood import LogProb
 from quintet.core.random import Rows, seed_of, uniform
-from quintet.core.recordings import Recordings
 from quintet.core.spaces import Continuous
+from quintet.data.images import SUFFIXES as PICTURES
 from quintet.data.sources import load_source, take
+from quintet.inputs import read_items
 from quintet.runs import Run
 from quintet.session import items_of
 from quintet.spelling import Constraint
@@ -30,7 +34,15 @@ from quintet.writing import Hypothesis, Wanted, Writer
 
 
 class Model:
-    """A trained family with its codecs: everything on raw data. `run` is its folder."""
+    """A trained family with its codecs: everything on raw data. `run` is its folder.
+
+    Items and conditions may be raw items or whatever holds them: a `pathlib.Path`, frames and columns of pandas, polars
+    and Arrow, dicts of columns, lists, pictures of Pillow, arrays, tensors. One item is a list of one. Tables come back
+    as frames of the library that the items came from. A model that was trained on a frame samples such frames.
+    """
+
+    frames: str | None = None
+    """The library whose frames `sample` gives: that of the data it was trained on in this program."""
 
     def __init__(
         self, run: Run, family: Family, codecs: Mapping[str, Codec], config: RunConfig, conditions: Tensor | None = None
@@ -42,6 +54,29 @@ class Model:
             config,
             conditions,
         )
+
+    def __repr__(self) -> str:
+        """What it is, in one line: family, data, parameters, run."""
+        data, count = self.config.data, sum(p.numel() for p in self.family.parameters())
+        of = f"{data.target} of " if data.target else ""
+        given = f" given {data.condition}" if data.condition else ""
+        source = Path(data.source).name or data.source
+        return f"<quintet.Model: {self.family.name} of {of}{source}{given}, {count:,} parameters, run {self.run.path}>"
+
+    def _repr_html_(self) -> str:
+        """The same for notebooks, with the newest figures and the newest picture of samples."""
+        rows = [record for record in self.run.metrics() if "quality" in record or "held_out" in record]
+        named = {"step": "step", "held_out": "loss on unseen items", "quality": "quality"}
+        cells = "".join(f"<tr><th>{name}</th><td>{rows[-1][key]:.6g}</td></tr>" for key, name in named.items()
+                        if rows and isinstance(rows[-1].get(key), int | float))  # fmt: skip
+        pictures = sorted((self.run.path / "samples").glob("*.png"))
+        image = ""
+        if pictures:
+            content = base64.b64encode(pictures[-1].read_bytes()).decode()
+            image = f'<img alt="samples" style="max-width:480px" src="data:image/png;base64,{content}">'
+        elif self.codecs["x"].modality in ("table", "text") and "sample" not in self.family.missing:
+            image = f"<pre>{html.escape(str(preview(self.codecs['x'].decode(self.sample_encoded(5)))))}</pre>"
+        return f"<p>{html.escape(repr(self))}</p><table>{cells}</table>{image}"
 
     @property
     def device(self) -> torch.device:
@@ -60,20 +95,26 @@ class Model:
             u = uniform(n, generator=Rows(seed_of("conditions", seed), 0, n), like=torch.empty(0, dtype=torch.float64))
             return self.conditions[(u * len(self.conditions)).long()].to(self.device)
         codec = self.codecs["cond"]
-        several = isinstance(condition, list | tuple | np.ndarray | pa.Table | Recordings)
-        values = condition if several else [condition] * n
-        if len(values) != n:
-            raise UsageError(f"{len(values)} conditions for {n} items", fix="give one condition, or one an item")
-        if isinstance(codec, TableCodec) and not isinstance(values, pa.Table) and not isinstance(values[0], Mapping):
-            values = {codec.columns[0].name: values}
+        if isinstance(condition, Path):
+            found = read_items(self.config, str(condition), None, unlabelled=True)
+            condition = found.given if found.given is not None else found.items
+        values = conditions(condition, codec, n, self.config.data.condition)
         return codec.encode(values).to(self.device)
+
+    def items(self, items: Any, condition: Any = None) -> tuple[Any, Any]:
+        """(raw items, their condition) of whatever holds items; a file brings its own conditions."""
+        if isinstance(items, Path) and items.suffix.lower() not in PICTURES:
+            found = read_items(self.config, str(items), None)
+            return found.items, found.given if condition is None else condition
+        column = self.config.data.target
+        return raw_items(items, self.codecs["x"], column), condition
 
     def sampling(self, options: Mapping[str, Any] | None) -> Any:
         """The family's Sampling from the run's own and `options`."""
         try:
             return self.family.Sampling(**merge(self.config.sampling, options or {}))
         except ValidationError as error:
-            raise as_config_error(error, "sampling") from None
+            raise as_config_error(error, "sampling", self.family.Sampling.model_fields) from None
 
     def sample(
         self,
@@ -89,8 +130,9 @@ class Model:
 
         `batch_size` None: 256 at once, and 1,024 of at most 32 numbers each, as rows of a table have.
         """
-        return self.codecs["x"].decode(self.sample_encoded(n, condition=condition, seed=seed, sampling=sampling,
-                                                           batch_size=batch_size, on_step=on_step))  # fmt: skip
+        x = self.sample_encoded(n, condition=condition, seed=seed, sampling=sampling, batch_size=batch_size,
+                                on_step=on_step)  # fmt: skip
+        return back(self.codecs["x"].decode(x), self.frames)
 
     def sample_encoded(
         self,
@@ -103,9 +145,10 @@ class Model:
         on_step: OnStep | None = None,
     ) -> Tensor:
         """`sample` before decoding: (n, *space.shape)."""
-        if not 1 <= n <= 10_000_000:
+        if not 1 <= count_of(n, "n") <= 10_000_000:
             raise UsageError(f"n must be between 1 and 10,000,000, got {n}")
-        batch_size = batch_size or (1024 if self.family.space.dims <= 32 else 256)
+        n, seed = count_of(n, "n"), count_of(seed, "seed", 0)
+        batch_size = count_of(batch_size or (1024 if self.family.space.dims <= 32 else 256), "batch_size")
         settings, cond = self.sampling(sampling), self.condition(condition, n, seed)
         parts = []
         for start in range(0, n, batch_size):
@@ -124,6 +167,8 @@ class Model:
         family, codec = self.family, self.codecs["x"]
         if family.likelihood == "none":
             family.refuse("log_prob")
+        seed, batch_size = count_of(seed, "seed", 0), count_of(batch_size, "batch_size")
+        items, condition = self.items(items, condition)
         x, log_det = codec.encode(items), codec.log_det(items)
         family.space.check(x)
         cond = self.given(condition, len(x))
@@ -153,7 +198,7 @@ class Model:
             return None
         return (*column.values, None) if column.nulls else column.values
 
-    def classify(self, items: Any, *, batch_size: int = 256) -> pa.Table:
+    def classify(self, items: Any, *, batch_size: int = 256) -> Any:
         """p(label | item) for every label: the columns `predicted`, and `p_LABEL` of each label, 1 together.
 
         `items` are what labels are given: the conditions of a model of one categorical column.
@@ -165,12 +210,18 @@ class Model:
                 why="it is not an exact model of one categorical column given something",
                 fix="quintet train autoregressive --data SOURCE --target COLUMN --condition text (or image, audio)",
             )
+        frames, index = library(items), getattr(items, "index", None)
         codec, names = self.codecs["x"], self.labels
         assert isinstance(codec, TableCodec)
         column = codec.columns[0]
         every = pa.table({column.name: pa.array(names, column.type)})
         symbols, share = codec.encode(every)[:, 0], codec.log_det(every)
-        cond = self.given(items, len(items))
+        n = 1 if scalar(items) and not isinstance(items, Path) else None
+        if isinstance(items, Path):
+            items = read_items(self.config, str(items), None, unlabelled=True).given
+        if n is None:
+            items = raw_items(items, self.codecs["cond"], self.config.data.condition)
+        cond = self.given(items, n or len(items))
         assert cond is not None
         parts = [
             self.family.log_probs(len(part), part)[:, symbols.to(part.device)].double().cpu() + share
@@ -178,7 +229,8 @@ class Model:
         ]
         p = torch.cat(parts).exp().numpy()
         predicted = every[column.name].take(pa.array(p.argmax(1)))
-        return pa.table({"predicted": predicted} | {f"p_{name}": p[:, i] for i, name in enumerate(names)})
+        table = pa.table({"predicted": predicted} | {f"p_{name}": p[:, i] for i, name in enumerate(names)})
+        return back(table, frames, index)
 
     def given(self, condition: Any, n: int) -> Tensor | None:
         """`condition`, which a conditional model cannot do without here."""
@@ -209,9 +261,12 @@ class Model:
         """
         if "complete" in self.family.missing:
             self.family.refuse("complete")
-        if draws < 1:
-            raise UsageError(f"draws must be at least 1, got {draws}")
-        settings = self.sampling(sampling)
+        draws, seed = count_of(draws, "draws"), count_of(seed, "seed", 0)
+        batch_size, settings = count_of(batch_size, "batch_size"), self.sampling(sampling)
+        frames, index = library(items) if is_frame(items) else None, getattr(items, "index", None)
+        items, condition = self.items(items, condition)
+        if isinstance(known, Tensor | list | tuple):
+            known = np.asarray(known)
         x, mask = self.codecs["x"].partial(items, known)
         cond = self.given(condition, len(x))
         out = []
@@ -225,7 +280,8 @@ class Model:
                 done = self.family.complete(part, mask[some].to(self.device), given, sampling=settings,
                                             generator=rows, on_step=on_step)  # fmt: skip
                 parts.append(done.cpu())
-            out.append(self.codecs["x"].fill(items, known, self.codecs["x"].decode(torch.cat(parts))))
+            done = self.codecs["x"].fill(items, known, self.codecs["x"].decode(torch.cat(parts)))
+            out.append(back(done, frames, index))
         return out[0] if draws == 1 else out
 
     def write(
@@ -250,10 +306,17 @@ class Model:
         `stop`. What is new matches `regex`. `constraint(x (B, t), start (B,)) -> (B, V)` says which symbols may follow
         those so far, of which `start` were given; where none may, the text ends.
         """
-        given = [prompts] if isinstance(prompts, str) else list(prompts)
+        given, n = self.prompts(prompts), count_of(n, "n")
+        seed, batch_size = count_of(seed, "seed", 0), count_of(batch_size, "batch_size")
+        length = None if length is None else count_of(length, "length")
         wanted = Wanted(length, stop, regex, constraint)
         writer = Writer(self, [prompt for prompt in given for _ in range(n)], wanted, sampling)
         return writer.write(condition, seed, batch_size, on_step)
+
+    def prompts(self, prompts: Any) -> list[str]:
+        """Texts to continue, from whatever holds them."""
+        text = self.codecs["x"].modality == "text"
+        return raw_items(prompts, self.codecs["x"]) if text else [str(prompts)]
 
     def stream(
         self,
@@ -269,6 +332,8 @@ class Model:
         sampling: Mapping[str, Any] | None = None,
     ) -> Iterator[str]:
         """The text `write(prompt, n, ...)[index]` in pieces, as it is made. `condition`: of this text."""
+        length = None if length is None else count_of(length, "length")
+        index, seed = count_of(index, "index", 0), count_of(seed, "seed", 0)
         writer = Writer(self, [prompt], Wanted(length, stop, regex, constraint), sampling)
         return writer.stream(condition, seed, index)
 
@@ -292,7 +357,9 @@ class Model:
         By beam search with max(k, beams) beams; score = log_prob / ((5 + symbols) / 6)^length_penalty, as `sampling`
         says.
         """
-        given = [prompts] * n if isinstance(prompts, str) else list(prompts)
+        k, n, seed = count_of(k, "k"), count_of(n, "n"), count_of(seed, "seed", 0)
+        length = None if length is None else count_of(length, "length")
+        given = self.prompts(prompts) * (n if isinstance(prompts, str) else 1)
         return Writer(self, given, Wanted(length, stop, regex, constraint), sampling).n_best(
             k, condition, seed, batch_size
         )
@@ -302,7 +369,8 @@ class Model:
         """The latents of raw items."""
         if "encode" in self.family.missing:
             self.family.refuse("encode")
-        x = self.codecs["x"].encode(items)
+        items, condition = self.items(items, condition)
+        x, batch_size = self.codecs["x"].encode(items), count_of(batch_size, "batch_size")
         self.family.space.check(x)
         cond = self.given(condition, len(x))
         parts = []
@@ -316,7 +384,11 @@ class Model:
         """Raw items from latents."""
         if "decode" in self.family.missing:
             self.family.refuse("decode")
-        cond = self.given(condition, len(z))
+        z = torch.as_tensor(z)
+        return self._decode(z, self.given(condition, len(z)), count_of(batch_size, "batch_size"))
+
+    def _decode(self, z: Tensor, cond: Tensor | None, batch_size: int = 256) -> Any:
+        """`decode` under an encoded condition (len(z), ...)."""
         parts = []
         for start in range(0, len(z), batch_size):
             some = slice(start, start + batch_size)
@@ -325,7 +397,9 @@ class Model:
 
     def reconstruct(self, items: Any, *, condition: Any = None) -> Any:
         """decode(encode(items)): what the latents keep of them."""
-        return self.decode(self.encode(items, condition=condition), condition=condition)
+        frames, index = library(items) if is_frame(items) else None, getattr(items, "index", None)
+        items, condition = self.items(items, condition)
+        return back(self.decode(self.encode(items, condition=condition), condition=condition), frames, index)
 
     def interpolate(self, first: Any, last: Any, *, steps: int = 8, condition: Any = None) -> list[Any]:
         """For each pair of items a path of `steps` raw items from the one to the other through their latents.
@@ -333,25 +407,21 @@ class Model:
         The direction turns along the great circle and the length changes evenly (slerp, Shoemake 1985): latents of a
         standard normal prior lie near a sphere, which a straight line would leave.
         """
-        if steps < 2:
+        if count_of(steps, "steps") < 2:
             raise UsageError(f"a path has at least 2 steps, got {steps}")
         a, b = self.encode(first, condition=condition), self.encode(last, condition=condition)
         if len(a) != len(b):
             raise UsageError(f"{len(a)} items to go from and {len(b)} to go to")
         t = torch.linspace(0, 1, steps, dtype=a.dtype)
-        paths: list[Any] = []
-        for z0, z1 in zip(a, b, strict=True):
-            cond = None if condition is None else self.first(condition, len(paths))
-            paths.append(self.decode(slerp(z0, z1, t), condition=cond))
+        cond, paths = self.given(condition, len(a)), []
+        with torch.no_grad():
+            for i, (z0, z1) in enumerate(zip(a, b, strict=True)):
+                same = None if cond is None else cond[i : i + 1].expand(steps, *cond.shape[1:])
+                paths.append(self._decode(slerp(z0, z1, t), same))
         return paths
 
-    @staticmethod
-    def first(condition: Any, index: int) -> Any:
-        """The condition of item `index`: one value for all, or one an item."""
-        return condition[index] if isinstance(condition, list | tuple | np.ndarray) else condition
-
     def rank(self, items: Any, *, reference: Any = None, condition: Any = None, given: Any = None,
-             seed: int = 0) -> pa.Table:  # fmt: skip
+             seed: int = 0) -> Any:  # fmt: skip
         """Items from the least to the most likely: columns index, nats, and p.
 
         p is the share of `reference` items (default: this run's validation split) that are at most as likely, counting
@@ -367,7 +437,7 @@ class Model:
         nats = self.log_prob(items, condition=condition, seed=seed).values.numpy()
         p = (1 + np.searchsorted(calm, nats, side="right")) / (1 + len(calm))
         order = np.argsort(nats, kind="stable")
-        return pa.table({"index": order, "nats": nats[order], "p": p[order]})
+        return back(pa.table({"index": order, "nats": nats[order], "p": p[order]}), library(items))
 
     def held_out(self, limit: int = 1000) -> tuple[Any, Any]:
         """The first `limit` validation items of the run's own source, and their conditions."""
@@ -393,7 +463,8 @@ class Model:
         """
         from quintet.comparison import evaluate  # which is written in terms of Model
 
-        return evaluate(self, split=split, samples=samples, seed=seed, sampling=sampling, features=features)
+        plain = Model(self.run, self.family, self.codecs, self.config, self.conditions)  # it works on Arrow tables
+        return evaluate(plain, split=split, samples=samples, seed=seed, sampling=sampling, features=features)
 
     def save(self, path: str | Path) -> Path:
         """Copy the run folder with its newest good checkpoint to `path`."""
@@ -407,6 +478,14 @@ class Model:
         shutil.copytree(self.run.path, target, ignore=lambda at, _: leave if Path(at) == self.run.path else set())
         shutil.copytree(latest[2], target / "checkpoints" / latest[2].name)
         return target
+
+
+def preview(items: Any) -> str:
+    """A few rows of a table, or texts, as lines."""
+    if isinstance(items, pa.Table):
+        rows = [items.column_names, *(row.values() for row in items.to_pylist())]
+        return "\n".join("  ".join(str(cell) for cell in row) for row in rows)
+    return "\n".join(text[:200] for text in items)
 
 
 def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:

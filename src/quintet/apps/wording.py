@@ -85,8 +85,10 @@ class Asked:
 
     def streamed(self, model: Model, condition: Any, i: int, as_json: bool) -> str:
         """Text i, written to standard output (standard error with --json) as it is made."""
+        import numpy as np
+
         to, text = sys.stderr if as_json else sys.stdout, ""
-        one = model.first(condition, i)
+        one = condition[i] if isinstance(condition, list | tuple | np.ndarray) else condition
         for piece in model.stream(self.prompt or "", condition=one, index=i, **self.wanted):
             text += piece
             print(piece, end="", file=to, flush=True)
