@@ -14,10 +14,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from quintet.codecs.latent import LatentCodec
 from quintet.codecs.text import HOLE, LONGEST, WINDOW, TextCodec
 from quintet.core.errors import ConfigError, DataError, EnvironmentFault, QuintetWarning
 from quintet.core.family import Family
 from quintet.core.spaces import Continuous, Discrete
+from quintet.data.loader import Items, Loader
 
 WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
 SHORT = [f"{a} times {b}" for a in WORDS for b in WORDS]
@@ -47,6 +49,53 @@ def test_texts_come_back(face: str, tokens: str, items: str) -> None:
     again = TextCodec.from_json(json.loads(json.dumps(one.to_json())))
     assert torch.equal(again.encode(texts), x)
     assert (again.space, again.stream, again.dims, again.measure) == (one.space, one.stream, one.dims, "mass")
+
+
+@pytest.mark.parametrize("tokens", ["characters", "bpe"])
+@pytest.mark.parametrize("face", FACES)
+def test_every_window_that_is_trained_on_is_a_piece_of_the_text(face: str, tokens: str) -> None:
+    """At every offset, in both representations: numbered words, so that no window occurs by chance."""
+    text = " ".join(f"{i}:{WORDS[i % 10]}" for i in range(400))
+    one = codec([text], face, tokens=tokens, window=16)
+    x = Items(one, [text], torch.device("cpu"))
+    loader = Loader(one.space, x, None, seed=0, stream=one.shifts)
+    offsets = set()
+    for epoch in range(80):
+        batch = loader.batch(epoch * len(x), 0, len(x), len(x)).x
+        if face == "continuous":
+            batch = batch.sign()  # as before the noise that dequantises
+        one.space.check(batch)
+        windows = one.decode(batch)
+        assert all(window in text for window in windows)
+        offsets |= {len(one.vocabulary.encode(text[: text.index(window)])) % one.block for window in windows}
+    assert len(offsets) == one.block
+
+
+def test_windows_given_as_latents_are_those_that_were_encoded() -> None:
+    """A latent stands for a whole window: no number of one window comes into another."""
+    text = " ".join(f"{i}:{WORDS[i % 10]}" for i in range(400))
+    inner = codec([text], "continuous", window=16)
+
+    class Halves(torch.nn.Module):
+        """An autoencoder whose latents are the bits themselves, as a vector, halved."""
+
+        latent = Continuous((inner.space.dims,))
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.halved = torch.nn.Parameter(torch.tensor(0.5))
+
+        def encode(self, x: torch.Tensor, cond: object = None) -> torch.Tensor:
+            return self.halved * x.flatten(1)
+
+        def decode(self, z: torch.Tensor, cond: object = None) -> torch.Tensor:
+            return z.view(-1, *inner.space.shape)
+
+    one = LatentCodec(inner, Halves()).fit([text])  # type: ignore[arg-type]
+    x = Items(one, [text], torch.device("cpu"))
+    loader = Loader(one.space, x, None, seed=0, stream=one.shifts)
+    for epoch in range(3):
+        assert all(window in text for window in one.decode(loader.batch(epoch * len(x), 0, len(x), len(x)).x))
 
 
 def test_items_are_windows_of_few_long_documents_or_many_short_texts() -> None:

@@ -194,7 +194,7 @@ class Session:
         self.dataset = within_run(config, dataset, codecs)
         x, cond = self.items("train")
         self.cond: Tensor | None = None if cond is None else cond.some(KEPT_CONDITIONS).cpu()
-        stream, kind, pad = codecs["x"].stream, feature_kind(codecs["x"]), getattr(codecs["x"].space, "pad", None)
+        stream, kind, pad = codecs["x"].shifts, feature_kind(codecs["x"]), getattr(codecs["x"].space, "pad", None)
         even = lengths(x, cond) if family.ragged else None
         self.loader = Loader(codecs["x"].space, x, cond, seed=seed_of("data", config.seed), stream=stream,
                              lengths=even, group=config.training.batch_size)  # fmt: skip

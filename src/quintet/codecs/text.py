@@ -213,7 +213,7 @@ class TextCodec(Codec):
     def fit(self, items: Any, vocabulary: Vocabulary | None = None) -> Self:
         """`vocabulary`: one learnt before, from these and other texts."""
         texts, self.vocabulary = _texts(items), vocabulary or self.learn(items)
-        self.stream = streamed(texts, self.settings.items)
+        self.stream = self.shifts = streamed(texts, self.settings.items)
         self.block = self.settings.block or self.settings.window
         if self.stream and self.settings.block is None:
             beginning = "".join(texts)[: 8 * PARTS * self.block]  # enough for pieces of 8 letters on average
@@ -356,7 +356,8 @@ class TextCodec(Codec):
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         codec = cls(data["face"], cls.Settings(**data["settings"]))
-        codec.stream, codec.block, state = bool(data["stream"]), int(data["block"]), data["vocabulary"]
+        codec.stream = codec.shifts = bool(data["stream"])
+        codec.block, state = int(data["block"]), data["vocabulary"]
         kinds: dict[str, Callable[[], Vocabulary]] = {
             "characters": lambda: Characters(state), "bytes": Bytes, "bpe": lambda: BytePairs(state)
         }  # fmt: skip

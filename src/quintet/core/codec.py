@@ -41,6 +41,10 @@ class Codec(ABC):
     stream: bool = False
     """Whether raw items are joined and cut into windows, so that there are more encoded items than raw ones."""
 
+    shifts: bool = False
+    """Whether encoded windows of a stream, joined along the last axis, may be cut at any other place: the windows that
+    result are those of the text. Latents may not, because each of them stands for its own window as a whole."""
+
     @property
     def notes(self) -> tuple[str, ...]:
         """What a user should know of what was decided about the data, in sentences."""

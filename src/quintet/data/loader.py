@@ -27,7 +27,7 @@ class Items:
         self.codec, self.raw, self.device = codec, raw, device
         bytes_each = codec.space.dims * (4 if isinstance(codec.space, Continuous) else 8)
         self.largest = max(256, SOME // bytes_each)
-        small = len(raw) * bytes_each <= RESIDENT
+        small = codec.stream or len(raw) * bytes_each <= RESIDENT  # windows have no raw item of their own
         self.resident: Tensor | None = self.encoded() if small else None
 
     def __len__(self) -> int:
@@ -75,6 +75,8 @@ class Loader:
 
     With `lengths` (N,) a batch of `group` samples holds items of similar length, so that little of it is padding; an
     epoch then leaves out what does not fill a batch, each time something else.
+
+    `stream`: the items are neighbouring windows of one text along their last axis, and are cut anew every epoch.
     """
 
     def __init__(
@@ -91,7 +93,7 @@ class Loader:
         self.space, self.x, self.cond, self.seed = space, x, cond, seed
         self.lengths, self.group = (lengths, group) if group <= len(x) else (None, 1)
         self.period = len(x) if self.lengths is None else len(x) // group * group
-        self.flat = x[torch.arange(len(x))].flatten() if stream else None
+        self.whole = x[torch.arange(len(x))].movedim(0, -2).flatten(-2) if stream else None
         self._orders: dict[int, Tensor] = {}
 
     def __len__(self) -> int:
@@ -130,16 +132,22 @@ class Loader:
     def batch(self, cursor: int, start: int, count: int, total: int, *, stream: str = "") -> Batch:
         """Rows start ... start + count of the step's global batch of `total` samples, which begins at `cursor`."""
         index = self.indices(cursor + start, count)
-        x = self.x[index] if self.flat is None else self.windows(self.flat, index, cursor + start)
+        x = self.x[index] if self.whole is None else self.windows(self.whole, index, cursor + start)
         if isinstance(self.space, Continuous) and self.space.quantised:
             x = self.space.dequantise(x, Rows(("dequantise", self.seed, cursor), start, count, block=total))
         cond = None if self.cond is None else self.cond[index]
         return Batch(x, cond, Rows((stream, self.seed, cursor), start, count, block=total))
 
-    def windows(self, flat: Tensor, index: Tensor, cursor: int) -> Tensor:
-        """Windows of one long text: their common offset changes with the epoch, so that every cut is seen."""
-        length = len(flat) // len(self)
+    def windows(self, stream: Tensor, index: Tensor, cursor: int) -> Tensor:
+        """Windows of one long text: their common offset changes with the epoch, so that every cut is seen.
+
+        `stream` (..., symbols): the text runs along its last axis, as it does in `space.shape`. A window never joins
+        the end of the text to its beginning: the last one ends where the text does.
+        """
+        length = self.space.shape[-1]
         epochs = [(cursor + i) // len(self) for i in range(len(index))]
         offset = {epoch: seed_of("offset", self.seed, epoch) % length for epoch in set(epochs)}
-        start = index * length + torch.tensor([offset[epoch] for epoch in epochs], device=flat.device)
-        return flat[(start[:, None] + torch.arange(length, device=flat.device)) % len(flat)].view(-1, *self.space.shape)
+        start = index * length + torch.tensor([offset[epoch] for epoch in epochs], device=stream.device)
+        start = start.clamp(max=stream.shape[-1] - length)
+        places = start[:, None] + torch.arange(length, device=stream.device)
+        return stream[..., places].movedim(-2, 0).contiguous()
