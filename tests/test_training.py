@@ -28,10 +28,11 @@ from quintet.registry import FAMILIES, family_class
 from quintet.runs import Run
 from quintet.training import checkpoint
 from quintet.training import muon as muon_module
+from quintet.training.budget import steps_for
 from quintet.training.engine import Engine
 from quintet.training.muon import hidden, orthogonal
 from quintet.training.optim import EMA, Flat, TrainingSettings, learning_rate
-from quintet.training.trainer import Trainer, steps_for
+from quintet.training.trainer import Trainer
 
 BATCH = 50
 EPOCH = 26  # 1,258 digits at 50 a step: step 26 crosses the end of the first epoch

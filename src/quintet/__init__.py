@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING, Any
+
+if "torch" not in sys.modules:
+    # Threads that wait for others must not keep the processors busy: beside one other process that costs a step ten
+    # times its time. It is read when torch is loaded, so it stands here; what the user has set stays.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 if TYPE_CHECKING:
     from quintet.api import compare, load, resume, train

@@ -20,8 +20,9 @@ from quintet.progress import ProgressLine
 from quintet.registry import CODECS
 from quintet.runs import Run, make_family, runs_root, to_size
 from quintet.session import Report, Session, codec_name, fit_codecs, is_label, pick
+from quintet.training.budget import steps_for
 from quintet.training.engine import Engine
-from quintet.training.trainer import Trainer, steps_for
+from quintet.training.trainer import Trainer
 
 THUMBNAIL = 256
 """An image of at most this many numbers has defaults of its own."""
@@ -90,6 +91,8 @@ def plan(
     if budget is not None:
         named["budget"] = seconds(budget)
     merged = merge(config or {}, named)
+    if merged.get("plan") and (budget is not None or merged.get("steps") != merged["plan"][-1][1]):
+        del merged["plan"]  # of another number of steps
     merged.setdefault("codec", codec_name(dataset, merged["data"].get("target")))
     if merged.get("steps") is None and merged.get("budget") is None:
         merged["budget"] = 60.0
@@ -142,12 +145,14 @@ def _train(
         config = to_size(config, codecs)
         family = make_family(config, codecs).to(engine.device)
         session = Session(config, dataset, codecs, family, engine)
+        estimate = None
         if config.steps is None:
             assert config.budget is not None
-            count, every = steps_for(config.budget, family, session.loader, config.training, seed=config.seed,
-                                     engine=engine, interval=session.look)  # fmt: skip
-            training = config.training.model_copy(update={"sample_every": every})
-            config = session.config = config.model_copy(update={"steps": count, "training": training})
+            estimate = steps_for(config.budget, family, session.loader, config.training, seed=config.seed,
+                                 engine=engine, interval=session.look)  # fmt: skip
+            training = config.training.model_copy(update={"sample_every": estimate.every})
+            planned = {"steps": estimate.steps, "plan": ((0, *estimate[:3]),), "training": training}
+            config = session.config = config.model_copy(update=planned)
         if run is not None:
             facts: dict[str, Any] = {
                 "family": config.family,
@@ -160,8 +165,8 @@ def _train(
         if run is not None and not (run.path / "config.yaml").exists():
             shutil.rmtree(run.path, ignore_errors=True)  # nothing was begun
         raise
-    session.train(run, report, on_trainer)
-    return Model(run or Run(root), family, codecs, config, session.cond)
+    session.train(run, report, on_trainer, estimate)
+    return Model(run or Run(root), family, codecs, session.config, session.cond)
 
 
 def resume(

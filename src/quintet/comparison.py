@@ -200,7 +200,7 @@ def _data_of(run: Run, config: RunConfig) -> dict[str, Any]:
     return {"source": config.data.source, **facts, "sha256 of the data": run.manifest().get("fingerprint")}
 
 
-CHANCE = {"seed", "steps", "budget", "training.sample_every"}
+CHANCE = {"seed", "steps", "plan", "budget", "training.sample_every"}
 """Settings in which the seeds of one contender may differ: the same budget fixes other steps each time."""
 MOST = 3
 """So many settings tell two contenders of a family apart in their names; beyond that they have their runs' names."""

@@ -55,6 +55,9 @@ class RunConfig(Settings):
     seed: int = Field(0, ge=0)
     budget: float | None = Field(None, gt=0, description="seconds; turned into `steps` at the start")
     steps: int | None = Field(None, ge=1)
+    plan: tuple[tuple[int, int, int, int], ...] = Field(
+        (), description="what a budget became: [from this step, steps in all, steps between looks, threads], ..."
+    )
     parameters: int | None = Field(None, ge=1, description="about so many; turned into `model.width` at the start")
     device: Literal["auto", "cpu", "cuda"] = "auto"
 

@@ -117,6 +117,10 @@ class Run:
         if conditions is not None:
             save_file({"cond": conditions}, self.path / "codec" / "conditions.safetensors")
         checkpoint.write_atomic(self.path / "manifest.json", json.dumps({**facts, **versions()}, indent=1))
+        self.write_config(config)
+
+    def write_config(self, config: RunConfig) -> None:
+        """config.yaml, anew where the plan of a budget was corrected."""
         text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
         checkpoint.write_atomic(self.path / "config.yaml", text)
 

@@ -32,7 +32,9 @@ from quintet.live import HELD, Live, advice, stale
 from quintet.outputs import picture, top_of
 from quintet.runs import Run, latent_codec, runs_root
 from quintet.training import checkpoint
+from quintet.training.budget import Estimate
 from quintet.training.engine import Engine
+from quintet.training.plan import Leg
 from quintet.training.trainer import Trainer
 
 Report = Callable[[dict[str, Any]], None]
@@ -221,8 +223,18 @@ class Session:
             self.codecs["cond"], given, device
         )
 
-    def train(self, run: Run | None, report: Report | None, on_trainer: Callable[[Trainer], None] | None) -> None:
-        """Train to the end from where the run stands; the family then has its averaged weights."""
+    def train(
+        self,
+        run: Run | None,
+        report: Report | None,
+        on_trainer: Callable[[Trainer], None] | None,
+        estimate: Estimate | None = None,
+    ) -> None:
+        """Train to the end from where the run stands; the family then has its averaged weights.
+
+        `estimate`, of a run that begins now: its plan is corrected so that it ends with its budget. Any other run, one
+        that is resumed too, follows the plan that its configuration records.
+        """
         config = self.config
         assert config.steps is not None
         if run is not None and self.engine.first:
@@ -231,7 +243,10 @@ class Session:
             checkpoint.sweep(run.bests)
         try:
             trainer = Trainer(self.family, self.loader, config.training, seed=config.seed, steps=config.steps,
-                              engine=self.engine)  # fmt: skip
+                              engine=self.engine, plan=config.plan,
+                              budget=None if estimate is None else estimate.left)  # fmt: skip
+            if estimate is not None:
+                trainer.usual, trainer.look_seconds = estimate.each, estimate.look
             found = run.latest() if run is not None else None
             if found is not None and run is not None:
                 trainer.restore(found[0], found[1])
@@ -306,7 +321,18 @@ class Session:
             except OSError as error:
                 failures = _failed_save(writer, error, failures + 1)
 
-        trainer.run(on_step=on_step, on_interval=on_interval, on_save=on_save)
+        def on_plan(legs: list[Leg]) -> None:
+            plan = tuple(tuple(leg) for leg in legs)
+            if plan == self.config.plan:
+                return
+            self.config = self.config.model_copy(update={"steps": trainer.steps, "plan": plan})
+            if writer:
+                try:
+                    writer.write_config(self.config)
+                except OSError as error:
+                    warnings.warn(f"the corrected plan was not written ({error})", QuintetWarning, stacklevel=2)
+
+        trainer.run(on_step=on_step, on_interval=on_interval, on_save=on_save, on_plan=on_plan)
         self.engine.barrier()
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ class Engine:
     def __init__(self, device: str = "auto") -> None:
         self.ranks = int(os.environ.get("WORLD_SIZE", "1"))
         self.rank = int(os.environ.get("RANK", "0"))
+        self.most = torch.get_num_threads() if self.ranks == 1 else 1  # ranks share the processors among themselves
         cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
         self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if cuda else torch.device("cpu")
         if cuda:
@@ -37,6 +38,19 @@ class Engine:
             torch.cuda.manual_seed(seed)
         else:
             torch.default_generator.manual_seed(seed)
+
+    def use(self, threads: int) -> None:
+        """Compute on so many threads; 0 is as many as torch takes."""
+        if self.ranks == 1 and torch.get_num_threads() != (threads or self.most):
+            torch.set_num_threads(threads or self.most)
+
+    @contextmanager
+    def threaded(self) -> Iterator[None]:
+        """Whatever `use` chose inside, as many threads as before are used afterwards."""
+        try:
+            yield
+        finally:
+            self.use(0)
 
     @property
     def first(self) -> bool:

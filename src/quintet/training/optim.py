@@ -125,7 +125,7 @@ class Flat:
         )
 
 
-def learning_rate(settings: TrainingSettings, step: int, steps: int) -> float:
+def learning_rate(settings: TrainingSettings, step: float, steps: int) -> float:
     """Linear warm-up times half a cosine, or a line, down to `final_lr`; step counts from 0."""
     warmup, left = max(1.0, settings.warmup * steps), 1 - min(1.0, step / steps)
     fall = left if settings.decay == "linear" else 0.5 * (1 - math.cos(math.pi * left))

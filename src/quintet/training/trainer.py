@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -18,9 +17,12 @@ from quintet.core.random import seed_of
 from quintet.training.engine import Engine, autocast, resolve_precision
 from quintet.training.muon import hidden
 from quintet.training.optim import EMA, Flat, TrainingSettings, learning_rate
+from quintet.training.plan import Leg, leg_at, look_due, position
 
 INITIAL = 1024
 """Items that constants are read off (scales, ActNorm)."""
+MOST_NUMBERS = 2**20
+"""Numbers that such items hold at most: fewer items where they are large."""
 INTERVALS = 8
 """Looks in a run, evenly, unless `sample_every` says otherwise."""
 EARLY = 3
@@ -31,6 +33,16 @@ LOOKING = 0.1
 """At most this share of a budget goes into looks: fewer where sampling is slow."""
 PATIENCE = 10
 """Updates in a row that may be skipped for NaN or Inf before training stops."""
+CHECKED = 0.04
+"""The plan of a budget is checked each time that this share of the budget has been spent."""
+SLACK = 0.05
+"""The plan stays as it is while it ends within this share of the budget."""
+FASTER = 0.9
+"""One thread is taken in the place of all where a step then takes less than this share of the time."""
+CHANGED = 1.5
+"""Steps that take so many times as long as before mean that the machine has changed: threads are measured again."""
+FEWEST = 8
+"""No budget makes a run of fewer steps."""
 
 
 class Stream(Protocol):
@@ -47,10 +59,30 @@ class Trainer:
     """
 
     def __init__(
-        self, family: Family, loader: Stream, settings: TrainingSettings, *, seed: int, steps: int, engine: Engine
+        self,
+        family: Family,
+        loader: Stream,
+        settings: TrainingSettings,
+        *,
+        seed: int,
+        steps: int,
+        engine: Engine,
+        plan: Sequence[Sequence[int]] = (),
+        budget: float | None = None,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
+        """`plan`: the legs that a budget became, which end at `steps`. With `budget`, the seconds of this run, the plan
+        is corrected while it runs, and its legs are what was done; without one it is followed as it stands.
+        """
         self.family, self.loader, self.settings = family, loader, settings
         self.seed, self.steps, self.engine = seed, steps, engine
+        every = settings.sample_every or max(1, -(-steps // INTERVALS))
+        self.legs = [Leg(*leg) for leg in plan] or [Leg(0, steps, every)]
+        self.budget, self.clock = budget, clock
+        self.looked, self.look_seconds = 0.0, 0.0  # seconds of all looks, and of the last one
+        self.recent: list[float] = []  # seconds of the steps since the plan was checked
+        self.usual: float | None = None  # seconds of a step when threads were last chosen
+        self.tried: tuple[int, float] | None = None  # threads before those that are being tried, and a step's seconds
         self.step = 0
         self.seconds = 0.0
         self.skipped = 0
@@ -68,7 +100,7 @@ class Trainer:
             name: Flat({names[p]: p for p in o.module.parameters()}, settings, matrices)
             for name, o in self.objectives.items()
         }
-        rows = max(settings.batch_size, INITIAL)
+        rows = max(8, min(max(settings.batch_size, INITIAL), MOST_NUMBERS // family.space.dims))
         family.initialise(loader.batch(0, 0, rows, rows))
         engine.broadcast(tensor.detach() for tensor in family.state_dict().values())
         self.ema = EMA([flat.value for flat in self.flats.values()], settings.ema)
@@ -77,7 +109,7 @@ class Trainer:
 
     def update(self) -> dict[str, float]:
         """One step. Returns the losses and their parts; a non-finite one leaves the weights as they were."""
-        lr = learning_rate(self.settings, self.step, self.steps)
+        lr = learning_rate(self.settings, *position(self.legs, self.step))
         record: dict[str, float] = {}
         bad = False
         for name, objective in self.objectives.items():
@@ -144,27 +176,90 @@ class Trainer:
         on_step: Callable[[dict[str, float]], None] | None = None,
         on_interval: Callable[[], None] | None = None,
         on_save: Callable[[], None] | None = None,
+        on_plan: Callable[[list[Leg]], None] | None = None,
     ) -> None:
-        """Train to `steps`, or until `stop` is set. Between steps: `on_step`; at their intervals the other two."""
+        """Train to `steps`, or until `stop` is set. Between steps: `on_step`; at their intervals the next two;
+        `on_plan` after each correction of the plan.
+        """
         save_every = self.settings.save_every or max(1, -(-self.steps // 4))
-        sample_every = self.settings.sample_every or max(1, -(-self.steps // INTERVALS))
-        early = looks(self.steps, sample_every)
+        early = looks(self.legs[0].steps, self.legs[0].every)
+        ended = self.step >= self.steps
         self.family.train()
-        while self.step < self.steps and not self.engine.any(self.stop is not None):
-            began = time.perf_counter()
-            record = self.update()
-            self.seconds += time.perf_counter() - began
-            if on_step:
-                on_step(record)
-            if on_interval and (self.step % sample_every == 0 or self.step == self.steps or self.step in early):
-                began = time.perf_counter()
-                with self.averaged():
-                    on_interval()
-                self.seconds += time.perf_counter() - began
-            if on_save and (self.step % save_every == 0 or self.step == self.steps):
-                on_save()
+        with self.engine.threaded():
+            while not ended and not self.engine.any(self.stop is not None):
+                leg = leg_at(self.legs, self.step)
+                self.steps = leg.steps
+                self.engine.use(leg.threads)
+                began = self.clock()
+                record = self.update()
+                self.recent.append(self.clock() - began)
+                self.seconds += self.recent[-1]
+                self.steps = leg_at(self.legs, self.step).steps
+                if self.budget is not None and self.engine.agree(sum(self.recent) >= CHECKED * self.budget):
+                    self.correct()
+                    if on_plan:
+                        on_plan(self.legs)
+                if on_step:
+                    on_step(record)
+                if on_interval and (look_due(self.legs, self.step) or self.step == self.steps or self.step in early):
+                    began = self.clock()
+                    with self.averaged():
+                        on_interval()
+                    self.look_seconds = self.clock() - began
+                    self.looked += self.look_seconds
+                    self.seconds += self.look_seconds
+                if on_save and (self.step % save_every == 0 or self.step == self.steps):
+                    on_save()
+                ended = self.step >= self.steps  # `on_interval` may have ended the run
         if on_save and self.step < self.steps and self.step % save_every:
             on_save()
+
+    def correct(self) -> None:
+        """Compare what the last steps took with the plan, and from here on follow a plan that ends with the budget.
+
+        Threads are measured again where steps take much longer or shorter than they did: the steps until the next check
+        run on the other number of threads, and the better one stays.
+        """
+        assert self.budget is not None
+        old = leg_at(self.legs, self.step)
+        each, self.recent = statistics.mean(self.recent), []
+        if self.step >= self.steps:
+            return
+        threads = self.rethink(old.threads, each)
+        if self.tried is not None:
+            each = min(each, self.tried[1])
+        allowed = max(0.0, LOOKING * self.budget - self.looked)
+        planned = 1 + (self.steps - 1 - self.step) // old.every
+        few = max(1, min(planned, int(allowed / self.look_seconds))) if self.look_seconds else planned
+        left = self.budget - self.seconds - few * self.look_seconds
+        left = max(left, self.budget / 2 - (self.seconds - self.looked))  # slow looks leave half of it to the steps
+        steps, every = self.steps, old.every
+        if abs((self.steps - self.step) * each - left) > SLACK * self.budget:
+            steps = max(self.step + max(1, int(left / each)), FEWEST)
+        if few < planned:
+            every = max(1, -(-(steps - self.step) // few))
+        agreed = [int(self.engine.agree(value)) for value in (steps, every, threads)]
+        new = Leg(self.step, *agreed)
+        if new[1:] != old[1:]:
+            self.legs = [leg for leg in self.legs if leg.at < self.step] + [new]
+            self.steps = new.steps
+
+    def rethink(self, threads: int, each: float) -> int:
+        """The threads of the next steps, after steps on `threads` that took `each` seconds."""
+        if self.engine.most == 1:
+            return threads
+        if self.tried is not None:
+            before, took = self.tried
+            self.tried = None
+            better = each < FASTER * took
+            self.usual = each if better else took
+            return threads if better else before
+        if self.usual is None:
+            self.usual = each
+        if self.usual / CHANGED < each < self.usual * CHANGED:
+            return threads
+        self.tried = (threads, each)
+        return self.engine.most if threads == 1 else 1
 
     @contextmanager
     def averaged(self) -> Iterator[Family]:
@@ -201,7 +296,8 @@ class Trainer:
                 for key, moment in flat.moments.items():
                     moment.copy_(tensors["optimiser"][f"{name}.{key}"])
             self.step, self.seconds, self.skipped = int(state["step"]), float(state["seconds"]), int(state["skipped"])
-            self.steps = min(self.steps, int(state["steps"]))  # a run that ended early has ended
+            if self.step >= int(state["steps"]):
+                self.steps = self.step  # a run that ended early has ended
         except (KeyError, RuntimeError, ValueError) as error:
             raise CheckpointError("the checkpoint does not fit this model", why=str(error)) from None
 
@@ -209,47 +305,3 @@ class Trainer:
 def looks(steps: int, every: int) -> set[int]:
     """The steps of the early looks: those before the first of `INTERVALS` or more, where an eighth of it is 8 steps."""
     return {every >> k for k in range(1, EARLY + 1)} if every >= 64 and every * INTERVALS < steps + every else set()
-
-
-def steps_for(
-    budget: float,
-    family: Family,
-    loader: Stream,
-    settings: TrainingSettings,
-    *,
-    seed: int,
-    engine: Engine,
-    interval: Callable[[Family], object] | None = None,
-) -> tuple[int, int]:
-    """(steps, steps between sample grids) that fit `budget` seconds: times some steps and an `interval`, on a copy."""
-    began = time.perf_counter()
-    trial = Trainer(copy.deepcopy(family), loader, settings, seed=seed, steps=1_000_000, engine=engine)
-    trial.family.train()
-    for _ in range(3):  # the first steps pay for allocations and kernels' choices
-        trial.update()
-    times: list[float] = []
-    enough = max(min(3.0, 0.05 * budget), 0.01 * budget)
-    while engine.agree(len(times) < 8 or (sum(times) < enough and len(times) < 500)):
-        start = time.perf_counter()
-        trial.update()
-        times.append(time.perf_counter() - start)
-    aside = 0.0
-    if interval and engine.first:
-        with trial.averaged() as averaged:
-            for _ in range(2):  # the first pays for what the second finds ready; a slow one is not repeated
-                start = time.perf_counter()
-                interval(averaged)
-                aside = time.perf_counter() - start
-                if aside > 0.02 * budget:
-                    break
-    aside = engine.agree(aside)
-    # slow grids may cost more than a short budget: half of it goes to training all the same
-    cut = len(times) // 10  # a mean, since batches of longer texts cost more; without what a busy machine adds
-    each = statistics.mean(sorted(times)[cut : len(times) - cut])
-    left = max(budget - (time.perf_counter() - began), budget / 2)
-    times_looked = max(1, min(INTERVALS, int(LOOKING * budget / aside))) if aside else INTERVALS
-    total = aside * (times_looked + (EARLY if times_looked == INTERVALS else 0))
-    every = settings.sample_every
-    steps = left / (each + aside / every) if every else max(left - total, left / 2) / each
-    count = int(engine.agree(max(1, int(steps))))
-    return count, every or -(-count // times_looked)

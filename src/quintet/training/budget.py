@@ -1,0 +1,162 @@
+"""What a budget of seconds buys: found out by a few steps on a copy, the first of them of a single item."""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from quintet.core.family import Family
+from quintet.training.engine import Engine
+from quintet.training.optim import TrainingSettings
+from quintet.training.trainer import EARLY, FASTER, FEWEST, INTERVALS, LOOKING, Stream, Trainer
+
+SLOW = 0.02
+"""Of a budget: a step that takes longer is not repeated to find out how long it takes."""
+AT_ONCE = 2**30
+"""Bytes that a step may keep for its backward pass; a batch that needs more is worked on in smaller ones."""
+LARGE = 2**17
+"""Numbers of a batch; with fewer, nobody needs to look what it keeps."""
+
+
+class Pace(NamedTuple):
+    """What a step of a batch takes, and how many bytes it keeps of each item for the backward pass."""
+
+    seconds: float
+    item_bytes: float
+
+
+class Estimate(NamedTuple):
+    """What a budget buys: `steps`, looks `every` so many of them, and the threads (0: all) that are fastest.
+
+    `left` are the seconds of the budget that planning left, `each` those of a step, `look` those of a look.
+    """
+
+    steps: int
+    every: int
+    threads: int
+    left: float
+    each: float
+    look: float
+
+
+Clock = Callable[[], float]
+
+
+def pace(
+    family: Family,
+    loader: Stream,
+    settings: TrainingSettings,
+    *,
+    seed: int,
+    engine: Engine,
+    limit: float,
+    clock: Clock = time.perf_counter,
+) -> Pace:
+    """Time a step of one item, then of four times as many, up to a batch or until one takes `limit` seconds; the rest
+    is in proportion. So neither time nor memory is spent on a batch that cannot be afforded.
+    """
+    trial = Trainer(copy.deepcopy(family), loader, settings, seed=seed, steps=1_000_000, engine=engine)
+    trial.family.train()
+    rows, kept, total = min(engine.ranks, settings.batch_size), 0, settings.batch_size
+    while True:
+        trial.settings = settings.model_copy(update={"batch_size": rows})
+        start = clock()
+        if kept:
+            trial.update()
+        else:
+            kept = saved_bytes(trial)
+        took = engine.agree(clock() - start)
+        if rows >= total or took >= limit or 2 * took * total <= limit * rows:
+            return Pace(took * total / rows, kept)
+        rows = min(4 * rows, total)
+
+
+def saved_bytes(trial: Trainer) -> int:
+    """Bytes that one step keeps for its backward pass, beside the parameters: counted, so the same on every machine."""
+    own = {flat.value.untyped_storage().data_ptr() for flat in trial.flats.values()}
+    sizes: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            sizes[storage.data_ptr()] = max(sizes.get(storage.data_ptr(), 0), storage.nbytes())
+        return tensor
+
+    def same(tensor: Any) -> Any:
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, same):
+        trial.update()
+    return max(1, sum(sizes.values()))
+
+
+def steps_for(
+    budget: float,
+    family: Family,
+    loader: Stream,
+    settings: TrainingSettings,
+    *,
+    seed: int,
+    engine: Engine,
+    interval: Callable[[Family], object] | None = None,
+    clock: Clock = time.perf_counter,
+    began: float | None = None,
+) -> Estimate:
+    """What fits `budget` seconds, of which some were spent since `began`: times steps and an `interval`, on a copy."""
+    began = clock() if began is None else began
+    trial = Trainer(copy.deepcopy(family), loader, settings, seed=seed, steps=1_000_000, engine=engine)
+    trial.family.train()
+
+    def one() -> float:
+        start = clock()
+        trial.update()
+        return clock() - start
+
+    with engine.threaded():
+        engine.use(0)
+        times, threads = [one()], 0
+        if engine.agree(times[0] <= SLOW * budget):
+            for _ in range(2):  # the first steps pay for allocations and kernels' choices
+                one()
+            times = []
+            enough = max(min(3.0, 0.05 * budget), 0.01 * budget)
+            while engine.agree(len(times) < 8 or (sum(times) < enough and len(times) < 500)):
+                times.append(one())
+        each = typical(times)
+        if engine.most > 1:
+            engine.use(1)
+            one()
+            alone = typical([one() for _ in range(min(len(times), 20))])
+            if alone < FASTER * each:
+                each, threads = alone, 1
+        look = 0.0
+        if interval and engine.first:
+            engine.use(threads)
+            with trial.averaged() as averaged:
+                for _ in range(2):  # the first pays for what the second finds ready; a slow one is not repeated
+                    start = clock()
+                    interval(averaged)
+                    look = clock() - start
+                    if look > SLOW * budget:
+                        break
+    look = engine.agree(look)
+    # slow grids may cost more than a short budget: half of it goes to training all the same
+    left = max(budget - (clock() - began), budget / 2)
+    looked = max(1, min(INTERVALS, int(LOOKING * budget / look))) if look else INTERVALS
+    total = look * (looked + (EARLY if looked == INTERVALS else 0))
+    every = settings.sample_every
+    bought = left / (each + look / every) if every else max(left - total, left / 2) / each
+    steps = int(engine.agree(max(FEWEST, int(bought))))
+    return Estimate(steps, every or -(-steps // looked), threads, left, each, look)
+
+
+def typical(times: list[float]) -> float:
+    """A mean, since batches of longer texts cost more; without what a busy machine adds."""
+    cut = len(times) // 10
+    return statistics.mean(sorted(times)[cut : len(times) - cut])

@@ -1,0 +1,193 @@
+"""Budgets of seconds, by a clock that the tests turn: plans are corrected, recorded, and repeated bit for bit."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from quintet.core.family import Batch, Family, Loss
+from quintet.core.spaces import Continuous
+from quintet.data.loader import Loader
+from quintet.training.budget import pace, steps_for
+from quintet.training.engine import Engine
+from quintet.training.optim import TrainingSettings
+from quintet.training.plan import Leg, position
+from quintet.training.trainer import FEWEST, LOOKING, Trainer
+
+DATA = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
+
+
+class Clock:
+    """Seconds that only the steps of the test spend."""
+
+    def __init__(self, cost: Callable[[float], float]) -> None:
+        self.now, self.cost = 0.0, cost
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Timed(Family):
+    """A linear fit of 0 whose every step takes what its clock says."""
+
+    name, accepts, likelihood = "line", (Continuous,), "none"
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(Continuous((8,)))
+        self.layer, self.clock = nn.Linear(8, 8), clock
+
+    def __deepcopy__(self, memo: Any) -> Timed:
+        twin = Timed(self.clock)
+        twin.load_state_dict(self.state_dict())
+        return twin
+
+    def loss(self, batch: Batch) -> Loss:
+        self.clock.now += self.clock.cost(self.clock.now) * len(batch.x) / 16
+        return Loss(self.layer(batch.x).square().mean())
+
+    def sample(self, n: int, cond: Tensor | None = None, **_: Any) -> Tensor:  # type: ignore[override]
+        return torch.zeros(n, 8)
+
+
+SETTINGS = TrainingSettings(batch_size=16, precision="fp32")
+
+
+def trainer(clock: Clock, steps: int, **options: Any) -> Trainer:
+    torch.manual_seed(0)
+    loader = Loader(Continuous((8,)), DATA, None, seed=0)
+    return Trainer(Timed(clock), loader, SETTINGS, seed=0, steps=steps, engine=Engine("cpu"), clock=clock, **options)
+
+
+def weights(of: Trainer) -> Tensor:
+    return torch.cat([*(p.detach().flatten() for p in of.family.parameters()), *of.ema.average])
+
+
+@pytest.mark.parametrize(("factor", "bought"), [(10.0, 550), (0.5, 1500), (1.0, 1000)])
+def test_a_plan_is_corrected_when_steps_change_in_the_middle(factor: float, bought: int) -> None:
+    """A thousand steps of .1 s are a budget of 100 s; halfway each becomes ten times as slow, or twice as fast."""
+    clock = Clock(lambda now: 0.1 if now < 50 else 0.1 * factor)
+    run = trainer(clock, 1000, budget=100.0)
+    run.run()
+    assert run.seconds == pytest.approx(100, rel=0.1)
+    assert run.step == run.steps == run.legs[-1].steps == pytest.approx(bought, rel=0.1)
+    repeated = trainer(Clock(lambda now: 0.0), run.steps, plan=run.legs)
+    repeated.run()
+    assert repeated.step == run.step
+    assert torch.equal(weights(repeated), weights(run)), "what was done is not what is recorded"
+
+
+def test_a_plan_that_holds_is_that_of_its_number_of_steps() -> None:
+    run = trainer(Clock(lambda now: 0.1), 1000, budget=100.0)
+    run.run()
+    assert run.legs == [Leg(0, 1000, 125)]
+    plain = trainer(Clock(lambda now: 0.0), 1000)
+    plain.run()
+    assert torch.equal(weights(plain), weights(run))
+
+
+def test_a_corrected_run_goes_on_bit_for_bit() -> None:
+    clock = Clock(lambda now: 0.1 if now < 50 else 1.0)
+    run = trainer(clock, 1000, budget=100.0)
+    kept: dict[int, Any] = {}
+
+    def on_save() -> None:
+        state = {group: {key: value.clone() for key, value in part.items()} for group, part in run.tensors().items()}
+        kept[run.step] = (state, run.state())
+
+    run.run(on_save=on_save)
+    assert min(kept) < run.legs[-1].at, "this checkpoint is from before the plan was corrected"
+    again = trainer(Clock(lambda now: 0.0), run.steps, plan=run.legs)
+    again.restore(*kept[min(kept)])
+    again.run()
+    assert again.step == run.step
+    assert torch.equal(weights(again), weights(run))
+
+
+def test_the_schedule_of_a_corrected_plan_never_jumps() -> None:
+    legs = [Leg(0, 1000, 100), Leg(400, 500, 100), Leg(450, 700, 100)]
+    share = [place / steps for place, steps in (position(legs, step) for step in range(701))]
+    assert share[400] == pytest.approx(0.4)
+    assert share[450] == pytest.approx(0.7)
+    assert share[700] == pytest.approx(1)
+    rises = [b - a for a, b in itertools.pairwise(share)]
+    assert min(rises) > 0
+    assert max(rises) < 0.0061
+
+
+def test_slow_looks_leave_the_steps_their_time() -> None:
+    """Looks that become slow are made more rarely: they have a budget of their own."""
+    clock, looks = Clock(lambda now: 0.1), []
+
+    def look() -> None:
+        looks.append(run.step)
+        clock.now += 0.5 if clock.now < 20 else 8.0
+
+    run = trainer(clock, 900, budget=100.0)
+    run.run(on_interval=look)
+    assert looks[-1] == run.step
+    assert run.looked <= LOOKING * 100 + 2 * 8
+    assert run.seconds == pytest.approx(100, rel=0.15)
+    assert run.step >= 500, "half of what the budget pays for"
+
+
+def test_planning_stops_after_the_first_step_that_is_too_slow() -> None:
+    """A step of 16 items takes 40 s: one item is timed, then nothing that takes longer."""
+    clock = Clock(lambda now: 40.0)
+    torch.manual_seed(0)
+    loader = Loader(Continuous((8,)), DATA, None, seed=0)
+    found = pace(Timed(clock), loader, SETTINGS, seed=0, engine=Engine("cpu"), limit=1.0, clock=clock)
+    assert found.seconds == pytest.approx(40)
+    assert clock.now <= 2.5
+    begun = clock.now
+    bought = steps_for(60.0, Timed(clock), loader, SETTINGS, seed=0, engine=Engine("cpu"), clock=clock)
+    assert clock.now - begun <= 40
+    assert bought.steps == FEWEST
+
+
+def test_a_run_is_never_one_step() -> None:
+    clock = Clock(lambda now: 0.1 if now < 1 else 50.0)
+    run = trainer(clock, 1000, budget=60.0)
+    run.run()
+    assert run.step >= FEWEST
+
+
+def test_threads_that_wait_do_not_spin() -> None:
+    """The settings stand before torch is loaded, and what the user has set stays."""
+    code = "import os, quintet, sys; assert 'torch' not in sys.modules; print(os.environ['OMP_WAIT_POLICY'])"
+    bare = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    for given, expected in (({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")):
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=bare | given, capture_output=True, text=True, check=True
+        )
+        assert done.stdout.strip() == expected
+
+
+def test_threads_are_chosen_again_when_steps_change() -> None:
+    """Two threads become ten times as slow beside another process, one does not."""
+    chosen: list[int] = []
+
+    class Two(Engine):
+        threads = 2
+
+        def use(self, threads: int) -> None:
+            self.threads = threads or self.most
+
+    engine = Two("cpu")
+    engine.most = 2
+    clock = Clock(lambda now: 0.1 if now < 30 else 1.0 if engine.threads == 2 else 0.12)
+    loader = Loader(Continuous((8,)), DATA, None, seed=0)
+    run = Trainer(Timed(clock), loader, SETTINGS, seed=0, steps=1000, engine=engine, budget=100.0, clock=clock)
+    run.run(on_step=lambda record: chosen.append(engine.threads))
+    assert chosen[0] == 2
+    assert chosen[-1] == 1
+    assert run.legs[-1].threads == 1
+    assert run.step == pytest.approx(300 + 580, rel=0.15)
+    assert run.seconds == pytest.approx(100, rel=0.1)
