@@ -32,6 +32,7 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_union
 
 import quintet
+from quintet.core.random import some
 from quintet.data import sources
 from quintet.data.sources import Dataset, load_source
 from quintet.evaluation.labels import wilson
@@ -89,13 +90,13 @@ def labels(data: Dataset, split: str) -> np.ndarray:
 
 
 def folded(data: Dataset, count: int = 10) -> list[Dataset]:
-    """The set once a fold: its rows are test rows; of the others every tenth is a validation row."""
+    """The set once a fold: its rows are test rows; of the others a tenth, drawn at random, are validation rows."""
     everything = np.concatenate([data.index(split) for split in sources.SPLITS])
     whole = replace(data, splits={"all": np.sort(everything)})
     out = []
     for k, (rest, test) in enumerate(StratifiedKFold(count, shuffle=True, random_state=0).split(
             whole.splits["all"], labels(whole, "all"))):  # fmt: skip
-        held = np.arange(len(rest)) % 10 == 0
+        held = np.isin(np.arange(len(rest)), some(len(rest), -(-len(rest) // 10), 0))
         splits = {"train": rest[~held], "validation": rest[held], "test": test}
         out.append(
             replace(data, name=f"{data.name}-fold-{k}", source=f"{data.name}-fold-{k}", splits=splits, digest="")

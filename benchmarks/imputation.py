@@ -28,6 +28,7 @@ import torch
 from tables import Task, markdown_rows, named
 
 from quintet.api import _train, plan
+from quintet.core.random import some
 
 
 def hide(table: pa.Table, share: float, seed: int) -> tuple[pa.Table, np.ndarray]:
@@ -90,8 +91,8 @@ def iterative(train: pa.Table, rows: int, onehot: bool, holes: pa.Table) -> Fill
             parts.append([row.get(c, np.full(codes.shape[1], np.nan)) for c in cells])
         return np.concatenate([np.asarray(p, float) for p in parts], 1)
 
-    some = train.take(np.sort(np.random.default_rng(0).permutation(len(train))[:rows]))
-    filled = IterativeImputer(max_iter=10, random_state=0).fit(matrix(some)).transform(matrix(holes))
+    few = train.take(some(train, rows, 0))
+    filled = IterativeImputer(max_iter=10, random_state=0).fit(matrix(few)).transform(matrix(holes))
     out: Filled = {}
     at = 0
     for name in train.column_names:
@@ -166,7 +167,7 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     task = named("adult")
     train = task.parts["train"]
-    chosen = np.sort(np.random.default_rng(0).permutation(task.parts["test"].num_rows)[: args.rows])
+    chosen = some(task.parts["test"], args.rows, 0)
     truth = task.parts["test"].take(chosen)
     results = []
     for seed in range(args.seeds):

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 import quintet
 from quintet.config import seconds
+from quintet.core.random import some
 from quintet.data.sources import load_source
 from quintet.evaluation.pictures import grid_png
 from quintet.registry import FAMILIES
@@ -152,7 +153,8 @@ def main() -> None:
     if accuracy < 0.98:
         raise SystemExit(f"the classifier knows {100 * accuracy:.1f} % of real digits only")
 
-    images, truth = images[: options.digits], labels[options.split][: options.digits]
+    chosen = some(images, options.digits, 0)
+    images, truth = images[chosen], labels[options.split][chosen]
     known = np.zeros((28, 28), bool)
     known[:14] = True
     black = np.where(known[..., None], images, 0).astype(np.uint8)

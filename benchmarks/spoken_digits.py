@@ -30,6 +30,7 @@ import quintet
 from quintet import config
 from quintet.codecs.audio import AudioCodec
 from quintet.core import spectrum
+from quintet.core.random import some
 from quintet.core.recordings import Recordings
 from quintet.data.sources import load_source
 from quintet.evaluation.features import Features, fit_features
@@ -105,7 +106,7 @@ def wilson(hits: int, n: int, z: float = 1.96) -> tuple[float, float]:
 
 def distances(features: Features, measure: AudioCodec, real: Recordings, made: Recordings) -> dict[str, float]:
     n = min(len(real), len(made))
-    a, b = (features(measure.encode(side[:n]).numpy()) for side in (real, made))
+    a, b = (features(measure.encode(side[some(side, n, 0)]).numpy()) for side in (real, made))
     return {"energy": energy_distance(a, b).value, "frechet": frechet_distance(a, b).value}
 
 

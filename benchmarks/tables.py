@@ -39,6 +39,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 from quintet.api import _train, plan
+from quintet.core.random import some
 from quintet.data.sources import Dataset, load_source
 from quintet.evaluation.tables import Cells, column_shapes, efficacy, pair_trends
 
@@ -122,16 +123,17 @@ def measure(task: Task, fake: pa.Table, seed: int = 0) -> dict[str, float]:
     cells = Cells.of(task.parts["train"])
     real, made, seen = (cells(table) for table in (task.parts["test"], fake, task.parts["train"]))
     n = min(len(real), len(made))
+    few_real, few_made = (side[some(side, n, seed)] for side in (real, made))
     folds = StratifiedKFold(5, shuffle=True, random_state=seed)
-    both, side = np.concatenate([real[:n], made[:n]]), np.repeat([0, 1], n)
+    both, side = np.concatenate([few_real, few_made]), np.repeat([0, 1], n)
     p = cross_val_predict(HistGradientBoostingClassifier(random_state=seed), both, side, cv=folds,
                           method="predict_proba")[:, 1]  # fmt: skip
     at = cells.names.index(task.target)
     figures = {"two_sample": float(roc_auc_score(side, p))}
-    for name, rows in (("tstr", made[: len(seen)]), ("trtr", seen)):
-        figures[name] = efficacy(rows, real[:n], at, regression=task.regression, seed=seed).value
-    figures["columns"] = column_shapes(real[:n], made[:n], cells.numeric).value
-    figures["pairs"] = pair_trends(real[:n], made[:n], cells.numeric).value
+    for name, rows in (("tstr", made[some(made, len(seen), seed)]), ("trtr", seen)):
+        figures[name] = efficacy(rows, few_real, at, regression=task.regression, seed=seed).value
+    figures["columns"] = column_shapes(few_real, few_made, cells.numeric).value
+    figures["pairs"] = pair_trends(few_real, few_made, cells.numeric).value
     return figures
 
 
@@ -155,7 +157,8 @@ def ours(
         fake = model.sample(n, seed=2)
     figures = {"fit": fit, "sample": took, "steps": float(model.config.steps)}
     if model.family.likelihood != "none":
-        rows = task.parts["validation"].slice(0, 3000)  # of what training has seen each value of
+        rows = task.parts["validation"]
+        rows = rows.take(pa.array(some(len(rows), 3000, 0)))  # of what training has seen each value of
         figures["nats"] = model.log_prob(rows.filter(model.codecs["x"].known(rows))).summary()["nats"]
     return fake, figures
 

@@ -29,6 +29,7 @@ import torch
 import yaml
 
 import quintet
+from quintet.core.random import some
 from quintet.data.named import data_root
 from quintet.data.sources import load_source
 from quintet.session import items_of
@@ -88,7 +89,7 @@ def measure(args: argparse.Namespace, seed: int, runs: str) -> dict[str, Any]:
         out = model.sample(len(items), condition=list(given), sampling=sampling, batch_size=100)
         found = figures(out, list(items), args.source == "multi30k" and args.split == "test")
         result["greedy" if beams == 1 else f"beam {beams}"] = found | {"seconds": time.perf_counter() - began}
-        result["examples"] = [list(triple) for triple in zip(given[:5], out[:5], items[:5], strict=True)]
+        result["examples"] = [[given[i], out[i], items[i]] for i in some(items, 5, 0)]
     return result
 
 

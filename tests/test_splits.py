@@ -379,7 +379,7 @@ def test_items_that_stay_on_disk_are_those_in_memory(tmp_path: Path, monkeypatch
     assert torch.equal(pieces.resident, resident.resident)
     index = torch.randperm(700)[:50]
     assert torch.equal(lazy[index], resident[index])
-    assert lazy.some(10_000).shape == (256, 3, 6, 5)
+    assert lazy[lazy.drawn(10_000)].shape == (256, 3, 6, 5)
     streams_of = [loader.Loader(codec.space, items, None, seed=3) for items in (lazy, resident)]
     assert torch.equal(*(stream.batch(690, 0, 20, 20).x for stream in streams_of))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import math
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from quintet import registry
 from quintet.core.codec import Codec
 from quintet.core.errors import UsageError
 from quintet.core.likelihood import LogProb
+from quintet.core.random import some
 from quintet.core.recordings import Recordings
 from quintet.data.sources import Dataset, take
 from quintet.evaluation.anomalies import splice
@@ -35,8 +37,9 @@ from quintet.outputs import sound, to_bytes
 from quintet.session import FEATURES, items_of, pick, within, within_run
 from quintet.tasks import language
 
-SCORED, MEMBERS = 500, 200
-"""At most this many items of a split are scored, the first ones; and of training items and samples."""
+SCORED, MEMBERS, STRETCH = 500, 200, 16
+"""At most this many items of a split are scored; and of training items and samples. STRETCH: windows
+of a long text that are read together."""
 HEARD, PLAYERS, SPECTROGRAMS = 10, 4, 50
 """Of recordings in a report: seconds of each, how many can be played, how many are drawn."""
 
@@ -177,13 +180,22 @@ class Bench:
         }
         if model.family.likelihood == "none":
             return out | {"likelihood_reason": model.family.missing["log_prob"]}
-        items, given = items_of(model.config, within_run(model.config, self.dataset, model.codecs), split)
-        if not model.codecs["x"].stream:  # a long text is one item of many windows
-            items, given = _some(items, given, np.arange(min(SCORED, len(items))))
+        data = within_run(model.config, self.few(model, split), model.codecs)
+        items, given = items_of(model.config, data, split)
         score = model.log_prob(items, condition=given, seed=seed)
         out["metrics"] |= self._likely(model, score, items, fake, asked, seed)
         out["metrics"] |= self._odd(model, score, items, given, seed)
-        return out | {"likelihood": score.summary()} | language(model, score, items)
+        scored = [] if model.codecs["x"].stream else data.index(split).tolist()
+        return out | {"likelihood": score.summary(), "scored": scored} | language(model, score, items)
+
+    def few(self, model: Model, split: str) -> Dataset:
+        """The data, with those items of a split that models are scored on; a long text is one item of many windows.
+
+        They are drawn before a model's codec leaves out what it cannot take: all models are scored on the same items.
+        """
+        index = self.dataset.index(split)
+        chosen = index if model.codecs["x"].stream else index[some(index, SCORED, 0)]
+        return replace(self.dataset, splits={**self.dataset.splits, split: chosen})
 
     def _likely(self, model: Model, score: LogProb, scored: Any, fake: Any, asked: Any, seed: int) -> dict[str, float]:
         """Whether training items are likelier than unseen ones, and for exact kinds whether samples are.
@@ -193,14 +205,20 @@ class Bench:
         """
         unseen, n = score.values.numpy(), max(2, min(MEMBERS, len(score.values) // 2))
         items, given = items_of(model.config, self.dataset, "train")
-        if model.codecs["x"].stream:  # the beginning of a long text, about n of the model's windows
-            items = ["".join(items)[: n * math.ceil(sum(map(len, scored)) / len(unseen))]]
+        if model.codecs["x"].stream:  # stretches of a long text, together about n of the model's windows
+            text, length = "".join(items), STRETCH * math.ceil(sum(map(len, scored)) / len(unseen))
+            starts = range(0, max(1, len(text) - length + 1), length)
+            items = [
+                "".join(
+                    text[starts[i] : starts[i] + length] for i in some(starts, math.ceil(n / STRETCH), seed).tolist()
+                )
+            ]
         else:
-            items, given = _some(items, given, np.linspace(0, len(self.items["train"]) - 1, n).astype(int))
+            items, given = _some(items, given, some(items, n, seed))
         seen = model.log_prob(items, condition=given, seed=seed).values.numpy()
         found = {"membership_by_likelihood": membership_by_likelihood(seen, unseen)}
         if score.kind == "exact" and score.space != "encoded" and ("cond" in model.codecs) == (asked is not None):
-            own, given = _some(fake, asked, np.arange(min(n, self.samples)))
+            own, given = _some(fake, asked, some(self.samples, n, seed))
             sampled = model.log_prob(own, condition=given, seed=seed).values.numpy()
             found["likelihood_gap"] = likelihood_gap(unseen, sampled)
         return flat(found)
@@ -209,18 +227,18 @@ class Bench:
         """How often a real item is likelier than a planted anomaly; not of a long text, which is one item."""
         if model.codecs["x"].stream or len(items) < 4:
             return {}
-        some, condition = _some(items, given, np.arange(min(MEMBERS, len(items))))
-        odd = model.log_prob(splice(some), condition=condition, seed=seed).values.numpy()
+        few, condition = _some(items, given, some(items, MEMBERS, seed))
+        odd = model.log_prob(splice(few), condition=condition, seed=seed).values.numpy()
         return flat({"anomaly": area(score.values.numpy(), odd)})
 
     def show(self, model: Model | None, n: int = 100) -> dict[str, Any]:
         """Samples of seed 0, or real test items, as the report shows them."""
         if model is None:
-            count = min(n, len(self.items["test"]))
+            chosen = some(self.items["test"], n, 0)
             if self.codec.stream:  # one text is many windows
-                raw: Any = self.codec.decode(torch.from_numpy(self.items["test"][:count]))
+                raw: Any = self.codec.decode(torch.from_numpy(self.items["test"][chosen]))
             else:
-                raw = take(self.rows("test"), np.arange(count))
+                raw = take(self.rows("test"), chosen)
             return picture_of(raw, self.codec, None)
         return picture_of(self.drawn(model, n), self.codec, self.rows("test"))
 
@@ -238,12 +256,12 @@ def _some(items: Any, given: Any, index: np.ndarray) -> tuple[Any, Any]:
 
 
 def picture_of(raw: Any, codec: Codec, reference: Any) -> dict[str, Any]:
-    """Raw items for a report: a picture, rows or lines, and for recordings also the first to listen to."""
+    """Raw items for a report: a picture, rows or lines, and for recordings also some to listen to."""
     if isinstance(raw, np.ndarray):
         return {"kind": "image", "png": base64.b64encode(grid_png(to_bytes(raw, codec), 10)).decode()}
     if isinstance(raw, Recordings):
-        sounds = [sound(samples[: HEARD * raw.rate], raw.rate, {}) for samples in raw[:PLAYERS]]
-        png = spectrogram_png(raw[:SPECTROGRAMS])
+        sounds = [sound(samples[: HEARD * raw.rate], raw.rate, {}) for samples in raw[some(raw, PLAYERS, 0)]]
+        png = spectrogram_png(raw[some(raw, SPECTROGRAMS, 0)])
         return {
             "kind": "audio",
             "png": base64.b64encode(png).decode(),
@@ -255,7 +273,8 @@ def picture_of(raw: Any, codec: Codec, reference: Any) -> dict[str, Any]:
             frame = None if reference is None else np.stack([column.to_numpy() for column in reference.columns], 1)
             return {"kind": "image", "png": base64.b64encode(scatter_png(points, frame)).decode()}
         rows = [
-            [f"{cell:.4g}" if isinstance(cell, float) else cell for cell in row.values()] for row in raw.to_pylist()[:8]
+            [f"{cell:.4g}" if isinstance(cell, float) else cell for cell in row.values()]
+            for row in take(raw, some(raw, 8, 0)).to_pylist()
         ]
         return {"kind": "rows", "columns": raw.column_names, "rows": rows}
-    return {"kind": "text", "items": [text[:400] for text in raw[:6]]}
+    return {"kind": "text", "items": [raw[i][:400] for i in some(raw, 6, 0)]}

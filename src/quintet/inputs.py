@@ -14,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from quintet.config import RunConfig
 from quintet.core.codec import Codec
 from quintet.core.errors import DataError, UsageError
+from quintet.core.random import some
 from quintet.core.recordings import Recordings
 from quintet.data.sources import SOURCES, Dataset, load_source, take
 from quintet.session import items_of, pick, within_run
@@ -21,18 +22,26 @@ from quintet.session import items_of, pick, within_run
 
 @dataclass(frozen=True)
 class Found:
-    """Raw items (None: a source without labels), their conditions (None where there are none), and the split."""
+    """Raw items (None: a source without labels), their conditions (None where there are none), and the split; `index`:
+    their places in it, where they are some of them only.
+    """
 
     items: Any
     given: Any
     split: str
+    index: np.ndarray | None = None
 
-    def first(self, n: int | None) -> Found:
-        """The first n of them, or all."""
+    def some(self, n: int | None) -> Found:
+        """n of them, drawn by a fixed seed, or all."""
         if n is None or n >= len(self.items):
             return self
-        some = np.arange(n)
-        return Found(take(self.items, some), None if self.given is None else take(self.given, some), self.split)
+        index = some(self.items, n, 0)
+        given = None if self.given is None else take(self.given, index)
+        return Found(take(self.items, index), given, self.split, index)
+
+    def facts(self) -> dict[str, Any]:
+        """{"split", "items"} of items that were drawn, for provenance; nothing if all were taken."""
+        return {} if self.index is None else {"split": self.split, "items": self.index.tolist()}
 
 
 def load_items(source: str, **reading: Any) -> Dataset:

@@ -15,6 +15,7 @@ import torch
 from quintet import api
 from quintet.core.codec import Codec
 from quintet.core.errors import QuintetError
+from quintet.core.random import some
 from quintet.data import cache
 from quintet.data.sources import Dataset
 from quintet.evaluation.features import FIT_ITEMS, fit_features
@@ -36,7 +37,7 @@ class Learnt:
     def __init__(self, model: Model, codec: Codec, train: np.ndarray) -> None:
         self.model, self.codec = model, codec
         self.reads = model.codecs["cond" if isinstance(model.family, Autoregressive) else "x"]
-        self.linear = fit_features(self.seen(train[:FIT_ITEMS]), "image")
+        self.linear = fit_features(self.seen(train[some(train, FIT_ITEMS, 0)]), "image")
         self.recipe: dict[str, Any] = {
             "name": "learnt",
             "version": VERSION,

@@ -11,7 +11,7 @@ from scipy.spatial.distance import pdist
 from torch import Tensor
 
 from quintet.core.family import Batch, Family
-from quintet.core.random import Rows, seed_of
+from quintet.core.random import Rows, seed_of, some
 from quintet.core.spaces import Continuous
 from quintet.evaluation.features import FeatureSpace
 from quintet.evaluation.memorisation import memorised_share
@@ -37,7 +37,7 @@ class Live:
     held_out    the training loss on validation items, for a family that has a likelihood
 
     `train` (N, *space.shape) and `held` (M, ...) are encoded, `cond` (M, ...) are the conditions of `held`; the loss is
-    that of the first `lossy`.
+    that of `lossy` of them, drawn once, as the conditions of samples are.
     """
 
     def __init__(
@@ -50,7 +50,9 @@ class Live:
         *,
         lossy: int = HELD,
     ) -> None:
-        self.features, self.held, self.cond, self.lossy = features, held, cond, min(lossy, len(held))
+        self.features, self.held, self.cond = features, held, cond
+        self.measured = torch.from_numpy(some(held, lossy, 0)).to(held.device)
+        self.asked = None if cond is None else torch.from_numpy(some(cond, SAMPLES, 0)).to(cond.device)
         self.train, self.real = features(train.cpu().numpy()), features(held.cpu().numpy())
         self.spread = float(pdist(self.real).mean()) if len(self.real) > 1 else 0.0
         self.sampling = dict(sampling) | ({"beams": 1} if "beams" in sampling else {})  # a search costs too much here
@@ -72,12 +74,12 @@ class Live:
         return x, figures
 
     def sample(self, family: Family) -> Tensor:
-        """Samples of fixed seeds, given the first conditions of the unseen items."""
-        n = SAMPLES if self.cond is None else min(SAMPLES, len(self.cond))
+        """Samples of fixed seeds, given conditions of unseen items, the same ones each time."""
+        n = SAMPLES if self.asked is None else len(self.asked)
         settings = family.Sampling(**self.sampling)
         parts = []
         for start, stop in self.pieces(n):
-            cond = None if self.cond is None else self.cond[start:stop]
+            cond = None if self.cond is None or self.asked is None else self.cond[self.asked[start:stop]]
             rows = Rows(seed_of("look"), start, stop - start)
             parts.append(family.sample(rows.count, cond, sampling=settings, generator=rows).cpu())
         return torch.cat(parts)
@@ -86,13 +88,14 @@ class Live:
     def loss(self, family: Family) -> float:
         """The mean loss of the unseen items, a dimension."""
         total, space = 0.0, family.space
-        for start, stop in self.pieces(self.lossy):
-            x, rows = self.held[start:stop], Rows(seed_of("held out"), start, stop - start)
+        for start, stop in self.pieces(len(self.measured)):
+            chosen = self.measured[start:stop]
+            x, rows = self.held[chosen], Rows(seed_of("held out"), start, stop - start)
             if isinstance(space, Continuous) and space.quantised:
                 x = space.dequantise(x, Rows(seed_of("held out", "dequantise"), start, stop - start))
-            cond = None if self.cond is None else self.cond[start:stop]
+            cond = None if self.cond is None else self.cond[chosen]
             total += float(family.loss(Batch(x, cond, rows)).value) * (stop - start)
-        return total / self.lossy
+        return total / len(self.measured)
 
     def pieces(self, n: int) -> list[tuple[int, int]]:
         """Ranges of 0 ... n that are worked on together."""

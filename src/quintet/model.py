@@ -18,6 +18,7 @@ from torch import Tensor
 from quintet.codecs.table import TableCodec
 from quintet.config import RunConfig, as_config_error, merge
 from quintet.containers import back, conditions, count_of, is_frame, library, raw_items, scalar
+from quintet.core import random
 from quintet.core.codec import Codec
 from quintet.core.errors import CheckpointError, Unsupported, UsageError
 from quintet.core.family import Family, OnStep
@@ -440,12 +441,12 @@ class Model:
         return back(pa.table({"index": order, "nats": nats[order], "p": p[order]}), library(items))
 
     def held_out(self, limit: int = 1000) -> tuple[Any, Any]:
-        """The first `limit` validation items of the run's own source, and their conditions."""
+        """At most `limit` validation items of the run's own source, drawn by a fixed seed, and their conditions."""
         dataset = load_source(**self.config.data.reading())
         items, given = items_of(self.config, dataset, "validation")
         if self.codecs["x"].modality == "text" and getattr(self.codecs["x"], "stream", False):
             return items, given  # one text is many windows
-        some = np.arange(min(limit, len(items)))
+        some = random.some(items, limit, 0)
         return take(items, some), None if given is None else take(given, some)
 
     def evaluate(

@@ -23,7 +23,7 @@ from quintet.core.codec import Codec
 from quintet.core.columns import describe
 from quintet.core.errors import ConfigError, EnvironmentFault, QuintetWarning, UsageError
 from quintet.core.family import Family
-from quintet.core.random import seed_of
+from quintet.core.random import seed_of, some
 from quintet.core.spaces import Discrete
 from quintet.data.loader import Items, Loader
 from quintet.data.sources import Dataset, take
@@ -81,7 +81,7 @@ def codec_name(dataset: Dataset, column: str | None) -> str:
         return dataset.modality
     table = dataset.column(column, "train")
     if table.num_columns == 1 and pa.types.is_string(table.column(0).type):
-        cells = table.column(0).slice(0, 10_000)
+        cells = table.column(0).take(pa.array(some(len(table), 10_000, 0)))
         kinds = len(cells.unique())
         return "text" if kinds > WORDS and 2 * kinds > len(cells) else "table"
     return "table"
@@ -195,7 +195,7 @@ class Session:
         self.config, self.codecs, self.family, self.engine = config, codecs, family, engine
         self.dataset = within_run(config, dataset, codecs)
         x, cond = self.items("train")
-        self.cond: Tensor | None = None if cond is None else cond.some(KEPT_CONDITIONS).cpu()
+        self.cond: Tensor | None = None if cond is None else cond[cond.drawn(KEPT_CONDITIONS)].cpu()
         stream, kind, pad = codecs["x"].shifts, feature_kind(codecs["x"]), getattr(codecs["x"].space, "pad", None)
         even = lengths(x, cond) if family.ragged else None
         self.loader = Loader(codecs["x"].space, x, cond, seed=seed_of("data", config.seed), stream=stream,
@@ -204,20 +204,19 @@ class Session:
             fix = "--training.select quality"
             raise ConfigError("no held-out loss to select by", where=f"{family.name}: training.select",
                               why=family.missing["log_prob"], fix=fix)  # fmt: skip
-        train = x.some(FEATURE_ITEMS)
+        train = x[x.drawn(FEATURE_ITEMS)]
         features = fit_features(train.cpu().numpy(), kind, pad=pad)
         unseen, given = self.items("validation", HELD)
-        held = unseen.some(HELD)
-        some = torch.linspace(0, len(unseen) - 1, len(held), device=held.device).long()
-        cond_held = None if given is None else given[some]
+        chosen = unseen.drawn(HELD)
+        held, cond_held = unseen[chosen], None if given is None else given[chosen]
         self.look = Live(features, train, held, cond_held, config.sampling, lossy=BATCHES * config.training.batch_size)
 
     def items(self, split: str, limit: int | None = None) -> tuple[Items, Items | None]:
-        """(x, cond) of a split, encoded; at most the first `limit` items."""
+        """(x, cond) of a split, encoded; at most `limit` items, the same ones in every run on these data."""
         raw, given = items_of(self.config, self.dataset, split)
         if limit is not None and not self.codecs["x"].stream:  # one text is many windows
-            some = np.arange(min(limit, len(raw)))
-            raw, given = take(raw, some), None if given is None else take(given, some)
+            chosen = some(raw, limit, 0)
+            raw, given = take(raw, chosen), None if given is None else take(given, chosen)
         device = self.engine.device
         return Items(self.codecs["x"], raw, device), None if given is None else Items(
             self.codecs["cond"], given, device

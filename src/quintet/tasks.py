@@ -14,6 +14,7 @@ import torch
 from quintet.codecs.text import TextCodec
 from quintet.core.errors import DataError, EnvironmentFault, QuintetWarning
 from quintet.core.likelihood import LogProb
+from quintet.core.random import some
 from quintet.core.spaces import Discrete
 from quintet.data.sources import Dataset, take
 from quintet.evaluation.labels import LEAST, label_figures
@@ -49,15 +50,15 @@ def measure(
 ) -> dict[str, Any]:
     """The figures of a run whose task is "label" or "text": {"task", "split", "metrics", "likelihood", ...}.
 
-    Labels are measured on the whole split; texts on its first `limit` items, made with the run's own sampling settings
-    at temperature 0, or as `sampling` says. `shown`: some of both, as a report's rows.
+    Labels are measured on the whole split; texts on `limit` of its items, drawn by `seed`, made with the run's own
+    sampling settings at temperature 0, or as `sampling` says. `shown`: some of both, as a report's rows.
     """
     items, given = items_of(model.config, within_run(model.config, dataset, model.codecs), split)
     head = {"task": task(model), "split": split, "parameters": sum(p.numel() for p in model.family.parameters())}
     if head["task"] == "label":
         return head | labels_of(model, items, given)
-    some = np.arange(min(limit, len(items)))
-    return head | texts_of(model, take(items, some), take(given, some), seed, sampling)
+    chosen = some(items, limit, seed)
+    return head | texts_of(model, take(items, chosen), take(given, chosen), seed, sampling)
 
 
 def labels_of(model: Model, items: pa.Table, given: Any) -> dict[str, Any]:
@@ -67,7 +68,7 @@ def labels_of(model: Model, items: pa.Table, given: Any) -> dict[str, Any]:
     spent = time.perf_counter() - began
     p, y, score = against(model, found, items)
     own, best = items.column(0).to_pylist(), found["predicted"].to_pylist()
-    rows = [[*shown(given, i), own[i], best[i], f"{p[i].max():.2f}"] for i in range(min(SHOWN, len(y)))]
+    rows = [[*shown(given, i), own[i], best[i], f"{p[i].max():.2f}"] for i in some(y, SHOWN, 0).tolist()]
     columns = [*(["given"] if shown(given, 0) else []), "label", "predicted", "probability"]
     return {
         "ms_per_sample": 1000 * spent / len(y),
@@ -136,7 +137,7 @@ def texts_of(
         "sampling": model.sampling(chosen).model_dump(mode="json"),
         "likelihood": None,
     }
-    rows = [[*shown(given, i), items[i], made[i]] for i in range(min(SHOWN, len(items)))]
+    rows = [[*shown(given, i), items[i], made[i]] for i in some(items, SHOWN, 0).tolist()]
     out["shown"] = {
         "kind": "rows",
         "columns": [*(["given"] if shown(given, 0) else []), "wanted", "made"],

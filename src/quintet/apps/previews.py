@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image, ImageDraw, ImageFont
 
+from quintet.core.random import some
 from quintet.core.recordings import Recordings
 from quintet.data.dataset import Dataset, take
 from quintet.evaluation.pictures import grid_png, scatter_png
@@ -23,11 +24,11 @@ WIDTH, HEIGHT = 240, 110
 
 
 def preview_png(dataset: Dataset) -> bytes:
-    """A PNG of some training items, evenly over the split."""
+    """A PNG of some training items, drawn by a fixed seed."""
     if dataset.modality == "image":
-        some = np.asarray(_some(dataset, IMAGES))
-        some = some * np.uint8(255 // max(1, some.max()))  # a few levels, as 0 ... 16, would be black
-        return grid_png(some, columns=int(np.ceil(np.sqrt(len(some)))))
+        few = np.asarray(_some(dataset, IMAGES))
+        few = few * np.uint8(255 // max(1, few.max()))  # a few levels, as 0 ... 16, would be black
+        return grid_png(few, columns=int(np.ceil(np.sqrt(len(few)))))
     if dataset.modality == "audio":
         return _png(sounds(_some(dataset, SOUNDS), _captions(dataset, SOUNDS)))
     if dataset.modality == "text":
@@ -35,19 +36,20 @@ def preview_png(dataset: Dataset) -> bytes:
     table = _some(dataset, 100 * POINTS)
     if table.num_columns == 2 and all(_is_number(kind) for kind in table.schema.types):
         points = np.stack([table[name].to_numpy().astype(np.float64) for name in table.column_names], 1)
-        return scatter_png(points[np.isfinite(points).all(1)][:POINTS])
+        points = points[np.isfinite(points).all(1)]
+        return scatter_png(points[some(points, POINTS, 0)])
     return _png(histograms(table))
 
 
 def _some(dataset: Dataset, count: int) -> Any:
     index = dataset.index("train")
-    return take(dataset.items, index[np.linspace(0, len(index) - 1, min(count, len(index))).astype(int)])
+    return take(dataset.items, index[some(index, count, 0)])
 
 
 def _captions(dataset: Dataset, count: int) -> list[str]:
     """The labels of the same items."""
     index = dataset.index("train")
-    index = index[np.linspace(0, len(index) - 1, min(count, len(index))).astype(int)]
+    index = index[some(index, count, 0)]
     if dataset.labels is None:
         return [""] * len(index)
     return [", ".join(str(value) for value in row.values()) for row in take(dataset.labels, index).to_pylist()]
@@ -98,7 +100,7 @@ def _counts(column: pa.ChunkedArray) -> tuple[np.ndarray, str, str]:
     if _is_number(column.type):
         values = column.to_numpy().astype(np.float64)
         values = values[np.isfinite(values)]
-        if len(values) and len(np.unique(values[:10_000])) > 1:
+        if len(values) and values.min() < values.max():
             return np.histogram(values, BINS)[0], f"{values.min():.4g}", f"{values.max():.4g}"
     found = sorted(column.value_counts().to_pylist(), key=lambda entry: -entry["counts"])[:BINS]
     if not found:

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from quintet.runs import Run
 
 Data = Annotated[str | None, Parameter(help="a source or file of such items [the run's own test split]")]
-Count = Annotated[int | None, Parameter(name=["-n", "--n"], help="how many of them [8]")]
+Count = Annotated[
+    int | None, Parameter(name=["-n", "--n"], help="so many of them, drawn at random [all of a file, else 8]")
+]
 Condition = Annotated[str | None, Parameter(help="one value for all [the items' own, or drawn from the training data]")]
 Seed = Annotated[int, Parameter(help="item i depends on the seed and i alone [0]")]
 
@@ -232,7 +234,7 @@ def complete(
     ] = None,
     draws: Annotated[int, Parameter(help="different completions of each item [1]")] = 1,
     n: Annotated[
-        int | None, Parameter(name=["-n", "--n"], help="the first of them only [all of a file, else 8]")
+        int | None, Parameter(name=["-n", "--n"], help="so many of them, drawn at random [all of a file, else 8]")
     ] = None,
     seed: Seed = 0,
     condition: Condition = None,
@@ -256,7 +258,7 @@ def complete(
     path, kind = _path(folder, output, f"completed-seed{seed}")
     if draws < 1:
         raise UsageError(f"--draws {draws}: at least 1")
-    found = read_items(config, data, None).first(n if n or data else 8)
+    found = read_items(config, data, None).some(n if n or data else 8)
     model = api.load(run, runs=everywhere.runs)
     items, raw_mask = mask(found.items, known, kind)
     given = _given(model, condition, found)
@@ -264,7 +266,7 @@ def complete(
     out = model.complete(items, known=raw_mask, condition=given, draws=draws, seed=seed, sampling=settings)
     spent = time.perf_counter() - began
     answer = _write(model, path, chain(out) if draws > 1 else out, seed=seed, draws=draws, known=known,
-                    data=data or config.data.source,
+                    data=data or config.data.source, **found.facts(),
                     sampling=model.sampling(settings).model_dump(mode="json"))  # fmt: skip
     answer |= {"kind": kind, "draws": draws, "seconds": spent}
     return Answer(answer, f"{len(items):,} {kind} items completed {draws} x in {spent:.2f} s: {path}")
@@ -289,14 +291,14 @@ def reconstruct(
 
     folder = _open(run, everywhere, "encode")
     path, kind = _path(folder, output, "reconstructed")
-    found = read_items(folder.config(), data, None).first(n or (None if data else 8))
+    found = read_items(folder.config(), data, None).some(n or (None if data else 8))
     model = api.load(run, runs=everywhere.runs)
     given = _given(model, condition, found)
     items = model.reconstruct(found.items, condition=given)
     codec = model.codecs["x"]
     error = float((codec.encode(items).double() - codec.encode(found.items).double()).abs().mean())
     shown = chain([found.items, items], interleave=True) if beside else items
-    answer = _write(model, path, shown, data=data or model.config.data.source, beside=beside)
+    answer = _write(model, path, shown, data=data or model.config.data.source, beside=beside, **found.facts())
     answer |= {"kind": kind, "mean_absolute_error_encoded": error}
     return Answer(answer, f"{len(items):,} {kind} items, mean absolute error {error:.4g} (encoded): {path}")
 
@@ -307,7 +309,10 @@ def interpolate(
     /,
     *,
     data: Data = None,
-    n: Annotated[int, Parameter(name=["-n", "--n"], help="how many pairs: items 0 and 1, 2 and 3, ... [4]")] = 4,
+    n: Annotated[
+        int,
+        Parameter(name=["-n", "--n"], help="pairs, of items drawn at random: 0 and 1, 2 and 3, ... [4]"),
+    ] = 4,
     steps: Annotated[int, Parameter(help="items on each path, both ends included [8]")] = 8,
     condition: Condition = None,
     output: Output = None,
@@ -324,7 +329,7 @@ def interpolate(
 
     folder = _open(run, everywhere, "encode")
     path, kind = _path(folder, output, "interpolated")
-    found = read_items(folder.config(), data, None).first(2 * n)
+    found = read_items(folder.config(), data, None).some(2 * n)
     pairs = len(found.items) // 2
     if not pairs:
         raise UsageError("two items are needed to go from one to the other", where=str(data))
@@ -334,7 +339,8 @@ def interpolate(
     given = None if condition is None else one(model, condition)
     first, last = (take(found.items, np.arange(start, 2 * pairs, 2)) for start in (0, 1))
     paths = model.interpolate(first, last, steps=steps, condition=given)
-    answer = _write(model, path, chain(paths), data=data or model.config.data.source, steps=steps, condition=condition)
+    answer = _write(model, path, chain(paths), data=data or model.config.data.source, steps=steps, condition=condition,
+                    **found.facts())  # fmt: skip
     answer |= {"kind": kind, "pairs": pairs, "steps": steps}
     return Answer(answer, f"{pairs} paths of {steps} {kind} items: {path}")
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from quintet.core import settings, spectrum
 from quintet.core.codec import Codec, Face
 from quintet.core.errors import DataError, Unsupported
+from quintet.core.random import some
 from quintet.core.recordings import Recordings
 from quintet.core.spaces import Continuous, Discrete
 
@@ -85,11 +86,11 @@ class AudioCodec(Codec):
             raise DataError("every recording is empty")
         wanted = self.settings.seconds or min(float(np.quantile(lengths, 0.98)) / self.rate, LONGEST)
         self._set_length(max(1, round(wanted * self.rate)))
-        some = recordings[np.unique(np.linspace(0, len(recordings) - 1, min(len(recordings), LOOKED_AT)).astype(int))]
-        peaks = [float(np.abs(samples).max(initial=0.0)) for samples in some]
+        few = recordings[some(recordings, LOOKED_AT, 0)]
+        peaks = [float(np.abs(samples).max(initial=0.0)) for samples in few]
         self.scale = min(1.0, max(peaks)) or 1.0
         if self.settings.representation == "mel":
-            self.high = max(float(self._decibels(self._wave(samples)).max()) for samples in some)
+            self.high = max(float(self._decibels(self._wave(samples)).max()) for samples in few)
         return self
 
     def _set_length(self, samples: int) -> None:

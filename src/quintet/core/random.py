@@ -8,9 +8,11 @@ processes.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -18,6 +20,19 @@ def seed_of(*parts: int | str) -> int:
     """A 63-bit seed from any names and numbers: independent streams for ("noise", seed, step) and the like."""
     digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
+
+
+def some(items: int | Sized, count: int, seed: int) -> NDArray[np.int64]:
+    """The indices, in rising order, of `count` items drawn by `seed` without replacement: all, if there are no more.
+
+    `items` are the items or their number. This is how quintet takes fewer items than there are. The first few of a
+    folder of classes are of one class, and every hundredth row of a table in which four products alternate is of one
+    product; a drawn item is as likely to be any of them.
+    """
+    total = items if isinstance(items, int) else len(items)
+    if count >= total:
+        return np.arange(total, dtype=np.int64)
+    return np.sort(np.random.default_rng(seed).choice(total, max(0, count), replace=False)).astype(np.int64)
 
 
 class Rows:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from quintet.core.codec import Codec
 from quintet.core.family import Batch
-from quintet.core.random import Rows, seed_of
+from quintet.core.random import Rows, seed_of, some
 from quintet.core.spaces import Continuous, Space
 from quintet.data.dataset import release, take
 
@@ -51,10 +51,9 @@ class Items:
             return self.resident[index]
         return self.codec.encode(take(self.raw, index.cpu().numpy())).to(self.device)
 
-    def some(self, count: int) -> Tensor:
-        """At most `count` of them, and at most `SOME` bytes, evenly, in their order."""
-        count = min(len(self), count, self.largest)
-        return self[torch.linspace(0, len(self) - 1, count, device=self.device).long()]
+    def drawn(self, count: int, seed: int = 0) -> Tensor:
+        """The indices of at most `count` of them, and of at most `SOME` bytes, drawn by `seed`."""
+        return torch.from_numpy(some(len(self), min(count, self.largest), seed)).to(self.device)
 
     def lengths(self) -> Tensor | None:
         """(N,) symbols before the padding of each, or None where there is none, or too many items to look."""

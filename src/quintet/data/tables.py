@@ -18,6 +18,7 @@ import pyarrow.ipc
 import pyarrow.parquet
 
 from quintet.core.errors import DataError
+from quintet.core.random import some
 from quintet.data.archives import BadFile, Entry, Problems, reason
 from quintet.data.dataset import Dataset, Found, take
 from quintet.data.splits import arrange, assign, row_keys
@@ -64,7 +65,7 @@ def text_column(table: pa.Table) -> str | None:
     names = [name for name in table.column_names if name not in ("label", "labels", "class", "category")]
     if len(names) != 1 or table.num_columns > 2 or not pa.types.is_string(table[names[0]].type):
         return None
-    mean = pc.mean(pc.utf8_length(table[names[0]].slice(0, 10_000))).as_py() or 0
+    mean = pc.mean(pc.utf8_length(table[names[0]].take(pa.array(some(len(table), 10_000, 0))))).as_py() or 0
     return names[0] if names[0] in ("text", "sentence", "document") or mean >= LONG_TEXT else None
 
 

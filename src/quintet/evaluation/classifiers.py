@@ -13,6 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
+from quintet.core.random import some
 from quintet.evaluation.estimates import Estimate, area, share
 
 Array = NDArray[Any]
@@ -25,14 +26,13 @@ def classifier_two_sample(real: Array, fake: Array, seed: int = 0) -> Estimate:
     """AUC of a gradient-boosted classifier that tells real (N, ...) from fake (M, ...), on raw values, cross-validated.
 
     0.5: it cannot tell; 1: it always can (Lopez-Paz & Oquab 2017, arXiv:1610.06545, with the AUC for the accuracy).
-    Equal sizes: the larger side is cut. Predictions are out of fold (5 folds). Below 0.5 by more than
+    Equal sizes: of the larger side as many are drawn. Predictions are out of fold (5 folds). Below 0.5 by more than
     chance, items recur on both sides (samples that copy the test items).
     """
     n = min(len(real), len(fake))
-    x = np.concatenate([side[:n].reshape(n, -1) for side in (real, fake)]).astype(np.float64)
-    rng = np.random.default_rng(seed)
+    x = np.concatenate([side[some(side, n, seed)].reshape(n, -1) for side in (real, fake)]).astype(np.float64)
     if x.shape[1] > MAX_COLUMNS:  # a bound on time; the columns are drawn from the seed
-        x = x[:, np.sort(rng.permutation(x.shape[1])[:MAX_COLUMNS])]
+        x = x[:, some(x.shape[1], MAX_COLUMNS, seed)]
     y = np.repeat([0, 1], n)
     model = HistGradientBoostingClassifier(max_iter=50, max_leaf_nodes=15, early_stopping=False, random_state=seed)
     folds = StratifiedKFold(5, shuffle=True, random_state=seed)
@@ -59,9 +59,10 @@ def conditional_accuracy(
     """Share of samples (M, d) that a classifier of real items takes for the label that was asked for (M,).
 
     `conditional`, and `conditional_real`: the same classifier's accuracy on real test items, the most that can be
-    expected. A support vector machine with Gaussian kernel on the first MAX_TAUGHT training items (N, d).
+    expected. A support vector machine with Gaussian kernel on MAX_TAUGHT of the training items (N, d).
     """
-    model = SVC(C=10.0).fit(train[:MAX_TAUGHT], train_labels[:MAX_TAUGHT])
+    taught = some(train, MAX_TAUGHT, 0)
+    model = SVC(C=10.0).fit(train[taught], train_labels[taught])
     return {
         "conditional": share(model.predict(fake) == asked),
         "conditional_real": share(model.predict(test) == test_labels),

@@ -12,6 +12,7 @@ from collections.abc import Hashable, Iterable, Sequence
 import numpy as np
 
 from quintet.core.errors import DataError
+from quintet.core.random import some
 from quintet.evaluation.estimates import Estimate, bootstrap, flat, mean
 
 ORDER = 3
@@ -138,6 +139,11 @@ def _ratio(pairs: Sequence[tuple[float, float]]) -> Estimate:
 # -- the judge -------------------------------------------------------------------------------------------------------
 
 
+def shuffled(texts: Sequence[str]) -> list[str]:
+    """The texts in a random order, always the same: so their beginning is no sorted part of them."""
+    return [texts[i] for i in np.random.default_rng(0).permutation(len(texts)).tolist()]
+
+
 class Judge:
     """A smoothed n-gram model of characters, fitted on texts that a generator never saw.
 
@@ -151,7 +157,7 @@ class Judge:
         self.order = order
         self.follow: dict[str, Counter[str]] = defaultdict(Counter)
         left = JUDGE_LEARNS
-        for text in texts:
+        for text in shuffled(texts):
             padded = START * order + text[:left]
             for i in range(order, len(padded)):
                 for start in range(i - order, i + 1):
@@ -173,9 +179,9 @@ class Judge:
         return p
 
     def bits(self, texts: Sequence[str]) -> Estimate:
-        """Bits per character of the first JUDGED characters of texts. Error: of a ratio of means over texts."""
+        """Bits per character of at most JUDGED characters, of texts in a random order. Error: of a ratio of means."""
         pairs, left = [], JUDGED
-        for text in texts:
+        for text in shuffled(texts):
             padded = START * self.order + text[: max(left, 0)]
             places = range(self.order, len(padded))
             if places:
@@ -190,14 +196,14 @@ class Judge:
 def corpus_figures(
     heldout: Sequence[str], fake: Sequence[str], most: int = MOST_TEXTS, seed: int = 0
 ) -> dict[str, float]:
-    """All of these figures for the first `most` texts `fake`, against as many held-out ones, drawn by `seed`."""
+    """All of these figures for at most `most` texts `fake` and as many held-out ones, both drawn by `seed`."""
     n = min(len(heldout), len(fake), most, MOST_TEXTS)
-    drawn = [heldout[i] for i in np.random.default_rng(seed).permutation(len(heldout))[:n]]
-    real, made = ([text for text in side if text] for side in (drawn, fake[:n]))
+    drawn = ([side[i] for i in some(side, n, seed)] for side in (heldout, fake))
+    real, made = ([text for text in side if text] for side in drawn)
     return flat(
         {
             "distinct": distinct(made, seed=seed),
-            "self_bleu": self_bleu(made[:BLEU_TEXTS]),
+            "self_bleu": self_bleu([made[i] for i in some(made, BLEU_TEXTS, seed)]),
             "ngram_entropy": ngram_entropy(made),
             "ngram_divergence": ngram_divergence(real, made),
             "judge_bits": Judge(heldout).bits(made),

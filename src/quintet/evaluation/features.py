@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
 from quintet.core.errors import DataError
+from quintet.core.random import some
 
 Array = NDArray[Any]
 Kind = Literal["image", "table", "tokens", "audio"]
@@ -89,7 +90,7 @@ def fit_features(train: Any, kind: Kind, *, pad: int | None = None) -> Features:
     if len(items) < 2:
         raise DataError("a feature space needs at least two training items")
     if len(items) > FIT_ITEMS:
-        items = items[np.sort(np.random.default_rng(0).permutation(len(items))[:FIT_ITEMS])]
+        items = items[some(items, FIT_ITEMS, 0)]
     values = _values(items, kind, pad)
     mean, spread = values.mean(0), values.std(0)
     if kind != "table":

@@ -11,6 +11,7 @@ from scipy.spatial.distance import cdist
 from scipy.stats import betabinom
 from sklearn.neighbors import NearestNeighbors
 
+from quintet.core.random import some
 from quintet.evaluation.estimates import Estimate, area, share
 
 Array = NDArray[Any]
@@ -70,7 +71,8 @@ def nearer_to_training(train: Array, heldout: Array, fake: Array) -> Estimate:
     (sum_p w_p^2 - 1 / 2N) N / (2 (2N - 1)).
     """
     n = min(len(train), len(heldout))
-    distances = cdist(fake, np.concatenate([train[:n], heldout[:n]])).round(6)
+    sides = [side[some(side, n, 0)] for side in (train, heldout)]
+    distances = cdist(fake, np.concatenate(sides)).round(6)
     nearest = distances == distances.min(1, keepdims=True)
     weights = (nearest / nearest.sum(1, keepdims=True)).mean(0)
     variance = ((weights**2).sum() - 1 / (2 * n)) * n / (2 * (2 * n - 1))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist, pdist
 
 from quintet.core.errors import DataError
+from quintet.core.random import some
 from quintet.evaluation.estimates import Estimate, bootstrap, mean, share
 
 Array = NDArray[Any]
@@ -113,7 +114,7 @@ def sliced_distance(a: Array, b: Array, seed: int = 0) -> Estimate:
     n = min(len(a), len(b))
     v = np.random.default_rng(seed).normal(size=(a.shape[1], SLICES))
     v /= np.linalg.norm(v, axis=0)
-    sides = (a[:n] @ v, b[:n] @ v)
+    sides = (a[some(a, n, seed)] @ v, b[some(b, n, seed)] @ v)
     orders = [side.argsort(0) for side in sides]
     x, y = (np.take_along_axis(side, order, 0) for side, order in zip(sides, orders, strict=True))
     variance = 0.0
@@ -157,7 +158,10 @@ def diversity(real: Array, fake: Array) -> Estimate:
     real items. Equal sizes: the larger side is cut. Error: that of the mean of -<x| log K/N |x> over items.
     """
     n, scale = min(len(real), len(fake)), _bandwidth(real)
-    of_real, of_fake = (_entropy(np.exp(-cdist(x, x, "sqeuclidean") / (2 * scale**2))) for x in (real[:n], fake[:n]))
+    of_real, of_fake = (
+        _entropy(np.exp(-cdist(x, x, "sqeuclidean") / (2 * scale**2)))
+        for x in (real[some(real, n, 0)], fake[some(fake, n, 0)])
+    )
     ratio = math.exp(of_fake.value - of_real.value)
     return Estimate(ratio, ratio * math.hypot(of_fake.stderr, of_real.stderr))
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quintet.core.errors import DataError
+from quintet.core.random import seed_of, some
 from quintet.evaluation import corpora, sounds, tables
 from quintet.evaluation.classifiers import classifier_two_sample, conditional_accuracy, train_synthetic_test_real
 from quintet.evaluation.estimates import Estimate, flat
@@ -51,20 +52,20 @@ def evaluate_samples(
     """Every figure for samples `fake` against `test`, flat and JSON-able, with `NAME_stderr` where it exists.
 
     Items (N, ...) are as `features` were fitted; `seen` are the features of `train`, if they are known. Both sides are
-    cut to the same number, at most `max_items`, test items drawn by `seed`. With labels on all sides, also `tstr`, its
+    cut to the same number, at most `max_items`, drawn by `seed`. With labels on all sides, also `tstr`, its
     reference `trtr` (the same classifier trained on as many real items), and `conditional`, the share of samples that
     are taken for what was asked for. For the best value that a perfect model could reach, pass unseen real items (a
     validation split) as `fake`.
     """
-    rng = np.random.default_rng(seed)
     n = min(len(test), len(fake), max_items)
     if n < FEWEST:
         raise DataError(
             f"{n} items a side are too few to compare", where="test items and samples",
             why=f"figures need {FEWEST} at least", fix="give more data, or more samples",
         )  # fmt: skip
-    chosen, made = rng.permutation(len(test))[:n], slice(0, n)
-    some = rng.permutation(len(train))[: len(fake)]
+    chosen, made = (some(side, n, seed_of(seed, name)) for side, name in ((test, "test"), (fake, "samples")))
+    taught = some(train, len(fake), seed_of(seed, "train"))
+    few = some(n, MAX_DIVERSE, seed)
     real, fake_part = np.asarray(test)[chosen], np.asarray(fake)[made]
     seen, a, b = features(train) if seen is None else seen, features(real), features(fake_part)
     memorised = memorised_share(seen, a, b)
@@ -76,14 +77,14 @@ def evaluate_samples(
         "energy": energy_distance(a, b),
         "gaussian": gaussian_distance(a, b),
         "sliced": sliced_distance(a, b),
-        "diversity": diversity(a[:MAX_DIVERSE], b[:MAX_DIVERSE]),
+        "diversity": diversity(a[few], b[few]),
         "memorised": Estimate(memorised["share"], memorised["stderr"]),
         "memorised_duplicates": Estimate(memorised["duplicates"], memorised["duplicates_stderr"]),
-        "nearer_to_training": nearer_to_training(seen[some], a, b),
-        "membership_by_samples": membership_by_samples(seen[some], a, b),
+        "nearer_to_training": nearer_to_training(seen[taught], a, b),
+        "membership_by_samples": membership_by_samples(seen[taught], a, b),
     }
     if train_labels is not None and test_labels is not None and fake_labels is not None:
-        train_x, train_y = np.asarray(train)[some], np.asarray(train_labels)[some]
+        train_x, train_y = np.asarray(train)[taught], np.asarray(train_labels)[taught]
         estimates["tstr"] = train_synthetic_test_real(fake, fake_labels, test, test_labels)
         estimates["trtr"] = train_synthetic_test_real(train_x, train_y, test, test_labels)
         estimates |= conditional_accuracy(seen, train_labels, a, test_labels[chosen], b, fake_labels[made])

@@ -11,6 +11,7 @@ from scipy.fft import dct
 
 from quintet.core import spectrum
 from quintet.core.errors import DataError
+from quintet.core.random import some
 from quintet.core.recordings import Recordings
 from quintet.evaluation.estimates import flat
 from quintet.evaluation.metrics import energy_distance
@@ -56,15 +57,12 @@ def cepstral_statistics(levels: Levels) -> NDArray[np.float64]:
 def sound_figures(heldout: Recordings, fake: Recordings, seed: int = 0) -> dict[str, float]:
     """Energy distances, in decibels, of both statistics between at most MAX_RECORDINGS of each side.
 
-    The held-out ones are drawn by `seed`, since recordings often come in some order.
+    They are drawn by `seed`, since recordings often come in some order.
     """
     if heldout.rate != fake.rate:
         raise DataError(f"recordings of {fake.rate} samples a second against {heldout.rate}")
     n = min(len(heldout), len(fake), MAX_RECORDINGS)
-    real, made = (
-        levels_of(heldout[np.random.default_rng(seed).permutation(len(heldout))[:n]]),
-        levels_of(fake[:n]),
-    )
+    real, made = (levels_of(side[some(side, n, seed)]) for side in (heldout, fake))
     return flat(
         {
             "mel": energy_distance(mel_statistics(real), mel_statistics(made)),

@@ -18,6 +18,7 @@ from sklearn.metrics import r2_score
 
 from quintet.core import arrow
 from quintet.core.columns import RARE
+from quintet.core.random import some
 from quintet.evaluation.estimates import Estimate, area, bootstrap, flat, share
 from quintet.evaluation.metrics import kolmogorov
 
@@ -92,7 +93,7 @@ def pair_trends(real: Array, fake: Array, numeric: Sequence[bool]) -> Estimate:
     columns = len(numeric)
     pairs = list(itertools.combinations(range(columns), 2))
     if len(pairs) > MAX_PAIRS:
-        pairs = [pairs[i] for i in np.sort(np.random.default_rng(0).permutation(len(pairs))[:MAX_PAIRS])]
+        pairs = [pairs[i] for i in some(pairs, MAX_PAIRS, 0)]
     binned = [np.empty(side.shape) for side in (real, fake)]
     for i, number in enumerate(numeric):
         edges = np.unique(np.nanquantile(real[:, i], np.linspace(0, 1, 11)[1:-1])) if number else None
@@ -240,19 +241,19 @@ def table_figures(
     cells = Cells.of(train.select(fake.column_names))
     seen, real, made = (cells(table) for table in (train, heldout, fake))
     n = min(len(real), len(made), MAX_ROWS)
-    some = real[np.random.default_rng(seed).permutation(len(real))[:n]]
+    few_real, few_made = (side[some(side, n, seed)] for side in (real, made))
     estimates = {
-        "column_shapes": column_shapes(some, made[:n], cells.numeric),
+        "column_shapes": column_shapes(few_real, few_made, cells.numeric),
         "ranges_kept": ranges_kept(seen, made, cells.numeric),
     }
     if len(cells.names) > 1:
-        estimates["pair_trends"] = pair_trends(some, made[:n], cells.numeric)
+        estimates["pair_trends"] = pair_trends(few_real, few_made, cells.numeric)
     found = rules(seen, cells.names, cells.numeric)
     if found:
         estimates["rules_kept"] = share(np.all([rule.kept(made) for rule in found], axis=0))
     if target in cells.names and len(cells.names) > 1:
         at = cells.names.index(target)
-        drawn = seen[np.random.default_rng(seed).permutation(len(seen))[: len(made)]]
+        drawn = seen[some(seen, len(made), seed)]
         number = cells.numeric[at] and len(np.unique(seen[:, at])) > 2
         for name, rows in (("efficacy", made), ("efficacy_real", drawn)):
             estimates[name] = efficacy(rows, real, at, regression=number, seed=seed)
