@@ -330,7 +330,13 @@ class Autoregressive(Family):
         at = None if order is None else order[rows]
         some = None if cond is None else cond[rows]
         read = Reader(
-            self.logits, [self.given(c, len(rows)) for c in s.conditions(some)], s, self.space.dims, at, self.net
+            self.logits,
+            [self.given(c, len(rows)) for c in s.conditions(some)],
+            s,
+            self.space.dims,
+            at,
+            self.net,
+            self.space.sizes,
         )
         logits, back = read(x[rows], first), back.repeat_interleave(copies)
         read.select(back)

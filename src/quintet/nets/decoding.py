@@ -50,14 +50,18 @@ class Reader:
         dims: int,
         order: Tensor | None = None,
         net: Transformer | None = None,
+        sizes: tuple[int, ...] | None = None,
     ) -> None:
-        """`net`: of `logits`; after some steps its weights are laid out for single symbols."""
+        """`net`: of `logits`; after some steps its weights are laid out for single symbols. `sizes`: how many symbols
+        each position allows; in the natural order the logits are of these alone.
+        """
+        self.sizes = sizes if order is None else None
         self.logits, self.givens, self.s, self.dims, self.order, self.net = logits, givens, s, dims, order, net
         self.begin, self.end, self.caches = 0, 0, [Cache(dims) for _ in givens]
         self.steps, self.step = 0, cast(Step | None, None)
 
     def __call__(self, x: Tensor, t: int) -> Tensor:
-        """x (B, >= t) -> (B, V) of the symbol at t. What was read before is not read again."""
+        """x (B, >= t) -> (B, V) of the symbol at t, V what it allows. What was read before is not read again."""
         hop = max(1, self.dims // 2)
         begin = -(-max(0, t - self.dims + 1) // hop) * hop
         if begin != self.begin:
@@ -71,7 +75,7 @@ class Reader:
         new, self.end = x[:, self.end : t].clamp_min(0), t
         with torch.inference_mode(self.step is not None or torch.is_inference_mode_enabled()):  # a sixth faster
             each = [self.logits(new, *of, self.order)[:, -1] for of in zip(self.givens, self.caches, strict=True)]
-            return guide(each, self.s)
+            return guide(each if self.sizes is None else [part[:, : self.sizes[t]] for part in each], self.s)
 
     def select(self, rows: Tensor) -> None:
         """Go on with these rows; one may be there several times."""
