@@ -10,6 +10,8 @@ import pyarrow.csv
 import pytest
 
 import quintet
+from quintet.card import write_card
+from quintet.runs import Weights
 
 
 def card(model: quintet.Model) -> str:
@@ -48,3 +50,18 @@ def test_a_card_of_a_classifier_is_about_labels(tmp_path: Path) -> None:
     assert "quintet sample" not in text
     model.evaluate()
     assert "accuracy" in card(model)
+
+
+def test_advice_on_a_card_is_of_the_weights_that_it_names(tmp_path: Path) -> None:
+    model = quintet.train("flow", data="iris", steps=2, preset="tiny", runs=tmp_path)
+    healthy = {"quality_stderr": 0.01, "diversity": 1.0, "copies": 0.01, "copying": False, "seconds": 1.0}
+    qualities = {200: 1.0, 400: 0.2, 600: 0.9, 800: 1.5}
+    for step, quality in qualities.items():
+        model.run.log({"step": step, "steps": 800, "quality": quality, **healthy})
+    for step, diverged in ((400, False), (800, True)):
+        model.run.weights = Weights(step, "ab" * 32)
+        write_card(model.run, model.family, model.codecs)
+        text = card(model)
+        assert ("divergence" in text) == diverged
+        assert f"weights: of step {step}, sha256 {'ab' * 32}" in text
+        assert f"- quality {qualities[step]:.4g}:" in text

@@ -16,6 +16,7 @@ from torch import Tensor
 import quintet
 from quintet.api import plan
 from quintet.apps import console
+from quintet.apps.describe import provenance
 from quintet.core.errors import ConfigError, QuintetWarning
 from quintet.core.family import Family
 from quintet.core.spaces import Continuous
@@ -144,7 +145,8 @@ def test_the_best_weights_are_used_and_survive_damage(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = train(tmp_path, select="quality", lr=0.4)  # so large that it does not simply get better
-    found = qualities(model)
+    found, last_one = qualities(model), model.run.latest()
+    assert last_one is not None
     best = min(found, key=lambda step: found[step])
     assert best != 40
     assert [folder.name for folder in checkpoint.steps(model.run.bests)] == [f"step-{best:08d}"]
@@ -153,10 +155,23 @@ def test_the_best_weights_are_used_and_survive_damage(tmp_path: Path) -> None:
     for name, tensor in again.family.state_dict().items():
         assert torch.equal(tensor, weights[name])
         assert torch.equal(tensor, model.family.state_dict()[name])
-    (checkpoint.steps(model.run.bests)[0] / "model.safetensors").write_bytes(b"damage")
+    folder = checkpoint.steps(model.run.bests)[0]
+    digest = checkpoint.sha256(folder / "model.safetensors")
+    text = (model.run.path / "CARD.md").read_text()
+    assert f"weights: of step {best}, sha256 {digest}" in text
+    assert f"- quality {found[best]:.4g}:" in text
+    for used in (model, again):
+        note = provenance(used.run)
+        assert (note["step"], note["weights"]) == (best, digest)
+    checkpoint.save(again.run.checkpoints, 41, {"model": weights, "ema": {}}, {"step": 41}, keep=1)
+    assert provenance(again.run)["step"] == best  # whatever is written to the folder while this model is in use
+    shutil.rmtree(again.run.checkpoints / "step-00000041")
+    checkpoint.save(again.run.checkpoints, 40, last_one[0], last_one[1], keep=1)
+    (folder / "model.safetensors").write_bytes(b"damage")
     with pytest.warns(QuintetWarning, match="taking the newest weights"):
         last = quintet.load("r", runs=tmp_path)
     assert any(not torch.equal(tensor, weights[name]) for name, tensor in last.family.state_dict().items())
+    assert provenance(last.run)["step"] == 40
 
 
 def test_training_ends_early_where_nothing_gets_better_and_has_then_ended(tmp_path: Path) -> None:

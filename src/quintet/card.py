@@ -34,7 +34,10 @@ def write_card(run: Run, family: Family, codecs: Mapping[str, Codec]) -> None:
 def card(run: Run, family: Family, codecs: Mapping[str, Codec]) -> str:
     """The card as Markdown."""
     config, records, made = run.config(), run.metrics(), run.manifest()
-    data, last = config.data, {key: value for record in records for key, value in record.items() if value is not None}
+    weights, data = run.used(), config.data
+    then = [record for record in records if weights is None or record.get("step", 0) <= weights.step]
+    last, theirs = ({key: value for record in those for key, value in record.items() if value is not None}
+                    for those in (records, then))  # fmt: skip
     given = f", given `{data.condition}`" if data.condition else ""
     step, planned = last.get("step", 0), config.steps or 0
     early = ", ended early" if last.get("steps", planned) < planned else ""
@@ -52,6 +55,7 @@ def card(run: Run, family: Family, codecs: Mapping[str, Codec]) -> str:
         "",
         f"- trained: {step:,} of {planned:,} steps of {config.training.batch_size} items{early}, "
         f"{last.get('seconds', 0):,.0f} s, seed {config.seed}, preset {config.preset}{chosen}",
+        *([] if weights is None else [f"- weights: of step {weights.step:,}, sha256 {weights.sha256}"]),
         f"- size: {parameters:,} parameters",
         f"- data: {splits + '; ' if splits else ''}sha256 {made.get('fingerprint', 'unknown')} over items, labels and "
         "splits",
@@ -61,11 +65,11 @@ def card(run: Run, family: Family, codecs: Mapping[str, Codec]) -> str:
         "## How good it is",
         "",
         *(measured(run) or ["- not measured on unseen items yet: " + f"`quintet evaluate {run.name}`"]),
-        *live(last),
+        *live(theirs),
         "",
         "## What to mind",
         "",
-        *(f"- {one.kind}: {one.text}" for one in advice(records)),
+        *(f"- {one.kind}: {one.text}" for one in advice(then)),
         *(f"- {note}" for note in codecs["x"].notes),
         "- What it makes resembles its training data, their gaps, errors and prejudices included.",
         "- Samples may be near to training items: `memorised` and the nearest items in report.html say how near.",
@@ -104,7 +108,7 @@ def measured(run: Run) -> list[str]:
 
 
 def live(last: Mapping[str, Any]) -> list[str]:
-    """The newest figures of training."""
+    """The figures of training when the model had these weights."""
     words = {
         "quality": "energy distance between samples and validation items, 0 is best",
         "diversity": "how much samples differ, over how much validation items do; 1 is best",

@@ -304,7 +304,7 @@ def _write(path: Path, result: dict[str, Any]) -> None:
 
 def _entry(model: Model, figures: dict[str, Any], shown: dict[str, Any]) -> dict[str, Any]:
     """A trained model's entry in the report."""
-    records = model.run.metrics()
+    records, weights = model.run.metrics(), model.run.used()
     config = model.config.model_dump(mode="json")
     return {
         "status": "ok",
@@ -312,7 +312,13 @@ def _entry(model: Model, figures: dict[str, Any], shown: dict[str, Any]) -> dict
         "train_seconds": records[-1]["seconds"] if records else None,
         "steps": model.config.steps,
         **shown,
-        "advice": [one._asdict() for one in advice(records)],
+        "advice": [
+            one._asdict()
+            for one in advice(
+                records if weights is None else [record for record in records if record["step"] <= weights.step]
+            )
+        ],
+        "weights": None if weights is None else weights._asdict(),
         "curve": [[r["seconds"], r["quality"]] for r in records if r.get("quality") is not None],
         "config": {key: config[key] for key in ("codec", "preset", "model", "sampling", "training")},
     }

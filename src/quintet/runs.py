@@ -11,7 +11,7 @@ import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 import yaml
@@ -39,11 +39,27 @@ def runs_root(runs: str | Path | None = None) -> Path:
     return Path(runs or os.environ.get("QUINTET_RUNS") or "runs")
 
 
+class Weights(NamedTuple):
+    """Which weights a model has: the step that they are of, and the sha256 of the file that holds them."""
+
+    step: int
+    sha256: str
+
+
+def weights_in(folder: Path) -> Weights:
+    """Of a checkpoint that verified: the averaged ones, or those of the best samples or held-out loss."""
+    manifest = json.loads((folder / checkpoint.MANIFEST).read_text())
+    files = manifest["files"]
+    return Weights(int(manifest["step"]), files.get("ema.safetensors", files["model.safetensors"])["sha256"])
+
+
 class Run:
     """A folder that holds a run. `Run.create` starts one, `Run.open` finds one."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.weights: Weights | None = None
+        """Those that a model of this run was loaded with, or trained to."""
 
     @property
     def name(self) -> str:
@@ -213,6 +229,7 @@ class Run:
         tensors, state, where = found
         try:
             family.load_state_dict(tensors["model"] | tensors.get("ema", {}))
+            self.weights = weights_in(where)
             return family.eval().to(Engine("auto").device), codecs, config, int(state["step"])
         except (KeyError, RuntimeError) as error:
             why = str(error)
@@ -246,6 +263,22 @@ class Run:
         except CheckpointError as error:
             warnings.warn(f"{error}; taking the newest weights instead", QuintetWarning, stacklevel=2)
             return None
+
+    def used(self) -> Weights | None:
+        """The weights of the model that was loaded; before that, those that `restore` would take. None: none yet."""
+        if self.weights is not None:
+            return self.weights
+        bests = checkpoint.steps(self.bests)[-1:] if self.config().training.select != "last" else []
+        newest = checkpoint.steps(self.checkpoints)[::-1]
+        if bests and newest and bests[0].name == newest[0].name:
+            bests = []
+        for folder in (*bests, *newest):
+            try:
+                checkpoint.verify(folder)
+            except CheckpointError:
+                continue
+            return weights_in(folder)
+        return None
 
     # -- metrics -------------------------------------------------------------------------------------------------
 

@@ -264,6 +264,8 @@ class Session:
         best = None if run is None else run.best(config)
         if best is not None:
             self.family.load_state_dict(best[0]["model"])
+        if run is not None and self.engine.first:
+            run.weights = run.used()
 
     def _loop(self, trainer: Trainer, run: Run | None, report: Report | None) -> None:
         every = max(1, trainer.steps // 200)

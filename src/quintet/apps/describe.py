@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import re
@@ -28,29 +27,16 @@ from quintet.training.engine import has_bf16
 # -- a run or a file -------------------------------------------------------------------------------------------------
 
 
-def newest(run: Run) -> Path | None:
-    """The newest checkpoint that verifies: the one that a loaded model has."""
-    for folder in reversed(checkpoint.steps(run.checkpoints)):
-        try:
-            checkpoint.verify(folder)
-        except CheckpointError:
-            continue
-        return folder
-    return None
-
-
 def provenance(run: Run, **facts: Any) -> dict[str, Any]:
     """Where samples of this run come from: the sha256 of the weights that made them, and `facts`."""
-    config, folder = run.config(), newest(run)
-    manifest = {} if folder is None else json.loads((folder / checkpoint.MANIFEST).read_text())
-    weights = manifest.get("files", {}).get("ema.safetensors", {})
+    config, weights = run.config(), run.used()
     return {
         "quintet": __version__,
         "run": run.name,
         "family": config.family,
         "data": config.data.source,
-        "step": manifest.get("step"),
-        "weights": weights.get("sha256"),
+        "step": None if weights is None else weights.step,
+        "weights": None if weights is None else weights.sha256,
         **facts,
     }
 

@@ -189,7 +189,7 @@ def score(
     if found.items is None and not labels:
         raise DataError(f"no column {config.data.target}", where=str(data), why="it is what this run models")
     given = _given(model, condition, found)
-    note = provenance(folder, seed=seed, scored=data or config.data.source, split=found.split)
+    note = provenance(model.run, seed=seed, scored=data or config.data.source, split=found.split)
     facts: dict[str, Any] = {"run": str(folder.path), "data": data or config.data.source, "split": found.split}
     if rank:
         table = model.rank(found.items, condition=given, seed=seed)
@@ -373,7 +373,7 @@ def encode(
     z = model.encode(found.items, condition=given)
     flat = z.flatten(1).double().numpy()
     table = pa.table({f"z{i}": flat[:, i] for i in range(flat.shape[1])})
-    note = provenance(folder, data=data or folder.config().data.source, split=found.split, shape=list(z.shape[1:]))
+    note = provenance(model.run, data=data or folder.config().data.source, split=found.split, shape=list(z.shape[1:]))
     files = outputs.write_items(path, table, note)
     data_out = {"run": str(folder.path), "n": len(z), "shape": list(z.shape[1:]), "output": path, "files": files}
     return Answer(data_out, f"latents of {len(z):,} items, {' x '.join(map(str, z.shape[1:]))} each: {path}")
