@@ -166,7 +166,7 @@ class Bench:
         """Likelihood, sample figures and the time per sample of one model."""
         cond = model.condition(None, self.samples, seed) if "cond" in model.codecs else None
         began = time.perf_counter()
-        fake = model.sample(self.samples, seed=seed)
+        fake = model.draw(self.samples, seed=seed)
         spent = time.perf_counter() - began
         asked = None if cond is None or not self.labels else model.codecs["cond"].decode(cond)
         labels = None if asked is None else np.asarray(asked.column(0).to_pylist())
@@ -248,7 +248,7 @@ class Bench:
         if "cond" in model.codecs and self.labels:
             known = sorted(set(self.labels["train"].tolist()))
             condition = [known[i % len(known)] for i in range(n)] if len(known) <= 50 else None
-        return model.sample(n, seed=0, condition=condition)
+        return model.draw(n, seed=0, condition=condition)
 
 
 def _some(items: Any, given: Any, index: np.ndarray) -> tuple[Any, Any]:

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 
 from quintet.core.errors import ConfigError, UsageError
 from quintet.core.settings import Settings
+from quintet.data.dataset import Scale
 from quintet.registry import codec_class, family_class
 from quintet.training.optim import TrainingSettings
 
@@ -33,6 +34,8 @@ class DataSettings(Settings):
     unit: Literal["auto", "document", "line"] = Field("auto", description="text: what an item is")
     group: str | None = Field(None, description="rows with one value of this column stay in one split")
     time: str | None = Field(None, description="split by this column: the last rows are the test split")
+
+    scale: Scale | None = Field(None, description="images of 16 bits or real numbers: the values of black and white")
 
     def reading(self) -> dict[str, Any]:
         """How the source is read: the arguments of `load_source`."""

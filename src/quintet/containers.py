@@ -28,8 +28,8 @@ from quintet.core.codec import Codec
 from quintet.core.errors import DataError, EnvironmentFault, QuintetWarning, UsageError
 from quintet.core.recordings import Recordings
 from quintet.data.archives import BadFile
-from quintet.data.dataset import take
-from quintet.data.images import Shape, as_eight_bits, open_image, resized
+from quintet.data.dataset import Scale, take
+from quintet.data.images import Shape, as_codes, as_eight_bits, open_image, resized
 
 FRAMES = ("pandas", "polars")
 PLAIN_SCALARS = (str, bytes, bool, int, float, np.generic)
@@ -147,16 +147,19 @@ def back(table: Any, library: str | None, index: Any = None) -> Any:
 # -- raw items ---------------------------------------------------------------------------------------------------------
 
 
-def raw_items(items: Any, codec: Codec, column: str | None = None) -> Any:
+def raw_items(items: Any, codec: Codec, column: str | None = None, scale: Scale | None = None) -> Any:
     """Whatever holds items, as the raw items that `codec` takes; one item is a list of one.
 
-    `column`: the name of the column that items are in, where a frame of texts has several. Raises UsageError or
-    DataError for what is no such item, with its type.
+    `column`: the name of the column that items are in, where a frame of texts has several. `scale`: of images of 16
+    bits or real numbers, which all such pictures and all arrays but uint8 are then in. Raises UsageError or DataError
+    for what is no such item, with its type.
     """
     if isinstance(items, Iterator):
         items = list(items)
     if items is None or isinstance(items, set | frozenset | bytes):
         raise wrong(items, codec)
+    if codec.modality == "image" and scale is not None:
+        items = _on_scale(items, scale)
     convert = {"table": _rows, "text": _texts, "image": _images, "audio": _recordings}[codec.modality]
     out = convert(items, getattr(codec, "inner", codec), column)
     if len(out) == 0:
@@ -285,6 +288,16 @@ def _images(items: Any, codec: Any, column: str | None) -> np.ndarray:
 def white(codec: Any) -> int:
     """The largest raw value."""
     return int(codec.unit * (codec.levels - 1))
+
+
+def _on_scale(items: Any, scale: Scale) -> Any:
+    """Arrays and pictures in the units of the training files as uint8."""
+    several = list(items) if isinstance(items, list | tuple) else [items]
+    if several and all(isinstance(one, Image.Image | Path) for one in several):
+        opened = [open_image(one.read_bytes()) if isinstance(one, Path) else one for one in several]
+        return [as_eight_bits(one, scale) for one in opened]
+    array = as_array(items)
+    return array if array.dtype.kind not in "iuf" or array.dtype == np.uint8 else as_codes(array, scale)
 
 
 def _levels(array: np.ndarray, codec: Any) -> np.ndarray:

@@ -76,7 +76,7 @@ def read_items(
     own = config.data.reading()
     name = source or config.data.source
     split = split or ("test" if source is None or source in SOURCES else "all")
-    reading = {key: own[key] for key in ("size", "fit", "rate", "unit")} if source else own
+    reading = {key: own[key] for key in ("size", "fit", "rate", "unit", "scale")} if source else own
     reading = {key: value for key, value in reading.items() if key != "source"}
     dataset = load_items(name, **reading) if split == "all" else load_source(name, **reading)
     if source is None and codecs is not None:

@@ -26,6 +26,7 @@ from quintet.core.likelihood import LogProb
 from quintet.core.random import Rows, seed_of, uniform
 from quintet.core.spaces import Continuous
 from quintet.data.images import SUFFIXES as PICTURES
+from quintet.data.images import from_codes
 from quintet.data.sources import load_source, take
 from quintet.inputs import read_items
 from quintet.runs import Run
@@ -108,7 +109,11 @@ class Model:
             found = read_items(self.config, str(items), None)
             return found.items, found.given if condition is None else condition
         column = self.config.data.target
-        return raw_items(items, self.codecs["x"], column), condition
+        return raw_items(items, self.codecs["x"], column, self.config.data.scale), condition
+
+    def in_units(self, items: Any) -> bool:
+        """Whether images come in the units of their files (not uint8), and are to come back so."""
+        return self.config.data.scale is not None and getattr(items, "dtype", None) not in (np.uint8, torch.uint8)
 
     def sampling(self, options: Mapping[str, Any] | None) -> Any:
         """The family's Sampling from the run's own and `options`."""
@@ -131,9 +136,17 @@ class Model:
 
         `batch_size` None: 256 at once, and 1,024 of at most 32 numbers each, as rows of a table have.
         """
-        x = self.sample_encoded(n, condition=condition, seed=seed, sampling=sampling, batch_size=batch_size,
-                                on_step=on_step)  # fmt: skip
-        return back(self.codecs["x"].decode(x), self.frames)
+        items = self.draw(n, condition=condition, seed=seed, sampling=sampling, batch_size=batch_size, on_step=on_step)
+        return self.original(back(items, self.frames))
+
+    def draw(self, n: int, **given: Any) -> Any:
+        """`sample` as the codec decodes: Arrow tables, and images of any scale as uint8."""
+        return self.codecs["x"].decode(self.sample_encoded(n, **given))
+
+    def original(self, items: Any) -> Any:
+        """Images of 16 bits or real numbers in the units of their files; anything else as it is."""
+        scale = self.config.data.scale
+        return from_codes(items, scale) if scale is not None and isinstance(items, np.ndarray) else items
 
     def sample_encoded(
         self,
@@ -265,6 +278,7 @@ class Model:
         draws, seed = count_of(draws, "draws"), count_of(seed, "seed", 0)
         batch_size, settings = count_of(batch_size, "batch_size"), self.sampling(sampling)
         frames, index = library(items) if is_frame(items) else None, getattr(items, "index", None)
+        in_units = self.in_units(items)
         items, condition = self.items(items, condition)
         if isinstance(known, Tensor | list | tuple):
             known = np.asarray(known)
@@ -282,7 +296,7 @@ class Model:
                                             generator=rows, on_step=on_step)  # fmt: skip
                 parts.append(done.cpu())
             done = self.codecs["x"].fill(items, known, self.codecs["x"].decode(torch.cat(parts)))
-            out.append(back(done, frames, index))
+            out.append(self.original(done) if in_units else back(done, frames, index))
         return out[0] if draws == 1 else out
 
     def write(
@@ -399,8 +413,10 @@ class Model:
     def reconstruct(self, items: Any, *, condition: Any = None) -> Any:
         """decode(encode(items)): what the latents keep of them."""
         frames, index = library(items) if is_frame(items) else None, getattr(items, "index", None)
+        in_units = self.in_units(items)
         items, condition = self.items(items, condition)
-        return back(self.decode(self.encode(items, condition=condition), condition=condition), frames, index)
+        done = self.decode(self.encode(items, condition=condition), condition=condition)
+        return self.original(done) if in_units else back(done, frames, index)
 
     def interpolate(self, first: Any, last: Any, *, steps: int = 8, condition: Any = None) -> list[Any]:
         """For each pair of items a path of `steps` raw items from the one to the other through their latents.

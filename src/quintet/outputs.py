@@ -40,6 +40,8 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 from quintet.core.codec import Codec
 from quintet.core.errors import DataError, UsageError
 from quintet.core.recordings import Recordings
+from quintet.data.dataset import Scale
+from quintet.data.images import from_codes
 from quintet.evaluation.pictures import grid_png, scatter_png, spectrogram_png
 
 Kind = Literal["image", "table", "text", "audio"]
@@ -96,7 +98,7 @@ def _grid(images: NDArray[Any], provenance: Provenance, top: int) -> bytes:
 
 
 def _one_png(image: NDArray[Any], provenance: Provenance, top: int) -> bytes:
-    shown = scale(image, top)
+    shown = image if image.dtype == np.uint16 else scale(image, top)
     return _png(Image.fromarray(shown[..., 0] if shown.shape[-1] == 1 else shown), provenance)
 
 
@@ -234,9 +236,13 @@ def check_output(path: str | Path, kind: str) -> None:
         raise UsageError(f"{what} cannot hold items of kind {kind}", where=str(path), why=f"known: {known}")
 
 
-def write_items(path: str | Path, items: Any, provenance: Provenance, *, top: int = 255) -> list[Path]:
+def write_items(
+    path: str | Path, items: Any, provenance: Provenance, *, top: int = 255, scale: Scale | None = None
+) -> list[Path]:
     """Write raw items as a codec decodes them, in the format of the suffix. Returns the files.
 
+    `scale`: what 0 and 255 stand for in images of 16 bits or real numbers: .npz holds the values themselves, and so do
+    single PNGs of 16 bits; a picture of several shows them.
     A path without a suffix, or one that ends in /, is a folder of PNGs or WAVs. `top`: the raw value of white; PNGs are
     scaled to it, .npz is not. Files are replaced as a whole: a reader sees the old or the new one. Raises OSError, and
     UsageError for a format that does not fit.
@@ -248,6 +254,10 @@ def write_items(path: str | Path, items: Any, provenance: Provenance, *, top: in
         sys.stdout.buffer.flush()
         return []
     folder, path = is_folder(path), Path(path)
+    if kind == "image" and scale is not None and (folder or path.suffix.lower() == ".npz"):
+        values = from_codes(items, scale)
+        if not folder or (values.dtype == np.uint16 and values.shape[-1] == 1):
+            items = values
     if folder:
         return _write_folder(path, items, provenance, top)
     suffix = path.suffix.lower()

@@ -123,7 +123,7 @@ def texts_of(
     assert isinstance(codec, TextCodec)
     chosen = {"temperature": 0.0} | dict(sampling or {}) if "temperature" in model.family.Sampling.model_fields else {}
     began = time.perf_counter()
-    made = model.sample(len(items), condition=given, seed=seed, sampling=chosen)
+    made = model.draw(len(items), condition=given, seed=seed, sampling=chosen)
     spent = time.perf_counter() - began
     metrics: dict[str, Any] = dict(text_figures(made, items))
     if model.codecs["cond"].modality == "text":

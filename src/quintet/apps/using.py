@@ -64,7 +64,8 @@ def _write(model: Model, path: str, items: Any, **facts: Any) -> dict[str, Any]:
     from quintet.apps.describe import provenance
 
     note = provenance(model.run, **facts)
-    files = outputs.write_items(path, items, note, top=outputs.top_of(model.codecs["x"]))
+    files = outputs.write_items(path, items, note, top=outputs.top_of(model.codecs["x"]),
+                                scale=model.config.data.scale)  # fmt: skip
     return {"run": str(model.run.path), "n": len(items), "output": path, "files": files, "provenance": note}
 
 

@@ -67,7 +67,7 @@ class Asked:
         if limited or (self.prompt is not None and HOLE not in self.prompt and writes(model)):
             return model.write([self.prompt or ""] * n, condition=condition, **self.wanted)
         if self.prompt is None:
-            return model.sample(n, seed=self.seed, condition=condition, sampling=self.settings)
+            return model.draw(n, seed=self.seed, condition=condition, sampling=self.settings)
         return model.complete([self.prompt] * n, seed=self.seed, condition=condition, sampling=self.settings)
 
     def best(self, model: Model, condition: Any, n: int) -> Any:

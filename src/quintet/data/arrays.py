@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ import pyarrow as pa
 from quintet.core.errors import DataError
 from quintet.data import tables
 from quintet.data.archives import BadFile, Entry, reason, zip_entries
-from quintet.data.dataset import Dataset, Found
-from quintet.data.images import pictures_of, read_images
+from quintet.data.dataset import Dataset, Found, Scale, chunks
+from quintet.data.images import Range, as_codes, pictures_of, read_images
 from quintet.data.splits import PUBLISHED
 
 SUFFIXES = (".npy", ".npz")
@@ -116,21 +117,35 @@ def _items(array: np.ndarray, labels: pa.Table | None, found: Found, name: str) 
     if array.ndim == 0 or len(array) == 0:
         raise DataError("the array is empty", where=found.where)
     if array.ndim in (3, 4):
-        return read_images(pictures_of(_images(array, found.where)), Found(
-            found.where, found.reading, found.key, found.splits, labels))  # fmt: skip
+        images, scale, notes = _codes(_images(array, found.where), found.reading.scale)
+        found = Found(found.where, found.reading, "" if scale else found.key, found.splits, labels)
+        dataset = read_images(pictures_of(images), found)
+        return replace(dataset, scale=scale, notes=(*notes, *dataset.notes))
     columns = _columns(array, name, found.where)
     if labels is not None:
         columns |= {column: labels[column] for column in labels.column_names}
     return tables.dataset_of(pa.table(columns), found)
 
 
+def _codes(array: np.ndarray, wanted: Scale | None) -> tuple[np.ndarray, Scale | None, tuple[str, ...]]:
+    """(uint8, the scale of other values than 0 ... 255, notes)."""
+    if array.dtype == np.uint8:
+        return array, None, ()
+    values = Range()
+    for part in chunks(array):
+        values.add(np.asarray(part))
+    scale = wanted or values.scale()
+    codes = np.concatenate([as_codes(np.asarray(part), scale) for part in chunks(array)])
+    return codes, scale, (values.note(scale),) if scale else ()
+
+
 def _images(array: np.ndarray, where: str) -> np.ndarray:
-    """(N, H, W, C) uint8."""
+    """(N, H, W, C)."""
     if array.dtype == np.bool_:
         array = array.astype(np.uint8) * 255
-    if array.dtype != np.uint8:
-        why = f"{array.dtype} {array.shape}: images are uint8 (N, H, W) or (N, H, W, C)"
-        raise DataError("not images, and not a table", where=where, why=why, fix="save (255 * x).astype(numpy.uint8)")
+    if array.dtype.kind not in "iuf":
+        why = f"{array.dtype} {array.shape}: images are numbers (N, H, W) or (N, H, W, C)"
+        raise DataError("not images, and not a table", where=where, why=why)
     if array.ndim == 3:
         return array[..., None]
     if array.shape[-1] in (1, 3, 4):

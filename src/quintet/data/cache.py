@@ -20,7 +20,7 @@ from quintet.core.recordings import Recordings
 from quintet.data.archives import Entry
 from quintet.data.dataset import SPLITS, Dataset
 
-VERSION = 1
+VERSION = 2
 """Raised when what lies in the cache would be read differently."""
 SMALL = 2**26
 """Bytes of decoded data that simply stay in memory."""
@@ -87,6 +87,7 @@ def save(folder: Path, dataset: Dataset) -> None:
         "splits": {name: [int(index[0]), len(index)] for name, index in dataset.splits.items()},
         "about": dataset.about,
         "notes": dataset.notes,
+        "scale": dataset.scale,
         "digest": dataset.fingerprint(),
         "rate": dataset.items.rate if isinstance(dataset.items, Recordings) else None,
     }
@@ -109,7 +110,7 @@ def load(folder: Path) -> Dataset:
     labels = mapped_table(folder / "labels.arrow") if (folder / "labels.arrow").is_file() else None
     splits = {name: np.arange(start, start + count) for name, (start, count) in meta["splits"].items()}
     return Dataset("", meta["modality"], items, splits, labels, meta["about"], digest=meta["digest"],
-                   notes=tuple(meta["notes"]))  # fmt: skip
+                   notes=tuple(meta["notes"]), scale=meta["scale"] and tuple(meta["scale"]))  # fmt: skip
 
 
 def recordings(folder: Path, rate: int) -> Recordings:

@@ -14,10 +14,24 @@ from quintet.core.errors import UsageError
 from quintet.core.mapped import chunks, gather, release
 from quintet.core.recordings import Recordings
 
-__all__ = ["CHUNK", "SPLITS", "Dataset", "Found", "Modality", "Reading", "chunks", "labels_of", "release", "take"]
+__all__ = [
+    "CHUNK",
+    "SPLITS",
+    "Dataset",
+    "Found",
+    "Modality",
+    "Reading",
+    "Scale",
+    "chunks",
+    "labels_of",
+    "release",
+    "take",
+]
 
 Modality = Literal["image", "text", "audio", "table"]
 SPLITS = ("train", "validation", "test")
+Scale = tuple[int | float, int | float]
+"""What the values 0 and 255 of an image stand for in its file; whole where all values of the files are."""
 CHUNK = 2**16
 """Rows that are looked at together."""
 
@@ -33,6 +47,7 @@ class Reading:
     group: str | None = None
     time: str | None = None
     whole: bool = False
+    scale: Scale | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +76,7 @@ class Dataset:
     `items`: uint8 images (N, H, W, C) (a `numpy.memmap` where they are many), a `pyarrow.Table`, a list of strings, or
     `Recordings`. `splits`: name -> indices. `source`: what `load_source` is called with (default: the name, which is
     short and names runs). `digest`: a sha256 of items, labels and splits that is known already. `notes`: what was found
-    and decided while reading.
+    and decided while reading. `scale`: of images of 16 bits or real numbers.
     """
 
     name: str
@@ -73,6 +88,7 @@ class Dataset:
     source: str = ""
     digest: str = ""
     notes: tuple[str, ...] = ()
+    scale: Scale | None = None
 
     def rows(self, split: str) -> Any:
         """The items of a split."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 
 from quintet.data import cache
 from quintet.data.archives import BadFile, Entry, Problems, reason
-from quintet.data.dataset import Dataset, Found, chunks, release
+from quintet.data.dataset import Dataset, Found, Scale, chunks, release
 from quintet.data.splits import arrange, assign, key_of
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
@@ -59,6 +59,7 @@ class Shape:
     channels: int
     mixed: bool
     fit: str
+    scale: Scale | None = None
 
     def bytes(self, n: int) -> int:
         return n * self.height * self.width * self.channels
@@ -100,23 +101,69 @@ def decode(image: Image.Image, shape: Shape) -> np.ndarray:
             if image.format == "JPEG":
                 image.draft(None, (side, side))  # decodes at 1/2, 1/4, 1/8 where that is enough
             image.load()
-            return resized(as_eight_bits(ImageOps.exif_transpose(image)), shape)
+            return resized(as_eight_bits(ImageOps.exif_transpose(image), shape.scale), shape)
     except Exception as error:
         raise BadFile(reason(error)) from None
 
 
-def as_eight_bits(image: Image.Image) -> Image.Image:
-    """L, RGB or RGBA of 8 bits a channel."""
+def wide(image: Image.Image) -> bool:
+    """Whether it has 16 bits or more, or real numbers."""
+    return image.mode.startswith("I") or image.mode == "F"
+
+
+def as_codes(values: np.ndarray, scale: Scale | None) -> np.ndarray:
+    """Values of images as uint8: those at the ends of the scale, or 0 and 255, are black and white."""
+    low, high = scale or (0, 255)
+    share = (np.nan_to_num(values.astype(np.float64), nan=low) - low) / ((high - low) or 1)
+    return np.round(share * 255).clip(0, 255).astype(np.uint8)
+
+
+def from_codes(codes: np.ndarray, scale: Scale) -> np.ndarray:
+    """The inverse: whole numbers where the scale is whole, else float32."""
+    low, high = scale
+    values = low + codes.astype(np.float64) * ((high - low) / 255)
+    if not (isinstance(low, int) and isinstance(high, int)):
+        return values.astype(np.float32)
+    return np.round(values).astype(np.uint16 if low >= 0 and high < 2**16 else np.int64)
+
+
+@dataclass
+class Range:
+    """The least and the largest of all values, NaN and infinities left out, and whether all are whole numbers."""
+
+    low: float = float("inf")
+    high: float = float("-inf")
+    whole: bool = True
+
+    def add(self, values: np.ndarray) -> None:
+        finite = values[np.isfinite(values)]
+        if finite.size:
+            self.low, self.high = min(self.low, float(finite.min())), max(self.high, float(finite.max()))
+            self.whole = self.whole and bool((finite == np.floor(finite)).all())
+
+    def scale(self) -> Scale | None:
+        """Up to 256 whole values stay as they are, and so do 0 ... 1; other values are spread over 0 ... 255."""
+        if self.low > self.high:
+            return None
+        if self.whole:
+            low = 0 if self.low >= 0 and self.high <= 255 else int(self.low)
+            return (low, low + max(255, int(self.high) - low))
+        if self.low >= 0 and self.high <= 1:
+            return (0.0, 1.0)
+        return (self.low, self.high)
+
+    def note(self, scale: Scale) -> str:
+        kept = "each value is kept" if scale[1] - scale[0] == 255 and self.whole else "256 steps between them"
+        ends = f"{scale[0]:.6g} becomes 0 and {scale[1]:.6g} becomes 255, {kept} (--data.scale)"
+        return f"values from {self.low:.6g} to {self.high:.6g}, on one scale for all images: {ends}"
+
+
+def as_eight_bits(image: Image.Image, scale: Scale | None = None) -> Image.Image:
+    """L, RGB or RGBA of 8 bits a channel; values of 16 bits or real numbers by the scale."""
     if image.mode in ("L", "RGB", "RGBA"):
         return image.convert("RGBA") if "transparency" in image.info else image
-    if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image).astype(np.float64)
-        values = np.nan_to_num(values)
-        if image.mode == "F":
-            values = values * (255 if values.max(initial=0) <= 1 else 1)
-        elif values.max(initial=0) > 255 or image.mode.startswith("I;16"):
-            values = values // 256  # the upper eight of 16 bits
-        return Image.fromarray(values.clip(0, 255).astype(np.uint8))
+    if wide(image):
+        return Image.fromarray(as_codes(np.asarray(image), scale))
     if image.mode == "1":
         return image.convert("L")
     bands = image.getbands()
@@ -212,9 +259,26 @@ def read_images(pictures: Sequence[Picture], found: Found) -> Dataset:
     kept = cache.find(found.key) if found.key else None
     if kept is not None:
         return kept
-    good, headers, keys, problems = survey(pictures, found.where)
+    good, headers, keys, problems, values = survey(pictures, found.where)
     found = found.at(good)
     shape, notes = common_shape(headers, found.reading.size, found.reading.fit)
+    shape, notes = scaled(shape, notes, values, found.reading.scale)
+    return read_surveyed(pictures, found, good, keys, problems, shape, notes)
+
+
+def scaled(shape: Shape, notes: tuple[str, ...], values: Range, wanted: Scale | None) -> tuple[Shape, tuple[str, ...]]:
+    """With the scale of images of 16 bits or real numbers, the wanted or their own, and a note that says it."""
+    if values.low > values.high:
+        return shape, notes
+    scale = wanted or values.scale()
+    return replace(shape, scale=scale), (*notes, values.note(scale)) if scale else notes
+
+
+def read_surveyed(
+    pictures: Sequence[Picture], found: Found, good: Sequence[int], keys: np.ndarray, problems: Problems, shape: Shape,
+    notes: tuple[str, ...],
+) -> Dataset:  # fmt: skip
+    """Split and decode what was looked at."""
     part, how = assign(keys, found, found.labels)
     order, _, _ = arrange(part)
     pictures, found, part = [pictures[good[i]] for i in order], found.at(order), part[order]
@@ -234,21 +298,34 @@ def read_images(pictures: Sequence[Picture], found: Found) -> Dataset:
     return cache.build(found.key, write)
 
 
-def survey(pictures: Sequence[Picture], where: str) -> tuple[list[int], list[Header], np.ndarray, Problems]:
-    """(which pictures have a header, the headers, hashes of their contents, problems)."""
+def survey(pictures: Sequence[Picture], where: str) -> tuple[list[int], list[Header], np.ndarray, Problems, Range]:
+    """(which pictures have a header, the headers, hashes of their contents, problems, the values of wide images)."""
+    values = Range()
     problems = Problems(where, len(pictures), "images")
     good, headers, keys = [], [], []
     for index, picture in enumerate(cache.progress(pictures, "looking at images", len(pictures))):
         try:
             content = picture.read()
-            headers.append(header(picture.parse(content)))
+            image = picture.parse(content)
+            head = header(image)
+            if wide(image):
+                values.add(wide_values(image))
+            headers.append(head)
         except BadFile as error:
             problems.add(picture.name, error)
             continue
         good.append(index)
         keys.append(key_of(content))
     problems.check()
-    return good, headers, np.array(keys, np.uint64), problems
+    return good, headers, np.array(keys, np.uint64), problems, values
+
+
+def wide_values(image: Image.Image) -> np.ndarray:
+    """The values of an image of 16 bits or real numbers. Raises BadFile for whatever is wrong with the file."""
+    try:
+        return np.asarray(image)
+    except Exception as error:
+        raise BadFile(reason(error)) from None
 
 
 def decode_all(
@@ -273,7 +350,8 @@ def decode_all(
     items = narrow(out, good, needed, make)
     _, splits, few = arrange(part[good])
     labels = None if found.labels is None else found.labels.filter(pa.array(good))
-    return Dataset("", "image", items, splits, labels, notes=(*notes, *few, *problems.notes()))
+    return Dataset("", "image", items, splits, labels, notes=(*notes, *few, *problems.notes()),
+                   scale=shape.scale)  # fmt: skip
 
 
 def narrow(

@@ -10,7 +10,7 @@ from typing import Literal
 
 from quintet.core.errors import DataError, UsageError
 from quintet.data import builtin, named, synthetic
-from quintet.data.dataset import SPLITS, Dataset, Modality, Reading, take
+from quintet.data.dataset import SPLITS, Dataset, Modality, Reading, Scale, take
 from quintet.data.files import KIND_OF, read_path
 from quintet.data.hub import PREFIX, read_hub
 from quintet.data.named import data_root, named_file
@@ -108,18 +108,20 @@ def load_source(
     group: str | None = None,
     time: str | None = None,
     whole: bool = False,
+    scale: Scale | None = None,
 ) -> Dataset:
     """A name of `SOURCES`, a path, or hf:owner/name[:config], read and split.
 
     The rest is for paths and the hub. `size`: pixels of an image's longer side; `fit`: what is done with images of
     other proportions; `rate`: samples a second of audio; `unit`: what an item of a text file is; `group`: rows with one
     value of this column stay in one split; `time`: the rows that are last by this column are the test split; `whole`:
-    not split, all items in their own order in every split.
+    not split, all items in their own order in every split; `scale`: which values of images of 16 bits or real numbers
+    are black and white (default: their least and largest).
     Raises UsageError for a name that is not known, DataError for what cannot be read.
     """
     if source in SOURCES:
         return SOURCES[source]()
-    reading = Reading(size, fit, rate, unit, group, time, whole)
+    reading = Reading(size, fit, rate, unit, group, time, whole, scale)
     if source.startswith(PREFIX):
         return read_hub(source, reading)
     path = Path(source).expanduser()
