@@ -12,10 +12,12 @@ import pyarrow as pa
 from PIL import Image, UnidentifiedImageError
 
 from quintet.config import RunConfig
+from quintet.core import written
 from quintet.core.codec import Codec
 from quintet.core.errors import DataError, UsageError
 from quintet.core.random import some
 from quintet.core.recordings import Recordings
+from quintet.core.written import Form
 from quintet.data.sources import SOURCES, Dataset, load_source, take
 from quintet.session import items_of, pick, within_run
 
@@ -30,14 +32,16 @@ class Found:
     given: Any
     split: str
     index: np.ndarray | None = None
+    written: pa.Table | None = None
+    """The same rows as they stand in a CSV, as strings."""
 
     def some(self, n: int | None) -> Found:
         """n of them, drawn by a fixed seed, or all."""
         if n is None or n >= len(self.items):
             return self
         index = some(self.items, n, 0)
-        given = None if self.given is None else take(self.given, index)
-        return Found(take(self.items, index), given, self.split, index)
+        given, raw = (None if each is None else take(each, index) for each in (self.given, self.written))
+        return Found(take(self.items, index), given, self.split, index, raw)
 
     def facts(self) -> dict[str, Any]:
         """{"split", "items"} of items that were drawn, for provenance; nothing if all were taken."""
@@ -55,7 +59,7 @@ def whole(dataset: Dataset) -> Dataset:
     """The same data with one more split, "all", in their own order."""
     every = np.arange(len(dataset.items))
     return Dataset(dataset.name, dataset.modality, dataset.items, {**dataset.splits, "all": every}, dataset.labels,
-                   source=dataset.source)  # fmt: skip
+                   source=dataset.source, written=dataset.written)  # fmt: skip
 
 
 def read_items(
@@ -65,10 +69,13 @@ def read_items(
     *,
     unlabelled: bool = False,
     codecs: Mapping[str, Codec] | None = None,
+    forms: Mapping[str, Form] | None = None,
 ) -> Found:
     """The items of `source` that this run's model takes, with their conditions where the source has them.
 
     `unlabelled`: a source without the column that is modelled gives conditions alone.
+
+    `forms`: in which the columns of the run's own data are written.
 
     Without a source: the run's own, less held-out rows that its `codecs` cannot take. `split` may be "all"; if it is
     not given, files are taken whole and in their own order, and of names the test split.
@@ -77,7 +84,7 @@ def read_items(
     name = source or config.data.source
     split = split or ("test" if source is None or source in SOURCES else "all")
     reading = {key: own[key] for key in ("size", "fit", "rate", "unit", "scale")} if source else own
-    reading = {key: value for key, value in reading.items() if key != "source"}
+    reading = {key: value for key, value in reading.items() if key != "source"} | {"forms": forms or {}}
     dataset = load_items(name, **reading) if split == "all" else load_source(name, **reading)
     if source is None and codecs is not None:
         dataset = within_run(config, dataset, codecs)
@@ -91,7 +98,7 @@ def read_items(
     items, given = items_of(config, dataset, split)
     if not len(items):
         raise DataError("no items", where=name)
-    return Found(items, given, split)
+    return Found(items, given, split, written=dataset.written if split == "all" else None)
 
 
 def has(dataset: Dataset, columns: str | None) -> bool:
@@ -145,6 +152,14 @@ def image_mask(items: np.ndarray, known: str) -> np.ndarray:
             return np.asarray(picture.convert("L").resize((w, h), Image.Resampling.NEAREST)) > 127
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise DataError("not a mask", where=known, why=str(error), fix=f"{', '.join(HALVES)}, or a PNG") from None
+
+
+def numbered(table: pa.Table, rows: int) -> pa.Table:
+    """Completions, a block of all rows for each draw, with columns that name the row (from 0) and the draw (from 1)."""
+    forms = written.forms(table)
+    beside = {"row": np.arange(len(table)) % rows, "draw": np.arange(len(table)) // rows + 1}
+    names = {name if name not in table.column_names else f"{name}_number": cells for name, cells in beside.items()}
+    return written.attach(pa.table(names | dict(zip(table.column_names, table.columns, strict=True))), forms)
 
 
 def chain(parts: Sequence[Any], *, interleave: bool = False) -> Any:

@@ -31,12 +31,13 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
+import pyarrow.compute as pc
 import pyarrow.parquet
 import soundfile
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
+from quintet.core import written
 from quintet.core.codec import Codec
 from quintet.core.errors import DataError, UsageError
 from quintet.core.recordings import Recordings
@@ -155,9 +156,18 @@ def _arrays(table: pa.Table) -> dict[str, NDArray[Any]]:
 
 
 def _csv(table: pa.Table, provenance: Provenance, top: int) -> bytes:
-    buffer = io.BytesIO()
-    pyarrow.csv.write_csv(table, buffer, pyarrow.csv.WriteOptions(quoting_header="needed"))
-    return buffer.getvalue()
+    """Cells as they were written where the data come from; quoted where they must be."""
+    columns = [_quoted(column.combine_chunks()) for column in written.strings(table).columns]
+    header = ",".join(_quoted(pa.array(table.column_names, pa.string())).to_pylist())
+    alone = '""' if len(columns) == 1 else ""  # a line without anything would be no row
+    lines = pc.binary_join_element_wise(*columns, ",", null_handling="replace", null_replacement=alone)
+    return "".join(f"{line}\n" for line in [header, *lines.to_pylist()]).encode("utf-8", "replace")
+
+
+def _quoted(cells: pa.Array) -> pa.Array:
+    must = pc.or_(pc.match_substring_regex(cells, '[",\r\n]'), pc.equal(cells, ""))
+    quoted = pc.binary_join_element_wise('"', pc.replace_substring(cells, '"', '""'), '"', "")
+    return pc.if_else(must, quoted, cells)
 
 
 def _parquet(table: pa.Table, provenance: Provenance, top: int) -> bytes:
@@ -167,7 +177,10 @@ def _parquet(table: pa.Table, provenance: Provenance, top: int) -> bytes:
 
 
 def _jsonl(items: Any, provenance: Provenance, top: int) -> bytes:
-    rows = items.to_pylist() if isinstance(items, pa.Table) else [{"text": text} for text in items]
+    if isinstance(items, pa.Table):
+        rows = written.as_written(items, plain=False).to_pylist()
+    else:
+        rows = [{"text": text} for text in items]
     return "".join(json.dumps({name: _plain(cell) for name, cell in row.items()}) + "\n" for row in rows).encode()
 
 

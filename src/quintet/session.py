@@ -19,6 +19,7 @@ from quintet.card import write_card
 from quintet.codecs.table import TableCodec
 from quintet.codecs.text import TextCodec
 from quintet.config import RunConfig
+from quintet.core import written
 from quintet.core.codec import Codec
 from quintet.core.columns import describe
 from quintet.core.errors import ConfigError, EnvironmentFault, QuintetWarning, UsageError
@@ -81,6 +82,9 @@ def codec_name(dataset: Dataset, column: str | None) -> str:
         return dataset.modality
     table = dataset.column(column, "train")
     if table.num_columns == 1 and pa.types.is_string(table.column(0).type):
+        said = written.of(table.schema.field(0))
+        if said is not None:  # by the user
+            return "text" if said.kind == "text" else "table"
         cells = table.column(0).take(pa.array(some(len(table), 10_000, 0)))
         kinds = len(cells.unique())
         return "text" if kinds > WORDS and 2 * kinds > len(cells) else "table"

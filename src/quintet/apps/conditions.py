@@ -9,7 +9,9 @@ import numpy as np
 import pyarrow as pa
 
 from quintet.codecs.table import TableCodec
+from quintet.core import written
 from quintet.core.codec import Codec
+from quintet.core.columns import Column
 from quintet.core.errors import DataError, UsageError
 from quintet.data.sources import take
 from quintet.inputs import load_items
@@ -41,7 +43,7 @@ def from_file(codec: Codec, file: Path) -> Any:
     """The conditions of a file: one a line, or items of the condition's kind (rows of a CSV, images, recordings)."""
     rows = isinstance(codec, TableCodec) and file.suffix.lower() in (".csv", ".parquet", ".jsonl")
     if rows or codec.modality in ("image", "audio"):
-        items = load_items(str(file)).items
+        items = load_items(str(file), forms=getattr(codec, "forms", {})).items
         return items if not isinstance(items, pa.Table) else items.to_pylist()
     try:
         text = file.read_text("utf-8-sig")  # which also makes newlines of other ends of lines
@@ -85,6 +87,21 @@ def typed(codec: Codec, text: str) -> Any:
             raise DataError(f"unknown value {text!r}", where=f"column {column.name}", why=f"known: {known}")
         return found
     try:
+        return _value(codec, column, text)
+    except (ValueError, pa.ArrowException):
+        what = "date or time" if pa.types.is_temporal(column.type) else "number"
+        raise DataError(f"not a {what}: {text!r}", where=f"column {column.name}") from None
+
+
+def _value(codec: TableCodec, column: Column, text: str) -> Any:
+    """A number, date or time, as the data write it or as Python and ISO 8601 do."""
+    form = codec.forms.get(column.name)
+    if form is not None and form.kind in ("number", "time"):
+        try:
+            return form.parse(pa.chunked_array([pa.array([text])]))[0].as_py()
+        except written.NoFit:
+            pass
+    if not pa.types.is_temporal(column.type):
         return float(text)
-    except ValueError:
-        raise DataError(f"not a number: {text!r}", where=f"column {column.name}") from None
+    found = written.time_form(pa.chunked_array([pa.array([text])]))
+    return (pa.array([text]) if found is None else found.parse(pa.array([text]))).cast(column.type)[0].as_py()

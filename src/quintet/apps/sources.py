@@ -11,7 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from quintet.apps.console import Answer, columns, number
+from quintet.core import arrow
+from quintet.core.columns import is_key
 from quintet.core.errors import EnvironmentFault, UsageError
+from quintet.core.written import forms
 from quintet.data.dataset import Dataset, chunks
 from quintet.data.named import HOMES
 from quintet.data.sources import SOURCES, Source, data_root, load_source
@@ -94,7 +97,11 @@ def describe_source(name: str, *, output: str | None = None, **reading: Any) -> 
     rows = [(dataset.name, dataset.about), ("kind", dataset.modality), ("items", f"{data['items']:,}")]
     rows += [("splits", ", ".join(f"{split} {size:,}" for split, size in splits.items()))]
     rows += [(key, _fact(value)) for key, value in facts.items()]
-    rows += [(f"column {c['name']}", _column_text(c)) for c in table]
+    rows += [(f"column {c['name']}", f"{_column_text(c)}; {c['modelled']}") for c in table]
+    if table:
+        rows.append(
+            ("types", '--data.types "COLUMN=number|decimal|integer|category|text|datetime|boolean|drop" decides')
+        )
     rows += [(f"label {c['name']}", f"{_column_text(c)}; for --condition {c['name']}") for c in labels]
     if table:
         rows.append(("missing cells", f"{data['missing']:,}"))
@@ -144,10 +151,13 @@ def _fact(value: Any) -> str:
 
 def column_facts(table: pa.Table) -> list[dict[str, Any]]:
     """Name, type, range or values, and missing cells of each column."""
-    facts = []
+    facts, known = [], forms(table)
     for name in table.column_names:
         column = table[name]
         fact: dict[str, Any] = {"name": name, "type": str(column.type), "missing": column.null_count}
+        form = known.get(name)
+        fact["taken"] = form.taken if form is not None else _kind(column.type)
+        fact["modelled"] = _fate(column, None if form is None else form.kind)
         distinct = pc.count_distinct(column, mode="only_valid").as_py()
         ordered = pa.types.is_floating(column.type) or pa.types.is_temporal(column.type)
         if ordered or (pa.types.is_integer(column.type) and distinct > SHOWN):
@@ -160,15 +170,32 @@ def column_facts(table: pa.Table) -> list[dict[str, Any]]:
     return facts
 
 
+def _kind(kind: pa.DataType) -> str:
+    """A type of Arrow in the words of `data.types`."""
+    if pa.types.is_temporal(kind):
+        return "datetime"
+    if pa.types.is_boolean(kind):
+        return "truth value"
+    return "category" if not arrow.is_number(kind) else "whole number" if pa.types.is_integer(kind) else "decimal"
+
+
+def _fate(column: pa.ChunkedArray, said: str | None) -> str:
+    """What happens to a column of a table."""
+    if said not in ("category", "text") and is_key(column):
+        return "left out: it only names its rows"
+    return "modelled as numbers" if arrow.is_number(column.type) else "modelled as categories"
+
+
 def _column_text(fact: Mapping[str, Any]) -> str:
     """One column in words."""
     missing = f", {fact['missing']:,} missing" if fact["missing"] else ""
+    taken = f"{fact['taken']} ({fact['type']})"
     if "min" in fact:
-        return f"{fact['type']}, {number(fact['min'])} ... {number(fact['max'])}{missing}"
+        return f"{taken}, {number(fact['min'])} ... {number(fact['max'])}{missing}"
     values = [str(value)[:40] for value in fact["values"]]
     shown = values if len(fact["values"]) == fact["distinct"] else values[:8]
     more = " ..." if fact["distinct"] > len(shown) else ""
-    return f"{fact['type']}, {fact['distinct']:,} values: {', '.join(shown)}{more}{missing}"
+    return f"{taken}, {fact['distinct']:,} values: {', '.join(shown)}{more}{missing}"
 
 
 # -- what may be wrong -----------------------------------------------------------------------------------------------

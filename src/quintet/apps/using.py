@@ -41,6 +41,21 @@ def _open(run: str, everywhere: Everywhere, operation: str) -> Run:
     return folder
 
 
+def _forms(folder: Run) -> dict[str, Any]:
+    """In which the columns of the run's own data are written, so that other files are read alike."""
+    return {name: form for codec in folder.codecs().values() for name, form in getattr(codec, "forms", {}).items()}
+
+
+def _as_brought(out: Any, items: Any, raw: Any, draws: int, path: str) -> Any:
+    """Completed rows with the given cells as the file has them, and the number of row and draw if there are several."""
+    from quintet.core import written
+    from quintet.inputs import chain, numbered
+
+    if raw is not None and path.lower().endswith(".csv"):
+        out = written.kept(out, chain([items] * draws), chain([raw] * draws))
+    return numbered(out, len(items)) if draws > 1 else out
+
+
 def _path(folder: Run, output: str | None, stem: str) -> tuple[str, str]:
     """(where the items go, what they are); a format that does not fit is an error before the work is done."""
     from quintet import outputs
@@ -182,7 +197,7 @@ def score(
 
     folder = _open(run, everywhere, "log_prob")
     config = folder.config()
-    found = read_items(config, data, split, unlabelled=not rank, codecs=folder.codecs())
+    found = read_items(config, data, split, unlabelled=not rank, codecs=folder.codecs(), forms=_forms(folder))
     path = output or f"{folder.name}-{found.split}-scores.csv"
     outputs.check_output(path, "table")
     model = api.load(run, runs=everywhere.runs)
@@ -259,14 +274,17 @@ def complete(
     path, kind = _path(folder, output, f"completed-seed{seed}")
     if draws < 1:
         raise UsageError(f"--draws {draws}: at least 1")
-    found = read_items(config, data, None).some(n if n or data else 8)
+    found = read_items(config, data, None, forms=_forms(folder)).some(n if n or data else 8)
     model = api.load(run, runs=everywhere.runs)
     items, raw_mask = mask(found.items, known, kind)
     given = _given(model, condition, found)
     began = time.perf_counter()
     out = model.complete(items, known=raw_mask, condition=given, draws=draws, seed=seed, sampling=settings)
     spent = time.perf_counter() - began
-    answer = _write(model, path, chain(out) if draws > 1 else out, seed=seed, draws=draws, known=known,
+    out = chain(out) if draws > 1 else out
+    if kind == "table":
+        out = _as_brought(out, items, found.written, draws, path)
+    answer = _write(model, path, out, seed=seed, draws=draws, known=known,
                     data=data or config.data.source, **found.facts(),
                     sampling=model.sampling(settings).model_dump(mode="json"))  # fmt: skip
     answer |= {"kind": kind, "draws": draws, "seconds": spent}
@@ -292,7 +310,7 @@ def reconstruct(
 
     folder = _open(run, everywhere, "encode")
     path, kind = _path(folder, output, "reconstructed")
-    found = read_items(folder.config(), data, None).some(n or (None if data else 8))
+    found = read_items(folder.config(), data, None, forms=_forms(folder)).some(n or (None if data else 8))
     model = api.load(run, runs=everywhere.runs)
     given = _given(model, condition, found)
     items = model.reconstruct(found.items, condition=given)
@@ -330,7 +348,7 @@ def interpolate(
 
     folder = _open(run, everywhere, "encode")
     path, kind = _path(folder, output, "interpolated")
-    found = read_items(folder.config(), data, None).some(2 * n)
+    found = read_items(folder.config(), data, None, forms=_forms(folder)).some(2 * n)
     pairs = len(found.items) // 2
     if not pairs:
         raise UsageError("two items are needed to go from one to the other", where=str(data))
@@ -368,7 +386,7 @@ def encode(
     folder = _open(run, everywhere, "encode")
     path = output or f"{folder.name}-latents.csv"
     outputs.check_output(path, "table")
-    found = read_items(folder.config(), data, split)
+    found = read_items(folder.config(), data, split, forms=_forms(folder))
     model = api.load(run, runs=everywhere.runs)
     given = _given(model, condition, found)
     z = model.encode(found.items, condition=given)

@@ -6,6 +6,7 @@ import base64
 import math
 import warnings
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from quintet.core import arrow, settings
+from quintet.core import arrow, settings, written
 from quintet.core.codec import Codec, Face
 from quintet.core.columns import RARE, Column, describe, is_key
 from quintet.core.errors import DataError, QuintetWarning
@@ -79,6 +80,8 @@ class TableCodec(Codec):
         self.columns: tuple[Column, ...] = ()
         self.parts: tuple[Column, ...] = ()
         self.dropped: tuple[str, ...] = ()
+        self.forms: dict[str, written.Form] = {}
+        """How the cells of columns are written where the data come from, and go back."""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -107,9 +110,13 @@ class TableCodec(Codec):
             raise DataError("an empty table")
         if len(set(table.column_names)) < table.num_columns:
             raise DataError("two columns of one name", where=", ".join(table.column_names))
-        keys = [name for name in table.column_names if table.num_columns > 1 and is_key(table[name])]
+        forms = written.forms(table)
+        wanted = [name for name, form in forms.items() if form.kind in ("category", "text")]  # by the user
+        keys = [name for name in table.column_names
+                if table.num_columns > 1 and name not in wanted and is_key(table[name])]  # fmt: skip
         kept = [name for name in table.column_names if name not in keys] or table.column_names
         self.dropped = tuple(name for name in table.column_names if name not in kept)
+        self.forms = {name: form for name, form in forms.items() if name in kept}
         s = self.settings
         fine = s.fine or (FINE if len(kept) < FEW_COLUMNS else 1)
         self.columns = tuple(
@@ -257,7 +264,7 @@ class TableCodec(Codec):
             if column.calendar is not None:
                 units = column.calendar.join([units, *(next(parts)[0] for _ in column.parts[1:])])
             cells.append(column.cells(units, null))
-        return pa.table(cells, names=[column.name for column in self.columns])
+        return written.attach(pa.table(cells, names=[column.name for column in self.columns]), self.forms)
 
     def _continuous(self, column: Column, part: np.ndarray, u: Floats) -> tuple[Floats, np.ndarray]:
         null = part[:, -1] > 0 if column.nulls else np.zeros(len(part), bool)
@@ -317,7 +324,7 @@ class TableCodec(Codec):
             if name not in names:
                 out.append(completed[name])
                 names.append(name)
-        return pa.table(out, names=names)
+        return written.attach(pa.table(out, names=names), self.forms | written.forms(table))
 
     # -- state -------------------------------------------------------------------------------------------------------
 
@@ -329,6 +336,7 @@ class TableCodec(Codec):
             "schema": base64.b64encode(schema.serialize().to_pybytes()).decode(),
             "columns": [column.to_json() for column in self.columns],
             "dropped": list(self.dropped),
+            "forms": {name: asdict(form) for name, form in self.forms.items()},
         }
 
     @classmethod
@@ -339,6 +347,7 @@ class TableCodec(Codec):
             Column.from_json(field, column) for field, column in zip(schema, data["columns"], strict=True)
         )
         codec.dropped = tuple(data["dropped"])
+        codec.forms = {name: written.from_json(form) for name, form in data["forms"].items()}
         codec._set_space()
         return codec
 

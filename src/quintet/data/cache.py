@@ -84,7 +84,7 @@ def save(folder: Path, dataset: Dataset) -> None:
             writer.write_table(dataset.labels)
     meta = {
         "modality": dataset.modality,
-        "splits": {name: [int(index[0]), len(index)] for name, index in dataset.splits.items()},
+        "splits": {name: [int(index[0]) if len(index) else 0, len(index)] for name, index in dataset.splits.items()},
         "about": dataset.about,
         "notes": dataset.notes,
         "scale": dataset.scale,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +13,7 @@ import pyarrow as pa
 from quintet.core.errors import UsageError
 from quintet.core.mapped import chunks, gather, release
 from quintet.core.recordings import Recordings
+from quintet.core.written import Form, attach, forms
 
 __all__ = [
     "CHUNK",
@@ -48,6 +49,8 @@ class Reading:
     time: str | None = None
     whole: bool = False
     scale: Scale | None = None
+    types: Mapping[str, str] = field(default_factory=dict)
+    forms: Mapping[str, Form] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ class Dataset:
     `Recordings`. `splits`: name -> indices. `source`: what `load_source` is called with (default: the name, which is
     short and names runs). `digest`: a sha256 of items, labels and splits that is known already. `notes`: what was found
     and decided while reading. `scale`: of images of 16 bits or real numbers.
+    `written`: the cells of a CSV as they stand in it, if it was read as a whole.
     """
 
     name: str
@@ -89,6 +93,7 @@ class Dataset:
     digest: str = ""
     notes: tuple[str, ...] = ()
     scale: Scale | None = None
+    written: pa.Table | None = None
 
     def rows(self, split: str) -> Any:
         """The items of a split."""
@@ -105,7 +110,9 @@ class Dataset:
             if wanted not in columns:
                 why = f"columns: {', '.join(columns) or 'none'}"
                 raise UsageError(f"{self.name} has no column {wanted}", why=why)
-        return take(pa.table({wanted: columns[wanted] for wanted in names}), self.index(split))
+        known = {name: form for table in (self.labels, self.items) if isinstance(table, pa.Table)
+                 for name, form in forms(table).items()}  # fmt: skip
+        return take(attach(pa.table({wanted: columns[wanted] for wanted in names}), known), self.index(split))
 
     def index(self, split: str) -> np.ndarray:
         if split not in self.splits:

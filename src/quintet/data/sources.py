@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from quintet.core.errors import DataError, UsageError
+from quintet.core.written import Form
 from quintet.data import builtin, named, synthetic
 from quintet.data.dataset import SPLITS, Dataset, Modality, Reading, Scale, take
 from quintet.data.files import KIND_OF, read_path
 from quintet.data.hub import PREFIX, read_hub
 from quintet.data.named import data_root, named_file
+from quintet.data.types import wishes
 
 __all__ = ["SOURCES", "SPLITS", "Dataset", "Modality", "Source", "data_root", "load_source", "named_file", "take"]
 
@@ -109,6 +111,8 @@ def load_source(
     time: str | None = None,
     whole: bool = False,
     scale: Scale | None = None,
+    types: str | Mapping[str, Any] | None = None,
+    forms: Mapping[str, Form] | None = None,
 ) -> Dataset:
     """A name of `SOURCES`, a path, or hf:owner/name[:config], read and split.
 
@@ -116,12 +120,14 @@ def load_source(
     other proportions; `rate`: samples a second of audio; `unit`: what an item of a text file is; `group`: rows with one
     value of this column stay in one split; `time`: the rows that are last by this column are the test split; `whole`:
     not split, all items in their own order in every split; `scale`: which values of images of 16 bits or real numbers
-    are black and white (default: their least and largest).
+    are black and white (default: their least and largest); `types`: what
+    columns are, "price=decimal,zip=category" or a mapping, of `types.KINDS`; `forms`: in which the columns of a CSV are
+    written, where that fits.
     Raises UsageError for a name that is not known, DataError for what cannot be read.
     """
     if source in SOURCES:
         return SOURCES[source]()
-    reading = Reading(size, fit, rate, unit, group, time, whole, scale)
+    reading = Reading(size, fit, rate, unit, group, time, whole, scale, wishes(types), forms or {})
     if source.startswith(PREFIX):
         return read_hub(source, reading)
     path = Path(source).expanduser()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,10 @@ import pyarrow.csv
 import pyarrow.ipc
 import pyarrow.parquet
 
+from quintet.core import written
 from quintet.core.errors import DataError
-from quintet.data import cache
+from quintet.core.written import Form
+from quintet.data import cache, types
 from quintet.data.archives import BadFile, Entry, Problems
 from quintet.data.dataset import SPLITS, Dataset, Found
 from quintet.data.splits import assign, row_keys, stretches
@@ -40,8 +41,6 @@ LARGE = 2**28
 """Bytes of files above which a table is streamed into the cache and memory-mapped."""
 PACKED = 5
 """How many times larger a packed table is taken to be."""
-WIDER = {"null": pa.int64(), "int64": pa.float64()}
-"""What a column becomes when a later row does not fit the type of the first ones; else a string."""
 
 
 def read_tables(entries: Sequence[Entry], found: Found) -> Dataset:
@@ -60,19 +59,27 @@ def read_tables(entries: Sequence[Entry], found: Found) -> Dataset:
     if found.splits:
         sizes = [part.num_rows for part in parts]
         found = replace(found, splits=list(np.repeat(np.array(found.splits), sizes)))
+    given = found.reading.types
+    if all(entry.suffix in CSV for entry in entries):  # typed together: what one file shows holds for all
+        table, more = types.typed(joined(parts, found.where), given, found.reading.forms, found.where)
+        raw = joined(parts, found.where) if found.reading.whole else None
+        return replace(dataset_of(table, found, [*notes, *more]), written=raw)
+    for i, entry in enumerate(entries):
+        if entry.suffix in CSV:
+            parts[i], more = types.typed(parts[i], given, found.reading.forms, found.where)
+            notes += more
     return dataset_of(joined(parts, found.where), found, notes)
 
 
 def stream(entries: Sequence[Entry], found: Found, folder: Path) -> Dataset:
     """Files larger than memory -> one Arrow file a split, in two passes: hashes of rows, then the rows themselves."""
     notes: list[str] = []
-    schemas = [schema_of(entry, found.where, notes) for entry in entries]
-    schema = pa.unify_schemas(schemas, promote_options="permissive")
+    schema = unified([schema_of(entry, found, notes) for entry in entries])
     chosen = [name for name in (found.reading.group, found.reading.time) if name in schema.names]
 
     def batches() -> Iterator[tuple[int, pa.Table]]:
         for index, entry in enumerate(entries):
-            for batch in batches_of(entry, schema, found.where, []):
+            for batch in batches_of(entry, schema, found, []):
                 yield index, batch
 
     keys, columns, files, total = [], [], [], 0
@@ -103,37 +110,38 @@ def stream(entries: Sequence[Entry], found: Found, folder: Path) -> Dataset:
     return Dataset("", "table", items, splits, notes=(*notes, *dropped, *how))
 
 
-def schema_of(entry: Entry, where: str, notes: list[str]) -> pa.Schema:
+def schema_of(entry: Entry, found: Found, notes: list[str]) -> pa.Schema:
     """The schema that all rows of a file fit: that of its first rows, widened where a later row does not."""
-    types: dict[str, pa.DataType] = {}
-    while True:
-        try:
-            problems: list[str] = []
-            schema = None
-            for batch in batches_of(entry, None, where, problems, types):
-                schema = batch.schema
-                if entry.suffix in PARQUET:  # its schema is written in it
-                    break
-        except Wider as wider:
-            types[wider.name] = wider.kind
-            continue
-        notes += problems
-        if schema is None:
-            raise DataError("no rows", where=f"{where}/{entry.name}")
-        return schema
+    problems: list[str] = []
+    schema = None
+    for batch in batches_of(entry, None, found, problems):
+        schema = batch.schema
+        if entry.suffix in PARQUET:  # its schema is written in it
+            break
+    notes += problems
+    if schema is None:
+        raise DataError("no rows", where=f"{found.where}/{entry.name}")
+    return schema
 
 
-class Wider(Exception):
-    """A column needs a wider type than its first rows show."""
+def unified(schemas: Sequence[pa.Schema]) -> pa.Schema:
+    """One schema that all rows fit, with the forms that columns have in all of the files."""
+    schema = pa.unify_schemas([each.remove_metadata() for each in schemas], promote_options="permissive")
+    every = [written.forms(each.empty_table()) for each in schemas]
+    forms = {}
+    for name in schema.names:
+        own = [each.get(name) for each in every]
+        first = own[0]
+        if first is not None and all(form is not None and replace(form, decimals=first.decimals) == first
+                                     for form in own):  # fmt: skip
+            forms[name] = first if all(form == first for form in own) else replace(first, decimals=None)
+    fields = [schema.field(name).remove_metadata() for name in schema.names]
+    return written.attach(pa.schema(fields).empty_table(), forms).schema
 
-    def __init__(self, name: str, kind: pa.DataType) -> None:
-        self.name, self.kind = name, kind
 
-
-def batches_of(entry: Entry, schema: pa.Schema | None, where: str, notes: list[str],
-               types: Mapping[str, pa.DataType] | None = None) -> Batches:  # fmt: skip
-    """A file in pieces. `schema`: of every piece; without it, `types` are of some columns. Raises DataError, Wider."""
-    place = str(entry.path or f"{where}/{entry.name}")
+def batches_of(entry: Entry, schema: pa.Schema | None, found: Found, notes: list[str]) -> Batches:
+    """A file in pieces; of a CSV without a `schema`, an empty one that has its columns. Raises DataError."""
+    place = str(entry.path or f"{found.where}/{entry.name}")
     openers: dict[tuple[str, ...], Callable[..., Batches]] = {
         CSV: _csv_batches,
         JSON: _json_batches,
@@ -142,37 +150,66 @@ def batches_of(entry: Entry, schema: pa.Schema | None, where: str, notes: list[s
     opener = next((value for key, value in openers.items() if entry.suffix in key), _feather_batches)
     try:
         with entry.open() as file:
-            yield from opener(file, entry, schema, types or {}, notes)
+            yield from opener(file, entry, schema, found, notes)
     except RAISED as error:
         raise unreadable(place, error) from None
     except BadFile as error:
         raise DataError("cannot be read", where=place, why=str(error)) from None
 
 
-def _csv_batches(file: Any, entry: Entry, schema: Any, types: Mapping[str, Any], notes: list[str]) -> Batches:
+def _csv_batches(file: Any, entry: Entry, schema: Any, found: Found, notes: list[str]) -> Batches:
     with entry.open() as start:
         head = start.read(BLOCK)
     problems = Problems(entry.name, 0, "rows")
     read, parse, convert, said = csv_options(head, entry.suffix, problems)
-    convert.column_types = dict(zip(schema.names, schema.types, strict=True)) if schema else dict(types)
     reader = pyarrow.csv.open_csv(file, read, parse, convert)
-    rows = 0
-    try:
-        for batch in reader:
-            rows += batch.num_rows
-            yield pa.Table.from_batches([batch])
-    except pa.ArrowInvalid as error:
-        at = re.search(r"CSV column #(\d+):.* CSV conversion error to (\w+)", str(error))
-        if at is None or schema is not None:
-            raise
-        name = reader.schema.names[int(at[1])]
-        raise Wider(name, WIDER.get(at[2], pa.string())) from None
+    rows, forms, names = 0, None, []
+    for batch in reader:
+        rows += batch.num_rows
+        strings = pa.Table.from_batches([batch])
+        if schema is not None:
+            yield fitted(strings, schema)
+            continue
+        if forms is None:
+            table, more = types.typed(strings, found.reading.types, {}, entry.name)
+            forms, names = written.forms(table), table.column_names
+            said += more
+        for name, form in list(forms.items()):
+            if (wider := widened(strings[name], form)) is None:
+                del forms[name]
+            else:
+                forms[name] = wider
+    if forms is not None:
+        strings = pa.table({name: pa.array([], pa.string()) for name in names})
+        yield fitted(strings, written.attach(strings, forms).schema)
     problems.total = rows + len(problems.found)
     problems.check()
     notes += [*said, *problems.notes()]
 
 
-def _json_batches(file: Any, entry: Entry, schema: Any, types: Mapping[str, Any], notes: list[str]) -> Batches:
+def widened(cells: pa.ChunkedArray, form: Form) -> Form | None:
+    """The form, with any number of decimals if these cells have others; None if they are written in another way."""
+    for each in (form, replace(form, decimals=None)):
+        try:
+            each.parse(cells)
+        except written.NoFit:
+            continue
+        return each
+    return None
+
+
+def fitted(strings: pa.Table, schema: pa.Schema) -> pa.Table:
+    """A table of strings in the columns of a schema, each parsed in its form."""
+    columns = {}
+    for field in schema:
+        form = written.of(field)
+        cells = strings[field.name] if field.name in strings.column_names else pa.nulls(len(strings), pa.string())
+        typed = cells if form is None else form.parse(cells)
+        columns[field.name] = typed.cast(field.type) if strings.num_rows and typed.type != field.type else typed
+    return written.attach(pa.table(columns), written.forms(schema.empty_table()))
+
+
+def _json_batches(file: Any, entry: Entry, schema: Any, found: Found, notes: list[str]) -> Batches:
     problems, seen = Problems(entry.name, 0, "lines"), None
     for batch in json_batches(file, problems):
         if schema is not None:
@@ -186,14 +223,14 @@ def _json_batches(file: Any, entry: Entry, schema: Any, types: Mapping[str, Any]
     notes += problems.notes()
 
 
-def _parquet_batches(file: Any, entry: Entry, schema: Any, types: Mapping[str, Any], notes: list[str]) -> Batches:
+def _parquet_batches(file: Any, entry: Entry, schema: Any, found: Found, notes: list[str]) -> Batches:
     source = str(entry.path) if entry.path else io.BytesIO(file.read())
     for batch in pyarrow.parquet.ParquetFile(source, memory_map=bool(entry.path)).iter_batches(2**16):
         table = pa.Table.from_batches([batch])
         yield table if schema is None else table.cast(schema)
 
 
-def _feather_batches(file: Any, entry: Entry, schema: Any, types: Mapping[str, Any], notes: list[str]) -> Batches:
+def _feather_batches(file: Any, entry: Entry, schema: Any, found: Found, notes: list[str]) -> Batches:
     source = pa.memory_map(str(entry.path)) if entry.path else pa.BufferReader(file.read())
     reader = pa.ipc.open_file(source)
     for index in range(reader.num_record_batches):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import itertools
 import json
@@ -17,8 +18,10 @@ import pyarrow.feather
 import pyarrow.ipc
 import pyarrow.parquet
 
-from quintet.core.errors import DataError
+from quintet.core import written
+from quintet.core.errors import DataError, EnvironmentFault
 from quintet.core.random import some
+from quintet.data import types
 from quintet.data.archives import BadFile, Entry, Problems, reason
 from quintet.data.dataset import Dataset, Found, take
 from quintet.data.splits import arrange, assign, row_keys
@@ -29,7 +32,8 @@ CSV, JSON, PARQUET, FEATHER = (
     (".parquet", ".pq"),
     (".feather", ".arrow"),
 )
-SUFFIXES = (*CSV, *JSON, *PARQUET, *FEATHER)
+EXCEL = (".xlsx",)
+SUFFIXES = (*CSV, *JSON, *PARQUET, *FEATHER, *EXCEL)
 BLOCK = 2**24
 """Bytes of CSV that are parsed together; a single row must be smaller."""
 LINES = 20_000
@@ -46,12 +50,13 @@ def dataset_of(table: pa.Table, found: Found, notes: Sequence[str] = ()) -> Data
     if table.num_rows == 0:
         raise DataError("no rows", where=found.where, fix="the file has a header alone, or nothing")
     table, renamed = named(table)
+    table, typed = types.retyped(table, found.reading.types, found.where)
     keys = row_keys(table)
     part, how = assign(keys, found, table)
     order, splits, few = arrange(part)
     table, dropped = tidy(table)
     table = take(table, order)
-    said = (*notes, *renamed, *dropped, *how, *few)
+    said = (*notes, *renamed, *typed, *dropped, *how, *few)
     text = text_column(table)
     if text is None:
         return Dataset("", "table", table, splits, notes=said)
@@ -61,12 +66,32 @@ def dataset_of(table: pa.Table, found: Found, notes: Sequence[str] = ()) -> Data
 
 
 def text_column(table: pa.Table) -> str | None:
-    """The column that makes a table a source of texts: one of long strings, with nothing or a label beside it."""
-    names = [name for name in table.column_names if name not in ("label", "labels", "class", "category")]
-    if len(names) != 1 or table.num_columns > 2 or not pa.types.is_string(table[names[0]].type):
+    """The column that makes a table a source of texts: the only one of long strings, or of a text's usual name, beside
+    labels and what only names the rows. A column that the user takes for something else is none.
+    """
+    own = written.forms(table)
+    beside = [name for name in table.column_names if name in LABELS or names_rows(name, table[name])]
+    names = [name for name in table.column_names if name not in beside or name in TEXTS]
+    if len(names) != 1 or len(table.column_names) - len(names) > 2 or not pa.types.is_string(table[names[0]].type):
         return None
-    mean = pc.mean(pc.utf8_length(table[names[0]].take(pa.array(some(len(table), 10_000, 0))))).as_py() or 0
-    return names[0] if names[0] in ("text", "sentence", "document") or mean >= LONG_TEXT else None
+    (name,) = names
+    if name in own:
+        return name if own[name].kind == "text" else None
+    mean = pc.mean(pc.utf8_length(table[name].take(pa.array(some(len(table), 10_000, 0))))).as_py() or 0
+    return name if name in TEXTS or mean >= LONG_TEXT else None
+
+
+LABELS, TEXTS = ("label", "labels", "class", "category"), ("text", "sentence", "document")
+
+
+def names_rows(name: str, cells: pa.ChunkedArray) -> bool:
+    """Whether a column beside texts is an identifier: by its name, or short and different in every row."""
+    if re.search(r"(?i)(^|[_\W])(id|uuid|guid|key|index|idx)$", name):
+        return True
+    short = pa.types.is_integer(cells.type) or (
+        pa.types.is_string(cells.type) and (pc.max(pc.utf8_length(cells)).as_py() or 0) < LONG_TEXT
+    )
+    return short and len(cells) >= 20 and not cells.null_count and len(cells.unique()) == len(cells)
 
 
 # -- columns ---------------------------------------------------------------------------------------------------------
@@ -74,14 +99,23 @@ def text_column(table: pa.Table) -> str | None:
 
 def named(table: pa.Table) -> tuple[pa.Table, list[str]]:
     """Every column with a name of its own."""
+    names, notes = distinct(table.column_names)
+    if not notes:
+        return table, []
+    fields = [field.with_name(name) for field, name in zip(table.schema, names, strict=True)]
+    return pa.table(table.columns, schema=pa.schema(fields)), notes
+
+
+def distinct(given: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Names that differ, and a note of those that were changed."""
     names: list[str] = []
-    for index, name in enumerate(table.column_names):
+    for index, name in enumerate(given):
         name = name.strip() or f"column_{index}"
         numbered = (f"{name}_{count}" for count in itertools.count(2))
         free = next(new for new in itertools.chain([name], numbered) if new not in names)
         names.append(free)
-    changed = [new for old, new in zip(table.column_names, names, strict=True) if old != new]
-    return table.rename_columns(names), [f"columns renamed: {', '.join(changed)}"] if changed else []
+    changed = [new for old, new in zip(given, names, strict=True) if old != new]
+    return names, [f"columns renamed: {', '.join(changed)}"] if changed else []
 
 
 def tidy(table: pa.Table, *, empty: bool = True) -> tuple[pa.Table, list[str]]:
@@ -104,7 +138,7 @@ def tidy(table: pa.Table, *, empty: bool = True) -> tuple[pa.Table, list[str]]:
             columns[name] = column.cast(plain_type(kind))
     if not columns:
         raise DataError("no column can be used", why="; ".join(notes))
-    return pa.table(columns), notes
+    return written.attach(pa.table(columns), written.forms(table)), notes
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
@@ -117,17 +151,23 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
 
 def joined(parts: Sequence[pa.Table], where: str) -> pa.Table:
     """Tables of the same columns, one under the other."""
+    if len(parts) == 1:
+        return parts[0]
+    forms = [written.forms(part) for part in parts]
+    same = {name: form for name, form in forms[0].items() if all(each.get(name) == form for each in forms)}
     try:
-        return parts[0] if len(parts) == 1 else pa.concat_tables(parts, promote_options="permissive")
+        table = pa.concat_tables([written.attach(part, {}) for part in parts], promote_options="permissive")
     except pa.ArrowException as error:
         raise DataError("the files have different columns", where=where, why=reason(error)) from None
+    bare = pa.schema([field.remove_metadata() for field in table.schema])
+    return written.attach(pa.table(table.columns, schema=bare), same)
 
 
 # -- files as a whole ------------------------------------------------------------------------------------------------
 
 
 def whole(entry: Entry, where: str) -> tuple[pa.Table, list[str]]:
-    """The table of a file, and notes. Raises DataError that names it."""
+    """The table of a file, of a CSV as strings, and notes. Raises DataError that names it."""
     place = str(entry.path or f"{where}/{entry.name}")
     try:
         content = entry.read()
@@ -142,6 +182,8 @@ def whole(entry: Entry, where: str) -> tuple[pa.Table, list[str]]:
             return table, list(problems.notes())
         if entry.suffix in PARQUET:
             return pyarrow.parquet.read_table(io.BytesIO(content)), []
+        if entry.suffix in EXCEL:
+            return excel_table(content)
         return pyarrow.feather.read_table(io.BytesIO(content)), []
     except RAISED as error:
         raise unreadable(place, error) from None
@@ -149,41 +191,91 @@ def whole(entry: Entry, where: str) -> tuple[pa.Table, list[str]]:
         raise DataError("cannot be read", where=place, why=str(error)) from None
 
 
+def excel_table(content: bytes) -> tuple[pa.Table, list[str]]:
+    """The first sheet of a workbook: a header, then rows."""
+    try:
+        import openpyxl
+    except ImportError:
+        raise EnvironmentFault("Excel files need the package openpyxl", why="it is not installed",
+                               fix='pip install "quintet[excel]", or save the sheet as CSV') from None  # fmt: skip
+    try:
+        book = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)
+    except Exception as error:  # whatever a damaged zip of XML makes of it
+        raise BadFile(reason(error)) from None
+    sheet = book.worksheets[0]
+    rows = [row for row in sheet.iter_rows(values_only=True) if any(cell is not None for cell in row)]
+    if not rows:
+        raise BadFile("the first sheet is empty")
+    names, notes = distinct(["" if name is None else str(name) for name in rows[0]])
+    if len(book.worksheets) > 1:
+        notes.append(f"the first of {len(book.worksheets)} sheets is read: {sheet.title}")
+    return table_of([dict(zip(names, row, strict=False)) for row in rows[1:]]), notes
+
+
 def unreadable(where: str, error: BaseException) -> DataError:
     why = reason(error)
-    if "UTF8" in why or "utf-8" in why:
+    if "utf" in why.lower():
         fix = f"convert it: iconv -f latin1 -t utf-8 {Path(where).name} > new{Path(where).suffix}"
-        return DataError("not UTF-8 text", where=where, why=why, fix=fix)
+        return DataError("not whole UTF-8 text", where=where, why=why, fix=fix)
     return DataError(
         "cannot be read", where=where, why=why, fix="check that the file is whole and is what its name says"
     )
 
 
 def csv_table(content: bytes, suffix: str, where: str) -> tuple[pa.Table, list[str]]:
+    """The cells of a CSV as strings: see `columns.typed`."""
+    content, notes = decoded(content, where)
     problems = Problems(where, 0, "rows")
-    read, parse, convert, notes = csv_options(content[:BLOCK], suffix, problems)
+    read, parse, convert, said = csv_options(content[:BLOCK], suffix, problems)
     table = pyarrow.csv.read_csv(io.BytesIO(content), read, parse, convert)
     problems.total = table.num_rows + len(problems.found)
     problems.check()
-    if any(pa.types.is_binary(kind) for kind in table.schema.types):
-        name = next(field.name for field in table.schema if pa.types.is_binary(field.type))
-        raise UnicodeError(f"column {name} holds bytes that are not UTF-8: utf-8 is expected")
-    return table, [*notes, *problems.notes()]
+    return table, [*notes, *said, *problems.notes()]
+
+
+def decoded(content: bytes, where: str) -> tuple[bytes, list[str]]:
+    """The same as UTF-8, and a note where it was not. Raises ValueError for what is no text, or damaged UTF-8."""
+    wide = "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else ""
+    some = content[:2000]
+    for name, zeros in (("utf-16-le", some[1::2].count(0)), ("utf-16-be", some[::2].count(0))):
+        if not wide and some[:2].count(0) == 1 and 5 * zeros > 2 * len(some):  # mostly Latin letters, without a mark
+            wide = name
+    if wide:
+        return content.decode(wide).encode(), ["the file is UTF-16"]
+    try:
+        content.decode("utf-8")
+        return content, []
+    except UnicodeDecodeError as error:
+        good = len(re.findall(rb"[\xc3-\xf4][\x80-\xbf]+", content))
+        bad = content.decode("utf-8", "replace").count("\ufffd")
+        if b"\0" in content:
+            raise ValueError("it holds NUL bytes: this is no text file") from None
+        if good > bad:
+            raise ValueError(f"damaged UTF-8: byte {content[error.start]:#04x} at offset {error.start:,}") from None
+    try:
+        return content.decode("cp1252").encode(), ["the file is not UTF-8: read as Windows-1252 (Western European)"]
+    except UnicodeDecodeError:
+        return content.decode("latin-1").encode(), ["the file is not UTF-8: read as Latin-1"]
 
 
 def csv_options(head: bytes, suffix: str, problems: Problems) -> tuple[Any, Any, Any, list[str]]:
-    """pyarrow's options for a CSV that begins so, and notes: its delimiter, and whether it has a header."""
+    """pyarrow's options that read a CSV which begins so as strings, and notes: its delimiter, and whether it has a
+    header.
+    """
     if b"\0" in head:
         raise ValueError("it holds NUL bytes: this is no text file")
-    first = head.removeprefix(b"\xef\xbb\xbf").split(b"\n", 1)[0].decode("utf-8").strip("\r")
-    bare = re.sub(r'"[^"]*"', '""', first)
-    delimiter = "\t" if suffix == ".tsv" else max(",;\t|", key=bare.count)
-    cells = [cell.strip() for cell in bare.split(delimiter)]
+    whole, text = len(head) < BLOCK, head.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "ignore")
+    delimiter = "\t" if suffix == ".tsv" else delimiter_of(text)
+    rows = list(itertools.islice(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), LINES))
+    rows = [row for row in (rows if whole or len(rows) == LINES else rows[:-1]) if row]
+    first = rows[0] if rows else [""]
     notes = [] if delimiter in (",", "\t") else [f"the delimiter is {delimiter!r}"]
-    names = None
-    if any(is_number(cell) for cell in cells):
-        names = [f"x{i}" for i in range(len(cells))]
-        notes.append(f"no header: columns are x0 ... x{len(cells) - 1}")
+    header = has_header(first, [row for row in rows[1:] if len(row) == len(first)], comma=delimiter == ";")
+    names = first if header else [f"x{i}" for i in range(len(first))]
+    names, renamed = distinct(names)
+    notes += renamed
+    if not header:
+        notes.append(f"no header: columns are x0 ... x{len(names) - 1}")
 
     def skip(row: Any) -> str:
         at = f"row {row.number}" if row.number is not None else "a row"
@@ -191,14 +283,66 @@ def csv_options(head: bytes, suffix: str, problems: Problems) -> tuple[Any, Any,
         return "skip"
 
     return (
-        pyarrow.csv.ReadOptions(block_size=BLOCK, column_names=names, use_threads=False),
+        pyarrow.csv.ReadOptions(block_size=BLOCK, column_names=names, skip_rows_after_names=int(header),
+                                use_threads=False),
         pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=skip),
-        pyarrow.csv.ConvertOptions(null_values=MISSING, strings_can_be_null=True),
+        pyarrow.csv.ConvertOptions(null_values=MISSING, strings_can_be_null=True,
+                                   column_types=dict.fromkeys(names, pa.string())),
         notes,
-    )
+    )  # fmt: skip
+
+
+def delimiter_of(text: str) -> str:
+    """What stands between the cells: that which gives the first rows one number of cells, more than one."""
+    best, score = ",", (0.0, 0)
+    for delimiter in ",;\t|":
+        rows = list(itertools.islice(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), 101))
+        widths = [len(row) for row in (rows[:-1] if len(rows) > 100 else rows) if row]
+        if widths and widths[0] > 1:
+            share = sum(width == widths[0] for width in widths) / len(widths)
+            if (round(share, 1), widths[0]) > score:
+                best, score = delimiter, (round(share, 1), widths[0])
+    return best if score[0] >= 0.5 else "," if "," not in text.split("\n", 1)[0] and not score[1] else best
+
+
+def has_header(first: Sequence[str], rows: Sequence[Sequence[str]], *, comma: bool = False) -> bool:
+    """Whether the first row names the columns, by comparing each of its cells with all those below it.
+
+    A row without a number is a header. One with numbers is, if a column of numbers or dates has another form or
+    another range below; not, if one of its words occurs below; then again, if it has a word that others, which recur
+    below, do not equal. Where nothing tells, numbers that count up as the years in `country,2019,2020` do are names.
+    """
+    numbers = [cell.strip() for cell in first if is_number(cell)]
+    if not numbers or not rows:
+        return not numbers
+    years = all(number.isdecimal() and 1500 <= int(number) <= 2200 for number in numbers)
+    counts = numbers == [str(i) for i in range(len(numbers))] and len(numbers) > 1
+    other, value, word = False, False, False
+    for index, cell in enumerate(first):
+        cells = pa.chunked_array([pa.array([None if r[index] in MISSING else r[index] for r in rows], pa.string())])
+        form = written.guess(cells, comma=comma)
+        if cell in MISSING:
+            continue
+        if form is None:
+            kinds = set(cells.to_pylist())
+            value |= cell in kinds
+            word |= not is_number(cell) and 2 * len(kinds) < len(rows)
+            continue
+        try:
+            alone = form.parse(pa.chunked_array([pa.array([cell], pa.string())]))
+        except written.NoFit:
+            other = True
+            continue
+        if form.kind == "number":
+            low, high = (pc.min_max(form.parse(cells))[end].as_py() for end in ("min", "max"))
+            other |= bool(form.decimals) and form.write(alone)[0].as_py() != cell
+            other |= years and not 2 * low - high <= alone[0].as_py() <= 2 * high - low
+            value |= years and 1500 <= low <= high <= 2200
+    return other or (not value and (word or counts or (years and len(set(numbers)) == len(numbers))))
 
 
 def is_number(cell: str) -> bool:
+    """Whether a cell of the first row may be a value: a number, as Python has it."""
     try:
         float(cell)
     except ValueError:
@@ -244,6 +388,6 @@ def table_of(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
             columns[str(name)] = pa.array(cells)
         except (pa.ArrowException, OverflowError):
             columns[str(name)] = pa.array(
-                [None if c is None else c if isinstance(c, str) else json.dumps(c) for c in cells]
+                [None if c is None else c if isinstance(c, str) else json.dumps(c, default=str) for c in cells]
             )
     return pa.table(columns)

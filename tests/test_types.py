@@ -1,0 +1,249 @@
+"""What columns are taken for, and that cells come back as they were written: from file to file."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import gzip
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+import quintet
+from quintet.apps.cli import main
+from quintet.core import written
+from quintet.core.errors import ConfigError, DataError, QuintetError
+from quintet.data import streams
+from quintet.data.sources import load_source
+from quintet.outputs import write_items
+from quintet.session import codec_name
+
+WRITTEN: dict[str, tuple[list[str], str]] = {
+    "decimals with their zeros": (["1.50", "2.25", "13.00"], "double"),
+    "decimal commas": (["13,2", "5,7", "100,1"], "double"),
+    "dollars": (["$1,100.40", "$3.00", "-$20.15"], "double"),
+    "euros": (["1.234,56 €", "3,00 €", "-1,50 €"], "double"),
+    "a code of a currency": (["EUR 5.00", "EUR 7.10"], "double"),
+    "per cent": (["5 %", "12 %", "-3 %"], "int64"),
+    "a unit": (["5 kg", "12 kg"], "int64"),
+    "thousands": (["1,100", "22", "1,000,000"], "int64"),
+    "thousands with dots": (["1.100.000", "22", "1.000"], "int64"),
+    "thousands with blanks": (["1 234,5", "7,0"], "double"),
+    "whole numbers with zeros behind the point": (["221900.00", "538000.00"], "double"),
+    "few digits": (["1.5", "2.25", "3"], "double"),
+    "a plus": (["+1.5", "-2.0"], "double"),
+    "zip codes": (["02116", "10001"], "string"),
+    "telephone numbers": (["+49 30 123 456", "+49 40 123 457"], "string"),
+    "addresses": (["192.168.1.1", "10.0.0.1"], "string"),
+    "no in two spellings": (["NO", "no"], "string"),
+    "truths": (["True", "False"], "bool"),
+    "digits of a day": (["20240131", "20240229"], "date32[day]"),
+    "days with dots": (["31.01.2024", "01.02.2024"], "date32[day]"),
+    "days without zeros": (["1/5/2024", "12/31/2024"], "date32[day]"),
+    "months in words": (["Jan 5, 2024", "Feb 11, 2024"], "date32[day]"),
+    "moments": (["2024-01-31 05:00:00", "2024-02-01 06:30:00"], "timestamp[s]"),
+    "moments with T and Z": (["2024-01-31T05:00:00Z", "2024-02-01T06:00:00Z"], "timestamp[s, tz=UTC]"),
+    "thousandths of seconds": (["2024-01-01 05:00:00.123", "2024-01-01 05:00:00.456"], "timestamp[ms]"),
+    "hours": (["12:30", "07:55"], "time32[s]"),
+    "a day that is none": (["20240131", "20241531"], "int64"),
+}
+
+
+def table(columns: dict[str, list[str]], delimiter: str = ",") -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, delimiter=delimiter, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    return buffer.getvalue()
+
+
+def load(path: Path, content: str | bytes, **reading: Any) -> Any:
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return load_source(str(path), **{"whole": True, **reading})
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("name", WRITTEN)
+def test_cells_are_typed_and_go_back_as_they_were_written(
+    name: str, large: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """File -> typed column -> file, also of tables that are streamed; an empty cell stays empty."""
+    cells, kind = WRITTEN[name]
+    if large:
+        monkeypatch.setattr(streams, "LARGE", 0)
+        monkeypatch.setenv("QUINTET_CACHE", str(tmp_path / "cache"))
+    rows = [*cells * 8, ""]
+    found = load(tmp_path / "x.csv", table({"a b": rows, "c": [str(i) for i in range(len(rows))]}))
+    assert str(found.items["a b"].type) == kind
+    write_items(tmp_path / "y.csv", found.items, {})
+    with (tmp_path / "y.csv").open(newline="") as file:
+        assert sorted(row["a b"] for row in csv.DictReader(file)) == sorted(rows)
+
+
+HEADERS: dict[str, tuple[str, list[str]]] = {
+    "years": ("country,2019,2020\nA,5.3,6\nB,7.25,8\nC,1,2\n", ["country", "2019", "2020"]),
+    "years over whole numbers": ("country,2019,2020\nA,53,60\nB,72,80\nC,10,22\n", ["country", "2019", "2020"]),
+    "one year": ("country,2019\nA,53\nB,72\nC,10\n", ["country", "2019"]),
+    "places": ("0,1,2\n0.53,0.1,0.7\n0.2,0.25,0.33\n", ["0", "1", "2"]),
+    "a name": ("id,7\n1,0.3\n2,0.4\n", ["id", "7"]),
+    "words below": ("kind,5\na,1\nb,9\na,3\nb,5\na,6\n", ["kind", "5"]),
+    "a comma in a name": ('"height, cm",b\n1,x\n2,y\n', ["height, cm", "b"]),
+    "no header": ("5.1,3.5,setosa\n4.9,3.0,setosa\n6.1,2.9,virginica\n", ["x0", "x1", "x2"]),
+    "no header, years": ("2019,France\n2020,Spain\n2021,Italy\n2018,Malta\n", ["x0", "x1"]),
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_a_header_is_found_by_all_rows(name: str, tmp_path: Path) -> None:
+    content, names = HEADERS[name]
+    found = load(tmp_path / "x.csv", content)
+    assert found.items.column_names == names
+    assert found.items.num_rows == content.count("\n") - (names[0] != "x0")
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "utf-16", "utf-16-le", "utf-8-sig"])
+def test_encodings(encoding: str, tmp_path: Path) -> None:
+    text = "name;price\nJosé;13,2\nGrün;5,75\n" * 1
+    content = text.encode(encoding)
+    found = load(tmp_path / "x.csv", content)
+    assert found.items.to_pylist() == [{"name": "José", "price": 13.2}, {"name": "Grün", "price": 5.75}]
+    assert load(tmp_path / "x.csv.gz", gzip.compress(content)).items.equals(found.items)
+    if not encoding.startswith("utf-8"):
+        assert any("UTF" in note for note in found.notes)
+
+
+def test_damaged_utf8_is_not_taken_for_another_encoding(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="damaged UTF-8"):
+        load(tmp_path / "x.csv", "a,b\né,1\nü,2\nö,3\n".encode().replace("ü".encode(), b"\xc3"))
+
+
+def test_workbooks_are_read_or_say_what_is_missing(tmp_path: Path) -> None:
+    path = tmp_path / "x.xlsx"
+    try:
+        import openpyxl
+    except ImportError:
+        path.write_bytes(b"PK")
+        with pytest.raises(QuintetError, match="openpyxl"):
+            load_source(str(path))
+        return
+    book = openpyxl.Workbook()
+    for row in (["when", "price", "zip"], [dt.datetime(2024, 1, 2), 1.5, "02116"], [dt.datetime(2024, 3, 4), 2, "1"]):
+        book.active.append(row)
+    book.save(path)
+    rows = load_source(str(path), whole=True).items.to_pylist()
+    assert rows[0] == {"when": dt.datetime(2024, 1, 2), "price": 1.5, "zip": "02116"}
+
+
+def test_the_user_overrules_by_column(tmp_path: Path) -> None:
+    content = table({"price": ["5", "7"], "zip": ["2116", "1001"], "when": ["3/4/2024", "5/6/2024"],
+                     "notes": ["a", "b"], "gone": ["1", "2"], "ok": ["yes", "no"], "x,y": ["007", "008"]})  # fmt: skip
+    spec = "price=decimal,zip=category,when=datetime:%d/%m/%Y,notes=text,gone=drop,ok=boolean"
+    for given in (spec, dict(pair.split("=") for pair in spec.split(","))):
+        found = load(tmp_path / "x.csv", content, types=given).items
+        assert found.schema.names == ["price", "zip", "when", "notes", "ok", "x,y"]
+        assert [str(kind) for kind in found.schema.types] == ["double", "string", "date32[day]", "string", "bool",
+                                                               "string"]  # fmt: skip
+        assert found["when"][0].as_py() == dt.date(2024, 4, 3)
+        assert written.as_written(found)["ok"].to_pylist() == ["yes", "no"]
+        assert written.as_written(found)["when"].to_pylist() == ["3/4/2024", "5/6/2024"]
+    found = load(tmp_path / "x.csv", content, types={"x,y": "integer"}).items
+    assert found["x,y"].to_pylist() == [7, 8]
+    with pytest.raises(ConfigError, match="unknown type 'money'"):
+        load(tmp_path / "x.csv", content, types="price=money")
+    with pytest.raises(DataError, match="no column prize"):
+        load(tmp_path / "x.csv", content, types="prize=decimal")
+    with pytest.raises(DataError, match="not a column of type number"):
+        load(tmp_path / "x.csv", content, types="notes=number")
+
+
+def test_doubts_are_said(tmp_path: Path) -> None:
+    days = [f"{1 + i % 12}/{1 + i % 11}/2024" for i in range(30)]
+    ids = [str(1000 + 7 * i % 31) for i in range(30)]
+    notes = " ".join(load(tmp_path / "x.csv", table({"when": days, "no": ids, "x": ["1"] * 30})).notes)
+    assert "column when: dates are read as %m/%d/%Y" in notes
+    assert "column no: whole numbers that all differ" in notes
+
+
+def test_dates_and_amounts_of_json_lines_are_typed_and_quoted_digits_stay(tmp_path: Path) -> None:
+    lines = [{"day": f"2024-01-{i:02}", "cost": f"$1,{i:03}.50", "zip": f"{i + 10000}"} for i in range(1, 25)]
+    found = load(tmp_path / "x.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+    assert [str(kind) for kind in found.items.schema.types] == ["date32[day]", "double", "string"]
+    write_items(tmp_path / "y.jsonl", found.items, {})
+    assert [json.loads(line) for line in (tmp_path / "y.jsonl").read_text().splitlines()] == lines
+
+
+def test_json_lines_of_an_id_and_a_text_are_texts(tmp_path: Path) -> None:
+    lines = [{"id": f"doc-{i}", "body": f"It was the {i}th of many long sentences, each of which ends here."}
+             for i in range(40)]  # fmt: skip
+    path = tmp_path / "x.jsonl"
+    found = load(path, "".join(json.dumps(line) + "\n" for line in lines))
+    assert found.modality == "text"
+    assert found.items == [line["body"] for line in lines]
+    assert load_source(str(path), types="body=category").modality == "table"
+
+
+def test_a_repeated_source_text_is_text_if_the_user_says_so(tmp_path: Path) -> None:
+    """Five translations of each of 80 sentences: by itself a column of categories."""
+    rows = {"german": [f"Satz Nummer {i // 5}" for i in range(400)], "x": [str(i % 7) for i in range(400)]}
+    (tmp_path / "x.csv").write_text(table(rows))
+    assert codec_name(load_source(str(tmp_path / "x.csv")), "german") == "table"
+    assert codec_name(load_source(str(tmp_path / "x.csv"), types="german=text"), "german") == "text"
+
+
+def invoices(n: int = 120) -> dict[str, list[str]]:
+    rng = np.random.default_rng(0)
+    return {
+        "zip": [f"0{2100 + i % 7}" for i in range(n)],
+        "price": [f"{rng.integers(100, 999_999) / 100:,.2f} €".translate(str.maketrans(",.", ".,")) for _ in range(n)],
+        "day": [f"2024{1 + i % 12:02}{1 + i % 28:02}" for i in range(n)],
+        "rate": [f"{i % 9}.50" for i in range(n)],
+    }
+
+
+def test_samples_and_completions_are_written_as_the_data_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """train -> sample, complete, by the command line: forms of all cells, and the given ones to the letter."""
+    monkeypatch.chdir(tmp_path)
+    Path("x.csv").write_text(table(invoices()))
+    assert main(["train", "vae", "--data", "x.csv", "--steps", "2", "--run", "r"]) == 0
+    assert main(["sample", "r", "-n", "20", "-o", "s.csv"]) == 0
+    cells = list(csv.DictReader(io.StringIO(Path("s.csv").read_text())))
+    assert len(cells) == 20
+    for row in cells:
+        assert row["zip"].startswith("02")
+        assert row["rate"].endswith(".50")
+        assert pc.match_substring_regex(pa.scalar(row["price"]), r"^\d{1,3}(\.\d{3})*,\d\d €$").as_py()
+        assert dt.datetime.strptime(row["day"], "%Y%m%d").year == 2024
+    holes = 'zip,price,day,rate\n02103,,20240131,1.5\n02104,"7,5 €",,2.500\n'
+    Path("holes.csv").write_text(holes)
+    assert main(["complete", "r", "--data", "holes.csv", "--draws", "3", "-o", "c.csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(Path("c.csv").read_text())))
+    assert [(row["row"], row["draw"]) for row in rows] == [(str(r), str(d)) for d in (1, 2, 3) for r in (0, 1)]
+    for row in rows:
+        known = {"zip": "02103", "day": "20240131", "rate": "1.5"}
+        known = known if row["row"] == "0" else {"zip": "02104", "price": "7,5 €", "rate": "2.500"}
+        assert {name: row[name] for name in known} == known
+        assert row["price"].endswith(" €")
+        assert len(row["day"]) == 8
+    capsys.readouterr()
+    assert main(["data", "x.csv", "--data.types", "zip=integer"]) == 0
+    shown = capsys.readouterr().out
+    assert "whole number (int64)" in shown
+    assert "decimal written as 1.234,50 €" in shown
+    assert "datetime written as %Y%m%d" in shown
+
+
+def test_a_date_is_a_condition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("x.csv").write_text(table(invoices()))
+    quintet.train("vae", data="x.csv", condition="day", steps=2, run="r", runs="runs")
+    for value in ("20240315", "2024-03-15"):
+        assert main(["sample", "r", "-n", "2", "--condition", value, "-o", "s.csv"]) == 0
+    assert main(["sample", "r", "-n", "2", "--condition", "soon", "-o", "s.csv"]) == 3
