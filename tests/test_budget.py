@@ -7,16 +7,22 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
+import quintet
+from quintet import api
+from quintet.core.errors import ConfigError, QuintetWarning
 from quintet.core.family import Batch, Family, Loss
 from quintet.core.spaces import Continuous
 from quintet.data.loader import Loader
-from quintet.training.budget import pace, steps_for
+from quintet.training.budget import AT_ONCE, Estimate, Pace, pace, steps_for
 from quintet.training.engine import Engine
 from quintet.training.optim import TrainingSettings
 from quintet.training.plan import Leg, position
@@ -191,3 +197,71 @@ def test_threads_are_chosen_again_when_steps_change() -> None:
     assert run.legs[-1].threads == 1
     assert run.step == pytest.approx(300 + 580, rel=0.15)
     assert run.seconds == pytest.approx(100, rel=0.1)
+
+
+# -- what a budget cannot buy ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def colour(tmp_path: Path) -> str:
+    """A folder of 80 colour images of 64x64: a disc before a gradient."""
+    rng, folder = np.random.default_rng(0), tmp_path / "colour"
+    folder.mkdir()
+    rows, columns = np.mgrid[0:64, 0:64] / 64
+    for number in range(80):
+        first, second, third = rng.integers(0, 256, (3, 3))
+        picture = first * (1 - rows[..., None]) + second * rows[..., None]
+        picture[(rows - rng.uniform(0.3, 0.7)) ** 2 + (columns - rng.uniform(0.3, 0.7)) ** 2 < 0.03] = third
+        Image.fromarray(picture.astype(np.uint8)).save(folder / f"{number:02d}.png")
+    return str(folder)
+
+
+def paced(monkeypatch: pytest.MonkeyPatch, seconds_an_item: Callable[[str], float], item_bytes: float = 1.0) -> None:
+    """In the place of measuring: what an item costs by the preset's width; and runs of ten steps."""
+
+    def measured(family: Family, loader: Any, settings: TrainingSettings, **_: Any) -> Pace:
+        size = "small" if sum(p.numel() for p in family.parameters()) > 500_000 else "tiny"
+        return Pace(seconds_an_item(size) * settings.batch_size, item_bytes)
+
+    monkeypatch.setattr(api, "pace", measured)
+    monkeypatch.setattr(api, "steps_for", lambda *_, **__: Estimate(8, 8, 0, 1e9, 1.0, 0.0))
+
+
+def test_a_batch_is_made_smaller_for_the_sake_of_a_budget(
+    colour: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """60 s buy 30 steps of 64 items at 2 s each, 120 of 16 items; a step keeps so much that 4 items go at a time."""
+    paced(monkeypatch, lambda size: 2 / 64, item_bytes=AT_ONCE / 4)
+    with pytest.warns(QuintetWarning, match="30 steps of vae: trained with batches of 16 in the place of 64"):
+        model = quintet.train("vae", data=colour, budget="60s", runs=tmp_path)
+    made = model.run.config()
+    assert (made.preset, made.training.batch_size, made.training.micro_batch) == ("small", 16, 4)
+
+
+def test_a_smaller_preset_is_taken_for_the_sake_of_a_budget(
+    colour: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paced(monkeypatch, lambda size: 1.0 if size == "small" else 0.05)
+    with pytest.warns(QuintetWarning, match="preset tiny in the place of small"):
+        model = quintet.train("vae", data=colour, budget="60s", runs=tmp_path)
+    assert model.run.config().preset == "tiny"
+    assert model.run.config().training.batch_size == 8
+
+
+def test_what_cannot_be_afforded_says_what_would_work(
+    colour: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paced(monkeypatch, lambda size: 1.0)
+    with pytest.raises(ConfigError, match="buys 7 steps of autoregressive") as caught:
+        quintet.train("autoregressive", data=colour, budget="60s", runs=tmp_path / "runs")
+    assert all(word in str(caught.value) for word in ("--data.size", "--codec", "another family", "--budget 14m"))
+    assert not list((tmp_path / "runs").iterdir()), "nothing was begun, so nothing is left behind"
+
+
+def test_a_comparison_leaves_out_what_cannot_be_afforded(
+    colour: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paced(monkeypatch, lambda size: 1.0)
+    found = quintet.compare(colour, families=["vae"], budget="60s", samples=20, runs=tmp_path / "runs")
+    assert found["models"][0]["status"] == "failed"
+    assert "too few to learn anything" in found["models"][0]["error"]

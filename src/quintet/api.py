@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import shutil
+import time
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,16 +15,16 @@ from pydantic import ValidationError
 from quintet.codecs.text import streamed
 from quintet.config import DataSettings, RunConfig, as_config_error, merge, resolve, seconds
 from quintet.containers import count_of, is_frame, library, source_of
-from quintet.core.errors import DataError
+from quintet.core.errors import ConfigError, DataError, QuintetWarning
 from quintet.data.sources import Dataset, load_source
 from quintet.model import Model
 from quintet.progress import ProgressLine
 from quintet.registry import CODECS
 from quintet.runs import Run, make_family, runs_root, to_size
 from quintet.session import Report, Session, codec_name, fit_codecs, is_label, pick
-from quintet.training.budget import steps_for
+from quintet.training.budget import AT_ONCE, Pace, pace, steps_for
 from quintet.training.engine import Engine
-from quintet.training.trainer import Trainer
+from quintet.training.trainer import FEWEST, Trainer
 
 THUMBNAIL = 256
 """An image of at most this many numbers has defaults of its own."""
@@ -66,8 +68,15 @@ def train(
     dataset = load_source(source_of(data, runs_root(runs)), **reading(config))
     resolved = plan(family, dataset, target=target, condition=condition, codec=codec, preset=preset, budget=budget,
                     steps=steps, seed=seed, config=config)  # fmt: skip
+    given = config or {}
+    loose: dict[str, RunConfig | None] = {}  # what the user left to us, and so may give way to a budget
+    if "batch_size" not in (given.get("training") or {}):
+        loose["batch_size"] = None
+    if preset is None and codec is None and not {"preset", "codec", "model", "parameters"} & set(given):
+        loose["preset"] = plan(family, dataset, target=target, condition=condition, preset="tiny", budget=budget,
+                               steps=steps, seed=seed, config=config)  # fmt: skip
     with ProgressLine(f"training {family}") as line:
-        model = _train(resolved, dataset, run, runs_root(runs), report or line, on_trainer)
+        model = _train(resolved, dataset, run, runs_root(runs), report or line, on_trainer, loose)
     model.frames = frames
     return model
 
@@ -132,6 +141,77 @@ def reading(config: Mapping[str, Any] | None) -> dict[str, Any]:
     return {key: value for key, value in settings.reading().items() if key != "source"}
 
 
+def _session(config: RunConfig, dataset: Dataset, root: Path, engine: Engine) -> Session:
+    codecs = fit_codecs(config, dataset, root)
+    config = to_size(config, codecs)
+    return Session(config, dataset, codecs, make_family(config, codecs).to(engine.device), engine)
+
+
+WANTED = 100
+"""Steps that a budget should buy: where it buys fewer, what the user left to us is made smaller."""
+LEAST = 20
+"""Steps below which nothing is trained by defaults: they show nothing but noise."""
+SMALLEST = 8
+"""Items of the smallest batch that is taken for the sake of a budget."""
+
+
+def _affordable(session: Session, dataset: Dataset, root: Path, loose: Mapping[str, RunConfig | None]) -> Session:
+    """The session, or one with smaller batches or a smaller preset where the budget buys too few steps and these were
+    left to us. Batches that would take too much memory are worked on in pieces. ConfigError where nothing helps.
+    """
+    engine, first, budget = session.engine, session.config, session.config.budget
+    assert budget is not None
+
+    def measured(session: Session) -> tuple[RunConfig, Pace]:
+        found = pace(session.family, session.loader, session.config.training, seed=session.config.seed, engine=engine,
+                     limit=budget / WANTED)  # fmt: skip
+        return afforded(session.config, found, "batch_size" in loose), found
+
+    config, found = measured(session)
+    slow = found.seconds
+    each = slow * config.training.batch_size / session.config.training.batch_size
+    if budget < WANTED * each and (tiny := loose.get("preset")) is not None:
+        session = _session(tiny, dataset, root, engine)
+        config, found = measured(session)
+    each = found.seconds * config.training.batch_size / session.config.training.batch_size
+    least = LEAST if loose else FEWEST
+    if budget < least * each:
+        larger = "a smaller --training.batch_size, --preset tiny, " if len(loose) < 2 else ""
+        sizes = "fewer pixels (--data.size 32 or 16), " if dataset.modality == "image" else ""
+        raise ConfigError(
+            f"a budget of {budget:g} s buys {int(budget / each)} steps of {first.family}, too few to learn anything",
+            where=f"{dataset.name}: {first.family}",
+            why=f"a step of {config.training.batch_size} items takes about {each:.2g} s",
+            fix=f"--budget {math.ceil(WANTED * each / 60)}m, {larger}{sizes}another family, or the latents of a vae as "
+            "--codec RUN",
+        )
+    before, after = first.training, config.training
+    changed = [f"batches of {after.batch_size} in the place of {before.batch_size}"] * (
+        before.batch_size != after.batch_size
+    ) + [f"preset {config.preset} in the place of {first.preset}"] * (config.preset != first.preset)
+    if changed:
+        told = f"{budget:g} s buy only about {int(budget / slow)} steps of {first.family}"
+        warnings.warn(f"{told}: trained with {' and '.join(changed)}", QuintetWarning, stacklevel=2)
+    if config.training != session.config.training:
+        return _session(config, dataset, root, engine)
+    return session
+
+
+def afforded(config: RunConfig, found: Pace, smaller: bool) -> RunConfig:
+    """The configuration with a batch that fits into memory; if `smaller`, halved while it buys too few steps."""
+    assert config.budget is not None
+    training = config.training
+    size = training.batch_size
+    while smaller and size >= 2 * SMALLEST and config.budget < WANTED * found.seconds * size / training.batch_size:
+        size //= 2
+    micro, most = training.micro_batch, max(1, int(AT_ONCE / found.item_bytes))
+    if micro is None and most < size:
+        micro = most
+    return config.model_copy(
+        update={"training": training.model_copy(update={"batch_size": size, "micro_batch": micro})}
+    )
+
+
 def _train(
     config: RunConfig,
     dataset: Dataset,
@@ -139,22 +219,24 @@ def _train(
     root: Path,
     report: Report | None,
     on_trainer: Callable[[Trainer], None] | None,
+    loose: Mapping[str, RunConfig | None],
 ) -> Model:
     engine = Engine(config.device)
     run = Run.create(root, name, f"{dataset.name}-{config.family}") if engine.first else None
     try:
-        codecs = fit_codecs(config, dataset, root)
-        config = to_size(config, codecs)
-        family = make_family(config, codecs).to(engine.device)
-        session = Session(config, dataset, codecs, family, engine)
+        session = _session(config, dataset, root, engine)
+        began = time.perf_counter()
         estimate = None
         if config.steps is None:
+            session = _affordable(session, dataset, root, loose)
+            config = session.config
             assert config.budget is not None
-            estimate = steps_for(config.budget, family, session.loader, config.training, seed=config.seed,
-                                 engine=engine, interval=session.look)  # fmt: skip
+            estimate = steps_for(config.budget, session.family, session.loader, config.training, seed=config.seed,
+                                 engine=engine, interval=session.look, began=began)  # fmt: skip
             training = config.training.model_copy(update={"sample_every": estimate.every})
             planned = {"steps": estimate.steps, "plan": ((0, *estimate[:3]),), "training": training}
-            config = session.config = config.model_copy(update=planned)
+            session.config = config.model_copy(update=planned)
+        config, codecs, family = session.config, session.codecs, session.family
         if run is not None:
             facts: dict[str, Any] = {
                 "family": config.family,

@@ -93,7 +93,7 @@ def _train(dataset: Dataset, classifies: bool, steps: int, kept: Path) -> Model:
         target, condition = ("label", dataset.modality) if classifies else (None, None)
         config = api.plan("autoregressive" if classifies else "vae", dataset, target=target, condition=condition,
                           steps=steps, seed=SEED)  # fmt: skip
-        run = api._train(config, dataset, "run", Path(folder), None, None).run.path
+        run = api._train(config, dataset, "run", Path(folder), None, None, {}).run.path
         try:
             run.rename(kept)
         except OSError:  # another process was faster

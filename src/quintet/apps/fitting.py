@@ -42,7 +42,7 @@ def continues(planned: RunConfig, name: str, runs: Path | None) -> bool:
         return False
     free: Any = {"budget": True, "steps": True, "plan": True}
     if planned.steps is None:
-        free["training"] = {"sample_every"}  # decided by the budget
+        free["training"] = {"sample_every", "batch_size", "micro_batch"}  # decided by the budget
     old, new = (config.model_dump(mode="json", exclude=free) for config in (Run(folder).config(), planned))
     changed = [f"{key}: {was!r} in the run, {now!r} now" for key, was, now in differences(old, new)]
     if changed:

@@ -20,8 +20,6 @@ SLOW = 0.02
 """Of a budget: a step that takes longer is not repeated to find out how long it takes."""
 AT_ONCE = 2**30
 """Bytes that a step may keep for its backward pass; a batch that needs more is worked on in smaller ones."""
-LARGE = 2**17
-"""Numbers of a batch; with fewer, nobody needs to look what it keeps."""
 
 
 class Pace(NamedTuple):
@@ -67,10 +65,13 @@ def pace(
     while True:
         trial.settings = settings.model_copy(update={"batch_size": rows})
         start = clock()
-        if kept:
-            trial.update()
-        else:
+        if not kept:
             kept = saved_bytes(trial)
+            if engine.agree(clock() - start < 5 * limit):  # the first step pays for allocations and kernels' choices
+                start = clock()
+                trial.update()
+        else:
+            trial.update()
         took = engine.agree(clock() - start)
         if rows >= total or took >= limit or 2 * took * total <= limit * rows:
             return Pace(took * total / rows, kept)
