@@ -149,7 +149,7 @@ def test_planning_stops_after_the_first_step_that_is_too_slow() -> None:
     clock = Clock(lambda now: 40.0)
     torch.manual_seed(0)
     loader = Loader(Continuous((8,)), DATA, None, seed=0)
-    found = pace(Timed(clock), loader, SETTINGS, seed=0, engine=Engine("cpu"), limit=1.0, clock=clock)
+    found = pace(Timed(clock), loader, SETTINGS, seed=0, engine=Engine("cpu"), limit=0.5, clock=clock)
     assert found.seconds == pytest.approx(40)
     assert clock.now <= 2.5
     begun = clock.now
