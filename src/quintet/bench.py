@@ -182,7 +182,7 @@ class Bench:
             return out | {"likelihood_reason": model.family.missing["log_prob"]}
         data = within_run(model.config, self.few(model, split), model.codecs)
         items, given = items_of(model.config, data, split)
-        score = model.log_prob(items, condition=given, seed=seed)
+        score = scores(model, items, condition=given, seed=seed)
         out["metrics"] |= self._likely(model, score, items, fake, asked, seed)
         out["metrics"] |= self._odd(model, score, items, given, seed)
         scored = [] if model.codecs["x"].stream else data.index(split).tolist()
@@ -215,11 +215,11 @@ class Bench:
             ]
         else:
             items, given = _some(items, given, some(items, n, seed))
-        seen = model.log_prob(items, condition=given, seed=seed).values.numpy()
+        seen = scores(model, items, condition=given, seed=seed).values.numpy()
         found = {"membership_by_likelihood": membership_by_likelihood(seen, unseen)}
         if score.kind == "exact" and score.space != "encoded" and ("cond" in model.codecs) == (asked is not None):
             own, given = _some(fake, asked, some(self.samples, n, seed))
-            sampled = model.log_prob(own, condition=given, seed=seed).values.numpy()
+            sampled = scores(model, own, condition=given, seed=seed).values.numpy()
             found["likelihood_gap"] = likelihood_gap(unseen, sampled)
         return flat(found)
 
@@ -249,6 +249,12 @@ class Bench:
             known = sorted(set(self.labels["train"].tolist()))
             condition = [known[i % len(known)] for i in range(n)] if len(known) <= 50 else None
         return model.draw(n, seed=0, condition=condition)
+
+
+def scores(model: Model, items: Any, *, condition: Any, seed: int) -> LogProb:
+    """Of each item, but of a long text of each of its windows: one text alone has no spread."""
+    scored = model.log_prob_windows if model.codecs["x"].stream else model.log_prob
+    return scored(items, condition=condition, seed=seed)
 
 
 def _some(items: Any, given: Any, index: np.ndarray) -> tuple[Any, Any]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import html
 import shutil
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +18,14 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from quintet.codecs.table import TableCodec
+from quintet.codecs.text import TextCodec
 from quintet.config import RunConfig, as_config_error, merge
 from quintet.containers import back, conditions, count_of, is_frame, library, raw_items, scalar
 from quintet.core import random
 from quintet.core.codec import Codec
-from quintet.core.errors import CheckpointError, Unsupported, UsageError
+from quintet.core.errors import CheckpointError, QuintetWarning, Unsupported, UsageError
 from quintet.core.family import Family, OnStep
-from quintet.core.likelihood import LogProb
+from quintet.core.likelihood import Kind, LogProb
 from quintet.core.random import Rows, seed_of, uniform
 from quintet.core.spaces import Continuous
 from quintet.data.images import SUFFIXES as PICTURES
@@ -177,15 +180,81 @@ class Model:
         """The log-likelihood of raw items in their own measure, and what kind it is.
 
         A conditional model scores given `condition`. Quantised data are dequantised by noise from `seed`.
+
+        A text has one value, however long or short it is: what is longer than the model reads at once is scored in
+        pieces, those of a model of the next symbol overlapping. `LogProb.notes` says of each item what was cut,
+        replaced or unseen, and a warning how many such items there are.
         """
         family, codec = self.family, self.codecs["x"]
         if family.likelihood == "none":
             family.refuse("log_prob")
         seed, batch_size = count_of(seed, "seed", 0), count_of(batch_size, "batch_size")
         items, condition = self.items(items, condition)
+        if isinstance(codec, TextCodec):
+            return self._log_prob_texts(codec, items, condition, seed, batch_size)
         x, log_det = codec.encode(items), codec.log_det(items)
+        found = self._log_prob(x, log_det, self.given(condition, len(x)), seed, batch_size)
+        return replace(found, notes=self.warned(codec.losses(items)))
+
+    def warned(self, notes: Sequence[str] | None) -> tuple[str, ...] | None:
+        """`notes` of items, after a warning of how many there are and what the first says."""
+        first = next((i for i, note in enumerate(notes or ()) if note), None)
+        if notes is None or first is None:
+            return None if notes is None else tuple(notes)
+        told = f"{sum(map(bool, notes)):,} of {len(notes):,} items are marked; the first, item {first}: {notes[first]}"
+        warnings.warn(told, QuintetWarning, stacklevel=3)
+        return tuple(notes)
+
+    @torch.no_grad()
+    def log_prob_windows(self, items: Any, *, condition: Any = None, seed: int = 0, batch_size: int = 256) -> LogProb:
+        """The log-likelihoods of encoded items as training has them: of a long text, of each of its windows side by
+        side, without what does not fill one.
+        """
+        codec = self.codecs["x"]
+        x, log_det = codec.encode(items), codec.log_det(items)
+        return self._log_prob(x, log_det, self.given(condition, len(x)), seed, batch_size)
+
+    def _log_prob_texts(self, codec: TextCodec, texts: Any, condition: Any, seed: int, batch_size: int) -> LogProb:
+        """`log_prob` of whole texts."""
+        family, cond = self.family, self.given(condition, len(texts))
+        assert family.likelihood != "none"
+        kind: Kind = family.likelihood
+        nothing = torch.zeros(1, codec.block, dtype=torch.long)
+        one = None if cond is None else cond[:1]
+        ordered = family.log_prob_each(nothing.to(self.device), one) if codec.face == "discrete" else None
+        pieces = codec.pieces(texts, overlap=ordered is not None)
+        owner, (first, last) = pieces.owner, pieces.new.T
+        cond = None if cond is None else cond[owner.to(cond.device)]
+        volume = codec.log_volume(pieces.symbols)
+        stderr = None
+        if ordered is not None:
+            parts, place = [], torch.arange(codec.block)
+            for start in range(0, len(owner), batch_size):
+                some = slice(start, start + batch_size)
+                each = family.log_prob_each(pieces.symbols[some].to(self.device), None if cond is None else cond[some])
+                assert each is not None
+                counted = (place >= first[some, None]) & (place < last[some, None])
+                parts.append(each.double().cpu().masked_fill(~counted, 0.0).sum(1))
+                unseen = pieces.symbols[some].where(counted, 1)
+                parts[-1] += codec.log_volume(unseen)
+            values, space = torch.cat(parts), codec.measure
+        else:
+            found = self._log_prob(codec.face_of(pieces.symbols), volume, cond, seed, batch_size)
+            share = (last - first).double() / codec.block
+            values, space = found.values * share, found.space
+            kind = "estimate" if bool((share < 1).any()) else kind
+            if found.stderr is not None:
+                squares = (found.stderr.double() * share).square()
+                stderr = torch.zeros(len(texts), dtype=torch.float64).index_add_(0, owner, squares).sqrt()
+        total = torch.zeros(len(texts), dtype=torch.float64).index_add_(0, owner, values)
+        lengths = pieces.lengths if codec.stream or bool((pieces.lengths > codec.block).any()) else None
+        return LogProb(total, kind, space, codec.dims, stderr, lengths, self.warned(pieces.notes))
+
+    def _log_prob(self, x: Tensor, log_det: Tensor, cond: Tensor | None, seed: int, batch_size: int) -> LogProb:
+        """The log-likelihood of encoded items."""
+        family, codec = self.family, self.codecs["x"]
+        assert family.likelihood != "none"
         family.space.check(x)
-        cond = self.given(condition, len(x))
         quantised = isinstance(family.space, Continuous) and family.space.quantised
         values, errors = [], []
         for start in range(0, len(x), batch_size):
@@ -386,6 +455,7 @@ class Model:
             self.family.refuse("encode")
         items, condition = self.items(items, condition)
         x, batch_size = self.codecs["x"].encode(items), count_of(batch_size, "batch_size")
+        self.warned(self.codecs["x"].losses(items))
         self.family.space.check(x)
         cond = self.given(condition, len(x))
         parts = []
@@ -439,7 +509,9 @@ class Model:
 
     def rank(self, items: Any, *, reference: Any = None, condition: Any = None, given: Any = None,
              seed: int = 0) -> Any:  # fmt: skip
-        """Items from the least to the most likely: columns index, nats, and p.
+        """Items from the least to the most likely: columns index, nats, and p; of texts and recordings also note.
+
+        A model of windows of long texts ranks by nats a symbol, next to windows of its held-out text.
 
         p is the share of `reference` items (default: this run's validation split) that are at most as likely, counting
         the item itself: (1 + #{ref <= nats}) / (1 + #ref). For an item like the reference it is uniform, so p <= 0.01
@@ -448,19 +520,24 @@ class Model:
         """
         if self.family.likelihood == "none":
             self.family.refuse("log_prob")
+        scored = self.log_prob_windows if reference is None and self.codecs["x"].stream else self.log_prob
         if reference is None:
             reference, given = self.held_out()
-        calm = np.sort(self.log_prob(reference, condition=given, seed=seed).values.numpy())
-        nats = self.log_prob(items, condition=condition, seed=seed).values.numpy()
-        p = (1 + np.searchsorted(calm, nats, side="right")) / (1 + len(calm))
-        order = np.argsort(nats, kind="stable")
-        return back(pa.table({"index": order, "nats": nats[order], "p": p[order]}), library(items))
+        usual = scored(reference, condition=given, seed=seed)
+        found = self.log_prob(items, condition=condition, seed=seed)
+        nats, notes = found.values.numpy(), found.notes
+        likely, calm = (by_symbol(each) if self.codecs["x"].stream else each.values.numpy() for each in (found, usual))
+        p = (1 + np.searchsorted(np.sort(calm), likely, side="right")) / (1 + len(calm))
+        order = np.argsort(likely, kind="stable")
+        columns: dict[str, Any] = {"index": order, "nats": nats[order], "p": p[order]}
+        columns |= {} if notes is None else {"note": [notes[i] for i in order]}
+        return back(pa.table(columns), library(items))
 
     def held_out(self, limit: int = 1000) -> tuple[Any, Any]:
         """At most `limit` validation items of the run's own source, drawn by a fixed seed, and their conditions."""
         dataset = load_source(**self.config.data.reading())
         items, given = items_of(self.config, dataset, "validation")
-        if self.codecs["x"].modality == "text" and getattr(self.codecs["x"], "stream", False):
+        if self.codecs["x"].stream:
             return items, given  # one text is many windows
         some = random.some(items, limit, 0)
         return take(items, some), None if given is None else take(given, some)
@@ -503,6 +580,12 @@ def preview(items: Any) -> str:
         rows = [items.column_names, *(row.values() for row in items.to_pylist())]
         return "\n".join("  ".join(str(cell) for cell in row) for row in rows)
     return "\n".join(text[:200] for text in items)
+
+
+def by_symbol(found: LogProb) -> np.ndarray:
+    """(B,) nats a symbol."""
+    lengths = found.dims if found.lengths is None else found.lengths.double()
+    return (found.values / lengths).numpy()
 
 
 def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:

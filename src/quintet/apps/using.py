@@ -182,6 +182,7 @@ def score(
 ) -> Answer:
     """Say how likely each item of a source is: a CSV of index, nats and stderr, and what kind of figure that is.
 
+    A text or recording has one row, and a column note says what was cut, replaced, unseen or scored in pieces.
     Of a classifier (--target COLUMN --condition text, image or audio) it is a CSV of index, the item's own label where
     the source has one, the predicted label, the probability of each, p_LABEL, which are 1 together, and nats.
     With --rank the least likely come first, each with p: the share of the run's validation items that are at most as
@@ -224,6 +225,8 @@ def score(
         count = len(result.values)
         errors = result.stderr.double().numpy() if result.stderr is not None else pa.nulls(count, pa.float64())
         table = pa.table({"index": pa.array(range(count)), "nats": result.values.double().numpy(), "stderr": errors})
+        if result.notes is not None:
+            table = table.append_column("note", pa.array(result.notes))
         note |= {"kind": result.kind, "space": result.space}
         facts["likelihood"] = result.summary()
         text = f"{likelihood_line(facts['likelihood'])}\n{count:,} items: {path}"

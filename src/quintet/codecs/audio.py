@@ -154,6 +154,10 @@ class AudioCodec(Codec):
         k = (share.clamp(0, 1) * (s.levels - 1)).round()
         return k.flatten() if self.face == "discrete" else (k.T * (2 / (s.levels - 1)) - 1).contiguous()
 
+    def losses(self, items: Any) -> list[str]:
+        end = f"cut to its first {self.samples / self.rate:.3g} s" if self.rate else ""
+        return [end if len(samples) > self.samples else "" for samples in items]
+
     def log_det(self, items: Any) -> Tensor:
         """waveform: log |dx / draw|. mel: density on [-1, 1] -> mass of a level, so that both faces agree."""
         s, value = self.settings, 0.0

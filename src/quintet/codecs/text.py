@@ -6,7 +6,7 @@ import json
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, Protocol, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
@@ -21,6 +21,8 @@ from quintet.core.spaces import Continuous, Discrete
 HOLE = "\u2588"
 """This character (a full block) stands for one lost symbol in a text that is to be completed."""
 UNKNOWN = "\ufffd"
+CODE_POINTS = 0x110000
+"""Of Unicode: those that training lacks share the mass of one symbol evenly."""
 WINDOW = 64
 """Symbols of a window of a long text, unless `window` or `block` says otherwise."""
 LONGEST = 256
@@ -165,6 +167,17 @@ def _tokenizers() -> Any:
     return tokenizers
 
 
+class Pieces(NamedTuple):
+    """Texts in rows of symbols (R, block): whose each row is (R,), from where to where it is new (R, 2), how many
+    symbols each text has (N,), and what is to be said of it."""
+
+    symbols: Tensor
+    owner: Tensor
+    new: Tensor
+    lengths: Tensor
+    notes: tuple[str, ...]
+
+
 # -- the codec -------------------------------------------------------------------------------------------------------
 
 
@@ -273,6 +286,10 @@ class TextCodec(Codec):
             row[: len(symbols)] = symbols
         return torch.from_numpy(rows)
 
+    def face_of(self, symbols: Tensor) -> Tensor:
+        """Rows of symbols (B, block) as x (B, *space.shape)."""
+        return self._face(symbols)
+
     def _face(self, symbols: Tensor) -> Tensor:
         return symbols if self.face == "discrete" else self.codes[symbols].movedim(-1, 1).contiguous()
 
@@ -294,10 +311,80 @@ class TextCodec(Codec):
         return row[: next((i for i, symbol in enumerate(row) if symbol < 0 or symbol == self.end), len(row))]
 
     def log_det(self, items: Any) -> Tensor:
-        """Density of analog bits -> mass: the log of a cell's volume, 2 a bit. (B,), of windows for a stream."""
-        count = len(self._windows(items)) if self.stream else len(items)
+        """Density of analog bits -> mass: the log of a cell's volume, 2 a bit; and the share of a character that
+        training lacks in the mass of their symbol. (B,), of windows for a stream."""
+        return self.log_volume(self._windows(items) if self.stream else self._rows(items))
+
+    def log_volume(self, symbols: Tensor) -> Tensor:
+        """(B,) `log_det` of rows of symbols (B, block)."""
         cells = 0.0 if self.face == "discrete" else self.space.dims * math.log(2)
-        return torch.full((count,), cells, dtype=torch.float64)
+        out = torch.full((len(symbols),), cells, dtype=torch.float64)
+        if isinstance(self.vocabulary, Characters):
+            out -= symbols.eq(0).sum(1) * math.log(CODE_POINTS - len(self.vocabulary.alphabet))
+        return out
+
+    # -- whole texts -----------------------------------------------------------------------------------------------
+
+    def losses(self, items: Any) -> list[str]:
+        """Of texts that are an item each: cut, and symbols that training lacks; of a stream, the latter alone."""
+        out = []
+        for text in _texts(items):
+            size = len(self.vocabulary.encode(text))
+            cut = [] if self.stream or size <= self.block else [f"cut to {self.block} of {size} symbols"]
+            out.append("; ".join([*cut, *self._strange(text)]))
+        return out
+
+    def _strange(self, text: str) -> list[str]:
+        """What is said of characters that training lacks, or that have no UTF-8."""
+        if isinstance(self.vocabulary, Characters):
+            strange = set(text) - set(self.vocabulary.alphabet)
+        else:
+            strange = {char for char in text if "\ud800" <= char <= "\udfff"}
+        if not strange:
+            return []
+        shown = "".join(sorted(strange)[:8]).encode("unicode_escape", "replace").decode()
+        shown = shown if not "".join(strange).isprintable() else "".join(sorted(strange)[:8])
+        return [f"{sum(char in strange for char in text)} characters are not of training ({shown})"]
+
+    def pieces(self, items: Any, overlap: bool) -> Pieces:
+        """All symbols of each text, the end of a separate one too, in rows of at most `block`.
+
+        `overlap`: for a model that says the nats of each symbol given those before it: a row that continues a text
+        begins with the half row before it, and only what is new in it counts. Else rows follow one another; of a stream
+        the last one ends with its text, and what is new in it counts by its share. Raises DataError for a text without
+        symbols, or, in a stream and without `overlap`, with fewer than a row has.
+        """
+        rows: list[np.ndarray] = []
+        owner, new, lengths, notes = [], [], [], []
+        block, half = self.block, max(1, self.block // 2)
+        for i, text in enumerate(_texts(items)):
+            symbols, note = self.vocabulary.encode(text), self._strange(text)
+            if not self.stream and len(symbols) > block:
+                symbols = np.append(symbols, self.end or 0)
+            if self.stream and len(symbols) < (1 if overlap else block):
+                raise DataError(
+                    f"a text of {len(symbols)} symbols has no likelihood here", where=f"text {i + 1}: {text[:40]!r}",
+                    why="it is empty" if overlap else f"this model knows whole windows of {block} symbols only",
+                    fix="leave it out" if overlap else "train autoregressive, or with --coding.items separate",
+                )  # fmt: skip
+            done, size = 0, len(symbols)
+            while done < size or not done:
+                until = min(size, done + (half if overlap and done else block))
+                start = max(0, until - block) if overlap or self.stream else done
+                row = np.full(block, self.end or 0, dtype=np.int64)
+                row[: until - start] = symbols[start:until]
+                rows.append(row)
+                owner.append(i)
+                new.append((done - start, until - start if self.stream else block))
+                done = max(until, 1)
+            if size > block:
+                note.append(f"longer than {block} symbols, scored in {'overlapping ' if overlap else ''}pieces")
+            if size > block and self.stream and not overlap and size % block:
+                note.append(f"its last {size % block} symbols count by their share of a window")
+            lengths.append(size if self.stream else max(size, block))
+            notes.append("; ".join(note))
+        return Pieces(torch.from_numpy(np.stack(rows)), torch.tensor(owner), torch.tensor(new), torch.tensor(lengths),
+                      tuple(notes))  # fmt: skip
 
     def extent(self, items: Any) -> dict[str, int]:
         """How much text the encoded items hold: tokens (the ends of separate texts too), characters and bytes."""
@@ -305,10 +392,10 @@ class TextCodec(Codec):
             windows = self._windows(items)
             text = self.vocabulary.decode(windows.flatten().tolist())
             return {"tokens": windows.numel(), "characters": len(text), "bytes": len(_utf8(text).encode())}
-        rows = [self._until_end(row) for row in self._rows(items).tolist()]
-        texts = [self.vocabulary.decode(row) for row in rows]
+        texts = _texts(items)
+        sizes = [len(self.vocabulary.encode(text)) for text in texts]
         return {
-            "tokens": sum(min(len(row) + 1, self.block) for row in rows),
+            "tokens": sum(size + (size != self.block) for size in sizes),  # a text that fills its block has no end
             "characters": sum(map(len, texts)),
             "bytes": sum(len(_utf8(text).encode()) for text in texts),
         }

@@ -84,6 +84,10 @@ class Codec(ABC):
         """
         return torch.zeros(len(items), dtype=torch.float64)
 
+    def losses(self, items: Any) -> list[str] | None:
+        """What encoding cuts off each item or replaces in it, in words, "" for nothing; None where it never does."""
+        return None
+
     def partial(self, items: Any, known: Any = None) -> tuple[Tensor, Tensor]:
         """Items with holes -> (x (B, *space.shape), known (B, *space.shape) bool); x is any valid value in the holes.
 

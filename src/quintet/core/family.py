@@ -100,6 +100,10 @@ class Family(nn.Module, ABC):
         """(B,) nats of the encoded x, summed over dimensions: a density on Continuous, a mass on Discrete spaces."""
         self.refuse("log_prob")
 
+    def log_prob_each(self, x: Tensor, cond: Tensor | None = None) -> Tensor | None:
+        """(B, dims) nats of each symbol given those before it in their order; None where a family has no such nats."""
+        return None
+
     def log_probs(self, n: int, cond: Tensor | None = None) -> Tensor:
         """(n, V) nats of each symbol of a Discrete space of one position: all that `log_prob` can say there."""
         if not isinstance(self.space, Discrete) or self.space.dims != 1:

@@ -21,7 +21,8 @@ class LogProb:
     of a quantised item plus uniform noise of one bin, times the bin's volume, which in expectation is at most the mass;
     "encoded", a density of what the codec keeps of the item.
     `stderr` (B,): the numerical error of each value (Monte Carlo probes), None where there is none. `dims`: dimensions
-    of a raw item: pixels and channels, characters, columns.
+    of a raw item: pixels and channels, characters, columns; `lengths` (B,), those of each where items differ in length.
+    `notes`: what is special about the figure of each item (cut, replaced, in pieces), "" for nothing.
     """
 
     values: Tensor
@@ -29,26 +30,30 @@ class LogProb:
     space: Measure
     dims: int
     stderr: Tensor | None = None
+    lengths: Tensor | None = None
+    notes: tuple[str, ...] | None = None
     unit: Literal["nats per item"] = "nats per item"
 
     @property
     def bits_per_dim(self) -> Tensor:
         """-log2 p / dims, (B,): the one converter."""
-        return -self.values / (self.dims * math.log(2))
+        return -self.values / ((self.dims if self.lengths is None else self.lengths) * math.log(2))
 
     def summary(self) -> dict[str, Any]:
         """Means over the items; `stderr` is that of the mean nats (spread of the items, and probes, together)."""
         n = len(self.values)
         nats = float(self.values.double().mean())
+        dims = self.dims if self.lengths is None else float(self.lengths.double().mean())
         variance = float(self.values.double().var()) / n if n > 1 else 0.0
         return {
             "kind": self.kind,
             "space": self.space,
             "unit": self.unit,
             "nats": nats,
-            "nats_per_dim": nats / self.dims,
-            "bits_per_dim": -nats / (self.dims * math.log(2)),
+            "nats_per_dim": nats / dims,
+            "bits_per_dim": -nats / (dims * math.log(2)),
             "stderr": math.sqrt(variance),
             "items": n,
-            "dims": self.dims,
+            "dims": dims,
+            **({} if self.notes is None else {"noted": sum(map(bool, self.notes))}),
         }

@@ -195,6 +195,10 @@ class Autoregressive(Family):
         return -self.nats(x, self.given(cond, len(x))).sum(1)
 
     @torch.no_grad()
+    def log_prob_each(self, x: Tensor, cond: Tensor | None = None) -> Tensor | None:
+        return None if self.sources is not None else -self.nats(x, self.given(cond, len(x)))
+
+    @torch.no_grad()
     def log_probs(self, n: int, cond: Tensor | None = None) -> Tensor:
         nothing = torch.empty(n, 0, dtype=torch.long, device=self.start.device)
         return self.logits(nothing, self.given(cond, n))[:, 0].log_softmax(-1)
