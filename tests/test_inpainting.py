@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+import quintet
+from quintet.apps.cli import main
 from quintet.codecs.image import ImageCodec
-from quintet.core.errors import DataError
+from quintet.core.errors import DataError, UsageError
+from quintet.inputs import mask
 
 
 @pytest.mark.parametrize("face", ["continuous", "discrete"])
@@ -40,3 +45,61 @@ def test_a_mask_of_another_shape_or_kind_is_refused(known: object) -> None:
     codec = ImageCodec().fit(images)
     with pytest.raises(DataError, match="expected a bool mask"):
         codec.partial(images, known)
+
+
+def test_a_mask_means_the_same_however_it_is_drawn(tmp_path: Path) -> None:
+    """The left half is white: of 0 and 1, of 16 bits, of one bit, grey, opaque, with grey edges, in other sizes."""
+    items = np.zeros((2, 8, 12, 1), np.uint8)
+    left = np.zeros((8, 12), bool)
+    left[:, :6] = True
+    alpha = np.full((8, 12, 4), 200, np.uint8)
+    alpha[..., 3] = left * 255
+    soft = (left * 255).astype(np.uint8)
+    soft[:, 5], soft[:, 6] = 180, 70
+    drawn = {
+        "0 and 255": Image.fromarray((left * 255).astype(np.uint8)),
+        "0 and 1": Image.fromarray(left.astype(np.uint8)),
+        "1 bit": Image.fromarray(left),
+        "16 bits": Image.fromarray((left * 65535).astype(np.uint16)),
+        "alpha": Image.fromarray(alpha),
+        "grey edges": Image.fromarray(soft),
+        "larger": Image.fromarray((left * 255).astype(np.uint8)).resize((120, 80)),
+        "colours": Image.fromarray((left[..., None] * [255, 255, 255]).astype(np.uint8)),
+    }
+    for name, picture in drawn.items():
+        path = tmp_path / f"{name}.png"
+        picture.save(path)
+        assert np.array_equal(mask(items, str(path), "image")[1], left), name
+        assert np.array_equal(mask(items, None, "image", hole=str(path))[1], ~left), name
+    alpha[:, ::2, :3] = 90  # a picture with its right half erased, which is the hole in every sense
+    Image.fromarray(alpha).save(tmp_path / "erased.png")
+    assert np.array_equal(mask(items, str(tmp_path / "erased.png"), "image")[1], left)
+    assert np.array_equal(mask(items, None, "image", hole=str(tmp_path / "erased.png"))[1], left)
+    Image.new("L", (12, 8), 255).save(tmp_path / "one.png")
+    with pytest.raises(DataError, match="one colour"):
+        mask(items, str(tmp_path / "one.png"), "image")
+    with pytest.raises(UsageError, match="both"):
+        mask(items, "top", "image", hole="one.png")
+
+
+def test_a_mask_of_the_whole_picture_is_cropped_as_the_picture_was(tmp_path: Path) -> None:
+    """Of a picture of 20 x 10 the middle 10 columns were kept, of which the left half is white."""
+    drawn = np.zeros((10, 20), np.uint8)
+    drawn[:, :10] = 255
+    Image.fromarray(drawn).save(tmp_path / "mask.png")
+    found = mask(np.zeros((1, 10, 10, 1), np.uint8), str(tmp_path / "mask.png"), "image", fit="crop")[1]
+    assert found[:, :5].all()
+    assert not found[:, 5:].any()
+
+
+def test_the_answer_says_which_part_was_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    drawn = np.zeros((8, 8), np.uint8)
+    drawn[:, :2] = 1
+    Image.fromarray(drawn).save("mask.png")
+    quintet.train("autoregressive", data="digits", steps=2, preset="tiny", runs=tmp_path / "runs", run="d")
+    for option, kept in (("--known", "25 % of the pixels, white in mask.png"), ("--mask", "75 % of the pixels")):
+        assert main(["complete", "d", "-n", "2", option, "mask.png", "-o", "out.npz"]) == 0
+        assert kept.replace(" %", "%") in capsys.readouterr().out

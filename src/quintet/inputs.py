@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from quintet.config import RunConfig
 from quintet.core import written
@@ -113,10 +113,18 @@ def has(dataset: Dataset, columns: str | None) -> bool:
 HALVES = ("top", "bottom", "left", "right")
 
 
-def mask(items: Any, known: str | None, kind: str) -> tuple[Any, Any]:
-    """(items, raw mask) for `Model.complete` from what `--known` says; None leaves it to the items' own holes."""
+def mask(items: Any, known: str | None, kind: str, *, hole: str | None = None, fit: str = "crop") -> tuple[Any, Any]:
+    """(items, raw mask) for `Model.complete` from what `--known` says, or `--mask`, which says the `hole`; None leaves
+    it to the items' own holes.
+    """
+    if hole is not None and kind != "image":
+        raise UsageError(f"--mask is for images, not for {kind}", fix="--known")
+    if hole is not None and known is not None:
+        raise UsageError("both --known and --mask", why="each says which pixels are given", fix="leave one out")
     if kind == "image":
-        return items, image_mask(items, known or "top")
+        return items, image_mask(items, known or "top", fit) if hole is None else ~image_mask(
+            items, hole, fit, hole=True
+        )
     if known is None:
         return items, None
     if kind == "table":
@@ -134,8 +142,8 @@ def mask(items: Any, known: str | None, kind: str) -> tuple[Any, Any]:
     raise UsageError(f"--known is not for {kind}", why="a text is a prompt, and each █ in it a hole")
 
 
-def image_mask(items: np.ndarray, known: str) -> np.ndarray:
-    """(H, W), True where a pixel is given."""
+def image_mask(items: np.ndarray, known: str, fit: str = "crop", *, hole: bool = False) -> np.ndarray:
+    """(H, W), True where a pixel is given, or for a `hole` where it is lost."""
     h, w = items.shape[1:3]
     out = np.zeros((h, w), bool)
     if known in HALVES:
@@ -147,11 +155,44 @@ def image_mask(items: np.ndarray, known: str) -> np.ndarray:
         }[known]
         out[part] = True
         return out
+    return white_pixels(known, h, w, fit, hole=hole)
+
+
+def white_pixels(path: str, h: int, w: int, fit: str = "crop", *, hole: bool = False) -> np.ndarray:
+    """(h, w), True where the picture is white: brighter than halfway between its darkest and its brightest pixel.
+
+    So 0 and 1, 0 and 255, one bit and 16 bits all mean the same, and of grey edges the brighter half is white. In a
+    picture with transparent pixels those are black; where white is the `hole`, the part that is erased from a picture
+    of several colours is white.
+    It is brought to the size of the images as they were: cropped, padded or stretched by `fit`.
+    """
     try:
-        with Image.open(Path(known)) as picture:
-            return np.asarray(picture.convert("L").resize((w, h), Image.Resampling.NEAREST)) > 127
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise DataError("not a mask", where=known, why=str(error), fix=f"{', '.join(HALVES)}, or a PNG") from None
+        with Image.open(Path(path)) as picture:
+            picture.load()
+            bands = picture.getbands()
+            alpha = "A" in bands or "transparency" in picture.info
+            if alpha and np.ptp(np.asarray(picture.convert("RGBA"))[..., 3]):
+                colours = np.asarray(picture.convert("RGBA"))
+                values = colours[..., 3].astype(np.float32)
+                if hole and np.ptp(colours[colours[..., 3] > 127][:, :3], 0).any():
+                    values = 255 - values  # a picture with a part erased, which is the hole
+            else:
+                wide = picture.mode.startswith("I") or picture.mode == "F"
+                values = np.asarray(picture if wide else picture.convert("RGB").convert("L")).astype(np.float32)
+    except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise DataError("not a mask", where=path, why=str(error), fix=f"{', '.join(HALVES)}, or a PNG") from None
+    low, high = float(values.min()), float(values.max())
+    if low == high:
+        raise DataError("a mask of one colour", where=path, why="no part of it is marked",
+                        fix="draw the one part white and the other black")  # fmt: skip
+    drawn = Image.fromarray(((values - low) / (high - low)).astype(np.float32))
+    if fit == "crop":
+        drawn = ImageOps.fit(drawn, (w, h), Image.Resampling.BOX)
+    elif fit == "pad":
+        drawn = ImageOps.pad(drawn, (w, h), Image.Resampling.BOX, color=0)
+    else:
+        drawn = drawn.resize((w, h), Image.Resampling.BOX)
+    return np.asarray(drawn) > 0.5
 
 
 def numbered(table: pa.Table, rows: int) -> pa.Table:

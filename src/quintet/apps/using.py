@@ -73,7 +73,7 @@ def _given(model: Model, condition: str | None, found: Found) -> Any:
     return found.given if condition is None else one(model, condition)
 
 
-def _write(model: Model, path: str, items: Any, **facts: Any) -> dict[str, Any]:
+def _write(model: Model, path: str, items: Any, /, **facts: Any) -> dict[str, Any]:
     """Write items with their provenance; what every such verb answers."""
     from quintet import outputs
     from quintet.apps.describe import provenance
@@ -251,6 +251,7 @@ def complete(
             help="images: top, bottom, left, right or a mask (PNG, white is known); tables: columns; audio: seconds"
         ),
     ] = None,
+    mask: Annotated[str | None, Parameter(help="images: a mask in the sense of other tools: white is the hole")] = None,
     draws: Annotated[int, Parameter(help="different completions of each item [1]")] = 1,
     n: Annotated[
         int | None, Parameter(name=["-n", "--n"], help="so many of them, drawn at random [all of a file, else 8]")
@@ -267,7 +268,8 @@ def complete(
     what comes behind a text or recording that is shorter than those of the training data.
     """
     from quintet import api
-    from quintet.inputs import chain, mask, read_items
+    from quintet.inputs import chain, read_items
+    from quintet.inputs import mask as read_mask
 
     assert context is not None
     folder = _open(run, everywhere, "complete")
@@ -279,7 +281,7 @@ def complete(
         raise UsageError(f"--draws {draws}: at least 1")
     found = read_items(config, data, None, forms=_forms(folder)).some(n if n or data else 8)
     model = api.load(run, runs=everywhere.runs)
-    items, raw_mask = mask(found.items, known, kind)
+    items, raw_mask = read_mask(found.items, known, kind, hole=mask, fit=config.data.fit)
     given = _given(model, condition, found)
     began = time.perf_counter()
     out = model.complete(items, known=raw_mask, condition=given, draws=draws, seed=seed, sampling=settings)
@@ -291,7 +293,14 @@ def complete(
                     data=data or config.data.source, **found.facts(),
                     sampling=model.sampling(settings).model_dump(mode="json"))  # fmt: skip
     answer |= {"kind": kind, "draws": draws, "seconds": spent}
-    return Answer(answer, f"{len(items):,} {kind} items completed {draws} x in {spent:.2f} s: {path}")
+    text = f"{len(items):,} {kind} items completed {draws} x in {spent:.2f} s: {path}"
+    if raw_mask is not None:
+        part = known or mask or "top"
+        if Path(part).suffix:
+            part = f"{'white' if mask is None else 'not marked'} in {part}"
+        answer |= {"mask": mask, "kept_pixels": float(raw_mask.mean())}
+        text += f"\nkept as they were: {raw_mask.mean():.0%} of the pixels, {part}; the others are new"
+    return Answer(answer, text)
 
 
 @verb("digits-vae-1 -n 16 --beside -o pairs.png", "digits-flow-1 --data photos/")
