@@ -29,9 +29,9 @@ def test_cells_are_numbers_codes_and_nulls() -> None:
     cells = Cells.of(train)
     nan = np.nan
     assert cells.numeric == (True, False, False, True)
-    assert np.array_equal(cells(train), [[1, 1, 1, 0.5], [2, 0, nan, nan], [nan, 1, 0, 1]], equal_nan=True)
-    new = pa.table({"n": [9], "c": ["new"], "flag": [True], "f": [2.0]})
-    assert cells(new).tolist() == [[9, 2, 1, 2]]
+    assert np.array_equal(cells(train), [[1, 2, 1, 0.5], [2, 0, nan, nan], [nan, 2, 0, 1]], equal_nan=True)
+    new = pa.table({"n": [9, 9], "c": ["new", "(rare)"], "flag": [True] * 2, "f": [2.0] * 2})
+    assert cells(new).tolist() == [[9, 3, 1, 2], [9, 1, 1, 2]]  # what stands for rare values lies within training's
 
 
 def test_column_shapes_are_kolmogorovs_and_variations() -> None:

@@ -277,6 +277,8 @@ def test_comments_that_occur_once_do_not_come_back(
         assert set(made) == {"fine", "(rare)"}
         assert "samples say (rare)" in (tmp_path / family / "CARD.md").read_text()
     assert any("samples say (rare)" in str(found.message) for found in recwarn)
+    figures = quintet.load("flow", runs=tmp_path).evaluate(samples=50)["metrics"]
+    assert figures["ranges_kept"] == 1  # (rare) is no value that training lacks
     model = quintet.train("autoregressive", run="all", config={"coding": {"shared_by": 1}}, **asked)
     assert set(model.sample(300, seed=0)["comment"].to_pylist()) <= set(comments)
 

@@ -43,6 +43,9 @@ class Cells:
         """Read off training rows."""
         words = [name for name in train.column_names if not arrow.is_number(train[name].type)]
         known = {name: sorted(train[name].unique().drop_null().to_pylist(), key=str) for name in words}
+        for values in known.values():
+            if RARE not in values and values and isinstance(values[0], str):
+                values.insert(1, RARE)
         return cls(tuple(train.column_names), {n: {v: i for i, v in enumerate(values)} for n, values in known.items()})
 
     @property
@@ -57,10 +60,8 @@ class Cells:
         out = np.empty((table.num_rows, len(self.names)))
         for i, name in enumerate(self.names):
             if name in self.codes:
-                codes: dict[Any, float] = {RARE: 0.5, **self.codes[name]}
-                out[:, i] = [
-                    np.nan if c is None else codes.get(c, len(self.codes[name])) for c in table[name].to_pylist()
-                ]
+                codes = self.codes[name]
+                out[:, i] = [np.nan if c is None else codes.get(c, len(codes)) for c in table[name].to_pylist()]
             else:
                 numbers, null = arrow.raw(table[name], f"column {name}")
                 out[:, i] = np.where(null, np.nan, numbers)
