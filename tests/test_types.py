@@ -247,3 +247,13 @@ def test_a_date_is_a_condition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for value in ("20240315", "2024-03-15"):
         assert main(["sample", "r", "-n", "2", "--condition", value, "-o", "s.csv"]) == 0
     assert main(["sample", "r", "-n", "2", "--condition", "soon", "-o", "s.csv"]) == 3
+
+
+def test_no_item_is_set_aside_where_the_user_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "train.csv"
+    assert len(load(path, table({"x": [f"{i}.5" for i in range(90)]}), whole=False).splits["train"]) < 90
+    found = load_source(str(path), split="none")
+    assert {name: len(index) for name, index in found.splits.items()} == {"train": 90, "validation": 90, "test": 90}
+    assert any("--data.split none" in note for note in found.notes)
+    (tmp_path / "x.txt").write_text("One text. " * 100)
+    assert len(load_source(str(tmp_path / "x.txt"), split="none").rows("train")[0]) == 1000

@@ -34,6 +34,7 @@ class DataSettings(Settings):
     unit: Literal["auto", "document", "line"] = Field("auto", description="text: what an item is")
     group: str | None = Field(None, description="rows with one value of this column stay in one split")
     time: str | None = Field(None, description="split by this column: the last rows are the test split")
+    split: Literal["auto", "none"] = Field("auto", description="none: train on all items, which every split then holds")
     types: str | dict[str, str] | None = Field(None, description="tables: what columns are, price=decimal,zip=category")
 
     scale: Scale | None = Field(None, description="images of 16 bits or real numbers: the values of black and white")

@@ -51,6 +51,7 @@ class Reading:
     scale: Scale | None = None
     types: Mapping[str, str] = field(default_factory=dict)
     forms: Mapping[str, Form] = field(default_factory=dict)
+    split: str = "auto"
 
 
 @dataclass(frozen=True)

@@ -113,6 +113,7 @@ def load_source(
     scale: Scale | None = None,
     types: str | Mapping[str, Any] | None = None,
     forms: Mapping[str, Form] | None = None,
+    split: Literal["auto", "none"] = "auto",
 ) -> Dataset:
     """A name of `SOURCES`, a path, or hf:owner/name[:config], read and split.
 
@@ -122,12 +123,12 @@ def load_source(
     not split, all items in their own order in every split; `scale`: which values of images of 16 bits or real numbers
     are black and white (default: their least and largest); `types`: what
     columns are, "price=decimal,zip=category" or a mapping, of `types.KINDS`; `forms`: in which the columns of a CSV are
-    written, where that fits.
+    written, where that fits; `split`: "none" trains on all items, which every split then holds.
     Raises UsageError for a name that is not known, DataError for what cannot be read.
     """
     if source in SOURCES:
         return SOURCES[source]()
-    reading = Reading(size, fit, rate, unit, group, time, whole, scale, wishes(types), forms or {})
+    reading = Reading(size, fit, rate, unit, group, time, whole, scale, wishes(types), forms or {}, split)
     if source.startswith(PREFIX):
         return read_hub(source, reading)
     path = Path(source).expanduser()

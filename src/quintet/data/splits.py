@@ -114,7 +114,7 @@ def arrange(part: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray], tuple[
     counts = np.bincount(part, minlength=3)
     if counts.min() == 0 or not part.any():
         everything = np.arange(len(part))
-        note = "too few different items for three splits: each split holds all of them"
+        note = "each split holds all items: too few different ones for three splits, or --data.split none"
         return everything, dict.fromkeys(SPLITS, everything), (note,)
     ends = np.cumsum(counts)
     for name, count, end in zip(SPLITS, counts, ends, strict=True):
@@ -148,6 +148,8 @@ def assign(keys: Keys, found: Found, table: pa.Table | None = None) -> tuple[np.
     """
     if found.reading.whole:  # one stretch, in the order of the source
         return np.zeros(len(keys), np.int64), ()
+    if found.reading.split == "none":
+        return np.zeros(len(keys), np.int64), ("held-out figures are those of training items",)
     group, time = found.reading.group, found.reading.time
     if group is not None and time is not None:
         raise DataError("both a group and a time column", where=found.where, fix="give one of them")

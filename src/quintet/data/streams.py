@@ -106,6 +106,8 @@ def stream(entries: Sequence[Entry], found: Found, folder: Path) -> Dataset:
         writer.close()
     items = pa.concat_tables([cache.mapped_table(folder / f"{name}.arrow") for name in SPLITS])
     splits = stretches(np.bincount(part, minlength=3).tolist())
+    if found.reading.split == "none":
+        splits = dict.fromkeys(SPLITS, splits["train"])
     notes.append("larger than memory should be: kept as Arrow files in the cache, and memory-mapped")
     return Dataset("", "table", items, splits, notes=(*notes, *dropped, *how))
 

@@ -51,6 +51,9 @@ def read_texts(entries: Sequence[Entry], found: Found) -> Dataset:
         lines = [[line for line in text.split("\n") if line.strip()] for text in texts]
         found = found.at(np.repeat(np.arange(len(lines)), [len(part) for part in lines]))
         texts = [line for part in lines for line in part]
+    elif len(texts) == 1 and found.reading.split == "none":
+        return Dataset("", "text", texts * 3, stretches([1, 1, 1]), notes=(
+            "one text, which every split holds (--data.split none)", *problems.notes()))  # fmt: skip
     elif len(texts) == 1 and not found.reading.whole:
         return Dataset("", "text", cut(texts[0], found.where), stretches([1, 1, 1]), notes=(
             "one text: the first 80 % are train, then 10 % validation, 10 % test (--data.unit line: items are lines)",
