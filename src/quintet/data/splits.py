@@ -114,7 +114,7 @@ def arrange(part: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray], tuple[
     counts = np.bincount(part, minlength=3)
     if counts.min() == 0 or not part.any():
         everything = np.arange(len(part))
-        note = "each split holds all items: too few different ones for three splits, or --data.split none"
+        note = "each split holds all of them: too few different ones for three splits, or --data.split none"
         return everything, dict.fromkeys(SPLITS, everything), (note,)
     ends = np.cumsum(counts)
     for name, count, end in zip(SPLITS, counts, ends, strict=True):
