@@ -18,10 +18,12 @@ from torch import Tensor, nn
 
 import quintet
 from quintet import api
+from quintet.bench import Bench
 from quintet.core.errors import ConfigError, QuintetWarning
 from quintet.core.family import Batch, Family, Loss
 from quintet.core.spaces import Continuous
 from quintet.data.loader import Loader
+from quintet.data.sources import load_source
 from quintet.training.budget import AT_ONCE, Estimate, Pace, pace, steps_for
 from quintet.training.engine import Engine
 from quintet.training.optim import TrainingSettings
@@ -265,3 +267,14 @@ def test_a_comparison_leaves_out_what_cannot_be_afforded(
     found = quintet.compare(colour, families=["vae"], budget="60s", samples=20, runs=tmp_path / "runs")
     assert found["models"][0]["status"] == "failed"
     assert "too few to learn anything" in found["models"][0]["error"]
+
+
+def test_of_a_slow_model_fewer_samples_are_measured_and_it_is_said(tmp_path: Path) -> None:
+    model = quintet.train("gan", data="moons", steps=3, preset="tiny", runs=tmp_path)
+    bench = Bench(load_source("moons"), None, samples=100)
+    found, whole = bench.run(model, limit=1e-6), bench.run(model, limit=1e6)
+    assert (found["metrics"]["items"], whole["metrics"]["items"]) == (50, 100)
+    assert found["fewer_samples"].startswith("50 of 100 samples")
+    assert "frechet" in whole["metrics"]
+    assert "frechet" not in found["metrics"], "it depends on the number of samples"
+    assert "fewer_samples" not in whole

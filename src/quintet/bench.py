@@ -44,6 +44,10 @@ HEARD, PLAYERS, SPECTROGRAMS = 10, 4, 50
 """Of recordings in a report: seconds of each, how many can be played, how many are drawn."""
 
 
+PROBED, LEAST = 8, 50
+"""Samples by which a slow model is known, and the fewest that are measured of it."""
+
+
 class Bench:
     """What every model of one data set is measured with: the same items, labels, features and counts.
 
@@ -162,22 +166,36 @@ class Bench:
             )
         return figures
 
-    def run(self, model: Model, *, split: str = "test", seed: int = 0) -> dict[str, Any]:
-        """Likelihood, sample figures and the time per sample of one model."""
-        cond = model.condition(None, self.samples, seed) if "cond" in model.codecs else None
+    def run(self, model: Model, *, split: str = "test", seed: int = 0, limit: float | None = None) -> dict[str, Any]:
+        """Likelihood, sample figures and the time per sample of one model.
+
+        `limit`: seconds that sampling may take. Of a slow model fewer samples are measured (`fewer_samples` then says
+        how many), without the figures that depend on their number.
+        """
+        n = self.samples
+        if limit is not None:
+            began = time.perf_counter()
+            model.draw(PROBED, seed=seed)
+            n = min(n, max(LEAST, int(limit * PROBED / (time.perf_counter() - began))))
+        cond = model.condition(None, n, seed) if "cond" in model.codecs else None
         began = time.perf_counter()
-        fake = model.draw(self.samples, seed=seed)
+        fake = model.draw(n, seed=seed)
         spent = time.perf_counter() - began
         asked = None if cond is None or not self.labels else model.codecs["cond"].decode(cond)
         labels = None if asked is None else np.asarray(asked.column(0).to_pylist())
         out: dict[str, Any] = {
             "split": split,
             "recipe": self.recipe(split),
-            "ms_per_sample": 1000 * spent / self.samples,
+            "ms_per_sample": 1000 * spent / n,
             "parameters": sum(p.numel() for p in model.family.parameters()),
             "metrics": self._figures(fake, self.measure(fake), labels, split, seed),
             "likelihood": None,
         }
+        if n < self.samples:
+            out["fewer_samples"] = f"{n} of {self.samples} samples were measured, as sampling may take {limit:.3g} s"
+            for name in BIASED:
+                out["metrics"].pop(name, None)
+                out["metrics"].pop(f"{name}_stderr", None)
         if model.family.likelihood == "none":
             return out | {"likelihood_reason": model.family.missing["log_prob"]}
         data = within_run(model.config, self.few(model, split), model.codecs)
@@ -218,7 +236,7 @@ class Bench:
         seen = scores(model, items, condition=given, seed=seed).values.numpy()
         found = {"membership_by_likelihood": membership_by_likelihood(seen, unseen)}
         if score.kind == "exact" and score.space != "encoded" and ("cond" in model.codecs) == (asked is not None):
-            own, given = _some(fake, asked, some(self.samples, n, seed))
+            own, given = _some(fake, asked, some(len(fake), n, seed))
             sampled = scores(model, own, condition=given, seed=seed).values.numpy()
             found["likelihood_gap"] = likelihood_gap(unseen, sampled)
         return flat(found)

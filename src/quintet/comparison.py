@@ -106,6 +106,7 @@ def _sources(
     bench = Bench(dataset, condition, samples=samples, features=measured["features"])
     root = Run.create(runs_root(runs), None, f"compare-{dataset.name}").path
     entries: list[dict[str, Any]] = []
+    limit = None if training["steps"] is not None else max(10.0, seconds(training["budget"] or 60) / 3)
     for name, seed in itertools.product(families, range(seeds)):
         who: dict[str, Any] = {"family": name, "seed": seed}
         entry = who | {"run": f"{name}-{seed}"}
@@ -114,7 +115,7 @@ def _sources(
             with Meter() as meter:
                 model = api.train(name, data=source, condition=condition, seed=seed, run=entry["run"], runs=root,
                                   report=told, **training)  # fmt: skip
-            figures, shown, _ = _measure(model, dataset, bench, split, samples, seed)
+            figures, shown, _ = _measure(model, dataset, bench, split, samples, seed, limit=limit)
             cost = {"peak_mb": meter.peak_mb, "joules": meter.joules}
             entries.append(entry | _entry(model, figures, shown) | cost)
         except (QuintetError, RuntimeError, MemoryError) as error:
@@ -264,10 +265,11 @@ def _measure(
     samples: int,
     seed: int = 0,
     sampling: Mapping[str, Any] | None = None,
+    limit: float | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """(figures, what a report shows, recipe): by its samples on a bench, or without one by the true answers."""
     if bench is not None:
-        figures = bench.run(model, split=split, seed=seed)
+        figures = bench.run(model, split=split, seed=seed, limit=limit)
         return figures, {"samples": bench.show(model), "nearest": nearest(model, bench)}, figures["recipe"]
     figures = measure(model, dataset, split, limit=samples, seed=seed, sampling=sampling)
     shown = {"samples": figures.pop("shown")}
