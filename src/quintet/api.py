@@ -21,7 +21,7 @@ from quintet.model import Model
 from quintet.progress import ProgressLine
 from quintet.registry import CODECS
 from quintet.runs import Run, make_family, runs_root, to_size
-from quintet.session import Report, Session, codec_name, fit_codecs, is_label, pick
+from quintet.session import Report, Session, codec_name, fit_codecs, is_label, labelled, pick
 from quintet.training.budget import AT_ONCE, Pace, pace, steps_for
 from quintet.training.engine import Engine
 from quintet.training.trainer import FEWEST, Trainer
@@ -224,11 +224,12 @@ def _train(
     engine = Engine(config.device)
     run = Run.create(root, name, f"{dataset.name}-{config.family}") if engine.first else None
     try:
-        session = _session(config, dataset, root, engine)
+        own = labelled(config, dataset)
+        session = _session(config, own, root, engine)
         began = time.perf_counter()
         estimate = None
         if config.steps is None:
-            session = _affordable(session, dataset, root, loose)
+            session = _affordable(session, own, root, loose)
             config = session.config
             assert config.budget is not None
             estimate = steps_for(config.budget, session.family, session.loader, config.training, seed=config.seed,
@@ -243,7 +244,7 @@ def _train(
                 "fingerprint": dataset.fingerprint(),
                 "device": str(engine.device),
             }
-            facts["items"] = {split: len(dataset.index(split)) for split in dataset.splits}
+            facts["items"] = {split: len(own.index(split)) for split in own.splits}
             run.write(config, codecs, facts, session.cond)
     except BaseException:
         if run is not None and not (run.path / "config.yaml").exists():
@@ -275,7 +276,7 @@ def resume(
             fix="restore them, or pass --changed-data",
         )
     engine = Engine(config.device)
-    session = Session(config, dataset, codecs, family.to(engine.device), engine)
+    session = Session(config, labelled(config, dataset), codecs, family.to(engine.device), engine)
     with ProgressLine(f"training {config.family}") as line:
         session.train(folder, report or line, on_trainer)
     return Model(folder, family, codecs, config, session.cond)

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from quintet.codecs.table import TableCodec
 from quintet.config import RunConfig
 from quintet.core import written
 from quintet.core.codec import Codec
@@ -87,7 +88,11 @@ def read_items(
     reading = {key: value for key, value in reading.items() if key != "source"} | {"forms": forms or {}}
     dataset = load_items(name, **reading) if split == "all" else load_source(name, **reading)
     if source is None and codecs is not None:
-        dataset = within_run(config, dataset, codecs)
+        codec = codecs["x"]
+        label = False
+        if "cond" in codecs and isinstance(codec, TableCodec):  # an item is given its label, whatever it had
+            label = len(codec.columns) == 1 and codec.columns[0].categorical
+        dataset = within_run(config, dataset, {key: one for key, one in codecs.items() if key == "cond" or not label})
     if unlabelled and not has(dataset, config.data.target):
         given = pick(dataset, config.data.condition, split)
         if not len(given):

@@ -32,10 +32,14 @@ from quintet.data.images import SUFFIXES as PICTURES
 from quintet.data.images import from_codes
 from quintet.data.sources import load_source, take
 from quintet.inputs import read_items
+from quintet.live import HELD
 from quintet.runs import Run
 from quintet.session import items_of
 from quintet.spelling import Constraint
 from quintet.writing import Hypothesis, Wanted, Writer
+
+ENOUGH = 99
+"""Reference items with which p = 0.01 is the least that can be found."""
 
 
 class Model:
@@ -513,10 +517,10 @@ class Model:
 
         A model of windows of long texts ranks by nats a symbol, next to windows of its held-out text.
 
-        p is the share of `reference` items (default: this run's validation split) that are at most as likely, counting
+        p is the share of `reference` items (default: see `held_out`) that are at most as likely, counting
         the item itself: (1 + #{ref <= nats}) / (1 + #ref). For an item like the reference it is uniform, so p <= 0.01
         flags one such item in a hundred (conformal anomaly detection, Laxhammar & Falkman 2011). `given`: the
-        conditions of the reference.
+        conditions of the reference. With R of them no p is below 1 / (R + 1): if that is above 0.01, this is warned.
         """
         if self.family.likelihood == "none":
             self.family.refuse("log_prob")
@@ -527,18 +531,34 @@ class Model:
         found = self.log_prob(items, condition=condition, seed=seed)
         nats, notes = found.values.numpy(), found.notes
         likely, calm = (by_symbol(each) if self.codecs["x"].stream else each.values.numpy() for each in (found, usual))
+        if len(calm) < ENOUGH:
+            told = f"{len(calm)} reference items are few: p is at least 1/{len(calm) + 1}, never 0.01 or less"
+            warnings.warn(f"{told}; {ENOUGH} are needed", QuintetWarning, stacklevel=2)
         p = (1 + np.searchsorted(np.sort(calm), likely, side="right")) / (1 + len(calm))
         order = np.argsort(likely, kind="stable")
         columns: dict[str, Any] = {"index": order, "nats": nats[order], "p": p[order]}
         columns |= {} if notes is None else {"note": [notes[i] for i in order]}
-        return back(pa.table(columns), library(items))
+        return back(pa.table(columns).replace_schema_metadata({"reference": str(len(calm))}), library(items))
 
-    def held_out(self, limit: int = 1000) -> tuple[Any, Any]:
-        """At most `limit` validation items of the run's own source, drawn by a fixed seed, and their conditions."""
+    def held_out(self, limit: int = 1000, *, test: bool = True) -> tuple[Any, Any]:
+        """At most `limit` validation items of the run's own source, drawn by a fixed seed, and their conditions.
+
+        Where the weights were chosen by some of these, only the others count: an item that chose them is likelier than
+        a new one. If the others are too few, test items are taken, or, without `test`, all, which is warned.
+        """
         dataset = load_source(**self.config.data.reading())
         items, given = items_of(self.config, dataset, "validation")
         if self.codecs["x"].stream:
             return items, given  # one text is many windows
+        if self.config.training.select != "last" or self.config.training.patience is not None:
+            others = np.setdiff1d(np.arange(len(items)), random.some(items, HELD, 0))
+            if len(others) >= ENOUGH:
+                items, given = take(items, others), None if given is None else take(given, others)
+            elif test:
+                items, given = items_of(self.config, dataset, "test")
+            else:
+                told = "the reference items also chose the weights, so that new items have smaller p than they should"
+                warnings.warn(told, QuintetWarning, stacklevel=2)
         some = random.some(items, limit, 0)
         return take(items, some), None if given is None else take(given, some)
 

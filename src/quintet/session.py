@@ -22,7 +22,7 @@ from quintet.config import RunConfig
 from quintet.core import written
 from quintet.core.codec import Codec
 from quintet.core.columns import describe
-from quintet.core.errors import ConfigError, EnvironmentFault, QuintetWarning, UsageError
+from quintet.core.errors import ConfigError, DataError, EnvironmentFault, QuintetWarning, UsageError
 from quintet.core.family import Family
 from quintet.core.random import seed_of, some
 from quintet.core.spaces import Discrete
@@ -161,11 +161,33 @@ def within(dataset: Dataset, parts: Sequence[tuple[Codec, Callable[[str], Any]]]
 
 
 def within_run(config: RunConfig, dataset: Dataset, codecs: Mapping[str, Codec]) -> Dataset:
-    """`within` by the codecs of a run."""
-    parts: list[tuple[Codec, Callable[[str], Any]]] = [(codecs["x"], lambda split: items_of(config, dataset, split)[0])]
+    """`within` by the codecs of a run, or by some of them."""
+    parts: list[tuple[Codec, Callable[[str], Any]]] = []
+    if "x" in codecs:
+        parts.append((codecs["x"], lambda split: items_of(config, dataset, split)[0]))
     if "cond" in codecs:
         parts.append((codecs["cond"], lambda split: items_of(config, dataset, split)[1]))
     return within(dataset, parts)
+
+
+def labelled(config: RunConfig, dataset: Dataset) -> Dataset:
+    """The data of a model of a label, without training rows whose label is blank; how many they are is warned.
+
+    A blank is not one more label: it says that the label is not known.
+    """
+    target = config.data.target
+    if config.data.condition is None or config.codec != "table" or not is_label(dataset, target):
+        return dataset
+    assert target is not None
+    blank = np.asarray(dataset.column(target, "train").column(0).is_null())
+    if not blank.any():
+        return dataset
+    index = dataset.index("train")
+    told = f"{blank.sum():,} of {len(index):,} training rows have no {target} and are left out of training"
+    warnings.warn(told, QuintetWarning, stacklevel=2)
+    if blank.all():
+        raise DataError(f"no training row has a {target}", where=dataset.name, fix="choose another --target")
+    return replace(dataset, splits={**dataset.splits, "train": index[~blank]})
 
 
 def target_of(config: RunConfig, dataset: Dataset, split: str) -> Any:

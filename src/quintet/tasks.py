@@ -53,7 +53,8 @@ def measure(
     Labels are measured on the whole split; texts on `limit` of its items, drawn by `seed`, made with the run's own
     sampling settings at temperature 0, or as `sampling` says. `shown`: some of both, as a report's rows.
     """
-    items, given = items_of(model.config, within_run(model.config, dataset, model.codecs), split)
+    codecs = {key: codec for key, codec in model.codecs.items() if key == "cond" or task(model) != "label"}
+    items, given = items_of(model.config, within_run(model.config, dataset, codecs), split)
     head = {"task": task(model), "split": split, "parameters": sum(p.numel() for p in model.family.parameters())}
     if head["task"] == "label":
         return head | labels_of(model, items, given)
@@ -66,33 +67,50 @@ def labels_of(model: Model, items: pa.Table, given: Any) -> dict[str, Any]:
     began = time.perf_counter()
     found = model.classify(given)
     spent = time.perf_counter() - began
-    p, y, score = against(model, found, items)
+    p, y, figures = against(model, found, items)
     own, best = items.column(0).to_pylist(), found["predicted"].to_pylist()
     rows = [[*shown(given, i), own[i], best[i], f"{p[i].max():.2f}"] for i in some(y, SHOWN, 0).tolist()]
     columns = [*(["given"] if shown(given, 0) else []), "label", "predicted", "probability"]
+    if not figures:
+        raise DataError("no item has a label to be compared with", where=f"column {items.column_names[0]}")
+    score = figures.pop("likelihood")
+    reason = {} if score else {"likelihood_reason": "training had none of these labels"}
     return {
         "ms_per_sample": 1000 * spent / len(y),
-        "metrics": label_figures(p, y),
-        "likelihood": score.summary(),
+        "metrics": figures.pop("labels"),
+        "likelihood": score,
+        **reason,
         "shown": {"kind": "rows", "columns": columns, "rows": rows},
     }
 
 
-def against(model: Model, found: pa.Table, items: pa.Table) -> tuple[np.ndarray, np.ndarray, LogProb]:
-    """(p, y, log p(y)): what `Model.classify` found, against the items' own labels. DataError for one that is new."""
+def against(model: Model, found: pa.Table, items: pa.Table) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    """(p, y, figures): what `Model.classify` found, against the items' own labels.
+
+    `y` (N,) is the place of each label, K where training had none such, -1 where it is blank. Figures are of items that
+    have a label, {"labels": ..., "likelihood": that of labels which training had, or None}; {} if none has. A label
+    that training had not counts as wrong; how many there are, and how many are blank, is warned.
+    """
     codec, names = model.codecs["x"], list(model.labels or ())
     own = items.column(0).to_pylist()
-    new = next((label for label in own if label not in names), None)
-    if new is not None:
-        raise DataError(
-            f"unknown value {new!r}", where=f"column {items.column_names[0]}", why="training had none of it"
-        )
-    p, y = probabilities(found), np.array([names.index(label) for label in own])
-    return (
-        p,
-        y,
-        LogProb(torch.from_numpy(np.log(p[np.arange(len(y)), y].clip(LEAST))), "exact", codec.measure, codec.dims),
-    )
+    place = {name: i for i, name in enumerate(names) if name is not None}
+    p, y = probabilities(found), np.array([-1 if label is None else place.get(label, len(names)) for label in own])
+    blank, new = y < 0, y == len(names)
+    where = items.column_names[0]
+    if blank.any():
+        warnings.warn(f"{blank.sum():,} of {len(y):,} items have no {where}: they are labelled, and not counted",
+                      QuintetWarning, stacklevel=3)  # fmt: skip
+    if new.any():
+        unknown = sorted({str(label) for label, one in zip(own, new, strict=True) if one})
+        told = f"{new.sum():,} of {len(y):,} items have a {where} that training had none of ({', '.join(unknown[:3])})"
+        warnings.warn(f"{told}: they count as wrong", QuintetWarning, stacklevel=3)
+    if blank.all():
+        return p, y, {}
+    known = np.flatnonzero(~blank & ~new)
+    nats = torch.from_numpy(np.log(p[known, y[known]].clip(LEAST)))
+    score = LogProb(nats, "exact", codec.measure, codec.dims).summary() if len(known) else None
+    figures = label_figures(p[~blank], y[~blank]) | {"unlabelled": int(blank.sum())}
+    return p, y, {"labels": figures, "likelihood": score}
 
 
 def classified(model: Model, found: Found) -> tuple[pa.Table, dict[str, Any]]:
@@ -105,9 +123,12 @@ def classified(model: Model, found: Found) -> tuple[pa.Table, dict[str, Any]]:
     columns = dict(zip(made.column_names, made.columns, strict=True))
     if found.items is None:
         return pa.table(head | columns), {"items": made.num_rows}
-    p, y, score = against(model, made, found.items)
-    table = pa.table(head | {"label": found.items.column(0)} | columns | {"nats": score.values.numpy()})
-    return table, {"items": len(y), "likelihood": score.summary(), "labels": label_figures(p, y)}
+    p, y, figures = against(model, made, found.items)
+    known = (y >= 0) & (y < p.shape[1])
+    nats = np.log(p[np.arange(len(y)), np.where(known, y, 0)].clip(LEAST))
+    scores = pa.array(nats, mask=~known)
+    table = pa.table(head | {"label": found.items.column(0)} | columns | {"nats": scores})
+    return table, {"items": len(y), **{key: value for key, value in figures.items() if value is not None}}
 
 
 def probabilities(found: pa.Table) -> np.ndarray:

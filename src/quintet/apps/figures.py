@@ -24,7 +24,10 @@ def labels_line(summary: Mapping[str, Any]) -> str:
     if not found:
         return labelled
     low, high = (f"{found[end]:.1%}" for end in ("accuracy_low", "accuracy_high"))
-    return f"{labelled}, {found['accuracy']:.1%} as they are in the source (95 % interval {low} to {high})"
+    rest = ((found["unseen"], "with labels that training lacked count as wrong"),
+            (found["unlabelled"], "without a label are not counted"))  # fmt: skip
+    told = "".join(f"; {count:,} {what}" for count, what in rest if count)
+    return f"{labelled}, {found['accuracy']:.1%} as they are in the source (95 % interval {low} to {high}){told}"
 
 
 QUESTIONS = {"keeper": "keep", "scoring": "best scores", "anomalies": "finds anomalies", "speed": "fastest",

@@ -16,7 +16,7 @@ from quintet.data.sources import Dataset
 from quintet.live import advice
 from quintet.model import Model
 from quintet.runs import Run, make_family, runs_root
-from quintet.session import fit_codecs
+from quintet.session import fit_codecs, labelled
 
 BEFORE_CONFIG = {"codec", "manifest.json", ".config.yaml.tmp", ".manifest.json.tmp"}
 """What a run folder holds before its config.yaml, which is written last."""
@@ -24,7 +24,7 @@ BEFORE_CONFIG = {"codec", "manifest.json", ".config.yaml.tmp", ".manifest.json.t
 
 def dry(planned: RunConfig, dataset: Dataset, runs: Path | None = None) -> Answer:
     """The complete configuration, after trying that the codec fits the data and the family the codec."""
-    family = make_family(planned, fit_codecs(planned, dataset, runs))
+    family = make_family(planned, fit_codecs(planned, labelled(planned, dataset), runs))
     data, parameters = planned.model_dump(mode="json"), sum(p.numel() for p in family.parameters())
     text = f"# {parameters:,} parameters; nothing was written\n{yaml.safe_dump(data, sort_keys=False)}"
     return Answer({"dry_run": True, "config": data, "parameters": parameters}, text)

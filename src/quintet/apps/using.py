@@ -185,7 +185,7 @@ def score(
     A text or recording has one row, and a column note says what was cut, replaced, unseen or scored in pieces.
     Of a classifier (--target COLUMN --condition text, image or audio) it is a CSV of index, the item's own label where
     the source has one, the predicted label, the probability of each, p_LABEL, which are 1 together, and nats.
-    With --rank the least likely come first, each with p: the share of the run's validation items that are at most as
+    With --rank the least likely come first, each with p: the share of the run's held-out items that are at most as
     likely. Few usual items have a small p, so items with p <= 0.01 are worth a look.
     """
     import pyarrow as pa
@@ -194,6 +194,7 @@ def score(
     from quintet.apps.describe import provenance
     from quintet.apps.figures import labels_line, likelihood_line
     from quintet.inputs import read_items
+    from quintet.model import ENOUGH
     from quintet.tasks import classified
 
     folder = _open(run, everywhere, "log_prob")
@@ -209,10 +210,21 @@ def score(
     note = provenance(model.run, seed=seed, scored=data or config.data.source, split=found.split)
     facts: dict[str, Any] = {"run": str(folder.path), "data": data or config.data.source, "split": found.split}
     if rank:
-        table = model.rank(found.items, condition=given, seed=seed)
-        few = int((table["p"].to_numpy() <= 0.01).sum())
-        summary = {"items": table.num_rows, "p_at_most_0.01": few}
-        text = f"{few:,} of {table.num_rows:,} items are less likely than 99 % of usual ones: {path}"
+        usual_items, usual_given = None, None  # of windows of a long text, the model's own
+        if not model.codecs["x"].stream:
+            usual_items, usual_given = model.held_out(test=data is not None or found.split not in ("test", "all"))
+        table = model.rank(found.items, reference=usual_items, condition=given, given=usual_given, seed=seed)
+        usual = int(table.schema.metadata[b"reference"])
+        least = max(0.01, 1 / (usual + 1))
+        few = int((table["p"].to_numpy() <= least).sum())
+        summary = {"items": table.num_rows, "reference": usual, "least_p": 1 / (usual + 1)}
+        if usual >= ENOUGH:
+            summary["p_at_most_0.01"] = few
+            text = f"{few:,} of {table.num_rows:,} items are less likely than 99 % of usual ones: {path}"
+        else:
+            chance = f"which any usual item is 1 time in {usual + 1:,}; more cannot be said with so few"
+            head = f"{few:,} of {table.num_rows:,} items are less likely than all of {usual:,} usual ones"
+            text = f"{head}, {chance}: {path}"
         facts["anomalies"] = summary
     elif labels and not isinstance(condition, str):
         table, summary = classified(model, found)

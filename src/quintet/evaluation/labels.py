@@ -48,20 +48,23 @@ def calibration_error(p: Array, y: Array, bins: int = BINS) -> float:
 def label_figures(p: Array, y: Array) -> dict[str, float | int]:
     """`accuracy` with the ends `_low` and `_high` of its 95 % interval, `log_loss` in nats, `calibration_error`, and
     `majority`: the accuracy of always naming the most frequent label.
+
+    `y` is K for a label that none of the K is: such an item counts as wrong, and in `unseen`; it has no log-loss.
     """
     right = p.argmax(1) == y
     hits, n = int(right.sum()), len(y)
     low, high = wilson(hits, n)
-    loss = log_loss(p, y)
+    seen = y < p.shape[1]
+    loss = log_loss(p[seen], y[seen]) if seen.any() else None
     return {
         "accuracy": hits / n,
         "accuracy_stderr": math.sqrt(hits * (n - hits) / n) / n,
         "accuracy_low": low,
         "accuracy_high": high,
-        "log_loss": loss.value,
-        "log_loss_stderr": loss.stderr,
+        **({} if loss is None else {"log_loss": loss.value, "log_loss_stderr": loss.stderr}),
         "calibration_error": calibration_error(p, y),
         "majority": float(np.bincount(y).max() / n),
         "items": n,
+        "unseen": int((~seen).sum()),
         "labels": p.shape[1],
     }
