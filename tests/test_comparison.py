@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pytest
+import soundfile
 from PIL import Image
 
 import quintet
@@ -112,6 +113,22 @@ def test_reports_are_joined_where_they_were_measured_alike(trained: Path, tmp_pa
         quintet.compare(one, tmp_path / "bad.json")
     with pytest.raises(DataError, match="cannot read"):
         quintet.compare(tmp_path / "none.json")
+
+
+def test_likelihoods_of_recordings_name_their_space_and_their_items(tmp_path: Path) -> None:
+    """The families' defaults keep different numbers of a recording: neither likelihood is above the other."""
+    for i in range(100):
+        tone = 0.5 * np.sin(np.arange(800) * (0.1 + 0.01 * i))
+        soundfile.write(tmp_path / f"tone{i}.wav", tone, 4000)
+    result = quintet.compare(tmp_path, families=["autoregressive", "flow"], steps=1, preset="tiny", samples=20,
+                             runs=tmp_path / "runs")  # fmt: skip
+    first, second = (entry["likelihood"] for entry in result["models"])
+    assert first["dims"] != second["dims"]
+    assert first["identity"] != second["identity"]
+    assert result["verdict"]["scoring"]["label"] is None
+    one, other = result["models"]
+    assert one["scored"] == other["scored"]
+    assert np.mean(one["item_figures"]["nats"]) == pytest.approx(first["nats"])
 
 
 # -- equal sizes -----------------------------------------------------------------------------------------------------

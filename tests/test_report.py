@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from quintet.apps.figures import compared
+from quintet.evaluation.classifiers import classifier_two_sample
 from quintet.evaluation.pictures import grid_png, scatter_png
 from quintet.evaluation.report import number, ranks, render
 from quintet.evaluation.verdict import Figure, interval, verdict
@@ -86,7 +87,70 @@ def test_seeds_widen_the_interval() -> None:
     seeds += [entry("flow", 0.70 + d, i) for i, d in enumerate((-0.1, 0.0, 0.1))]
     assert verdict(seeds)["keeper"]["ties"] == ["flow"]
     assert interval([1.0, 2.0, 3.0], [0.0] * 3).half == pytest.approx(4.302653 / 3**0.5, rel=1e-5)
-    assert interval([1.0, 1.0], [0.1, 0.1]).half == pytest.approx(0.2 / 2**0.5)
+    assert interval([1.0, 1.0], [0.1, 0.1]).half == pytest.approx(0.2)  # both were measured on the same items
+
+
+def test_likelihoods_of_different_encoded_spaces_are_not_ranked() -> None:
+    def heard(family: str, kind: str, nats: float, identity: str, dims: int) -> dict[str, Any]:
+        return entry(family, 0.6, likelihood=likelihood(kind, nats, "encoded") | {"identity": identity, "dims": dims})
+
+    apart = [heard("autoregressive", "exact", -300.0, "aa", 260), heard("vae", "bound", -900.0, "bb", 640)]
+    found = verdict(apart)["scoring"]
+    assert found["label"] is None
+    assert "autoregressive: encoded aa, 260 dimensions" in found["sentence"]
+    assert "cannot be compared" in re.sub(r"\s+", " ", render({"source": "x", "models": apart}))
+    assert "encoded bb, 640 dimensions" in render({"source": "x", "models": apart})
+    assert "cannot be compared" in compared({"models": apart, "verdict": verdict(apart)})
+    both = verdict([*apart, heard("flow", "bound", -800.0, "bb", 640)])["scoring"]
+    assert both["label"] == "flow"  # of the two that can be compared
+    assert "Only vae and flow were compared" in both["sentence"]
+
+
+def test_the_same_items_are_compared_item_by_item() -> None:
+    rng = np.random.default_rng(0)
+    base = rng.normal(-80, 20, 200)  # items differ by far more than models do
+    better = base + 1 + rng.normal(0, 1, 200)
+
+    def scored(family: str, values: np.ndarray, index: list[int], seed: int = 0) -> dict[str, Any]:
+        stderr = float(values.std(ddof=1)) / len(values) ** 0.5
+        given = likelihood("exact", float(values.mean()), stderr=stderr)
+        return entry(family, 0.6, seed, likelihood=given, scored=index, item_figures={"nats": values.tolist()})
+
+    same, other = list(range(200)), list(range(200, 400))
+    found = verdict([scored("flow", better, same), scored("vae", base, same)])["scoring"]
+    assert (found["label"], found["ties"]) == ("flow", [])
+    assert verdict([scored("flow", better, same), scored("vae", base, other)])["scoring"]["ties"] == ["vae"]
+    seeds = [scored(f, v + d, same, s) for f, v in (("flow", better), ("vae", base)) for s, d in enumerate((-9, 0, 9))]
+    told = verdict(seeds)["scoring"]  # the luck of training is larger than the difference
+    assert told["ties"] == ["vae"]
+    assert re.search(r"About \d+ seeds|More training runs would not decide", told["sentence"])
+
+
+def test_a_coverage_that_decides_nothing_names_nobody() -> None:
+    models = [entry("diffusion", 0.58, metrics={"coverage": 0.901}), entry("vae", 0.56, metrics={"coverage": 0.9})]
+    keeper = verdict(models)["keeper"]
+    assert (keeper["label"], keeper["ties"]) == ("vae", ["diffusion"])  # a coverage of .001 is no reason
+    assert "either will do" in keeper["sentence"]
+    assert "One training run each" in keeper["sentence"]
+    assert "--seeds 3" in keeper["sentence"]
+
+
+def test_the_density_of_a_dequantised_item_is_a_bound_beside_probabilities() -> None:
+    models = [entry("flow", 0.6, likelihood=likelihood("exact", -80.0, "dequantised")),
+              entry("autoregressive", 0.6, likelihood=likelihood("exact", -80.1))]  # fmt: skip
+    found = verdict(models)["scoring"]
+    assert found["label"] == "autoregressive"
+    assert "flow states only a bound" in found["sentence"]
+    assert "bound, mass" in render({"source": "x", "models": models})
+
+
+def test_the_error_of_the_auc_covers_the_truth() -> None:
+    missed, runs = 0, 24
+    for seed in range(runs):  # equal distributions: the truth is one half
+        rng = np.random.default_rng(seed)
+        found = classifier_two_sample(rng.normal(size=(150, 5)), rng.normal(size=(150, 5)), seed)
+        missed += abs(found.value - 0.5) > 2 * found.stderr
+    assert missed <= 3  # one in twenty is expected; without the classifier's own error it is every fourth
 
 
 def test_a_copier_is_passed_over() -> None:
@@ -123,7 +187,8 @@ def test_likelihoods_are_compared_as_what_they_are() -> None:
     tie = verdict([exact, entry("autoregressive", 0.6, likelihood=likelihood("exact", -80.1))])["scoring"]
     assert tie["ties"] == ["autoregressive"]
     density = verdict([exact, entry("vae", 0.6, likelihood=likelihood("bound", 500.0, "density"))])["scoring"]
-    assert density["label"] == "flow"  # a density has another unit
+    assert density["label"] is None  # a density has another unit
+    assert "different spaces cannot be compared" in density["sentence"]
 
 
 def test_windows_of_different_lengths_are_compared_by_the_character() -> None:
@@ -278,7 +343,8 @@ def test_best_and_tie_are_marked() -> None:
     row = html[html.index("A classifier on raw values") :].split("</tr>")[0]
     marks = [re.findall(r'class="mark (\w+)"', cell) for cell in row.split("<td")[1:4]]
     assert marks == [["best"], ["tie"], ["3rd"]]
-    assert Figure(1.0, 0.1, 1).overlaps(Figure(1.2, 0.1, 1))
+    assert Figure(1.0, 0.1, 1).ties(Figure(1.14, 0.1, 1))
+    assert not Figure(1.0, 0.1, 1).ties(Figure(1.15, 0.1, 1))
 
 
 def test_ranks_count_who_is_clearly_better_and_share_where_intervals_overlap() -> None:
@@ -288,7 +354,7 @@ def test_ranks_count_who_is_clearly_better_and_share_where_intervals_overlap() -
     assert found["auc"] == {"a": 1, "b": 1, "c": 4, "d": 3}  # 0.30 is as far from 0.5 as 0.70
     assert found["ms_per_sample"] == {"a": 2, "b": 2, "c": 1, "d": 2}
     assert "density" not in found  # more is neither better nor worse
-    middle = [entry("a", 0.60), entry("b", 0.635), entry("c", 0.66)]  # b overlaps with both, a and c do not
+    middle = [entry("a", 0.60), entry("b", 0.625), entry("c", 0.65)]  # b ties with both, a and c do not
     assert ranks(middle)["auc"] == {"a": 1, "b": 1, "c": 2}
 
 

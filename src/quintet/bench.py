@@ -204,7 +204,8 @@ class Bench:
         out["metrics"] |= self._likely(model, score, items, fake, asked, seed)
         out["metrics"] |= self._odd(model, score, items, given, seed)
         scored = [] if model.codecs["x"].stream else data.index(split).tolist()
-        return out | {"likelihood": score.summary(), "scored": scored} | language(model, score, items)
+        out |= {"scored": scored, "item_figures": {"nats": score.values.tolist()}}
+        return out | {"likelihood": score.summary()} | language(model, score, items)
 
     def few(self, model: Model, split: str) -> Dataset:
         """The data, with those items of a split that models are scored on; a long text is one item of many windows.

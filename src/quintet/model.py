@@ -252,7 +252,7 @@ class Model:
                 stderr = torch.zeros(len(texts), dtype=torch.float64).index_add_(0, owner, squares).sqrt()
         total = torch.zeros(len(texts), dtype=torch.float64).index_add_(0, owner, values)
         lengths = pieces.lengths if codec.stream or bool((pieces.lengths > codec.block).any()) else None
-        return LogProb(total, kind, space, codec.dims, stderr, lengths, self.warned(pieces.notes))
+        return LogProb(total, kind, space, codec.dims, stderr, lengths, self.warned(pieces.notes), codec.identity)
 
     def _log_prob(self, x: Tensor, log_det: Tensor, cond: Tensor | None, seed: int, batch_size: int) -> LogProb:
         """The log-likelihood of encoded items."""
@@ -272,7 +272,10 @@ class Model:
             errors.append(error)
         stderr = torch.cat([e.cpu() for e in errors if e is not None]) if errors and errors[0] is not None else None
         space = "dequantised" if quantised and codec.measure == "mass" else codec.measure
-        return LogProb(torch.cat(values) + log_det, family.likelihood, space, codec.dims, stderr)
+        kind = family.likelihood
+        if quantised and space == "encoded" and kind == "exact":
+            kind = "bound"  # a density over the cells of what the codec keeps, as "dequantised" is of raw items
+        return LogProb(torch.cat(values) + log_det, kind, space, codec.dims, stderr, identity=codec.identity)
 
     @property
     def labels(self) -> tuple[Any, ...] | None:

@@ -54,11 +54,13 @@ def measure(
     sampling settings at temperature 0, or as `sampling` says. `shown`: some of both, as a report's rows.
     """
     codecs = {key: codec for key, codec in model.codecs.items() if key == "cond" or task(model) != "label"}
-    items, given = items_of(model.config, within_run(model.config, dataset, codecs), split)
+    kept = within_run(model.config, dataset, codecs)
+    items, given = items_of(model.config, kept, split)
     head = {"task": task(model), "split": split, "parameters": sum(p.numel() for p in model.family.parameters())}
     if head["task"] == "label":
-        return head | labels_of(model, items, given)
+        return head | {"scored": kept.index(split).tolist()} | labels_of(model, items, given)
     chosen = some(items, limit, seed)
+    head["scored"] = kept.index(split)[chosen].tolist()
     return head | texts_of(model, take(items, chosen), take(given, chosen), seed, sampling)
 
 
@@ -167,7 +169,9 @@ def texts_of(
     if model.family.likelihood == "none":
         return out | {"likelihood_reason": model.family.missing["log_prob"]}
     score = model.log_prob(items, condition=given, seed=seed)
-    return out | {"likelihood": score.summary()} | language(model, score, items)
+    right = [float(one == other) for one, other in zip(made, items, strict=True)]
+    each = {"nats": score.values.tolist(), "exact_match": right}
+    return out | {"likelihood": score.summary(), "item_figures": each} | language(model, score, items)
 
 
 def shown(given: Any, i: int) -> list[str]:

@@ -12,6 +12,8 @@ from quintet.evaluation.verdict import Figure, by_character, contenders
 def likelihood_line(summary: Mapping[str, Any]) -> str:
     """A `LogProb.summary()` in one line."""
     words = {"exact": "exact", "bound": "a lower bound", "estimate": "an estimate"}[summary["kind"]]
+    if summary["kind"] == "exact" and summary.get("space") == "dequantised":
+        words = "exact for items with noise added, a lower bound for the items themselves"
     return (
         f"log-likelihood {summary['nats']:.4g} ± {summary['stderr']:.2g} nats an item "
         f"({summary['bits_per_dim']:.4g} bits a dimension), {words}"
@@ -68,7 +70,8 @@ def compared(result: Mapping[str, Any]) -> str:
         quality = (show(one.metric("auc"), ".2f"), show(one.metric("coverage"), ".2f"))
         cost = (show(one.cost("ms_per_sample"), ".3g"), show(one.cost("train_seconds"), ".3g"))
         nats = show(one.per_character() if letters else one.likelihood(), ".4g")
-        rows.append((one.label, *quality, nats, one.likelihood_kind, *cost))
+        kind = ", ".join(filter(None, [one.likelihood_kind, one.measure]))
+        rows.append((one.label, *quality, nats, kind, *cost))
     unit = "nats/character" if letters else "nats"
     header = ("model", "AUC (0.5 best)", "coverage", unit, "kind", "ms/sample", "train s")
     table = columns(rows, header) if rows else "no model was measured"

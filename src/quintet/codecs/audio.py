@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from quintet.core import settings, spectrum
-from quintet.core.codec import Codec, Face
+from quintet.core.codec import Codec, Face, digest
 from quintet.core.errors import DataError, Unsupported
 from quintet.core.random import some
 from quintet.core.recordings import Recordings
@@ -73,6 +73,15 @@ class AudioCodec(Codec):
     def faces_of(cls, settings: Any) -> tuple[Face, ...]:
         only: dict[str, tuple[Face, ...]] = {"waveform": ("continuous",), "mulaw": ("discrete",)}
         return only.get(settings.representation, cls.faces)
+
+    @property
+    def identity(self) -> str:
+        """Recordings are cut to one length, and mel bands keep only the loudness: values of another length or of other
+        bands are of another space. Both faces of the same bands are probabilities of the same levels.
+        """
+        kept = ("bands", "hop", "window", "levels", "decibels") if self.settings.representation == "mel" else ()
+        told = {name: getattr(self.settings, name) for name in ("representation", *kept)}
+        return digest(told | {"rate": self.rate, "samples": self.samples, "high": self.high if kept else None})
 
     # -- constants of the training split -----------------------------------------------------------------------------
 

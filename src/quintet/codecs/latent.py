@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor, nn
 
-from quintet.core.codec import Codec, Face
+from quintet.core.codec import Codec, Face, digest
 from quintet.core.errors import CheckpointError, Unsupported
 from quintet.core.likelihood import Measure
 from quintet.core.spaces import Continuous, Discrete, Space
@@ -148,6 +149,14 @@ class LatentCodec(Codec):
             why="each of them stands for a whole part of the item: a hole in the item is no hole in the latents",
             fix="complete with the autoencoder's own run, or with a model of the items themselves",
         )
+
+    @property
+    def identity(self) -> str:
+        """Latents are those of one autoencoder's weights, on one scale."""
+        weights = hashlib.sha256()
+        for name, value in sorted(self.family.state_dict().items()):
+            weights.update(f"{name} {tuple(value.shape)}".encode() + value.detach().cpu().numpy().tobytes())
+        return digest({**self.to_json(), "inner": self.inner.to_json(), "autoencoder": weights.hexdigest()})
 
     def log_det(self, items: Any) -> Tensor:
         count = len(self.inner.log_det(items)) if self.stream else len(items)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
@@ -15,6 +17,11 @@ from quintet.core.likelihood import Measure
 from quintet.core.spaces import Space
 
 Face = Literal["continuous", "discrete"]
+
+
+def digest(state: Mapping[str, Any]) -> str:
+    """12 digits of the sha256 of JSON, keys sorted."""
+    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()[:12]
 
 
 class Codec(ABC):
@@ -77,6 +84,14 @@ class Codec(ABC):
     @abstractmethod
     def decode(self, x: Tensor) -> Any:
         """Raw items, as many as x has rows."""
+
+    @property
+    def identity(self) -> str:
+        """Names the space that a likelihood is measured in where this codec loses something of the raw item: 12 digits
+        of a hash over all that decides what is lost. "" where it loses nothing. Likelihoods of different identity have
+        no common scale.
+        """
+        return digest(self.to_json()) if self.measure == "encoded" else ""
 
     def log_det(self, items: Any) -> Tensor:
         """(B,) with log p(raw) = log p(x) + log_det: log |dx / draw|, or the log of a cell's volume (or its

@@ -23,6 +23,8 @@ class LogProb:
     `stderr` (B,): the numerical error of each value (Monte Carlo probes), None where there is none. `dims`: dimensions
     of a raw item: pixels and channels, characters, columns; `lengths` (B,), those of each where items differ in length.
     `notes`: what is special about the figure of each item (cut, replaced, in pieces), "" for nothing.
+    `identity` names the space where the codec loses something
+    of the item (see `Codec.identity`): values of different `space` or `identity` have no common scale.
     """
 
     values: Tensor
@@ -32,6 +34,7 @@ class LogProb:
     stderr: Tensor | None = None
     lengths: Tensor | None = None
     notes: tuple[str, ...] | None = None
+    identity: str = ""
     unit: Literal["nats per item"] = "nats per item"
 
     @property
@@ -48,6 +51,7 @@ class LogProb:
         return {
             "kind": self.kind,
             "space": self.space,
+            "identity": self.identity,
             "unit": self.unit,
             "nats": nats,
             "nats_per_dim": nats / dims,

@@ -25,7 +25,7 @@ from quintet.evaluation.metrics import (
 )
 
 Array = NDArray[Any]
-VERSION = 2
+VERSION = 3
 """Raised when a figure of the package is computed in another way."""
 MAX_ITEMS = 2000
 MAX_DIVERSE = 500

@@ -1,12 +1,13 @@
 """Which model to keep, in plain words: computed from figures, with ties called ties.
 
-A contender is every run with the same label (its seeds). Two contenders tie when their 95% intervals overlap.
+A contender is every run with the same label (its seeds). Two contenders tie when the 95% interval of their difference
+holds zero: the difference item by item where both were measured on the same items, else of two independent figures.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,9 +35,9 @@ class Figure:
         """The upper end."""
         return self.mean + self.half
 
-    def overlaps(self, other: Figure) -> bool:
-        """Whether the two intervals share a point."""
-        return self.low <= other.high and other.low <= self.high
+    def ties(self, other: Figure) -> bool:
+        """Whether the interval of the difference of two independent figures holds zero."""
+        return abs(self.mean - other.mean) <= math.hypot(self.half, other.half)
 
 
 @dataclass(frozen=True)
@@ -78,17 +79,22 @@ class Contender:
 
     @property
     def likelihood_kind(self) -> str:
-        """Either "exact", "bound", "estimate" or "none"."""
-        return next((run["likelihood"]["kind"] for run in self.done if run.get("likelihood")), "none")
+        """Either "exact", "bound", "estimate" or "none". The exact density of a dequantised item is a lower bound of
+        the item's probability, and stands beside probabilities as that.
+        """
+        found = next((run["likelihood"] for run in self.done if run.get("likelihood")), {"kind": "none"})
+        kind = str(found["kind"])
+        return "bound" if kind == "exact" and found.get("space") == "dequantised" else kind
 
     @property
     def measure(self) -> str:
         """Of which measure the likelihood is; values of different measures are not comparable.
 
-        "mass" (and "dequantised", which is at most the mass in expectation) or "density".
+        "mass" (and "dequantised", which is at most the mass in expectation), "density", or "encoded" with the identity
+        of the encoded space and its dimensions.
         """
-        space = next((run["likelihood"].get("space", "") for run in self.done if run.get("likelihood")), "")
-        return "mass" if space == "dequantised" else space
+        found = [run["likelihood"] for run in self.done if run.get("likelihood")]
+        return " or ".join(sorted({_measure(likelihood) for likelihood in found}))
 
     @property
     def memorises(self) -> bool:
@@ -103,12 +109,60 @@ class Contender:
 
 
 def interval(values: Sequence[float], stderrs: Sequence[float]) -> Figure:
-    """Mean and 95% interval: Student's t over seeds, but never narrower than 2 standard errors of the measurement."""
+    """Mean and 95% interval: Student's t over seeds, and two standard errors of the measurement, in quadrature.
+
+    The seeds were measured on the same items, so that more seeds do not make the error of the items smaller.
+    """
     n = len(values)
-    half = 2 * math.sqrt(sum(s * s for s in stderrs)) / n
+    half = 2 * math.sqrt(sum(s * s for s in stderrs) / n)
     if n > 1:
-        half = max(half, float(student.ppf(0.975, n - 1) * np.std(values, ddof=1) / math.sqrt(n)))
+        half = math.hypot(half, float(student.ppf(0.975, n - 1) * np.std(values, ddof=1) / math.sqrt(n)))
     return Figure(float(np.mean(values)), half, n)
+
+
+def _measure(likelihood: Mapping[str, Any]) -> str:
+    space = str(likelihood.get("space", ""))
+    if space != "encoded":
+        return "mass" if space == "dequantised" else space
+    name = likelihood.get("identity") or "unknown"
+    return f"encoded {name}, {likelihood['dims']} dimensions" if likelihood.get("dims") else f"encoded {name}"
+
+
+def difference(a: Contender, b: Contender, key: str, unpaired: tuple[Figure, Figure]) -> Figure:
+    """a - b with its 95% interval.
+
+    Where all runs of both were scored on the same items (`scored` of an entry: their places; `item_figures`), the
+    differences of one item are averaged over the seeds; their spread over the items and that of the seeds' means are
+    two sources of error, added in quadrature. Else the difference of two independent figures.
+    """
+    one, other = unpaired
+    sides = item_by_item(a, b, key)
+    if sides is None:
+        return Figure(one.mean - other.mean, math.hypot(one.half, other.half), min(one.seeds, other.seeds))
+    left, right = sides
+    apart = left.mean(0) - right.mean(0)
+    half = 2 * float(apart.std(ddof=1)) / math.sqrt(len(apart))
+    for side in (left, right):
+        n = len(side)
+        if n > 1:
+            half = math.hypot(half, float(student.ppf(0.975, n - 1) * side.mean(1).std(ddof=1) / math.sqrt(n)))
+    return Figure(float(apart.mean()), half, min(len(left), len(right)))
+
+
+def item_by_item(a: Contender, b: Contender, key: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """(seeds, items) of both, where all their runs were scored on the same items; else None."""
+    sides = [[(run.get("item_figures") or {}).get(key) or () for run in c.done] for c in (a, b)]
+    index = [run.get("scored") for run in (*a.done, *b.done)]
+    count = {len(values) for side in sides for values in side}
+    if len(count) != 1 or min(count) < 2 or any(one != index[0] for one in index):
+        return None
+    return np.array(sides[0], float), np.array(sides[1], float)
+
+
+def tie(a: tuple[Contender, Figure], b: tuple[Contender, Figure], key: str) -> bool:
+    """Whether the 95% interval of the difference holds zero."""
+    found = difference(a[0], b[0], key, (a[1], b[1]))
+    return abs(found.mean) <= found.half
 
 
 def distance(better: str, value: float) -> float:
@@ -117,12 +171,12 @@ def distance(better: str, value: float) -> float:
 
 
 def ranked(better: str, figures: Sequence[Figure | None]) -> list[int | None]:
-    """Ranks with ties: 1 + the number of those that are better by more than the intervals, None where there is no
-    figure. Whoever overlaps with the best is first as well. With `better` "" nobody is.
+    """Ranks with ties: 1 + the number of those that are better by more than the error of the difference, None where
+    there is no figure. Whoever ties with the best is first as well. With `better` "" nobody is.
     """
 
     def beats(a: Figure, b: Figure) -> bool:
-        return not a.overlaps(b) and distance(better, a.mean) < distance(better, b.mean)
+        return not a.ties(b) and distance(better, a.mean) < distance(better, b.mean)
 
     known = [figure for figure in figures if figure is not None] if better else []
     return [
@@ -142,7 +196,8 @@ def verdict(models: Sequence[Entry]) -> dict[str, Any]:
     """The answers to five questions, each {"label", "ties", "sentence", "figures"}; `label` None: nobody qualifies.
 
     `keeper`: of labels and texts that are right or wrong, who is right most often; else whose samples are hardest to
-    tell from real data (AUC nearest to 0.5; ties are broken by coverage; a contender flagged for copying training items
+    tell from real data (AUC nearest to 0.5; a tie is broken by a coverage that is clearly higher, else either will do,
+    and the one nearest to 0.5 is named; a contender flagged for copying training items
     is passed over if another is not). `scoring`: the highest log-likelihood, exact before bound before estimate, except
     that a lower bound above every exact value wins: the truth is higher still. `speed`: milliseconds per sample, within
     10% a tie. `anomalies`: who most often finds a real item likelier than one of two halves
@@ -191,8 +246,10 @@ def _right(alive: Sequence[Contender]) -> dict[str, Any] | None:
         scored = _measured(alive, lambda c, key=key: c.metric(key))  # type: ignore[misc]
         if scored:
             best, share = max(scored, key=lambda pair: pair[1].mean)
-            ties = [c.label for c, f in scored if c is not best and f.overlaps(share)]
+            ties = [c.label for c, f in scored if c is not best and tie((c, f), (best, share), key)]
             sentence = words.format(f"{share.mean:.1%} ± {share.half:.1%}")
+            sentence += f" Tie with {_names(ties)}." if ties else ""
+            sentence += seeds_told(scored, best, key)
             return _answer(best.label, sentence, ties, **{key: share.mean, f"{key}_half": share.half})
     return None
 
@@ -206,23 +263,33 @@ def _keeper(alive: Sequence[Contender]) -> dict[str, Any]:
     honest = [pair for pair in scored if not pair[0].memorises]
     pool = honest or scored
     nearest = min(pool, key=lambda pair: abs(pair[1].mean - 0.5))
-    tied = [pair for pair in pool if pair[1].overlaps(nearest[1])]
+    tied = [pair for pair in pool if pair is nearest or not _farther(pair[1], nearest[1])]
 
-    def coverage(contender: Contender) -> float:
-        found = contender.metric("coverage")
-        return found.mean if found else 0.0
+    def coverage(contender: Contender) -> Figure:
+        return contender.metric("coverage") or Figure(0.0, 0.0, 1)
 
-    best, auc = max(tied, key=lambda pair: coverage(pair[0]))
+    widest = max(tied, key=lambda pair: coverage(pair[0]).mean)
+    decided = widest is not nearest and not coverage(widest[0]).ties(coverage(nearest[0]))
+    best, auc = widest if decided else nearest
     others = [c for c, _ in tied if c is not best]
     how = f"a classifier tells them apart with AUC {_pm(auc)}, where 0.50 is a coin toss and 1.00 is every time"
     if others:
-        part = ", ".join(f"{c.label} {coverage(c):.2f}" for c in others)
         names = _names([c.label for c in others])
         sentence = (
             f"Its samples are among the hardest to tell from real data ({how}). That is a tie with {names}: "
-            f"the intervals overlap. {best.label} comes first for covering more of the real data, "
-            f"{coverage(best):.2f} against {part}."
+            "the differences are within their error. "
         )
+        part = ", ".join(f"{c.label} {_pm(coverage(c))}" for c in others)
+        if decided:
+            sentence += (
+                f"{best.label} comes first for covering more of the real data, {_pm(coverage(best))} against {part}."
+            )
+        else:
+            aucs = ", ".join(f"{c.label} {_pm(f)}" for c, f in tied if c is not best)
+            sentence += (
+                f"Coverage does not decide either ({_pm(coverage(best))} against {part}): either will do. {best.label} "
+                f"is named for its AUC, the nearest to 0.50 ({_pm(auc)} against {aucs}); choose by speed or size."
+            )
     elif len(pool) == 1:
         sentence = f"It is the only one that {'qualifies' if len(alive) > 1 else 'was measured'} ({how})."
     else:
@@ -230,12 +297,61 @@ def _keeper(alive: Sequence[Contender]) -> dict[str, Any]:
         sentence = (
             f"Its samples are the hardest to tell from real data: {how}. Next is {second[0].label}, {_pm(second[1])}."
         )
+    sentence += seeds_told(pool, best, "auc")
     passed_over = [c.label for c, f in scored if c.memorises and honest and abs(f.mean - 0.5) < abs(auc.mean - 0.5)]
     if passed_over:
         sentence += f" {_names(passed_over)} would come before it, but was passed over for copying training items."
     return _answer(
-        best.label, sentence, [c.label for c in others], auc=auc.mean, auc_half=auc.half, coverage=coverage(best)
+        best.label, sentence, [c.label for c in others], auc=auc.mean, auc_half=auc.half, coverage=coverage(best).mean
     )
+
+
+def _farther(one: Figure, nearest: Figure) -> bool:
+    """Whether an AUC is clearly farther from 0.5 than the nearest."""
+    return abs(one.mean - 0.5) - abs(nearest.mean - 0.5) > math.hypot(one.half, nearest.half)
+
+
+def seeds_told(pool: Measured, best: Contender, key: str) -> str:
+    """What the number of training runs lets one say about the first and the next, and how many would decide."""
+    rivals = [pair for pair in pool if pair[0] is not best]
+    if not rivals:
+        return ""
+    mine = next(pair for pair in pool if pair[0] is best)
+    if min(figure.seeds for _, figure in pool) == 1:
+        return " One training run each: this ranks these runs, not their kinds; --seeds 3 at least would decide that."
+    far = abs(mine[1].mean - 0.5) if key == "auc" else mine[1].mean
+
+    def gap(pair: tuple[Contender, Figure]) -> float:
+        return abs((abs(pair[1].mean - 0.5) if key == "auc" else pair[1].mean) - far)
+
+    rival = min(rivals, key=gap)
+    seeds = min(mine[1].seeds, rival[1].seeds)
+    if not tie(mine, rival, key) and gap(rival) > 0:
+        return ""
+    found = needed(mine[0], rival[0], key, gap(rival))
+    if found is None:
+        return f" More training runs would not decide between it and {rival[0].label}: more items would."
+    return f" About {max(found, seeds + 1)} seeds each would decide between it and {rival[0].label} (--seeds)."
+
+
+def needed(a: Contender, b: Contender, key: str, gap: float) -> int | None:
+    """How many seeds each would show a difference of `gap`, if it is real: the smallest n whose Student's t times the
+    spread of the runs, with the error of the measurement, is below it; None where the measurement alone is above it.
+    """
+    spreads, error = [], 0.0
+    for contender in (a, b):
+        parts = [run.get("likelihood" if key == "nats" else "metrics") or {} for run in contender.done]
+        values = [float(part[key]) for part in parts if part.get(key) is not None]
+        spreads.append(float(np.var(values, ddof=1)))
+        errors = [float(part.get("stderr" if key == "nats" else f"{key}_stderr") or 0.0) for part in parts]
+        error += float(np.mean(np.square(errors)))
+    if (apart := item_by_item(a, b, key)) is not None:
+        each = apart[0].mean(0) - apart[1].mean(0)
+        error = float(each.var(ddof=1)) / len(each)
+    for n in (*range(2, 21), 30, 50, 100):
+        if math.hypot(2 * math.sqrt(error), float(student.ppf(0.975, n - 1)) * math.sqrt(sum(spreads) / n)) < gap:
+            return n
+    return None
 
 
 def by_character(pool: Sequence[Contender]) -> bool:
@@ -246,21 +362,34 @@ def by_character(pool: Sequence[Contender]) -> bool:
 
 def _scoring(alive: Sequence[Contender]) -> dict[str, Any]:
     letters = by_character(alive)
-    per, digits = ("a character", 3) if letters else ("an item", 1)
+    per, digits, key = ("a character", 3, "nats a character") if letters else ("an item", 1, "nats")
     scored = _measured(alive, lambda c: c.per_character() if letters else c.likelihood())
     if not scored:
         return _answer(None, "None of these models can say how likely an item is.")
-    tiers = [[pair for pair in scored if pair[0].likelihood_kind == kind] for kind in ("exact", "bound", "estimate")]
+    spaces: dict[str, Measured] = {}
+    for pair in scored:
+        spaces.setdefault(pair[0].measure, []).append(pair)
+    most = max(map(len, spaces.values()))
+    largest = [group for group in spaces.values() if len(group) == most]
+    apart = ""
+    if len(spaces) > 1:  # probabilities, densities and values of different encoded spaces have no common scale
+        parts = "; ".join(f"{_names([c.label for c, _ in group])}: {space}" for space, group in spaces.items())
+        apart = f" Likelihoods of different spaces cannot be compared ({parts})."
+        if len(largest) > 1 or most == 1:
+            return _answer(None, f"These likelihoods say nothing about who is better.{apart}")
+        apart = f" Only {_names([c.label for c, _ in largest[0]])} were compared.{apart}"
+    scored = largest[0]
+    exact, bounds, estimates = tiers = [
+        [pair for pair in scored if pair[0].likelihood_kind == kind] for kind in ("exact", "bound", "estimate")
+    ]
     top = max(next(tier for tier in tiers if tier), key=lambda pair: pair[1].mean)
-    # Probabilities and densities have no common scale: only values of the chosen measure compete.
-    scored = [pair for pair in scored if pair[0].measure == top[0].measure]
-    tiers = [[pair for pair in tier if pair in scored] for tier in tiers]
-    exact, bounds, estimates = tiers
-    above = [pair for pair in bounds if exact and pair[1].low > top[1].high]
+    above = [pair for pair in bounds if exact and pair[1].mean > top[1].mean and not tie(pair, top, key)]
     rival = max(above, key=lambda pair: pair[1].mean) if above else None
     best, nats = rival or top
     kind = best.likelihood_kind
-    same = [c.label for c, f in scored if c is not best and c.likelihood_kind == kind and f.overlaps(nats)]
+    same = [
+        c.label for c, f in scored if c is not best and c.likelihood_kind == kind and tie((c, f), (best, nats), key)
+    ]
     words = {"exact": "exact", "bound": "a lower bound, the truth is at least that", "estimate": "an estimate"}
     sentence = f"It gives unseen items the highest log-likelihood: {_pm(nats, digits)} nats {per} ({words[kind]})."
     if rival:
@@ -268,12 +397,13 @@ def _scoring(alive: Sequence[Contender]) -> dict[str, Any]:
         sentence += f" That is above the best exact value, {exactly}; choose that one for exact scores."
     if same:
         sentence += f" Tie with {_names(same)}."
-    near = [c.label for c, f in bounds if kind == "exact" and f.overlaps(nats)]
+    near = [c.label for c, f in bounds if kind == "exact" and tie((c, f), (best, nats), key)]
     if near:
         sentence += f" {_names(near)} states only a bound, within the error of this: its true value may be higher."
     higher = [f"{c.label} ({_pm(f, digits)})" for c, f in estimates if kind != "estimate" and f.mean > nats.mean]
     if higher:
         sentence += f" Higher, but only an estimate, which may be too high: {_names(higher)}."
+    sentence += apart + ("" if letters else seeds_told([p for p in scored if p[0].likelihood_kind == kind], best, key))
     unit = "nats_per_character" if letters else "nats"
     return _answer(best.label, sentence, same, **{unit: nats.mean, f"{unit}_half": nats.half})
 
@@ -283,7 +413,7 @@ def _anomalies(alive: Sequence[Contender]) -> dict[str, Any]:
     if not told:
         return _answer(None, "None of these models was tried on planted anomalies.")
     best, part = max(told, key=lambda pair: pair[1].mean)
-    ties = [c.label for c, f in told if c is not best and f.overlaps(part)]
+    ties = [c.label for c, f in told if c is not best and f.ties(part)]
     sentence = (
         f"It finds a real item likelier than one whose halves do not belong together {part.mean:.0%} ± {part.half:.0%} "
         "of the time, where 50% is chance."
@@ -325,7 +455,7 @@ def _memorisation(alive: Sequence[Contender]) -> dict[str, Any]:
         return _answer(None, f"Every model copies training items: {_names(flagged)}{normal}.")
     clean = [pair for pair in shares if not pair[0].memorises]
     best, share = min(clean, key=lambda pair: pair[1].mean)
-    ties = [c.label for c, f in clean if c is not best and f.overlaps(share)]
+    ties = [c.label for c, f in clean if c is not best and f.ties(share)]
     sentence = f"{share.mean:.1%} of its samples lie unusually close to one training item{normal}."
     if ties:
         sentence += f" Tie with {_names(ties)}."
