@@ -5,6 +5,10 @@ from __future__ import annotations
 import base64
 import io
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,7 @@ from PIL import Image
 import quintet
 from quintet import cost
 from quintet.api import plan
+from quintet.apps.figures import compared
 from quintet.bench import Bench
 from quintet.comparison import is_source, labels
 from quintet.core.errors import DataError, UsageError
@@ -26,7 +31,7 @@ from quintet.evaluation.pictures import GAP
 from quintet.nearest import nearest
 from quintet.recommend import ORDER, PICKS, PURPOSES, recommendation
 from quintet.registry import COMPARED, FAMILIES, refusal
-from quintet.runs import make_family, to_size
+from quintet.runs import Run, make_family, to_size
 from quintet.session import fit_codecs
 
 
@@ -129,6 +134,53 @@ def test_likelihoods_of_recordings_name_their_space_and_their_items(tmp_path: Pa
     one, other = result["models"]
     assert one["scored"] == other["scored"]
     assert np.mean(one["item_figures"]["nats"]) == pytest.approx(first["nats"])
+
+
+def test_what_failed_is_named_and_the_rest_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = Bench.run
+
+    def broken(bench: Bench, model: quintet.Model, **given: Any) -> dict[str, Any]:
+        if model.config.family == "vae":
+            raise KeyError("a column")
+        return sound(bench, model, **given)
+
+    monkeypatch.setattr(Bench, "run", broken)
+    asked: dict[str, Any] = {"families": ["vae", "gan"], "steps": 2, "preset": "tiny", "samples": 20}
+    result = quintet.compare("iris", **asked, runs=tmp_path, output=tmp_path / "r.html")
+    assert [entry["status"] for entry in result["models"]] == ["failed", "ok"]
+    assert result["verdict"]["keeper"]["label"] == "gan"
+    assert "KeyError" in (tmp_path / "r.html").read_text()
+    assert "vae was left out. KeyError" in compared(result)
+
+    monkeypatch.setattr(Bench, "run", sound)  # mended: the same call takes up what there is
+    again = quintet.compare("iris", **asked, runs=tmp_path)
+    assert again["runs"] == result["runs"]
+    assert [entry["status"] for entry in again["models"]] == ["ok", "ok"]
+    assert again["models"][1] == result["models"][1]
+    assert quintet.compare("iris", **asked, runs=tmp_path)["runs"] != result["runs"]  # that one is finished
+
+
+def test_a_comparison_that_is_stopped_keeps_what_is_finished_and_goes_on(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "quintet", "compare", "iris", "--families", "vae,gan", "--steps", "300", "--preset",
+             "tiny", "--samples", "20", "--runs", str(tmp_path), "-o", str(tmp_path / "r.html"), "--json",
+             "--data.time", "petal_width"]  # fmt: skip
+    process = subprocess.Popen(
+        [word if word != "300" else "100000" for word in words], stdout=subprocess.PIPE, text=True
+    )
+    kept = tmp_path / "compare-iris-1" / "vae-0" / "metrics.jsonl"
+    for _ in range(600):
+        if kept.is_file() and kept.stat().st_size:
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=60)
+    told = json.loads(out)
+    assert process.returncode == 143
+    assert told["error"] == "Stopped"
+    assert [entry["status"] for entry in told["models"]] == ["failed", "failed"]
+    assert "stopped by SIGTERM" in (tmp_path / "r.html").read_text()
+    assert Run.open(tmp_path / "compare-iris-1" / "vae-0").latest() is not None
+    assert "--data.time petal_width" in told["command"]
 
 
 # -- equal sizes -----------------------------------------------------------------------------------------------------

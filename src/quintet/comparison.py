@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import shlex
+import shutil
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +29,7 @@ from quintet.nearest import nearest
 from quintet.runs import Run, runs_root, versions
 from quintet.tasks import measure, task
 from quintet.training.checkpoint import write_atomic
+from quintet.training.trainer import Trainer
 
 
 def compare(
@@ -45,6 +48,7 @@ def compare(
     runs: str | Path | None = None,
     config: Mapping[str, Any] | None = None,
     report: Callable[[dict[str, Any]], None] | None = None,
+    on_trainer: Callable[[Trainer | None], None] | None = None,
 ) -> dict[str, Any]:
     """Measure models of one data set with one bench, say which to keep, and write the report.
 
@@ -56,6 +60,10 @@ def compare(
     their figures are put together as they are, and a contender that is in several has the names of the files added.
     Each run stands alone: its figures do not depend on which others are compared. Returns what the report shows; with
     `output`, also writes it as HTML and as JSON beside it.
+
+    What fails is listed with its reason, and the rest is measured. `on_trainer` gets each trainer before its first
+    step, to be able to stop it, and None behind its last. A comparison that was stopped holds what was finished, and
+    `stopped`; the same call takes it up again, as it does where a family failed.
     """
     if not what:
         raise UsageError("nothing to compare", fix="quintet compare SOURCE, or quintet compare RUN RUN")
@@ -66,7 +74,7 @@ def compare(
         size = {"parameters": parameters} if parameters is not None else {}
         training = {"budget": budget, "steps": steps, "preset": preset, "config": merge(config or {}, size)}
         result = _sources(str(what[0]), list(families or registry.COMPARED), condition, seeds, training, measured,
-                          runs, report)  # fmt: skip
+                          runs, report, on_trainer)  # fmt: skip
     elif all(str(one).endswith(".json") for one in what):
         result = _reports([Path(one) for one in what])
     else:
@@ -94,8 +102,9 @@ def _sources(
     measured: Mapping[str, Any],
     runs: str | Path | None,
     report: Callable[[dict[str, Any]], None] | None,
+    on_trainer: Callable[[Trainer | None], None] | None,
 ) -> dict[str, Any]:
-    """Train, then measure."""
+    """Train, then measure; what an earlier call of this comparison has finished is taken as it is."""
     dataset = load_source(source, **api.reading(training["config"]))
     if condition == "auto":
         named = dataset.labels is not None and "label" in dataset.labels.column_names
@@ -104,29 +113,96 @@ def _sources(
         registry.family_class(name)
     samples, split = measured["samples"], measured["split"]
     bench = Bench(dataset, condition, samples=samples, features=measured["features"])
-    root = Run.create(runs_root(runs), None, f"compare-{dataset.name}").path
+    command = _command(source, families, condition, seeds, training, measured)
+    wanted = {"command": command, "config": training["config"], "data": dataset.fingerprint()}
+    root = _begun(runs_root(runs), f"compare-{dataset.name}", wanted)
     entries: list[dict[str, Any]] = []
     limit = None if training["steps"] is not None else max(10.0, seconds(training["budget"] or 60) / 3)
+    stopped = ""
     for name, seed in itertools.product(families, range(seeds)):
         who: dict[str, Any] = {"family": name, "seed": seed}
         entry = who | {"run": f"{name}-{seed}"}
+        kept = root / f"{entry['run']}.json"
+        if stopped:
+            entries.append(entry | {"status": "failed", "error": f"{stopped} before it was finished"})
+            continue
+        if kept.is_file():
+            entries.append(json.loads(kept.read_text()))
+            continue
         told = (lambda record, who=who: report(who | record)) if report else None
+        trainers: list[Trainer] = []
+
+        def watch(trainer: Trainer, trainers: list[Trainer] = trainers) -> None:
+            trainers.append(trainer)
+            if on_trainer:
+                on_trainer(trainer)
+
         try:
             with Meter() as meter:
-                model = api.train(name, data=source, condition=condition, seed=seed, run=entry["run"], runs=root,
-                                  report=told, **training)  # fmt: skip
+                model = _trained(root, entry["run"], dict(family=name, data=source, condition=condition, seed=seed,
+                                 **training), told, watch)  # fmt: skip
+            if on_trainer:
+                on_trainer(None)
+            if trainers[0].stop and trainers[0].step < trainers[0].steps:
+                raise KeyboardInterrupt(trainers[0].stop)
             figures, shown, _ = _measure(model, dataset, bench, split, samples, seed, limit=limit)
             cost = {"peak_mb": meter.peak_mb, "joules": meter.joules}
-            entries.append(entry | _entry(model, figures, shown) | cost)
-        except (QuintetError, RuntimeError, MemoryError) as error:
-            entries.append(entry | {"status": "failed", "error": str(error)})
+            made = entry | _entry(model, figures, shown) | cost
+            write_atomic(kept, json.dumps(made))
+            entries.append(made)
+        except KeyboardInterrupt as error:
+            stopped = f"stopped by {error}" if str(error) else "stopped"
+            entries.append(entry | {"status": "failed", "error": f"{stopped} before it was finished"})
+        except Exception as error:  # of whatever kind: the other families' hours must not be lost
+            entries.append(entry | {"status": "failed", "error": reason(error)})
+        finally:
+            if on_trainer:
+                on_trainer(None)
+    if all(entry["status"] == "ok" for entry in entries):
+        write_atomic(root / BEGUN, json.dumps(wanted | {"finished": True}))
     budget, steps = training["budget"], training["steps"]
     return _document(dataset, bench, bench.recipe(split), entries) | {
-        "command": _command(source, families, condition, seeds, training, measured),
+        "command": command,
         "budget": f"{seconds(budget or 60):g}s" if steps is None else f"{steps} steps",
         "seeds": list(range(seeds)),
         "runs": str(root),
+        **({"stopped": stopped} if stopped else {}),
     }
+
+
+BEGUN = "comparison.json"
+"""In the folder of a comparison: what was asked for, and whether all of it is finished."""
+
+
+def _begun(root: Path, stem: str, wanted: Mapping[str, Any]) -> Path:
+    """The folder of this comparison if it was begun and not finished, else a new one."""
+    wish = json.loads(json.dumps(wanted, default=str))
+    for path in sorted(root.glob(f"{stem}-*/{BEGUN}")):
+        if json.loads(path.read_text()) == wish:
+            return path.parent
+    folder = Run.create(root, None, stem).path
+    write_atomic(folder / BEGUN, json.dumps(wish))
+    return folder
+
+
+def _trained(
+    root: Path,
+    name: str,
+    wanted: Mapping[str, Any],
+    report: Callable[[dict[str, Any]], None] | None,
+    watch: Callable[[Trainer], None],
+) -> Model:
+    """The model of a run of a comparison: trained, or taken up where it was left."""
+    if (root / name / "config.yaml").is_file():
+        return api.resume(root / name, report=report, on_trainer=watch)
+    if (root / name).is_dir():  # killed before it had begun
+        shutil.rmtree(root / name)
+    return api.train(**wanted, run=name, runs=root, report=report, on_trainer=watch)
+
+
+def reason(error: Exception) -> str:
+    """Why something failed, in words; of an error that is none of quintet's own also its kind."""
+    return str(error) if isinstance(error, QuintetError) else f"{type(error).__name__}: {error}"
 
 
 def _runs(folders: Sequence[Run], *, samples: int, split: str, features: str) -> dict[str, Any]:
@@ -146,8 +222,11 @@ def _runs(folders: Sequence[Run], *, samples: int, split: str, features: str) ->
     recipe: dict[str, Any] = {}
     for model, label in zip(models, labels(folders, configs), strict=True):
         entry = {"family": model.config.family, "seed": model.config.seed, "run": model.run.name, "label": label}
-        figures, shown, recipe = _measure(model, dataset, bench, split, samples)
-        entries.append(entry | _entry(model, figures, shown))
+        try:
+            figures, shown, recipe = _measure(model, dataset, bench, split, samples)
+            entries.append(entry | _entry(model, figures, shown))
+        except Exception as error:  # the other runs are measured all the same
+            entries.append(entry | {"status": "failed", "error": reason(error)})
     words = ["quintet compare", *(run.name for run in folders)]
     return _document(dataset, bench, recipe, entries) | {
         "command": " ".join(words + _measuring(samples, split, features))
@@ -346,6 +425,8 @@ def _command(
         words.append(f"--preset {training['preset']}")
     if parameters is not None:
         words.append(f"--parameters {parameters}")
+    data = training["config"].get("data") or {}
+    words += [f"--data.{key} {shlex.quote(str(value))}" for key, value in data.items()]
     return " ".join(words + _measuring(**measured))
 
 

@@ -155,6 +155,7 @@ def evaluate(
     "digits --families vae,flow,diffusion --steps 500 --seeds 3",
     "digits-vae-1 digits-vae-2 digits-gan-1     (runs of the same data)",
     "monday.json tuesday.json -o both.html      (reports that were measured alike)",
+    sections=("data",),
 )
 def compare(
     *what: Annotated[str, Parameter(help="a source to train on (quintet data lists them), or runs, or reports")],
@@ -182,6 +183,7 @@ def compare(
 
     if budget is not None and steps is not None:
         raise UsageError("both --budget and --steps", fix="give one of them")
+    assert context is not None
     if seeds < 1:
         raise UsageError(f"--seeds {seeds}: at least 1")
     if parameters is not None and parameters < 1:
@@ -190,6 +192,7 @@ def compare(
     training = {"families": families, "budget": budget, "steps": steps, "parameters": parameters, "preset": preset}
     if what and not is_source(what, everywhere.runs):
         vain = [f"--{name}" for name, value in training.items() if value is not None]
+        vain += [f"--data.{field}" for field in context.sections.get("data", {})]
         if vain:
             raise UsageError(f"{', '.join(vain)}: only for a source", why="runs have been trained already")
     names = [name.strip() for name in families.split(",") if name.strip()] if families else None
@@ -198,7 +201,13 @@ def compare(
     with Progress(" ".join(Path(one).name for one in what)) as progress:
         result = api.compare(*what, **training | {"families": names}, condition=given, seeds=seeds, samples=samples,
                              split=split, features=features, output=path, runs=everywhere.runs,
-                             report=progress.report)  # fmt: skip
+                             report=progress.report, config=dict(context.sections),
+                             on_trainer=context.signals.watch)  # fmt: skip
+    if (received := context.signals.received) is not None and "stopped" in result:
+        what_for, fix = f"stopped by {received.name}; what was finished is kept", "the same command goes on"
+        print(f"{what_for}\n  go on: {fix}", file=sys.stderr)
+        stop = {"error": "Stopped", "what": what_for, "where": result["runs"], "why": "", "fix": fix}
+        return Answer({**result, **stop}, compared(result), 128 + received)
     return Answer(result, compared(result))
 
 

@@ -263,8 +263,8 @@ class Signals:
         for number, handler in self.before.items():
             signal.signal(number, handler)
 
-    def watch(self, trainer: Trainer) -> None:
-        """From now on, signals stop this trainer."""
+    def watch(self, trainer: Trainer | None) -> None:
+        """From now on, signals stop this trainer; None: they raise."""
         self.trainer = trainer
 
     def handle(self, number: int, _: FrameType | None) -> None:

@@ -479,7 +479,9 @@ def _caveats(everyone: Sequence[Contender], keeper: dict[str, Any]) -> list[str]
         failed = len(contender.runs) - len(contender.done)
         if failed:
             of = f" in {failed} of {len(contender.runs)} runs" if len(contender.runs) > 1 else ""
-            notes.append(f"{contender.label} failed{of}.")
+            errors = [str(run.get("error") or "") for run in contender.runs if run.get("status", "ok") != "ok"]
+            why = f": {errors[0]}" if contender.done and errors[0] else "."
+            notes.append(f"{contender.label} failed{of}{why}")
     most = max((len(c.done) for c in everyone), default=0)
     if most == 1:
         notes.append("One seed each: the intervals hold the error of measurement, not the luck of training.")
