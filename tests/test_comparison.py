@@ -252,7 +252,7 @@ class Told:
     def __init__(self, items: Any) -> None:
         self.items, self.codecs = items, {}
 
-    def sample(self, n: int, **_: Any) -> Any:
+    def draw(self, n: int, **_: Any) -> Any:
         return take(self.items, np.arange(n))
 
 
