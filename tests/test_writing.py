@@ -89,18 +89,28 @@ def test_stop_looks_at_the_new_part_only() -> None:
 ])  # fmt: skip
 def test_symbols_that_a_pattern_allows(pattern: str, text: str, allowed: list[str]) -> None:
     symbols = ["a", "b", "c", "bc", "bb", "<end>"]
-    regex = Regex(pattern, [s.encode() for s in symbols[:-1]], 6, 5)
-    assert {symbols[i] for i in regex.after(text).nonzero()[:, 0].tolist()} == set(allowed)
-    assert regex.after(text) is regex.after(text)
+    regex = Regex(pattern, [s.encode() for s in symbols[:-1]], 6, 5, lambda begin: 9)
+    new = [symbols.index(char) for char in text]
+    assert {symbols[i] for i in regex.after(new, 9).nonzero()[:, 0].tolist()} == set(allowed)
+
+
+def test_a_pattern_leaves_room_for_its_end() -> None:
+    """With three places, "a" may be repeated once, and then b and c must come; with two, not even that."""
+    regex = Regex("a*bc", [b"a", b"b", b"c", b"bc"], 4, None, lambda begin: 3)
+    assert regex.after([], 3).tolist() == [True, True, False, True]
+    assert regex.after([0], 3).tolist() == [True, True, False, True]
+    assert regex.after([0, 0], 3).tolist() == [False, False, False, True]
+    assert not regex.after([0, 3], 3).any()
+    with pytest.raises(UsageError, match="takes 3 symbols or more, but there is room for 2"):
+        Regex("abc", [b"a", b"b", b"c"], 3, None, lambda begin: 2).after([], 2)
 
 
 def test_patterns_that_nothing_can_match() -> None:
-    regex = Regex("(a|b)d|c", [b"a", b"b", b"c"], 3, None)
-    assert regex.after("").all()
-    with pytest.raises(DataError, match="no sample can match"):
-        regex.after("a")
-    with pytest.raises(UsageError, match="not a regular expression"):
-        Regex("(", [b"a"], 1, None)
+    regex = Regex("(a|b)d|c", [b"a", b"b", b"c"], 3, None, lambda begin: 9)
+    assert regex.after([], 9).tolist() == [False, False, True]  # behind a and b only d would do, which is no symbol
+    for wrong in ("(", "(?=a)b", r"(a)\1"):
+        with pytest.raises(UsageError, match="not a regular expression"):
+            Regex(wrong, [b"a"], 1, None, lambda begin: 9)
     with pytest.raises(DataError, match="no sample can match"):
         model().write(regex="[0-9]+")
 
@@ -161,14 +171,61 @@ def test_patterns(texts: list[str], tokens: str) -> None:
         out = one.write("four", 12, length=12, regex=pattern)
         news = [text.removeprefix("four") for text in out]
         matched = [re.fullmatch(pattern, new) is not None for new in news]
-        assert sum(matched) >= 9, news
+        assert all(matched), news
         assert len(set(news)) > 1
         assert "".join(one.stream("four", index=3, length=12, regex=pattern)) == out[3]
     assert one.write("four", 3, regex="the") == ["fourthe"] * 3
-    if tokens == "characters":
-        assert set(one.write("", 3, regex="[éß]")) <= {"é", "ß"}
-    with pytest.warns(QuintetWarning, match="2 of 2 texts end before they match"):
+    assert set(one.write("", 3, regex="[éß]")) <= {"é", "ß"}
+    for new in one.write("", 6, length=12, regex=".*kite.*" if tokens != "characters" else ".*nt.*"):
+        assert re.fullmatch(".*(kite|nt).*", new), new
+    with pytest.raises(UsageError, match="symbols or more, but there is room for 3"):
         one.write("", 2, length=3, regex="e{9,}" if tokens == "characters" else "o{40,}")
+    with pytest.raises(UsageError, match="together"):
+        one.write("", 2, regex="the", stop=["e"])
+    never = torch.zeros(one.family.space.vocab_size, dtype=torch.bool)
+    with pytest.warns(QuintetWarning, match="2 of 2 texts do not match"):
+        one.write("", 2, regex="the", constraint=lambda x, start: never.expand(len(x), -1))
+
+
+@pytest.mark.parametrize("texts", [LONG, SHORT])
+def test_what_training_never_had_is_not_drawn(texts: list[str]) -> None:
+    """Random weights give the symbol of unknown characters its share; samples must not hold it, scores may."""
+    one = model(texts, block=16)
+    family, codec = one.family, one.codecs["x"]
+    assert (codec.encode(["zZ" * 8]) == 0).any()
+    drawn = one.write("", 40) + one.sample(40) + [best.item for best in one.n_best(3, sampling={"beams": 6})[0]]
+    drawn += one.complete([f"a{HOLE}{HOLE}b"] * 20) + model(texts, "masked_diffusion").sample(40)
+    assert "\ufffd" not in "".join(drawn)
+    assert torch.isfinite(family.log_prob(codec.encode(["Z" * 8 + texts[0][:8]]))).all()
+    assert one.complete(["Zo"], sampling={"temperature": 0})[0].startswith("Zo")
+    bits = TextCodec("continuous", TextCodec.Settings(block=16)).fit(texts)
+    assert "\ufffd" not in "".join(
+        bits.decode(torch.randn(50, *bits.space.shape)) + bits.decode(-torch.ones(1, *bits.space.shape))
+    )
+
+
+def test_a_prompt_that_ends_in_a_blank_has_one() -> None:
+    """The first symbol of a byte-pair model with random weights is one that begins with the blank of the prompt."""
+    one = model(tokens="bpe")
+    assert any(piece.startswith(b" ") and len(piece) > 1 for piece in one.codecs["x"].vocabulary.pieces())
+    prompts = ["the quick ", "the quick", "the "]
+    out = one.write(prompts, 8, length=6, seed=3)
+    assert all(text.startswith(prompts[i // 8]) for i, text in enumerate(out))
+    new = one.codecs["x"].vocabulary
+    rows = [new.encode(text) for text in out[:8]]
+    assert rows[0][0] == new.encode("the quick ")[0]
+    assert one.write(prompts, 8, length=6, seed=3)[9] == out[9]
+    assert "".join(one.stream("the quick ", index=2, length=6, seed=3)) == out[2]
+    matching = one.write(["the quick ", "the quick"], 4, length=9, regex="[a-z]{3,6}")
+    assert all(re.fullmatch("the quick ?[a-z]{3,6}", text) for text in matching)
+    assert all(text.startswith("the quick ") for text in matching[:4])
+
+
+def test_stop_texts_as_they_are_typed() -> None:
+    from quintet.apps.wording import unescaped
+
+    assert unescaped(r"\n\n") == "\n\n"
+    assert unescaped(r"a\tb\\n\d") == "a\tb\\n\\d"
 
 
 def test_n_best_is_of_the_models_own_likelihood() -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import codecs
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -15,8 +14,8 @@ from quintet.core.errors import DataError, EnvironmentFault, UsageError
 Constraint = Callable[[Tensor, Tensor], Tensor]
 """(x (B, t), start (B,)) -> (B, V): see `nets.decoding.Constraint`."""
 
-KEPT = 2**26
-"""Bytes of what a regular expression remembers: a byte a symbol for each prefix."""
+KEPT = 2**22
+"""Symbols of the beginnings of texts whose state in an automaton is remembered."""
 
 
 class Speller:
@@ -76,79 +75,139 @@ class Stop:
         return b"".join(self.pieces[i] for i in tail[max(0, len(tail) - new) :])
 
 
-class Regex:
-    """The new part of a row matches a regular expression, by the partial matches of the package `regex`.
+class Begin:
+    """The new part of a row begins with these bytes, whole in its first symbol."""
 
-    A symbol is allowed where some text that begins with it may still match; the end symbol only behind a whole match.
-    Where nothing may follow a whole match, the row ends. Symbols that are part of a character only are left out, so
-    that of a vocabulary of bytes only ASCII remains. What may follow a prefix is remembered.
+    def __init__(self, pieces: Sequence[bytes], beginning: bytes, size: int) -> None:
+        self.first = torch.zeros(size, dtype=torch.bool)
+        self.first[: len(pieces)] = torch.tensor([piece.startswith(beginning) for piece in pieces])
+
+    def __call__(self, x: Tensor, start: Tensor) -> Tensor:
+        fresh = (start == x.shape[1]).cpu()
+        return self.first | ~fresh[:, None]
+
+
+class Regex:
+    """The new part of a row matches a regular expression, whatever it takes: no row gets into a dead end.
+
+    The package outlines_core turns the expression and the symbols (characters, bytes or byte pairs) into a finite
+    automaton over symbols. Its states know how many symbols the shortest way to a match takes; a symbol is allowed
+    where as many places are left behind it, and the end symbol behind a whole match only. Where nothing may follow a
+    match, the row ends.
+
+    `places(start) -> how many symbols a row may have whose new part begins at `start``.
+    Raises UsageError for what is no regular expression, DataError where no text of this model can match it.
     """
 
-    def __init__(self, pattern: str, pieces: Sequence[bytes], size: int, end: int | None) -> None:
-        self.pattern, self.size, self.end = compiled(pattern), size, end
-        self.pieces = [_whole(piece) for piece in pieces]
-        self.known: dict[str, Tensor] = {}
-        self.beginning: dict[str, list[int]] = defaultdict(list)  # by the first character
-        for i, piece in enumerate(self.pieces):
-            if piece:
-                self.beginning[piece[0]].append(i)
+    def __init__(self, pattern: str, pieces: Sequence[bytes], size: int, end: int | None,
+                 places: Callable[[int], int]) -> None:  # fmt: skip
+        self.pattern, self.size, self.end, self.places = pattern, size, end, places
+        self.moves, self.initial, self.finals = automaton(pattern, pieces, size)
+        self.distance = distances(self.moves, self.finals)
+        if self.initial not in self.distance:
+            raise DataError(
+                "no sample can match the regular expression",
+                where=pattern,
+                why="every match needs characters that this model does not have",
+                fix="use characters of the training data",
+            )
+        self.needed: dict[int, Tensor] = {}
+        self.known: dict[tuple[int, ...], int | None] = {}
 
     def __call__(self, x: Tensor, start: Tensor) -> Tensor:
         rows = zip(x.tolist(), start.tolist(), strict=True)
-        return torch.stack([self.after("".join(self.pieces[i] for i in row[begin:])) for row, begin in rows])
+        return torch.stack([self.after(row[begin:], self.places(begin)) for row, begin in rows])
 
-    def after(self, text: str) -> Tensor:
-        """(V,) True for the symbols that may follow."""
-        if text not in self.known:
-            if len(self.known) * self.size >= KEPT:
-                self.known.clear()
-            self.known[text] = self._after(text)
-        return self.known[text]
-
-    def _after(self, text: str) -> Tensor:
+    def after(self, new: Sequence[int], places: int) -> Tensor:
+        """(V,) True for the symbols that may follow, where the new part may have `places` symbols."""
+        state = self.state(new)
         may = torch.zeros(self.size, dtype=torch.bool)
-        for char, symbols in self.beginning.items():
-            if self.possible(text + char):
-                may[[i for i in symbols if len(self.pieces[i]) == 1 or self.possible(text + self.pieces[i])]] = True
-        whole = self.matches(text)
-        if self.end is not None:
-            may[self.end] = whole
-        if not whole and not may.any():
-            raise DataError(
-                "no sample can match the regular expression",
-                where=self.pattern.pattern,
-                why=f"no symbol of this model can follow {text!r}",
-                fix="use characters of the training data; no beginning of a match may need others",
+        if state is None:  # only where another constraint forced a symbol that cannot match
+            return may
+        if not new and self.distance[state] > places:
+            raise UsageError(
+                f"a match takes {self.distance[state]} symbols or more, but there is room for {places}",
+                where=self.pattern,
+                fix="a larger --length, or a shorter prompt or pattern",
             )
+        may[: len(self.need(state))] = self.need(state) < places - len(new)
+        if self.end is not None:
+            may[self.end] = state in self.finals
         return may
 
-    def possible(self, text: str) -> bool:
-        """Whether it begins a text that matches."""
-        return self.pattern.fullmatch(text, partial=True) is not None
+    def need(self, state: int) -> Tensor:
+        """(V,) of each symbol how many must follow it at least; more than there can be where it leads nowhere."""
+        if state not in self.needed:
+            need = torch.full((self.size,), torch.iinfo(torch.long).max)
+            for symbol, to in self.moves.get(state, {}).items():
+                if to in self.distance:
+                    need[symbol] = self.distance[to]
+            self.needed[state] = need
+        return self.needed[state]
 
-    def matches(self, text: str) -> bool:
-        return self.pattern.fullmatch(text) is not None
+    def state(self, new: Sequence[int]) -> int | None:
+        """Where these symbols lead to, or None: nothing that begins with them matches."""
+        key = tuple(new)
+        if not key:
+            return self.initial
+        if key not in self.known:
+            before = self.state(key[:-1]) if len(key) == 1 or key[:-1] in self.known else self._walk(key[:-1])
+            if len(self.known) * len(key) >= KEPT:
+                self.known.clear()
+            self.known[key] = None if before is None else self.moves.get(before, {}).get(key[-1])
+        return self.known[key]
+
+    def _walk(self, symbols: Sequence[int]) -> int | None:
+        state: int | None = self.initial
+        for symbol in symbols:
+            state = None if state is None else self.moves.get(state, {}).get(symbol)
+        return state
+
+    def matches(self, symbols: Sequence[int]) -> bool:
+        """Whether the text of these symbols is a match."""
+        return self._walk(symbols) in self.finals
 
 
-def _whole(piece: bytes) -> str:
-    """The text of a symbol, or nothing if it is only a part of one."""
+def automaton(pattern: str, pieces: Sequence[bytes], size: int) -> tuple[dict[int, dict[int, int]], int, set[int]]:
+    """(moves: state -> symbol -> state, the first state, those where a match is whole) of a pattern over pieces."""
     try:
-        return piece.decode()
-    except UnicodeDecodeError:
-        return ""
-
-
-def compiled(pattern: str) -> Any:
-    try:
-        import regex
+        from outlines_core import Index, Vocabulary
     except ImportError:
         raise EnvironmentFault(
-            "regular expressions need the package regex", why="it is not installed", fix='pip install "quintet[text]"'
+            "regular expressions need the package outlines_core",
+            why="it is not installed",
+            fix='pip install "quintet[text]"',
         ) from None
+    symbols: dict[bytes, list[int]] = defaultdict(list)
+    for i, piece in enumerate(pieces):
+        if piece:
+            symbols[piece].append(i)
+    for byte in range(256):  # the package refuses a pattern of which some part cannot be spelt, though others can
+        symbols[bytes([byte])].append(size + 1 + byte)
     try:
-        return regex.compile(pattern)
-    except regex.error as error:
-        raise UsageError("not a regular expression", where=pattern, why=str(error)) from None
+        index = Index(pattern, Vocabulary(size, dict(symbols)))
+    except ValueError as error:
+        why = "it cannot be read, or it looks around or back at itself, for which there is no finite automaton"
+        raise UsageError("not a regular expression that can guide a text", where=pattern, why=why) from error
+    moves = {
+        state: {symbol: to for symbol, to in reached.items() if symbol < size}
+        for state, reached in index.get_transitions().items()
+    }
+    return moves, index.get_initial_state(), set(index.get_final_states())
+
+
+def distances(moves: Mapping[int, Mapping[int, int]], finals: set[int]) -> dict[int, int]:
+    """Of each state from which a match can be reached, how many symbols the shortest way takes."""
+    back: dict[int, set[int]] = defaultdict(set)
+    for state, reached in moves.items():
+        for to in reached.values():
+            back[to].add(state)
+    found, border, far = dict.fromkeys(finals, 0), set(finals), 0
+    while border:
+        far += 1
+        border = {before for state in border for before in back[state]} - found.keys()
+        found |= dict.fromkeys(border, far)
+    return found
 
 
 def together(*constraints: Constraint | None) -> Constraint | None:

@@ -177,7 +177,7 @@ PACKAGES = (
 EXTRAS = {
     "text": "byte-pair symbols of texts, regular expressions with --regex, BLEU and chrF",
     "hf": "sources hf:owner/name",
-    "xlsx": "spreadsheets (.xlsx) as tables",
+    "excel": "spreadsheets (.xlsx) as tables",
 }
 """What can be installed besides, as `pip install 'quintet[NAME]'`, and what for."""
 LITTLE = 2**30

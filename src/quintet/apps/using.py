@@ -123,7 +123,9 @@ def sample(
     conditions: Annotated[Path | None, Parameter(help="a file with one value a line, or of such items")] = None,
     prompt: Annotated[str | None, Parameter(help="text that the samples begin with")] = None,
     length: Annotated[int | None, Parameter(help="symbols at most behind the prompt [the rest of a window]")] = None,
-    stop: Annotated[list[str] | None, Parameter(help="a text ends before this; may be repeated")] = None,
+    stop: Annotated[
+        list[str] | None, Parameter(help="a text ends before this, in which \\n is a line end; may be repeated")
+    ] = None,
     regex: Annotated[str | None, Parameter(help="a regular expression that the new text matches")] = None,
     stream: Annotated[bool, Parameter(help="show each text as it is made [-n 1]")] = False,
     n_best: Annotated[int | None, Parameter(help="the so many likeliest texts of each condition, with scores")] = None,
@@ -144,7 +146,9 @@ def sample(
     folder = _open(run, everywhere, "sample" if prompt is None else "complete")
     settings = context.sections.get("sampling", {})
     options.check_fields({"sampling": settings}, folder.config().family)
-    asked = wording.Asked(prompt, length, tuple(stop or ()), regex, stream, n_best, settings, seed)
+    asked = wording.Asked(
+        prompt, length, tuple(map(wording.unescaped, stop or ())), regex, stream, n_best, settings, seed
+    )
     if n_best is None:
         path, kind = _path(folder, output, f"seed{seed}")
     else:

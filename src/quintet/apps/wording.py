@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,14 @@ from quintet.core.errors import Unsupported, UsageError
 if TYPE_CHECKING:
     from quintet.model import Model
     from quintet.runs import Run
+
+
+ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\"}
+
+
+def unescaped(text: str) -> str:
+    """A text as it is typed in a shell, with \\n, \\t, \\r and \\\\ as what they stand for."""
+    return re.sub(r"\\([ntr\\])", lambda found: ESCAPES[found[1]], text)
 
 
 @dataclass(frozen=True)

@@ -41,10 +41,12 @@ RARE = 4
 class Vocabulary(Protocol):
     """Text <-> symbols 0 ... size - 1. `decode` takes any symbols.
 
+    `unseen`: the symbol of whatever training lacks, which no sample holds, or None.
     `pieces`: the UTF-8 of each symbol, joined and decoded what `decode` gives; a piece may be part of a character.
     """
 
     size: int
+    unseen: int | None
 
     def encode(self, text: str) -> np.ndarray: ...
 
@@ -58,13 +60,15 @@ class Vocabulary(Protocol):
 class Characters:
     """The training split's characters in the order of their code points, from 1 on; 0 is any other one, U+FFFD."""
 
+    unseen: int | None = 0
+
     def __init__(self, alphabet: str) -> None:
         self.alphabet, self.size = alphabet, len(alphabet) + 1
         self.points = _points(alphabet)
 
     @classmethod
     def learn(cls, texts: Sequence[str]) -> Characters:
-        return cls("".join(sorted(set().union(*map(set, texts)) - {UNKNOWN})))
+        return cls("".join(sorted(set().union(*map(set, texts)))))
 
     def encode(self, text: str) -> np.ndarray:
         points = _points(text)
@@ -90,6 +94,7 @@ class Bytes:
     """UTF-8. Bytes that are none decode to U+FFFD; lone surrogates, which have no UTF-8, are encoded as `?`."""
 
     size = 256
+    unseen: int | None = None
 
     def encode(self, text: str) -> np.ndarray:
         return np.frombuffer(text.encode("utf-8", "replace"), np.uint8).astype(np.int64)
@@ -106,6 +111,8 @@ class Bytes:
 
 class BytePairs:
     """Byte-level byte pair encoding (Sennrich et al. 2016, arXiv:1508.07909; Radford et al. 2019), by `tokenizers`."""
+
+    unseen: int | None = None
 
     def __init__(self, state: Mapping[str, Any]) -> None:
         self.state = state
@@ -189,7 +196,7 @@ class TextCodec(Codec):
 
     discrete: the symbols, (block,). continuous: analog bits (Chen et al. 2022, arXiv:2208.04202), each symbol's index
     as ceil(log2 V) values of +-1: (bits, block). What is no symbol's code decodes to the nearest one,
-    argmax_v <x_t, code_v>.
+    argmax_v <x_t, code_v>, among those that training has: other characters come back as one of these.
 
     A likelihood is the mass of the whole encoded block, padding included. Several blocks may decode to one text (other
     symbols behind the end, other merges of bytes), and only the one that `encode` gives is counted: over all texts the
@@ -256,7 +263,7 @@ class TextCodec(Codec):
         self.size = self.vocabulary.size + (not self.stream)  # the last symbol is the end
         self.end = None if self.stream else self.vocabulary.size
         if self.face == "discrete":
-            self.space = Discrete((self.block,), self.size, pad=self.end)
+            self.space = Discrete((self.block,), self.size, pad=self.end, unseen=self.vocabulary.unseen)
             return
         bits = max(1, math.ceil(math.log2(self.size)))
         self.space = Continuous((bits, self.block), 2)
@@ -300,7 +307,8 @@ class TextCodec(Codec):
             return x
         x = x.float().nan_to_num().clamp(-1, 1)
         rows = max(1, 2**24 // (self.block * self.size))
-        parts = [torch.einsum("bcl,vc->blv", part, self.codes).argmax(-1) for part in x.split(rows)]
+        seen = torch.tensor([i for i in range(self.size) if i != self.vocabulary.unseen])
+        parts = [seen[torch.einsum("bcl,vc->blv", part, self.codes[seen]).argmax(-1)] for part in x.split(rows)]
         return torch.cat(parts) if parts else torch.empty(0, self.block, dtype=torch.long)
 
     def decode(self, x: Tensor) -> list[str]:

@@ -72,7 +72,8 @@ class Discrete:
     """Arrays of symbols 0 ... vocab_size - 1; `sizes` bounds the symbols of each position.
 
     `shares` (one tuple of `sizes[i]` numbers a position): how often the training data hold each symbol there, where
-    the codec knows. Models start from these, see `start`.
+    the codec knows. Models start from these, see `start`. `unseen`: a symbol that stands for all that training lacks;
+    it has a probability, so that anything can be scored, but samples never hold it.
     """
 
     shape: tuple[int, ...]
@@ -80,6 +81,7 @@ class Discrete:
     sizes: tuple[int, ...] | None = None
     pad: int | None = None
     shares: tuple[tuple[float, ...], ...] | None = None
+    unseen: int | None = None
 
     @property
     def dims(self) -> int:
@@ -115,6 +117,7 @@ class Discrete:
             "vocab_size": self.vocab_size,
             "sizes": sizes,
             "pad": self.pad,
+            "unseen": self.unseen,
         }
 
 

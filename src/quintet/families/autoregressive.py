@@ -309,7 +309,7 @@ class Autoregressive(Family):
             some, at = (None if a is None else a[rows] for a in (cond, order))
             first = self.first(known[rows])
             read, logits = self.reader(x[rows], first, some, s, at, beams)
-            rules = Rules(known[rows], self.end, constraint, s.repetition_penalty)
+            rules = Rules(known[rows], self.end, constraint, s.repetition_penalty, self.space.unseen)
             best = beam_search(read, rules, x[rows], logits, first=first, beams=beams, alpha=s.length_penalty)
             parts.append(Best(*(part[:, :k] for part in best)))
         return Best(*(torch.cat(part) for part in zip(*parts, strict=True)))
@@ -363,5 +363,7 @@ class Autoregressive(Family):
             return x
         first = self.first(known)
         read, logits = self.reader(x, first, cond, s, order, particles)
-        rules = Rules(known.repeat_interleave(particles, 0), self.end, constraint, s.repetition_penalty)
+        rules = Rules(
+            known.repeat_interleave(particles, 0), self.end, constraint, s.repetition_penalty, self.space.unseen
+        )
         return (yield from draws(read, rules, x, logits, s, u, first=first, particles=particles))

@@ -158,6 +158,8 @@ class MaskedDiffusion(Family):
         for step in range(total):
             now = when == step
             logits = guide([self.logits(x, masked, emb, now) for emb in embs], s)
+            if self.space.unseen is not None:
+                logits[..., self.space.unseen] = -torch.inf
             x = x.masked_scatter(now, choose(logits, s, u[..., 1][now]))
             masked = masked & ~now
             if on_step:

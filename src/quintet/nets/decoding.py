@@ -97,10 +97,17 @@ def alike(*parts: Tensor | None) -> tuple[Tensor, Tensor]:
 
 
 class Rules:
-    """What may stand at t: nothing but ends behind an end, and what a constraint lets through."""
+    """What may stand at t: nothing but ends behind an end, what a constraint lets through, and not `unseen`."""
 
-    def __init__(self, known: Tensor, end: int | None, constraint: Constraint | None, penalty: float = 1.0) -> None:
-        self.end, self.constraint, self.penalty = end, constraint, penalty
+    def __init__(
+        self,
+        known: Tensor,
+        end: int | None,
+        constraint: Constraint | None,
+        penalty: float = 1.0,
+        unseen: int | None = None,
+    ) -> None:
+        self.end, self.constraint, self.penalty, self.unseen = end, constraint, penalty, unseen
         self.known, self.start = known, known.long().cumprod(1).sum(1)
         self.fill = NOTHING if end is None else end
 
@@ -112,11 +119,14 @@ class Rules:
         The logits of a row that is over stay as they are. `rows`: which rows of `known` these are. The constraint is
         asked of `real` ones only (B,).
         """
-        if self.constraint is None and self.end is None:
+        if self.constraint is None and self.end is None and self.unseen is None:
             return logits, None
         known, start = (part if rows is None else part[rows] for part in (self.known[:, t], self.start))
         before = x[:, t - 1] if t else None
         over: Tensor | None = None
+        if self.unseen is not None:  # a known one keeps its probability
+            symbol = torch.arange(logits.shape[1], device=logits.device) == self.unseen
+            logits = logits.masked_fill(~known[:, None] & symbol, -torch.inf)
         if self.constraint is not None:
             live = ~known if before is None else ~known & (before != self.fill)
             live = live if real is None else live & real
