@@ -6,8 +6,10 @@ import contextlib
 import itertools
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from collections import Counter
@@ -19,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 import quintet
+from quintet.apps.cli import main
 from quintet.core.errors import CheckpointError, ConfigError, DataError, Diverged, EnvironmentFault
 from quintet.core.family import Batch, Family, Loss
 from quintet.core.random import Rows
@@ -431,13 +434,98 @@ def test_changed_data_are_refused(finished: dict[str, Run], tmp_path: Path, monk
 
 def test_a_run_has_one_writer(finished: dict[str, Run]) -> None:
     run = finished["gan"]
-    lock = run.path / "lock.json"
-    lock.write_text(json.dumps({"pid": 1, "host": __import__("socket").gethostname()}))
-    with pytest.raises(EnvironmentFault, match="another process"):
+    other = Run(run.path)
+    other.lock()
+    with pytest.raises(EnvironmentFault, match=f"another process writes this run\n  why: pid {os.getpid()}"):
         quintet.resume(run.path)
-    lock.write_text(json.dumps({"pid": 2**22 + 1, "host": __import__("socket").gethostname()}))
-    quintet.resume(run.path)  # a stale lock is taken over
-    assert not lock.exists()
+    other.unlock()
+    assert run.writer() is None
+    assert not (run.path / "lock.json").exists()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": -1, "host": "x"}', '{"pid": 1e999}', '{"pid": 1}', "\0",
+                                     "[" * 100_000, '{"pid": 99999999999999999999999, "host": "%s"}'])  # fmt: skip
+def test_a_lock_that_a_killed_process_left_stops_nobody(finished: dict[str, Run], content: str) -> None:
+    """The system holds the lock; what stands in lock.json only says who has it."""
+    run, note = Run(finished["gan"].path), finished["gan"].path / "lock.json"
+    note.write_text(content.replace("%s", socket.gethostname()))
+    run.writer()
+    run.lock()
+    run.unlock()
+    assert not note.exists()
+
+
+def test_of_two_processes_that_find_a_stale_lock_one_gets_it(tmp_path: Path) -> None:
+    """Both wait for the same moment, again and again: the lock is never in two hands."""
+    (tmp_path / "lock.json").write_text(json.dumps({"pid": 2**22 + 1, "host": socket.gethostname()}))
+    code = """
+import sys, time
+from pathlib import Path
+from quintet.core.errors import EnvironmentFault
+from quintet.runs import Run
+run, mark = Run(Path(sys.argv[1])), Path(sys.argv[1]) / "inside"
+end = time.monotonic() + 0.5
+while time.monotonic() < end:
+    try:
+        run.lock()
+    except EnvironmentFault:
+        continue
+    mark.touch(exist_ok=False)
+    mark.unlink()
+    run.unlock()
+"""
+    both = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) for _ in range(2)]
+    assert [one.wait(60) for one in both] == [0, 0]
+
+
+def test_verifying_a_run_that_is_being_written_reports_no_damage(tmp_path: Path) -> None:
+    """Checkpoints come and go while they are verified, as they do in training with --training.keep 1."""
+    run, stop = Run(tmp_path), threading.Event()
+
+    def write() -> None:
+        for step in range(1, 10_000):
+            checkpoint.save(run.checkpoints, step, {"model": {"w": torch.full((1000,), step)}}, {"step": step}, keep=1)
+            if stop.is_set():
+                return
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(300):
+            for folder in checkpoint.steps(run.checkpoints):
+                checkpoint.intact(folder)  # raises what it takes for damage
+            if checkpoint.steps(run.checkpoints):
+                found = run.latest()
+                assert found is not None
+                assert float(found[0]["model"]["w"][0]) == found[1]["step"]
+    finally:
+        stop.set()
+        writer.join()
+
+
+@pytest.mark.parametrize(("steps", "save_every"), [(2, 1), (3, 3), (30, 1)])
+def test_no_checkpoint_holds_nan(tmp_path: Path, steps: int, save_every: int) -> None:
+    """At a learning rate of 1e38 the weights are gone before the loss shows it."""
+    config = {"training": {"lr": 1e38, "save_every": save_every}}
+    with pytest.raises(Diverged):
+        quintet.train("flow", data="moons", steps=steps, run="wild", runs=tmp_path, config=config)
+    for folder in checkpoint.steps(tmp_path / "wild" / "checkpoints"):
+        for group in checkpoint.load(folder)[0].values():
+            assert all(bool(torch.isfinite(tensor.double()).all()) for tensor in group.values())
+
+
+def test_out_of_memory_is_the_machines_fault_and_leaves_no_empty_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:128] DefaultCPUAllocator: can't allocate memory: you tried")
+
+    monkeypatch.setattr("quintet.training.trainer.Trainer.backward", full)
+    words = ["train", "flow", "--data", "moons", "--runs", str(tmp_path)]
+    for how in (["--steps", "3"], ["--budget", "1s"]):
+        assert main([*words, *how]) == 4
+        assert "--training.batch_size" in capsys.readouterr().err
+        assert list(tmp_path.iterdir()) == []
 
 
 # -- checkpoints -----------------------------------------------------------------------------------------------------

@@ -15,13 +15,14 @@ from pydantic import ValidationError
 from quintet.codecs.text import streamed
 from quintet.config import DataSettings, RunConfig, as_config_error, merge, resolve, seconds
 from quintet.containers import count_of, is_frame, library, source_of
-from quintet.core.errors import ConfigError, DataError, QuintetWarning
+from quintet.core.errors import ConfigError, DataError, QuintetWarning, out_of_memory
 from quintet.data.sources import Dataset, load_source
 from quintet.model import Model
 from quintet.progress import ProgressLine
 from quintet.registry import CODECS
 from quintet.runs import Run, make_family, runs_root, to_size
 from quintet.session import Report, Session, codec_name, fit_codecs, is_label, labelled, pick
+from quintet.training import checkpoint
 from quintet.training.budget import AT_ONCE, Pace, pace, steps_for
 from quintet.training.engine import Engine
 from quintet.training.trainer import FEWEST, Trainer
@@ -246,11 +247,15 @@ def _train(
             }
             facts["items"] = {split: len(own.index(split)) for split in own.splits}
             run.write(config, codecs, facts, session.cond)
-    except BaseException:
-        if run is not None and not (run.path / "config.yaml").exists():
-            shutil.rmtree(run.path, ignore_errors=True)  # nothing was begun
+        session.train(run, report, on_trainer, estimate)
+    except BaseException as error:
+        memory = out_of_memory(error)
+        begun = run is not None and (run.path / "config.yaml").exists()
+        if run is not None and (not begun or (memory and not checkpoint.steps(run.checkpoints))):
+            shutil.rmtree(run.path, ignore_errors=True)  # nothing was begun, or nothing can come of it as it is
+        if memory:
+            raise memory from None
         raise
-    session.train(run, report, on_trainer, estimate)
     return Model(run or Run(root), family, codecs, session.config, session.cond)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import json
 import shlex
@@ -19,7 +20,7 @@ from quintet.config import RunConfig, merge, seconds
 from quintet.containers import source_of
 from quintet.core.errors import DataError, QuintetError, QuintetWarning, UsageError
 from quintet.cost import Meter
-from quintet.data.sources import SOURCES, Dataset, load_source
+from quintet.data.sources import SOURCES, SPLITS, Dataset, load_source
 from quintet.evaluation.recipes import comparable
 from quintet.evaluation.report import flat, ranks, render
 from quintet.evaluation.verdict import verdict
@@ -69,6 +70,10 @@ def compare(
         raise UsageError("nothing to compare", fix="quintet compare SOURCE, or quintet compare RUN RUN")
     if len(what) == 1 and not isinstance(what[0], str | Path):
         what = (source_of(what[0], runs_root(runs)),)
+    check_split(split)
+    if output is not None and Path(output).suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"a report cannot be written to {str(output)!r}",
+                         why="it is HTML, with its figures as JSON beside it", fix="-o report.html")  # fmt: skip
     measured: dict[str, Any] = {"samples": samples, "split": split, "features": features}
     if is_source(what, runs):
         size = {"parameters": parameters} if parameters is not None else {}
@@ -85,6 +90,14 @@ def compare(
         _write(path, result)
         result["report"] = str(path)
     return result
+
+
+def check_split(split: str) -> None:
+    """Raise UsageError unless a model can be measured on a split of this name."""
+    if split not in SPLITS:
+        near = difflib.get_close_matches(str(split), SPLITS, 1)
+        raise UsageError(f"no split {split!r}", why=f"splits: {', '.join(SPLITS)}",
+                         fix=f"did you mean {near[0]}?" if near else "--split test")  # fmt: skip
 
 
 def is_source(what: Sequence[str | Path], runs: str | Path | None = None) -> bool:
@@ -318,6 +331,7 @@ def evaluate(
     Labels and texts that are given something are compared with the true ones (see `tasks.measure`), with `sampling`
     for texts; any other model is measured by its samples, on a bench.
     """
+    check_split(split)
     data = model.config.data
     dataset = load_source(**data.reading())
     bench = None

@@ -591,7 +591,7 @@ class Model:
             raise CheckpointError("nothing to save: the run has no checkpoint", where=str(self.run.path))
         if target.exists():
             raise UsageError("the path exists already", where=str(target))
-        leave = {"checkpoints", "lock.json"}  # of this run, not of an autoencoder within it
+        leave = {"checkpoints", "lock.json", ".lock"}  # of this run, not of an autoencoder within it
         shutil.copytree(self.run.path, target, ignore=lambda at, _: leave if Path(at) == self.run.path else set())
         shutil.copytree(latest[2], target / "checkpoints" / latest[2].name)
         return target

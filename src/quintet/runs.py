@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple, Self
 
 import torch
 import yaml
+from filelock import BaseFileLock, FileLock, Timeout
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -60,6 +62,7 @@ class Run:
         self.path = path
         self.weights: Weights | None = None
         """Those that a model of this run was loaded with, or trained to."""
+        self.held: BaseFileLock | None = None  # the lock, once `lock` was called
 
     @property
     def name(self) -> str:
@@ -240,11 +243,16 @@ class Run:
     def latest(self) -> Found | None:
         """The newest checkpoint that verifies; damaged ones are named in a warning. None if there is none."""
         damaged = None
-        for folder in reversed(checkpoint.steps(self.checkpoints)):
+        folders = checkpoint.steps(self.checkpoints)
+        while folders:
+            folder = folders.pop()
             try:
                 tensors, state = checkpoint.load(folder)
                 return tensors, state, folder
             except CheckpointError as error:
+                if not folder.is_dir():  # a newer one has taken its place: the run is being written
+                    folders = checkpoint.steps(self.checkpoints)
+                    continue
                 damaged = error
                 warnings.warn(f"{error}; trying the one before", QuintetWarning, stacklevel=2)
         if damaged is not None:
@@ -304,44 +312,50 @@ class Run:
 
     # -- one writer ----------------------------------------------------------------------------------------------
 
-    def lock(self) -> None:
-        """Take the run's lock, or say who has it. A lock of a process that is gone is stale and is taken over."""
-        path, mine = self.path / "lock.json", {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
-        whole = self.path / f".lock-{os.getpid()}"
-        whole.write_text(json.dumps(mine))  # a link appears with its content, or not at all
-        try:
-            for _ in range(2):
-                try:
-                    os.link(whole, path)
-                    return
-                except FileExistsError:
-                    other = self._holder(path)
-                    if other and other["pid"] != mine["pid"]:
-                        raise EnvironmentFault(
-                            "another process writes this run",
-                            where=str(self.path),
-                            why=f"pid {other['pid']} on {other['host']}",
-                            fix=f"wait for it, or remove {path} if that process is gone",
-                        ) from None
-                    path.unlink(missing_ok=True)
-            raise EnvironmentFault("cannot take the run's lock", where=str(path))
-        finally:
-            whole.unlink(missing_ok=True)
+    @property
+    def _note(self) -> Path:
+        return self.path / "lock.json"
 
-    def _holder(self, path: Path) -> dict[str, Any] | None:
-        """Who holds the lock, if that process may still live."""
+    def lock(self) -> None:
+        """Take the run's lock, or say who has it. The system holds it, so that it ends with this process, however that
+        ends; lock.json only says who it is.
+        """
+        self.held = FileLock(self.path / ".lock", timeout=0)
         try:
-            other = json.loads(path.read_text())
-            if other["host"] == socket.gethostname():
-                os.kill(int(other["pid"]), 0)
-            return {"pid": int(other["pid"]), "host": str(other["host"])}
-        except PermissionError:
-            return {"pid": int(other["pid"]), "host": str(other["host"])}
-        except (OSError, ValueError, KeyError, TypeError):
+            self.held.acquire()
+        except Timeout:
+            raise EnvironmentFault(
+                "another process writes this run", where=str(self.path), why=self.writer() or "", fix="wait for it"
+            ) from None
+        except OSError as error:
+            raise EnvironmentFault("cannot take the run's lock", where=str(self.path), why=str(error)) from None
+        try:
+            note = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
+            checkpoint.write_atomic(self._note, json.dumps(note))
+        except OSError as error:
+            self.held.release()
+            raise EnvironmentFault("cannot write the run", where=str(self._note), why=str(error)) from None
+
+    def writer(self) -> str | None:
+        """Who writes this run, as far as its note says; None if nobody does."""
+        try:
+            note = json.loads(self._note.read_text())
+            pid, host = int(note["pid"]), str(note["host"])
+            if pid > 0 and host == socket.gethostname():
+                os.kill(pid, 0)
+        except PermissionError:  # it lives, and belongs to someone else
+            pass
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return None
+        return f"pid {pid} on {host}"
 
     def unlock(self) -> None:
-        (self.path / "lock.json").unlink(missing_ok=True)
+        """Give the lock back, if this process has it."""
+        held = self.held
+        if held is not None and held.is_locked:
+            with contextlib.suppress(OSError):
+                self._note.unlink(missing_ok=True)
+            held.release()
 
 
 def latent_codec(config: RunConfig, modality: str, root: Path) -> LatentCodec:

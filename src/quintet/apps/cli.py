@@ -406,6 +406,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     as_json = "--json" in tokens
     with warnings.catch_warnings(), Signals() as signals:
         console.quiet()
+        console.lenient()
         try:
             answer = dispatch(tokens, signals)
             if answer is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -17,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Self
 
-from quintet.core.errors import EnvironmentFault, QuintetError
+from quintet.core.errors import EnvironmentFault, QuintetError, out_of_memory
 
 if TYPE_CHECKING:
     from quintet.apps.options import Sections
@@ -66,11 +67,12 @@ def unexpected(error: Exception, as_json: bool) -> int:
     """Out of memory and the like are the machine's fault; anything else is ours. Returns the exit code."""
     if os.environ.get("QUINTET_DEBUG"):
         raise error
+    memory = out_of_memory(error)
+    if memory is not None:
+        return complain(memory, as_json)
     if isinstance(error, OSError):
         return complain(EnvironmentFault(error.strerror or str(error), where=str(error.filename or "")), as_json)
     why = f"{type(error).__name__}: {error}"
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return complain(EnvironmentFault("out of memory", why=why, fix="a smaller batch or preset"), as_json)
     complain(QuintetError("an error in quintet itself", why=why, fix="QUINTET_DEBUG=1 shows where"), as_json)
     return INTERNAL
 
@@ -86,6 +88,13 @@ def plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if value is None or isinstance(value, str | int | bool) else str(value)
+
+
+def lenient() -> None:
+    """A character that standard output cannot encode is written as \\u2588: an answer is never lost to it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def quiet() -> None:

@@ -51,7 +51,7 @@ def describe_run(run: Run) -> Answer:
     """Configuration, progress, checkpoints and size of a run."""
     family, codecs, config = run.build()
     folders = checkpoint.steps(run.checkpoints)
-    sizes = {folder.name: sum(file.stat().st_size for file in folder.iterdir()) for folder in folders}
+    sizes = {folder.name: size for folder in folders if (size := _size(folder))}
     news = last(run.metrics())
     done = max([_step(folder) for folder in folders], default=0)
     end = news["steps"] or config.steps  # of a run that ended early, the step at which it did
@@ -94,6 +94,14 @@ def describe_run(run: Run) -> Answer:
     return Answer(data, f"{columns(rows)}\n\n{settings}")
 
 
+def _size(folder: Path) -> int:
+    """Bytes of a checkpoint; 0 for one that the run's own process has just removed."""
+    try:
+        return sum(file.stat().st_size for file in folder.iterdir())
+    except OSError:
+        return 0
+
+
 def _step(folder: Path) -> int:
     digits = folder.name.removeprefix("step-")
     return int(digits) if digits.isdigit() else 0
@@ -107,23 +115,26 @@ def verify_run(run: Run) -> Answer:
     """Check every digest of every checkpoint. Raises CheckpointError that names the first damaged file."""
     run.build()  # configuration and codec are read on the way
     folders = checkpoint.steps(run.checkpoints)
+    if not folders and run.writer() is not None:
+        data = {"run": str(run.path), "name": run.name, "verified": []}
+        return Answer(data, f"{run.name}: no checkpoint yet; it is being written by {run.writer()}")
     if not folders:
         raise CheckpointError("no checkpoint yet", where=str(run.path), fix=f"quintet resume {run.address}")
-    damaged = []
-    folders += checkpoint.steps(run.bests)
-    for folder in folders:
+    damaged, good = [], []
+    for folder in folders + checkpoint.steps(run.bests):
         try:
-            checkpoint.verify(folder)
+            if checkpoint.intact(folder):
+                good.append(folder)
         except CheckpointError as error:
             damaged.append(error)
     if damaged:
-        first, good = damaged[0], len(folders) - len(damaged)
+        first, left = damaged[0], len(good)
         also = "".join(f"; also {error.where}" for error in damaged[1:])
         fix = (
-            f"remove its folder: {good} good checkpoint(s) remain" if good else "train anew: no good checkpoint remains"
+            f"remove its folder: {left} good checkpoint(s) remain" if left else "train anew: no good checkpoint remains"
         )
         raise CheckpointError(first.what + also, where=first.where, why=first.why, fix=fix)
-    names = [folder.relative_to(run.path).as_posix().removeprefix("checkpoints/") for folder in folders]
+    names = [folder.relative_to(run.path).as_posix().removeprefix("checkpoints/") for folder in good]
     return Answer(
         {"run": str(run.path), "name": run.name, "verified": names}, f"{run.name}: {', '.join(names)}: all good"
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 
 class QuintetError(Exception):
     """Base of every error that quintet raises on purpose.
@@ -59,6 +61,28 @@ class EnvironmentFault(QuintetError):
     """The machine's fault: a full disk, a missing device, a locked run."""
 
     exit_code = 4
+
+
+def out_of_memory(error: BaseException) -> EnvironmentFault | None:
+    """An error of Python, NumPy, Arrow or torch that means that memory ran out, as a fault that says what to lower;
+    None for any other error.
+    """
+    text = str(error)
+    lacking = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    lacking |= isinstance(error, OSError) and error.errno == errno.ENOMEM
+    lacking |= isinstance(error, RuntimeError) and any(part in text for part in ALLOCATION)
+    if not lacking:
+        return None
+    return EnvironmentFault(
+        "out of memory",
+        why=text.strip().splitlines()[0][:200] if text.strip() else "an array did not fit",
+        fix="lower --training.batch_size (or --training.micro_batch), --preset tiny, a smaller --model.width, "
+        "or smaller items (--data.size, --coding.block)",
+    )
+
+
+ALLOCATION = ("can't allocate memory", "not enough memory", "Storage size calculation overflowed")
+"""What torch says when the processor's memory does not suffice."""
 
 
 class Diverged(QuintetError):

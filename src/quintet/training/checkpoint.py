@@ -65,12 +65,20 @@ def save(root: Path, step: int, tensors: Tensors, state: Mapping[str, Any], *, k
     sync(temporary / MANIFEST)
     sync(temporary)
     if target.exists():  # the same step saved again: the same content
-        shutil.rmtree(target)
+        remove(target)
     temporary.rename(target)
     sync(root)
     for old in steps(root)[:-keep]:
-        shutil.rmtree(old, ignore_errors=True)
+        remove(old)
     return target
+
+
+def remove(folder: Path) -> None:
+    """Remove a checkpoint at once: whoever reads the run meanwhile sees all of it or nothing."""
+    aside = folder.with_name(f".tmp-old-{folder.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    folder.rename(aside)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _digest(step: Any, files: Any) -> str:
@@ -99,13 +107,29 @@ def verify(folder: Path) -> None:
             raise ValueError("its own sha256 differs")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError("damaged manifest", where=str(folder / MANIFEST), why=repr(error)) from None
-    present = {path.name for path in folder.iterdir()} - {MANIFEST}
-    for name in sorted(present ^ set(expected)):
-        raise CheckpointError("missing or unexpected file", where=str(folder / name))
-    for name, (size, digest) in expected.items():
-        path = folder / name
-        if path.stat().st_size != size or sha256(path) != digest:
-            raise CheckpointError("damaged file: size or sha256 differs from the manifest", where=str(path))
+    try:
+        present = {path.name for path in folder.iterdir()} - {MANIFEST}
+        for name in sorted(present ^ set(expected)):
+            raise CheckpointError("missing or unexpected file", where=str(folder / name))
+        for name, (size, digest) in expected.items():
+            path = folder / name
+            if path.stat().st_size != size or sha256(path) != digest:
+                raise CheckpointError("damaged file: size or sha256 differs from the manifest", where=str(path))
+    except OSError as error:
+        raise CheckpointError("unreadable file", where=str(error.filename or folder), why=str(error)) from None
+
+
+def intact(folder: Path) -> bool:
+    """`verify`, or False for a folder that is there no more: the run's own process, which still trains, has removed or
+    replaced it meanwhile.
+    """
+    try:
+        verify(folder)
+    except CheckpointError:
+        if not folder.is_dir():
+            return False
+        verify(folder)  # it was just replaced by the same content, or it is damaged
+    return True
 
 
 def load(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:

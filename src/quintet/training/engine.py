@@ -13,8 +13,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from quintet.core.errors import EnvironmentFault, UsageError
+
 LARGE = 1_000_000
 """From this many parameters on, bf16 pays for its casts (measured; small models lose)."""
+
+
+DEVICES = ("auto", "cpu", "cuda")
 
 
 class Engine:
@@ -24,7 +29,12 @@ class Engine:
         self.ranks = int(os.environ.get("WORLD_SIZE", "1"))
         self.rank = int(os.environ.get("RANK", "0"))
         self.most = torch.get_num_threads() if self.ranks == 1 else 1  # ranks share the processors among themselves
-        cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+        if device not in DEVICES:
+            raise UsageError(f"unknown device {device!r}", why=f"known: {', '.join(DEVICES)}", fix="device: auto")
+        cuda = device != "cpu" and torch.cuda.is_available()
+        if device == "cuda" and not cuda:
+            raise EnvironmentFault("this machine has no CUDA device that torch can use", where="device: cuda",
+                                   why="torch.cuda.is_available() is False", fix="device: auto, or cpu")  # fmt: skip
         self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if cuda else torch.device("cpu")
         if cuda:
             torch.cuda.set_device(self.device)

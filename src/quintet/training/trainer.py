@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from quintet.core.errors import CheckpointError, ConfigError, Diverged
@@ -184,6 +185,7 @@ class Trainer:
         save_every = self.settings.save_every or max(1, -(-self.steps // 4))
         early = looks(self.legs[0].steps, self.legs[0].every)
         ended = self.step >= self.steps
+        record: dict[str, float] = {}
         self.family.train()
         with self.engine.threaded():
             while not ended and not self.engine.any(self.stop is not None):
@@ -201,7 +203,10 @@ class Trainer:
                         on_plan(self.legs)
                 if on_step:
                     on_step(record)
-                if on_interval and (look_due(self.legs, self.step) or self.step == self.steps or self.step in early):
+                look = look_due(self.legs, self.step) or self.step == self.steps or self.step in early
+                if look or self.step % save_every == 0:
+                    self.check_finite(record)
+                if on_interval and look:
                     began = self.clock()
                     with self.averaged():
                         on_interval()
@@ -212,6 +217,7 @@ class Trainer:
                     on_save()
                 ended = self.step >= self.steps  # `on_interval` may have ended the run
         if on_save and self.step < self.steps and self.step % save_every:
+            self.check_finite(record)
             on_save()
 
     def correct(self) -> None:
@@ -260,6 +266,17 @@ class Trainer:
             return threads
         self.tried = (threads, each)
         return self.engine.most if threads == 1 else 1
+
+    def check_finite(self, losses: dict[str, float]) -> None:
+        """Raise Diverged unless every number that a checkpoint would hold is finite, before it is written: weights
+        that are NaN or Inf stay so, and the loss shows it a step later only.
+        """
+        bad = [f"{name} of {group}" for group, tensors in self.tensors().items() for name, tensor in tensors.items()
+               if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())]  # fmt: skip
+        if self.engine.any(bool(bad)):
+            raise Diverged("NaN or Inf in the weights", where=f"step {self.step}",
+                           why=f"{', '.join(bad[:3])}; the last losses were {losses}",
+                           fix="lower --training.lr; no checkpoint holds NaN")  # fmt: skip
 
     @contextmanager
     def averaged(self) -> Iterator[Family]:
