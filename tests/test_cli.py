@@ -534,11 +534,11 @@ def test_a_pipe_brings_data_and_takes_items(tmp_path: Path) -> None:
     out = piped(["sample", "piped", "-n", "3", "-o", "-"], b"", tmp_path)
     lines = out.stdout.decode().splitlines()
     assert out.returncode == 0
-    assert lines[0] == '"a","b"'
+    assert lines[0] == "a,b"
     assert len(lines) == 4
     assert b"3 table items" in out.stderr
     scores = piped(["score", "piped", "--data", "-", "-o", "-"], b"a,b\n1.5,x0\n2.5,x1\n", tmp_path)
-    assert [line.split(",")[0] for line in scores.stdout.decode().splitlines()] == ['"index"', "0", "1"]
+    assert [line.split(",")[0] for line in scores.stdout.decode().splitlines()] == ["index", "0", "1"]
     nothing = piped(["score", "piped", "--data", "-"], b"", tmp_path)
     assert nothing.returncode == 3
     assert b"standard input is empty" in nothing.stderr
