@@ -73,12 +73,12 @@ def test_one_row_is_one_row(rows: quintet.Model) -> None:
     x, y, kind = data["x"][0], data["y"][0], data["kind"][0]
     for one in ({"x": x, "y": y}, [{"x": x, "y": y}], np.array([x, y]), pd.DataFrame(data).iloc[0]):
         assert rows.log_prob(one, condition=kind).values.tolist() == pytest.approx([expected])
-    with pytest.raises(UsageError, match=r"pandas\.Series"):
+    with pytest.raises(DataError, match=r"pandas\.Series"):
         rows.log_prob(pd.Series(data["x"], name="x"), condition="a")
     with pytest.raises(UsageError, match="2 conditions for 60 items"):
         rows.log_prob(data, condition=pd.Series(["a", "b"]))
     for thing in ("x", object(), None, {1, 2}, [object()]):
-        with pytest.raises(UsageError, match="items of kind table"):
+        with pytest.raises(DataError, match="items of kind table"):
             rows.log_prob(thing, condition="a")
 
 

@@ -175,9 +175,9 @@ WANTED = {
 }
 
 
-def wrong(items: Any, codec: Codec, why: str = "") -> UsageError:
+def wrong(items: Any, codec: Codec, why: str = "") -> DataError:
     what = f"{kind_name(items)} where items of kind {codec.modality} are meant"
-    return UsageError(what, why=why, fix=f"give {WANTED[codec.modality]}")
+    return DataError(what, why=why, fix=f"give {WANTED[codec.modality]}")
 
 
 def _rows(items: Any, codec: Any, column: str | None) -> pa.Table:
