@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import openpyxl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -18,7 +19,7 @@ import pytest
 import quintet
 from quintet.apps.cli import main
 from quintet.core import written
-from quintet.core.errors import ConfigError, DataError, QuintetError
+from quintet.core.errors import ConfigError, DataError
 from quintet.data import streams
 from quintet.data.sources import load_source
 from quintet.outputs import write_items
@@ -123,21 +124,41 @@ def test_damaged_utf8_is_not_taken_for_another_encoding(tmp_path: Path) -> None:
         load(tmp_path / "x.csv", "a,b\né,1\nü,2\nö,3\n".encode().replace("ü".encode(), b"\xc3"))
 
 
-def test_workbooks_are_read_or_say_what_is_missing(tmp_path: Path) -> None:
-    path = tmp_path / "x.xlsx"
-    try:
-        import openpyxl
-    except ImportError:
-        path.write_bytes(b"PK")
-        with pytest.raises(QuintetError, match="openpyxl"):
-            load_source(str(path))
-        return
+def test_the_first_sheet_of_a_workbook_is_read_with_the_types_of_its_cells(tmp_path: Path) -> None:
     book = openpyxl.Workbook()
-    for row in (["when", "price", "zip"], [dt.datetime(2024, 1, 2), 1.5, "02116"], [dt.datetime(2024, 3, 4), 2, "1"]):
+    rows = [
+        ["day", "time", "price", "zip", "count", None],
+        [dt.date(2024, 1, 2), dt.datetime(2024, 1, 2, 13, 30), 1.5, "02116", 3, "x"],
+        [None, None, None, None, None, None],
+        [dt.datetime(2024, 3, 4), dt.datetime(2024, 3, 4), 2, "00501", "#DIV/0!", None],
+        [None, dt.datetime(2024, 3, 5), None, "10001", 5, "y"],
+    ]
+    for row in rows:
         book.active.append(row)
-    book.save(path)
-    rows = load_source(str(path), whole=True).items.to_pylist()
-    assert rows[0] == {"when": dt.datetime(2024, 1, 2), "price": 1.5, "zip": "02116"}
+    book.create_sheet("other").append(["not read"])
+    book.save(tmp_path / "x.xlsx")
+    found = load_source(str(tmp_path / "x.xlsx"), whole=True)
+    assert found.items.to_pydict() == {
+        "day": [dt.date(2024, 1, 2), dt.date(2024, 3, 4), None],
+        "time": [dt.datetime(2024, 1, 2, 13, 30), dt.datetime(2024, 3, 4), dt.datetime(2024, 3, 5)],
+        "price": [1.5, 2.0, None],
+        "zip": ["02116", "00501", "10001"],
+        "count": [3, None, 5],
+        "column_5": ["x", None, "y"],
+    }
+    assert "the first of 2 sheets is read: Sheet" in found.notes
+    given = load_source(str(tmp_path / "x.xlsx"), whole=True, types="zip=integer,count=decimal,day=drop").items
+    assert given["zip"].to_pylist() == [2116, 501, 10001]
+    assert "day" not in given.column_names
+
+
+@pytest.mark.parametrize(("content", "message"), [(b"PK and no more", "cannot be read"), (None, "the first sheet is")])
+def test_workbooks_without_a_table_are_refused(content: bytes | None, message: str, tmp_path: Path) -> None:
+    openpyxl.Workbook().save(tmp_path / "x.xlsx")
+    if content:
+        (tmp_path / "x.xlsx").write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        load_source(str(tmp_path / "x.xlsx"))
 
 
 def test_the_user_overrules_by_column(tmp_path: Path) -> None:

@@ -38,6 +38,8 @@ BLOCK = 2**24
 """Bytes of CSV that are parsed together; a single row must be smaller."""
 LINES = 20_000
 MISSING = ["", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "-nan", "NULL", "null", "<NA>"]
+EXCEL_MISSING = (*MISSING, "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#NULL!")
+"""Also what stands in a cell whose formula failed."""
 LONG_TEXT = 40
 """Characters, on average, from which the only column of a table is text."""
 RAISED = (pa.ArrowException, OSError, EOFError, ValueError, KeyError, OverflowError, RecursionError)
@@ -200,16 +202,32 @@ def excel_table(content: bytes) -> tuple[pa.Table, list[str]]:
                                fix='pip install "quintet[excel]", or save the sheet as CSV') from None  # fmt: skip
     try:
         book = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)
+        sheets = book.worksheets
+        for sheet in sheets[:1]:
+            sheet.reset_dimensions()  # the size that stands in the file may be wrong
+        cells = [list(row) for sheet in sheets[:1] for row in sheet.iter_rows(values_only=True)]
     except Exception as error:  # whatever a damaged zip of XML makes of it
         raise BadFile(reason(error)) from None
-    sheet = book.worksheets[0]
-    rows = [row for row in sheet.iter_rows(values_only=True) if any(cell is not None for cell in row)]
+    rows = [[None if cell in EXCEL_MISSING else cell for cell in row] for row in cells]
+    rows = [row for row in rows if any(cell is not None for cell in row)]
     if not rows:
         raise BadFile("the first sheet is empty")
-    names, notes = distinct(["" if name is None else str(name) for name in rows[0]])
-    if len(book.worksheets) > 1:
-        notes.append(f"the first of {len(book.worksheets)} sheets is read: {sheet.title}")
-    return table_of([dict(zip(names, row, strict=False)) for row in rows[1:]]), notes
+    width = max(max(i for i, cell in enumerate(row) if cell is not None) + 1 for row in rows)
+    header = [*rows[0], *[None] * width][:width]
+    names, notes = distinct(["" if name is None else str(name) for name in header])
+    if len(sheets) > 1:
+        notes.append(f"the first of {len(sheets)} sheets is read: {sheets[0].title}")
+    return days(table_of([dict(zip(names, [*row, *[None] * width], strict=False)) for row in rows[1:]])), notes
+
+
+def days(table: pa.Table) -> pa.Table:
+    """The table with times that are all midnight as dates: a workbook has one kind of cell for both."""
+    for index, name in enumerate(table.column_names):
+        if pa.types.is_timestamp(table[name].type):
+            dates = table[name].cast(pa.date32(), safe=False)
+            if pc.all(pc.equal(dates.cast(table[name].type), table[name])).as_py():
+                table = table.set_column(index, name, dates)
+    return table
 
 
 def unreadable(where: str, error: BaseException) -> DataError:
