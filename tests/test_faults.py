@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.feather
+import pyarrow.parquet
 import pytest
 import torch
 
 import quintet
 from quintet.apps.cli import main
-from quintet.core.errors import EnvironmentFault, UsageError
+from quintet.core.errors import DataError, EnvironmentFault, QuintetError, UsageError
+from quintet.data.sources import load_source
 from quintet.model import Model
 
 
@@ -74,3 +82,89 @@ def test_standard_output_that_cannot_show_a_character(writer: Model, tmp_path: P
     assert done.returncode == 0, done.stderr
     assert b"\\u4f60" in done.stdout
     assert (tmp_path / "\u4f60.txt").read_text().startswith("sch\u00f6n \u4f60")
+
+
+CALLS: dict[str, Callable[[Model, Any], object]] = {
+    "log_prob": lambda model, none: model.log_prob(none),
+    "log_prob_windows": lambda model, none: model.log_prob_windows(none),
+    "encode": lambda model, none: model.encode(none),
+    "decode": lambda model, none: model.decode(none),
+    "reconstruct": lambda model, none: model.reconstruct(none),
+    "interpolate": lambda model, none: model.interpolate(none, none),
+    "rank": lambda model, none: model.rank(none),
+    "classify": lambda model, none: model.classify(none),
+    "complete": lambda model, none: model.complete(none),
+    "write": lambda model, none: model.write(none),
+    "stream": lambda model, none: list(model.stream(none)),
+    "n_best": lambda model, none: model.n_best(prompts=none),
+    "sample": lambda model, none: model.sample(2, condition=none),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize(
+    "none", [[], (), np.zeros((0, 2), np.float32), pa.table({})], ids=["list", "tuple", "array", "table"]
+)
+def test_nothing_is_no_item(flow: Model, writer: Model, call: Callable[[Model, Any], object], none: Any) -> None:
+    for model in (flow, writer):
+        with pytest.raises(QuintetError):
+            call(model, none)
+
+
+def frame() -> pa.Table:
+    return pa.table({"a": np.linspace(0, 1, 300), "b": ["left", "right", "gr\u00fcn"] * 100})
+
+
+def packed(suffix: str) -> bytes:
+    out = io.BytesIO()
+    if suffix == ".npz":
+        np.savez_compressed(out, x=np.random.default_rng(0).integers(0, 255, (50, 8, 8), np.uint8))
+    elif suffix == ".npy":
+        np.save(out, np.random.default_rng(0).normal(size=(50, 8)))
+    elif suffix == ".parquet":
+        pyarrow.parquet.write_table(frame(), out)
+    else:
+        pyarrow.feather.write_feather(frame(), out, compression="uncompressed")
+    return out.getvalue()
+
+
+DAMAGE = """
+import sys, warnings
+from pathlib import Path
+import numpy as np
+from quintet.core.errors import QuintetError
+from quintet.data.sources import load_source
+warnings.simplefilter("ignore")
+path, refused = Path(sys.argv[1]), 0
+whole = path.read_bytes()
+for seed in range(40):
+    random, content = np.random.default_rng(seed), bytearray(whole)
+    for _ in range(1 + seed % 20):
+        content[random.integers(len(content))] = random.integers(256)
+    path.write_bytes(content[: len(content) // 2] if seed == 0 else content)
+    try:
+        load_source(str(path))
+    except QuintetError:
+        refused += 1
+assert refused
+"""
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".npy", ".feather", ".arrow", ".parquet"])
+def test_a_damaged_file_is_named(suffix: str, tmp_path: Path) -> None:
+    """In a process of its own, since Arrow ends the one that trusts a damaged file."""
+    path = tmp_path / f"d{suffix}"
+    path.write_bytes(packed(suffix))
+    load_source(str(path))
+    done = subprocess.run([sys.executable, "-c", DAMAGE, str(path)], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("suffix", [".feather", ".arrow"])
+def test_text_that_is_no_utf8_within_a_table(suffix: str, tmp_path: Path) -> None:
+    """Arrow does not look; what it holds could not be shown later."""
+    content = packed(suffix)
+    assert b"gr\xc3\xbcn" in content
+    (tmp_path / f"d{suffix}").write_bytes(content.replace(b"gr\xc3\xbcn", b"gr\xff\xfen"))
+    with pytest.raises(DataError, match=f"d{suffix}: not whole UTF-8 text"):
+        load_source(str(tmp_path / f"d{suffix}"))

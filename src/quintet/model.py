@@ -258,6 +258,8 @@ class Model:
         """The log-likelihood of encoded items."""
         family, codec = self.family, self.codecs["x"]
         assert family.likelihood != "none"
+        if len(x) == 0:
+            raise UsageError("no items", why="an empty list was given")
         family.space.check(x)
         quantised = isinstance(family.space, Continuous) and family.space.quantised
         values, errors = [], []
@@ -425,6 +427,8 @@ class Model:
         """The text `write(prompt, n, ...)[index]` in pieces, as it is made. `condition`: of this text."""
         length = None if length is None else count_of(length, "length")
         index, seed = count_of(index, "index", 0), count_of(seed, "seed", 0)
+        if not isinstance(prompt, str):
+            raise UsageError(f"a stream continues one text, not {type(prompt).__name__}", fix='stream("a prompt")')
         writer = Writer(self, [prompt], Wanted(length, stop, regex, constraint), sampling)
         return writer.stream(condition, seed, index)
 
@@ -476,7 +480,12 @@ class Model:
         """Raw items from latents."""
         if "decode" in self.family.missing:
             self.family.refuse("decode")
-        z = torch.as_tensor(z)
+        try:
+            z = torch.as_tensor(z)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise UsageError("latents are an array of numbers, as encode gives them", why=str(error)) from None
+        if z.numel() == 0:
+            raise UsageError("no latents", why=f"an array of shape {tuple(z.shape)} was given")
         return self._decode(z, self.given(condition, len(z)), count_of(batch_size, "batch_size"))
 
     def _decode(self, z: Tensor, cond: Tensor | None, batch_size: int = 256) -> Any:

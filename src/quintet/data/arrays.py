@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import re
+import tokenize
+import zipfile
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ import pyarrow as pa
 
 from quintet.core.errors import DataError
 from quintet.data import tables
-from quintet.data.archives import BadFile, Entry, reason, zip_entries
+from quintet.data.archives import BROKEN, BadFile, Entry, reason, zip_entries
 from quintet.data.dataset import Dataset, Found, Scale, chunks
 from quintet.data.images import Range, as_codes, pictures_of, read_images
 from quintet.data.splits import PUBLISHED
@@ -77,7 +80,11 @@ def array_of(entry: Entry, where: str) -> np.ndarray:
         if entry.path is not None:
             return np.load(entry.path, mmap_mode="r", allow_pickle=False)
         return np.load(io.BytesIO(entry.read()), allow_pickle=False)
-    except (ValueError, OSError, EOFError, SyntaxError, TypeError) as error:
+    except (zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(
+            "the file is damaged", where=place, why=reason(error), fix="copy or download it again"
+        ) from None
+    except (*BROKEN, SyntaxError, TypeError, tokenize.TokenError) as error:
         raise DataError("not a NumPy array", where=place, why=reason(error), fix=fix) from None
     except BadFile as error:
         raise DataError("cannot be read", where=place, why=str(error)) from None

@@ -28,6 +28,7 @@ from quintet.data.tables import (
     PARQUET,
     RAISED,
     Batches,
+    checked,
     csv_options,
     dataset_of,
     joined,
@@ -228,7 +229,7 @@ def _json_batches(file: Any, entry: Entry, schema: Any, found: Found, notes: lis
 def _parquet_batches(file: Any, entry: Entry, schema: Any, found: Found, notes: list[str]) -> Batches:
     source = str(entry.path) if entry.path else io.BytesIO(file.read())
     for batch in pyarrow.parquet.ParquetFile(source, memory_map=bool(entry.path)).iter_batches(2**16):
-        table = pa.Table.from_batches([batch])
+        table = checked(pa.Table.from_batches([batch]))
         yield table if schema is None else table.cast(schema)
 
 
@@ -236,5 +237,5 @@ def _feather_batches(file: Any, entry: Entry, schema: Any, found: Found, notes: 
     source = pa.memory_map(str(entry.path)) if entry.path else pa.BufferReader(file.read())
     reader = pa.ipc.open_file(source)
     for index in range(reader.num_record_batches):
-        table = pa.Table.from_batches([reader.get_batch(index)])
+        table = checked(pa.Table.from_batches([reader.get_batch(index)]))
         yield table if schema is None else table.cast(schema)

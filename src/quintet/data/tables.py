@@ -183,14 +183,24 @@ def whole(entry: Entry, where: str) -> tuple[pa.Table, list[str]]:
             problems.check()
             return table, list(problems.notes())
         if entry.suffix in PARQUET:
-            return pyarrow.parquet.read_table(io.BytesIO(content)), []
+            return checked(pyarrow.parquet.read_table(io.BytesIO(content))), []
         if entry.suffix in EXCEL:
             return excel_table(content)
-        return pyarrow.feather.read_table(io.BytesIO(content)), []
+        return checked(pyarrow.feather.read_table(io.BytesIO(content))), []
     except RAISED as error:
         raise unreadable(place, error) from None
     except BadFile as error:
         raise DataError("cannot be read", where=place, why=str(error)) from None
+
+
+def checked(table: pa.Table) -> pa.Table:
+    """This table, once its cells are known to lie within it and its texts to be UTF-8: Arrow trusts what a file says,
+    and a damaged one would end the process. Raises ArrowInvalid.
+    """
+    table.validate(full=True)
+    for name in table.schema.names:
+        name.encode()  # a name that is no UTF-8 raises a ValueError
+    return table
 
 
 def excel_table(content: bytes) -> tuple[pa.Table, list[str]]:
