@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import json
 import math
+import re
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,12 +17,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from quintet.codecs import text as text_module
 from quintet.codecs.latent import LatentCodec
 from quintet.codecs.text import HOLE, LONGEST, WINDOW, TextCodec
 from quintet.core.errors import ConfigError, DataError, EnvironmentFault, QuintetWarning
 from quintet.core.family import Family
 from quintet.core.spaces import Continuous, Discrete
 from quintet.data.loader import Items, Loader
+from quintet.data.sources import load_source
 
 WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
 SHORT = [f"{a} times {b}" for a in WORDS for b in WORDS]
@@ -335,3 +340,36 @@ def test_every_family_takes_a_face_of_text(name: str) -> None:
     assert isinstance(one.space, cls.accepts)
     with pytest.raises((ConfigError, ValueError)):
         TextCodec.Settings(block=0)
+
+
+@given(st.text(st.sampled_from("ab'st19 \n\t\x1c\u00a0\u00e4\u4f60\u597d!."), max_size=400), st.integers(1, 20))
+@settings(max_examples=300, deadline=None)
+def test_byte_pairs_of_a_long_text_are_made_in_pieces(text: str, piece: int) -> None:
+    """What is encoded piece by piece, so that memory is bounded, is what the tokenizer makes of the whole."""
+    one = PIECEMEAL.vocabulary
+    before, text_module.PIECE = text_module.PIECE, piece
+    try:
+        pieces = list(text_module._pieces(text))
+        words = max(map(len, re.split("[ \n]", text)), default=0)
+        if words < 7 * piece:
+            assert one.encode(text).tolist() == one.tokenizer.encode(text).ids
+            assert all(len(part) <= piece + words + 2 + len(text) * (len(text) <= 8 * piece) for part in pieces)
+    finally:
+        text_module.PIECE = before
+    assert "".join(pieces) == text
+    assert all(len(part) <= 8 * piece for part in pieces)
+    assert one.decode(one.encode(text).tolist()) == text
+
+
+PIECEMEAL = codec([*SHORT, "aa bb  ab\n\nab ss's 19 91 st!. " * 20], tokens="bpe", items="separate", block=1000)
+
+
+def test_a_text_file_that_is_too_large_is_not_called_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("quintet.data.texts.TEXT_BYTES", 1000)
+    (tmp_path / "long.txt").write_text("a line\n" * 1000)
+    with pytest.raises(DataError, match=r"(?s)long.txt is too large.*7,000 bytes, more than 1,000.*split -C"):
+        load_source(str(tmp_path / "long.txt"))
+    with gzip.open(tmp_path / "packed.txt.gz", "wt") as file:
+        file.write("a line\n" * 1000)
+    with pytest.raises(DataError, match=r"(?s)packed.txt is too large.*split -C"):
+        load_source(str(tmp_path / "packed.txt.gz"))

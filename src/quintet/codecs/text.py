@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
 import numpy as np
@@ -133,11 +134,12 @@ class BytePairs:
         trainer = lib.trainers.BpeTrainer(
             vocab_size=size, min_frequency=RARE, initial_alphabet=before.ByteLevel.alphabet(), show_progress=False
         )
-        tokenizer.train_from_iterator((_utf8(text) for text in texts), trainer)
+        tokenizer.train_from_iterator((piece for text in texts for piece in _pieces(_utf8(text))), trainer)
         return cls(json.loads(tokenizer.to_str()))
 
     def encode(self, text: str) -> np.ndarray:
-        return np.array(self.tokenizer.encode(_utf8(text)).ids, dtype=np.int64)
+        parts = [np.array(self.tokenizer.encode(piece).ids, dtype=np.int64) for piece in _pieces(_utf8(text))]
+        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
     def decode(self, symbols: Sequence[int]) -> str:
         return str(self.tokenizer.decode(list(symbols)))
@@ -152,6 +154,24 @@ class BytePairs:
 
     def to_json(self) -> Any:
         return self.state
+
+
+PIECE = 2**16
+"""Characters that byte pairs are made of at once: the tokenizer keeps some 200 bytes of notes on each of them."""
+BETWEEN = re.compile(r"(?<=\S)(?=[ \n])|(?<=[\u4e00-\u9fff])")
+"""Where two byte pairs always part: before a blank or a line's end behind a word, and behind a Chinese character."""
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """A text in pieces of about PIECE characters whose byte pairs, joined, are those of the whole. A word that is
+    longer than eight of them is cut all the same.
+    """
+    start = 0
+    while start < len(text):
+        found = BETWEEN.search(text, start + PIECE, start + 8 * PIECE)
+        end = found.start() if found else start + (8 * PIECE if len(text) - start > 8 * PIECE else len(text))
+        yield text[start:end]
+        start = end
 
 
 def _utf8(text: str) -> str:

@@ -40,6 +40,9 @@ def read_texts(entries: Sequence[Entry], found: Found) -> Dataset:
             texts.append(decode(entry.read(TEXT_BYTES)))
             good.append(index)
         except BadFile as error:
+            if "more than" in str(error):  # nothing is wrong with it, and no smaller part of the source stands for it
+                fix = f"cut it into a folder of files: split -C 200M {entry.name} FOLDER/part- --additional-suffix=.txt"
+                raise DataError(f"{entry.name} is too large", where=found.where, why=str(error), fix=fix) from None
             problems.add(entry.name, error)
     problems.check()
     found, unit = found.at(good), found.reading.unit

@@ -138,5 +138,5 @@ def load(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
     try:
         tensors = {path.stem: load_file(path) for path in sorted(folder.glob("*.safetensors"))}
         return tensors, json.loads((folder / "state.json").read_text())
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:  # RuntimeError: a file that is gone
         raise CheckpointError("unreadable checkpoint", where=str(folder), why=str(error)) from None
