@@ -278,3 +278,30 @@ def test_no_item_is_set_aside_where_the_user_says_so(tmp_path: Path) -> None:
     assert any("--data.split none" in note for note in found.notes)
     (tmp_path / "x.txt").write_text("One text. " * 100)
     assert len(load_source(str(tmp_path / "x.txt"), split="none").rows("train")[0]) == 1000
+
+
+def test_codes_that_hardly_repeat_keep_their_zeros_and_are_learnt(tmp_path: Path) -> None:
+    """Zip codes of single rows would all be one rare category; as numbers with their zeros, neighbours help."""
+    rng = np.random.default_rng(0)
+    rows = [(f"{code:05}", "east" if code < 5000 else "west") for code in rng.integers(501, 9999, 400)]
+    path = tmp_path / "t.csv"
+    path.write_text(table({"zip": [zip for zip, _ in rows], "coast": [coast for _, coast in rows]}))
+    words = [
+        "train",
+        "autoregressive",
+        "--data",
+        str(path),
+        "--steps",
+        "60",
+        "--preset",
+        "tiny",
+        "--runs",
+        str(tmp_path),
+    ]
+    assert main([*words, "--run", "zips"]) == 0
+    assert main(["sample", str(tmp_path / "zips"), "-n", "200", "-o", str(tmp_path / "s.csv")]) == 0
+    drawn = list(csv.DictReader((tmp_path / "s.csv").open()))
+    assert all(len(row["zip"]) == 5 and row["zip"].isdigit() for row in drawn)
+    assert np.mean([(row["zip"] < "05000") == (row["coast"] == "east") for row in drawn]) > 0.7
+    often = load_source(str(path), types={"zip": "category"}).items
+    assert pa.types.is_string(often["zip"].type)

@@ -44,7 +44,8 @@ class NoFit(ValueError):
 @dataclass(frozen=True)
 class Form:
     """number: `decimals` digits behind the `point` (None: as few as it takes), `group` between thousands, `before` and
-    `behind` what stands around all of them. time: a `format` of strptime, or "" for ISO 8601; `padded` with zeros or
+    `behind` what stands around all of them, zeros in front up to `width` digits. time: a
+    `format` of strptime, or "" for ISO 8601; `padded` with zeros or
     not; `type` of Arrow. truth: the `words` for true and false. text and category: strings, as the user says.
     """
 
@@ -55,6 +56,7 @@ class Form:
     before: str = ""
     behind: str = ""
     plus: bool = False
+    width: int = 0
     format: str = ""
     padded: bool = True
     type: str = ""
@@ -90,6 +92,7 @@ class Form:
         if self.decimals is None and isinstance(value, float):
             digits = digits.removesuffix(".0")
         whole, dot, fraction = digits.partition(".")
+        whole = whole.zfill(self.width)
         if self.group:
             whole = re.sub(r"(?<=\d)(?=(?:\d{3})+$)", self.group, whole)
         zero = not digits.strip("0.")
@@ -100,6 +103,8 @@ class Form:
     def taken(self) -> str:
         """What a column of this form is taken for, in words."""
         if self.kind == "number":
+            if self.width:
+                return f"code of {self.width} digits"
             kind = "whole number" if self.decimals == 0 else "decimal"
             example = self.number(1234 if self.decimals == 0 else 1234.5)
             plain = not (self.group or self.before or self.behind or self.plus or self.point != ".")
@@ -146,16 +151,22 @@ def _numbers(cells: Any, form: Form) -> Any:
 def number_form(cells: Any, *, comma: bool = False, codes: bool = True) -> Form | None:
     """The form in which all of these strings are numbers, or None. `comma`: where 1,234 may be either, it is 1.234.
 
-    `codes`: strings of digits that begin with 0 are codes (zip codes, account numbers), not numbers.
+    `codes`: strings of digits that begin with 0 are codes (zip codes, account numbers), not numbers; unless they have
+    one length and most of them are hardly ever repeated. As categories such codes would not be learnt, as numbers
+    written with their zeros they are: neighbours have much in common.
     """
     cells = pc.utf8_trim_whitespace(cells.drop_null())
     parts = pc.extract_regex(cells, NUMBER)
     if not len(cells) or parts.null_count:
         return Form("number") if len(cells) and _floats(cells) else None
     field = {name: pc.struct_field(parts, name) for name in ("sign", "pre", "inner", "body", "exp", "post")}
-    bodies = field["body"]
+    bodies, width = field["body"], 0
     if codes and pc.any(pc.match_substring_regex(bodies, r"^0\d")).as_py():
-        return None
+        lengths = pc.utf8_length(bodies).unique()
+        alike = len(lengths) == 1 and pc.all(pc.match_substring_regex(cells, r"^\d+$")).as_py()
+        if not (alike and seldom(cells)):
+            return None
+        width = lengths[0].as_py()
     around = [set(field[name].unique().to_pylist()) for name in ("pre", "post")]
     if any(len(each) > 1 for each in around):  # dollars beside euros are no numbers of one kind
         return None
@@ -171,12 +182,19 @@ def number_form(cells: Any, *, comma: bool = False, codes: bool = True) -> Form 
         bodies, rf"^[^{re.escape(point)}]*(?P<f>(?:{re.escape(point)}\d*)?)$"), "f"))  # fmt: skip
     few, many = (pc.min_max(fractions)[end].as_py() for end in ("min", "max"))
     same = few == many and not pc.any(pc.not_equal(field["exp"], "")).as_py()
-    form = Form("number", max(0, many - 1) if same else None, point, group, before, behind, bool(plus))
+    form = Form("number", max(0, many - 1) if same else None, point, group, before, behind, bool(plus), width)
     try:
         form.parse(cells)
     except NoFit:
         return None
     return form
+
+
+def seldom(cells: Any) -> bool:
+    """Whether most of at least 100 cells hold values that fewer than three of them share."""
+    counts = cells.value_counts().field(1)
+    rare = pc.sum(pc.if_else(pc.less(counts, 3), counts, 0)).as_py()
+    return len(cells) >= 100 and rare > len(cells) / 2
 
 
 def _floats(cells: Any) -> bool:
