@@ -132,10 +132,35 @@ def test_a_family_of_whole_windows_says_what_it_cannot_score(root: Path) -> None
     with pytest.raises(DataError, match="whole windows of 16"):
         model.log_prob(["line 1"])
     with pytest.warns(QuintetWarning, match="share of a window"):
-        found = model.log_prob(["line 17 has 9 of them line 18", "line 1 has 1 of "])
-    assert (len(found.values), found.kind) == (2, "estimate")
+        found = model.log_prob(["line 17 has 9 of them line 18", "line 1 has 1 of ", "short"])
+    assert (len(found.values), found.kind) == (3, "estimate")
     assert found.notes is not None
-    assert [bool(note) for note in found.notes] == [True, False]
+    assert [bool(note) for note in found.notes] == [True, False, True]
+    assert found.values.isnan().tolist() == [False, False, True]
+    assert found.summary()["nats"] == pytest.approx(float(found.values[:2].mean()))
+    assert (found.summary()["items"], found.summary()["without"]) == (2, 1)
+    (root / "gap.txt").write_text("line 17 has 9 of them\n\nshort\nline 18 has 33 of them\n" + "\n".join(SENTENCES))
+    words = [str(model.run.path), "--data", str(root / "gap.txt"), "-o", str(root / "gap.csv")]
+    assert main(["score", *words]) == 0
+    rows = list(csv.DictReader((root / "gap.csv").open()))
+    assert [row["index"] for row in rows[:4]] == ["0", "2", "3", "4"]  # line 1 is blank
+    assert [bool(row["nats"]) for row in rows[:4]] == [True, False, True, len(SENTENCES[0]) >= 16]
+    assert main(["score", *words, "--rank"]) == 0
+    ranked = {row["index"]: row for row in csv.DictReader((root / "gap.csv").open())}
+    assert ranked["2"]["p"] == ""
+    assert 0 < float(ranked["0"]["p"]) <= 1
+
+
+def test_lines_keep_their_numbers(root: Path, separate: Model) -> None:
+    """Line i of the file has the score of line i, though lines before it are blank."""
+    path = root / "blanks.txt"
+    path.write_text("\n\nline 3\n\nline 4\n" + "\n".join(SENTENCES[:60]) + "\n")
+    assert main(["score", str(separate.run.path), "--data", str(path), "-o", str(root / "blanks.csv")]) == 0
+    rows = {int(row["index"]): float(row["nats"]) for row in csv.DictReader((root / "blanks.csv").open())}
+    for number, line in enumerate(path.read_text().split("\n")):
+        assert (number in rows) == bool(line)
+        if number in (2, 4, 9):
+            assert rows[number] == pytest.approx(float(separate.log_prob([line]).values[0]), abs=1e-5)
 
 
 def test_a_recording_that_is_cut_is_marked() -> None:

@@ -35,6 +35,8 @@ class Found:
     index: np.ndarray | None = None
     written: pa.Table | None = None
     """The same rows as they stand in a CSV, as strings."""
+    places: np.ndarray | None = None
+    """Of items that are lines of one file: which lines, from 0, blank ones counted."""
 
     def some(self, n: int | None) -> Found:
         """n of them, drawn by a fixed seed, or all."""
@@ -60,7 +62,7 @@ def whole(dataset: Dataset) -> Dataset:
     """The same data with one more split, "all", in their own order."""
     every = np.arange(len(dataset.items))
     return Dataset(dataset.name, dataset.modality, dataset.items, {**dataset.splits, "all": every}, dataset.labels,
-                   source=dataset.source, written=dataset.written)  # fmt: skip
+                   source=dataset.source, written=dataset.written, places=dataset.places)  # fmt: skip
 
 
 def read_items(
@@ -103,7 +105,8 @@ def read_items(
     items, given = items_of(config, dataset, split)
     if not len(items):
         raise DataError("no items", where=name)
-    return Found(items, given, split, written=dataset.written if split == "all" else None)
+    written, places = (dataset.written, dataset.places) if split == "all" else (None, None)
+    return Found(items, given, split, written=written, places=places)
 
 
 def has(dataset: Dataset, columns: str | None) -> bool:

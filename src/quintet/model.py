@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import math
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -251,6 +252,9 @@ class Model:
                 squares = (found.stderr.double() * share).square()
                 stderr = torch.zeros(len(texts), dtype=torch.float64).index_add_(0, owner, squares).sqrt()
         total = torch.zeros(len(texts), dtype=torch.float64).index_add_(0, owner, values)
+        none = torch.bincount(owner, minlength=len(texts)) == 0
+        total = total.masked_fill(none, math.nan)
+        stderr = None if stderr is None else stderr.masked_fill(none, math.nan)
         lengths = pieces.lengths if codec.stream or bool((pieces.lengths > codec.block).any()) else None
         return LogProb(total, kind, space, codec.dims, stderr, lengths, self.warned(pieces.notes), codec.identity)
 
@@ -547,8 +551,10 @@ class Model:
             told = f"{len(calm)} reference items are few: p is at least 1/{len(calm) + 1}, never 0.01 or less"
             warnings.warn(f"{told}; {ENOUGH} are needed", QuintetWarning, stacklevel=2)
         p = (1 + np.searchsorted(np.sort(calm), likely, side="right")) / (1 + len(calm))
+        p = np.where(np.isnan(likely), np.nan, p)  # a text that has no likelihood has no rank either
         order = np.argsort(likely, kind="stable")
-        columns: dict[str, Any] = {"index": order, "nats": nats[order], "p": p[order]}
+        columns: dict[str, Any] = {"index": order}
+        columns |= {name: pa.array(each[order], from_pandas=True) for name, each in (("nats", nats), ("p", p))}
         columns |= {} if notes is None else {"note": [notes[i] for i in order]}
         return back(pa.table(columns).replace_schema_metadata({"reference": str(len(calm))}), library(items))
 

@@ -186,12 +186,15 @@ def score(
 ) -> Answer:
     """Say how likely each item of a source is: a CSV of index, nats and stderr, and what kind of figure that is.
 
+    The index is an item's place in the source, from 0; of a file of lines it is the line, and blank lines have none.
+
     A text or recording has one row, and a column note says what was cut, replaced, unseen or scored in pieces.
     Of a classifier (--target COLUMN --condition text, image or audio) it is a CSV of index, the item's own label where
     the source has one, the predicted label, the probability of each, p_LABEL, which are 1 together, and nats.
     With --rank the least likely come first, each with p: the share of the run's held-out items that are at most as
     likely. Few usual items have a small p, so items with p <= 0.01 are worth a look.
     """
+    import numpy as np
     import pyarrow as pa
 
     from quintet import api, outputs
@@ -239,13 +242,20 @@ def score(
     else:
         result = model.log_prob(found.items, condition=given, seed=seed)
         count = len(result.values)
-        errors = result.stderr.double().numpy() if result.stderr is not None else pa.nulls(count, pa.float64())
-        table = pa.table({"index": pa.array(range(count)), "nats": result.values.double().numpy(), "stderr": errors})
+        nats, errors = (
+            pa.nulls(count, pa.float64()) if each is None else pa.array(each.double().numpy(), from_pandas=True)
+            for each in (result.values, result.stderr)
+        )
+        table = pa.table({"index": np.arange(count), "nats": nats, "stderr": errors})
         if result.notes is not None:
             table = table.append_column("note", pa.array(result.notes))
         note |= {"kind": result.kind, "space": result.space}
         facts["likelihood"] = result.summary()
-        text = f"{likelihood_line(facts['likelihood'])}\n{count:,} items: {path}"
+        none = facts["likelihood"].get("without", 0)
+        without = f", {none:,} of them without a likelihood (column note)" if none else ""
+        text = f"{likelihood_line(facts['likelihood'])}\n{count:,} items{without}: {path}"
+    if found.places is not None:
+        table = table.set_column(0, "index", pa.array(found.places[table["index"].to_numpy()]))
     return Answer({**facts, "output": path, "files": outputs.write_items(path, table, note)}, text)
 
 

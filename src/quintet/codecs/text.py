@@ -379,8 +379,8 @@ class TextCodec(Codec):
 
         `overlap`: for a model that says the nats of each symbol given those before it: a row that continues a text
         begins with the half row before it, and only what is new in it counts. Else rows follow one another; of a stream
-        the last one ends with its text, and what is new in it counts by its share. Raises DataError for a text without
-        symbols, or, in a stream and without `overlap`, with fewer than a row has.
+        the last one ends with its text, and what is new in it counts by its share. A text of a stream without symbols,
+        or without `overlap` with fewer than a row has, gets no row and a note. Raises DataError where all are such.
         """
         rows: list[np.ndarray] = []
         owner, new, lengths, notes = [], [], [], []
@@ -390,11 +390,10 @@ class TextCodec(Codec):
             if not self.stream and len(symbols) > block:
                 symbols = np.append(symbols, self.end or 0)
             if self.stream and len(symbols) < (1 if overlap else block):
-                raise DataError(
-                    f"a text of {len(symbols)} symbols has no likelihood here", where=f"text {i + 1}: {text[:40]!r}",
-                    why="it is empty" if overlap else f"this model knows whole windows of {block} symbols only",
-                    fix="leave it out" if overlap else "train autoregressive, or with --coding.items separate",
-                )  # fmt: skip
+                why = "it is empty" if overlap else f"this model knows whole windows of {block} symbols only"
+                notes.append(f"a text of {len(symbols)} symbols has no likelihood here: {why}")
+                lengths.append(max(1, len(symbols)))
+                continue
             done, size = 0, len(symbols)
             while done < size or not done:
                 until = min(size, done + (half if overlap and done else block))
@@ -411,6 +410,9 @@ class TextCodec(Codec):
                 note.append(f"its last {size % block} symbols count by their share of a window")
             lengths.append(size if self.stream else max(size, block))
             notes.append("; ".join(note))
+        if not rows:
+            fix = "leave them out" if overlap else "train autoregressive, or with --coding.items separate"
+            raise DataError("none of these texts has a likelihood", why=notes[0] if notes else "", fix=fix)
         return Pieces(torch.from_numpy(np.stack(rows)), torch.tensor(owner), torch.tensor(new), torch.tensor(lengths),
                       tuple(notes))  # fmt: skip
 

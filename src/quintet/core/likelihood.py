@@ -16,15 +16,15 @@ Measure = Literal["mass", "density", "dequantised", "encoded"]
 class LogProb:
     """Log-likelihoods of raw items.
 
-    `values` (B,) nats per item. `kind`: "exact", "bound" (a lower bound) or "estimate". `space`, of what: "mass", the
-    probability of a quantised or symbolic item; "density", per unit volume of the raw data; "dequantised", the density
-    of a quantised item plus uniform noise of one bin, times the bin's volume, which in expectation is at most the mass;
-    "encoded", a density of what the codec keeps of the item.
+    `values` (B,) nats per item, NaN for one that has none (its note says why). `kind`: "exact", "bound" (a lower bound)
+    or "estimate". `space`, of what: "mass", the probability of a quantised or symbolic item; "density", per unit volume
+    of the raw data; "dequantised", the density of a quantised item plus uniform noise of one bin, times the bin's
+    volume, which in expectation is at most the mass; "encoded", a density of what the codec keeps of the item.
     `stderr` (B,): the numerical error of each value (Monte Carlo probes), None where there is none. `dims`: dimensions
     of a raw item: pixels and channels, characters, columns; `lengths` (B,), those of each where items differ in length.
     `notes`: what is special about the figure of each item (cut, replaced, in pieces), "" for nothing.
-    `identity` names the space where the codec loses something
-    of the item (see `Codec.identity`): values of different `space` or `identity` have no common scale.
+    `identity` names the space where the codec loses something of the item (see `Codec.identity`): values of different
+    `space` or `identity` have no common scale.
     """
 
     values: Tensor
@@ -43,11 +43,14 @@ class LogProb:
         return -self.values / ((self.dims if self.lengths is None else self.lengths) * math.log(2))
 
     def summary(self) -> dict[str, Any]:
-        """Means over the items; `stderr` is that of the mean nats (spread of the items, and probes, together)."""
-        n = len(self.values)
-        nats = float(self.values.double().mean())
-        dims = self.dims if self.lengths is None else float(self.lengths.double().mean())
-        variance = float(self.values.double().var()) / n if n > 1 else 0.0
+        """Means over the items that have a likelihood, and how many those are; `stderr` is that of the mean nats
+        (spread of the items, and probes, together).
+        """
+        there = ~self.values.isnan()
+        values, n = self.values[there].double(), int(there.sum())
+        nats = float(values.mean())
+        dims = self.dims if self.lengths is None else float(self.lengths[there].double().mean())
+        variance = float(values.var()) / n if n > 1 else 0.0
         return {
             "kind": self.kind,
             "space": self.space,
@@ -59,5 +62,6 @@ class LogProb:
             "stderr": math.sqrt(variance),
             "items": n,
             "dims": dims,
+            **({} if n == len(there) else {"without": len(there) - n}),
             **({} if self.notes is None else {"noted": sum(map(bool, self.notes))}),
         }

@@ -81,7 +81,8 @@ class Dataset:
     `Recordings`. `splits`: name -> indices. `source`: what `load_source` is called with (default: the name, which is
     short and names runs). `digest`: a sha256 of items, labels and splits that is known already. `notes`: what was found
     and decided while reading. `scale`: of images of 16 bits or real numbers.
-    `written`: the cells of a CSV as they stand in it, if it was read as a whole.
+    `written`: the cells of a CSV as they stand in it, and `places` (N,): the line of each item of a file of lines,
+    from 0 and blank ones counted, if it was read as a whole.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     scale: Scale | None = None
     written: pa.Table | None = None
+    places: np.ndarray | None = None
 
     def rows(self, split: str) -> Any:
         """The items of a split."""

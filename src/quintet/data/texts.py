@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -49,9 +50,11 @@ def read_texts(entries: Sequence[Entry], found: Found) -> Dataset:
     published = [split for split in found.splits if split]
     if unit == "auto":
         unit = "line" if all(is_list(text) for text in texts) else "document"
-    notes = [f"every {unit} is an item (--data.unit)"]
+    notes, places = [f"every {unit} is an item (--data.unit)"], None
     if unit == "line":
         lines = [[line for line in text.split("\n") if line.strip()] for text in texts]
+        if found.reading.whole and len(texts) == 1:
+            places = np.array([i for i, line in enumerate(texts[0].split("\n")) if line.strip()])
         found = found.at(np.repeat(np.arange(len(lines)), [len(part) for part in lines]))
         texts = [line for part in lines for line in part]
     elif len(texts) == 1 and found.reading.split == "none":
@@ -65,7 +68,7 @@ def read_texts(entries: Sequence[Entry], found: Found) -> Dataset:
         by_split = dict(zip(published, texts, strict=True))
         note = "one text a split, as the files say"
         return Dataset("", "text", [by_split[name] for name in SPLITS], stretches([1, 1, 1]), notes=(note,))
-    return dataset_of(texts, found, (*notes, *problems.notes()))
+    return replace(dataset_of(texts, found, (*notes, *problems.notes())), places=places)
 
 
 def dataset_of(texts: Sequence[str], found: Found, notes: Sequence[str] = ()) -> Dataset:

@@ -18,8 +18,8 @@ from quintet.training.muon import muon, stacks
 class TrainingSettings(Settings):
     """How a run is trained. A step is one update of every objective on `batch_size` samples."""
 
-    batch_size: int = Field(128, ge=1)
-    micro_batch: int | None = Field(None, ge=1, description="samples a backward pass; None: the whole batch")
+    batch_size: int = Field(128, ge=1, le=2**20)
+    micro_batch: int | None = Field(None, ge=1, le=2**20, description="samples a backward pass; None: the whole batch")
     optimiser: Literal["adamw", "muon"] = Field("adamw", description="muon: for hidden matrices, AdamW for the rest")
     lr: float = Field(1e-3, gt=0)
     betas: tuple[float, float] = (0.9, 0.95)
