@@ -14,6 +14,8 @@ import numpy as np
 import openpyxl
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.feather
+import pyarrow.parquet
 import pytest
 
 import quintet
@@ -305,3 +307,26 @@ def test_codes_that_hardly_repeat_keep_their_zeros_and_are_learnt(tmp_path: Path
     assert np.mean([(row["zip"] < "05000") == (row["coast"] == "east") for row in drawn]) > 0.7
     often = load_source(str(path), types={"zip": "category"}).items
     assert pa.types.is_string(often["zip"].type)
+
+
+def test_types_that_cannot_be_applied_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="built-in"):
+        load_source("iris", types="label=drop")
+    monkeypatch.setattr(streams, "LARGE", 0)
+    monkeypatch.setenv("QUINTET_CACHE", str(tmp_path / "cache"))
+    columns = pa.table({"a": list(range(50)), "b": list(range(50))})
+    pyarrow.parquet.write_table(columns, tmp_path / "x.parquet")
+    pyarrow.feather.write_feather(columns, tmp_path / "x.feather")
+    (tmp_path / "x.jsonl").write_text("\n".join(json.dumps(row) for row in columns.to_pylist()))
+    for name in ("x.parquet", "x.feather", "x.jsonl"):
+        with pytest.raises(ConfigError, match="fit into memory"):
+            load_source(str(tmp_path / name), types="a=drop")
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16", "utf-8-sig"])
+def test_texts_are_read_in_the_encodings_of_csvs(encoding: str, tmp_path: Path) -> None:
+    text = "Grüße aus Köln, 5 €\n" * 60
+    (tmp_path / "x.txt").write_bytes(text.encode(encoding))
+    found = load_source(str(tmp_path / "x.txt"), whole=True, unit="line")
+    assert found.items == text.splitlines()
+    assert any("UTF" in note for note in found.notes) == (encoding != "utf-8-sig")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from quintet.core.errors import DataError, UsageError
+from quintet.core.errors import ConfigError, DataError, UsageError
 from quintet.core.written import Form
 from quintet.data import builtin, named, synthetic
 from quintet.data.dataset import SPLITS, Dataset, Modality, Reading, Scale, take
@@ -127,6 +127,9 @@ def load_source(
     Raises UsageError for a name that is not known, DataError for what cannot be read.
     """
     if source in SOURCES:
+        if types:
+            raise ConfigError("the columns of a built-in source have their types", where=f"data.types, {source}",
+                              fix="leave out data.types")  # fmt: skip
         return SOURCES[source]()
     reading = Reading(size, fit, rate, unit, group, time, whole, scale, wishes(types), forms or {}, split)
     if source.startswith(PREFIX):

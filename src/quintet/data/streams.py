@@ -15,7 +15,7 @@ import pyarrow.ipc
 import pyarrow.parquet
 
 from quintet.core import written
-from quintet.core.errors import DataError
+from quintet.core.errors import ConfigError, DataError
 from quintet.core.written import Form
 from quintet.data import cache, types
 from quintet.data.archives import BadFile, Entry, Problems
@@ -74,6 +74,12 @@ def read_tables(entries: Sequence[Entry], found: Found) -> Dataset:
 
 def stream(entries: Sequence[Entry], found: Found, folder: Path) -> Dataset:
     """Files larger than memory -> one Arrow file a split, in two passes: hashes of rows, then the rows themselves."""
+    other = next((entry for entry in entries if entry.suffix not in CSV), None)
+    if other is not None and found.reading.types:
+        raise ConfigError("data.types is for tables that fit into memory, and for CSV files of any size",
+                          where=f"{found.where}, {other.name}",
+                          why=f"files of more than {LARGE // 2**20} MiB are streamed",
+                          fix="leave out data.types, or save the table as CSV")  # fmt: skip
     notes: list[str] = []
     schema = unified([schema_of(entry, found, notes) for entry in entries])
     chosen = [name for name in (found.reading.group, found.reading.time) if name in schema.names]

@@ -12,6 +12,7 @@ from quintet.core.errors import DataError
 from quintet.data.archives import BadFile, Entry, Problems
 from quintet.data.dataset import SPLITS, Dataset, Found
 from quintet.data.splits import arrange, assign, keys_of, stretches
+from quintet.data.tables import decoded
 
 SUFFIXES = (".txt", ".text")
 LINES = 50
@@ -20,25 +21,29 @@ SHORT = 500
 TEXT_BYTES = 2**28
 
 
-def decode(content: bytes) -> str:
-    """UTF-8 with or without a mark, or UTF-16 with one; line ends become newlines. Raises BadFile."""
+def decode(content: bytes, where: str) -> tuple[str, list[str]]:
+    """Text in whatever encoding a CSV may have, with newlines for line ends, and a note where it is not UTF-8.
+
+    Raises BadFile.
+    """
     if not content.strip():
         raise BadFile("the file is empty")
-    wide = content.startswith((b"\xff\xfe", b"\xfe\xff"))
     try:
-        text = content.decode("utf-16" if wide else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise BadFile(f"not UTF-8: byte {content[error.start]:#04x} at offset {error.start:,}; "
-                      "convert it: iconv -f latin1 -t utf-8") from None  # fmt: skip
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+        content, notes = decoded(content, where)
+    except ValueError as error:
+        raise BadFile(str(error)) from None
+    return content.decode().removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n"), notes
 
 
 def read_texts(entries: Sequence[Entry], found: Found) -> Dataset:
     """Lines, documents or one text, by `unit`; "auto" takes lines for a list of short ones without blanks between."""
     problems, good, texts = Problems(found.where, len(entries), "texts"), [], []
+    encodings: list[str] = []
     for index, entry in enumerate(entries):
         try:
-            texts.append(decode(entry.read(TEXT_BYTES)))
+            text, said = decode(entry.read(TEXT_BYTES), entry.name)
+            texts.append(text)
+            encodings += [f"{entry.name}: {note}" for note in said]
             good.append(index)
         except BadFile as error:
             if "more than" in str(error):  # nothing is wrong with it, and no smaller part of the source stands for it
@@ -59,16 +64,16 @@ def read_texts(entries: Sequence[Entry], found: Found) -> Dataset:
         texts = [line for part in lines for line in part]
     elif len(texts) == 1 and found.reading.split == "none":
         return Dataset("", "text", texts * 3, stretches([1, 1, 1]), notes=(
-            "one text, which every split holds (--data.split none)", *problems.notes()))  # fmt: skip
+            "one text, which every split holds (--data.split none)", *encodings, *problems.notes()))  # fmt: skip
     elif len(texts) == 1 and not found.reading.whole:
         return Dataset("", "text", cut(texts[0], found.where), stretches([1, 1, 1]), notes=(
             "one text: the first 80 % are train, then 10 % validation, 10 % test (--data.unit line: items are lines)",
-            *problems.notes()))  # fmt: skip
+            *encodings, *problems.notes()))  # fmt: skip
     elif len(published) == len(texts) and len(texts) == len(set(published)) == 3:
         by_split = dict(zip(published, texts, strict=True))
         note = "one text a split, as the files say"
-        return Dataset("", "text", [by_split[name] for name in SPLITS], stretches([1, 1, 1]), notes=(note,))
-    return replace(dataset_of(texts, found, (*notes, *problems.notes())), places=places)
+        return Dataset("", "text", [by_split[name] for name in SPLITS], stretches([1, 1, 1]), notes=(note, *encodings))
+    return replace(dataset_of(texts, found, (*notes, *encodings, *problems.notes())), places=places)
 
 
 def dataset_of(texts: Sequence[str], found: Found, notes: Sequence[str] = ()) -> Dataset:
