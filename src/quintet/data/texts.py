@@ -32,6 +32,8 @@ def decode(content: bytes, where: str) -> tuple[str, list[str]]:
         content, notes = decoded(content, where)
     except ValueError as error:
         raise BadFile(str(error)) from None
+    if b"\0" in content:
+        raise BadFile("it holds NUL bytes: this is no text file")
     return content.decode().removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n"), notes
 
 
