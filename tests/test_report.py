@@ -402,3 +402,20 @@ def test_large_numbers_with_wide_intervals_can_be_printed() -> None:
 
     assert number(54321.0, 1234.0).text == "54,321"
     assert number(300_000.0, 0.4).spread != "0"
+
+
+def test_texts_that_tie_by_the_classifier_are_told_apart_by_their_letters() -> None:
+    """Of two whose windows a classifier tells from real ones equally well, one writes words and one does not."""
+
+    def entry(family: str, auc: float, divergence: float, energy: float) -> dict[str, Any]:
+        metrics = {"auc": auc, "auc_stderr": 0.04, "coverage": 0.7, "coverage_stderr": 0.05, "energy": energy,
+                   "energy_stderr": 0.05, "ngram_divergence": divergence, "ngram_divergence_stderr": 0.006}  # fmt: skip
+        return {"family": family, "run": family, "seed": 0, "status": "ok", "metrics": metrics}
+
+    found = verdict([entry("vae", 0.55, 0.53, 3.5), entry("autoregressive", 0.59, 0.19, 0.6)])["keeper"]
+    assert found["label"] == "autoregressive"
+    assert "divergence of n-grams), 0.19 ± 0.01 against vae 0.53 ± 0.01" in found["sentence"]
+    found = verdict([entry("vae", 0.55, 0.20, 3.5), entry("autoregressive", 0.59, 0.19, 0.6)])["keeper"]
+    assert (found["label"], "energy distance" in found["sentence"]) == ("autoregressive", True)
+    found = verdict([entry("vae", 0.55, 0.20, 0.6), entry("autoregressive", 0.59, 0.19, 0.6)])["keeper"]
+    assert (found["label"], "either will do" in found["sentence"]) == ("vae", True)

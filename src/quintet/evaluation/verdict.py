@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.stats import t as student
@@ -268,9 +268,7 @@ def _keeper(alive: Sequence[Contender]) -> dict[str, Any]:
     def coverage(contender: Contender) -> Figure:
         return contender.metric("coverage") or Figure(0.0, 0.0, 1)
 
-    widest = max(tied, key=lambda pair: coverage(pair[0]).mean)
-    decided = widest is not nearest and not coverage(widest[0]).ties(coverage(nearest[0]))
-    best, auc = widest if decided else nearest
+    (best, auc), decider = _decided(tied, nearest)
     others = [c for c, _ in tied if c is not best]
     how = f"a classifier tells them apart with AUC {_pm(auc)}, where 0.50 is a coin toss and 1.00 is every time"
     if others:
@@ -280,10 +278,10 @@ def _keeper(alive: Sequence[Contender]) -> dict[str, Any]:
             "the differences are within their error. "
         )
         part = ", ".join(f"{c.label} {_pm(coverage(c))}" for c in others)
-        if decided:
-            sentence += (
-                f"{best.label} comes first for covering more of the real data, {_pm(coverage(best))} against {part}."
-            )
+        if decider is not None:
+            mine, *rest = (c.metric(decider.key) for c in (best, *others))
+            against = ", ".join(f"{c.label} {_pm(f)}" for c, f in zip(others, rest, strict=True) if f is not None)
+            sentence += f"{best.label} comes first for {decider.words}, {_pm(mine or auc)} against {against}."
         else:
             aucs = ", ".join(f"{c.label} {_pm(f)}" for c, f in tied if c is not best)
             sentence += (
@@ -304,6 +302,38 @@ def _keeper(alive: Sequence[Contender]) -> dict[str, Any]:
     return _answer(
         best.label, sentence, [c.label for c in others], auc=auc.mean, auc_half=auc.half, coverage=coverage(best).mean
     )
+
+
+class Decider(NamedTuple):
+    """A figure that decides between those whose samples a classifier tells from real data equally well."""
+
+    key: str
+    better: str
+    words: str
+
+
+DECIDERS = (
+    Decider(
+        "ngram_divergence", "low", "runs of letters that are more like those of real texts (divergence of n-grams)"
+    ),
+    Decider("coverage", "high", "covering more of the real data"),
+    Decider("energy", "low", "a smaller energy distance to the real data"),
+)
+
+
+def _decided(tied: Measured, nearest: tuple[Contender, Figure]) -> tuple[tuple[Contender, Figure], Decider | None]:
+    """Of those that tie by AUC the one that a further figure clearly puts before the nearest, and that figure; else
+    the nearest, and None.
+    """
+    for decider in DECIDERS:
+        found = [(pair, figure) for pair in tied if (figure := pair[0].metric(decider.key)) is not None]
+        if len(found) < len(tied):
+            continue
+        first, figure = min(found, key=lambda one: distance(decider.better, one[1].mean))
+        rivals = [other for pair, other in found if pair is not first and (first is nearest or pair is nearest)]
+        if rivals and not any(figure.ties(other) for other in rivals):
+            return first, decider
+    return nearest, None
 
 
 def _farther(one: Figure, nearest: Figure) -> bool:
