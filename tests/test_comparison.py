@@ -98,7 +98,8 @@ def test_classifiers_are_compared_by_what_they_are_for(tmp_path: Path) -> None:
         quintet.train("autoregressive", data=str(tmp_path / "rows.csv"), target="kind", condition="text", steps=2,
                       preset="tiny", runs=tmp_path, run=f"c{seed}", seed=seed)  # fmt: skip
     result = quintet.compare("c0", "c1", runs=tmp_path, output=tmp_path / "r.html")
-    assert all("accuracy" in entry["metrics"] for entry in result["models"])
+    for entry in result["models"]:
+        assert np.mean(entry["item_figures"]["accuracy"]) == pytest.approx(entry["metrics"]["accuracy"])
     assert result["recipe"]["task"] == "label"
     assert "It names the right label" in (tmp_path / "r.html").read_text()
 
@@ -135,6 +136,8 @@ def test_likelihoods_of_recordings_name_their_space_and_their_items(tmp_path: Pa
     one, other = result["models"]
     assert one["scored"] == other["scored"]
     assert np.mean(one["item_figures"]["nats"]) == pytest.approx(first["nats"])
+    for side in one["item_figures"]["anomaly"]:
+        assert np.mean(side) == pytest.approx(one["metrics"]["anomaly"])
 
 
 def test_what_failed_is_named_and_the_rest_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,9 +15,10 @@ from PIL import Image
 
 from quintet.apps.figures import compared
 from quintet.evaluation.classifiers import classifier_two_sample
+from quintet.evaluation.estimates import area, placements
 from quintet.evaluation.pictures import grid_png, scatter_png
 from quintet.evaluation.report import number, ranks, render
-from quintet.evaluation.verdict import Figure, interval, verdict
+from quintet.evaluation.verdict import interval, verdict
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -124,6 +125,44 @@ def test_the_same_items_are_compared_item_by_item() -> None:
     told = verdict(seeds)["scoring"]  # the luck of training is larger than the difference
     assert told["ties"] == ["vae"]
     assert re.search(r"About \d+ seeds|More training runs would not decide", told["sentence"])
+
+
+def test_labels_are_compared_item_by_item_and_ranked_by_the_same_test() -> None:
+    """Of 100 items one model misses 40 and the other the same 40 and 8 more: apart item by item, not by intervals."""
+
+    def classifier(family: str, wrong: int, index: list[int]) -> dict[str, Any]:
+        hits = [float(i >= wrong) for i in range(100)]
+        share = float(np.mean(hits))
+        metrics = {"accuracy": share, "accuracy_stderr": (share * (1 - share) / 100) ** 0.5}
+        return {"family": family, "run": family, "seed": 0, "status": "ok", "metrics": metrics, "scored": index,
+                "item_figures": {"accuracy": hits}}  # fmt: skip
+
+    same, other = list(range(100)), list(range(100, 200))
+    paired = [classifier("a", 40, same), classifier("b", 48, same)]
+    assert verdict(paired)["keeper"]["ties"] == []
+    assert ranks(paired)["accuracy"] == {"a": 1, "b": 2}
+    apart = [classifier("a", 40, same), classifier("b", 48, other)]
+    assert verdict(apart)["keeper"]["ties"] == ["b"]
+    assert ranks(apart)["accuracy"] == {"a": 1, "b": 1}
+
+
+def test_areas_over_the_same_items_are_compared_by_placements() -> None:
+    """Two models that order nearly alike: their difference is known far better than either area."""
+    rng = np.random.default_rng(0)
+    real, odd = rng.normal(1, 1, 200), rng.normal(0, 1, 150)
+    shift = rng.normal(0.25, 0.05, 200)
+
+    def told(family: str, high: np.ndarray, index: list[int]) -> dict[str, Any]:
+        value, stderr = area(high, odd)
+        each = [side.tolist() for side in placements(high, odd)]
+        assert np.mean(each[0]) == pytest.approx(value) == np.mean(each[1])
+        return entry(family, 0.6, metrics={"anomaly": value, "anomaly_stderr": stderr}, scored=index,
+                     item_figures={"anomaly": each})  # fmt: skip
+
+    same, other = list(range(200)), list(range(200, 400))
+    paired = verdict([told("a", real + shift, same), told("b", real, same)])["anomalies"]
+    assert (paired["label"], paired["ties"]) == ("a", [])
+    assert verdict([told("a", real + shift, same), told("b", real, other)])["anomalies"]["ties"] == ["b"]
 
 
 def test_a_coverage_that_decides_nothing_names_nobody() -> None:
@@ -343,8 +382,8 @@ def test_best_and_tie_are_marked() -> None:
     row = html[html.index("A classifier on raw values") :].split("</tr>")[0]
     marks = [re.findall(r'class="mark (\w+)"', cell) for cell in row.split("<td")[1:4]]
     assert marks == [["best"], ["tie"], ["3rd"]]
-    assert Figure(1.0, 0.1, 1).ties(Figure(1.14, 0.1, 1))
-    assert not Figure(1.0, 0.1, 1).ties(Figure(1.15, 0.1, 1))
+    assert ranks([entry("a", 0.60), entry("b", 0.628)])["auc"] == {"a": 1, "b": 1}  # 0.02 and 0.02 are 0.0283
+    assert ranks([entry("a", 0.60), entry("b", 0.629)])["auc"] == {"a": 1, "b": 2}
 
 
 def test_ranks_count_who_is_clearly_better_and_share_where_intervals_overlap() -> None:

@@ -21,7 +21,7 @@ from quintet.core.recordings import Recordings
 from quintet.data.sources import Dataset, take
 from quintet.evaluation.anomalies import splice
 from quintet.evaluation.corpora import corpus_figures
-from quintet.evaluation.estimates import area, flat
+from quintet.evaluation.estimates import area, flat, placements
 from quintet.evaluation.features import FeatureSpace, fit_features
 from quintet.evaluation.inception import Inception
 from quintet.evaluation.memorisation import membership_by_likelihood
@@ -202,9 +202,10 @@ class Bench:
         items, given = items_of(model.config, data, split)
         score = scores(model, items, condition=given, seed=seed)
         out["metrics"] |= self._likely(model, score, items, fake, asked, seed)
-        out["metrics"] |= self._odd(model, score, items, given, seed)
+        odd, placed = self._odd(model, score, items, given, seed)
+        out["metrics"] |= odd
         scored = [] if model.codecs["x"].stream else data.index(split).tolist()
-        out |= {"scored": scored, "item_figures": {"nats": score.values.tolist()}}
+        out |= {"scored": scored, "item_figures": {"nats": score.values.tolist(), **placed}}
         return out | {"likelihood": score.summary()} | language(model, score, items)
 
     def few(self, model: Model, split: str) -> Dataset:
@@ -242,13 +243,18 @@ class Bench:
             found["likelihood_gap"] = likelihood_gap(unseen, sampled)
         return flat(found)
 
-    def _odd(self, model: Model, score: LogProb, items: Any, given: Any, seed: int) -> dict[str, float]:
-        """How often a real item is likelier than a planted anomaly; not of a long text, which is one item."""
+    def _odd(
+        self, model: Model, score: LogProb, items: Any, given: Any, seed: int
+    ) -> tuple[dict[str, float], dict[str, Any]]:
+        """How often a real item is likelier than a planted anomaly, and the same for each of both, by which models are
+        compared: anomalies are the same for all models and seeds. Not of a long text, which is one item.
+        """
         if model.codecs["x"].stream or len(items) < 4:
-            return {}
-        few, condition = _some(items, given, some(items, MEMBERS, seed))
+            return {}, {}
+        few, condition = _some(items, given, some(items, MEMBERS, 0))
+        real = score.values.numpy()
         odd = model.log_prob(splice(few), condition=condition, seed=seed).values.numpy()
-        return flat({"anomaly": area(score.values.numpy(), odd)})
+        return flat({"anomaly": area(real, odd)}), {"anomaly": [side.tolist() for side in placements(real, odd)]}
 
     def show(self, model: Model | None, n: int = 100) -> dict[str, Any]:
         """Samples of seed 0, or real test items, as the report shows them."""

@@ -76,11 +76,13 @@ def labels_of(model: Model, items: pa.Table, given: Any) -> dict[str, Any]:
     if not figures:
         raise DataError("no item has a label to be compared with", where=f"column {items.column_names[0]}")
     score = figures.pop("likelihood")
+    hits = (p.argmax(1) == y)[y >= 0].astype(float).tolist()
     reason = {} if score else {"likelihood_reason": "training had none of these labels"}
     return {
         "ms_per_sample": 1000 * spent / len(y),
         "metrics": figures.pop("labels"),
         "likelihood": score,
+        "item_figures": {"accuracy": hits},
         **reason,
         "shown": {"kind": "rows", "columns": columns, "rows": rows},
     }

@@ -50,13 +50,19 @@ def area(high: Array, low: Array) -> Estimate:
 
     1 / N var_i P(low < high_i) + 1 / M var_j P(high > low_j).
     """
+    above, below = placements(high, low)
+    return Estimate(float(above.mean()), math.sqrt(above.var(ddof=1) / len(high) + below.var(ddof=1) / len(low)))
+
+
+def placements(high: Array, low: Array) -> tuple[Array, Array]:
+    """P(low < high_i) of each high (N,), and P(high > low_j) of each low (M,), ties half; the mean of either is the
+    area. Two areas over the same items are compared by the differences of these (DeLong et al. 1988).
+    """
     n, m = len(high), len(low)
     if min(n, m) < 2:
         raise DataError("an area under the curve needs two scores on each side")
     ranks = rankdata(np.concatenate([high, low]))
-    above = (ranks[:n] - rankdata(high)) / m
-    below = 1 - (ranks[n:] - rankdata(low)) / n
-    return Estimate(float(above.mean()), math.sqrt(above.var(ddof=1) / n + below.var(ddof=1) / m))
+    return (ranks[:n] - rankdata(high)) / m, 1 - (ranks[n:] - rankdata(low)) / n
 
 
 def flat(figures: dict[str, Estimate]) -> dict[str, float]:

@@ -178,7 +178,7 @@ def _row(measure: Measure, crowd: Sequence[Contender], reference: Mapping[str, A
     found = [c.cost(measure.key) if measure in COST else c.metric(measure.key) for c in crowd]
     if not any(found):
         return None
-    marks = _marks(measure.better, found)
+    marks = _marks(measure, crowd, found)
     cells = []
     for contender, figure, mark in zip(crowd, found, marks, strict=True):
         if figure is None:
@@ -199,12 +199,12 @@ def _row(measure: Measure, crowd: Sequence[Contender], reference: Mapping[str, A
     }
 
 
-def _marks(better: str, figures: Sequence[Figure | None]) -> list[str]:
-    """Name the best "best", "tie" those whose interval overlaps with it, and the others by their rank."""
-    ranks = ranked(better, figures)
+def _marks(measure: Measure, crowd: Sequence[Contender], figures: Sequence[Figure | None]) -> list[str]:
+    """Name the best "best", "tie" those that it does not beat, and the others by their rank."""
+    ranks = ranked(measure.better, crowd, figures, measure.key)
     if len([rank for rank in ranks if rank is not None]) < 2:
         return [""] * len(figures)
-    gaps = [math.inf if f is None else distance(better, f.mean) for f in figures]
+    gaps = [math.inf if f is None else distance(measure.better, f.mean) for f in figures]
     best = gaps.index(min(gaps))
     return [
         "" if rank is None else "best" if place == best else "tie" if rank == 1 else ordinal(rank)
@@ -213,12 +213,12 @@ def _marks(better: str, figures: Sequence[Figure | None]) -> list[str]:
 
 
 def ranks(models: Sequence[dict[str, Any]]) -> dict[str, dict[str, int]]:
-    """{measure: {contender: rank}} for every measure that has a better and a worse; those who share a rank overlap."""
+    """{measure: {contender: rank}} for every measure that has a better and a worse; those who share a rank tie."""
     crowd = [c for c in contenders(models) if c.done]
     out = {}
     for measure in (*QUALITY, *COST):
         figures = [c.cost(measure.key) if measure in COST else c.metric(measure.key) for c in crowd]
-        places = zip(crowd, ranked(measure.better, figures), strict=True)
+        places = zip(crowd, ranked(measure.better, crowd, figures, measure.key), strict=True)
         found = {c.label: rank for c, rank in places if rank is not None}
         if found:
             out[measure.key] = found

@@ -35,10 +35,6 @@ class Figure:
         """The upper end."""
         return self.mean + self.half
 
-    def ties(self, other: Figure) -> bool:
-        """Whether the interval of the difference of two independent figures holds zero."""
-        return abs(self.mean - other.mean) <= math.hypot(self.half, other.half)
-
 
 @dataclass(frozen=True)
 class Contender:
@@ -133,36 +129,59 @@ def difference(a: Contender, b: Contender, key: str, unpaired: tuple[Figure, Fig
 
     Where all runs of both were scored on the same items (`scored` of an entry: their places; `item_figures`), the
     differences of one item are averaged over the seeds; their spread over the items and that of the seeds' means are
-    two sources of error, added in quadrature. Else the difference of two independent figures.
+    two sources of error, added in quadrature. Else the difference of two independent figures: of figures of samples
+    against the same test items, as the AUC, that is more than the error of the difference, never less.
     """
     one, other = unpaired
     sides = item_by_item(a, b, key)
     if sides is None:
         return Figure(one.mean - other.mean, math.hypot(one.half, other.half), min(one.seeds, other.seeds))
-    left, right = sides
-    apart = left.mean(0) - right.mean(0)
-    half = 2 * float(apart.std(ddof=1)) / math.sqrt(len(apart))
+    half = 2 * math.sqrt(items_variance(sides))
+    left, right = sides[0]
     for side in (left, right):
         n = len(side)
         if n > 1:
             half = math.hypot(half, float(student.ppf(0.975, n - 1) * side.mean(1).std(ddof=1) / math.sqrt(n)))
-    return Figure(float(apart.mean()), half, min(len(left), len(right)))
+    return Figure(float(left.mean() - right.mean()), half, min(len(left), len(right)))
 
 
-def item_by_item(a: Contender, b: Contender, key: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """(seeds, items) of both, where all their runs were scored on the same items; else None."""
-    sides = [[(run.get("item_figures") or {}).get(key) or () for run in c.done] for c in (a, b)]
-    index = [run.get("scored") for run in (*a.done, *b.done)]
-    count = {len(values) for side in sides for values in side}
-    if len(count) != 1 or min(count) < 2 or any(one != index[0] for one in index):
+Sides = list[tuple[np.ndarray, np.ndarray]]
+"""(seeds, items) of two contenders, for each set of items that a figure is a mean over."""
+
+
+def item_by_item(a: Contender, b: Contender, key: str) -> Sides | None:
+    """Of both, where all their runs were scored on the same items; else None.
+
+    `item_figures` of an entry hold a value for each item; of an area under a curve two lists, for the two sets of
+    items that it orders (see `estimates.placements`): the mean of either is the area.
+    """
+    runs = (*a.done, *b.done)
+    values = [(run.get("item_figures") or {}).get(key) or () for run in runs]
+    parts = [value if value and isinstance(value[0], list) else [value] for value in values]
+    sizes = {tuple(map(len, part)) for part in parts}
+    if len(sizes) != 1 or min(next(iter(sizes))) < 2 or any(run.get("scored") != runs[0].get("scored") for run in runs):
         return None
-    return np.array(sides[0], float), np.array(sides[1], float)
+    n = len(a.done)
+    return [(np.array(part[:n], float), np.array(part[n:], float)) for part in zip(*parts, strict=True)]
+
+
+def items_variance(sides: Sides) -> float:
+    """Of the mean difference, as far as it comes from the choice of items: independent sets of items add up."""
+    apart = [left.mean(0) - right.mean(0) for left, right in sides]
+    return float(sum(each.var(ddof=1) / len(each) for each in apart))
 
 
 def tie(a: tuple[Contender, Figure], b: tuple[Contender, Figure], key: str) -> bool:
-    """Whether the 95% interval of the difference holds zero."""
-    found = difference(a[0], b[0], key, (a[1], b[1]))
-    return abs(found.mean) <= found.half
+    """Whether the 95% interval of the difference holds zero: neither is better, whichever way is better."""
+    return not beats("high", a, b, key) and not beats("low", a, b, key)
+
+
+def beats(better: str, a: tuple[Contender, Figure], b: tuple[Contender, Figure], key: str) -> bool:
+    """Whether a is nearer to the best value than b by more than the error of the difference: the one test by which the
+    verdict names winners and the report gives ranks.
+    """
+    gap = distance(better, b[1].mean) - distance(better, a[1].mean)
+    return gap > difference(a[0], b[0], key, (a[1], b[1])).half
 
 
 def distance(better: str, value: float) -> float:
@@ -170,18 +189,13 @@ def distance(better: str, value: float) -> float:
     return {"low": value, "high": -value, "half": abs(value - 0.5)}[better]
 
 
-def ranked(better: str, figures: Sequence[Figure | None]) -> list[int | None]:
-    """Ranks with ties: 1 + the number of those that are better by more than the error of the difference, None where
-    there is no figure. Whoever ties with the best is first as well. With `better` "" nobody is.
+def ranked(better: str, crowd: Sequence[Contender], figures: Sequence[Figure | None], key: str) -> list[int | None]:
+    """Ranks with ties: 1 + the number of those that beat it, None where there is no figure. Whoever ties with the best
+    is first as well. With `better` "" nobody is.
     """
-
-    def beats(a: Figure, b: Figure) -> bool:
-        return not a.ties(b) and distance(better, a.mean) < distance(better, b.mean)
-
-    known = [figure for figure in figures if figure is not None] if better else []
-    return [
-        None if figure is None or not better else 1 + sum(beats(other, figure) for other in known) for figure in figures
-    ]
+    pairs = [(c, figure) for c, figure in zip(crowd, figures, strict=True) if figure is not None] if better else []
+    ranks = {c.label: 1 + sum(beats(better, other, (c, figure), key) for other in pairs) for c, figure in pairs}
+    return [ranks.get(c.label) for c in crowd]
 
 
 def contenders(models: Sequence[Entry]) -> list[Contender]:
@@ -263,7 +277,7 @@ def _keeper(alive: Sequence[Contender]) -> dict[str, Any]:
     honest = [pair for pair in scored if not pair[0].memorises]
     pool = honest or scored
     nearest = min(pool, key=lambda pair: abs(pair[1].mean - 0.5))
-    tied = [pair for pair in pool if pair is nearest or not _farther(pair[1], nearest[1])]
+    tied = [pair for pair in pool if pair is nearest or not beats("half", nearest, pair, "auc")]
 
     def coverage(contender: Contender) -> Figure:
         return contender.metric("coverage") or Figure(0.0, 0.0, 1)
@@ -326,19 +340,15 @@ def _decided(tied: Measured, nearest: tuple[Contender, Figure]) -> tuple[tuple[C
     the nearest, and None.
     """
     for decider in DECIDERS:
-        found = [(pair, figure) for pair in tied if (figure := pair[0].metric(decider.key)) is not None]
+        found = _measured([c for c, _ in tied], lambda c, key=decider.key: c.metric(key))  # type: ignore[misc]
         if len(found) < len(tied):
             continue
-        first, figure = min(found, key=lambda one: distance(decider.better, one[1].mean))
-        rivals = [other for pair, other in found if pair is not first and (first is nearest or pair is nearest)]
-        if rivals and not any(figure.ties(other) for other in rivals):
-            return first, decider
+        first = min(found, key=lambda pair: distance(decider.better, pair[1].mean))
+        best = next(pair for pair in tied if pair[0] is first[0])
+        rivals = [one for one in found if one is not first and (best is nearest or one[0] is nearest[0])]
+        if rivals and all(beats(decider.better, first, rival, decider.key) for rival in rivals):
+            return best, decider
     return nearest, None
-
-
-def _farther(one: Figure, nearest: Figure) -> bool:
-    """Whether an AUC is clearly farther from 0.5 than the nearest."""
-    return abs(one.mean - 0.5) - abs(nearest.mean - 0.5) > math.hypot(one.half, nearest.half)
 
 
 def seeds_told(pool: Measured, best: Contender, key: str) -> str:
@@ -376,8 +386,7 @@ def needed(a: Contender, b: Contender, key: str, gap: float) -> int | None:
         errors = [float(part.get("stderr" if key == "nats" else f"{key}_stderr") or 0.0) for part in parts]
         error += float(np.mean(np.square(errors)))
     if (apart := item_by_item(a, b, key)) is not None:
-        each = apart[0].mean(0) - apart[1].mean(0)
-        error = float(each.var(ddof=1)) / len(each)
+        error = items_variance(apart)
     for n in (*range(2, 21), 30, 50, 100):
         if math.hypot(2 * math.sqrt(error), float(student.ppf(0.975, n - 1)) * math.sqrt(sum(spreads) / n)) < gap:
             return n
@@ -443,7 +452,7 @@ def _anomalies(alive: Sequence[Contender]) -> dict[str, Any]:
     if not told:
         return _answer(None, "None of these models was tried on planted anomalies.")
     best, part = max(told, key=lambda pair: pair[1].mean)
-    ties = [c.label for c, f in told if c is not best and f.ties(part)]
+    ties = [c.label for c, f in told if c is not best and tie((c, f), (best, part), "anomaly")]
     sentence = (
         f"It finds a real item likelier than one whose halves do not belong together {part.mean:.0%} ± {part.half:.0%} "
         "of the time, where 50% is chance."
@@ -485,7 +494,7 @@ def _memorisation(alive: Sequence[Contender]) -> dict[str, Any]:
         return _answer(None, f"Every model copies training items: {_names(flagged)}{normal}.")
     clean = [pair for pair in shares if not pair[0].memorises]
     best, share = min(clean, key=lambda pair: pair[1].mean)
-    ties = [c.label for c, f in clean if c is not best and f.ties(share)]
+    ties = [c.label for c, f in clean if c is not best and tie((c, f), (best, share), "memorised")]
     sentence = f"{share.mean:.1%} of its samples lie unusually close to one training item{normal}."
     if ties:
         sentence += f" Tie with {_names(ties)}."
