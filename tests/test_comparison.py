@@ -26,7 +26,7 @@ from quintet.api import plan
 from quintet.apps.figures import compared
 from quintet.bench import Bench
 from quintet.comparison import is_source, labels
-from quintet.core.errors import DataError, UsageError
+from quintet.core.errors import DataError, QuintetWarning, UsageError
 from quintet.data.sources import Dataset, load_source, take
 from quintet.evaluation.pictures import GAP
 from quintet.nearest import nearest
@@ -162,6 +162,39 @@ def test_what_failed_is_named_and_the_rest_is_measured(tmp_path: Path, monkeypat
     assert [entry["status"] for entry in again["models"]] == ["ok", "ok"]
     assert again["models"][1] == result["models"][1]
     assert quintet.compare("iris", **asked, runs=tmp_path)["runs"] != result["runs"]  # that one is finished
+
+
+def test_figures_of_real_data_that_fail_do_not_lose_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(bench: Bench, seed: int = 0) -> dict[str, Any]:
+        raise KeyError("a column")
+
+    monkeypatch.setattr(Bench, "real", broken)
+    with pytest.warns(QuintetWarning, match="no figures of real data: KeyError"):
+        result = quintet.compare("iris", families=["gan"], steps=2, preset="tiny", samples=20, runs=tmp_path,
+                                 output=tmp_path / "r.html")  # fmt: skip
+    assert result["verdict"]["keeper"]["label"] == "gan"
+    assert (tmp_path / "r.html").is_file()
+
+
+def test_a_comparison_that_is_stopped_goes_on_to_the_same_figures(tmp_path: Path) -> None:
+    asked: dict[str, Any] = {"families": ["vae", "gan"], "steps": 6, "preset": "tiny", "samples": 20,
+                             "config": {"training": {"save_every": 2}}}  # fmt: skip
+    whole = quintet.compare("iris", **asked, runs=tmp_path / "whole")
+    stops: list[Any] = []
+
+    def stop(trainer: Any) -> None:
+        if trainer is not None and not stops:
+            stops.append(trainer)
+            trainer.stop = "SIGTERM"
+
+    first = quintet.compare("iris", **asked, runs=tmp_path / "parts", on_trainer=stop)
+    assert first["stopped"] == "stopped by SIGTERM"
+    assert [entry["status"] for entry in first["models"]] == ["failed", "failed"]
+    second = quintet.compare("iris", **asked, runs=tmp_path / "parts")
+    assert second["runs"] == first["runs"]
+    for one, other in zip(whole["models"], second["models"], strict=True):
+        for key in ("metrics", "likelihood", "item_figures", "weights"):
+            assert one.get(key) == other.get(key)
 
 
 def test_a_comparison_that_is_stopped_keeps_what_is_finished_and_goes_on(tmp_path: Path) -> None:

@@ -97,3 +97,22 @@ def test_a_rank_says_what_few_reference_items_can_say(tmp_path: Path, capsys: py
     assert model.held_out()[0].equals(load_source("iris").rows("test"))  # validation items chose the weights
     with pytest.warns(QuintetWarning, match="also chose the weights"):
         assert len(model.held_out(test=False)[0]) == n
+
+
+def test_a_blank_condition_is_left_out_of_training_and_of_what_is_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = "".join(f"{i % 2 + i / 400},{i % 7},{'' if i % 5 == 0 else 'up' if i % 2 else 'down'}\n" for i in range(200))
+    (tmp_path / "rows.csv").write_text("x,y,kind\n" + rows)
+    with pytest.warns(QuintetWarning, match="training rows have no kind and are left out of training"):
+        model = quintet.train("vae", data=str(tmp_path / "rows.csv"), condition="kind", steps=2, preset="tiny",
+                              runs=tmp_path / "runs", run="r")  # fmt: skip
+    dataset = load_source(str(tmp_path / "rows.csv"))
+    own = dataset.column("kind", "test").column(0).to_pylist()
+    with pytest.warns(QuintetWarning, match=f"{own.count(None)} of {len(own)} test rows have no kind and are left out"):
+        figures = model.evaluate(samples=200)
+    assert figures["metrics"]["items"] == len(own) - own.count(None)
+    assert len(figures["scored"]) == len(own) - own.count(None)
+    (tmp_path / "new.csv").write_text("x,y,kind\n0.1,1,up\n0.3,2,\n")
+    assert main(["score", str(model.run.path), "--data", str(tmp_path / "new.csv"), "-o", str(tmp_path / "o.csv")]) == 3
+    assert "column kind, row 2" in capsys.readouterr().err

@@ -374,7 +374,7 @@ def test_columns_in_any_order_and_further_ones() -> None:
 @pytest.mark.parametrize(
     ("cells", "message"),
     [
-        ({"x": [1.0, None], "w": ["a", "b"]}, "column x: 1 missing cells"),
+        ({"x": [1.0, None], "w": ["a", "b"]}, "column x, row 2: 1 missing cells"),
         ({"x": [1.0, np.inf], "w": ["a", "b"]}, "column x: infinite cells"),
         ({"x": ["one", "two"], "w": ["a", "b"]}, "column x: not numbers"),
         ({"x": [1.0, 2.0], "w": ["a", "zebra"]}, "column w: unknown value 'zebra'"),

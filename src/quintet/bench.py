@@ -34,7 +34,7 @@ from quintet.evaluation.tables import table_figures
 from quintet.learnt import learnt_features
 from quintet.model import Model
 from quintet.outputs import sound, to_bytes
-from quintet.session import FEATURES, items_of, pick, within, within_run
+from quintet.session import FEATURES, is_label, items_of, pick, unblank, within, within_run
 from quintet.tasks import language
 
 SCORED, MEMBERS, STRETCH = 500, 200, 16
@@ -66,6 +66,8 @@ class Bench:
         """`features`: "pca", read off the training items; "learnt", by a net that is trained on them once (see
         `learnt`); or "inception", of images, from the user's file (see `evaluation.inception`).
         """
+        if is_label(dataset, condition) and not is_label(dataset, target):
+            dataset = unblank(dataset, condition, list(dataset.splits))
         self.dataset, self.condition, self.target, self.samples = dataset, condition, target, samples
         self.codec = self._codec()
         self.dataset = within(dataset, [(self.codec, self.rows)])

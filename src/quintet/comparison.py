@@ -376,7 +376,12 @@ def _document(
     dataset: Dataset, bench: Bench | None, recipe: Mapping[str, Any], entries: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """What a report shows of these models."""
-    real = {} if bench is None else {"real": {"samples": bench.show(None), "metrics": bench.real()}}
+    real: dict[str, Any] = {}
+    try:
+        real = {} if bench is None else {"real": {"samples": bench.show(None), "metrics": bench.real()}}
+    except Exception as error:  # what was trained and measured must not be lost with it
+        told = f"the report shows no figures of real data: {reason(error)}"
+        warnings.warn(told, QuintetWarning, stacklevel=2)
     return real | {
         "modality": dataset.modality,
         "source": dataset.name,

@@ -171,23 +171,36 @@ def within_run(config: RunConfig, dataset: Dataset, codecs: Mapping[str, Codec])
 
 
 def labelled(config: RunConfig, dataset: Dataset) -> Dataset:
-    """The data of a model of a label, without training rows whose label is blank; how many they are is warned.
+    """The data without training rows whose label is blank, be it the label that is modelled or that of a condition;
+    how many they are is warned. What is given to a model of a label may be blank.
 
     A blank is not one more label: it says that the label is not known.
     """
-    target = config.data.target
-    if config.data.condition is None or config.codec != "table" or not is_label(dataset, target):
-        return dataset
-    assert target is not None
-    blank = np.asarray(dataset.column(target, "train").column(0).is_null())
-    if not blank.any():
-        return dataset
-    index = dataset.index("train")
-    told = f"{blank.sum():,} of {len(index):,} training rows have no {target} and are left out of training"
-    warnings.warn(told, QuintetWarning, stacklevel=2)
-    if blank.all():
-        raise DataError(f"no training row has a {target}", where=dataset.name, fix="choose another --target")
-    return replace(dataset, splits={**dataset.splits, "train": index[~blank]})
+    target, condition = config.data.target, config.data.condition
+    if condition is not None and config.codec == "table" and is_label(dataset, target):
+        return unblank(dataset, target, ["train"])
+    return unblank(dataset, condition, ["train"]) if is_label(dataset, condition) else dataset
+
+
+def unblank(dataset: Dataset, column: str | None, splits: Sequence[str]) -> Dataset:
+    """The data without those rows of these splits in which this label is blank; how many they are is warned."""
+    assert column is not None
+    kept = dict(dataset.splits)
+    for split in splits:
+        blank, index = np.asarray(dataset.column(column, split).column(0).is_null()), dataset.index(split)
+        if not blank.any():
+            continue
+        kept[split] = index[~blank]
+        of = "left out of training" if split == "train" else "left out"
+        told = f"{blank.sum():,} of {len(index):,} {TOLD.get(split, split)} rows have no {column} and are {of}"
+        warnings.warn(told, QuintetWarning, stacklevel=3)
+        if blank.all() and split == "train":
+            raise DataError(f"no training row has a {column}", where=dataset.name, fix="choose another column")
+    return replace(dataset, splits=kept)
+
+
+TOLD = {"train": "training"}
+"""Names of splits within a sentence, where they differ."""
 
 
 def target_of(config: RunConfig, dataset: Dataset, split: str) -> Any:

@@ -169,7 +169,7 @@ class TableCodec(Codec):
             if null[:, i].any() and not column.nulls:
                 raise DataError(
                     f"{int(null[:, i].sum())} missing cells",
-                    where=f"column {column.name}",
+                    where=f"column {column.name}, row {int(null[:, i].argmax()) + 1}",
                     why="training had none in it",
                     fix="fill them (quintet complete), or drop the rows",
                 )
