@@ -10,6 +10,7 @@ import pyarrow.csv
 import pytest
 
 import quintet
+from quintet.apps.describe import describe_run
 from quintet.card import write_card
 from quintet.runs import Weights
 
@@ -65,3 +66,4 @@ def test_advice_on_a_card_is_of_the_weights_that_it_names(tmp_path: Path) -> Non
         assert ("divergence" in text) == diverged
         assert f"weights: of step {step}, sha256 {'ab' * 32}" in text
         assert f"- quality {qualities[step]:.4g}:" in text
+        assert ("divergence" in describe_run(model.run).text) == diverged

@@ -116,3 +116,15 @@ def test_a_blank_condition_is_left_out_of_training_and_of_what_is_measured(
     (tmp_path / "new.csv").write_text("x,y,kind\n0.1,1,up\n0.3,2,\n")
     assert main(["score", str(model.run.path), "--data", str(tmp_path / "new.csv"), "-o", str(tmp_path / "o.csv")]) == 3
     assert "column kind, row 2" in capsys.readouterr().err
+
+
+def test_windows_that_chose_the_weights_are_no_reference(tmp_path: Path) -> None:
+    (tmp_path / "long.txt").write_text("".join(f"Line {i} of a long text. " for i in range(600)))
+    model = quintet.train("autoregressive", data=str(tmp_path / "long.txt"), steps=1, preset="tiny",
+                          runs=tmp_path / "runs")  # fmt: skip
+    assert model.codecs["x"].stream
+    dataset = load_source(str(tmp_path / "long.txt"))
+    for select, split in (("last", "validation"), ("held_out", "test")):
+        chosen = model.config.training.model_copy(update={"select": select, "patience": None})
+        model.config = model.config.model_copy(update={"training": chosen})
+        assert "".join(model.held_out()[0]) == "".join(items_of(model.config, dataset, split)[0])

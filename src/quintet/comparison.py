@@ -412,12 +412,7 @@ def _entry(model: Model, figures: dict[str, Any], shown: dict[str, Any]) -> dict
         "train_seconds": records[-1]["seconds"] if records else None,
         "steps": model.config.steps,
         **shown,
-        "advice": [
-            one._asdict()
-            for one in advice(
-                records if weights is None else [record for record in records if record["step"] <= weights.step]
-            )
-        ],
+        "advice": [one._asdict() for one in advice(model.run.metrics_of_weights())],
         "weights": None if weights is None else weights._asdict(),
         "curve": [[r["seconds"], r["quality"]] for r in records if r.get("quality") is not None],
         "config": {key: config[key] for key in ("codec", "preset", "model", "sampling", "training")},

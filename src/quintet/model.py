@@ -566,17 +566,18 @@ class Model:
         """
         dataset = load_source(**self.config.data.reading())
         items, given = items_of(self.config, dataset, "validation")
-        if self.codecs["x"].stream:
-            return items, given  # one text is many windows
+        stream = self.codecs["x"].stream  # one text is many windows, of which any may have chosen the weights
         if self.config.training.select != "last" or self.config.training.patience is not None:
             others = np.setdiff1d(np.arange(len(items)), random.some(items, HELD, 0))
-            if len(others) >= ENOUGH:
+            if not stream and len(others) >= ENOUGH:
                 items, given = take(items, others), None if given is None else take(given, others)
             elif test:
                 items, given = items_of(self.config, dataset, "test")
             else:
                 told = "the reference items also chose the weights, so that new items have smaller p than they should"
                 warnings.warn(told, QuintetWarning, stacklevel=2)
+        if stream:
+            return items, given
         some = random.some(items, limit, 0)
         return take(items, some), None if given is None else take(given, some)
 

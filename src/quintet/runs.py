@@ -305,6 +305,11 @@ class Run:
                 continue
         return records
 
+    def metrics_of_weights(self) -> list[dict[str, Any]]:
+        """The records up to the step of the weights that are used: what advice about them may rest on."""
+        used = self.used()
+        return [record for record in self.metrics() if used is None or record["step"] <= used.step]
+
     def rewind(self, step: int) -> None:
         """Drop the records after `step`, which a resumed run writes again."""
         kept = [json.dumps(record) for record in self.metrics() if record.get("step", 0) <= step]

@@ -70,7 +70,7 @@ def describe_run(run: Run) -> Answer:
         "condition": config.data.condition,
         "missing": dict(family.missing),
         **{key: news[key] for key in ("loss", "losses", "quality", "held_out", "seconds")},
-        "advice": [one._asdict() for one in advice(run.metrics())],
+        "advice": [one._asdict() for one in advice(run.metrics_of_weights())],
         "checkpoints": [{"name": name, "bytes": size} for name, size in sizes.items()],
         "manifest": run.manifest(),
         "config": config.model_dump(mode="json"),
@@ -86,7 +86,7 @@ def describe_run(run: Run) -> Answer:
         ("losses", ", ".join(f"{key} {number(value)}" for key, value in news["losses"].items()) or "-"),
         ("unseen", f"{number(news['held_out'])} (the loss on validation items)"),
         ("quality", f"{number(news['quality'])} (energy distance to validation items, lower is better)"),
-        *((one.kind, one.text) for one in advice(run.metrics())),
+        *((one.kind, one.text) for one in advice(run.metrics_of_weights())),
         ("checkpoints", ", ".join(f"{name} ({size / 2**20:.1f} MB)" for name, size in sizes.items()) or "none yet"),
     ]
     sections = config.model_dump(mode="json", include={"model", "sampling", "training"})

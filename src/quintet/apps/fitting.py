@@ -76,7 +76,7 @@ def trained(model: Model, signals: Signals) -> Answer:
         "steps": trainer.steps,
         "seconds": round(trainer.seconds, 3),
         **{key: news[key] for key in ("loss", "losses", "quality", "held_out")},
-        "advice": [one._asdict() for one in advice(run.metrics())],
+        "advice": [one._asdict() for one in advice(run.metrics_of_weights())],
         "parameters": sum(p.numel() for p in model.family.parameters()),
     }
     if trainer.step < trainer.steps and signals.received is not None:
