@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import openpyxl
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.feather
@@ -330,3 +331,54 @@ def test_texts_are_read_in_the_encodings_of_csvs(encoding: str, tmp_path: Path) 
     found = load_source(str(tmp_path / "x.txt"), whole=True, unit="line")
     assert found.items == text.splitlines()
     assert any("UTF" in note for note in found.notes) == (encoding != "utf-8-sig")
+
+
+def test_frames_are_read_in_the_written_form_of_the_training_file(tmp_path: Path) -> None:
+    """Strings, digits and times of a DataFrame mean what the same cells of the training file do."""
+    rows = invoices()
+    (tmp_path / "x.csv").write_text(table(rows))
+    model = quintet.train("autoregressive", data=tmp_path / "x.csv", steps=2, preset="tiny", runs=tmp_path / "runs")
+    own = load_source(str(tmp_path / "x.csv"), whole=True).items.slice(0, 30)
+    want = model.log_prob(own).values
+    strings = pd.DataFrame({name: cells[:30] for name, cells in rows.items()})
+    days = pd.to_datetime(strings["day"], format="%Y%m%d")
+    for frame in (strings, strings.assign(day=strings["day"].astype(int)), strings.assign(day=days)):
+        np.testing.assert_allclose(model.log_prob(frame).values, want, rtol=1e-6)
+    holes = strings.assign(price="")
+    done = model.complete(holes)
+    assert done["price"].str.fullmatch(r"\d{1,3}(\.\d{3})*,\d\d €").all()
+    assert done["day"].tolist() == rows["day"][:30]
+    given = quintet.train("vae", data=tmp_path / "x.csv", condition="price", steps=2, runs=tmp_path / "runs")
+    parsed = model.codecs["x"].units(own)[0][:, 1]  # type: ignore[attr-defined]
+    assert len(given.sample(2, condition=rows["price"][:2])) == 2
+    assert len(set(parsed)) > 20
+
+
+def test_strings_of_a_frame_are_typed_as_those_of_a_file(tmp_path: Path) -> None:
+    cells = [f"{i}.25".replace(".", ",") for i in range(40)]
+    pyarrow.feather.write_feather(
+        pa.table({"price": cells, "rate": [f"{i}.50" for i in range(40)]}), tmp_path / "x.arrow"
+    )
+    found = load_source(str(tmp_path / "x.arrow")).items
+    assert [str(kind) for kind in found.schema.types] == ["double", "double"]
+    assert sorted(found["price"].to_pylist()) == [i + 0.25 for i in range(40)]
+    one = pa.table({"day": ["02/01/2024"]})
+    pyarrow.feather.write_feather(one, tmp_path / "y.arrow")
+    form = written.Form("time", format="%d/%m/%Y", type="date")
+    assert load_source(str(tmp_path / "y.arrow"), forms={"day": form}, whole=True).items["day"].to_pylist() == [
+        dt.date(2024, 1, 2)
+    ]
+
+
+def test_data_says_left_out_where_training_leaves_out(tmp_path: Path) -> None:
+    """One text that recurs within the file, but not among the training rows."""
+    from quintet.apps.sources import column_facts
+    from quintet.codecs.table import TableCodec
+
+    texts = pa.table({"note": [f"comment {i % 39}" for i in range(40)], "x": [i % 3 for i in range(40)]})
+    train = np.arange(39)
+    fate = column_facts(texts, train)[0]["modelled"]
+    with pytest.warns(match="note=text keeps it"):
+        codec = TableCodec("discrete").fit(texts.take(pa.array(train)))
+    assert codec.dropped == ("note",)
+    assert fate.startswith("left out")

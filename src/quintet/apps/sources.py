@@ -75,7 +75,7 @@ def describe_source(name: str, *, output: str | None = None, **reading: Any) -> 
     dataset = load_source(name, **reading)
     facts = item_facts(dataset)
     splits = {split: len(index) for split, index in dataset.splits.items()}
-    table = column_facts(dataset.items) if isinstance(dataset.items, pa.Table) else []
+    table = column_facts(dataset.items, dataset.index("train")) if isinstance(dataset.items, pa.Table) else []
     labels = [] if dataset.labels is None else column_facts(dataset.labels)
     repeated = duplicates(dataset)
     data: dict[str, Any] = {
@@ -149,15 +149,18 @@ def _fact(value: Any) -> str:
 # -- columns ---------------------------------------------------------------------------------------------------------
 
 
-def column_facts(table: pa.Table) -> list[dict[str, Any]]:
-    """Name, type, range or values, and missing cells of each column."""
+def column_facts(table: pa.Table, train: np.ndarray | None = None) -> list[dict[str, Any]]:
+    """Name, type, range or values, and missing cells of each column; what becomes of it is read off the rows `train`,
+    as training does.
+    """
     facts, known = [], forms(table)
     for name in table.column_names:
         column = table[name]
         fact: dict[str, Any] = {"name": name, "type": str(column.type), "missing": column.null_count}
         form = known.get(name)
         fact["taken"] = form.taken if form is not None else _kind(column.type)
-        fact["modelled"] = _fate(column, None if form is None else form.kind)
+        learnt = column if train is None else column.take(pa.array(train))
+        fact["modelled"] = _fate(learnt, None if form is None else form.kind, alone=table.num_columns == 1)
         distinct = pc.count_distinct(column, mode="only_valid").as_py()
         ordered = pa.types.is_floating(column.type) or pa.types.is_temporal(column.type)
         if ordered or (pa.types.is_integer(column.type) and distinct > SHOWN):
@@ -179,10 +182,10 @@ def _kind(kind: pa.DataType) -> str:
     return "category" if not arrow.is_number(kind) else "whole number" if pa.types.is_integer(kind) else "decimal"
 
 
-def _fate(column: pa.ChunkedArray, said: str | None) -> str:
-    """What happens to a column of a table."""
-    if said not in ("category", "text") and is_key(column):
-        return "left out: it only names its rows"
+def _fate(column: pa.ChunkedArray, said: str | None, *, alone: bool) -> str:
+    """What happens to a column of a table, which may be its only one."""
+    if said not in ("category", "text") and not alone and is_key(column):
+        return "left out: it only names its rows (=text keeps it)"
     return "modelled as numbers" if arrow.is_number(column.type) else "modelled as categories"
 
 

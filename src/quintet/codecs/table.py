@@ -86,7 +86,10 @@ class TableCodec(Codec):
     @property
     def notes(self) -> tuple[str, ...]:
         """What was decided about the columns, in words."""
-        left = (f"column {name} only names its rows and is left out" for name in self.dropped)
+        left = (
+            f"column {name} only names its rows and is left out (--data.types {name}=text keeps it)"
+            for name in self.dropped
+        )
         return (*left, *(self._rare(c) for c in self.columns if c.hides or c.rare > 1))
 
     def _rare(self, c: Column) -> str:
@@ -148,18 +151,23 @@ class TableCodec(Codec):
         self.dims = len(self.columns)
         self.measure: Measure = "mass" if all(column.mass for column in self.columns) else "density"
 
+    def rows(self, items: Any) -> pa.Table:
+        """Items as a table, in which strings are read as the training file's were: see `written.parsed`."""
+        table = arrow.as_table(items, tuple(column.name for column in self.columns))
+        return written.parsed(table, {column.name: column.type for column in self.columns}, self.forms)
+
     # -- raw -> encoded ----------------------------------------------------------------------------------------------
 
     def known(self, items: pa.Table) -> np.ndarray:
         """(N,) rows whose every cell is like one of training's; `encode` refuses the others."""
-        strict, rows = self.settings.strict, np.ones(items.num_rows, bool)
+        strict, rows, items = self.settings.strict, np.ones(items.num_rows, bool), self.rows(items)
         for column in self.columns:
             rows &= column.known(items[column.name], strict=strict)
         return rows
 
     def units(self, items: Any) -> tuple[Floats, np.ndarray]:
         """(N, columns): the cells as numbers, and which are null (there the number is 0)."""
-        table = arrow.as_table(items, tuple(column.name for column in self.columns))
+        table = self.rows(items)
         units = np.zeros((table.num_rows, len(self.columns)))
         null = np.zeros(units.shape, bool)
         for i, column in enumerate(self.columns):
@@ -281,7 +289,7 @@ class TableCodec(Codec):
 
         With `known`, a null that is marked known is the value null.
         """
-        table = arrow.as_table(items, tuple(column.name for column in self.columns))
+        table = self.rows(items)
         cells: list[pa.ChunkedArray | None] = []
         given = np.zeros((table.num_rows, len(self.columns)), bool)
         for i, column in enumerate(self.columns):
@@ -308,15 +316,18 @@ class TableCodec(Codec):
 
     def fill(self, items: Any, known: Any, completed: Any) -> pa.Table:
         """`completed` with the known cells of `items`; columns of `items` that are not modelled stay as they are."""
-        table = arrow.as_table(items, tuple(column.name for column in self.columns))
+        table, read = arrow.as_table(items, tuple(column.name for column in self.columns)), self.rows(items)
         out, names = [], []
         for place, name in enumerate(table.column_names):
             cells = table.column(place)
             if name in completed.column_names:
-                given = arrow.filled(cells) if known is None else np.asarray(known, bool)[:, place]
+                given = arrow.filled(read[name]) if known is None else np.asarray(known, bool)[:, place]
                 if pa.types.is_null(cells.type):  # a column without any value has no type of its own
                     cells = cells.cast(completed[name].type)
-                new = completed[name].cast(cells.type)
+                new, form = completed[name], self.forms.get(name)
+                if form is not None and pa.types.is_string(cells.type):
+                    new = form.write(new)  # beside strings, in the form of the training file
+                new = pa.chunked_array(new.chunks if isinstance(new, pa.ChunkedArray) else [new]).cast(cells.type)
                 cells = pc.if_else(pa.array(given), cells.combine_chunks(), new.combine_chunks())
             out.append(cells)
             names.append(name)

@@ -378,6 +378,45 @@ def as_written(table: pa.Table, *, plain: bool = True) -> pa.Table:
     return table
 
 
+def parsed(table: pa.Table, types: Mapping[str, pa.DataType], known: Mapping[str, Form]) -> pa.Table:
+    """The table with these columns as they were in training: strings that write numbers, dates or truth values are read
+    in the `known` form, or else in the one that they have; digits in a DataFrame may be a date; times become dates.
+
+    What cannot be read stays as it is, and is refused where it is used.
+    """
+    for index, name in enumerate(table.column_names):
+        cells, kind, form = table.column(index), types.get(name), known.get(name)
+        if kind is None or pa.types.is_string(kind) or pa.types.is_dictionary(kind) or pa.types.is_null(cells.type):
+            continue
+        if pa.types.is_dictionary(cells.type):
+            cells = cells.cast(cells.type.value_type)
+        if pa.types.is_integer(cells.type) and form is not None and form.kind == "time":
+            cells = cells.cast(pa.string())
+        if pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type):
+            cells = _read(cells.cast(pa.string()), form)
+        if pa.types.is_temporal(kind) and pa.types.is_temporal(cells.type) and cells.type != kind:
+            try:
+                cells = cells.cast(kind, safe=False)
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+                continue
+        if cells.type != table.column(index).type:
+            table = table.set_column(index, name, cells)
+    return table
+
+
+def _read(cells: Any, form: Form | None) -> Any:
+    """Strings as typed cells; as they are where no form fits. A blank is a missing cell."""
+    blank = pc.equal(pc.utf8_trim_whitespace(cells), "")
+    cells = pc.if_else(blank, pa.scalar(None, pa.string()), cells)
+    for one in (form, guess(cells, comma=form is not None and form.point == ",")):
+        if one is not None:
+            try:
+                return one.parse(cells)
+            except NoFit:
+                continue
+    return cells
+
+
 def strings(table: pa.Table) -> pa.Table:
     """The table with every column as strings, in its form where it has one."""
     table = as_written(table)

@@ -52,7 +52,7 @@ def dataset_of(table: pa.Table, found: Found, notes: Sequence[str] = ()) -> Data
     if table.num_rows == 0:
         raise DataError("no rows", where=found.where, fix="the file has a header alone, or nothing")
     table, renamed = named(table)
-    table, typed = types.retyped(table, found.reading.types, found.where)
+    table, typed = types.retyped(table, found.reading.types, found.where, found.reading.forms)
     keys = row_keys(table)
     part, how = assign(keys, found, table)
     order, splits, few = arrange(part)

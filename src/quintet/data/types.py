@@ -148,9 +148,12 @@ def _example(cells: Any, kind: str) -> str:
     return f"its cells are written in several ways, such as {cells[0].as_py()!r} and {cells[-1].as_py()!r}"
 
 
-def retyped(table: pa.Table, given: Mapping[str, str], where: str) -> tuple[pa.Table, list[str]]:
+def retyped(
+    table: pa.Table, given: Mapping[str, str], where: str, forms: Mapping[str, Form] | None = None
+) -> tuple[pa.Table, list[str]]:
     """A table whose columns have types, as Parquet, JSON and data frames have: what the user says of them, and strings
-    that are dates or amounts in a written form. Plain numbers that are strings stay strings.
+    that are dates or amounts, which are guessed as in a CSV, or in `forms` where they fit. Plain whole numbers that
+    are strings stay strings.
     """
     done = written.forms(table)
     check_names({name: kind for name, kind in given.items() if kind != "drop"}, table.column_names, where)
@@ -171,9 +174,11 @@ def retyped(table: pa.Table, given: Mapping[str, str], where: str) -> tuple[pa.T
             form = None if matches else wished(text, kind, f"{where}, column {name}")
             if form is not None:
                 cells, found[name] = form.parse(text), form
-        elif name not in done and pa.types.is_string(cells.type) and cells.null_count < len(cells):
-            form = written.guess(cells)
-            if form is not None and (form.kind == "time" or form.before or form.behind or form.group):
+        elif name not in done and str(cells.type) in ("string", "large_string") and cells.null_count < len(cells):
+            known = (forms or {}).get(name)
+            form = known if known is not None and _fits(known, cells) else written.guess(cells)
+            amount = form is not None and form.kind == "number" and form != Form("number", decimals=0)
+            if form is not None and (form.kind == "time" or amount or form == known):
                 cells, found[name] = form.parse(cells), form
         columns[name] = cells
     _some(columns, where)
