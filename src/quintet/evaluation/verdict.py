@@ -210,9 +210,9 @@ def verdict(models: Sequence[Entry]) -> dict[str, Any]:
     """The answers to five questions, each {"label", "ties", "sentence", "figures"}; `label` None: nobody qualifies.
 
     `keeper`: of labels and texts that are right or wrong, who is right most often; else whose samples are hardest to
-    tell from real data (AUC nearest to 0.5; a tie is broken by a coverage that is clearly higher, else either will do,
-    and the one nearest to 0.5 is named; a contender flagged for copying training items
-    is passed over if another is not). `scoring`: the highest log-likelihood, exact before bound before estimate, except
+    tell from real data (AUC nearest to 0.5; a tie is broken by the first of `DECIDERS` that is clear, else either
+    will do, and the one nearest to 0.5 is named; a contender flagged for copying training items is passed over if
+    another is not). `scoring`: the highest log-likelihood, exact before bound before estimate, except
     that a lower bound above every exact value wins: the truth is higher still. `speed`: milliseconds per sample, within
     10% a tie. `anomalies`: who most often finds a real item likelier than one of two halves
     that do not belong together. `memorisation`: the lowest share of copies. `caveats`: sentences that weaken the above.
