@@ -672,3 +672,33 @@ def test_a_run_is_trained_measured_and_scored_all_the_same(
     assert main(["score", "r", "--runs", str(tmp_path), "-o", str(tmp_path / "scores.csv")]) == 0
     assert pa.csv.read_csv(tmp_path / "scores.csv").num_rows == 29
     assert any("1 of 30 test rows" in str(found.message) for found in recwarn)
+
+
+@faces
+def test_dates_of_months_keep_their_day(face: Any, tmp_path: Path) -> None:
+    """Figures of the first and the fifteenth of each month: samples are of such days, and of no others."""
+    months = np.datetime64("1990-01") + np.arange(240)
+    days = np.concatenate([months.astype("datetime64[D]"), months.astype("datetime64[D]") + 14])
+    table = pa.table({"day": pa.array(days), "price": np.linspace(1, 2, 480) + 0.01 * RNG.random(480)})
+    codec = TableCodec(face).fit(table)
+    assert [part.name for part in codec.columns[0].parts] == ["day (year)", "day (month)", "day (day)"]
+    back = codec.decode(codec.encode(table))["day"]
+    assert back.equals(table["day"])
+    assert torch.isfinite(codec.log_det(table)).all()
+    made = codec.decode(points(codec, 2000))["day"]
+    assert pc.min_max(made)["min"].as_py() >= dt.date(1990, 1, 1)
+    assert pc.min_max(made)["max"].as_py() <= dt.date(2009, 12, 15)
+    if face == "discrete":
+        assert set(pc.day(made).to_pylist()) <= {1, 15}
+    other = pa.table({"day": pa.array([dt.date(2001, 3, 9)]), "price": [1.5]})
+    assert codec.decode(codec.encode(other))["day"][0].as_py().strftime("%Y-%m") == "2001-03"
+
+
+def test_last_days_of_months_stay_last() -> None:
+    ends = (np.datetime64("2000-02") + np.arange(60)).astype("datetime64[D]") - 1
+    table = pa.table({"day": pa.array(ends), "x": RNG.random(60)})
+    codec = TableCodec("discrete").fit(table)
+    assert codec.decode(codec.encode(table))["day"].equals(table["day"])
+    made = codec.decode(points(codec, 500))["day"].to_numpy()
+    last = (made + 1).astype("datetime64[M]").astype("datetime64[D]") == made + 1
+    assert last.mean() > 0.3  # the 31st of a short month is its last day

@@ -1,4 +1,5 @@
-"""A date or a time as parts: a year of 52 weeks, the week in it, the weekday, and the time of day."""
+"""A date or a time as parts: a year of 52 weeks, the week in it, the weekday, and the time of day; or, of dates that
+keep to a few days of a month, year, month and day."""
 
 from __future__ import annotations
 
@@ -15,7 +16,19 @@ from quintet.core.pieces import Floats
 Ints = NDArray[np.int64]
 WEEKS, DAYS = 52, 7
 SECONDS = 86_400
+FEW_DAYS, MANY_MONTHS = 4, 24
+"""Dates on so few days of so many months are dates of months."""
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+
+
+def month_of(days: Ints) -> Ints:
+    """Days since 1970 -> months since 1970."""
+    return days.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
+
+
+def first_of(months: Ints) -> Ints:
+    """The first day, since 1970, of months since 1970."""
+    return months.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
 
 
 class Calendar(NamedTuple):
@@ -31,6 +44,7 @@ class Calendar(NamedTuple):
     day: int
     start: int
     top: int
+    months: bool = False
 
     @classmethod
     def of(cls, kind: pa.DataType, grid: arrow.Grid, units: Floats) -> Self | None:
@@ -41,6 +55,13 @@ class Calendar(NamedTuple):
             day = SECONDS * PER_SECOND[getattr(kind, "unit", "ms")]
         else:
             return None
+        days = (grid.base + grid.unit * np.unique(units).astype(np.int64)) // day
+        if (
+            len(np.unique(month_of(days))) >= MANY_MONTHS
+            and len(np.unique(days - first_of(month_of(days)))) <= FEW_DAYS
+        ):
+            start = int(np.median(month_of(days))) // 12
+            return cls(grid.base, grid.unit, day, start, int(units.max()), True)
         middle = (grid.base + grid.unit * int(np.median(units))) // day
         january = int(
             np.array(middle).astype("datetime64[D]").astype("datetime64[Y]").astype("datetime64[D]").view("i8")
@@ -51,11 +72,9 @@ class Calendar(NamedTuple):
     def grids(self) -> dict[str, tuple[arrow.Grid, int | None]]:
         """Of each part, by name, the grid of its numbers, and the last unit on it; the first is 0. None: no end."""
         whole = arrow.Grid(True)
-        parts: dict[str, tuple[arrow.Grid, int | None]] = {
-            "year": (whole, None),
-            "week": (whole, WEEKS - 1),
-            "weekday": (whole, DAYS - 1),
-        }
+        parts: dict[str, tuple[arrow.Grid, int | None]] = {"year": (whole, None)}
+        parts |= {"month": (whole, 11), "day": (whole, 30)} if self.months else {
+            "week": (whole, WEEKS - 1), "weekday": (whole, DAYS - 1)}  # fmt: skip
         if self.unit % self.day:
             step = math.gcd(self.unit, self.day)
             parts["time"] = (arrow.Grid(True, self.base % step, step), self.day // step - 1)
@@ -64,8 +83,12 @@ class Calendar(NamedTuple):
     def split(self, units: Floats) -> list[Floats]:
         """Cells in units of their grid -> those of each part, in units of its own."""
         ticks = self.base + self.unit * units.astype(np.int64)
-        day = ticks // self.day - self.start
-        parts = [day // (WEEKS * DAYS), day // DAYS % WEEKS, day % DAYS]
+        if self.months:
+            month = month_of(ticks // self.day)
+            parts = [month // 12 - self.start, month % 12, ticks // self.day - first_of(month)]
+        else:
+            day = ticks // self.day - self.start
+            parts = [day // (WEEKS * DAYS), day // DAYS % WEEKS, day % DAYS]
         for grid, _ in list(self.grids.values())[len(parts) :]:
             parts.append((ticks % self.day - grid.base) // grid.unit)
         return [part.astype(np.float64) for part in parts]
@@ -75,11 +98,20 @@ class Calendar(NamedTuple):
         still lies beyond is its first or last moment.
         """
         year, week, weekday, *time = (part.astype(np.int64) for part in parts)
-        ticks = ((year * WEEKS + week) * DAYS + weekday + self.start) * self.day
+        last = self.base + self.unit * self.top
+        if self.months:
+            low, high = month_of(np.array([self.base // self.day, last // self.day]))
+            month = (year + self.start) * 12 + week
+            month = month + 12 * np.maximum(-((month - low) // 12), 0) - 12 * np.maximum(-((high - month) // 12), 0)
+            days = first_of(month) + np.minimum(weekday, first_of(month + 1) - first_of(month) - 1)
+        else:
+            days = (year * WEEKS + week) * DAYS + weekday + self.start
+        ticks = days * self.day
         grid = self.grids["time"][0] if time else arrow.Grid(True, self.base % self.day)
         ticks = ticks + grid.base + grid.unit * (time[0] if time else 0)
+        if self.months:
+            return np.round((ticks - self.base) / self.unit).clip(0, self.top)
         around = WEEKS * DAYS * self.day
-        last = self.base + self.unit * self.top
         ticks = ticks - around * np.maximum(-((last + self.day - ticks) // around), 0)
         ticks = ticks + around * np.maximum(-((ticks - self.base + self.day) // around), 0)
         return np.round((ticks - self.base) / self.unit).clip(0, self.top)
