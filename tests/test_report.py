@@ -170,6 +170,7 @@ def test_a_coverage_that_decides_nothing_names_nobody() -> None:
     keeper = verdict(models)["keeper"]
     assert (keeper["label"], keeper["ties"]) == ("vae", ["diffusion"])  # a coverage of .001 is no reason
     assert "either will do" in keeper["sentence"]
+    assert "among the hardest" not in keeper["sentence"]  # nobody is farther
     assert "One training run each" in keeper["sentence"]
     assert "--seeds 3" in keeper["sentence"]
 

@@ -287,10 +287,10 @@ def _keeper(alive: Sequence[Contender]) -> dict[str, Any]:
     how = f"a classifier tells them apart with AUC {_pm(auc)}, where 0.50 is a coin toss and 1.00 is every time"
     if others:
         names = _names([c.label for c in others])
-        sentence = (
-            f"Its samples are among the hardest to tell from real data ({how}). That is a tie with {names}: "
-            "the differences are within their error. "
-        )
+        first = "Its samples are among the hardest to tell from real data"
+        if len(tied) == len(scored):
+            first = "Its samples are not shown to be easier to tell from real data than those of any other"
+        sentence = f"{first} ({how}). That is a tie with {names}: the differences are within their error. "
         part = ", ".join(f"{c.label} {_pm(coverage(c))}" for c in others)
         if decider is not None:
             mine, *rest = (c.metric(decider.key) for c in (best, *others))
