@@ -13,6 +13,7 @@ import quintet
 from quintet.bench import Bench
 from quintet.core.errors import DataError
 from quintet.data.sources import load_source
+from quintet.evaluation.metrics import energy_distance
 from quintet.evaluation.recipes import comparable, identified
 from quintet.evaluation.report import QUALITY
 
@@ -96,3 +97,19 @@ def test_a_digest_depends_on_content_and_not_on_order() -> None:
     nested = {"features": {"dims": 65}}, {"features": {"dims": 64}}
     with pytest.raises(DataError, match=r"features\.dims"):
         comparable(*nested)
+
+
+@pytest.mark.parametrize("source", ["digits", "notes", "pydocs", "iris"])
+def test_samples_that_are_not_like_the_data_are_said_to_be_so(source: str) -> None:
+    """The average item, or letters in no order, are; real items are not, and neither are fair samples of a table."""
+    bench = Bench(load_source(source), None, samples=200)
+    test, train = bench.items["test"], bench.items["train"]
+    rng = np.random.default_rng(1)
+    nothing = np.repeat(train.mean(0, keepdims=True), 200, 0).astype(train.dtype)
+    if source == "pydocs":
+        nothing = rng.permuted(train[:200], axis=0)
+    real = train[:: len(train) // 100]
+    found = [energy_distance(bench.features(x), bench.features(test)) for x in (nothing, real)]
+    figures = [{"energy": one.value, "energy_stderr": one.stderr} for one in found]
+    assert (bench.learnt_little(figures[0]) is not None) == (source != "iris")
+    assert bench.learnt_little(figures[1]) is None

@@ -459,3 +459,14 @@ def test_texts_that_tie_by_the_classifier_are_told_apart_by_their_letters() -> N
     assert (found["label"], "energy distance" in found["sentence"]) == ("autoregressive", True)
     found = verdict([entry("vae", 0.55, 0.20, 0.6), entry("autoregressive", 0.59, 0.19, 0.6)])["keeper"]
     assert (found["label"], "either will do" in found["sentence"]) == ("vae", True)
+
+
+def test_what_has_learnt_too_little_is_not_kept() -> None:
+    def entry(family: str, auc: float, **more: Any) -> dict[str, Any]:
+        metrics = {"auc": auc, "auc_stderr": 0.01, "coverage": 0.7, "coverage_stderr": 0.05}
+        return {"family": family, "run": family, "seed": 0, "status": "ok", "metrics": metrics, **more}
+
+    found = verdict([entry("flow", 0.9, learnt_little="its samples are not like the data yet"), entry("gan", 0.97)])
+    assert found["keeper"]["label"] == "gan"
+    assert any("flow has learnt too little to be kept: its samples are not" in note for note in found["caveats"])
+    assert verdict([entry("flow", 0.9), entry("gan", 0.97)])["keeper"]["label"] == "flow"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -25,7 +27,7 @@ from quintet.evaluation.estimates import area, flat, placements
 from quintet.evaluation.features import FeatureSpace, fit_features
 from quintet.evaluation.inception import Inception
 from quintet.evaluation.memorisation import membership_by_likelihood
-from quintet.evaluation.metrics import likelihood_gap
+from quintet.evaluation.metrics import energy_distance, likelihood_gap
 from quintet.evaluation.pictures import grid_png, scatter_png, spectrogram_png
 from quintet.evaluation.recipes import identified
 from quintet.evaluation.samples import BIASED, evaluate_samples, recipe
@@ -130,6 +132,33 @@ class Bench:
             }
         )
 
+    @cached_property
+    def naive(self) -> float | None:
+        """The energy distance to test items of what needs no model: the average item in the place of each sample; of
+        texts, the symbols of each place drawn by themselves. None for rows of tables, where that may be a fair model.
+        """
+        if self.codec.name == "table":
+            return None
+        train, count = self.items["train"], min(self.samples, 500)
+        fake = np.repeat(train.mean(0, keepdims=True).astype(train.dtype), count, 0)
+        if self.codec.name == "text":
+            rng = np.random.default_rng(0)
+            fake = np.stack([column[rng.integers(0, len(column), count)] for column in train.T], 1)
+        return energy_distance(self.features(fake), self.features(self.items["test"])).value
+
+    def learnt_little(self, metrics: Mapping[str, Any]) -> str | None:
+        """Why samples with these figures are no items of the data yet: they are clearly farther from them than half of
+        what no model at all reaches.
+        """
+        energy, naive = metrics.get("energy"), self.naive
+        if naive is None or energy is None or energy - 2 * metrics["energy_stderr"] <= naive / 2:
+            return None
+        what = "letters drawn by themselves" if self.codec.name == "text" else "the average item"
+        return (
+            f"its samples are not like the data yet: their energy distance is {energy:.3g}, that of {what} is "
+            f"{naive:.3g}, and that of real items about 0"
+        )
+
     def real(self, seed: int = 0) -> dict[str, Any]:
         """Unseen real items in the place of samples: what a perfect model would reach."""
         encoded = self.items["validation"]
@@ -193,6 +222,8 @@ class Bench:
             "metrics": self._figures(fake, self.measure(fake), labels, split, seed),
             "likelihood": None,
         }
+        if (little := self.learnt_little(out["metrics"])) is not None:
+            out["learnt_little"] = little
         if n < self.samples:
             out["fewer_samples"] = f"{n} of {self.samples} samples were measured, as sampling may take {limit:.3g} s"
             for name in BIASED:

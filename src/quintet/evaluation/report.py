@@ -139,12 +139,14 @@ THINGS = {"image": "images", "text": "texts", "audio": "recordings", "table": "r
 
 
 def _advised(crowd: Sequence[Contender]) -> list[tuple[str, str, str]]:
-    """(contender, kind, text) of what training showed, once for each contender and kind."""
+    """(contender, kind, text) of what training and measuring showed, once for each contender and kind."""
     found: dict[tuple[str, str], str] = {}
     for contender in crowd:
         for run in contender.done:
             for one in run.get("advice") or ():
                 found.setdefault((contender.label, one["kind"]), one["text"])
+            if run.get("fewer_samples"):
+                found.setdefault((contender.label, "fewer samples"), run["fewer_samples"])
     return [(label, kind, text) for (label, kind), text in found.items()]
 
 

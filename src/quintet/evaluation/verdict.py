@@ -93,6 +93,12 @@ class Contender:
         return " or ".join(sorted({_measure(likelihood) for likelihood in found}))
 
     @property
+    def learnt_little(self) -> str | None:
+        """Why none of its runs makes items like the data yet, or None."""
+        reasons = [run.get("learnt_little") for run in self.done]
+        return str(reasons[0]) if reasons and all(reasons) else None
+
+    @property
     def memorises(self) -> bool:
         """Whether any seed was flagged for copying training items."""
         return any((run.get("metrics") or {}).get("memorised_flagged", False) for run in self.done)
@@ -212,10 +218,11 @@ def verdict(models: Sequence[Entry]) -> dict[str, Any]:
     `keeper`: of labels and texts that are right or wrong, who is right most often; else whose samples are hardest to
     tell from real data (AUC nearest to 0.5; a tie is broken by the first of `DECIDERS` that is clear, else either
     will do, and the one nearest to 0.5 is named; a contender flagged for copying training items is passed over if
-    another is not). `scoring`: the highest log-likelihood, exact before bound before estimate, except
-    that a lower bound above every exact value wins: the truth is higher still. `speed`: milliseconds per sample, within
-    10% a tie. `anomalies`: who most often finds a real item likelier than one of two halves
-    that do not belong together. `memorisation`: the lowest share of copies. `caveats`: sentences that weaken the above.
+    another is not, and so is one whose samples are not like the data yet). `scoring`: the highest log-likelihood, exact
+    before bound before estimate, except that a lower bound above every exact value wins: the truth is higher still.
+    `speed`: milliseconds per sample, within 10% a tie. `anomalies`: who most often finds a real item likelier than one
+    of two halves that do not belong together. `memorisation`: the lowest share of copies. `caveats`: sentences that
+    weaken the above.
     """
     everyone = contenders(models)
     alive = [c for c in everyone if c.done]
@@ -274,8 +281,9 @@ def _keeper(alive: Sequence[Contender]) -> dict[str, Any]:
     scored = _measured(alive, lambda c: c.metric("auc"))
     if not scored:
         return _answer(None, "No model finished with samples that could be measured, so there is none to keep.")
-    honest = [pair for pair in scored if not pair[0].memorises]
-    pool = honest or scored
+    learnt = [pair for pair in scored if pair[0].learnt_little is None] or scored
+    honest = [pair for pair in learnt if not pair[0].memorises]
+    pool = honest or learnt
     nearest = min(pool, key=lambda pair: abs(pair[1].mean - 0.5))
     tied = [pair for pair in pool if pair is nearest or not beats("half", nearest, pair, "auc")]
 
@@ -515,6 +523,8 @@ def _caveats(everyone: Sequence[Contender], keeper: dict[str, Any]) -> list[str]
     if kept is not None and kept.memorises:
         notes.append("The model named first copies training items; so does every other that was measured.")
     for contender in everyone:
+        if contender.learnt_little is not None:
+            notes.append(f"{contender.label} has learnt too little to be kept: {contender.learnt_little}.")
         failed = len(contender.runs) - len(contender.done)
         if failed:
             of = f" in {failed} of {len(contender.runs)} runs" if len(contender.runs) > 1 else ""
