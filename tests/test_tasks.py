@@ -31,6 +31,7 @@ from quintet.evaluation.labels import calibration_error, label_figures, log_loss
 from quintet.evaluation.texts import edit_distance, error_rate, language_figures, text_figures, translation_figures
 from quintet.families.autoregressive import Autoregressive
 from quintet.nets.context import hidden, moved
+from quintet.runs import Run
 
 # -- figures of labels -----------------------------------------------------------------------------------------------
 
@@ -403,3 +404,22 @@ def test_recordings_are_conditions_one_an_item(tmp_path: Path, monkeypatch: pyte
     assert len(model.sample(8, condition=sounds[32:])) == 8
     assert model.evaluate(samples=8)["metrics"]["items"] == 8
     assert train(tmp_path, **given).evaluate()["task"] == "label"
+
+
+def test_the_codec_of_a_condition_is_as_the_user_says_and_stays(tmp_path: Path) -> None:
+    """A source text with several translations looks like categories; and three rows of many texts look like few."""
+    rows = [(f"word {i // 3}", f"wort {i // 3} {i % 3}") for i in range(240)]
+    path, few = tmp_path / "pairs.csv", tmp_path / "few.csv"
+    for file, some in ((path, rows), (few, [*rows[:2], ("word never seen", "wort")])):
+        file.write_text("english,german\n" + "".join(f"{a},{b}\n" for a, b in some))
+    words = ["train", "autoregressive", "--data", str(path), "--target", "german", "--condition", "english"]
+    words += ["--codec", "text", "--preset", "tiny", "--steps", "2", "--runs", str(tmp_path)]
+    assert cli.main([*words, "--run", "guessed"]) == 0
+    assert cli.main([*words, "--run", "said", "--given.codec", "text"]) == 0
+    kinds = {name: Run(tmp_path / name).codecs()["cond"].name for name in ("guessed", "said")}
+    assert kinds == {"guessed": "table", "said": "text"}
+    assert Run(tmp_path / "said").config().given["codec"] == "text"
+    out = tmp_path / "scores.csv"
+    assert cli.main(["score", str(tmp_path / "said"), "--data", str(few), "-o", str(out)]) == 0
+    assert len(out.read_text().splitlines()) == 4
+    assert cli.main([*words, "--run", "wrong", "--given.codec", "image"]) == 3

@@ -108,9 +108,23 @@ def plan(
     merged.setdefault("codec", codec_name(dataset, merged["data"].get("target")))
     if merged.get("steps") is None and merged.get("budget") is None:
         merged["budget"] = 60.0
-    reads = codec_name(dataset, merged["data"]["condition"]) if merged["data"].get("condition") else None
+    reads = reads_as(merged.get("given") or {}, dataset, merged["data"].get("condition"))
     items = str(merged.get("coding", {}).get("items", "auto"))
     return resolve(merged, kind_of(dataset, merged["codec"], merged["data"].get("target"), reads, items), reads)
+
+
+def reads_as(given: Mapping[str, Any], dataset: Dataset, condition: str | None) -> str | None:
+    """The codec of a condition: as `given` says, else by its values. ConfigError for one that it cannot have."""
+    if not condition:
+        return None
+    guess, said = codec_name(dataset, condition), given.get("codec")
+    if said is None or said == guess:
+        return guess
+    if {said, guess} != {"text", "table"}:
+        known = "text (read letter by letter) or table (categories and numbers)"
+        why = f"the condition {condition} is read as {guess}; a column can be {known}"
+        raise ConfigError(f"no codec {said!r} for this condition", where="given.codec", why=why)
+    return str(said)
 
 
 def kind_of(dataset: Dataset, codec: str, target: str | None, condition: str | None, items: str = "auto") -> str:

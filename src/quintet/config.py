@@ -46,7 +46,7 @@ class DataSettings(Settings):
 
 class RunConfig(Settings):
     """Everything that decides a run. `model` and `sampling` are the family's own settings, complete;
-    `coding` is the codec's, `given` that of the condition's codec."""
+    `coding` is the codec's, `given` that of the condition's codec, with its name."""
 
     family: str
     preset: Preset = "small"
@@ -328,12 +328,14 @@ def resolve(given: Mapping[str, Any], kind: str, condition: str | None = None) -
         fields = codec_class(str(merged.get("codec"))).Settings.model_fields
         merged[section] = face | codec_class(str(merged.get("codec"))).Settings(**coding).model_dump(mode="json")
         section, reading = "given", dict(merged.get("given", {}))
+        reading.pop("codec", None)  # which is `condition`
         if condition is not None:
             own = {"items": "separate"} if condition == "text" else {}  # an item is a text, never a window
             if own and merged["coding"].get("joint"):
                 own |= {field: merged["coding"][field] for field in ("tokens", "vocab_size", "joint")}
             fields = codec_class(condition).Settings.model_fields
-            merged[section] = codec_class(condition).Settings(**{**reading, **own}).model_dump(mode="json")
+            kept = codec_class(condition).Settings(**{**reading, **own}).model_dump(mode="json")
+            merged[section] = {"codec": condition} | kept
         elif reading:
             what = "settings of a condition's codec, but no condition"
             raise ConfigError(what, where=section, fix="--condition COLUMN")

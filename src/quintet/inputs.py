@@ -20,7 +20,7 @@ from quintet.core.random import some
 from quintet.core.recordings import Recordings
 from quintet.core.written import Form
 from quintet.data.sources import SOURCES, Dataset, load_source, take
-from quintet.session import items_of, pick, within_run
+from quintet.session import given_codec, items_of, pick, within_run
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def read_items(
             label = len(codec.columns) == 1 and codec.columns[0].categorical
         dataset = within_run(config, dataset, {key: one for key, one in codecs.items() if key == "cond" or not label})
     if unlabelled and not has(dataset, config.data.target):
-        given = pick(dataset, config.data.condition, split)
+        given = pick(dataset, config.data.condition, split, codec=given_codec(config, dataset))
         if not len(given):
             raise DataError("no items", where=name)
         return Found(None, given, split)

@@ -91,6 +91,11 @@ def codec_name(dataset: Dataset, column: str | None) -> str:
     return "table"
 
 
+def given_codec(config: RunConfig, dataset: Dataset) -> str:
+    """The codec of the condition: that of the run, which a short file that is brought later does not change."""
+    return str(config.given.get("codec") or codec_name(dataset, config.data.condition))
+
+
 def is_label(dataset: Dataset, column: str | None) -> bool:
     """Whether this is one column of categories: strings, booleans, or integers of few values."""
     if column is None or column in ("items", dataset.modality):
@@ -112,12 +117,13 @@ def fit_codecs(config: RunConfig, dataset: Dataset, runs: str | Path | None = No
     items = target_of(config, dataset, "train")
     if data.condition is None:
         return {"x": x.fit(items)}
-    given, name = pick(dataset, data.condition, "train", without=data.target), codec_name(dataset, data.condition)
+    name, settings = given_codec(config, dataset), {k: v for k, v in config.given.items() if k != "codec"}
+    given = pick(dataset, data.condition, "train", without=data.target, codec=name)
     if isinstance(x, TextCodec) and x.settings.joint and name == "text":
         vocabulary = x.learn([*items, *given])
-        cond = TextCodec(None, TextCodec.Settings(**config.given)).fit(given, vocabulary)
+        cond = TextCodec(None, TextCodec.Settings(**settings)).fit(given, vocabulary)
         return {"x": x.fit(items, vocabulary), "cond": cond}
-    return {"x": x.fit(items), "cond": condition_codec(name, given, config.given)}
+    return {"x": x.fit(items), "cond": condition_codec(name, given, settings)}
 
 
 def condition_codec(name: str, items: Any, settings: Mapping[str, Any]) -> Codec:
@@ -135,7 +141,9 @@ def condition_codec(name: str, items: Any, settings: Mapping[str, Any]) -> Codec
 def items_of(config: RunConfig, dataset: Dataset, split: str) -> tuple[Any, Any]:
     """(items, conditions) of a split, raw; conditions are None for an unconditional run."""
     data = config.data
-    given = None if data.condition is None else pick(dataset, data.condition, split, without=data.target)
+    given = None
+    if data.condition is not None:
+        given = pick(dataset, data.condition, split, without=data.target, codec=given_codec(config, dataset))
     return target_of(config, dataset, split), given
 
 
