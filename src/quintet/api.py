@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from quintet.codecs.text import streamed
 from quintet.config import DataSettings, RunConfig, as_config_error, merge, resolve, seconds
 from quintet.containers import count_of, is_frame, library, source_of
+from quintet.core.checked import checked
 from quintet.core.errors import ConfigError, DataError, QuintetWarning, out_of_memory
 from quintet.data.sources import Dataset, load_source
 from quintet.model import Model
@@ -31,6 +32,7 @@ THUMBNAIL = 256
 """An image of at most this many numbers has defaults of its own."""
 
 
+@checked
 def load(run: str | Path, *, runs: str | Path | None = None, device: str = "auto") -> Model:
     """The model of a run: its newest checkpoint that verifies, with averaged weights."""
     folder = Run.open(run, runs)
@@ -41,6 +43,7 @@ def load(run: str | Path, *, runs: str | Path | None = None, device: str = "auto
 # -- training --------------------------------------------------------------------------------------------------------
 
 
+@checked
 def train(
     family: str,
     *,
@@ -82,6 +85,7 @@ def train(
     return model
 
 
+@checked
 def plan(
     family: str,
     dataset: Dataset,
@@ -105,6 +109,10 @@ def plan(
     merged = merge(config or {}, named)
     if merged.get("plan") and (budget is not None or merged.get("steps") != merged["plan"][-1][1]):
         del merged["plan"]  # of another number of steps
+    for name in ("target", "condition", "codec", "preset"):
+        value = (merged["data"] if name in ("target", "condition") else merged).get(name)
+        if value is not None and not isinstance(value, str):
+            raise ConfigError(f"{name} must be a text, got {value!r}", where=name)
     merged.setdefault("codec", codec_name(dataset, merged["data"].get("target")))
     if merged.get("steps") is None and merged.get("budget") is None:
         merged["budget"] = 60.0
@@ -145,6 +153,7 @@ def kind_of(dataset: Dataset, codec: str, target: str | None, condition: str | N
     return codec
 
 
+@checked
 def reading(config: Mapping[str, Any] | None) -> dict[str, Any]:
     """How `config` says that the source is read."""
     data = (config or {}).get("data") or {}
@@ -273,6 +282,7 @@ def _train(
     return Model(run or Run(root), family, codecs, session.config, session.cond)
 
 
+@checked
 def resume(
     run: str | Path,
     *,

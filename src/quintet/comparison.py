@@ -18,6 +18,7 @@ from quintet.bench import Bench
 from quintet.card import write_card
 from quintet.config import RunConfig, merge, seconds
 from quintet.containers import source_of
+from quintet.core.checked import checked
 from quintet.core.errors import DataError, QuintetError, QuintetWarning, UsageError
 from quintet.cost import Meter
 from quintet.data.sources import SOURCES, SPLITS, Dataset, load_source
@@ -33,6 +34,7 @@ from quintet.training.checkpoint import write_atomic
 from quintet.training.trainer import Trainer
 
 
+@checked
 def compare(
     *what: Any,
     families: Sequence[str] | None = None,
@@ -74,6 +76,9 @@ def compare(
     if output is not None and Path(output).suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"a report cannot be written to {str(output)!r}",
                          why="it is HTML, with its figures as JSON beside it", fix="-o report.html")  # fmt: skip
+    for one in what:
+        if not isinstance(one, str | Path):
+            raise UsageError(f"a run or a report is a name or a path, not {type(one).__name__}")
     measured: dict[str, Any] = {"samples": samples, "split": split, "features": features}
     if is_source(what, runs):
         size = {"parameters": parameters} if parameters is not None else {}

@@ -35,8 +35,12 @@ FRAMES = ("pandas", "polars")
 PLAIN_SCALARS = (str, bytes, bool, int, float, np.generic)
 
 
+MOST = 2**32 - 1
+"""The largest number of anything, which every random source also takes as a seed."""
+
+
 def count_of(value: Any, name: str, least: int = 1) -> int:
-    """A whole number that is at least `least`. Raises UsageError for fractions, truth values and anything else."""
+    """A whole number from `least` to MOST. Raises UsageError for fractions, truth values and anything else."""
     try:
         if isinstance(value, bool | np.bool_):
             raise TypeError
@@ -46,6 +50,8 @@ def count_of(value: Any, name: str, least: int = 1) -> int:
         raise UsageError(what, why=f"it is of type {kind_name(value)}") from None
     if count < least:
         raise UsageError(f"{name} must be at least {least}, got {count}")
+    if count > MOST:
+        raise UsageError(f"{name} must be at most {MOST:,}, got {count}")
     return count
 
 
@@ -158,6 +164,8 @@ def raw_items(items: Any, codec: Codec, column: str | None = None, scale: Scale 
         items = list(items)
     if items is None or isinstance(items, set | frozenset | bytes):
         raise wrong(items, codec)
+    if isinstance(items, np.ndarray) and items.size == 0:
+        raise UsageError("no items", why=f"an array of shape {items.shape} was given")
     if codec.modality == "image" and scale is not None:
         items = _on_scale(items, scale)
     convert = {"table": _rows, "text": _texts, "image": _images, "audio": _recordings}[codec.modality]

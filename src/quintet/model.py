@@ -23,6 +23,7 @@ from quintet.codecs.text import TextCodec
 from quintet.config import RunConfig, as_config_error, merge
 from quintet.containers import back, conditions, count_of, is_frame, library, raw_items, scalar
 from quintet.core import random
+from quintet.core.checked import checked_methods
 from quintet.core.codec import Codec
 from quintet.core.errors import CheckpointError, QuintetWarning, Unsupported, UsageError
 from quintet.core.family import Family, OnStep
@@ -43,6 +44,7 @@ ENOUGH = 99
 """Reference items with which p = 0.01 is the least that can be found."""
 
 
+@checked_methods
 class Model:
     """A trained family with its codecs: everything on raw data. `run` is its folder.
 
@@ -383,7 +385,7 @@ class Model:
 
     def write(
         self,
-        prompts: str | Sequence[str] = "",
+        prompts: Any = "",
         n: int = 1,
         *,
         condition: Any = None,
@@ -440,7 +442,7 @@ class Model:
         self,
         k: int = 4,
         *,
-        prompts: str | Sequence[str] = "",
+        prompts: Any = "",
         n: int = 1,
         condition: Any = None,
         length: int | None = None,
@@ -490,7 +492,13 @@ class Model:
             raise UsageError("latents are an array of numbers, as encode gives them", why=str(error)) from None
         if z.numel() == 0:
             raise UsageError("no latents", why=f"an array of shape {tuple(z.shape)} was given")
-        return self._decode(z, self.given(condition, len(z)), count_of(batch_size, "batch_size"))
+        cond, each = self.given(condition, len(z) if z.ndim else 1), count_of(batch_size, "batch_size")
+        try:
+            return self._decode(z.to(next(self.family.parameters()).dtype), cond, each)
+        except (RuntimeError, IndexError, ValueError) as error:
+            shape = f"an array of shape {tuple(z.shape)} was given"
+            raise UsageError("these are no latents of this model", why=f"{shape}: {error}".splitlines()[0],
+                             fix="give what encode gives") from None  # fmt: skip
 
     def _decode(self, z: Tensor, cond: Tensor | None, batch_size: int = 256) -> Any:
         """`decode` under an encoded condition (len(z), ...)."""
@@ -578,7 +586,7 @@ class Model:
                 warnings.warn(told, QuintetWarning, stacklevel=2)
         if stream:
             return items, given
-        some = random.some(items, limit, 0)
+        some = random.some(items, count_of(limit, "limit"), 0)
         return take(items, some), None if given is None else take(given, some)
 
     def evaluate(

@@ -240,6 +240,8 @@ def is_folder(path: str | Path) -> bool:
 def check_output(path: str | Path, kind: str) -> None:
     """Raise UsageError unless items of this kind can be written to `path`: to be known before the work is done."""
     formats = FORMATS.get(kind, {})
+    if "\0" in str(path):
+        raise UsageError("a path has no NUL character", where=repr(str(path)))
     if str(path) == STANDARD and formats:
         return
     folder = is_folder(path)

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+import pyarrow as pa
 import torch
 import yaml
 from filelock import BaseFileLock, FileLock, Timeout
@@ -188,7 +189,7 @@ class Run:
             return RunConfig(**yaml.safe_load(path.read_text()))
         except ValidationError as error:
             raise as_config_error(error, str(path)) from None
-        except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
+        except (OSError, TypeError, ValueError, RecursionError, yaml.YAMLError) as error:
             raise CheckpointError("unreadable configuration", where=str(path), why=str(error)) from None
 
     def manifest(self) -> dict[str, Any]:
@@ -204,13 +205,14 @@ class Run:
                 else registry.CODECS[entry["codec"]].from_json(entry["state"])
                 for key, entry in self._json(path).items()
             }
-        except (KeyError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, AssertionError,
+                RecursionError, pa.ArrowException) as error:  # fmt: skip
             raise CheckpointError("unreadable codec", where=str(path), why=repr(error)) from None
 
     def _json(self, path: Path) -> dict[str, Any]:
         try:
             data = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise CheckpointError("unreadable file", where=str(path), why=str(error)) from None
         if not isinstance(data, dict):
             raise CheckpointError("not a JSON object", where=str(path))
@@ -296,13 +298,15 @@ class Run:
             file.write(json.dumps(record) + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The records so far; a torn last line is left out."""
+        """The records so far; a line that is no record is left out, as the last one may be if it was cut."""
         path, records = self.path / "metrics.jsonl", []
-        for line in path.read_text().splitlines() if path.exists() else ():
+        for line in path.read_bytes().splitlines() if path.exists() else ():
             try:
-                records.append(json.loads(line))
-            except ValueError:
+                record = json.loads(line)
+            except (ValueError, RecursionError):
                 continue
+            if isinstance(record, dict) and all(type(record.get(key)) in (int, float) for key in ("step", "steps")):
+                records.append(record)
         return records
 
     def metrics_of_weights(self) -> list[dict[str, Any]]:

@@ -254,6 +254,10 @@ class Session:
         train = x[x.drawn(FEATURE_ITEMS)]
         features = fit_features(train.cpu().numpy(), kind, pad=pad)
         unseen, given = self.items("validation", HELD)
+        if not len(unseen):
+            why = "every one of them holds a value, or is given one, that no training item has"
+            fix = "more items, --data.split none, or another --condition"
+            raise DataError("no validation item is left", where=config.data.source, why=why, fix=fix)
         chosen = unseen.drawn(HELD)
         held, cond_held = unseen[chosen], None if given is None else given[chosen]
         self.look = Live(features, train, held, cond_held, config.sampling, lossy=BATCHES * config.training.batch_size)

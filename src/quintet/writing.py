@@ -43,7 +43,7 @@ class Wanted:
     constraint: Constraint | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.stop, str) or any(not isinstance(stop, str) or not stop for stop in self.stop):
+        if not isinstance(self.stop, list | tuple) or any(not isinstance(stop, str) or not stop for stop in self.stop):
             raise UsageError("stop texts are a list of texts, none of them empty", where=str(self.stop))
         if self.regex is not None and self.stop:
             why = "a text that ends before a stop text need not match"

@@ -43,7 +43,7 @@ def parse_value(text: str, where: str) -> Any:
 
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(f"not a value: {text!r}", where=where, why=str(error).splitlines()[0]) from None
 
 
@@ -87,10 +87,13 @@ def read_config(path: Path | None) -> dict[str, Any]:
         data = yaml.safe_load(path.read_text())
     except OSError as error:
         raise DataError("cannot read the configuration", where=str(path), why=error.strerror or str(error)) from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError("not YAML", where=str(path), why=str(error).splitlines()[0]) from None
     if not isinstance(data, dict):
         raise ConfigError("not a mapping of sections", where=str(path))
+    for name in _names(data):
+        if not isinstance(name, str):
+            raise ConfigError(f"the name of a setting is a text, not {name!r}", where=str(path))
     for key in data:
         if key not in RunConfig.model_fields:
             raise unknown("key", str(key), RunConfig.model_fields, str(path))
@@ -99,6 +102,14 @@ def read_config(path: Path | None) -> dict[str, Any]:
         if not isinstance(given.get(section, {}), Mapping):
             raise ConfigError(f"{section} is not a mapping of fields", where=str(path))
     return given
+
+
+def _names(data: Any) -> Iterable[Any]:
+    """All names in mappings within mappings."""
+    if isinstance(data, dict):
+        for name, value in data.items():
+            yield name
+            yield from _names(value)
 
 
 def unknown(kind: str, name: str, known: Iterable[str], where: str) -> ConfigError:

@@ -20,7 +20,7 @@ from torch import Tensor
 from quintet.core import arrow, settings, written
 from quintet.core.codec import Codec, Face
 from quintet.core.columns import RARE, Column, describe, is_key
-from quintet.core.errors import DataError, QuintetWarning
+from quintet.core.errors import DataError, QuintetWarning, UsageError
 from quintet.core.likelihood import Measure
 from quintet.core.pieces import Floats, row_hash, uniforms
 from quintet.core.spaces import Continuous, Discrete
@@ -290,6 +290,9 @@ class TableCodec(Codec):
         With `known`, a null that is marked known is the value null.
         """
         table = self.rows(items)
+        if known is not None and np.shape(known) != (table.num_rows, table.num_columns):
+            why = f"{np.shape(known)} was given for {table.num_rows} rows of {table.num_columns} columns"
+            raise UsageError("`known` says of each cell whether it is known", why=why)
         cells: list[pa.ChunkedArray | None] = []
         given = np.zeros((table.num_rows, len(self.columns)), bool)
         for i, column in enumerate(self.columns):

@@ -221,4 +221,9 @@ def as_column(cells: Any) -> Any:
     """A column from an array, a list (which may hold None), or one value."""
     if isinstance(cells, pa.Array | pa.ChunkedArray):
         return cells
-    return pa.array(cells if isinstance(cells, list | tuple) else np.atleast_1d(np.asarray(cells)), from_pandas=True)
+    try:
+        return pa.array(
+            cells if isinstance(cells, list | tuple) else np.atleast_1d(np.asarray(cells)), from_pandas=True
+        )
+    except (pa.ArrowException, UnicodeEncodeError, TypeError) as error:
+        raise DataError("cells that no column can hold", why=str(error).splitlines()[0]) from None

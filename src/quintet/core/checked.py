@@ -1,0 +1,106 @@
+"""Arguments of wrong types are named before anything is done with them."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import numbers
+import os
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+
+from quintet.core.errors import UsageError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+C = TypeVar("C", bound=type)
+
+WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "True or False", Path: "a path",
+         type(None): "None", Mapping: "a mapping", Sequence: "a list"}  # fmt: skip
+
+
+def checked(function: Callable[P, R]) -> Callable[P, R]:
+    """A function that raises UsageError for an argument which is not of the simple type that its signature says: text,
+    number, truth value, path, list, mapping. What is annotated otherwise is left to the function.
+    """
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        for name, value in signature.bind(*args, **kwargs).arguments.items():
+            parameter = signature.parameters[name]
+            if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+                hint = _hint(function, parameter.annotation)
+                if not fits(value, hint):
+                    raise UsageError(f"{name} must be {' or '.join(_words(hint))}, got {_named(value)}",
+                                     where=function.__name__)  # fmt: skip
+        return function(*args, **kwargs)
+
+    return call
+
+
+def checked_methods(cls: C) -> C:
+    """A class whose public methods are `checked`."""
+    for name, member in list(vars(cls).items()):
+        if inspect.isfunction(member) and not name.startswith("_"):
+            setattr(cls, name, checked(member))
+    return cls
+
+
+@functools.cache
+def _evaluated(module: str, annotation: str) -> Any:
+    import sys
+
+    try:
+        return eval(annotation, vars(sys.modules[module]))
+    except NameError:  # a name that is imported for type checkers alone
+        return Any
+
+
+def _hint(function: Callable[..., Any], annotation: Any) -> Any:
+    return _evaluated(function.__module__, annotation) if isinstance(annotation, str) else annotation
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of a type, of the simple ones; True for all others."""
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(fits(value, one) for one in typing.get_args(hint))
+    if hint is type(None) or hint is None:
+        return value is None
+    if hint is str:
+        return isinstance(value, str)
+    if hint is bool:
+        return isinstance(value, bool | np.bool_)
+    if hint in (int, float):
+        kind = numbers.Integral if hint is int else numbers.Real
+        return isinstance(value, kind) and not isinstance(value, bool | np.bool_)
+    if hint is Path:
+        return isinstance(value, os.PathLike)
+    if origin in (Mapping, Sequence):
+        if not isinstance(value, origin) or isinstance(value, str | bytes):
+            return False
+        inner = typing.get_args(hint)
+        return origin is Mapping or all(fits(one, inner[0]) for one in value)
+    return True
+
+
+def _words(hint: Any) -> list[str]:
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return [word for one in typing.get_args(hint) for word in _words(one)]
+    origin = typing.get_origin(hint) or hint
+    inner = typing.get_args(hint)
+    if origin is Sequence and inner and inner[0] is str:
+        return ["a list of texts"]
+    return [WORDS.get(origin, str(getattr(origin, "__name__", origin)))]
+
+
+def _named(value: Any) -> str:
+    kind = type(value)
+    package = kind.__module__.split(".")[0]
+    return kind.__qualname__ if package == "builtins" else f"{package}.{kind.__qualname__}"
