@@ -495,7 +495,7 @@ class Model:
         cond, each = self.given(condition, len(z) if z.ndim else 1), count_of(batch_size, "batch_size")
         try:
             return self._decode(z.to(next(self.family.parameters()).dtype), cond, each)
-        except (RuntimeError, IndexError, ValueError) as error:
+        except (RuntimeError, IndexError, TypeError, ValueError) as error:
             shape = f"an array of shape {tuple(z.shape)} was given"
             raise UsageError("these are no latents of this model", why=f"{shape}: {error}".splitlines()[0],
                              fix="give what encode gives") from None  # fmt: skip

@@ -39,6 +39,8 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
                 if not fits(value, hint):
                     raise UsageError(f"{name} must be {' or '.join(_words(hint))}, got {_named(value)}",
                                      where=function.__name__)  # fmt: skip
+                if isinstance(value, str) and "\0" in value:
+                    raise UsageError(f"{name} holds a NUL character", where=function.__name__)
         return function(*args, **kwargs)
 
     return call

@@ -40,6 +40,7 @@ LINES = 20_000
 MISSING = ["", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "-nan", "NULL", "null", "<NA>"]
 EXCEL_MISSING = (*MISSING, "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#NULL!")
 """Also what stands in a cell whose formula failed."""
+COLUMNS = 20_000
 LONG_TEXT = 40
 """Characters, on average, from which the only column of a table is text."""
 RAISED = (pa.ArrowException, OSError, EOFError, ValueError, KeyError, OverflowError, RecursionError)
@@ -51,6 +52,9 @@ def dataset_of(table: pa.Table, found: Found, notes: Sequence[str] = ()) -> Data
     """A table that lies in memory, split; a text where it is one."""
     if table.num_rows == 0:
         raise DataError("no rows", where=found.where, fix="the file has a header alone, or nothing")
+    if table.num_columns > COLUMNS:
+        why = f"{table.num_columns:,} columns, and a table may have {COLUMNS:,}"
+        raise DataError("too many columns", where=found.where, why=why, fix="choose some of them")
     table, renamed = named(table)
     table, typed = types.retyped(table, found.reading.types, found.where, found.reading.forms)
     keys = row_keys(table)
@@ -110,14 +114,13 @@ def named(table: pa.Table) -> tuple[pa.Table, list[str]]:
 
 def distinct(given: Sequence[str]) -> tuple[list[str], list[str]]:
     """Names that differ, and a note of those that were changed."""
-    names: list[str] = []
+    names: dict[str, None] = {}
     for index, name in enumerate(given):
         name = name.strip() or f"column_{index}"
         numbered = (f"{name}_{count}" for count in itertools.count(2))
-        free = next(new for new in itertools.chain([name], numbered) if new not in names)
-        names.append(free)
+        names[next(new for new in itertools.chain([name], numbered) if new not in names)] = None
     changed = [new for old, new in zip(given, names, strict=True) if old != new]
-    return names, [f"columns renamed: {', '.join(changed)}"] if changed else []
+    return list(names), [f"columns renamed: {', '.join(changed)}"] if changed else []
 
 
 def tidy(table: pa.Table, *, empty: bool = True) -> tuple[pa.Table, list[str]]:
