@@ -278,3 +278,20 @@ def test_of_a_slow_model_fewer_samples_are_measured_and_it_is_said(tmp_path: Pat
     assert "frechet" in whole["metrics"]
     assert "frechet" not in found["metrics"], "it depends on the number of samples"
     assert "fewer_samples" not in whole
+    flow = quintet.train("flow", data="moons", steps=3, preset="tiny", runs=tmp_path)
+    found, whole = bench.run(flow, limit=1e-6), bench.run(flow, limit=1e6)
+    assert (found["likelihood"]["items"], whole["likelihood"]["items"]) == (50, 500)
+    assert found["fewer_scored"].startswith("50 of 500 items")
+    assert len(found["scored"]) == 50
+    assert "fewer_scored" not in whole
+
+
+def test_what_is_done_after_training_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from quintet.apps.cli import main
+
+    words = ["compare", "moons", "--families", "flow", "--steps", "2", "--preset", "tiny", "--samples", "30"]
+    assert main([*words, "--runs", str(tmp_path), "-o", str(tmp_path / "r.html")]) == 0
+    told = capsys.readouterr().err
+    assert [what in told for what in ("drawing samples", "measuring 30 samples", "scoring unseen items")] == [True] * 3
+    assert main(["evaluate", str(tmp_path / "compare-moons-1" / "flow-0"), "--samples", "30"]) == 0
+    assert "scoring unseen items" in capsys.readouterr().err

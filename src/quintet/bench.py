@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -71,6 +71,7 @@ class Bench:
         if is_label(dataset, condition) and not is_label(dataset, target):
             dataset = unblank(dataset, condition, list(dataset.splits))
         self.dataset, self.condition, self.target, self.samples = dataset, condition, target, samples
+        self.tell: Callable[[str], None] = lambda _: None
         self.codec = self._codec()
         self.dataset = within(dataset, [(self.codec, self.rows)])
         self.items = {split: self.measure(self.rows(split)) for split in dataset.splits}
@@ -200,10 +201,12 @@ class Bench:
     def run(self, model: Model, *, split: str = "test", seed: int = 0, limit: float | None = None) -> dict[str, Any]:
         """Likelihood, sample figures and the time per sample of one model.
 
-        `limit`: seconds that sampling may take. Of a slow model fewer samples are measured (`fewer_samples` then says
-        how many), without the figures that depend on their number.
+        `limit`: seconds that sampling may take, and as many again that scoring may. Of a slow model fewer samples are
+        measured (`fewer_samples` then says how many), without the figures that depend on their number, and fewer items
+        are scored (`fewer_scored`).
         """
         n = self.samples
+        self.tell("drawing samples")
         if limit is not None:
             began = time.perf_counter()
             model.draw(PROBED, seed=seed)
@@ -212,6 +215,7 @@ class Bench:
         began = time.perf_counter()
         fake = model.draw(n, seed=seed)
         spent = time.perf_counter() - began
+        self.tell(f"measuring {n:,} samples")
         asked = None if cond is None or not self.labels else model.codecs["cond"].decode(cond)
         labels = None if asked is None else np.asarray(asked.column(0).to_pylist())
         out: dict[str, Any] = {
@@ -233,6 +237,13 @@ class Bench:
             return out | {"likelihood_reason": model.family.missing["log_prob"]}
         data = within_run(model.config, self.few(model, split), model.codecs)
         items, given = items_of(model.config, data, split)
+        self.tell("scoring unseen items")
+        if limit is not None and len(items) > PROBED and not model.codecs["x"].stream:
+            count = self._affordable(model, items, given, limit)
+            if count < len(items):
+                out["fewer_scored"] = f"{count} of {len(items)} items were scored, as that may take {limit:.3g} s"
+                data = self.few(model, split, count)
+                items, given = items_of(model.config, within_run(model.config, data, model.codecs), split)
         score = scores(model, items, condition=given, seed=seed)
         out["metrics"] |= self._likely(model, score, items, fake, asked, seed)
         odd, placed = self._odd(model, score, items, given, seed)
@@ -241,13 +252,20 @@ class Bench:
         out |= {"scored": scored, "item_figures": {"nats": score.values.tolist(), **placed}}
         return out | {"likelihood": score.summary()} | language(model, score, items)
 
-    def few(self, model: Model, split: str) -> Dataset:
+    def _affordable(self, model: Model, items: Any, given: Any, limit: float) -> int:
+        """How many items can be scored in so many seconds: members, samples and anomalies cost about twice as much."""
+        first, condition = _some(items, given, np.arange(PROBED))
+        began = time.perf_counter()
+        model.log_prob(first, condition=condition)
+        return max(LEAST, int(limit * PROBED / (3 * (time.perf_counter() - began))))
+
+    def few(self, model: Model, split: str, count: int = SCORED) -> Dataset:
         """The data, with those items of a split that models are scored on; a long text is one item of many windows.
 
         They are drawn before a model's codec leaves out what it cannot take: all models are scored on the same items.
         """
         index = self.dataset.index(split)
-        chosen = index if model.codecs["x"].stream else index[some(index, SCORED, 0)]
+        chosen = index if model.codecs["x"].stream else index[some(index, min(count, SCORED), 0)]
         return replace(self.dataset, splits={**self.dataset.splits, split: chosen})
 
     def _likely(self, model: Model, score: LogProb, scored: Any, fake: Any, asked: Any, seed: int) -> dict[str, float]:

@@ -10,6 +10,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,8 @@ def _sources(
                 on_trainer(None)
             if trainers[0].stop and trainers[0].step < trainers[0].steps:
                 raise KeyboardInterrupt(trainers[0].stop)
+            if told is not None:
+                bench.tell = partial(_doing, told)
             figures, shown, _ = _measure(model, dataset, bench, split, samples, seed, limit=limit)
             cost = {"peak_mb": meter.peak_mb, "joules": meter.joules}
             made = entry | _entry(model, figures, shown) | cost
@@ -330,6 +333,7 @@ def evaluate(
     seed: int = 0,
     sampling: Mapping[str, Any] | None = None,
     features: str = "pca",
+    report: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
     """The figures of one model, chosen by what it is for; report.html and report.json in its run folder show them.
 
@@ -342,6 +346,8 @@ def evaluate(
     bench = None
     if task(model) == "samples":
         bench = Bench(dataset, data.condition, target=data.target, samples=samples, features=features)
+        if report is not None:
+            bench.tell = partial(_doing, report)
     entry: dict[str, Any] = {"family": model.config.family, "seed": model.config.seed, "run": model.run.name}
     figures, shown, recipe = _measure(model, dataset, bench, split, samples, seed, sampling)
     result = _document(dataset, bench, recipe, [entry | _entry(model, figures, shown)])
@@ -353,6 +359,10 @@ def evaluate(
     except OSError as error:
         warnings.warn(f"the report was not written ({error})", QuintetWarning, stacklevel=2)
     return figures
+
+
+def _doing(report: Callable[[dict[str, Any]], None], what: str) -> None:
+    report({"doing": what})
 
 
 def _measure(

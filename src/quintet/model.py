@@ -7,7 +7,7 @@ import html
 import math
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -597,15 +597,18 @@ class Model:
         seed: int = 0,
         sampling: Mapping[str, Any] | None = None,
         features: str = "pca",
+        report: Callable[[dict[str, Any]], None] | None = None,
     ) -> dict[str, Any]:
         """{"likelihood", "likelihood_reason", "metrics", "ms_per_sample", ...} on a split; writes the run's report.
 
         `sampling`: how texts are made that are compared with the true ones. `features`: what distances are measured in.
+        `report` is told what is being done.
         """
         from quintet.comparison import evaluate  # which is written in terms of Model
 
         plain = Model(self.run, self.family, self.codecs, self.config, self.conditions)  # it works on Arrow tables
-        return evaluate(plain, split=split, samples=samples, seed=seed, sampling=sampling, features=features)
+        return evaluate(plain, split=split, samples=samples, seed=seed, sampling=sampling, features=features,
+                        report=report)  # fmt: skip
 
     def save(self, path: str | Path) -> Path:
         """Copy the run folder with its newest good checkpoint to `path`."""

@@ -145,7 +145,9 @@ def evaluate(
     assert context is not None
     settings = context.sections.get("sampling", {})
     options.check_fields({"sampling": settings}, model.config.family)
-    result = model.evaluate(split, samples=samples, seed=seed, sampling=settings, features=features)
+    with Progress(model.run.name) as progress:
+        result = model.evaluate(split, samples=samples, seed=seed, sampling=settings, features=features,
+                                report=progress.report)  # fmt: skip
     data = {"run": str(model.run.path), "name": model.run.name, "likelihood_reason": None, **result}
     return Answer(data, evaluated(data))
 

@@ -216,6 +216,12 @@ class Progress:
             if title != self.title:
                 self.title, self.news, self.began, self.said = title, {}, None, -math.inf
         now = time.monotonic()
+        if "doing" in record:  # what comes after training, which has no steps
+            if self.bar is not None:
+                self.bar.update(self.task, description=self.title, completed=None, note=record["doing"])
+            elif os.environ.get("RANK", "0") == "0":
+                print(f"{self.title}: {record['doing']}", file=sys.stderr, flush=True)
+            return
         self.began = self.began or (now, record["step"])
         self.news = {**self.news, **{key: value for key, value in last([record]).items() if value is not None}}
         if self.bar is not None:

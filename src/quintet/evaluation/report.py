@@ -145,8 +145,9 @@ def _advised(crowd: Sequence[Contender]) -> list[tuple[str, str, str]]:
         for run in contender.done:
             for one in run.get("advice") or ():
                 found.setdefault((contender.label, one["kind"]), one["text"])
-            if run.get("fewer_samples"):
-                found.setdefault((contender.label, "fewer samples"), run["fewer_samples"])
+            for key, kind in (("fewer_samples", "fewer samples"), ("fewer_scored", "fewer items scored")):
+                if run.get(key):
+                    found.setdefault((contender.label, kind), run[key])
     return [(label, kind, text) for (label, kind), text in found.items()]
 
 
