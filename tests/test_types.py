@@ -50,6 +50,8 @@ WRITTEN: dict[str, tuple[list[str], str]] = {
     "digits of a day": (["20240131", "20240229"], "date32[day]"),
     "days with dots": (["31.01.2024", "01.02.2024"], "date32[day]"),
     "days without zeros": (["1/5/2024", "12/31/2024"], "date32[day]"),
+    "months": (["2024-01", "2023-12"], "date32[day]"),
+    "months in words alone": (["Jan 2024", "Feb 2023"], "date32[day]"),
     "months in words": (["Jan 5, 2024", "Feb 11, 2024"], "date32[day]"),
     "moments": (["2024-01-31 05:00:00", "2024-02-01 06:30:00"], "timestamp[s]"),
     "moments with T and Z": (["2024-01-31T05:00:00Z", "2024-02-01T06:00:00Z"], "timestamp[s, tz=UTC]"),

@@ -186,6 +186,8 @@ def _fate(column: pa.ChunkedArray, said: str | None, *, alone: bool) -> str:
     """What happens to a column of a table, which may be its only one."""
     if said not in ("category", "text") and not alone and is_key(column):
         return "left out: it only names its rows (=text keeps it)"
+    if pa.types.is_temporal(column.type):
+        return "modelled by its parts, as far as they vary: year, week or month, day, time"
     return "modelled as numbers" if arrow.is_number(column.type) else "modelled as categories"
 
 

@@ -32,6 +32,7 @@ FORMATS = (
                                    "%m-%d-%Y", "%d.%m.%y", "%m/%d/%y", "%d/%m/%y", "%d %b %Y", "%d %B %Y", "%b %d, %Y",
                                    "%B %d, %Y", "%d-%b-%Y", "%d-%b-%y")
       for time in ("", " %H:%M:%S", "T%H:%M:%S", " %H:%M", "T%H:%M", ", %H:%M")),
+    "%Y-%m", "%Y/%m", "%m/%Y", "%m.%Y", "%b %Y", "%B %Y", "%b-%Y", "%b-%y",
     "%H:%M:%S", "%H:%M", "%Y%m%d", "%Y%m%d%H%M%S", "%Y%m%dT%H%M%S", "%Y%m%d %H:%M", "%Y%m%d %H:%M:%S",
 )  # fmt: skip
 """Of two that both fit, the first is taken."""
