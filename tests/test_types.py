@@ -384,3 +384,33 @@ def test_data_says_left_out_where_training_leaves_out(tmp_path: Path) -> None:
         codec = TableCodec("discrete").fit(texts.take(pa.array(train)))
     assert codec.dropped == ("note",)
     assert fate.startswith("left out")
+
+
+def test_identifiers_are_made_anew(tmp_path: Path) -> None:
+    """--data.types COLUMN=id: samples have identifiers of the same form, each once, and none of training's."""
+    rng = np.random.default_rng(0)
+    numbers = rng.permutation(np.arange(10_000, 10_200))
+    columns = {"number": [str(n) for n in numbers], "code": [f"INV-{n:06}/A" for n in numbers],
+               "key": [f"{n:x}z{n % 7}q" for n in numbers], "size": [f"{n % 13}.5" for n in numbers]}  # fmt: skip
+    path = tmp_path / "t.csv"
+    path.write_text(table(columns))
+    words = ["train", "autoregressive", "--data", str(path), "--data.types", "number=id,code=id,key=id", "--steps", "5"]
+    assert main([*words, "--preset", "tiny", "--run", "ids", "--runs", str(tmp_path)]) == 0
+    run = str(tmp_path / "ids")
+    assert main(["sample", run, "-n", "50", "-o", str(tmp_path / "s.csv")]) == 0
+    drawn = list(csv.DictReader((tmp_path / "s.csv").open()))
+    assert list(drawn[0]) == ["number", "code", "key", "size"]
+    for name in ("number", "code", "key"):
+        found = [row[name] for row in drawn]
+        assert len(set(found)) == 50
+        assert not set(found) & set(columns[name])
+    assert drawn[0]["number"] == "10200"
+    assert drawn[0]["code"] == "INV-010200/A"
+    (tmp_path / "holes.csv").write_text("number,code,key,size\n10003,,a1z1q,\n,INV-010005/A,,2.5\n")
+    assert main(["complete", run, "--data", str(tmp_path / "holes.csv"), "-o", str(tmp_path / "c.csv")]) == 0
+    rows = list(csv.DictReader((tmp_path / "c.csv").open()))
+    assert rows[0]["number"] == "10003"
+    assert rows[1]["code"] == "INV-010005/A"
+    assert rows[1]["number"] not in ("", "10003")
+    assert main(["score", run, "--data", str(path), "-o", str(tmp_path / "scores.csv")]) == 0
+    assert main(["evaluate", run, "--samples", "30"]) == 0

@@ -192,7 +192,8 @@ class Bench:
         if self.codec.name == "audio":
             return figures | sound_figures(self.rows(split), raw, seed)
         if self.codec.name == "table":
-            train = self.rows("train")
+            train, ids = self.rows("train"), getattr(self.codec, "ids", {})
+            raw = raw.drop_columns([name for name in ids if name in raw.column_names])
             return figures | table_figures(
                 train, self.rows(split), raw, None if labels is not None else train.column_names[-1]
             )

@@ -21,6 +21,7 @@ from quintet.core import arrow, settings, written
 from quintet.core.codec import Codec, Face
 from quintet.core.columns import RARE, Column, describe, is_key
 from quintet.core.errors import DataError, QuintetWarning, UsageError
+from quintet.core.identifiers import Identifiers
 from quintet.core.likelihood import Measure
 from quintet.core.pieces import Floats, row_hash, uniforms
 from quintet.core.spaces import Continuous, Discrete
@@ -59,6 +60,7 @@ class TableCodec(Codec):
     A category or a text that fewer than `shared_by` training rows hold is rare: all of these, and what comes new, share
     a symbol, which decodes to RARE. So no sample holds what single rows could be known by.
 
+    Columns that the user calls identifiers (`ids`) are not modelled: decoded rows have new ones.
     Columns that only name their rows (`dropped`) are left out, with a warning; further columns of a table are ignored.
     Integers beyond 2^53 steps from their smallest lose their last digits. A NaN is a null.
     """
@@ -81,6 +83,8 @@ class TableCodec(Codec):
         self.parts: tuple[Column, ...] = ()
         self.dropped: tuple[str, ...] = ()
         self.forms: dict[str, written.Form] = {}
+        self.ids: dict[str, Identifiers] = {}
+        self.order: tuple[str, ...] = ()
         """How the cells of columns are written where the data come from, and go back."""
 
     @property
@@ -90,7 +94,8 @@ class TableCodec(Codec):
             f"column {name} only names its rows and is left out (--data.types {name}=text keeps it)"
             for name in self.dropped
         )
-        return (*left, *(self._rare(c) for c in self.columns if c.hides or c.rare > 1))
+        new = (f"column {name} is not modelled: samples have new identifiers in it, each once" for name in self.ids)
+        return (*left, *new, *(self._rare(c) for c in self.columns if c.hides or c.rare > 1))
 
     def _rare(self, c: Column) -> str:
         """What becomes of the rare values of a column."""
@@ -115,10 +120,15 @@ class TableCodec(Codec):
             raise DataError("two columns of one name", where=", ".join(table.column_names))
         forms = written.forms(table)
         wanted = [name for name, form in forms.items() if form.kind in ("category", "text")]  # by the user
-        keys = [name for name in table.column_names
-                if table.num_columns > 1 and name not in wanted and is_key(table[name])]  # fmt: skip
-        kept = [name for name in table.column_names if name not in keys] or table.column_names
-        self.dropped = tuple(name for name in table.column_names if name not in kept)
+        named = [name for name, form in forms.items() if form.kind == "id"]
+        if len(named) == table.num_columns:
+            raise DataError("all columns are identifiers", where=", ".join(named), why="there is nothing to model")
+        others = [name for name in table.column_names if name not in (*named, *wanted)]
+        keys = [name for name in others if table.num_columns > 1 and is_key(table[name])]
+        self.ids = {name: Identifiers.of(table[name]) for name in named}
+        kept = [name for name in table.column_names if name not in (*keys, *named)] or table.column_names
+        self.dropped = tuple(name for name in table.column_names if name not in (*kept, *named))
+        self.order = tuple(name for name in table.column_names if name in (*kept, *named))
         self.forms = {name: form for name, form in forms.items() if name in kept}
         s = self.settings
         fine = s.fine or (FINE if len(kept) < FEW_COLUMNS else 1)
@@ -272,7 +282,9 @@ class TableCodec(Codec):
             if column.calendar is not None:
                 units = column.calendar.join([units, *(next(parts)[0] for _ in column.parts[1:])])
             cells.append(column.cells(units, null))
-        return written.attach(pa.table(cells, names=[column.name for column in self.columns]), self.forms)
+        columns = dict(zip((column.name for column in self.columns), cells, strict=True))
+        columns |= {name: found.new(len(values)) for name, found in self.ids.items()}
+        return written.attach(pa.table({name: columns[name] for name in self.order}), self.forms)
 
     def _continuous(self, column: Column, part: np.ndarray, u: Floats) -> tuple[Floats, np.ndarray]:
         null = part[:, -1] > 0 if column.nulls else np.zeros(len(part), bool)
@@ -350,6 +362,8 @@ class TableCodec(Codec):
             "schema": base64.b64encode(schema.serialize().to_pybytes()).decode(),
             "columns": [column.to_json() for column in self.columns],
             "dropped": list(self.dropped),
+            "ids": {name: asdict(found) for name, found in self.ids.items()},
+            "order": list(self.order),
             "forms": {name: asdict(form) for name, form in self.forms.items()},
         }
 
@@ -361,6 +375,8 @@ class TableCodec(Codec):
             Column.from_json(field, column) for field, column in zip(schema, data["columns"], strict=True)
         )
         codec.dropped = tuple(data["dropped"])
+        codec.ids = {name: Identifiers(**found) for name, found in data["ids"].items()}
+        codec.order = tuple(data["order"])
         codec.forms = {name: written.from_json(form) for name, form in data["forms"].items()}
         codec._set_space()
         return codec

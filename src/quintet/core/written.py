@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 KEY = b"quintet.form"
 
-Kind = Literal["number", "time", "truth", "text", "category"]
+Kind = Literal["number", "time", "truth", "text", "category", "id"]
 SYMBOLS = "$€£¥₹₽₩₺₴₪฿₫"
 CODES = "USD|EUR|GBP|CHF|JPY|CNY|INR|CAD|AUD|NZD|SEK|NOK|DKK|PLN|CZK|HUF|BRL|MXN|ZAR|SGD|HKD|KRW|TRY"
 GAP = r"[ \x{00a0}\x{202f}]?"
@@ -47,7 +47,7 @@ class Form:
     """number: `decimals` digits behind the `point` (None: as few as it takes), `group` between thousands, `before` and
     `behind` what stands around all of them, zeros in front up to `width` digits. time: a
     `format` of strptime, or "" for ISO 8601; `padded` with zeros or
-    not; `type` of Arrow. truth: the `words` for true and false. text and category: strings, as the user says.
+    not; `type` of Arrow. truth: the `words` for true and false. text, category and id: strings, as the user says.
     """
 
     kind: Kind

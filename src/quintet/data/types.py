@@ -15,7 +15,7 @@ from quintet.core import written
 from quintet.core.errors import ConfigError, DataError
 from quintet.core.written import Form
 
-KINDS = ("number", "decimal", "integer", "category", "text", "datetime", "boolean", "drop")
+KINDS = ("number", "decimal", "integer", "category", "text", "datetime", "boolean", "id", "drop")
 """What the user may say of a column; `datetime:%d.%m.%Y` names its form as strptime does."""
 TRUTHS = (("yes", "no"), ("true", "false"), ("1", "0"), ("y", "n"), ("t", "f"), ("on", "off"))
 FEW = 20
@@ -96,7 +96,8 @@ def doubts(name: str, form: Form | None, typed_cells: Any, cells: Any) -> list[s
                     f"--data.types {name}=datetime:{other}"]  # fmt: skip
     if form.kind == "number" and form.decimals == 0 and looks_like_identifiers(typed_cells):
         return [f"column {name}: whole numbers that all differ, as identifiers do, are modelled as numbers: "
-                f"--data.types {name}=drop leaves them out, {name}=category keeps them as names"]  # fmt: skip
+                f"--data.types {name}=id makes new ones for samples, {name}=drop leaves them out, {name}=category "
+                "keeps them as names"]  # fmt: skip
     return []
 
 
@@ -115,6 +116,8 @@ def wished(cells: Any, kind: str, where: str) -> Form | None:
     """The form of a column of strings that the user takes for `kind`. Raises DataError where a cell does not fit."""
     kind, _, format = kind.partition(":")
     filled = cells.drop_null()
+    if kind == "id":
+        return Form("id")
     if kind in ("category", "text"):
         return Form("text" if kind == "text" else "category")
     if kind == "drop" or not len(filled):
