@@ -286,6 +286,22 @@ def test_of_a_slow_model_fewer_samples_are_measured_and_it_is_said(tmp_path: Pat
     assert "fewer_scored" not in whole
 
 
+def test_how_many_items_can_be_afforded_is_not_judged_by_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 1 s for each call and 1 ms for each item: 8 items say 126 ms each, but 500 take 1.5 s."""
+    from quintet import bench
+
+    now = [0.0]
+    monkeypatch.setattr(bench.time, "perf_counter", lambda: now[0])
+
+    def work(rows: int, fixed: float = 1.0, each: float = 0.001) -> None:
+        now[0] += fixed + each * rows
+
+    assert bench.affordable(work, 500, 20.0) == 500
+    assert bench.affordable(lambda rows: work(rows, 0.1, 1.0), 500, 100.0) == pytest.approx(99, abs=2)
+    assert bench.affordable(lambda rows: work(rows, 0.0, 60.0), 500, 1.0) == 50
+    assert bench.affordable(work, 20, 1e-6) == 20
+
+
 def test_what_is_done_after_training_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from quintet.apps.cli import main
 

@@ -47,7 +47,7 @@ HEARD, PLAYERS, SPECTROGRAMS = 10, 4, 50
 
 
 PROBED, LEAST = 8, 50
-"""Samples by which a slow model is known, and the fewest that are measured of it."""
+"""Items by which a slow model is known at first, and the fewest that are measured of it."""
 
 
 class Bench:
@@ -209,9 +209,7 @@ class Bench:
         n = self.samples
         self.tell("drawing samples")
         if limit is not None:
-            began = time.perf_counter()
-            model.draw(PROBED, seed=seed)
-            n = min(n, max(LEAST, int(limit * PROBED / (time.perf_counter() - began))))
+            n = affordable(lambda rows: model.draw(rows, seed=seed), n, limit)
         cond = model.condition(None, n, seed) if "cond" in model.codecs else None
         began = time.perf_counter()
         fake = model.draw(n, seed=seed)
@@ -240,7 +238,12 @@ class Bench:
         items, given = items_of(model.config, data, split)
         self.tell("scoring unseen items")
         if limit is not None and len(items) > PROBED and not model.codecs["x"].stream:
-            count = self._affordable(model, items, given, limit)
+
+            def score_some(rows: int) -> None:
+                few, condition = _some(items, given, np.arange(rows))
+                model.log_prob(few, condition=condition)
+
+            count = affordable(score_some, len(items), limit / 3)  # members, samples and anomalies cost twice as much
             if count < len(items):
                 out["fewer_scored"] = f"{count} of {len(items)} items were scored, as that may take {limit:.3g} s"
                 data = self.few(model, split, count)
@@ -252,13 +255,6 @@ class Bench:
         scored = [] if model.codecs["x"].stream else data.index(split).tolist()
         out |= {"scored": scored, "item_figures": {"nats": score.values.tolist(), **placed}}
         return out | {"likelihood": score.summary()} | language(model, score, items)
-
-    def _affordable(self, model: Model, items: Any, given: Any, limit: float) -> int:
-        """How many items can be scored in so many seconds: members, samples and anomalies cost about twice as much."""
-        first, condition = _some(items, given, np.arange(PROBED))
-        began = time.perf_counter()
-        model.log_prob(first, condition=condition)
-        return max(LEAST, int(limit * PROBED / (3 * (time.perf_counter() - began))))
 
     def few(self, model: Model, split: str, count: int = SCORED) -> Dataset:
         """The data, with those items of a split that models are scored on; a long text is one item of many windows.
@@ -326,6 +322,22 @@ class Bench:
             known = sorted(set(self.labels["train"].tolist()))
             condition = [known[i % len(known)] for i in range(n)] if len(known) <= 50 else None
         return model.draw(n, seed=0, condition=condition)
+
+
+def affordable(work: Callable[[int], object], most: int, limit: float) -> int:
+    """How many items, LEAST to `most`, `work` does in so many seconds. It is tried on ever more of them until it takes
+    an eighth of these: a few at a time take much longer each than many do.
+    """
+    rows = min(PROBED, most)
+    while True:
+        began = time.perf_counter()
+        work(rows)
+        spent = max(time.perf_counter() - began, 1e-9)
+        if spent * most <= limit * rows:
+            return most
+        if spent >= limit / 8 or 4 * rows > most:
+            return min(most, max(LEAST, int(limit * rows / spent)))
+        rows *= 4
 
 
 def scores(model: Model, items: Any, *, condition: Any, seed: int) -> LogProb:

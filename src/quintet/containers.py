@@ -24,6 +24,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from quintet.core import arrow
+from quintet.core.checked import kind_name
 from quintet.core.codec import Codec
 from quintet.core.errors import DataError, EnvironmentFault, QuintetWarning, UsageError
 from quintet.core.recordings import Recordings
@@ -53,14 +54,6 @@ def count_of(value: Any, name: str, least: int = 1) -> int:
     if count > MOST:
         raise UsageError(f"{name} must be at most {MOST:,}, got {count}")
     return count
-
-
-def kind_name(thing: Any) -> str:
-    """The type of something as a reader knows it: float, pandas.DataFrame, list of float."""
-    kind = type(thing)
-    package = kind.__module__.split(".")[0]
-    name = kind.__qualname__ if package == "builtins" else f"{package}.{kind.__qualname__}"
-    return f"{name} of {kind_name(thing[0])}" if isinstance(thing, list | tuple) and thing else name
 
 
 def scalar(thing: Any) -> bool:

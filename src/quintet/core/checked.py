@@ -37,7 +37,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
             if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
                 hint = _hint(function, parameter.annotation)
                 if not fits(value, hint):
-                    raise UsageError(f"{name} must be {' or '.join(_words(hint))}, got {_named(value)}",
+                    raise UsageError(f"{name} must be {' or '.join(_words(hint))}, got {kind_name(value)}",
                                      where=function.__name__)  # fmt: skip
                 if isinstance(value, str) and "\0" in value:
                     raise UsageError(f"{name} holds a NUL character", where=function.__name__)
@@ -102,7 +102,9 @@ def _words(hint: Any) -> list[str]:
     return [WORDS.get(origin, str(getattr(origin, "__name__", origin)))]
 
 
-def _named(value: Any) -> str:
-    kind = type(value)
+def kind_name(thing: Any) -> str:
+    """The type of something as a reader knows it: float, pandas.DataFrame, list of float."""
+    kind = type(thing)
     package = kind.__module__.split(".")[0]
-    return kind.__qualname__ if package == "builtins" else f"{package}.{kind.__qualname__}"
+    name = kind.__qualname__ if package == "builtins" else f"{package}.{kind.__qualname__}"
+    return f"{name} of {kind_name(thing[0])}" if isinstance(thing, list | tuple) and thing else name

@@ -306,8 +306,9 @@ def _keeper(alive: Sequence[Contender]) -> dict[str, Any]:
             sentence += f"{best.label} comes first for {decider.words}, {_pm(mine or auc)} against {against}."
         else:
             aucs = ", ".join(f"{c.label} {_pm(f)}" for c, f in tied if c is not best)
+            either = "either" if len(tied) == 2 else "any of them"
             sentence += (
-                f"Coverage does not decide either ({_pm(coverage(best))} against {part}): either will do. {best.label} "
+                f"Coverage does not decide either ({_pm(coverage(best))} against {part}): {either} will do. {best.label} "
                 f"is named for its AUC, the nearest to 0.50 ({_pm(auc)} against {aucs}); choose by speed or size."
             )
     elif len(pool) == 1:
