@@ -308,8 +308,9 @@ def _keeper(alive: Sequence[Contender]) -> dict[str, Any]:
             aucs = ", ".join(f"{c.label} {_pm(f)}" for c, f in tied if c is not best)
             either = "either" if len(tied) == 2 else "any of them"
             sentence += (
-                f"Coverage does not decide either ({_pm(coverage(best))} against {part}): {either} will do. {best.label} "
-                f"is named for its AUC, the nearest to 0.50 ({_pm(auc)} against {aucs}); choose by speed or size."
+                f"Coverage does not decide either ({_pm(coverage(best))} against {part}): {either} will do. "
+                f"{best.label} is named for its AUC, the nearest to 0.50 ({_pm(auc)} against {aucs}); "
+                "choose by speed or size."
             )
     elif len(pool) == 1:
         sentence = f"It is the only one that {'qualifies' if len(alive) > 1 else 'was measured'} ({how})."
