@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 import quintet
+from quintet import outputs
 from quintet.codecs.image import ImageCodec
 from quintet.core.errors import DataError, UsageError
 from quintet.outputs import default_suffix, picture, read_provenance, to_bytes, top_of, write_items
@@ -145,3 +146,8 @@ def test_dates_and_times_of_a_table_reach_every_file(tmp_path: Path) -> None:
     holes = pa.table({"day": [datetime.date(2024, 3, 5)], "kind": ["a"]})
     write_items(out, model.complete(holes), {})
     assert json.loads(out.read_text())["day"] == "2024-03-05"
+
+
+def test_a_path_with_nul_is_refused_before_the_work() -> None:
+    with pytest.raises(UsageError, match="NUL"):
+        outputs.check_output("a\0b.csv", "table")
