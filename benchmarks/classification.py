@@ -33,9 +33,9 @@ from sklearn.pipeline import make_union
 
 import quintet
 from quintet.core.random import some
-from quintet.data import sources
-from quintet.data.sources import Dataset, load_source
-from quintet.evaluation.labels import wilson
+from quintet.metrics.labels import wilson
+from quintet.sources import load as sources
+from quintet.sources.load import Dataset, load_source
 
 GIVEN = {"trec": "text", "subj": "text", "mnist": "image", "digits": "image"}
 STRENGTHS = (1.0, 10.0, 100.0)

@@ -28,9 +28,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from quintet.config import DEFAULTS
 from quintet.core.spaces import Discrete
 from quintet.families.autoregressive import Autoregressive
+from quintet.runs.config import DEFAULTS
 
 DEPTH, WIDTH, HEADS, BLOCK, VOCAB = 6, 384, 6, 256, 65
 FEW = 8

@@ -27,8 +27,8 @@ import pyarrow as pa
 import torch
 from tables import Task, markdown_rows, named
 
-from quintet.api import _train, plan
 from quintet.core.random import some
+from quintet.fit.api import _train, plan
 
 
 def hide(table: pa.Table, share: float, seed: int) -> tuple[pa.Table, np.ndarray]:

@@ -27,11 +27,11 @@ from matrix import interval
 from torch import Tensor, nn
 
 import quintet
-from quintet.config import seconds
 from quintet.core.random import some
-from quintet.data.sources import load_source
-from quintet.evaluation.pictures import grid_png
+from quintet.modalities.pictures import grid_png
 from quintet.registry import FAMILIES
+from quintet.runs.config import seconds
+from quintet.sources.load import load_source
 
 SHOWN = 16
 Pictures = dict[str, np.ndarray]

@@ -38,11 +38,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import quintet
-from quintet.config import DEFAULTS
 from quintet.core.spaces import Discrete
 from quintet.data.loader import Loader
-from quintet.data.sources import load_source
 from quintet.families.autoregressive import Autoregressive
+from quintet.runs.config import DEFAULTS
+from quintet.sources.load import load_source
 from quintet.training.engine import Engine, has_bf16
 from quintet.training.optim import TrainingSettings
 from quintet.training.trainer import Trainer

@@ -26,10 +26,10 @@ def measure(source: str, family: str, seed: int, budget: str, samples: int) -> d
     import torch
 
     torch.set_num_threads(1)
-    from quintet import api
-    from quintet.bench import Bench
     from quintet.core.errors import QuintetError
-    from quintet.data.sources import load_source
+    from quintet.evaluation.bench import Bench
+    from quintet.fit import api
+    from quintet.sources.load import load_source
 
     dataset = load_source(source)
     columns = dataset.labels.column_names if dataset.labels is not None else []
@@ -52,8 +52,8 @@ def measure(source: str, family: str, seed: int, budget: str, samples: int) -> d
 
 def reference(source: str, samples: int) -> dict[str, Any]:
     """The same figures of unseen real items in the place of samples."""
-    from quintet.bench import Bench
-    from quintet.data.sources import load_source
+    from quintet.evaluation.bench import Bench
+    from quintet.sources.load import load_source
 
     dataset = load_source(source)
     columns = dataset.labels.column_names if dataset.labels is not None else []

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 import quintet
-from quintet.evaluation.labels import wilson
+from quintet.metrics.labels import wilson
 
 RUNS: dict[str, dict[str, Any]] = {
     "label given audio": {"target": "label"},

@@ -24,8 +24,8 @@ def both(source: str, family: str, steps: int, samples: int) -> list[str]:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     import quintet
-    from quintet.bench import Bench
-    from quintet.data.sources import load_source
+    from quintet.evaluation.bench import Bench
+    from quintet.sources.load import load_source
     from quintet.training import checkpoint
 
     dataset = load_source(source)

@@ -27,14 +27,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import quintet
-from quintet import config
-from quintet.codecs.audio import AudioCodec
-from quintet.core import spectrum
 from quintet.core.random import some
-from quintet.core.recordings import Recordings
-from quintet.data.sources import load_source
-from quintet.evaluation.features import Features, fit_features
-from quintet.evaluation.metrics import energy_distance, frechet_distance
+from quintet.data.recordings import Recordings
+from quintet.metrics.distances import energy_distance, frechet_distance
+from quintet.metrics.features import Features, fit_features
+from quintet.modalities.audio import spectrum
+from quintet.modalities.audio.codec import AudioCodec
+from quintet.runs import config
+from quintet.sources.load import load_source
 
 BANDS, HOP, FRAMES = 40, 0.01, 100
 """Of the classifier: mel bands, seconds between frames, frames."""

@@ -38,10 +38,10 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
-from quintet.api import _train, plan
 from quintet.core.random import some
-from quintet.data.sources import Dataset, load_source
-from quintet.evaluation.tables import Cells, column_shapes, efficacy, pair_trends
+from quintet.fit.api import _train, plan
+from quintet.modalities.table.figures import Cells, column_shapes, efficacy, pair_trends
+from quintet.sources.load import Dataset, load_source
 
 PEER_EPOCHS = 300
 PARTS = ("train", "validation", "test")

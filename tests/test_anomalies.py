@@ -7,10 +7,10 @@ import pyarrow as pa
 import pytest
 
 import quintet
-from quintet.bench import Bench
-from quintet.core.recordings import Recordings
-from quintet.data.sources import load_source
-from quintet.evaluation.anomalies import splice
+from quintet.data.recordings import Recordings
+from quintet.evaluation.bench import Bench
+from quintet.metrics.anomalies import splice
+from quintet.sources.load import load_source
 
 
 def test_every_half_is_real_and_no_whole_is() -> None:

@@ -11,7 +11,7 @@ import torch
 
 import quintet
 from quintet.core.errors import ConfigError, DataError, Unsupported, UsageError
-from quintet.data import sources
+from quintet.sources import load as sources
 
 BUILT_IN = ["digits", "moons", "rings", "checkerboard", "gaussians", "iris", "wine", "breast_cancer"]
 
@@ -159,10 +159,10 @@ def test_one_family_that_fails_does_not_end_the_comparison(tmp_path: Path, monke
 @pytest.mark.parametrize("source", ["digits", "moons"])
 @pytest.mark.parametrize("preset", ["classic", "tiny", "small", "base"])
 def test_every_preset_describes_a_model_of_every_family(preset: str, source: str) -> None:
-    from quintet.api import plan
+    from quintet.fit.api import plan
     from quintet.registry import FAMILIES
-    from quintet.runs import make_family
-    from quintet.session import fit_codecs
+    from quintet.runs.folder import make_family
+    from quintet.runs.task import fit_codecs
 
     dataset = sources.load_source(source)
     for name in FAMILIES:

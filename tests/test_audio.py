@@ -17,15 +17,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quintet.bench import picture_of
-from quintet.codecs.audio import AudioCodec
-from quintet.core import spectrum
 from quintet.core.errors import DataError, Unsupported, UsageError
-from quintet.core.recordings import Recordings
 from quintet.core.spaces import Continuous, Discrete
-from quintet.evaluation.features import fit_features
-from quintet.evaluation.pictures import spectrograms
-from quintet.outputs import joined, picture, read_provenance, write_items
+from quintet.data.recordings import Recordings
+from quintet.evaluation.bench import picture_of
+from quintet.metrics.features import fit_features
+from quintet.modalities.audio import spectrum
+from quintet.modalities.audio.codec import AudioCodec
+from quintet.modalities.pictures import spectrograms
+from quintet.modalities.writing import joined, picture, read_provenance, write_items
 
 RATE = 8000
 NOTE = {"quintet": "0.1.0", "run": "nine", "seed": 3}

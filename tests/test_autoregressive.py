@@ -9,7 +9,6 @@ import pytest
 import torch
 from conftest import randomise
 
-from quintet.config import resolve
 from quintet.core.errors import ConfigError
 from quintet.core.family import Batch
 from quintet.core.random import Rows
@@ -20,6 +19,7 @@ from quintet.nets.context import Given
 from quintet.nets.decoding import resample
 from quintet.nets.symbols import Grams, Ranks, truncate
 from quintet.nets.transformer import Cache
+from quintet.runs.config import resolve
 
 POSITIONS = ["rotary", "learnt", "sinusoidal", "reach"]
 """Kinds of positions, and one of them with a reach of three symbols."""

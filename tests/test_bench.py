@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 import quintet
-from quintet.bench import Bench
+from quintet.comparison.report import QUALITY
 from quintet.core.errors import DataError
-from quintet.data.sources import load_source
-from quintet.evaluation.metrics import energy_distance
+from quintet.evaluation.bench import Bench
 from quintet.evaluation.recipes import comparable, identified
-from quintet.evaluation.report import QUALITY
+from quintet.metrics.distances import energy_distance
+from quintet.sources.load import load_source
 
 EVERY = {"auc", "gaussian", "sliced", "frechet", "diversity", "nearer_to_training", "membership_by_samples"}
 OWN: dict[tuple[str, str, str | None], set[str]] = {

@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 import quintet
-from quintet.evaluation.report import render
+from quintet.comparison.report import render
 
 SIZES = {390: 844, 1400: 900}
 HANGING = """() => {  // parts that reach beyond the window, unless they scroll by themselves or are to be heard only

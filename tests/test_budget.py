@@ -17,13 +17,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 import quintet
-from quintet import api
-from quintet.bench import Bench
 from quintet.core.errors import ConfigError, QuintetWarning
 from quintet.core.family import Batch, Family, Loss
 from quintet.core.spaces import Continuous
 from quintet.data.loader import Loader
-from quintet.data.sources import load_source
+from quintet.evaluation.bench import Bench
+from quintet.fit import api
+from quintet.sources.load import load_source
 from quintet.training.budget import AT_ONCE, Estimate, Pace, pace, steps_for
 from quintet.training.engine import Engine
 from quintet.training.optim import TrainingSettings
@@ -288,7 +288,7 @@ def test_of_a_slow_model_fewer_samples_are_measured_and_it_is_said(tmp_path: Pat
 
 def test_how_many_items_can_be_afforded_is_not_judged_by_few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 1 s for each call and 1 ms for each item: 8 items say 126 ms each, but 500 take 1.5 s."""
-    from quintet import bench
+    from quintet.evaluation import bench
 
     now = [0.0]
     monkeypatch.setattr(bench.time, "perf_counter", lambda: now[0])
@@ -303,7 +303,7 @@ def test_how_many_items_can_be_afforded_is_not_judged_by_few(monkeypatch: pytest
 
 
 def test_what_is_done_after_training_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from quintet.apps.cli import main
+    from quintet.cli.main import main
 
     words = ["compare", "moons", "--families", "flow", "--steps", "2", "--preset", "tiny", "--samples", "30"]
     assert main([*words, "--runs", str(tmp_path), "-o", str(tmp_path / "r.html")]) == 0

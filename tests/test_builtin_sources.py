@@ -13,11 +13,11 @@ import pytest
 import soundfile
 from PIL import Image
 
-from quintet.apps.sources import describe_source, list_sources
+from quintet.cli.sources import describe_source, list_sources
 from quintet.core.errors import DataError, EnvironmentFault, UsageError
-from quintet.data import hub, named, synthetic
 from quintet.data.dataset import SPLITS, Dataset, Reading
-from quintet.data.sources import SOURCES, Source, load_source
+from quintet.sources import hub, named, synthetic
+from quintet.sources.load import SOURCES, Source, load_source
 
 BUILT_IN = [name for name, source in SOURCES.items() if isinstance(source, Source) and not source.folder]
 PUBLISHED = {

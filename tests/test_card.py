@@ -10,9 +10,9 @@ import pyarrow.csv
 import pytest
 
 import quintet
-from quintet.apps.describe import describe_run
-from quintet.card import write_card
-from quintet.runs import Weights
+from quintet.cli.describe import describe_run
+from quintet.runs.card import write_card
+from quintet.runs.folder import Weights
 
 
 def card(model: quintet.Model) -> str:

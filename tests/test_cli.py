@@ -20,10 +20,11 @@ import pytest
 from safetensors.numpy import load_file
 
 import quintet
-from quintet.apps import cli, console
-from quintet.apps.console import Progress, Stopped, columns, last, plain
-from quintet.apps.fitting import differences
-from quintet.apps.options import extract
+from quintet.cli import console
+from quintet.cli import main as cli
+from quintet.cli.console import Progress, Stopped, columns, last, plain
+from quintet.cli.fitting import differences
+from quintet.cli.options import extract
 
 VERBS = ("train", "resume", "sample", "score", "evaluate", "compare", "recommend", "inspect", "runs", "data", "doctor")
 TINY = ("--preset", "tiny", "--steps", "3")
@@ -263,7 +264,7 @@ def test_bad_configuration_files(text: str, code: int, call: Call) -> None:
 
 def test_what_goes_wrong_outside(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk is 4, an interruption 130, a bug of ours 1; none is a traceback."""
-    from quintet import api
+    from quintet.fit import api
 
     for error, code in (
         (OSError(28, "No space left on device", "x"), 4),
@@ -461,7 +462,7 @@ def test_compare(call: Call) -> None:
     assert {model["family"] for model in found.json["models"]} == {"vae", "flow"}
     assert found.json["verdict"]["keeper"]["label"] in {"vae", "flow"}
     assert Path(found.json["report"]).is_file()
-    from quintet.apps.figures import compared
+    from quintet.cli.figures import compared
 
     text = compared(found.json)
     assert "keep: " in text
@@ -559,7 +560,7 @@ def test_a_pipe_brings_data_and_takes_items(tmp_path: Path) -> None:
     ],
 )
 def test_the_kind_of_standard_input_is_read_off_its_content(content: bytes, suffix: str) -> None:
-    from quintet.apps.standard_input import suffix_of
+    from quintet.cli.standard_input import suffix_of
 
     assert suffix_of(content) == suffix
 

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pytest
 import torch
 
-from quintet.codecs.image import ImageCodec
-from quintet.codecs.table import TableCodec
-from quintet.codecs.text import TextCodec
 from quintet.core.codec import Codec
 from quintet.core.errors import DataError, Unsupported
 from quintet.core.spaces import Continuous, Discrete
+from quintet.modalities.image.codec import ImageCodec
+from quintet.modalities.table.codec import TableCodec
+from quintet.modalities.text.codec import TextCodec
 
 RNG = np.random.RandomState(0)
 TABLE = pa.table(

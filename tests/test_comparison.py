@@ -21,19 +21,19 @@ import soundfile
 from PIL import Image
 
 import quintet
-from quintet import cost
-from quintet.api import plan
-from quintet.apps.figures import compared
-from quintet.bench import Bench
-from quintet.comparison import is_source, labels
+from quintet.cli.figures import compared
+from quintet.comparison.compare import is_source, labels
+from quintet.comparison.recommend import ORDER, PICKS, PURPOSES, recommendation
 from quintet.core.errors import DataError, QuintetWarning, UsageError
-from quintet.data.sources import Dataset, load_source, take
-from quintet.evaluation.pictures import GAP
-from quintet.nearest import nearest
-from quintet.recommend import ORDER, PICKS, PURPOSES, recommendation
+from quintet.evaluation import cost
+from quintet.evaluation.bench import Bench
+from quintet.evaluation.nearest import nearest
+from quintet.fit.api import plan
+from quintet.modalities.pictures import GAP
 from quintet.registry import COMPARED, FAMILIES, refusal
-from quintet.runs import Run, make_family, to_size
-from quintet.session import fit_codecs
+from quintet.runs.folder import Run, make_family, to_size
+from quintet.runs.task import fit_codecs
+from quintet.sources.load import Dataset, load_source, take
 
 
 def train(path: Path, family: str = "vae", **given: Any) -> quintet.Model:

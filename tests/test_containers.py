@@ -16,7 +16,7 @@ from PIL import Image
 
 import quintet
 from quintet.core.errors import ConfigError, DataError, UsageError
-from quintet.data.sources import load_source
+from quintet.sources.load import load_source
 
 TEXTS = [f"{a} {b} {c}" for a in ("red", "green", "blue", "grey", "pink") for b in ("cat", "dog", "cow", "hen")
          for c in ("runs", "sits", "eats", "naps", "sings")]  # fmt: skip
@@ -164,7 +164,7 @@ def test_fractions_are_no_counts(rows: quintet.Model) -> None:
 
 def test_every_kind_of_data_in_memory_is_a_source(tmp_path: Path) -> None:
     def source(data: Any, **reading: Any) -> Any:
-        from quintet.containers import source_of
+        from quintet.model.containers import source_of
 
         return load_source(source_of(data, tmp_path), whole=True, **reading)
 

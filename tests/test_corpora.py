@@ -10,8 +10,8 @@ import pytest
 from scipy.spatial.distance import jensenshannon
 
 from quintet.core.errors import DataError
-from quintet.evaluation import corpora
-from quintet.evaluation.corpora import Judge
+from quintet.modalities.text import figures as corpora
+from quintet.modalities.text.figures import Judge
 
 WORDS = ["the", "cat", "dog", "sat", "on", "a", "mat", "and", "ran", "far"]
 

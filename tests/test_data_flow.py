@@ -13,18 +13,19 @@ import torch
 from torch import Tensor
 
 import quintet
-from quintet import tasks
-from quintet.api import plan
-from quintet.apps.previews import _some as previewed
-from quintet.bench import Bench, picture_of
+from quintet.cli.previews import _some as previewed
 from quintet.core.family import Family
 from quintet.core.random import some
 from quintet.core.spaces import Continuous
-from quintet.data.sources import Dataset, load_source
-from quintet.evaluation import classifiers, samples
-from quintet.inputs import read_items
-from quintet.runs import make_family
-from quintet.session import Session, fit_codecs
+from quintet.evaluation import tasks
+from quintet.evaluation.bench import Bench, picture_of
+from quintet.fit.api import plan
+from quintet.fit.session import Session
+from quintet.metrics import classifiers, samples
+from quintet.model.inputs import read_items
+from quintet.runs.folder import make_family
+from quintet.runs.task import fit_codecs
+from quintet.sources.load import Dataset, load_source
 from quintet.training import checkpoint
 from quintet.training.engine import Engine
 

@@ -15,11 +15,15 @@ import pytest
 from scipy.ndimage import gaussian_filter
 from sklearn.datasets import load_breast_cancer, load_digits
 
-from quintet.core.recordings import Recordings
-from quintet.data.sources import load_source
-from quintet.evaluation import classifiers, corpora, memorisation, metrics, sounds, tables
-from quintet.evaluation.estimates import Estimate
-from quintet.evaluation.features import fit_features
+from quintet.data.recordings import Recordings
+from quintet.metrics import classifiers, memorisation
+from quintet.metrics import distances as metrics
+from quintet.metrics.estimates import Estimate
+from quintet.metrics.features import fit_features
+from quintet.modalities.audio import figures as sounds
+from quintet.modalities.table import figures as tables
+from quintet.modalities.text import figures as corpora
+from quintet.sources.load import load_source
 
 Found = Mapping[str, Estimate]
 LEVELS = range(6)

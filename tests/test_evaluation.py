@@ -18,10 +18,11 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import roc_auc_score
 
 from quintet.core.errors import DataError
-from quintet.evaluation import classifiers, memorisation, metrics
-from quintet.evaluation.estimates import Estimate, area, bootstrap, share
-from quintet.evaluation.features import fit_features
-from quintet.evaluation.samples import evaluate_samples
+from quintet.metrics import classifiers, memorisation
+from quintet.metrics import distances as metrics
+from quintet.metrics.estimates import Estimate, area, bootstrap, share
+from quintet.metrics.features import fit_features
+from quintet.metrics.samples import evaluate_samples
 
 RNG = np.random.default_rng(0)
 

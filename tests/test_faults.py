@@ -18,10 +18,10 @@ import pytest
 import torch
 
 import quintet
-from quintet.apps.cli import main
+from quintet.cli.main import main
 from quintet.core.errors import DataError, EnvironmentFault, QuintetError, UsageError
-from quintet.data.sources import load_source
-from quintet.model import Model
+from quintet.model.model import Model
+from quintet.sources.load import load_source
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from quintet import learnt
-from quintet.bench import Bench
 from quintet.core.errors import DataError, EnvironmentFault, UsageError
-from quintet.data.sources import load_source
-from quintet.evaluation.inception import VARIABLE, Inception
-from quintet.evaluation.metrics import frechet_distance
+from quintet.evaluation import learnt
+from quintet.evaluation.bench import Bench
+from quintet.metrics.distances import frechet_distance
+from quintet.metrics.inception import VARIABLE, Inception
+from quintet.sources.load import load_source
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import pyarrow as pa
 import pytest
 from scipy.stats import ks_2samp
 
-from quintet.data.sources import load_source
-from quintet.evaluation import tables
-from quintet.evaluation.tables import Cells
+from quintet.modalities.table import figures as tables
+from quintet.modalities.table.figures import Cells
+from quintet.sources.load import load_source
 
 MIXED = (True, True, False)
 

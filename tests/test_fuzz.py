@@ -17,7 +17,7 @@ import pytest
 import soundfile
 from PIL import Image
 
-from quintet.apps.cli import main
+from quintet.cli.main import main
 
 
 def whole_files() -> dict[str, bytes]:

@@ -33,8 +33,8 @@ import yaml
 from PIL import Image
 
 import quintet
-from quintet.apps.cli import app, main
-from quintet.apps.verbs import SETTINGS
+from quintet.cli.main import app, main
+from quintet.cli.verbs import SETTINGS
 
 LIMIT = 20
 """Seconds from which a call hangs."""

@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 
 import quintet
-from quintet.apps.cli import main
-from quintet.codecs.image import ImageCodec
+from quintet.cli.main import main
 from quintet.core.errors import DataError, UsageError
-from quintet.inputs import mask
+from quintet.modalities.image.codec import ImageCodec
+from quintet.model.inputs import mask
 
 
 @pytest.mark.parametrize("face", ["continuous", "discrete"])

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 import quintet
-from quintet.apps.cli import main
+from quintet.cli.main import main
 from quintet.core.errors import QuintetWarning
-from quintet.data.sources import load_source
-from quintet.evaluation.labels import label_figures
-from quintet.session import items_of
+from quintet.metrics.labels import label_figures
+from quintet.runs.task import items_of
+from quintet.sources.load import load_source
 
 
 @pytest.fixture(scope="module")

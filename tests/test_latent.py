@@ -10,10 +10,10 @@ import pytest
 import torch
 
 import quintet
-from quintet.codecs.latent import LatentCodec
 from quintet.core.errors import CheckpointError, DataError, Unsupported, UsageError
 from quintet.core.spaces import Continuous, Discrete
-from quintet.data import sources
+from quintet.modalities.latent import LatentCodec
+from quintet.sources import load as sources
 
 SMALL = {"width": 8, "depth": 1}
 STAGES = {

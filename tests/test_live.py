@@ -14,16 +14,17 @@ import torch
 from torch import Tensor
 
 import quintet
-from quintet.api import plan
-from quintet.apps import console
-from quintet.apps.describe import provenance
+from quintet.cli import console
+from quintet.cli.describe import provenance
 from quintet.core.errors import ConfigError, QuintetWarning
 from quintet.core.family import Family
 from quintet.core.spaces import Continuous
-from quintet.data.sources import Dataset, load_source
-from quintet.evaluation.features import fit_features
-from quintet.live import FIGURES, SAMPLES, Live, advice, stale
+from quintet.fit.api import plan
+from quintet.fit.live import FIGURES, SAMPLES, Live
+from quintet.metrics.features import fit_features
 from quintet.registry import FAMILIES
+from quintet.runs.advice import advice, stale
+from quintet.sources.load import Dataset, load_source
 from quintet.training import checkpoint
 from quintet.training.trainer import looks as early_looks
 

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 from PIL import Image
 
-from quintet.apps.cli import main
+from quintet.cli.main import main
 from quintet.registry import FAMILIES, VERBS, refusal
 
 MODALITIES = ("image", "text", "audio", "table")

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import quintet
-from quintet.bench import Bench
-from quintet.data import sources
-from quintet.data.builtin import digits
-from quintet.evaluation.features import fit_features
-from quintet.evaluation.memorisation import membership_by_samples, memorised_share, nearer_to_training
+from quintet.evaluation.bench import Bench
+from quintet.metrics.features import fit_features
+from quintet.metrics.memorisation import membership_by_samples, memorised_share, nearer_to_training
+from quintet.sources import load as sources
+from quintet.sources.builtin import digits
 
 SEEDS = range(10)
 FEW = 50

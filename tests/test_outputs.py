@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 
 import quintet
-from quintet import outputs
-from quintet.codecs.image import ImageCodec
 from quintet.core.errors import DataError, UsageError
-from quintet.outputs import default_suffix, picture, read_provenance, to_bytes, top_of, write_items
+from quintet.modalities import writing as outputs
+from quintet.modalities.image.codec import ImageCodec
+from quintet.modalities.writing import default_suffix, picture, read_provenance, to_bytes, top_of, write_items
 
 NOTE = {"run": "r", "seed": 7, "weights": "ab" * 32, "sampling": {"steps": 4}}
 IMAGES = (np.arange(5 * 4 * 4).reshape(5, 4, 4, 1) % 17).astype(np.uint8)

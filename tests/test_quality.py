@@ -14,8 +14,9 @@ import pytest
 import torch
 
 import quintet
-from quintet.bench import Bench
-from quintet.data import sources, splits
+from quintet.data import splits
+from quintet.evaluation.bench import Bench
+from quintet.sources import load as sources
 
 pytestmark = pytest.mark.slow
 

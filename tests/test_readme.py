@@ -18,8 +18,9 @@ from cyclopts import CycloptsError
 from PIL import Image
 
 import quintet
-from quintet import api
-from quintet.apps import cli, options
+from quintet.cli import main as cli
+from quintet.cli import options
+from quintet.fit import api
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

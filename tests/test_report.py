@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from quintet.apps.figures import compared
-from quintet.evaluation.classifiers import classifier_two_sample
-from quintet.evaluation.estimates import area, placements
-from quintet.evaluation.pictures import grid_png, scatter_png
-from quintet.evaluation.report import number, ranks, render
-from quintet.evaluation.verdict import interval, verdict
+from quintet.cli.figures import compared
+from quintet.comparison.report import number, ranks, render
+from quintet.comparison.verdict import interval, verdict
+from quintet.metrics.classifiers import classifier_two_sample
+from quintet.metrics.estimates import area, placements
+from quintet.modalities.pictures import grid_png, scatter_png
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -438,7 +438,7 @@ def test_a_scatter_keeps_the_frame_of_its_reference() -> None:
 
 
 def test_large_numbers_with_wide_intervals_can_be_printed() -> None:
-    from quintet.evaluation.report import number
+    from quintet.comparison.report import number
 
     assert number(54321.0, 1234.0).text == "54,321"
     assert number(300_000.0, 0.4).spread != "0"

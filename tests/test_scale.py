@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 import quintet
-from quintet.apps.cli import main
-from quintet.apps.sources import describe_source
-from quintet.data.sources import load_source
+from quintet.cli.main import main
+from quintet.cli.sources import describe_source
+from quintet.sources.load import load_source
 
 
 def folder(path: Path, arrays: np.ndarray, suffix: str = ".png") -> Path:
@@ -55,7 +55,7 @@ def test_real_numbers_of_any_range(tmp_path: Path, low: float, high: float, kind
         path = folder(tmp_path / "values", values, ".tiff")
     dataset = load_source(str(path), whole=True)
     assert dataset.scale is not None
-    from quintet.data.images import from_codes
+    from quintet.modalities.image.reading import from_codes
 
     back = from_codes(dataset.items[..., 0], dataset.scale)
     assert np.abs(back - values).max() <= 0.51 * (dataset.scale[1] - dataset.scale[0]) / 255

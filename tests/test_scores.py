@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from quintet import api
-from quintet.apps.cli import main
-from quintet.codecs.audio import AudioCodec
-from quintet.codecs.text import CODE_POINTS, TextCodec
+from quintet.cli.main import main
 from quintet.core.errors import DataError, QuintetWarning
-from quintet.core.recordings import Recordings
-from quintet.model import Model
+from quintet.data.recordings import Recordings
+from quintet.fit import api
+from quintet.modalities.audio.codec import AudioCodec
+from quintet.modalities.text.codec import CODE_POINTS, TextCodec
+from quintet.model.model import Model
 
 SENTENCES = [f"line {i} has {i * i % 97} of them" for i in range(90)]
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from quintet.core.errors import DataError
-from quintet.core.recordings import Recordings
-from quintet.data.sources import load_source
-from quintet.evaluation import sounds
+from quintet.data.recordings import Recordings
+from quintet.modalities.audio import figures as sounds
+from quintet.sources.load import load_source
 
 RATE = 8000
 

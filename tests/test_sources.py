@@ -22,7 +22,7 @@ from PIL import Image
 
 from quintet.core.errors import DataError, UsageError
 from quintet.data import archives
-from quintet.data.sources import load_source
+from quintet.sources.load import load_source
 
 
 @pytest.fixture(autouse=True)

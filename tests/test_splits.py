@@ -18,13 +18,17 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from quintet.codecs.image import ImageCodec
 from quintet.core.errors import DataError
-from quintet.core.recordings import Recordings
-from quintet.data import cache, images, loader, sounds, streams, tables
+from quintet.data import cache, loader
 from quintet.data.dataset import SPLITS, Dataset, Found, Reading, take
-from quintet.data.sources import load_source
+from quintet.data.recordings import Recordings
 from quintet.data.splits import arrange, by_hash, by_name, by_time, keys_of, row_keys
+from quintet.modalities.audio import reading as sounds
+from quintet.modalities.image import reading as images
+from quintet.modalities.image.codec import ImageCodec
+from quintet.modalities.table import reading as tables
+from quintet.modalities.table import streams
+from quintet.sources.load import load_source
 
 CPU = torch.device("cpu")
 

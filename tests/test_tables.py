@@ -22,17 +22,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import quintet
-from quintet.api import plan
-from quintet.apps.cli import main
-from quintet.bench import Bench
-from quintet.codecs.table import TableCodec
-from quintet.core import arrow
+from quintet.cli.main import main
 from quintet.core.errors import DataError, QuintetWarning
-from quintet.core.pieces import pieces_of_numbers
 from quintet.core.spaces import Continuous, Discrete
-from quintet.data import sources
-from quintet.data.sources import Dataset, load_source
-from quintet.session import fit_codecs, within_run
+from quintet.data import arrow
+from quintet.evaluation.bench import Bench
+from quintet.fit.api import plan
+from quintet.modalities.table.codec import TableCodec
+from quintet.modalities.table.pieces import pieces_of_numbers
+from quintet.runs.task import fit_codecs, within_run
+from quintet.sources import load as sources
+from quintet.sources.load import Dataset, load_source
 
 RNG = np.random.default_rng(0)
 N = 600

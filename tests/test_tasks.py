@@ -18,20 +18,20 @@ import torch
 from conftest import randomise
 
 import quintet
-from quintet.apps import cli
-from quintet.codecs.text import TextCodec
+from quintet.cli import main as cli
 from quintet.core.errors import DataError, EnvironmentFault, Unsupported
 from quintet.core.family import Batch
 from quintet.core.random import Rows
-from quintet.core.recordings import Recordings
 from quintet.core.spaces import Continuous, Discrete, Space
-from quintet.data import sources
-from quintet.evaluation import texts
-from quintet.evaluation.labels import calibration_error, label_figures, log_loss, wilson
-from quintet.evaluation.texts import edit_distance, error_rate, language_figures, text_figures, translation_figures
+from quintet.data.recordings import Recordings
 from quintet.families.autoregressive import Autoregressive
+from quintet.metrics import texts
+from quintet.metrics.labels import calibration_error, label_figures, log_loss, wilson
+from quintet.metrics.texts import edit_distance, error_rate, language_figures, text_figures, translation_figures
+from quintet.modalities.text.codec import TextCodec
 from quintet.nets.context import hidden, moved
-from quintet.runs import Run
+from quintet.runs.folder import Run
+from quintet.sources import load as sources
 
 # -- figures of labels -----------------------------------------------------------------------------------------------
 

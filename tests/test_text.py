@@ -17,14 +17,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quintet.codecs import text as text_module
-from quintet.codecs.latent import LatentCodec
-from quintet.codecs.text import HOLE, LONGEST, WINDOW, TextCodec
 from quintet.core.errors import ConfigError, DataError, EnvironmentFault, QuintetWarning
 from quintet.core.family import Family
 from quintet.core.spaces import Continuous, Discrete
 from quintet.data.loader import Items, Loader
-from quintet.data.sources import load_source
+from quintet.modalities.latent import LatentCodec
+from quintet.modalities.text import codec as text_module
+from quintet.modalities.text.codec import HOLE, LONGEST, WINDOW, TextCodec
+from quintet.sources.load import load_source
 
 WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
 SHORT = [f"{a} times {b}" for a in WORDS for b in WORDS]
@@ -275,8 +275,8 @@ def test_what_is_no_text_is_refused() -> None:
 
 
 def test_defaults_of_short_texts_have_larger_batches() -> None:
-    from quintet import api
-    from quintet.data.sources import Dataset
+    from quintet.fit import api
+    from quintet.sources.load import Dataset
 
     def batch(texts: list[str], **coding: object) -> int:
         split = {"train": np.arange(len(texts))}
@@ -289,9 +289,9 @@ def test_defaults_of_short_texts_have_larger_batches() -> None:
 
 def pair_of(**config: object) -> dict[str, TextCodec]:
     """The codecs of English number words given Chinese ones."""
-    from quintet import api
-    from quintet.data.sources import load_source
-    from quintet.session import fit_codecs
+    from quintet.fit import api
+    from quintet.runs.task import fit_codecs
+    from quintet.sources.load import load_source
 
     dataset = load_source("numbers")
     plan = api.plan("autoregressive", dataset, condition="chinese", steps=1, config=config)
@@ -324,8 +324,8 @@ def test_a_condition_of_text_has_an_item_a_row() -> None:
 
 
 def test_settings_of_a_condition_need_one() -> None:
-    from quintet import api
-    from quintet.data.sources import load_source
+    from quintet.fit import api
+    from quintet.sources.load import load_source
 
     with pytest.raises(ConfigError, match="no condition"):
         api.plan("autoregressive", load_source("numbers"), steps=1, config={"given": {"tokens": "bytes"}})
@@ -365,7 +365,7 @@ PIECEMEAL = codec([*SHORT, "aa bb  ab\n\nab ss's 19 91 st!. " * 20], tokens="bpe
 
 
 def test_a_text_file_that_is_too_large_is_not_called_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("quintet.data.texts.TEXT_BYTES", 1000)
+    monkeypatch.setattr("quintet.modalities.text.reading.TEXT_BYTES", 1000)
     (tmp_path / "long.txt").write_text("a line\n" * 1000)
     with pytest.raises(DataError, match=r"(?s)long.txt is too large.*7,000 bytes, more than 1,000.*split -C"):
         load_source(str(tmp_path / "long.txt"))

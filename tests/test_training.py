@@ -21,14 +21,14 @@ import torch
 from torch import Tensor, nn
 
 import quintet
-from quintet.apps.cli import main
+from quintet.cli.main import main
 from quintet.core.errors import CheckpointError, ConfigError, DataError, Diverged, EnvironmentFault
 from quintet.core.family import Batch, Family, Loss
 from quintet.core.random import Rows
 from quintet.core.spaces import Continuous, Discrete
 from quintet.data.loader import Loader
 from quintet.registry import FAMILIES, family_class
-from quintet.runs import Run
+from quintet.runs.folder import Run
 from quintet.training import checkpoint
 from quintet.training import muon as muon_module
 from quintet.training.budget import steps_for
@@ -414,7 +414,7 @@ def test_loaded_is_saved(finished: dict[str, Run], tmp_path: Path) -> None:
 def test_changed_data_are_refused(finished: dict[str, Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import shutil
 
-    from quintet.data import sources
+    from quintet.sources import load as sources
 
     copy = Run(tmp_path / "copy")
     shutil.copytree(finished["vae"].path, copy.path)

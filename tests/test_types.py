@@ -20,13 +20,13 @@ import pyarrow.parquet
 import pytest
 
 import quintet
-from quintet.apps.cli import main
-from quintet.core import written
+from quintet.cli.main import main
 from quintet.core.errors import ConfigError, DataError
-from quintet.data import streams
-from quintet.data.sources import load_source
-from quintet.outputs import write_items
-from quintet.session import codec_name
+from quintet.data import written
+from quintet.modalities.table import streams
+from quintet.modalities.writing import write_items
+from quintet.runs.task import codec_name
+from quintet.sources.load import load_source
 
 WRITTEN: dict[str, tuple[list[str], str]] = {
     "decimals with their zeros": (["1.50", "2.25", "13.00"], "double"),
@@ -374,8 +374,8 @@ def test_strings_of_a_frame_are_typed_as_those_of_a_file(tmp_path: Path) -> None
 
 def test_data_says_left_out_where_training_leaves_out(tmp_path: Path) -> None:
     """One text that recurs within the file, but not among the training rows."""
-    from quintet.apps.sources import column_facts
-    from quintet.codecs.table import TableCodec
+    from quintet.cli.sources import column_facts
+    from quintet.modalities.table.codec import TableCodec
 
     texts = pa.table({"note": [f"comment {i % 39}" for i in range(40)], "x": [i % 3 for i in range(40)]})
     train = np.arange(39)

@@ -13,14 +13,14 @@ import pytest
 import torch
 from conftest import randomise
 
-from quintet.apps import cli
-from quintet.codecs.text import HOLE, TextCodec
-from quintet.config import resolve
+from quintet.cli import main as cli
 from quintet.core.errors import DataError, QuintetWarning, Unsupported, UsageError
 from quintet.families.autoregressive import Autoregressive
-from quintet.model import Model
-from quintet.runs import Run
-from quintet.spelling import Regex, Speller, Stop
+from quintet.modalities.text.codec import HOLE, TextCodec
+from quintet.modalities.text.spelling import Regex, Speller, Stop
+from quintet.model.model import Model
+from quintet.runs.config import resolve
+from quintet.runs.folder import Run
 
 LONG = ["the quick brown fox jumps over the lazy dog. aé€😀b " * 30]
 SHORT = [f"{a} and {b}" for a in ("one", "two", "three", "four") for b in ("five", "six", "seven", "eightß")] * 3
@@ -222,7 +222,7 @@ def test_a_prompt_that_ends_in_a_blank_has_one() -> None:
 
 
 def test_stop_texts_as_they_are_typed() -> None:
-    from quintet.apps.wording import unescaped
+    from quintet.cli.wording import unescaped
 
     assert unescaped(r"\n\n") == "\n\n"
     assert unescaped(r"a\tb\\n\d") == "a\tb\\n\\d"

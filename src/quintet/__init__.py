@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if "torch" not in sys.modules:
@@ -13,24 +14,25 @@ if "torch" not in sys.modules:
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 if TYPE_CHECKING:
-    from quintet.api import compare, load, resume, train
+    from quintet.comparison.compare import compare
     from quintet.core.errors import QuintetError
-    from quintet.model import Model
+    from quintet.fit.api import load, resume, train
+    from quintet.model.model import Model
 
 __version__ = "0.1.0"
 __all__ = ["Model", "QuintetError", "__version__", "compare", "load", "resume", "train"]
 
 
+HOME = {
+    "Model": "model.model", "QuintetError": "core.errors", "compare": "comparison.compare",
+    "load": "fit.api", "resume": "fit.api", "train": "fit.api",
+}  # fmt: skip
+"""The module of each public name: it is imported when the name is used, so that `import quintet` costs nothing."""
+
+
 def __getattr__(name: str) -> Any:
-    """Public names are imported when they are used, so that `import quintet` costs nothing."""
-    if name == "QuintetError":
-        from quintet.core.errors import QuintetError
-
-        return QuintetError
-    if name in __all__:
-        from quintet import api
-
-        return getattr(api, name)
+    if name in HOME:
+        return getattr(import_module(f"quintet.{HOME[name]}"), name)
     raise AttributeError(f"module 'quintet' has no attribute {name!r}")
 
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from quintet.apps.cli import main
+from quintet.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

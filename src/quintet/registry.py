@@ -5,11 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from quintet.codecs.audio import AudioCodec
-from quintet.codecs.image import ImageCodec
-from quintet.codecs.latent import Autoencoder, LatentCodec
-from quintet.codecs.table import TableCodec
-from quintet.codecs.text import TextCodec
 from quintet.core.codec import Codec, Face
 from quintet.core.errors import Unsupported, UsageError
 from quintet.core.family import Family
@@ -20,6 +15,11 @@ from quintet.families.flow import Flow
 from quintet.families.gan import GAN
 from quintet.families.masked_diffusion import MaskedDiffusion
 from quintet.families.vae import VAE
+from quintet.modalities.audio.codec import AudioCodec
+from quintet.modalities.image.codec import ImageCodec
+from quintet.modalities.latent import Autoencoder, LatentCodec
+from quintet.modalities.table.codec import TableCodec
+from quintet.modalities.text.codec import TextCodec
 
 FAMILIES: dict[str, type[Family]] = {
     "vae": VAE,

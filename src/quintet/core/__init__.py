@@ -1,1 +1,1 @@
-"""What every other floor speaks: spaces, families, codecs, settings, likelihoods, errors, random rows."""
+"""The protocol of families and codecs, spaces, likelihoods, settings, errors and randomness."""

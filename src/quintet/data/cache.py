@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from quintet.core.recordings import Recordings
 from quintet.data.archives import Entry
 from quintet.data.dataset import SPLITS, Dataset
+from quintet.data.recordings import Recordings
 
 VERSION = 2
 """Raised when what lies in the cache would be read differently."""

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 
 from quintet.core.errors import UsageError
-from quintet.core.mapped import chunks, gather, release
-from quintet.core.recordings import Recordings
-from quintet.core.written import Form, attach, forms
+from quintet.data.mapped import chunks, gather, release
+from quintet.data.recordings import Recordings
+from quintet.data.written import Form, attach, forms
 
 __all__ = [
     "CHUNK",

@@ -1,0 +1,1 @@
+"""What every model of a data set is measured with."""

@@ -8,7 +8,38 @@ from collections.abc import Mapping
 from typing import Any
 
 from quintet.core.errors import DataError
-from quintet.evaluation.report import flat
+from quintet.metrics.samples import MAX_DIVERSE, MAX_ITEMS, VERSION
+from quintet.modalities.audio import figures as sounds
+from quintet.modalities.table import figures as tables
+from quintet.modalities.text import figures as corpora
+
+
+def recipe() -> dict[str, Any]:
+    """What all figures of samples have in common."""
+    return {
+        "version": VERSION,
+        "dtype": "float64",
+        "at_most": {
+            "items": MAX_ITEMS,
+            "diversity": MAX_DIVERSE,
+            "table rows": tables.MAX_ROWS,
+            "texts": corpora.MOST_TEXTS,
+            "recordings": sounds.MAX_RECORDINGS,
+        },
+        "classifier": "HistGradientBoosting on raw values, 5-fold; logistic regression for tstr; SVC for conditional",
+        "errors": "analytic to the first order, or by bootstrap",
+    }
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested mappings as dotted keys."""
+    rows: dict[str, str] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            rows |= flat(value, f"{prefix}{key}.")
+        else:
+            rows[f"{prefix}{key}"] = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return rows
 
 
 def identified(recipe: Mapping[str, Any]) -> dict[str, Any]:

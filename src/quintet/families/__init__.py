@@ -1,0 +1,1 @@
+"""The five families of generative models, and masked diffusion."""

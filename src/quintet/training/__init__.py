@@ -1,0 +1,1 @@
+"""The trainer, optimisers, budgets and checkpoints."""

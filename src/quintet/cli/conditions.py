@@ -1,0 +1,107 @@
+"""Conditions as they are typed: text on the command line or in a file -> values that a run's condition codec knows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from quintet.core.codec import Codec
+from quintet.core.errors import DataError, UsageError
+from quintet.data import written
+from quintet.modalities.table.codec import TableCodec
+from quintet.modalities.table.columns import Column
+from quintet.model.inputs import load_items
+from quintet.model.model import Model
+from quintet.sources.load import take
+
+DEFAULT = 64
+
+
+def read_conditions(model: Model, value: str | None, file: Path | None, n: int | None) -> tuple[Any, int]:
+    """(condition, n) for `Model.sample`. Fewer lines than n are repeated from the start."""
+    if n is not None and n < 1:
+        raise UsageError(f"-n {n}: at least 1")
+    if value is not None and file is not None:
+        raise UsageError("both --condition and --conditions", fix="give one of them")
+    if (value is not None or file is not None) and "cond" not in model.codecs:
+        raise UsageError(
+            "this run takes no condition", where=model.run.name, fix="quintet train ... --condition COLUMN"
+        )
+    if value is not None:
+        return typed(model.codecs["cond"], value), n or DEFAULT
+    if file is None:
+        return None, n or DEFAULT
+    values = from_file(model.codecs["cond"], file)
+    n = n or len(values)
+    return take(values, np.arange(n) % len(values)), n
+
+
+def from_file(codec: Codec, file: Path) -> Any:
+    """The conditions of a file: one a line, or items of the condition's kind (rows of a CSV, images, recordings)."""
+    rows = isinstance(codec, TableCodec) and file.suffix.lower() in (".csv", ".parquet", ".jsonl")
+    if rows or codec.modality in ("image", "audio"):
+        items = load_items(str(file), forms=getattr(codec, "forms", {})).items
+        return items if not isinstance(items, pa.Table) else items.to_pylist()
+    try:
+        text = file.read_text("utf-8-sig")  # which also makes newlines of other ends of lines
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError("cannot read the conditions", where=str(file), why=str(error)) from None
+    if not text.strip():
+        raise DataError("no conditions in this file", where=str(file))
+    lines = text.removesuffix("\n").split("\n")
+    if codec.modality != "text":  # else the lines of the answer are those of the file, empty ones too
+        lines = [line for line in lines if line]
+    return [typed(codec, line) for line in lines]
+
+
+def one(model: Model, text: str) -> Any:
+    """The value that `--condition` writes, for all items."""
+    if "cond" not in model.codecs:
+        raise UsageError("this run takes no condition", where=model.run.name)
+    return typed(model.codecs["cond"], text)
+
+
+def typed(codec: Codec, text: str) -> Any:
+    """The value of the condition's column that this text writes; a row of several columns is YAML."""
+    if not isinstance(codec, TableCodec):
+        return text
+    if len(codec.columns) > 1:
+        import yaml
+
+        try:
+            row = yaml.safe_load(text)
+        except yaml.YAMLError:
+            row = None
+        if not isinstance(row, dict):
+            names = ", ".join(f"{column.name}: ..." for column in codec.columns)
+            raise DataError(f"not a row: {text!r}", fix=f"{{{names}}}")
+        return row
+    (column,) = codec.columns
+    if column.categorical:
+        found = next((value for value in column.values if str(value).lower() == text.lower()), None)
+        if found is None:
+            known = ", ".join(map(str, column.values[:12]))
+            raise DataError(f"unknown value {text!r}", where=f"column {column.name}", why=f"known: {known}")
+        return found
+    try:
+        return _value(codec, column, text)
+    except (ValueError, pa.ArrowException):
+        what = "date or time" if pa.types.is_temporal(column.type) else "number"
+        raise DataError(f"not a {what}: {text!r}", where=f"column {column.name}") from None
+
+
+def _value(codec: TableCodec, column: Column, text: str) -> Any:
+    """A number, date or time, as the data write it or as Python and ISO 8601 do."""
+    form = codec.forms.get(column.name)
+    if form is not None and form.kind in ("number", "time"):
+        try:
+            return form.parse(pa.chunked_array([pa.array([text])]))[0].as_py()
+        except written.NoFit:
+            pass
+    if not pa.types.is_temporal(column.type):
+        return float(text)
+    found = written.time_form(pa.chunked_array([pa.array([text])]))
+    return (pa.array([text]) if found is None else found.parse(pa.array([text]))).cast(column.type)[0].as_py()

@@ -1,0 +1,305 @@
+"""What the verbs share: answers, errors and exit codes, progress, signals."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Self
+
+from quintet.core.errors import EnvironmentFault, QuintetError, out_of_memory
+
+if TYPE_CHECKING:
+    from quintet.cli.options import Sections
+    from quintet.training.trainer import Trainer
+
+BROKEN_PIPE = 141
+INTERNAL = 1
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A verb's result: `data` for --json, `text` for people, and the exit code."""
+
+    data: Mapping[str, Any]
+    text: str
+    code: int = 0
+
+
+# -- standard output and standard error ------------------------------------------------------------------------------
+
+
+def show(answer: Answer, as_json: bool) -> None:
+    """The answer on standard output, once: only the first of several ranks speaks."""
+    if os.environ.get("RANK", "0") == "0":
+        print(json.dumps(plain(answer.data), allow_nan=False) if as_json else answer.text.rstrip("\n"), flush=True)
+
+
+def complain(error: QuintetError, as_json: bool) -> int:
+    """An error on standard error, and as an object on standard output with --json. Returns the exit code."""
+    print(f"error: {error}", file=sys.stderr, flush=True)
+    if as_json:
+        show(Answer(error.as_dict(), ""), as_json)
+    return error.exit_code
+
+
+def halted(received: signal.Signals, as_json: bool) -> int:
+    """A signal ended the work before it could be saved. Returns the exit code."""
+    what = f"stopped by {received.name}"
+    print(what, file=sys.stderr, flush=True)
+    if as_json:
+        show(Answer({"error": "Stopped", "what": what, "where": "", "why": "", "fix": ""}, ""), as_json)
+    return 128 + received
+
+
+def unexpected(error: Exception, as_json: bool) -> int:
+    """Out of memory and the like are the machine's fault; anything else is ours. Returns the exit code."""
+    if os.environ.get("QUINTET_DEBUG"):
+        raise error
+    memory = out_of_memory(error)
+    if memory is not None:
+        return complain(memory, as_json)
+    if isinstance(error, OSError):
+        return complain(EnvironmentFault(error.strerror or str(error), where=str(error.filename or "")), as_json)
+    why = f"{type(error).__name__}: {error}"
+    complain(QuintetError("an error in quintet itself", why=why, fix="QUINTET_DEBUG=1 shows where"), as_json)
+    return INTERNAL
+
+
+def plain(value: Any) -> Any:
+    """The same in what JSON has: no NaN, no numpy, no paths."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    if hasattr(value, "tolist"):  # numpy scalars and arrays, tensors
+        return plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, str | int | bool) else str(value)
+
+
+def lenient() -> None:
+    """A character that standard output cannot encode is written as \\u2588: an answer is never lost to it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def quiet() -> None:
+    """quintet's own warnings become one line on standard error; those of the libraries below say nothing to a user."""
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    warnings.simplefilter("ignore")
+    warnings.filterwarnings("default", category=UserWarning, module=r"quintet(\.|$)")
+    # What C++ warns about is charged to the line of ours that called it.
+    warnings.filterwarnings("ignore", message=r"(?s).*Triggered internally")
+
+    def line(message: Warning | str, *_: Any, **__: Any) -> None:
+        print(f"warning: {message}", file=sys.stderr, flush=True)
+
+    warnings.showwarning = line
+
+
+def columns(rows: Sequence[Sequence[Any]], header: Sequence[str] = ()) -> str:
+    """Rows as left-aligned text columns."""
+    cells = [[str(cell) for cell in row] for row in ([header] if header else []) + list(rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in cells)
+
+
+def number(value: Any, digits: int = 4) -> str:
+    """A figure for people; "-" where there is none."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return "-"
+    return f"{value:.{digits}g}" if isinstance(value, float) else f"{value:,}" if type(value) is int else str(value)
+
+
+def clock(seconds: float) -> str:
+    """65 -> 1:05."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
+
+
+# -- records of training ---------------------------------------------------------------------------------------------
+
+LIVE = {"quality", "quality_stderr", "diversity", "copies", "copying", "held_out"}
+"""Figures of a look, which are no losses."""
+RESERVED = {"step", "steps", "seconds", "family", "seed"} | LIVE
+
+
+def losses(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The losses and their parts in a record."""
+    return {key: value for key, value in record.items() if key not in RESERVED}
+
+
+def last(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The newest figures of a run: step, steps, seconds, those of its last look, losses, and `loss`, that of what
+    samples.
+    """
+    out: dict[str, Any] = {"step": 0, "steps": None, "seconds": 0.0, "loss": None, "losses": {}}
+    out |= dict.fromkeys(("quality", "held_out"))
+    for record in records:
+        out |= {key: record[key] for key in ("step", "steps", "seconds", "quality", "held_out") if key in record}
+        if found := losses(record):
+            out["losses"] = found
+            out["loss"] = next(
+                (found[key] for key in ("model", "generator") if key in found), next(iter(found.values()))
+            )
+    return out
+
+
+def figures(news: Mapping[str, Any]) -> list[str]:
+    """Loss, that of unseen items, and quality, where they are known."""
+    names = {"loss": "loss", "held_out": "unseen", "quality": "quality"}
+    return [f"{name} {number(news[key])}" for key, name in names.items() if news.get(key) is not None]
+
+
+# -- progress --------------------------------------------------------------------------------------------------------
+
+EVERY = 5.0
+"""Seconds between two lines where standard error is not a terminal."""
+WIDE = 120
+"""Columns from which a terminal has room for a bar beside the figures."""
+
+
+class Progress:
+    """Shows training on standard error: a bar on a terminal, else a line now and then."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.news: dict[str, Any] = {}
+        self.began: tuple[float, int] | None = None  # when the first record came, and its step
+        self.said = -math.inf
+        self.bar: Any = None
+        self.task: Any = None
+
+    def __enter__(self) -> Self:
+        if sys.stderr.isatty() and os.environ.get("RANK", "0") == "0":
+            from rich.console import Console
+            from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, TextColumn
+            from rich.progress import Progress as Bar
+            from rich.table import Column
+
+            console = Console(stderr=True)
+            shown = TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1))
+            parts: list[ProgressColumn] = [
+                SpinnerColumn(),
+                TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+                shown,
+            ]
+            if console.width >= WIDE:
+                parts.insert(2, BarColumn(30))
+            self.bar = Bar(*parts, console=console, transient=True, expand=True)
+            self.task = self.bar.add_task(self.title, total=None, note="reading data")
+            self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+    def report(self, record: Mapping[str, Any]) -> None:
+        """Take one record of a run."""
+        if "family" in record:  # of a comparison: which run this is about
+            title = f"{record['family']} (seed {record['seed']})"
+            if title != self.title:
+                self.title, self.news, self.began, self.said = title, {}, None, -math.inf
+        now = time.monotonic()
+        if "doing" in record:  # what comes after training, which has no steps
+            if self.bar is not None:
+                self.bar.update(self.task, description=self.title, completed=None, note=record["doing"])
+            elif os.environ.get("RANK", "0") == "0":
+                print(f"{self.title}: {record['doing']}", file=sys.stderr, flush=True)
+            return
+        self.began = self.began or (now, record["step"])
+        self.news = {**self.news, **{key: value for key, value in last([record]).items() if value is not None}}
+        if self.bar is not None:
+            self.bar.update(
+                self.task,
+                description=self.title,
+                completed=record["step"],
+                total=record["steps"],
+                note=self.line(now),
+            )
+        elif now - self.said >= EVERY and os.environ.get("RANK", "0") == "0":
+            self.said = now
+            print(f"{self.title}: {self.line(now)}", file=sys.stderr, flush=True)
+
+    def line(self, now: float) -> str:
+        """Step, rate, time left, and the figures."""
+        step, steps = self.news["step"], self.news["steps"]
+        began, first = self.began or (now, step)
+        parts = [f"step {step:,}/{steps:,}"]
+        if step > first and now > began:
+            rate = (step - first) / (now - began)
+            parts += [f"{rate:.3g} steps/s", f"{clock((steps - step) / rate)} left"]
+        return "  ".join(parts + figures(self.news))
+
+
+# -- signals ---------------------------------------------------------------------------------------------------------
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal ended the work. Not an Exception, so that nothing on the way takes it for an error."""
+
+    def __init__(self, received: signal.Signals) -> None:
+        super().__init__(received.name)
+        self.received = received
+
+
+class Signals:
+    """Inside, SIGINT and SIGTERM let a trainer finish its step and save; without a trainer they raise Stopped.
+
+    A second SIGINT raises at once.
+    """
+
+    def __init__(self) -> None:
+        self.trainer: Trainer | None = None
+        self.received: signal.Signals | None = None
+        self.before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self.before = {number: signal.signal(number, self.handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def watch(self, trainer: Trainer | None) -> None:
+        """From now on, signals stop this trainer; None: they raise."""
+        self.trainer = trainer
+
+    def handle(self, number: int, _: FrameType | None) -> None:
+        again, self.received = self.received is not None, signal.Signals(number)
+        if self.trainer is None or (again and number == signal.SIGINT):
+            raise Stopped(self.received)
+        self.trainer.stop = self.received.name
+        note = f"\n{self.received.name}: finishing this step and saving (Ctrl-C again stops at once)\n"
+        os.write(2, note.encode())  # print may be what the signal interrupted
+
+
+@dataclass
+class Context:
+    """What the program gives to a verb beside its options."""
+
+    sections: Sections = field(default_factory=dict)
+    signals: Signals = field(default_factory=Signals)
+    folders: list[tempfile.TemporaryDirectory[str]] = field(default_factory=list)
+
+    def temporary(self) -> Path:
+        """A folder that is removed with this context."""
+        self.folders.append(tempfile.TemporaryDirectory(prefix="quintet-"))
+        return Path(self.folders[-1].name)

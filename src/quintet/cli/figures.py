@@ -1,0 +1,89 @@
+"""Figures in plain words: likelihoods, measurements, and the verdict of a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from quintet.cli.console import columns, number
+from quintet.comparison.verdict import Figure, by_character, contenders
+
+
+def likelihood_line(summary: Mapping[str, Any]) -> str:
+    """A `LogProb.summary()` in one line."""
+    words = {"exact": "exact", "bound": "a lower bound", "estimate": "an estimate"}[summary["kind"]]
+    if summary["kind"] == "exact" and summary.get("space") == "dequantised":
+        words = "exact for items with noise added, a lower bound for the items themselves"
+    return (
+        f"log-likelihood {summary['nats']:.4g} ± {summary['stderr']:.2g} nats an item "
+        f"({summary['bits_per_dim']:.4g} bits a dimension), {words}"
+    )
+
+
+def labels_line(summary: Mapping[str, Any]) -> str:
+    """How many items were labelled, and how well where that is known."""
+    found, labelled = summary.get("labels"), f"{summary['items']:,} items labelled"
+    if not found:
+        return labelled
+    low, high = (f"{found[end]:.1%}" for end in ("accuracy_low", "accuracy_high"))
+    rest = ((found["unseen"], "with labels that training lacked count as wrong"),
+            (found["unlabelled"], "without a label are not counted"))  # fmt: skip
+    told = "".join(f"; {count:,} {what}" for count, what in rest if count)
+    return f"{labelled}, {found['accuracy']:.1%} as they are in the source (95 % interval {low} to {high}){told}"
+
+
+QUESTIONS = {"keeper": "keep", "scoring": "best scores", "anomalies": "finds anomalies", "speed": "fastest",
+             "memorisation": "copies least"}  # fmt: skip
+
+
+def evaluated(result: Mapping[str, Any]) -> str:
+    """The likelihood, or why there is none, and a line for every figure."""
+    found, metrics = result["likelihood"], {**result["metrics"], **(result.get("language") or {})}
+    rows = []
+    for key, value in metrics.items():
+        if not key.endswith("_stderr"):
+            error = metrics.get(f"{key}_stderr")
+            rows.append((key, number(value) + (f" ± {error:.2g}" if error is not None else "")))
+    rows.append(("ms a sample", number(result.get("ms_per_sample"))))
+    head = likelihood_line(found) if found else f"no likelihood: {result['likelihood_reason']}"
+    return f"{head}\n{columns(rows)}"
+
+
+def compared(result: Mapping[str, Any]) -> str:
+    """The verdict in words, and a table with one line a contender."""
+
+    def show(figure: Figure | None, form: str) -> str:
+        return "-" if figure is None else f"{figure.mean:{form}}" + (f" ± {figure.half:.1g}" if figure.half else "")
+
+    lines = []
+    for key, title in QUESTIONS.items():
+        answer = result["verdict"].get(key)
+        if answer:
+            lines.append(f"{title}: {answer['label'] or 'none'}. {answer['sentence']}")
+    lines += [f"note: {caveat}" for caveat in result["verdict"].get("caveats", ())]
+    rows, failed, crowd = [], [], contenders(result["models"])
+    letters = by_character(crowd)
+    for one in crowd:
+        if not one.done:
+            failed.append(f"{one.label} was left out. {one.runs[0].get('error') or ''}")
+            continue
+        quality = (show(one.metric("auc"), ".2f"), show(one.metric("coverage"), ".2f"))
+        cost = (show(one.cost("ms_per_sample"), ".3g"), show(one.cost("train_seconds"), ".3g"))
+        nats = show(one.per_character() if letters else one.likelihood(), ".4g")
+        kind = ", ".join(filter(None, [one.likelihood_kind, one.measure]))
+        rows.append((one.label, *quality, nats, kind, *cost))
+    unit = "nats/character" if letters else "nats"
+    header = ("model", "AUC (0.5 best)", "coverage", unit, "kind", "ms/sample", "train s")
+    table = columns(rows, header) if rows else "no model was measured"
+    return "\n".join([*lines, "", table, *failed, "", f"report: {result.get('report', '-')}"])
+
+
+def recommended(found: Mapping[str, Any]) -> str:
+    """A line for each purpose with its reason, what to mind, and the command to begin with."""
+    shape = found["shape"]
+    machine = f"{shape['cores']} cores{', a GPU' if shape['gpu'] else ''}"
+    head = f"{shape['items']:,} training items, {shape['kind']}, {shape['dims']:,} dimensions; {machine}"
+    lines = [head, ""]
+    lines += [f"{one['purpose']}: {one['family']}. {one['why']}." for one in found["purposes"].values()]
+    lines += ["", *(f"note: {caution}" for caution in found["cautions"])]
+    return "\n".join([*lines, "", f"likeliest first: {', '.join(found['order'])}", f"next: {found['command']}"])

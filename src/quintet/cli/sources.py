@@ -1,0 +1,273 @@
+"""What `quintet data` shows: the sources, or what was understood of one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from quintet.cli.console import Answer, columns, number
+from quintet.core.errors import EnvironmentFault, UsageError
+from quintet.data import arrow
+from quintet.data.dataset import Dataset, chunks
+from quintet.data.splits import keys_of, row_keys
+from quintet.data.written import forms
+from quintet.modalities.table.columns import is_key
+from quintet.sources.load import SOURCES, Source, data_root, load_source
+from quintet.sources.named import HOMES
+
+SHOWN = 20
+"""Values of a column that are listed."""
+FEW = 50
+"""Fewer training items, or items of a class, than this are a problem worth a line."""
+
+
+# -- the list --------------------------------------------------------------------------------------------------------
+
+
+def list_sources() -> Answer:
+    """Every name: what it is, and where its files are expected if they are not there. Nothing is loaded."""
+    entries = [_entry(name, source) for name, source in SOURCES.items()]
+    rows, families = [], set()
+    for entry in entries:
+        family, _, member = entry["name"].partition("/")
+        if member:  # one line for a collection
+            if family not in families:
+                names = ", ".join(e["name"].partition("/")[2] for e in entries if e["name"].startswith(f"{family}/"))
+                rows.append((f"{family}/NAME", entry["modality"], f"binary columns; {names}", entry["state"]))
+            families.add(family)
+        else:
+            rows.append((entry["name"], entry["modality"], entry["about"], entry["state"]))
+    more = ("Or a path: a folder of images, sounds or texts, a .csv .tsv .parquet .jsonl .feather .txt .npy .npz file, "
+            "a zip or tar of those; or hf:owner/name.")  # fmt: skip
+    text = columns(rows, ("source", "kind", "what", "where"))
+    return Answer({"root": str(data_root()), "sources": entries}, f"{text}\n\n{more}")
+
+
+def _entry(name: str, source: Any) -> dict[str, Any]:
+    if not isinstance(source, Source):  # put there by a program
+        found = source()
+        source = Source(source, found.modality, len(found.items), found.about)
+    entry = {"name": name, "modality": source.modality, "items": source.items, "about": source.about,
+             "columns": list(source.columns)}  # fmt: skip
+    if not source.folder:
+        return entry | {"state": "built in"}
+    if not source.missing:
+        return entry | {"state": str(data_root() / source.folder)}
+    fix = f"get it from {HOMES[source.folder]}"
+    return entry | {"error": "file not found", "where": source.missing, "fix": fix, "state": f"not here: {fix}"}
+
+
+# -- one source ------------------------------------------------------------------------------------------------------
+
+
+def describe_source(name: str, *, output: str | None = None, **reading: Any) -> Answer:
+    """Kind, counts, columns, missing cells, duplicates, problems and notes; `output`: a picture (.png) of some items.
+
+    `reading`: how it is read, as for `load_source`.
+    """
+    if output is not None and Path(output).suffix.lower() != ".png":
+        raise UsageError(f"a picture cannot be written to {output}", fix="-o preview.png")
+    dataset = load_source(name, **reading)
+    facts = item_facts(dataset)
+    splits = {split: len(index) for split, index in dataset.splits.items()}
+    table = column_facts(dataset.items, dataset.index("train")) if isinstance(dataset.items, pa.Table) else []
+    labels = [] if dataset.labels is None else column_facts(dataset.labels)
+    repeated = duplicates(dataset)
+    data: dict[str, Any] = {
+        "name": dataset.name,
+        "source": dataset.source or dataset.name,
+        "modality": dataset.modality,
+        "about": dataset.about,
+        "items": len(dataset.items),
+        "splits": splits,
+        "columns": table,
+        "labels": labels,
+        **facts,
+        "missing": sum(fact["missing"] for fact in table),
+        "duplicates": repeated,
+        "problems": problems(dataset, table, labels, repeated),
+        "notes": list(dataset.notes),
+        "fingerprint": dataset.fingerprint(),
+    }
+    rows = [(dataset.name, dataset.about), ("kind", dataset.modality), ("items", f"{data['items']:,}")]
+    rows += [("splits", ", ".join(f"{split} {size:,}" for split, size in splits.items()))]
+    rows += [(key, _fact(value)) for key, value in facts.items()]
+    rows += [(f"column {c['name']}", f"{_column_text(c)}; {c['modelled']}") for c in table]
+    if table:
+        rows.append(
+            ("types", '--data.types "COLUMN=number|decimal|integer|category|text|datetime|boolean|drop" decides')
+        )
+    rows += [(f"label {c['name']}", f"{_column_text(c)}; for --condition {c['name']}") for c in labels]
+    if table:
+        rows.append(("missing cells", f"{data['missing']:,}"))
+    rows.append(("duplicates", f"{repeated['items']:,} items, {repeated['across_splits']:,} in more than one split"))
+    rows += [("problem", text) for text in data["problems"]] + [("note", text) for text in dataset.notes]
+    if output is not None:
+        from quintet.cli.previews import preview_png
+
+        picture = preview_png(dataset)
+        try:
+            Path(output).write_bytes(picture)
+        except OSError as error:
+            why = error.strerror or ""
+            raise EnvironmentFault("cannot write the picture", where=output, why=why) from None
+        data["picture"] = output
+        rows.append(("picture", output))
+    return Answer(data, columns(rows))
+
+
+def item_facts(dataset: Dataset) -> dict[str, Any]:
+    """What there is to know about images, texts and recordings."""
+    items = dataset.items
+    if dataset.modality == "image":
+        ends = [(int(part.min()), int(part.max())) for part in chunks(items)]
+        return {"shape": list(items.shape[1:]), "range": [min(low for low, _ in ends), max(high for _, high in ends)]}
+    if dataset.modality == "text":
+        lengths = [len(text) for text in items]
+        alphabet = set().union(*items)
+        return {"characters": sum(lengths), "lengths": [min(lengths), int(np.median(lengths)), max(lengths)],
+                "alphabet": len(alphabet)}  # fmt: skip
+    if dataset.modality == "audio":
+        seconds = items.seconds
+        spread = [float(seconds.min()), float(np.median(seconds)), float(seconds.max())]
+        return {"rate": items.rate, "seconds": [round(value, 3) for value in spread],
+                "total_seconds": round(float(seconds.sum()), 1)}  # fmt: skip
+    return {}
+
+
+def _fact(value: Any) -> str:
+    if isinstance(value, list) and len(value) == 3 and all(isinstance(part, float) for part in value):
+        return "{} ... {} (median {})".format(*(number(value[i]) for i in (0, 2, 1)))
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+# -- columns ---------------------------------------------------------------------------------------------------------
+
+
+def column_facts(table: pa.Table, train: np.ndarray | None = None) -> list[dict[str, Any]]:
+    """Name, type, range or values, and missing cells of each column; what becomes of it is read off the rows `train`,
+    as training does.
+    """
+    facts, known = [], forms(table)
+    for name in table.column_names:
+        column = table[name]
+        fact: dict[str, Any] = {"name": name, "type": str(column.type), "missing": column.null_count}
+        form = known.get(name)
+        fact["taken"] = form.taken if form is not None else _kind(column.type)
+        learnt = column if train is None else column.take(pa.array(train))
+        fact["modelled"] = _fate(learnt, None if form is None else form.kind, alone=table.num_columns == 1)
+        distinct = pc.count_distinct(column, mode="only_valid").as_py()
+        ordered = pa.types.is_floating(column.type) or pa.types.is_temporal(column.type)
+        if ordered or (pa.types.is_integer(column.type) and distinct > SHOWN):
+            fact |= {"distinct": distinct} | pc.min_max(column).as_py()
+        else:
+            counted = sorted(column.drop_null().value_counts().to_pylist(), key=lambda entry: -entry["counts"])
+            fact |= {"distinct": distinct, "values": sorted(entry["values"] for entry in counted[:SHOWN])}
+            fact["rarest"] = counted[-1]["counts"] if counted else 0
+        facts.append(fact)
+    return facts
+
+
+def _kind(kind: pa.DataType) -> str:
+    """A type of Arrow in the words of `data.types`."""
+    if pa.types.is_temporal(kind):
+        return "datetime"
+    if pa.types.is_boolean(kind):
+        return "truth value"
+    return "category" if not arrow.is_number(kind) else "whole number" if pa.types.is_integer(kind) else "decimal"
+
+
+def _fate(column: pa.ChunkedArray, said: str | None, *, alone: bool) -> str:
+    """What happens to a column of a table, which may be its only one."""
+    if said not in ("category", "text") and not alone and is_key(column):
+        return "left out: it only names its rows (=text keeps it)"
+    if pa.types.is_temporal(column.type):
+        return "modelled by its parts, as far as they vary: year, week or month, day, time"
+    return "modelled as numbers" if arrow.is_number(column.type) else "modelled as categories"
+
+
+def _column_text(fact: Mapping[str, Any]) -> str:
+    """One column in words."""
+    missing = f", {fact['missing']:,} missing" if fact["missing"] else ""
+    taken = f"{fact['taken']} ({fact['type']})"
+    if "min" in fact:
+        return f"{taken}, {number(fact['min'])} ... {number(fact['max'])}{missing}"
+    values = [str(value)[:40] for value in fact["values"]]
+    shown = values if len(fact["values"]) == fact["distinct"] else values[:8]
+    more = " ..." if fact["distinct"] > len(shown) else ""
+    return f"{taken}, {fact['distinct']:,} values: {', '.join(shown)}{more}{missing}"
+
+
+# -- what may be wrong -----------------------------------------------------------------------------------------------
+
+
+def _contents(dataset: Dataset) -> Iterator[bytes]:
+    items = dataset.items
+    if isinstance(items, np.ndarray):
+        for part in chunks(items):
+            for image in part:
+                yield image.tobytes()
+    elif dataset.modality == "text":
+        for text in items:
+            yield text.encode("utf-8", "surrogatepass")
+    else:
+        for samples in items:
+            yield samples.tobytes()
+
+
+def duplicates(dataset: Dataset) -> dict[str, int]:
+    """How many items equal an earlier one, and how many different items are in more than one split."""
+    keys = row_keys(dataset.items) if isinstance(dataset.items, pa.Table) else keys_of(_contents(dataset))
+    parts = {split: np.unique(keys[index]) for split, index in dataset.splits.items()}
+    everything = np.concatenate(list(parts.values())) if parts else keys[:0]
+    _, times = np.unique(everything, return_counts=True)
+    return {"items": len(keys) - len(np.unique(keys)), "across_splits": int((times > 1).sum())}
+
+
+def problems(dataset: Dataset, table: list[dict[str, Any]], labels: list[dict[str, Any]],
+             repeated: Mapping[str, int]) -> list[str]:  # fmt: skip
+    """What a person should look at before training on this."""
+    found = []
+    train = len(dataset.index("train"))
+    if dataset.modality == "text" and train == 1:
+        length = len(dataset.rows("train")[0])
+        if length < 10_000:
+            found.append(f"only {length:,} characters to train on")
+    elif train < FEW:
+        found.append(f"only {train:,} items to train on")
+    if repeated["across_splits"]:
+        found.append(f"{repeated['across_splits']:,} items are in more than one split: held-out figures flatter")
+    for fact in table:
+        name, column = fact["name"], dataset.items[fact["name"]]
+        if pa.types.is_floating(column.type):
+            bad = len(column) - column.null_count - (pc.sum(pc.is_finite(column)).as_py() or 0)
+            if bad:
+                found.append(f"column {name}: {bad:,} cells are NaN or infinite")
+        if fact["distinct"] <= 1:
+            found.append(f"column {name} has one value")
+        elif fact["distinct"] == len(column) > FEW and not pa.types.is_floating(column.type):
+            found.append(f"column {name}: every value is different, as in an identifier")
+        elif pa.types.is_string(column.type) and fact["distinct"] > 1000:
+            found.append(f"column {name} has {fact['distinct']:,} different strings")
+        if fact["missing"] > len(column) / 2:
+            found.append(f"column {name}: {100 * fact['missing'] / len(column):.0f} % of the cells are missing")
+    for fact in labels:
+        if fact["missing"]:
+            found.append(f"label {fact['name']}: {fact['missing']:,} items have none")
+        if "rarest" in fact and fact["distinct"] <= SHOWN and fact["rarest"] < FEW <= train:
+            found.append(f"label {fact['name']}: the rarest class has {fact['rarest']:,} items")
+    if dataset.modality == "audio":
+        silent = sum(not np.any(samples) for samples in dataset.items)
+        if silent:
+            found.append(f"{silent:,} recordings are silent")
+    if dataset.modality == "image":
+        flat = sum(int((part.reshape(len(part), -1) == part.reshape(len(part), -1)[:, :1]).all(1).sum())
+                   for part in chunks(dataset.items))  # fmt: skip
+        if flat:
+            found.append(f"{flat:,} images are of one colour")
+    return found

@@ -1,0 +1,191 @@
+"""What a run is for, and the figures that say how well it does that: labels and texts that belong to what is given."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from quintet.core.errors import DataError, EnvironmentFault, QuintetWarning
+from quintet.core.likelihood import LogProb
+from quintet.core.random import some
+from quintet.core.spaces import Discrete
+from quintet.metrics.labels import LEAST, label_figures
+from quintet.metrics.texts import language_figures, text_figures, translation_figures
+from quintet.modalities.text.codec import TextCodec
+from quintet.model.inputs import Found
+from quintet.model.model import Model
+from quintet.nets.context import is_sequence
+from quintet.runs.task import items_of, within_run
+from quintet.sources.load import Dataset, take
+
+Task = Literal["label", "text", "samples"]
+SHOWN = 8
+"""Rows of a report that show what was asked for beside what came."""
+
+
+def task(model: Model) -> Task:
+    """ "label": one categorical column given something; "text": separate texts given a sequence; else "samples"."""
+    codec, given = model.codecs["x"], model.codecs.get("cond")
+    if given is None:
+        return "samples"
+    if model.labels is not None:
+        return "label"
+    return "text" if isinstance(codec, TextCodec) and not codec.stream and is_sequence(given.space) else "samples"
+
+
+def measure(
+    model: Model,
+    dataset: Dataset,
+    split: str,
+    *,
+    limit: int,
+    seed: int = 0,
+    sampling: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The figures of a run whose task is "label" or "text": {"task", "split", "metrics", "likelihood", ...}.
+
+    Labels are measured on the whole split; texts on `limit` of its items, drawn by `seed`, made with the run's own
+    sampling settings at temperature 0, or as `sampling` says. `shown`: some of both, as a report's rows.
+    """
+    codecs = {key: codec for key, codec in model.codecs.items() if key == "cond" or task(model) != "label"}
+    kept = within_run(model.config, dataset, codecs)
+    items, given = items_of(model.config, kept, split)
+    head = {"task": task(model), "split": split, "parameters": sum(p.numel() for p in model.family.parameters())}
+    if head["task"] == "label":
+        return head | {"scored": kept.index(split).tolist()} | labels_of(model, items, given)
+    chosen = some(items, limit, seed)
+    head["scored"] = kept.index(split)[chosen].tolist()
+    return head | texts_of(model, take(items, chosen), take(given, chosen), seed, sampling)
+
+
+def labels_of(model: Model, items: pa.Table, given: Any) -> dict[str, Any]:
+    """Accuracy, log-loss and calibration; the likelihood is that of the labels."""
+    began = time.perf_counter()
+    found = model.classify(given)
+    spent = time.perf_counter() - began
+    p, y, figures = against(model, found, items)
+    own, best = items.column(0).to_pylist(), found["predicted"].to_pylist()
+    rows = [[*shown(given, i), own[i], best[i], f"{p[i].max():.2f}"] for i in some(y, SHOWN, 0).tolist()]
+    columns = [*(["given"] if shown(given, 0) else []), "label", "predicted", "probability"]
+    if not figures:
+        raise DataError("no item has a label to be compared with", where=f"column {items.column_names[0]}")
+    score = figures.pop("likelihood")
+    hits = (p.argmax(1) == y)[y >= 0].astype(float).tolist()
+    reason = {} if score else {"likelihood_reason": "training had none of these labels"}
+    return {
+        "ms_per_sample": 1000 * spent / len(y),
+        "metrics": figures.pop("labels"),
+        "likelihood": score,
+        "item_figures": {"accuracy": hits},
+        **reason,
+        "shown": {"kind": "rows", "columns": columns, "rows": rows},
+    }
+
+
+def against(model: Model, found: pa.Table, items: pa.Table) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    """(p, y, figures): what `Model.classify` found, against the items' own labels.
+
+    `y` (N,) is the place of each label, K where training had none such, -1 where it is blank. Figures are of items that
+    have a label, {"labels": ..., "likelihood": that of labels which training had, or None}; {} if none has. A label
+    that training had not counts as wrong; how many there are, and how many are blank, is warned.
+    """
+    codec, names = model.codecs["x"], list(model.labels or ())
+    own = items.column(0).to_pylist()
+    place = {name: i for i, name in enumerate(names) if name is not None}
+    p, y = probabilities(found), np.array([-1 if label is None else place.get(label, len(names)) for label in own])
+    blank, new = y < 0, y == len(names)
+    where = items.column_names[0]
+    if blank.any():
+        warnings.warn(f"{blank.sum():,} of {len(y):,} items have no {where}: they are labelled, and not counted",
+                      QuintetWarning, stacklevel=3)  # fmt: skip
+    if new.any():
+        unknown = sorted({str(label) for label, one in zip(own, new, strict=True) if one})
+        told = f"{new.sum():,} of {len(y):,} items have a {where} that training had none of ({', '.join(unknown[:3])})"
+        warnings.warn(f"{told}: they count as wrong", QuintetWarning, stacklevel=3)
+    if blank.all():
+        return p, y, {}
+    known = np.flatnonzero(~blank & ~new)
+    nats = torch.from_numpy(np.log(p[known, y[known]].clip(LEAST)))
+    score = LogProb(nats, "exact", codec.measure, codec.dims).summary() if len(known) else None
+    figures = label_figures(p[~blank], y[~blank]) | {"unlabelled": int(blank.sum())}
+    return p, y, {"labels": figures, "likelihood": score}
+
+
+def classified(model: Model, found: Found) -> tuple[pa.Table, dict[str, Any]]:
+    """A row an item: index, its own `label` and the `nats` of that where it is known, `predicted`, and p of each label.
+
+    Also {"items", and where labels are known "likelihood" and "labels": the figures of `evaluation.labels`}.
+    """
+    made = model.classify(found.given)
+    head: dict[str, Any] = {"index": pa.array(range(made.num_rows))}
+    columns = dict(zip(made.column_names, made.columns, strict=True))
+    if found.items is None:
+        return pa.table(head | columns), {"items": made.num_rows}
+    p, y, figures = against(model, made, found.items)
+    known = (y >= 0) & (y < p.shape[1])
+    nats = np.log(p[np.arange(len(y)), np.where(known, y, 0)].clip(LEAST))
+    scores = pa.array(nats, mask=~known)
+    table = pa.table(head | {"label": found.items.column(0)} | columns | {"nats": scores})
+    return table, {"items": len(y), **{key: value for key, value in figures.items() if value is not None}}
+
+
+def probabilities(found: pa.Table) -> np.ndarray:
+    """(N, labels) of what `Model.classify` gives."""
+    return np.stack([found[name].to_numpy() for name in found.column_names if name.startswith("p_")], 1)
+
+
+def texts_of(
+    model: Model, items: list[str], given: Any, seed: int, sampling: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Errors and, of translations, BLEU and chrF where sacrebleu is there; the likelihood is that of the references."""
+    codec = model.codecs["x"]
+    assert isinstance(codec, TextCodec)
+    chosen = {"temperature": 0.0} | dict(sampling or {}) if "temperature" in model.family.Sampling.model_fields else {}
+    began = time.perf_counter()
+    made = model.draw(len(items), condition=given, seed=seed, sampling=chosen)
+    spent = time.perf_counter() - began
+    metrics: dict[str, Any] = dict(text_figures(made, items))
+    if model.codecs["cond"].modality == "text":
+        try:
+            metrics |= translation_figures(made, items)
+        except EnvironmentFault as error:
+            warnings.warn(f"without BLEU and chrF: {error}", QuintetWarning, stacklevel=2)
+    out: dict[str, Any] = {
+        "ms_per_sample": 1000 * spent / len(items),
+        "metrics": metrics,
+        "sampling": model.sampling(chosen).model_dump(mode="json"),
+        "likelihood": None,
+    }
+    rows = [[*shown(given, i), items[i], made[i]] for i in some(items, SHOWN, 0).tolist()]
+    out["shown"] = {
+        "kind": "rows",
+        "columns": [*(["given"] if shown(given, 0) else []), "wanted", "made"],
+        "rows": rows,
+    }
+    if model.family.likelihood == "none":
+        return out | {"likelihood_reason": model.family.missing["log_prob"]}
+    score = model.log_prob(items, condition=given, seed=seed)
+    right = [float(one == other) for one, other in zip(made, items, strict=True)]
+    each = {"nats": score.values.tolist(), "exact_match": right}
+    return out | {"likelihood": score.summary(), "item_figures": each} | language(model, score, items)
+
+
+def shown(given: Any, i: int) -> list[str]:
+    """A given text as a cell of a report; nothing for what is no text."""
+    return [given[i][:200]] if isinstance(given, list) and isinstance(given[i], str) else []
+
+
+def language(model: Model, score: LogProb, items: Any) -> dict[str, Any]:
+    """{"language": bits per character, byte and token, and perplexity} of a model of texts, else nothing."""
+    codec = model.codecs["x"]
+    if not isinstance(codec, TextCodec) or score.space not in ("mass", "dequantised"):
+        return {}
+    figures = language_figures(score.values.numpy(), **codec.extent(items))
+    alphabet = codec.space.vocab_size if isinstance(codec.space, Discrete) else codec.size
+    return {"language": {"kind": score.kind, "token": codec.settings.tokens, "vocab_size": alphabet, **figures}}

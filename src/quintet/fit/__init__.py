@@ -1,0 +1,1 @@
+"""Training one run, and the evaluations while it trains."""

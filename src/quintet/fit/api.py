@@ -1,0 +1,312 @@
+"""What a program calls to get a model: train, resume and load."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from quintet.core.checked import checked
+from quintet.core.errors import ConfigError, DataError, QuintetWarning, out_of_memory
+from quintet.fit.progress import ProgressLine
+from quintet.fit.session import Report, Session
+from quintet.modalities.text.codec import streamed
+from quintet.model.containers import count_of, is_frame, library, source_of
+from quintet.model.model import Model
+from quintet.registry import CODECS
+from quintet.runs.config import DataSettings, RunConfig, as_config_error, merge, resolve, seconds
+from quintet.runs.folder import Run, make_family, runs_root, to_size
+from quintet.runs.task import codec_name, fit_codecs, is_label, labelled, pick
+from quintet.sources.load import Dataset, load_source
+from quintet.training import checkpoint
+from quintet.training.budget import AT_ONCE, Pace, pace, steps_for
+from quintet.training.engine import Engine
+from quintet.training.trainer import FEWEST, Trainer
+
+THUMBNAIL = 256
+"""An image of at most this many numbers has defaults of its own."""
+
+
+@checked
+def load(run: str | Path, *, runs: str | Path | None = None, device: str = "auto") -> Model:
+    """The model of a run: its newest checkpoint that verifies, with averaged weights."""
+    folder = Run.open(run, runs)
+    family, codecs, config, _ = folder.restore()
+    return Model(folder, family.to(Engine(device).device), codecs, config, folder.conditions())
+
+
+# -- training --------------------------------------------------------------------------------------------------------
+
+
+@checked
+def train(
+    family: str,
+    *,
+    data: Any,
+    target: str | None = None,
+    condition: str | None = None,
+    codec: str | None = None,
+    preset: str | None = None,
+    budget: str | float | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    run: str | None = None,
+    runs: str | Path | None = None,
+    config: Mapping[str, Any] | None = None,
+    report: Report | None = None,
+    on_trainer: Callable[[Trainer], None] | None = None,
+) -> Model:
+    """Train a family and return the model; its folder is `model.run`.
+
+    `data` is a name or path, or what lies in memory: a DataFrame (pandas, polars, Arrow), a dict of columns, a list of
+    texts, pictures of Pillow, an array; that is kept in the folder `data` beside the runs.
+    `config` holds sections like those of config.yaml (model, sampling, training, ...); the named arguments win over it.
+    `report` gets each logged record; `on_trainer` gets the trainer before the first step (to be able to stop it).
+    """
+    seed, frames = count_of(seed, "seed", 0), library(data) if is_frame(data) else None
+    dataset = load_source(source_of(data, runs_root(runs)), **reading(config))
+    resolved = plan(family, dataset, target=target, condition=condition, codec=codec, preset=preset, budget=budget,
+                    steps=steps, seed=seed, config=config)  # fmt: skip
+    given = config or {}
+    loose: dict[str, RunConfig | None] = {}  # what the user left to us, and so may give way to a budget
+    if "batch_size" not in (given.get("training") or {}):
+        loose["batch_size"] = None
+    if preset is None and codec is None and not {"preset", "codec", "model", "parameters"} & set(given):
+        loose["preset"] = plan(family, dataset, target=target, condition=condition, preset="tiny", budget=budget,
+                               steps=steps, seed=seed, config=config)  # fmt: skip
+    with ProgressLine(f"training {family}") as line:
+        model = _train(resolved, dataset, run, runs_root(runs), report or line, on_trainer, loose)
+    model.frames = frames
+    return model
+
+
+@checked
+def plan(
+    family: str,
+    dataset: Dataset,
+    *,
+    config: Mapping[str, Any] | None = None,
+    budget: str | float | None = None,
+    target: str | None = None,
+    condition: str | None = None,
+    **given: Any,
+) -> RunConfig:
+    """The complete configuration that `train` would use."""
+    named: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    named |= {"family": family, "data": {"source": dataset.source or dataset.name}}
+    if dataset.scale is not None:
+        named["data"]["scale"] = dataset.scale
+    for key, value in (("target", target), ("condition", condition)):
+        if value is not None:
+            named["data"][key] = value
+    if budget is not None:
+        named["budget"] = seconds(budget)
+    merged = merge(config or {}, named)
+    if merged.get("plan") and (budget is not None or merged.get("steps") != merged["plan"][-1][1]):
+        del merged["plan"]  # of another number of steps
+    for name in ("target", "condition", "codec", "preset"):
+        value = (merged["data"] if name in ("target", "condition") else merged).get(name)
+        if value is not None and not isinstance(value, str):
+            raise ConfigError(f"{name} must be a text, got {value!r}", where=name)
+    merged.setdefault("codec", codec_name(dataset, merged["data"].get("target")))
+    if merged.get("steps") is None and merged.get("budget") is None:
+        merged["budget"] = 60.0
+    reads = reads_as(merged.get("given") or {}, dataset, merged["data"].get("condition"))
+    items = str(merged.get("coding", {}).get("items", "auto"))
+    return resolve(merged, kind_of(dataset, merged["codec"], merged["data"].get("target"), reads, items), reads)
+
+
+def reads_as(given: Mapping[str, Any], dataset: Dataset, condition: str | None) -> str | None:
+    """The codec of a condition: as `given` says, else by its values. ConfigError for one that it cannot have."""
+    if not condition:
+        return None
+    guess, said = codec_name(dataset, condition), given.get("codec")
+    if said is None or said == guess:
+        return guess
+    if {said, guess} != {"text", "table"}:
+        known = "text (read letter by letter) or table (categories and numbers)"
+        why = f"the condition {condition} is read as {guess}; a column can be {known}"
+        raise ConfigError(f"no codec {said!r} for this condition", where="given.codec", why=why)
+    return str(said)
+
+
+def kind_of(dataset: Dataset, codec: str, target: str | None, condition: str | None, items: str = "auto") -> str:
+    """The kind of data that picks the defaults: the name of the codec, but for latents, small images, many short texts,
+    texts that are given texts or recordings, and labels that are given a text, an image or a recording. `condition` is
+    the name of the condition's codec, `items` how the user wants texts to be cut.
+    """
+    if codec not in CODECS:
+        return "latent"
+    if codec == "table" and condition not in (None, "table") and is_label(dataset, target):
+        return f"label of {condition}"
+    if codec == "image" and dataset.modality == "image" and math.prod(dataset.items.shape[1:]) <= THUMBNAIL:
+        return "thumbnail"
+    if codec == "text" and condition in ("text", "audio"):
+        return "pair" if condition == "text" else "transcript"
+    if codec == "text" and not streamed(pick(dataset, target, "train", codec=codec), items):
+        return "texts"
+    return codec
+
+
+@checked
+def reading(config: Mapping[str, Any] | None) -> dict[str, Any]:
+    """How `config` says that the source is read."""
+    data = (config or {}).get("data") or {}
+    given = {key: value for key, value in data.items() if key not in ("source", "target", "condition")}
+    try:
+        settings = DataSettings(source="-", **given)
+    except ValidationError as error:
+        raise as_config_error(error, "data", DataSettings.model_fields) from None
+    return {key: value for key, value in settings.reading().items() if key != "source"}
+
+
+def _session(config: RunConfig, dataset: Dataset, root: Path, engine: Engine) -> Session:
+    codecs = fit_codecs(config, dataset, root)
+    config = to_size(config, codecs)
+    return Session(config, dataset, codecs, make_family(config, codecs).to(engine.device), engine)
+
+
+WANTED = 100
+"""Steps that a budget should buy: where it buys fewer, what the user left to us is made smaller."""
+LEAST = 20
+"""Steps below which nothing is trained by defaults: they show nothing but noise."""
+SMALLEST = 8
+"""Items of the smallest batch that is taken for the sake of a budget."""
+
+
+def _affordable(session: Session, dataset: Dataset, root: Path, loose: Mapping[str, RunConfig | None]) -> Session:
+    """The session, or one with smaller batches or a smaller preset where the budget buys too few steps and these were
+    left to us. Batches that would take too much memory are worked on in pieces. ConfigError where nothing helps.
+    """
+    engine, first, budget = session.engine, session.config, session.config.budget
+    assert budget is not None
+
+    def measured(session: Session) -> tuple[RunConfig, Pace]:
+        found = pace(session.family, session.loader, session.config.training, seed=session.config.seed, engine=engine,
+                     limit=budget / WANTED)  # fmt: skip
+        return afforded(session.config, found, "batch_size" in loose), found
+
+    config, found = measured(session)
+    slow = found.seconds
+    each = slow * config.training.batch_size / session.config.training.batch_size
+    if budget < WANTED * each and (tiny := loose.get("preset")) is not None:
+        session = _session(tiny, dataset, root, engine)
+        config, found = measured(session)
+    each = found.seconds * config.training.batch_size / session.config.training.batch_size
+    least = LEAST if loose else FEWEST
+    if budget < least * each:
+        larger = "a smaller --training.batch_size, --preset tiny, " if len(loose) < 2 else ""
+        sizes = "fewer pixels (--data.size 32 or 16), " if dataset.modality == "image" else ""
+        raise ConfigError(
+            f"a budget of {budget:g} s buys {int(budget / each)} steps of {first.family}, too few to learn anything",
+            where=f"{dataset.name}: {first.family}",
+            why=f"a step of {config.training.batch_size} items takes about {each:.2g} s",
+            fix=f"--budget {math.ceil(WANTED * each / 60)}m, {larger}{sizes}another family, or the latents of a vae as "
+            "--codec RUN",
+        )
+    before, after = first.training, config.training
+    changed = [f"batches of {after.batch_size} in the place of {before.batch_size}"] * (
+        before.batch_size != after.batch_size
+    ) + [f"preset {config.preset} in the place of {first.preset}"] * (config.preset != first.preset)
+    if changed:
+        told = f"{budget:g} s buy only about {int(budget / slow)} steps of {first.family}"
+        warnings.warn(f"{told}: trained with {' and '.join(changed)}", QuintetWarning, stacklevel=2)
+    if config.training != session.config.training:
+        return _session(config, dataset, root, engine)
+    return session
+
+
+def afforded(config: RunConfig, found: Pace, smaller: bool) -> RunConfig:
+    """The configuration with a batch that fits into memory; if `smaller`, halved while it buys too few steps."""
+    assert config.budget is not None
+    training = config.training
+    size = training.batch_size
+    while smaller and size >= 2 * SMALLEST and config.budget < WANTED * found.seconds * size / training.batch_size:
+        size //= 2
+    micro, most = training.micro_batch, max(1, int(AT_ONCE / found.item_bytes))
+    if micro is None and most < size:
+        micro = most
+    return config.model_copy(
+        update={"training": training.model_copy(update={"batch_size": size, "micro_batch": micro})}
+    )
+
+
+def _train(
+    config: RunConfig,
+    dataset: Dataset,
+    name: str | None,
+    root: Path,
+    report: Report | None,
+    on_trainer: Callable[[Trainer], None] | None,
+    loose: Mapping[str, RunConfig | None],
+) -> Model:
+    engine = Engine(config.device)
+    run = Run.create(root, name, f"{dataset.name}-{config.family}") if engine.first else None
+    try:
+        own = labelled(config, dataset)
+        session = _session(config, own, root, engine)
+        began = time.perf_counter()
+        estimate = None
+        if config.steps is None:
+            session = _affordable(session, own, root, loose)
+            config = session.config
+            assert config.budget is not None
+            estimate = steps_for(config.budget, session.family, session.loader, config.training, seed=config.seed,
+                                 engine=engine, interval=session.look, began=began)  # fmt: skip
+            training = config.training.model_copy(update={"sample_every": estimate.every})
+            planned = {"steps": estimate.steps, "plan": ((0, *estimate[:3]),), "training": training}
+            session.config = config.model_copy(update=planned)
+        config, codecs, family = session.config, session.codecs, session.family
+        if run is not None:
+            facts: dict[str, Any] = {
+                "family": config.family,
+                "fingerprint": dataset.fingerprint(),
+                "device": str(engine.device),
+            }
+            facts["items"] = {split: len(own.index(split)) for split in own.splits}
+            run.write(config, codecs, facts, session.cond)
+        session.train(run, report, on_trainer, estimate)
+    except BaseException as error:
+        memory = out_of_memory(error)
+        begun = run is not None and (run.path / "config.yaml").exists()
+        if run is not None and (not begun or (memory and not checkpoint.steps(run.checkpoints))):
+            shutil.rmtree(run.path, ignore_errors=True)  # nothing was begun, or nothing can come of it as it is
+        if memory:
+            raise memory from None
+        raise
+    return Model(run or Run(root), family, codecs, session.config, session.cond)
+
+
+@checked
+def resume(
+    run: str | Path,
+    *,
+    runs: str | Path | None = None,
+    changed_data: bool = False,
+    report: Report | None = None,
+    on_trainer: Callable[[Trainer], None] | None = None,
+) -> Model:
+    """Continue a run to its end, bit for bit as if it had not stopped. Refuses if the data changed, unless
+    `changed_data`.
+    """
+    folder = Run.open(run, runs)
+    family, codecs, config = folder.build()
+    dataset = load_source(**config.data.reading())
+    if dataset.fingerprint() != folder.manifest().get("fingerprint") and not changed_data:
+        raise DataError(
+            "the data are not those that this run began with",
+            where=config.data.source,
+            why="another sha256 over items, labels and splits",
+            fix="restore them, or pass --changed-data",
+        )
+    engine = Engine(config.device)
+    session = Session(config, labelled(config, dataset), codecs, family.to(engine.device), engine)
+    with ProgressLine(f"training {config.family}") as line:
+        session.train(folder, report or line, on_trainer)
+    return Model(folder, family, codecs, config, session.cond)

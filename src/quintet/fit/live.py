@@ -1,0 +1,108 @@
+"""Figures while a model trains, of the same samples and unseen items each time, and advice that follows from them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from scipy.spatial.distance import pdist
+from torch import Tensor
+
+from quintet.core.family import Batch, Family
+from quintet.core.random import Rows, seed_of, some
+from quintet.core.spaces import Continuous
+from quintet.metrics.distances import energy_distance
+from quintet.metrics.features import FeatureSpace
+from quintet.metrics.memorisation import memorised_share
+from quintet.runs.task import HELD
+
+SAMPLES = 100
+AT_ONCE = 2**20
+"""Numbers that are sampled or measured at once: large items, a few at a time."""
+FIGURES = ("quality", "quality_stderr", "diversity", "copies", "copying", "held_out")
+"""What a look measures, by the names that metrics.jsonl has for them."""
+
+
+class Live:
+    """A look at a model: figures of samples of fixed seeds, and the loss of validation items under fixed noise.
+
+    quality     energy distance between features of samples and of validation items, with `quality_stderr`
+    diversity   E|X - X'| of samples over that of validation items: 1 is as varied as they are
+    copies      share of samples unusually near to one training item; `copying` if that is no chance (p < 0.001)
+    held_out    the training loss on validation items, for a family that has a likelihood
+
+    `train` (N, *space.shape) and `held` (M, ...) are encoded, `cond` (M, ...) are the conditions of `held`; the loss is
+    that of `lossy` of them, drawn once, as the conditions of samples are.
+    """
+
+    def __init__(
+        self,
+        features: FeatureSpace,
+        train: Tensor,
+        held: Tensor,
+        cond: Tensor | None,
+        sampling: Mapping[str, Any],
+        *,
+        lossy: int = HELD,
+    ) -> None:
+        self.features, self.held, self.cond = features, held, cond
+        self.measured = torch.from_numpy(some(held, lossy, 0)).to(held.device)
+        self.asked = None if cond is None else torch.from_numpy(some(cond, SAMPLES, 0)).to(cond.device)
+        self.train, self.real = features(train.cpu().numpy()), features(held.cpu().numpy())
+        self.spread = float(pdist(self.real).mean()) if len(self.real) > 1 else 0.0
+        self.sampling = dict(sampling) | ({"beams": 1} if "beams" in sampling else {})  # a search costs too much here
+
+    def __call__(self, family: Family) -> tuple[Tensor, dict[str, float | bool | None]]:
+        """(samples, figures); a figure is None where there is none, or where it is not finite."""
+        x = self.sample(family)
+        figures: dict[str, float | bool | None] = dict.fromkeys(FIGURES)
+        if family.likelihood != "none":
+            figures["held_out"] = finite(self.loss(family))
+        if torch.isfinite(x.double()).all():
+            made = self.features(x.numpy())
+            quality = energy_distance(made, self.real)
+            figures |= {"quality": finite(quality.value), "quality_stderr": finite(quality.stderr)}
+            if self.spread > 0:
+                figures["diversity"] = float(pdist(made).mean()) / self.spread
+            copies = memorised_share(self.train, self.real, made)
+            figures |= {"copies": float(copies["share"]), "copying": bool(copies["flagged"])}
+        return x, figures
+
+    def sample(self, family: Family) -> Tensor:
+        """Samples of fixed seeds, given conditions of unseen items, the same ones each time."""
+        n = SAMPLES if self.asked is None else len(self.asked)
+        settings = family.Sampling(**self.sampling)
+        parts = []
+        for start, stop in self.pieces(n):
+            cond = None if self.cond is None or self.asked is None else self.cond[self.asked[start:stop]]
+            rows = Rows(seed_of("look"), start, stop - start)
+            parts.append(family.sample(rows.count, cond, sampling=settings, generator=rows).cpu())
+        return torch.cat(parts)
+
+    @torch.no_grad()
+    def loss(self, family: Family) -> float:
+        """The mean loss of the unseen items, a dimension."""
+        total, space = 0.0, family.space
+        for start, stop in self.pieces(len(self.measured)):
+            chosen = self.measured[start:stop]
+            x, rows = self.held[chosen], Rows(seed_of("held out"), start, stop - start)
+            if isinstance(space, Continuous) and space.quantised:
+                x = space.dequantise(x, Rows(seed_of("held out", "dequantise"), start, stop - start))
+            cond = None if self.cond is None else self.cond[chosen]
+            total += float(family.loss(Batch(x, cond, rows)).value) * (stop - start)
+        return total / len(self.measured)
+
+    def pieces(self, n: int) -> list[tuple[int, int]]:
+        """Ranges of 0 ... n that are worked on together."""
+        each = max(8, AT_ONCE // math.prod(self.held.shape[1:]))
+        return [(start, min(start + each, n)) for start in range(0, n, each)]
+
+
+def finite(value: float) -> float | None:
+    """The value, or None if it is NaN or infinite."""
+    return value if math.isfinite(value) else None
+
+
+# -- what follows ----------------------------------------------------------------------------------------------------

@@ -1,0 +1,224 @@
+"""One process's work on a run: which data it models, and what happens at the trainer's intervals."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from quintet.core.codec import Codec
+from quintet.core.errors import ConfigError, DataError, EnvironmentFault, QuintetWarning
+from quintet.core.family import Family
+from quintet.core.random import seed_of, some
+from quintet.core.spaces import Discrete
+from quintet.data.loader import Items, Loader
+from quintet.fit.live import Live
+from quintet.metrics.features import Kind, fit_features
+from quintet.modalities.writing import picture, top_of
+from quintet.runs.advice import advice, stale
+from quintet.runs.card import write_card
+from quintet.runs.config import RunConfig
+from quintet.runs.folder import Run
+from quintet.runs.task import HELD, items_of, within_run
+from quintet.sources.load import Dataset, take
+from quintet.training import checkpoint
+from quintet.training.budget import Estimate
+from quintet.training.engine import Engine
+from quintet.training.plan import Leg
+from quintet.training.trainer import Trainer
+
+Report = Callable[[dict[str, Any]], None]
+"""Called with each record of a run: step, steps, losses, and now and then `quality`."""
+
+FEATURES: dict[str, Kind] = {"image": "image", "table": "table", "text": "tokens", "audio": "audio"}
+KEPT_CONDITIONS = 2048
+FEATURE_ITEMS = 10_000
+BATCHES = 4
+"""Of so many the loss on unseen items is measured at each look, which then costs about as much as a step."""
+
+
+# -- data ------------------------------------------------------------------------------------------------------------
+
+
+def feature_kind(codec: Codec) -> Kind:
+    """How encoded items are compared: what a codec made abstract (latents, bits), as symbols or plain values."""
+    if codec.modality != "text" and codec.name == codec.modality:
+        return FEATURES[codec.modality]
+    return "tokens" if isinstance(codec.space, Discrete) else "image"
+
+
+def lengths(x: Items, cond: Items | None) -> Tensor | None:
+    """(N,) how long items and conditions are together, where any of them has a length of its own."""
+    known = [each for each in (x.lengths(), None if cond is None else cond.lengths()) if each is not None]
+    return torch.stack(known).sum(0) if known else None
+
+
+# -- a session ---------------------------------------------------------------------------------------------------
+
+
+class Session:
+    """One process's work on a run: data, family, and what happens at the trainer's intervals."""
+
+    def __init__(
+        self, config: RunConfig, dataset: Dataset, codecs: Mapping[str, Codec], family: Family, engine: Engine
+    ) -> None:
+        self.config, self.codecs, self.family, self.engine = config, codecs, family, engine
+        self.dataset = within_run(config, dataset, codecs)
+        x, cond = self.items("train")
+        self.cond: Tensor | None = None if cond is None else cond[cond.drawn(KEPT_CONDITIONS)].cpu()
+        stream, kind, pad = codecs["x"].shifts, feature_kind(codecs["x"]), getattr(codecs["x"].space, "pad", None)
+        even = lengths(x, cond) if family.ragged else None
+        self.loader = Loader(codecs["x"].space, x, cond, seed=seed_of("data", config.seed), stream=stream,
+                             lengths=even, group=config.training.batch_size)  # fmt: skip
+        if config.training.figure == "held_out" and family.likelihood == "none":
+            fix = "--training.select quality"
+            raise ConfigError("no held-out loss to select by", where=f"{family.name}: training.select",
+                              why=family.missing["log_prob"], fix=fix)  # fmt: skip
+        train = x[x.drawn(FEATURE_ITEMS)]
+        features = fit_features(train.cpu().numpy(), kind, pad=pad)
+        unseen, given = self.items("validation", HELD)
+        if not len(unseen):
+            why = "every one of them holds a value, or is given one, that no training item has"
+            fix = "more items, --data.split none, or another --condition"
+            raise DataError("no validation item is left", where=config.data.source, why=why, fix=fix)
+        chosen = unseen.drawn(HELD)
+        held, cond_held = unseen[chosen], None if given is None else given[chosen]
+        self.look = Live(features, train, held, cond_held, config.sampling, lossy=BATCHES * config.training.batch_size)
+
+    def items(self, split: str, limit: int | None = None) -> tuple[Items, Items | None]:
+        """(x, cond) of a split, encoded; at most `limit` items, the same ones in every run on these data."""
+        raw, given = items_of(self.config, self.dataset, split)
+        if limit is not None and not self.codecs["x"].stream:  # one text is many windows
+            chosen = some(raw, limit, 0)
+            raw, given = take(raw, chosen), None if given is None else take(given, chosen)
+        device = self.engine.device
+        return Items(self.codecs["x"], raw, device), None if given is None else Items(
+            self.codecs["cond"], given, device
+        )
+
+    def train(
+        self,
+        run: Run | None,
+        report: Report | None,
+        on_trainer: Callable[[Trainer], None] | None,
+        estimate: Estimate | None = None,
+    ) -> None:
+        """Train to the end from where the run stands; the family then has its averaged weights.
+
+        `estimate`, of a run that begins now: its plan is corrected so that it ends with its budget. Any other run, one
+        that is resumed too, follows the plan that its configuration records.
+        """
+        config = self.config
+        assert config.steps is not None
+        if run is not None and self.engine.first:
+            run.lock()
+            checkpoint.sweep(run.checkpoints)
+            checkpoint.sweep(run.bests)
+        try:
+            trainer = Trainer(self.family, self.loader, config.training, seed=config.seed, steps=config.steps,
+                              engine=self.engine, plan=config.plan,
+                              budget=None if estimate is None else estimate.left)  # fmt: skip
+            if estimate is not None:
+                trainer.usual, trainer.look_seconds = estimate.each, estimate.look
+            found = run.latest() if run is not None else None
+            if found is not None and run is not None:
+                trainer.restore(found[0], found[1])
+                if self.engine.first:
+                    run.rewind(trainer.step)
+            if on_trainer:
+                on_trainer(trainer)
+            self._loop(trainer, run, report)
+            if run is not None and self.engine.first:
+                write_card(run, self.family, self.codecs)
+        finally:
+            if run is not None and self.engine.first:
+                run.unlock()
+        with torch.no_grad():
+            trainer.ema.swap()
+        best = None if run is None else run.best(config)
+        if best is not None:
+            self.family.load_state_dict(best[0]["model"])
+        if run is not None and self.engine.first:
+            run.weights = run.used()
+
+    def _loop(self, trainer: Trainer, run: Run | None, report: Report | None) -> None:
+        every = max(1, trainer.steps // 200)
+        writer = run if self.engine.first else None
+        settings = trainer.settings
+        failures = 0
+        told: set[str] = set()
+
+        def tell(record: dict[str, Any]) -> None:
+            record = {"step": trainer.step, "steps": trainer.steps, "seconds": round(trainer.seconds, 3), **record}
+            if writer:
+                writer.log(record)
+            if report:
+                report(record)
+
+        def on_step(losses: dict[str, float]) -> None:
+            if trainer.step % every == 0 or trainer.step in (1, trainer.steps):
+                tell({key: value if math.isfinite(value) else None for key, value in losses.items()})
+
+        def on_interval() -> None:
+            enough = False
+            if writer:
+                x, figures = self.look(self.family)
+                try:
+                    codec = self.codecs["x"]
+                    picture(writer.path / "samples" / f"step-{trainer.step:08d}", codec.decode(x[:100]), top_of(codec))
+                except OSError as error:
+                    warnings.warn(f"samples not written ({error})", QuintetWarning, stacklevel=2)
+                waited = stale([*writer.metrics(), figures], settings.figure)
+                if settings.select != "last" and not waited:
+                    try:
+                        checkpoint.save(writer.bests, trainer.step, {"model": self.family.state_dict()},
+                                        {"step": trainer.step}, keep=1)  # fmt: skip
+                    except OSError as error:
+                        warnings.warn(f"best weights not written ({error})", QuintetWarning, stacklevel=2)
+                enough = settings.patience is not None and waited >= settings.patience
+            if self.engine.any(enough):
+                trainer.steps = trainer.step  # the end is here: for the rest it is as if it had been planned so
+            if writer:
+                tell(figures)
+                for one in advice(writer.metrics()):
+                    if one.kind not in told:
+                        told.add(one.kind)
+                        warnings.warn(f"{one.kind}: {one.text}", QuintetWarning, stacklevel=2)
+
+        def on_save() -> None:
+            nonlocal failures
+            if not writer:
+                return
+            try:
+                checkpoint.save(writer.checkpoints, trainer.step, trainer.tensors(), trainer.state(),
+                                keep=trainer.settings.keep)  # fmt: skip
+                failures = 0
+            except OSError as error:
+                failures = _failed_save(writer, error, failures + 1)
+
+        def on_plan(legs: list[Leg]) -> None:
+            plan = tuple(tuple(leg) for leg in legs)
+            if plan == self.config.plan:
+                return
+            self.config = self.config.model_copy(update={"steps": trainer.steps, "plan": plan})
+            if writer:
+                try:
+                    writer.write_config(self.config)
+                except OSError as error:
+                    warnings.warn(f"the corrected plan was not written ({error})", QuintetWarning, stacklevel=2)
+
+        trainer.run(on_step=on_step, on_interval=on_interval, on_save=on_save, on_plan=on_plan)
+        self.engine.barrier()
+
+
+def _failed_save(run: Run, error: OSError, failures: int) -> int:
+    """Warn while an older checkpoint stands, at most three times in a row; else EnvironmentFault."""
+    if failures >= 3 or not checkpoint.steps(run.checkpoints):
+        where = str(run.checkpoints)
+        raise EnvironmentFault("cannot write checkpoints", where=where, why=str(error), fix="free disk space")
+    warnings.warn(f"checkpoint not written ({error}); training goes on from an older one", QuintetWarning, stacklevel=3)
+    return failures

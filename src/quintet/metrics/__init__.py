@@ -1,0 +1,1 @@
+"""Figures of arrays: distances, classifiers, estimates with their errors."""

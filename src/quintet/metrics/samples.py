@@ -1,0 +1,91 @@
+"""Every figure for samples against real items, of any kind of data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quintet.core.errors import DataError
+from quintet.core.random import seed_of, some
+from quintet.metrics.classifiers import classifier_two_sample, conditional_accuracy, train_synthetic_test_real
+from quintet.metrics.distances import (
+    diversity,
+    energy_distance,
+    frechet_distance,
+    gaussian_distance,
+    kernel_distance,
+    prdc,
+    sliced_distance,
+)
+from quintet.metrics.estimates import Estimate, flat
+from quintet.metrics.features import FeatureSpace
+from quintet.metrics.memorisation import membership_by_samples, memorised_share, nearer_to_training
+
+Array = NDArray[Any]
+VERSION = 3
+"""Raised when a figure of the package is computed in another way."""
+MAX_ITEMS = 2000
+MAX_DIVERSE = 500
+"""Items of the diversity, whose time grows with their cube."""
+FEWEST = 5
+"""Items a side: the classifier that tells them apart is tested on a fifth of them at a time."""
+BIASED = ("frechet", "sliced")
+"""Figures that depend on the number of items, so that they are comparable at equal numbers only."""
+
+
+def evaluate_samples(
+    train: Array,
+    test: Array,
+    fake: Array,
+    features: FeatureSpace,
+    *,
+    seen: Array | None = None,
+    train_labels: Array | None = None,
+    test_labels: Array | None = None,
+    fake_labels: Array | None = None,
+    seed: int = 0,
+    max_items: int = MAX_ITEMS,
+) -> dict[str, float | int | bool]:
+    """Every figure for samples `fake` against `test`, flat and JSON-able, with `NAME_stderr` where it exists.
+
+    Items (N, ...) are as `features` were fitted; `seen` are the features of `train`, if they are known. Both sides are
+    cut to the same number, at most `max_items`, drawn by `seed`. With labels on all sides, also `tstr`, its
+    reference `trtr` (the same classifier trained on as many real items), and `conditional`, the share of samples that
+    are taken for what was asked for. For the best value that a perfect model could reach, pass unseen real items (a
+    validation split) as `fake`.
+    """
+    n = min(len(test), len(fake), max_items)
+    if n < FEWEST:
+        raise DataError(
+            f"{n} items a side are too few to compare", where="test items and samples",
+            why=f"figures need {FEWEST} at least", fix="give more data, or more samples",
+        )  # fmt: skip
+    chosen, made = (some(side, n, seed_of(seed, name)) for side, name in ((test, "test"), (fake, "samples")))
+    taught = some(train, len(fake), seed_of(seed, "train"))
+    few = some(n, MAX_DIVERSE, seed)
+    real, fake_part = np.asarray(test)[chosen], np.asarray(fake)[made]
+    seen, a, b = features(train) if seen is None else seen, features(real), features(fake_part)
+    memorised = memorised_share(seen, a, b)
+    estimates: dict[str, Estimate] = {
+        "auc": classifier_two_sample(real, fake_part, seed),
+        **prdc(a, b),
+        "frechet": frechet_distance(a, b),
+        "kernel": kernel_distance(a, b),
+        "energy": energy_distance(a, b),
+        "gaussian": gaussian_distance(a, b),
+        "sliced": sliced_distance(a, b),
+        "diversity": diversity(a[few], b[few]),
+        "memorised": Estimate(memorised["share"], memorised["stderr"]),
+        "memorised_duplicates": Estimate(memorised["duplicates"], memorised["duplicates_stderr"]),
+        "nearer_to_training": nearer_to_training(seen[taught], a, b),
+        "membership_by_samples": membership_by_samples(seen[taught], a, b),
+    }
+    if train_labels is not None and test_labels is not None and fake_labels is not None:
+        train_x, train_y = np.asarray(train)[taught], np.asarray(train_labels)[taught]
+        estimates["tstr"] = train_synthetic_test_real(fake, fake_labels, test, test_labels)
+        estimates["trtr"] = train_synthetic_test_real(train_x, train_y, test, test_labels)
+        estimates |= conditional_accuracy(seen, train_labels, a, test_labels[chosen], b, fake_labels[made])
+    figures = flat(estimates) | {f"memorised_{key}": memorised[key] for key in ("expected", "p_value", "flagged")}
+    return figures | {"items": n, "train_items": len(train)}

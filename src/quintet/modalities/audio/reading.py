@@ -1,0 +1,153 @@
+"""Sound files -> mono recordings at one rate."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from quintet.data import cache
+from quintet.data.archives import BadFile, Entry, Problems, reason
+from quintet.data.dataset import Dataset, Found
+from quintet.data.recordings import Recordings
+from quintet.data.splits import arrange, assign, key_of
+
+SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+FRAMES = 50_000_000
+"""A recording with more samples, over all its channels, is refused by its header (at 44.1 kHz stereo: 9 minutes)."""
+FILE_BYTES = 2**29
+
+
+@dataclass(frozen=True)
+class Sound:
+    """One recording that is not decoded yet: its name, and its content as a file."""
+
+    name: str
+    read: Callable[[], bytes]
+
+
+def sound_of(entry: Entry) -> Sound:
+    return Sound(entry.name, lambda: entry.read(FILE_BYTES))
+
+
+def header(content: bytes) -> tuple[int, int]:
+    """(frames, rate). Raises BadFile."""
+    import soundfile
+
+    if not content:
+        raise BadFile("the file is empty")
+    try:
+        facts = soundfile.info(io.BytesIO(content))
+    except Exception as error:  # libsndfile's errors, and what its reader makes of odd headers
+        raise BadFile(f"not a sound file: {reason(error).rpartition(': ')[2]}") from None
+    if facts.frames * facts.channels > FRAMES:
+        raise BadFile(f"{facts.frames * facts.channels:,} samples; {FRAMES:,} are allowed")
+    if facts.frames <= 0:
+        raise BadFile("it holds no samples")
+    return int(facts.frames), int(facts.samplerate)
+
+
+def decode(content: bytes, rate: int) -> np.ndarray:
+    """(n,) float32 on [-1, 1], the mean of all channels, at `rate`. Raises BadFile."""
+    import soundfile
+
+    try:
+        samples, own = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
+    except Exception as error:
+        raise BadFile(reason(error)[:120]) from None
+    if not len(samples):
+        raise BadFile("it holds no samples")
+    if not np.isfinite(samples).all():
+        raise BadFile("it holds NaN or Inf")
+    return resample(samples.mean(1), own, rate)
+
+
+def resample(samples: np.ndarray, own: int, rate: int) -> np.ndarray:
+    """From one rate to another, by a polyphase filter (Kaiser window) that keeps what both can hold."""
+    if own != rate:
+        from scipy.signal import resample_poly
+
+        common = math.gcd(own, rate)
+        samples = resample_poly(samples.astype(np.float64), rate // common, own // common)
+    return samples.clip(-1, 1).astype(np.float32)
+
+
+def read_sounds(sounds: Sequence[Sound], found: Found) -> Dataset:
+    """Recordings, split and in the order of the splits; many of them lie in the cache, memory-mapped."""
+    kept = cache.find(found.key) if found.key else None
+    if kept is not None:
+        return kept
+    problems = Problems(found.where, len(sounds), "recordings")
+    good, facts, keys = [], [], []
+    for index, sound in enumerate(cache.progress(sounds, "looking at recordings", len(sounds))):
+        try:
+            content = sound.read()
+            facts.append(header(content))
+        except BadFile as error:
+            problems.add(sound.name, error)
+            continue
+        good.append(index)
+        keys.append(key_of(content))
+    problems.check()
+    found = found.at(good)
+    rates = Counter(rate for _, rate in facts)
+    rate = found.reading.rate or max(rates, key=lambda value: (rates[value], value))
+    notes = []
+    if set(rates) != {rate}:
+        said = ", ".join(f"{count:,} at {value:,}" for value, count in rates.most_common(4))
+        notes.append(f"resampled to {rate:,} Hz (--data.rate): {said}")
+    part, how = assign(np.array(keys, np.uint64), found, found.labels)
+    order, _, _ = arrange(part)
+    chosen, part, found = [sounds[good[i]] for i in order], part[order], found.at(order)
+    size = sum(4 * frames * rate // own for frames, own in facts)
+    if size < cache.SMALL or not found.key:
+        parts: list[np.ndarray] = []
+        ends = decode_all(chosen, rate, problems, parts.append)
+        return _dataset(Recordings([p for p in parts if len(p)], rate), ends, part, found, problems, (*notes, *how))
+
+    def write(folder: Path) -> Dataset:
+        raw = folder / "samples.raw"
+        with raw.open("wb") as file:
+            ends = decode_all(chosen, rate, problems, lambda samples: file.write(samples.tobytes()))
+        total = int(ends[-1]) if len(ends) else 0
+        target = np.lib.format.open_memmap(folder / "samples.npy", mode="w+", dtype=np.float32, shape=(total,))
+        source = np.memmap(raw, np.float32, mode="r", shape=(total,))
+        for start in range(0, total, 2**24):
+            target[start : start + 2**24] = source[start : start + 2**24]
+        del source
+        raw.unlink()
+        np.save(folder / "ends.npy", np.unique(ends[ends > 0]))
+        return _dataset(cache.recordings(folder, rate), ends, part, found, problems, (*notes, *how))
+
+    return cache.build(found.key, write)
+
+
+def decode_all(sounds: Sequence[Sound], rate: int, problems: Problems, put: Callable[[np.ndarray], Any]) -> np.ndarray:
+    """Hand each recording to `put`, an empty one where it cannot be read; returns where each ends, laid end to end."""
+    ends, at = [], 0
+    for sound in cache.progress(sounds, "decoding recordings", len(sounds)):
+        try:
+            samples = decode(sound.read(), rate)
+        except BadFile as error:
+            problems.add(sound.name, error)
+            samples = np.empty(0, np.float32)
+        put(samples)
+        at += len(samples)
+        ends.append(at)
+    problems.check()
+    return np.array(ends, np.int64)
+
+
+def _dataset(items: Recordings, ends: np.ndarray, part: np.ndarray, found: Found, problems: Problems,
+             notes: tuple[str, ...]) -> Dataset:  # fmt: skip
+    good = np.diff(ends, prepend=0) > 0
+    _, splits, few = arrange(part[good])
+    labels = None if found.labels is None else found.labels.filter(pa.array(good))
+    return Dataset("", "audio", items, splits, labels, notes=(*notes, *few, *problems.notes()))

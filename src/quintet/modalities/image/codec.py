@@ -1,0 +1,112 @@
+"""Images <-> real arrays on [-1, 1], or raster pixels as symbols."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from quintet.core.codec import Codec, Face
+from quintet.core.errors import DataError
+from quintet.core.likelihood import Measure
+from quintet.core.spaces import Continuous, Discrete
+from quintet.data.mapped import chunks
+
+
+class ImageCodec(Codec):
+    """uint8 images (N, H, W, C) on the values 0, unit, 2 unit, ... that occur in the training split.
+
+    continuous: x = 2 k / (levels - 1) - 1 in (C, H, W), k = raw / unit. discrete: k in raster order, (H * W * C,).
+    """
+
+    name = "image"
+    faces: ClassVar[tuple[Face, ...]] = ("continuous", "discrete")
+    measure: Measure = "mass"
+
+    def __init__(self, face: Face | None = None, settings: Any = None) -> None:
+        super().__init__(face, settings)
+        self.shape: tuple[int, int, int] = (0, 0, 0)
+        self.unit, self.levels = 1, 256
+
+    def fit(self, items: Any) -> Self:
+        images = self._array(items)
+        if len(images) == 0:
+            raise DataError("no images to learn from")
+        self.shape = (images.shape[1], images.shape[2], images.shape[3])
+        values = np.zeros(256, bool)
+        for part in chunks(images, 2**22):  # memory-mapped images stay where they are
+            values |= np.bincount(part.ravel(), minlength=256)[:256] > 0
+        occurring = np.flatnonzero(values)
+        self.unit = max(1, int(np.gcd.reduce(occurring)))
+        self.levels = max(2, int(occurring.max()) // self.unit + 1)
+        self._set_space()
+        return self
+
+    def _set_space(self) -> None:
+        h, w, c = self.shape
+        self.dims = h * w * c
+        self.space = (
+            Continuous((c, h, w), self.levels) if self.face == "continuous" else Discrete((h * w * c,), self.levels)
+        )
+
+    def _array(self, items: Any) -> np.ndarray:
+        images = items if isinstance(items, np.ndarray) else np.asarray(items)  # a memmap stays one
+        if images.ndim == 3:
+            images = images[..., None]
+        if images.ndim != 4 or images.dtype.kind not in "iu":
+            raise DataError(f"expected integer images (N, H, W) or (N, H, W, C), got {images.dtype} {images.shape}")
+        if self.shape != (0, 0, 0) and images.shape[1:] != self.shape:
+            raise DataError(f"expected images of (H, W, C) = {self.shape}, got {images.shape[1:]}")
+        return images
+
+    def encode(self, items: Any) -> Tensor:
+        k = torch.from_numpy(np.round(self._array(items) / self.unit).clip(0, self.levels - 1).astype(np.int64))
+        if self.face == "discrete":
+            return k.flatten(1)
+        return (k.permute(0, 3, 1, 2).float() * (2 / (self.levels - 1)) - 1).contiguous()
+
+    def decode(self, x: Tensor) -> np.ndarray:
+        if isinstance(self.space, Discrete):
+            k = x.view(len(x), *self.shape)
+        else:
+            k = self.space.quantise(x.nan_to_num()).permute(0, 2, 3, 1)
+        return (k.cpu().numpy() * self.unit).astype(np.uint8)
+
+    def mask(self, items: Any, known: Any) -> np.ndarray:
+        """(N, H, W) bool of one mask (H, W) for all images or one an image (N, H, W), True where pixels are given."""
+        n, (h, w, _) = len(self._array(items)), self.shape
+        given = np.asarray(known)
+        if known is None or given.dtype != bool or given.shape not in ((h, w), (n, h, w)):
+            what = "no mask" if known is None else f"{given.dtype} {given.shape}"
+            raise DataError(f"which pixels are known? expected a bool mask ({h}, {w}) or ({n}, {h}, {w}), got {what}",
+                            fix="give a mask that is True where the pixel is known")  # fmt: skip
+        return np.broadcast_to(given, (n, h, w))
+
+    def partial(self, items: Any, known: Any = None) -> tuple[Tensor, Tensor]:
+        """What an unknown pixel holds does not matter; all channels of a pixel are known or none."""
+        mask = torch.from_numpy(np.array(self.mask(items, known)))[..., None].expand(-1, *self.shape)
+        known = mask.flatten(1) if self.face == "discrete" else mask.permute(0, 3, 1, 2)
+        return self.encode(items), known.contiguous()
+
+    def fill(self, items: Any, known: Any, completed: Any) -> np.ndarray:
+        return np.where(self.mask(items, known)[..., None], self._array(items), completed).astype(np.uint8)
+
+    def log_det(self, items: Any) -> Tensor:
+        """Density on [-1, 1] -> mass of a level: the log of a bin's volume."""
+        cells = 0.0 if self.face == "discrete" else self.space.dims * math.log(2 / (self.levels - 1))
+        return torch.full((len(items),), cells, dtype=torch.float64)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"face": self.face, "shape": list(self.shape), "unit": self.unit, "levels": self.levels}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        codec = cls(data["face"])
+        h, w, c = data["shape"]
+        codec.shape, codec.unit, codec.levels = (h, w, c), data["unit"], data["levels"]
+        codec._set_space()
+        return codec

@@ -1,0 +1,388 @@
+"""Rows of a table <-> symbols, or normal numbers and bits; the same types, ranges, decimals and nulls come back."""
+
+from __future__ import annotations
+
+import base64
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+
+from quintet.core import settings
+from quintet.core.codec import Codec, Face
+from quintet.core.errors import DataError, QuintetWarning, UsageError
+from quintet.core.likelihood import Measure
+from quintet.core.spaces import Continuous, Discrete
+from quintet.data import arrow, written
+from quintet.modalities.table.columns import RARE, Column, describe, is_key
+from quintet.modalities.table.identifiers import Identifiers
+from quintet.modalities.table.pieces import Floats, row_hash, uniforms
+
+FINE, FEW_COLUMNS = 64, 6
+"""In a table of fewer columns a number's bin has FINE parts, a second symbol: what is drawn within a part is a function
+of the row's symbols, of which there would be too few different ones."""
+FURTHEST = 8.0
+"""|z| of the continuous face is at most this when decoded, whatever a model gives."""
+
+
+class TableCodec(Codec):
+    """Rows of a `pyarrow.Table`.
+
+    Each column is a distribution in pieces (`core.pieces.Pieces`) with F its distribution function over the training
+    cells. Values that recur weigh; between them F is linear from quantile to quantile.
+
+    discrete: one symbol a column, s, a bin of F: a category, a value that recurs, about 1 / `bins` of the other
+    numbers; null is one more. It decodes to F^-1 at a point of the bin that is a fixed function of the row. In tables
+    of few columns a second symbol gives that point's first digit; so it does of a category where there are too many
+    for a symbol each.
+    log p(row) = log p(s) + sum_c log w_c(cell) - log w_c(bin or part of it).
+
+    continuous: z = Phi^-1(F(x)) of a number, N(0, 1) over the training cells; where x weighs, F is taken at a point
+    of its jump that is a fixed function of the row (Rueschendorf 2009). A category (or a number of up to 8 values) is
+    the bits of its symbol, +-1, and being null is one more bit; both are dequantised (`widths`).
+    log p(row) = log p(z) + sum_c log w_c(cell) - log N(z_c; 0, 1): for cells that weigh an unbiased estimate of the
+    probability, as dequantisation is.
+
+    The measure of a row is the product over its columns. Categories, integers, decimals and numbers on a grid: w is the
+    probability of the cell. Other numbers: a density per raw unit, plus probabilities at the values that recur, a
+    mixed measure (Lebesgue and counting). Null: a probability. Unseen values: see `Pieces`.
+
+    A date or a time of many values is modelled by its parts, a column each: year, week, weekday, time of day.
+
+    A category or a text that fewer than `shared_by` training rows hold is rare: all of these, and what comes new, share
+    a symbol, which decodes to RARE. So no sample holds what single rows could be known by.
+
+    Columns that the user calls identifiers (`ids`) are not modelled: decoded rows have new ones.
+    Columns that only name their rows (`dropped`) are left out, with a warning; further columns of a table are ignored.
+    Integers beyond 2^53 steps from their smallest lose their last digits. A NaN is a null.
+    """
+
+    class Settings(settings.Settings):
+        bins: int = Field(64, ge=2, le=1024, description="symbols of a column of numbers, besides values that recur")
+        fine: int | None = Field(None, ge=1, le=256, description="parts of a number's bin; None: 64 in tables of few "
+                                 "columns, else 1")  # fmt: skip
+        categories: int = Field(512, ge=1, description="categories with a symbol each; others are told by two symbols")
+        shared_by: int = Field(3, ge=1, description="training rows that must share a category or text before it is "
+                               f"drawn; else {RARE} is; 1 draws all")  # fmt: skip
+        strict: bool = Field(False, description="refuse categories, and integers among few, that training lacks")
+
+    name = "table"
+    faces: ClassVar[tuple[Face, ...]] = ("continuous", "discrete")
+
+    def __init__(self, face: Face | None = None, settings: Any = None) -> None:
+        super().__init__(face, settings)
+        self.columns: tuple[Column, ...] = ()
+        self.parts: tuple[Column, ...] = ()
+        self.dropped: tuple[str, ...] = ()
+        self.forms: dict[str, written.Form] = {}
+        self.ids: dict[str, Identifiers] = {}
+        self.order: tuple[str, ...] = ()
+        """How the cells of columns are written where the data come from, and go back."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was decided about the columns, in words."""
+        left = (
+            f"column {name} only names its rows and is left out (--data.types {name}=text keeps it)"
+            for name in self.dropped
+        )
+        new = (f"column {name} is not modelled: samples have new identifiers in it, each once" for name in self.ids)
+        return (*left, *new, *(self._rare(c) for c in self.columns if c.hides or c.rare > 1))
+
+    def _rare(self, c: Column) -> str:
+        """What becomes of the rare values of a column."""
+        share = c.pieces.weight[-1] * (1 - c.null_share)
+        head = (
+            f"column {c.name} has {len(c.categories):,} different values: the rarest {c.rare:,} ({share:.2%} of its "
+            "rows) share a symbol, and what is particular to each is not learnt. "
+        )
+        if not c.hides:
+            return head + "Where the symbol is drawn, one of them is, by their frequencies"
+        least = self.settings.shared_by
+        return head + (
+            f"Fewer than {least} rows hold each: samples say {RARE} in their place, so that nobody is known by "
+            "them (--coding.shared_by 1 draws them too)"
+        )
+
+    def fit(self, items: Any) -> Self:
+        table = arrow.as_table(items)
+        if not table.num_rows or not table.num_columns:
+            raise DataError("an empty table")
+        if len(set(table.column_names)) < table.num_columns:
+            raise DataError("two columns of one name", where=", ".join(table.column_names))
+        forms = written.forms(table)
+        wanted = [name for name, form in forms.items() if form.kind in ("category", "text")]  # by the user
+        named = [name for name, form in forms.items() if form.kind == "id"]
+        if len(named) == table.num_columns:
+            raise DataError("all columns are identifiers", where=", ".join(named), why="there is nothing to model")
+        others = [name for name in table.column_names if name not in (*named, *wanted)]
+        keys = [name for name in others if table.num_columns > 1 and is_key(table[name])]
+        self.ids = {name: Identifiers.of(table[name]) for name in named}
+        kept = [name for name in table.column_names if name not in (*keys, *named)] or table.column_names
+        self.dropped = tuple(name for name in table.column_names if name not in (*kept, *named))
+        self.order = tuple(name for name in table.column_names if name in (*kept, *named))
+        self.forms = {name: form for name, form in forms.items() if name in kept}
+        s = self.settings
+        fine = s.fine or (FINE if len(kept) < FEW_COLUMNS else 1)
+        self.columns = tuple(
+            describe(
+                name,
+                table[name],
+                bins=s.bins,
+                own=s.categories if self.face == "discrete" else None,
+                fine=fine,
+                strict=s.strict,
+                shared_by=s.shared_by,
+            )
+            for name in kept
+        )
+        self._set_space()
+        for note in self.notes:
+            warnings.warn(note, QuintetWarning, stacklevel=2)
+        return self
+
+    def _set_space(self) -> None:
+        self.parts = tuple(part for column in self.columns for part in column.parts or (column,))
+        if self.face == "continuous":
+            widths = [w for c in self.parts for w in (*[2.0] * c.bits, *[0.0] * (not c.bits), *[2.0] * c.nulls)]
+            self.space = Continuous((len(widths),), widths=tuple(widths) if any(widths) else None)
+        else:
+            sizes = tuple(size for column in self.columns for size in column.sizes)
+            shares = tuple(share for column in self.columns for share in column.shares)
+            self.space = Discrete((len(sizes),), max(sizes), sizes, shares=shares)
+        self.dims = len(self.columns)
+        self.measure: Measure = "mass" if all(column.mass for column in self.columns) else "density"
+
+    def rows(self, items: Any) -> pa.Table:
+        """Items as a table, in which strings are read as the training file's were: see `written.parsed`."""
+        table = arrow.as_table(items, tuple(column.name for column in self.columns))
+        return written.parsed(table, {column.name: column.type for column in self.columns}, self.forms)
+
+    # -- raw -> encoded ----------------------------------------------------------------------------------------------
+
+    def known(self, items: pa.Table) -> np.ndarray:
+        """(N,) rows whose every cell is like one of training's; `encode` refuses the others."""
+        strict, rows, items = self.settings.strict, np.ones(items.num_rows, bool), self.rows(items)
+        for column in self.columns:
+            rows &= column.known(items[column.name], strict=strict)
+        return rows
+
+    def units(self, items: Any) -> tuple[Floats, np.ndarray]:
+        """(N, columns): the cells as numbers, and which are null (there the number is 0)."""
+        table = self.rows(items)
+        units = np.zeros((table.num_rows, len(self.columns)))
+        null = np.zeros(units.shape, bool)
+        for i, column in enumerate(self.columns):
+            if column.name not in table.column_names:
+                raise DataError("a column is missing", where=column.name)
+            units[:, i], null[:, i] = column.units(table[column.name], strict=self.settings.strict)
+            if null[:, i].any() and not column.nulls:
+                raise DataError(
+                    f"{int(null[:, i].sum())} missing cells",
+                    where=f"column {column.name}, row {int(null[:, i].argmax()) + 1}",
+                    why="training had none in it",
+                    fix="fill them (quintet complete), or drop the rows",
+                )
+        return units, null
+
+    def encode(self, items: Any) -> Tensor:
+        return self._encode(*self.units(items))
+
+    def _split(self, units: Floats, null: np.ndarray) -> tuple[Floats, np.ndarray]:
+        """Cells (N, columns) -> those of the parts of each column, (N, parts)."""
+        each = [
+            column.calendar.split(units[:, i]) if column.calendar else [units[:, i]]
+            for i, column in enumerate(self.columns)
+        ]
+        return np.stack([part for parts in each for part in parts], 1), np.repeat(null, [len(p) for p in each], 1)
+
+    def _encode(self, units: Floats, null: np.ndarray) -> Tensor:
+        units, null = self._split(units, null)
+        rows = row_hash(np.where(null, 0.0, units).view(np.int64))
+        if self.face == "discrete":
+            return torch.from_numpy(self._symbols(units, null, rows))
+        out = np.empty((len(units), *self.space.shape), np.float32)
+        at = 0
+        for i, column in enumerate(self.parts):
+            x, missing, pieces = units[:, i], null[:, i], column.pieces
+            u = uniforms(rows, pieces.salt)
+            if column.bits:
+                symbol = np.where(missing, (u * pieces.count).astype(np.int64), pieces.symbol(x))
+                out[:, at : at + column.bits] = (symbol[:, None] >> np.arange(column.bits)) % 2 * 2 - 1
+            else:
+                start, width = pieces.interval(x)
+                out[:, at] = normal_quantile(np.where(missing, u, start + u * width))
+            if column.nulls:
+                out[:, at + column.width - 1] = missing * 2.0 - 1
+            at += column.width
+        return torch.from_numpy(out)
+
+    def _symbols(self, units: Floats, null: np.ndarray, rows: NDArray[np.uint64]) -> NDArray[np.int64]:
+        parts = []
+        for i, column in enumerate(self.parts):
+            parts += column.encode(units[:, i], null[:, i], uniforms(rows, column.pieces.salt))
+        return np.stack(parts, 1)
+
+    def log_det(self, items: Any) -> Tensor:
+        """log p(row) - log p(encoded row), as the class says: sum_c log w_c(cell), less that of its bin or of N(z)."""
+        units, null = self.units(items)
+        x = self._encode(units, null).numpy()
+        units, null = self._split(units, null)
+        total, at = np.zeros(len(units)), 0
+        for i, column in enumerate(self.parts):
+            pieces, missing = column.pieces, null[:, i]
+            if self.face == "discrete":
+                total += column.log_inside(units[:, i], missing, x[:, at])
+                at += len(column.sizes)
+                continue
+            inside = pieces.log_weight(units[:, i])
+            binned = np.log(pieces.weight[pieces.symbol(units[:, i])])
+            if column.bits:  # a null's bits are drawn evenly: each pattern of them has the probability of all
+                total += np.where(missing, math.log(pieces.count), inside - binned) + column.bits * math.log(2)
+            else:
+                total += (
+                    np.where(missing, 0.0, inside)
+                    + 0.5 * x[:, at].astype(np.float64) ** 2
+                    + 0.5 * math.log(2 * math.pi)
+                )
+            total += column.nulls * math.log(2)
+            at += column.width
+        return torch.from_numpy(total)
+
+    # -- encoded -> raw ----------------------------------------------------------------------------------------------
+
+    def decode(self, x: Tensor) -> pa.Table:
+        values = x.detach().cpu().flatten(1)
+        if self.face == "discrete":
+            rows, at = row_hash(values.numpy()), 0
+        else:
+            values = values.float().nan_to_num(0.0, FURTHEST, -FURTHEST)
+            rows, at = row_hash(values.numpy().view(np.int32)), 0
+        found = []
+        for column in self.parts:
+            u = uniforms(rows, column.pieces.salt)
+            if self.face == "discrete":
+                units, null = column.decode(values[:, at : at + len(column.sizes)].numpy(), u)
+                at += len(column.sizes)
+            else:
+                units, null = self._continuous(column, values[:, at : at + column.width].double().numpy(), u)
+                at += column.width
+            found.append((units, null))
+        cells, parts = [], iter(found)
+        for column in self.columns:
+            units, null = next(parts)
+            if column.calendar is not None:
+                units = column.calendar.join([units, *(next(parts)[0] for _ in column.parts[1:])])
+            cells.append(column.cells(units, null))
+        columns = dict(zip((column.name for column in self.columns), cells, strict=True))
+        columns |= {name: found.new(len(values)) for name, found in self.ids.items()}
+        return written.attach(pa.table({name: columns[name] for name in self.order}), self.forms)
+
+    def _continuous(self, column: Column, part: np.ndarray, u: Floats) -> tuple[Floats, np.ndarray]:
+        null = part[:, -1] > 0 if column.nulls else np.zeros(len(part), bool)
+        if not column.bits:
+            z = torch.from_numpy(part[:, 0].clip(-FURTHEST, FURTHEST))
+            return column.pieces.quantile(torch.special.ndtr(z).numpy()), null
+        symbol = ((part[:, : column.bits] > 0) << np.arange(column.bits)).sum(1)
+        return column.pieces.draw(symbol % column.pieces.count, u), null  # patterns without a symbol wrap around
+
+    # -- holes -------------------------------------------------------------------------------------------------------
+
+    def partial(self, items: Any, known: Any = None) -> tuple[Tensor, Tensor]:
+        """Holes are lacking columns and nulls; or what `known` (N, columns of items) bool says, and lacking columns.
+
+        With `known`, a null that is marked known is the value null.
+        """
+        table = self.rows(items)
+        if known is not None and np.shape(known) != (table.num_rows, table.num_columns):
+            why = f"{np.shape(known)} was given for {table.num_rows} rows of {table.num_columns} columns"
+            raise UsageError("`known` says of each cell whether it is known", why=why)
+        cells: list[pa.ChunkedArray | None] = []
+        given = np.zeros((table.num_rows, len(self.columns)), bool)
+        for i, column in enumerate(self.columns):
+            place = table.column_names.index(column.name) if column.name in table.column_names else None
+            if place is None:
+                cells.append(None)
+                continue
+            cells.append(table.column(place))
+            given[:, i] = arrow.filled(table.column(place)) if known is None else np.asarray(known, bool)[:, place]
+        s, units, null = self.settings, np.zeros(given.shape), np.zeros(given.shape, bool)
+        for i, column in enumerate(self.columns):
+            part = cells[i]
+            if part is not None and given[:, i].any():
+                some = np.flatnonzero(given[:, i])
+                units[some, i], null[some, i] = column.units(part.take(pa.array(some)), strict=s.strict)
+                if null[:, i].any() and not column.nulls:
+                    where = f"column {column.name}"
+                    raise DataError("a null is said to be known", where=where, why="training had none")
+            hole = ~given[:, i]
+            units[hole, i] = column.pieces.quantile(np.full(int(hole.sum()), 0.5))
+        x = self._encode(units, null)
+        width = [len(column.sizes) if self.face == "discrete" else column.width for column in self.columns]
+        return x, torch.from_numpy(np.repeat(given, width, 1))
+
+    def fill(self, items: Any, known: Any, completed: Any) -> pa.Table:
+        """`completed` with the known cells of `items`; columns of `items` that are not modelled stay as they are."""
+        table, read = arrow.as_table(items, tuple(column.name for column in self.columns)), self.rows(items)
+        out, names = [], []
+        for place, name in enumerate(table.column_names):
+            cells = table.column(place)
+            if name in completed.column_names:
+                given = arrow.filled(read[name]) if known is None else np.asarray(known, bool)[:, place]
+                if pa.types.is_null(cells.type):  # a column without any value has no type of its own
+                    cells = cells.cast(completed[name].type)
+                new, form = completed[name], self.forms.get(name)
+                if form is not None and pa.types.is_string(cells.type):
+                    new = form.write(new)  # beside strings, in the form of the training file
+                new = pa.chunked_array(new.chunks if isinstance(new, pa.ChunkedArray) else [new]).cast(cells.type)
+                cells = pc.if_else(pa.array(given), cells.combine_chunks(), new.combine_chunks())
+            out.append(cells)
+            names.append(name)
+        for name in completed.column_names:
+            if name not in names:
+                out.append(completed[name])
+                names.append(name)
+        return written.attach(pa.table(out, names=names), self.forms | written.forms(table))
+
+    # -- state -------------------------------------------------------------------------------------------------------
+
+    def to_json(self) -> dict[str, Any]:
+        schema = pa.schema([(column.name, column.type) for column in self.columns])
+        return {
+            "face": self.face,
+            "settings": self.settings.model_dump(mode="json"),
+            "schema": base64.b64encode(schema.serialize().to_pybytes()).decode(),
+            "columns": [column.to_json() for column in self.columns],
+            "dropped": list(self.dropped),
+            "ids": {name: asdict(found) for name, found in self.ids.items()},
+            "order": list(self.order),
+            "forms": {name: asdict(form) for name, form in self.forms.items()},
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        codec = cls(data["face"], cls.Settings(**data["settings"]))
+        schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(data["schema"])))
+        codec.columns = tuple(
+            Column.from_json(field, column) for field, column in zip(schema, data["columns"], strict=True)
+        )
+        codec.dropped = tuple(data["dropped"])
+        codec.ids = {name: Identifiers(**found) for name, found in data["ids"].items()}
+        codec.order = tuple(data["order"])
+        codec.forms = {name: written.from_json(form) for name, form in data["forms"].items()}
+        codec._set_space()
+        return codec
+
+
+def normal_quantile(u: Floats) -> Floats:
+    """Phi^-1, finite."""
+    return torch.special.ndtri(torch.from_numpy(u.clip(1e-12, 1 - 1e-12))).numpy()

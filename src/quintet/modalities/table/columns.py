@@ -1,0 +1,309 @@
+"""One column of a table: its cells as numbers, and what its symbols, bits and values are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NoReturn, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from quintet.core.errors import DataError
+from quintet.data import arrow
+from quintet.modalities.table.moments import Calendar
+from quintet.modalities.table.pieces import Floats, Pieces, pieces_of_categories, pieces_of_numbers, within
+
+FEW = 64
+"""Integers of at most this many values, each with a symbol, are categorical: a condition by them is a class."""
+MANY = 100
+"""Of at least so many cells some are of a kind seen once: then there are new kinds to expect."""
+RARE = "(rare)"
+"""Stands in samples for a category or a text that too few training rows share."""
+GROUP = 64
+"""Categories that share a symbol where not all have their own; a second symbol tells them apart."""
+BITS = 8
+"""Up to this many symbols, numbers are bits on the continuous face as categories are; with more, one real number."""
+LEAST = 1e-6
+"""Share of training that a symbol is taken to have had at least (values where all cells of a column are null)."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: how its cells are numbered, and the pieces and symbols of these numbers.
+
+    A category's cell is its place in `categories`: first those with a symbol each, which fall in frequency, and last
+    the `rare` ones, which share a symbol that unseen ones have too. A number's is in units of `grid`. A null is the
+    last symbol, of `null_share` of the training cells. Where `fine` > 1, a second symbol says in which part of its bin
+    a number is, or which of those that share its symbol a category is: the j-th of m has j, j + m, j + 2 m ... Where
+    `hides`, RARE stands for rare categories when cells are made.
+
+    A date or a time of many values is modelled by its `parts` (see `Calendar`), a column of whole numbers each. The
+    first has the null; in the others a null is anything, drawn by their own distribution.
+    """
+
+    name: str
+    type: pa.DataType
+    pieces: Pieces
+    null_share: float = 0.0
+    grid: arrow.Grid | None = None
+    categories: tuple[str | bool, ...] = ()
+    fine: int = 1
+    rare: int = 0
+    hides: bool = False
+    calendar: Calendar | None = None
+    parts: tuple[Column, ...] = ()
+
+    @property
+    def nulls(self) -> bool:
+        """Whether training had nulls in it."""
+        return self.null_share > 0
+
+    @property
+    def number(self) -> bool:
+        return self.grid is not None
+
+    @property
+    def symbols(self) -> int:
+        return self.pieces.count + self.nulls
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """How many symbols each of its positions on the discrete face has."""
+        if self.parts:
+            return tuple(size for part in self.parts for size in part.sizes)
+        return (self.symbols, self.fine) if self.fine > 1 else (self.symbols,)
+
+    @property
+    def shares(self) -> tuple[tuple[float, ...], ...]:
+        """How often training had each symbol, of each of these positions; none is quite 0."""
+        if self.parts:
+            return tuple(share for part in self.parts for share in part.shares)
+        symbols = self.pieces.weight * (1 - self.null_share)
+        if self.nulls:
+            symbols = np.append(symbols, self.null_share)
+        fine = ((1 / self.fine,) * self.fine,) if self.fine > 1 else ()
+        return (tuple(symbols.clip(LEAST).tolist()), *fine)
+
+    @property
+    def values(self) -> tuple[Any, ...]:
+        """Of a categorical column, in the order of its symbols, as Python has them."""
+        if self.grid is None:
+            return self.categories
+        points = self.pieces.points
+        assert points is not None
+        return tuple(arrow.from_units(points, self.grid, self.type).to_pylist())
+
+    @property
+    def categorical(self) -> bool:
+        """Whether it is symbols by nature: categories, or integers of few values."""
+        if self.grid is None:
+            return True
+        return pa.types.is_integer(arrow.plain(self.type)) and self.symbols <= FEW and self.pieces.points is not None
+
+    @property
+    def mass(self) -> bool:
+        """Whether its cells have probabilities, not densities."""
+        return self.pieces.lattice or self.pieces.points is not None
+
+    @property
+    def bits(self) -> int:
+        """Dimensions +-1 of its symbol on the continuous face; 0: it is one real number."""
+        if self.number and self.pieces.count > BITS:
+            return 0
+        return max(1, math.ceil(math.log2(self.pieces.count)))
+
+    @property
+    def width(self) -> int:
+        """Dimensions of the continuous face: bits or a real number, and whether it is null."""
+        return sum(part.width for part in self.parts) or (self.bits or 1) + self.nulls
+
+    def units(self, cells: pa.ChunkedArray, *, strict: bool = False) -> tuple[Floats, NDArray[np.bool_]]:
+        """(N,) the cells as numbers, and which are null (there the number is 0).
+
+        `strict` refuses integers that training lacks, where it held few. Raises DataError.
+        """
+        where = f"column {self.name}"
+        if self.grid is not None:
+            units = arrow.to_units(cells, self.grid, self.type, where)
+            null = np.isnan(units)
+            units[null] = 0
+            if strict and self.categorical:
+                unseen = ~null & ~np.isin(units, np.asarray(self.pieces.points))
+                if unseen.any():
+                    self.refuse(arrow.from_units(units[unseen][:1], self.grid, self.type)[0].as_py())
+            return units, null
+        labels = arrow.labels(cells, self.categories)
+        null = labels.is_null().to_numpy(zero_copy_only=False)
+        found = pc.index_in(labels, pa.array(self.categories, labels.type)).to_numpy(zero_copy_only=False)
+        units = np.nan_to_num(found.astype(np.float64), nan=len(self.categories))
+        unseen = (units == len(self.categories)) & ~null
+        if unseen.any() and not self.rare:
+            self.refuse(labels[int(np.argmax(unseen))].as_py())
+        units[null] = 0
+        return units, null
+
+    def known(self, cells: pa.ChunkedArray, *, strict: bool = False) -> NDArray[np.bool_]:
+        """(N,) which cells `units` would take: those that are like one of training's."""
+        if self.grid is not None:
+            units = arrow.to_units(cells, self.grid, self.type, f"column {self.name}")
+            null, few = np.isnan(units), strict and self.categorical
+            return np.where(null, self.nulls, np.isin(units, np.asarray(self.pieces.points)) if few else True)
+        labels = arrow.labels(cells, self.categories)
+        null, values = np.asarray(labels.is_null()), pa.array(self.categories, labels.type)
+        return np.where(null, self.nulls, np.asarray(pc.is_in(labels, values)) | bool(self.rare))
+
+    @cached_property
+    def group(self) -> NDArray[np.int64]:
+        """Of each symbol, how many categories its second symbol tells apart."""
+        sizes = np.bincount(self.pieces.bins, minlength=self.symbols)
+        return np.where((sizes == 0) | (np.arange(len(sizes)) == self.pieces.count - (self.rare > 0)), 1, sizes)
+
+    def encode(self, x: Floats, null: NDArray[np.bool_], u: Floats) -> list[NDArray[np.int64]]:
+        """The symbols of cells x, one array (N,) for each position; u in (0, 1) chooses where there are several."""
+        symbol = np.where(null, self.pieces.count, self.pieces.symbol(x))
+        if not self.nulls and null.any():  # a part of a date that is null
+            ends = np.cumsum(self.pieces.weight)
+            drawn = np.searchsorted(ends, u * ends[-1], side="right").clip(0, self.pieces.count - 1)
+            rest = ((u - (ends - self.pieces.weight)[drawn]) / self.pieces.weight[drawn]).clip(0, np.nextafter(1, 0))
+            symbol, u = np.where(null, drawn, symbol), np.where(null, rest, u)
+        if self.fine == 1:
+            return [symbol]
+        if self.number:
+            return [symbol, (np.where(null, u, self.pieces.share(x, u)) * self.fine).astype(np.int64)]
+        place, size, ways = self._place(x, symbol)
+        return [symbol, place + size * (u * ways).astype(np.int64)]
+
+    def decode(self, symbols: NDArray[np.int64], u: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+        """Cells, and which are null, of symbols (N, positions); u in (0, 1) chooses what symbols leave open."""
+        null = symbols[:, 0] >= self.pieces.count
+        symbol = np.where(null, 0, symbols[:, 0])
+        if self.fine > 1 and self.number:
+            u = (symbols[:, 1] + u) / self.fine
+        x = self.pieces.draw(symbol, u)
+        if self.fine > 1 and not self.number:
+            size = self.group[symbol]
+            x = np.where(size > 1, self.pieces.first[symbol] + symbols[:, 1] % size, x)
+        return x, null
+
+    def log_inside(self, x: Floats, null: NDArray[np.bool_], symbol: NDArray[np.int64]) -> Floats:
+        """log p(cell) - log p(its symbols), of which `symbol` is the first, where they were chosen by `encode`."""
+        weight = np.log(self.pieces.weight[symbol.clip(0, self.pieces.count - 1)])
+        of_null = 0.0 if self.nulls else -weight
+        inside = np.where(null, of_null, self.pieces.log_weight(x) - weight)
+        if self.fine == 1 or self.number:
+            return inside + math.log(self.fine)
+        _, size, ways = self._place(x, symbol)
+        return np.where(size > 1, 0.0, inside) + np.log(ways)
+
+    def _place(self, x: Floats, symbol: NDArray[np.int64]) -> tuple[Any, Any, Any]:
+        """Of categories: the place among those that share the symbol, how many these are, how many digits it has."""
+        size = self.group[symbol]
+        place = np.where(size > 1, x.astype(np.int64) - self.pieces.first[symbol.clip(0, self.pieces.count - 1)], 0)
+        return place, size, (self.fine - 1 - place) // size + 1
+
+    def cells(self, units: Floats, null: NDArray[np.bool_]) -> pa.Array:
+        """The inverse of `units`, in the column's type."""
+        if self.grid is not None:
+            return arrow.from_units(units, self.grid, self.type, null)
+        index, labels = units.astype(np.int64), self.categories
+        if self.hides:
+            often = len(labels) - self.rare
+            index, labels = index.clip(0, often), (*labels[:often], RARE)
+        return arrow.from_labels(index, labels, self.type, null)
+
+    def refuse(self, value: Any) -> NoReturn:
+        """Raise DataError for a value that training lacks."""
+        known = ", ".join(map(str, self.values[:12]))
+        raise DataError(f"unknown value {value!r}", where=f"column {self.name}", why=f"known: {known}")
+
+    def to_json(self) -> dict[str, Any]:
+        grid = None if self.grid is None else list(self.grid)
+        return {"pieces": self.pieces.to_json(), "null_share": self.null_share, "grid": grid,
+                "categories": list(self.categories), "fine": self.fine, "rare": self.rare,
+                "hides": self.hides, "calendar": None if self.calendar is None else list(self.calendar),
+                "parts": {part.name: part.to_json() for part in self.parts}}  # fmt: skip
+
+    @classmethod
+    def from_json(cls, field: pa.Field, data: Mapping[str, Any]) -> Self:
+        """The inverse of `to_json`; name and type are those of `field`."""
+        grid = None if data["grid"] is None else arrow.Grid(*data["grid"])
+        pieces = Pieces.from_json(data["pieces"])
+        calendar = None if data["calendar"] is None else Calendar(*data["calendar"])
+        parts = tuple(cls.from_json(pa.field(name, pa.int64()), part) for name, part in data["parts"].items())
+        return cls(field.name, field.type, pieces, data["null_share"], grid, tuple(data["categories"]), data["fine"],
+                   data["rare"], data["hides"], calendar, parts)  # fmt: skip
+
+
+def describe(
+    name: str,
+    cells: pa.ChunkedArray,
+    *,
+    bins: int,
+    own: int | None,
+    fine: int = 1,
+    strict: bool = False,
+    shared_by: int = 1,
+) -> Column:
+    """Read a column's constants off its training cells; see `pieces_of_numbers` and `pieces_of_categories`.
+
+    Categories that fewer than `shared_by` cells hold are rare, but not truth values. Where a category was seen once,
+    there are more that were not (Good & Turing: of about as much probability as those seen once have): then those seen
+    once are rare at least. Not if `strict`. Beyond the `own` most frequent ones (None: all) the others are in groups of
+    neighbours in the alphabet.
+    """
+    kind, filled = cells.type, cells.drop_null()
+    nulls = 1 - len(filled) / len(cells) if len(cells) else 0.0
+    if arrow.is_number(kind):
+        grid, units = arrow.to_grid(filled, f"column {name}")
+        nulls = 1 - len(units) / len(cells) if len(cells) else 0.0  # NaN is null as well
+        if len(units):
+            few = bins if strict else BITS
+            pieces = pieces_of_numbers(units, lattice=grid.lattice, bins=bins, few=few)
+            whole = Column(name, kind, pieces, nulls, grid, fine=1 if pieces.points is not None else fine)
+            calendar = Calendar.of(arrow.plain(kind), grid, units) if pieces.points is None else None
+            if calendar is None:
+                return whole
+            parts: list[Column] = []
+            for (part, (its, last)), numbers in zip(calendar.grids.items(), calendar.split(units), strict=True):
+                of = pieces_of_numbers(numbers, lattice=True, bins=bins, few=few)
+                of = of if last is None else within(of, 0, last)
+                parts.append(Column(f"{name} ({part})", pa.int64(), of, 0.0 if parts else nulls, its,
+                                    fine=1 if of.points is not None else fine))  # fmt: skip
+            return replace(whole, calendar=calendar, parts=tuple(parts))
+    elif not arrow.is_category(kind):
+        raise DataError(f"a column of type {kind}", where=f"column {name}", why="not a number, date, text or boolean",
+                        fix="leave it out")  # fmt: skip
+    found = arrow.labels(filled).value_counts()
+    counted = sorted(zip(*(found.field(i).to_pylist() for i in (0, 1)), strict=True), key=lambda c: (-c[1], str(c[0])))
+    once = bool(counted) and counted[-1][1] == 1 and len(filled) >= MANY
+    limit = 1 if strict or pa.types.is_boolean(arrow.plain(kind)) else max(shared_by, 1 + once)
+    often = sum(count >= limit for _, count in counted)
+    first = often if own is None else min(own, often)
+    counted[first:often] = sorted(counted[first:often], key=lambda c: str(c[0]))
+    counts = np.array([count for _, count in counted] or [1])  # nulls only: one symbol, which decodes to null as well
+    rare = len(counted) - often
+    pieces = pieces_of_categories(counts, first if counted else 1, rare, GROUP)
+    told = max(1, min(GROUP, often - first))
+    return Column(name, kind, pieces, nulls, categories=tuple(value for value, _ in counted), fine=told, rare=rare,
+                  hides=rare > 0 and shared_by > 1)  # fmt: skip
+
+
+def is_key(cells: pa.ChunkedArray) -> bool:
+    """Whether a column only names its rows: texts that all differ, or whole numbers that count up.
+
+    A split holds some rows of a file in their order, so a counter has gaps there: at least half of the numbers from
+    its first to its last are enough. Measurements that rise all the way hardly ever lie so close.
+    """
+    if len(cells) < 20 or cells.null_count:
+        return False
+    if arrow.is_category(cells.type):
+        return not pa.types.is_boolean(arrow.plain(cells.type)) and len(cells.unique()) == len(cells)
+    if not pa.types.is_integer(cells.type):
+        return False
+    steps = np.diff(cells.to_numpy().astype(np.float64))
+    return bool((steps > 0).all() and steps.mean() <= 2 * steps.min())

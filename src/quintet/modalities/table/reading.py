@@ -1,0 +1,424 @@
+"""CSV, Parquet, JSON lines and Feather files that fit into memory -> a table, with columns that can be modelled."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.feather
+import pyarrow.ipc
+import pyarrow.parquet
+
+from quintet.core.errors import DataError, EnvironmentFault
+from quintet.core.random import some
+from quintet.data import written
+from quintet.data.archives import BadFile, Entry, Problems, reason
+from quintet.data.dataset import Dataset, Found, take
+from quintet.data.splits import arrange, assign, row_keys
+from quintet.modalities.table import types
+
+CSV, JSON, PARQUET, FEATHER = (
+    (".csv", ".tsv"),
+    (".jsonl", ".ndjson", ".json"),
+    (".parquet", ".pq"),
+    (".feather", ".arrow"),
+)
+EXCEL = (".xlsx",)
+SUFFIXES = (*CSV, *JSON, *PARQUET, *FEATHER, *EXCEL)
+BLOCK = 2**24
+"""Bytes of CSV that are parsed together; a single row must be smaller."""
+LINES = 20_000
+MISSING = ["", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "-nan", "NULL", "null", "<NA>"]
+EXCEL_MISSING = (*MISSING, "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#NULL!")
+"""Also what stands in a cell whose formula failed."""
+COLUMNS = 20_000
+LONG_TEXT = 40
+"""Characters, on average, from which the only column of a table is text."""
+RAISED = (pa.ArrowException, OSError, EOFError, ValueError, KeyError, OverflowError, RecursionError)
+
+Batches = Iterator[pa.Table]
+
+
+def dataset_of(table: pa.Table, found: Found, notes: Sequence[str] = ()) -> Dataset:
+    """A table that lies in memory, split; a text where it is one."""
+    if table.num_rows == 0:
+        raise DataError("no rows", where=found.where, fix="the file has a header alone, or nothing")
+    if table.num_columns > COLUMNS:
+        why = f"{table.num_columns:,} columns, and a table may have {COLUMNS:,}"
+        raise DataError("too many columns", where=found.where, why=why, fix="choose some of them")
+    table, renamed = named(table)
+    table, typed = types.retyped(table, found.reading.types, found.where, found.reading.forms)
+    keys = row_keys(table)
+    part, how = assign(keys, found, table)
+    order, splits, few = arrange(part)
+    table, dropped = tidy(table)
+    table = take(table, order)
+    said = (*notes, *renamed, *typed, *dropped, *how, *few)
+    text = text_column(table)
+    if text is None:
+        return Dataset("", "table", table, splits, notes=said)
+    items = [cell or "" for cell in table[text].to_pylist()]
+    labels = table.drop_columns([text]) if table.num_columns > 1 else None
+    return Dataset("", "text", items, splits, labels, notes=(*said, f"the column {text} is text, and is the items"))
+
+
+def text_column(table: pa.Table) -> str | None:
+    """The column that makes a table a source of texts: the only one of long strings, or of a text's usual name, beside
+    labels and what only names the rows. A column that the user takes for something else is none.
+    """
+    own = written.forms(table)
+    beside = [name for name in table.column_names if name in LABELS or names_rows(name, table[name])]
+    names = [name for name in table.column_names if name not in beside or name in TEXTS]
+    if len(names) != 1 or len(table.column_names) - len(names) > 2 or not pa.types.is_string(table[names[0]].type):
+        return None
+    (name,) = names
+    if name in own:
+        return name if own[name].kind == "text" else None
+    mean = pc.mean(pc.utf8_length(table[name].take(pa.array(some(len(table), 10_000, 0))))).as_py() or 0
+    return name if name in TEXTS or mean >= LONG_TEXT else None
+
+
+LABELS, TEXTS = ("label", "labels", "class", "category"), ("text", "sentence", "document")
+
+
+def names_rows(name: str, cells: pa.ChunkedArray) -> bool:
+    """Whether a column beside texts is an identifier: by its name, or short and different in every row."""
+    if re.search(r"(?i)(^|[_\W])(id|uuid|guid|key|index|idx)$", name):
+        return True
+    short = pa.types.is_integer(cells.type) or (
+        pa.types.is_string(cells.type) and (pc.max(pc.utf8_length(cells)).as_py() or 0) < LONG_TEXT
+    )
+    return short and len(cells) >= 20 and not cells.null_count and len(cells.unique()) == len(cells)
+
+
+# -- columns ---------------------------------------------------------------------------------------------------------
+
+
+def named(table: pa.Table) -> tuple[pa.Table, list[str]]:
+    """Every column with a name of its own."""
+    names, notes = distinct(table.column_names)
+    if not notes:
+        return table, []
+    fields = [field.with_name(name) for field, name in zip(table.schema, names, strict=True)]
+    return pa.table(table.columns, schema=pa.schema(fields)), notes
+
+
+def distinct(given: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Names that differ, and a note of those that were changed."""
+    names: dict[str, None] = {}
+    for index, name in enumerate(given):
+        name = name.strip() or f"column_{index}"
+        numbered = (f"{name}_{count}" for count in itertools.count(2))
+        names[next(new for new in itertools.chain([name], numbered) if new not in names)] = None
+    changed = [new for old, new in zip(given, names, strict=True) if old != new]
+    return list(names), [f"columns renamed: {', '.join(changed)}"] if changed else []
+
+
+def tidy(table: pa.Table, *, empty: bool = True) -> tuple[pa.Table, list[str]]:
+    """Columns of numbers, truth values, times and strings; what cannot be modelled is dropped, with a note.
+
+    `empty`: whether columns without any value are dropped, which only a whole table can know.
+    """
+    columns: dict[str, Any] = {}
+    notes = []
+    for name in table.column_names:
+        column, kind = table[name], table[name].type
+        if pa.types.is_dictionary(kind):
+            column = column.cast(kind.value_type)
+            kind = column.type
+        if empty and table.num_rows and column.null_count == table.num_rows:
+            notes.append(f"column {name} has no values: left out")
+        elif pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+            notes.append(f"column {name} of type {kind}: left out")
+        else:
+            columns[name] = column.cast(plain_type(kind))
+    if not columns:
+        raise DataError("no column can be used", why="; ".join(notes))
+    return written.attach(pa.table(columns), written.forms(table)), notes
+
+
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_decimal(kind):
+        return pa.float64()
+    if pa.types.is_float16(kind):
+        return pa.float32()
+    return pa.string() if pa.types.is_large_string(kind) or str(kind) == "string_view" else kind
+
+
+def joined(parts: Sequence[pa.Table], where: str) -> pa.Table:
+    """Tables of the same columns, one under the other."""
+    if len(parts) == 1:
+        return parts[0]
+    forms = [written.forms(part) for part in parts]
+    same = {name: form for name, form in forms[0].items() if all(each.get(name) == form for each in forms)}
+    try:
+        table = pa.concat_tables([written.attach(part, {}) for part in parts], promote_options="permissive")
+    except pa.ArrowException as error:
+        raise DataError("the files have different columns", where=where, why=reason(error)) from None
+    bare = pa.schema([field.remove_metadata() for field in table.schema])
+    return written.attach(pa.table(table.columns, schema=bare), same)
+
+
+# -- files as a whole ------------------------------------------------------------------------------------------------
+
+
+def whole(entry: Entry, where: str) -> tuple[pa.Table, list[str]]:
+    """The table of a file, of a CSV as strings, and notes. Raises DataError that names it."""
+    place = str(entry.path or f"{where}/{entry.name}")
+    try:
+        content = entry.read()
+        if not content:
+            raise BadFile("the file is empty")
+        if entry.suffix in CSV:
+            return csv_table(content, entry.suffix, place)
+        if entry.suffix in JSON:
+            problems = Problems(place, 0, "lines")
+            table = joined(list(json_batches(io.BytesIO(content), problems)) or [pa.table({})], place)
+            problems.check()
+            return table, list(problems.notes())
+        if entry.suffix in PARQUET:
+            return checked(pyarrow.parquet.read_table(io.BytesIO(content))), []
+        if entry.suffix in EXCEL:
+            return excel_table(content)
+        return checked(pyarrow.feather.read_table(io.BytesIO(content))), []
+    except RAISED as error:
+        raise unreadable(place, error) from None
+    except BadFile as error:
+        raise DataError("cannot be read", where=place, why=str(error)) from None
+
+
+def checked(table: pa.Table) -> pa.Table:
+    """This table, once its cells are known to lie within it and its texts to be UTF-8: Arrow trusts what a file says,
+    and a damaged one would end the process. Raises ArrowInvalid.
+    """
+    table.validate(full=True)
+    for name in table.schema.names:
+        name.encode()  # a name that is no UTF-8 raises a ValueError
+    return table
+
+
+def excel_table(content: bytes) -> tuple[pa.Table, list[str]]:
+    """The first sheet of a workbook: a header, then rows."""
+    try:
+        import openpyxl
+    except ImportError:
+        raise EnvironmentFault("Excel files need the package openpyxl", why="it is not installed",
+                               fix='pip install "quintet[excel]", or save the sheet as CSV') from None  # fmt: skip
+    try:
+        book = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)
+        sheets = book.worksheets
+        for sheet in sheets[:1]:
+            sheet.reset_dimensions()  # the size that stands in the file may be wrong
+        cells = [list(row) for sheet in sheets[:1] for row in sheet.iter_rows(values_only=True)]
+    except Exception as error:  # whatever a damaged zip of XML makes of it
+        raise BadFile(reason(error)) from None
+    rows = [[None if cell in EXCEL_MISSING else cell for cell in row] for row in cells]
+    rows = [row for row in rows if any(cell is not None for cell in row)]
+    if not rows:
+        raise BadFile("the first sheet is empty")
+    width = max(max(i for i, cell in enumerate(row) if cell is not None) + 1 for row in rows)
+    header = [*rows[0], *[None] * width][:width]
+    names, notes = distinct(["" if name is None else str(name) for name in header])
+    if len(sheets) > 1:
+        notes.append(f"the first of {len(sheets)} sheets is read: {sheets[0].title}")
+    return days(table_of([dict(zip(names, [*row, *[None] * width], strict=False)) for row in rows[1:]])), notes
+
+
+def days(table: pa.Table) -> pa.Table:
+    """The table with times that are all midnight as dates: a workbook has one kind of cell for both."""
+    for index, name in enumerate(table.column_names):
+        if pa.types.is_timestamp(table[name].type):
+            dates = table[name].cast(pa.date32(), safe=False)
+            if pc.all(pc.equal(dates.cast(table[name].type), table[name])).as_py():
+                table = table.set_column(index, name, dates)
+    return table
+
+
+def unreadable(where: str, error: BaseException) -> DataError:
+    why = reason(error)
+    if "utf" in why.lower():
+        fix = f"convert it: iconv -f latin1 -t utf-8 {Path(where).name} > new{Path(where).suffix}"
+        return DataError("not whole UTF-8 text", where=where, why=why, fix=fix)
+    return DataError(
+        "cannot be read", where=where, why=why, fix="check that the file is whole and is what its name says"
+    )
+
+
+def csv_table(content: bytes, suffix: str, where: str) -> tuple[pa.Table, list[str]]:
+    """The cells of a CSV as strings: see `columns.typed`."""
+    content, notes = decoded(content, where)
+    problems = Problems(where, 0, "rows")
+    read, parse, convert, said = csv_options(content[:BLOCK], suffix, problems)
+    table = pyarrow.csv.read_csv(io.BytesIO(content), read, parse, convert)
+    problems.total = table.num_rows + len(problems.found)
+    problems.check()
+    return table, [*notes, *said, *problems.notes()]
+
+
+def decoded(content: bytes, where: str) -> tuple[bytes, list[str]]:
+    """The same as UTF-8, and a note where it was not. Raises ValueError for what is no text, or damaged UTF-8."""
+    wide = "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else ""
+    some = content[:2000]
+    for name, zeros in (("utf-16-le", some[1::2].count(0)), ("utf-16-be", some[::2].count(0))):
+        if not wide and some[:2].count(0) == 1 and 5 * zeros > 2 * len(some):  # mostly Latin letters, without a mark
+            wide = name
+    if wide:
+        return content.decode(wide).encode(), ["the file is UTF-16"]
+    try:
+        content.decode("utf-8")
+        return content, []
+    except UnicodeDecodeError as error:
+        good = len(re.findall(rb"[\xc3-\xf4][\x80-\xbf]+", content))
+        bad = content.decode("utf-8", "replace").count("\ufffd")
+        if b"\0" in content:
+            raise ValueError("it holds NUL bytes: this is no text file") from None
+        if good > bad:
+            raise ValueError(f"damaged UTF-8: byte {content[error.start]:#04x} at offset {error.start:,}") from None
+    try:
+        return content.decode("cp1252").encode(), ["the file is not UTF-8: read as Windows-1252 (Western European)"]
+    except UnicodeDecodeError:
+        return content.decode("latin-1").encode(), ["the file is not UTF-8: read as Latin-1"]
+
+
+def csv_options(head: bytes, suffix: str, problems: Problems) -> tuple[Any, Any, Any, list[str]]:
+    """pyarrow's options that read a CSV which begins so as strings, and notes: its delimiter, and whether it has a
+    header.
+    """
+    if b"\0" in head:
+        raise ValueError("it holds NUL bytes: this is no text file")
+    whole, text = len(head) < BLOCK, head.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "ignore")
+    delimiter = "\t" if suffix == ".tsv" else delimiter_of(text)
+    rows = list(itertools.islice(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), LINES))
+    rows = [row for row in (rows if whole or len(rows) == LINES else rows[:-1]) if row]
+    first = rows[0] if rows else [""]
+    notes = [] if delimiter in (",", "\t") else [f"the delimiter is {delimiter!r}"]
+    header = has_header(first, [row for row in rows[1:] if len(row) == len(first)], comma=delimiter == ";")
+    names = first if header else [f"x{i}" for i in range(len(first))]
+    names, renamed = distinct(names)
+    notes += renamed
+    if not header:
+        notes.append(f"no header: columns are x0 ... x{len(names) - 1}")
+
+    def skip(row: Any) -> str:
+        at = f"row {row.number}" if row.number is not None else "a row"
+        problems.add(at, f"{row.actual_columns} cells, expected {row.expected_columns}: {row.text[:60]!r}")
+        return "skip"
+
+    return (
+        pyarrow.csv.ReadOptions(block_size=BLOCK, column_names=names, skip_rows_after_names=int(header),
+                                use_threads=False),
+        pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=skip),
+        pyarrow.csv.ConvertOptions(null_values=MISSING, strings_can_be_null=True,
+                                   column_types=dict.fromkeys(names, pa.string())),
+        notes,
+    )  # fmt: skip
+
+
+def delimiter_of(text: str) -> str:
+    """What stands between the cells: that which gives the first rows one number of cells, more than one."""
+    best, score = ",", (0.0, 0)
+    for delimiter in ",;\t|":
+        rows = list(itertools.islice(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), 101))
+        widths = [len(row) for row in (rows[:-1] if len(rows) > 100 else rows) if row]
+        if widths and widths[0] > 1:
+            share = sum(width == widths[0] for width in widths) / len(widths)
+            if (round(share, 1), widths[0]) > score:
+                best, score = delimiter, (round(share, 1), widths[0])
+    return best if score[0] >= 0.5 else "," if "," not in text.split("\n", 1)[0] and not score[1] else best
+
+
+def has_header(first: Sequence[str], rows: Sequence[Sequence[str]], *, comma: bool = False) -> bool:
+    """Whether the first row names the columns, by comparing each of its cells with all those below it.
+
+    A row without a number is a header. One with numbers is, if a column of numbers or dates has another form or
+    another range below; not, if one of its words occurs below; then again, if it has a word that others, which recur
+    below, do not equal. Where nothing tells, numbers that count up as the years in `country,2019,2020` do are names.
+    """
+    numbers = [cell.strip() for cell in first if is_number(cell)]
+    if not numbers or not rows:
+        return not numbers
+    years = all(number.isdecimal() and 1500 <= int(number) <= 2200 for number in numbers)
+    counts = numbers == [str(i) for i in range(len(numbers))] and len(numbers) > 1
+    other, value, word = False, False, False
+    for index, cell in enumerate(first):
+        cells = pa.chunked_array([pa.array([None if r[index] in MISSING else r[index] for r in rows], pa.string())])
+        form = written.guess(cells, comma=comma)
+        if cell in MISSING:
+            continue
+        if form is None:
+            kinds = set(cells.to_pylist())
+            value |= cell in kinds
+            word |= not is_number(cell) and 2 * len(kinds) < len(rows)
+            continue
+        try:
+            alone = form.parse(pa.chunked_array([pa.array([cell], pa.string())]))
+        except written.NoFit:
+            other = True
+            continue
+        if form.kind == "number":
+            low, high = (pc.min_max(form.parse(cells))[end].as_py() for end in ("min", "max"))
+            other |= bool(form.decimals) and form.write(alone)[0].as_py() != cell
+            other |= years and not 2 * low - high <= alone[0].as_py() <= 2 * high - low
+            value |= years and 1500 <= low <= high <= 2200
+    return other or (not value and (word or counts or (years and len(set(numbers)) == len(numbers))))
+
+
+def is_number(cell: str) -> bool:
+    """Whether a cell of the first row may be a value: a number, as Python has it."""
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def json_batches(stream: Any, problems: Problems) -> Batches:
+    """Tables of lines that each hold an object (or of an array of objects); lines that do not are counted."""
+    lines = iter(stream)
+    first = next((line for line in lines if line.strip()), b"")
+    if first.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
+        rows = json.loads((first + b"".join(lines)).decode("utf-8-sig"))
+        problems.total = len(rows)
+        yield table_of([row for row in rows if isinstance(row, dict)])
+        return
+    numbered = enumerate(itertools.chain([first.removeprefix(b"\xef\xbb\xbf")], lines), start=1)
+    while chunk := list(itertools.islice(numbered, LINES)):
+        rows = []
+        for number, line in chunk:
+            if not line.strip():
+                continue
+            problems.total += 1
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                problems.add(f"line {number}", reason(error))
+                continue
+            if isinstance(row, dict):
+                rows.append(row)
+            else:
+                problems.add(f"line {number}", "not an object")
+        if rows:
+            yield table_of(rows)
+
+
+def table_of(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """A table of objects; a column of mixed kinds becomes strings."""
+    columns = {}
+    for name in dict.fromkeys(name for row in rows for name in row):
+        cells = [row.get(name) for row in rows]
+        try:
+            columns[str(name)] = pa.array(cells)
+        except (pa.ArrowException, OverflowError):
+            columns[str(name)] = pa.array(
+                [None if c is None else c if isinstance(c, str) else json.dumps(c, default=str) for c in cells]
+            )
+    return pa.table(columns)

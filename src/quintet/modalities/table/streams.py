@@ -1,0 +1,247 @@
+"""Tables of any length: several files as one; what is too large for memory is streamed into Arrow files and mapped."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.ipc
+import pyarrow.parquet
+
+from quintet.core.errors import ConfigError, DataError
+from quintet.data import cache, written
+from quintet.data.archives import BadFile, Entry, Problems
+from quintet.data.dataset import SPLITS, Dataset, Found
+from quintet.data.splits import assign, row_keys, stretches
+from quintet.data.written import Form
+from quintet.modalities.table import types
+from quintet.modalities.table.reading import (
+    BLOCK,
+    CSV,
+    JSON,
+    PARQUET,
+    RAISED,
+    Batches,
+    checked,
+    csv_options,
+    dataset_of,
+    joined,
+    json_batches,
+    tidy,
+    unreadable,
+    whole,
+)
+
+LARGE = 2**28
+"""Bytes of files above which a table is streamed into the cache and memory-mapped."""
+PACKED = 5
+"""How many times larger a packed table is taken to be."""
+
+
+def read_tables(entries: Sequence[Entry], found: Found) -> Dataset:
+    """One table of all the entries, which have the same columns, split and in the order of the splits."""
+    kept = cache.find(found.key) if found.key else None
+    if kept is not None:
+        return kept
+    size = sum(entry.size * (PACKED if entry.packed else 1) for entry in entries)
+    if size > LARGE and found.key:
+        return cache.build(found.key, lambda folder: stream(entries, found, folder))
+    parts, notes = [], []
+    for entry in entries:
+        table, more = whole(entry, found.where)
+        parts.append(table)
+        notes += more
+    if found.splits:
+        sizes = [part.num_rows for part in parts]
+        found = replace(found, splits=list(np.repeat(np.array(found.splits), sizes)))
+    given = found.reading.types
+    if all(entry.suffix in CSV for entry in entries):  # typed together: what one file shows holds for all
+        table, more = types.typed(joined(parts, found.where), given, found.reading.forms, found.where)
+        raw = joined(parts, found.where) if found.reading.whole else None
+        return replace(dataset_of(table, found, [*notes, *more]), written=raw)
+    for i, entry in enumerate(entries):
+        if entry.suffix in CSV:
+            parts[i], more = types.typed(parts[i], given, found.reading.forms, found.where)
+            notes += more
+    return dataset_of(joined(parts, found.where), found, notes)
+
+
+def stream(entries: Sequence[Entry], found: Found, folder: Path) -> Dataset:
+    """Files larger than memory -> one Arrow file a split, in two passes: hashes of rows, then the rows themselves."""
+    other = next((entry for entry in entries if entry.suffix not in CSV), None)
+    if other is not None and found.reading.types:
+        raise ConfigError("data.types is for tables that fit into memory, and for CSV files of any size",
+                          where=f"{found.where}, {other.name}",
+                          why=f"files of more than {LARGE // 2**20} MiB are streamed",
+                          fix="leave out data.types, or save the table as CSV")  # fmt: skip
+    notes: list[str] = []
+    schema = unified([schema_of(entry, found, notes) for entry in entries])
+    chosen = [name for name in (found.reading.group, found.reading.time) if name in schema.names]
+
+    def batches() -> Iterator[tuple[int, pa.Table]]:
+        for index, entry in enumerate(entries):
+            for batch in batches_of(entry, schema, found, []):
+                yield index, batch
+
+    keys, columns, files, total = [], [], [], 0
+    for index, batch in batches():
+        keys.append(row_keys(batch))
+        columns.append(batch.select(chosen) if chosen else batch.select(batch.column_names[:1]))
+        files.append(np.full(batch.num_rows, index, np.int32))
+        total += 1
+        if not chosen:
+            columns.clear()
+    names = [found.splits[i] for i in np.concatenate(files)] if found.splits else ()
+    part, how = assign(np.concatenate(keys), Found(found.where, found.reading, splits=names),
+                       pa.concat_tables(columns) if chosen else schema.empty_table())  # fmt: skip
+    clean, dropped = tidy(schema.empty_table(), empty=False)
+    writers = [pa.ipc.new_file(str(folder / f"{name}.arrow"), clean.schema) for name in SPLITS]
+    at = 0
+    for _, batch in cache.progress(batches(), "encoding the table", total):
+        here = part[at : at + batch.num_rows]
+        at += batch.num_rows
+        rows, _ = tidy(batch, empty=False)
+        for split, writer in enumerate(writers):
+            writer.write_table(rows.filter(pa.array(here == split)))
+    for writer in writers:
+        writer.close()
+    items = pa.concat_tables([cache.mapped_table(folder / f"{name}.arrow") for name in SPLITS])
+    splits = stretches(np.bincount(part, minlength=3).tolist())
+    if found.reading.split == "none":
+        splits = dict.fromkeys(SPLITS, splits["train"])
+    notes.append("larger than memory should be: kept as Arrow files in the cache, and memory-mapped")
+    return Dataset("", "table", items, splits, notes=(*notes, *dropped, *how))
+
+
+def schema_of(entry: Entry, found: Found, notes: list[str]) -> pa.Schema:
+    """The schema that all rows of a file fit: that of its first rows, widened where a later row does not."""
+    problems: list[str] = []
+    schema = None
+    for batch in batches_of(entry, None, found, problems):
+        schema = batch.schema
+        if entry.suffix in PARQUET:  # its schema is written in it
+            break
+    notes += problems
+    if schema is None:
+        raise DataError("no rows", where=f"{found.where}/{entry.name}")
+    return schema
+
+
+def unified(schemas: Sequence[pa.Schema]) -> pa.Schema:
+    """One schema that all rows fit, with the forms that columns have in all of the files."""
+    schema = pa.unify_schemas([each.remove_metadata() for each in schemas], promote_options="permissive")
+    every = [written.forms(each.empty_table()) for each in schemas]
+    forms = {}
+    for name in schema.names:
+        own = [each.get(name) for each in every]
+        first = own[0]
+        if first is not None and all(form is not None and replace(form, decimals=first.decimals) == first
+                                     for form in own):  # fmt: skip
+            forms[name] = first if all(form == first for form in own) else replace(first, decimals=None)
+    fields = [schema.field(name).remove_metadata() for name in schema.names]
+    return written.attach(pa.schema(fields).empty_table(), forms).schema
+
+
+def batches_of(entry: Entry, schema: pa.Schema | None, found: Found, notes: list[str]) -> Batches:
+    """A file in pieces; of a CSV without a `schema`, an empty one that has its columns. Raises DataError."""
+    place = str(entry.path or f"{found.where}/{entry.name}")
+    openers: dict[tuple[str, ...], Callable[..., Batches]] = {
+        CSV: _csv_batches,
+        JSON: _json_batches,
+        PARQUET: _parquet_batches,
+    }
+    opener = next((value for key, value in openers.items() if entry.suffix in key), _feather_batches)
+    try:
+        with entry.open() as file:
+            yield from opener(file, entry, schema, found, notes)
+    except RAISED as error:
+        raise unreadable(place, error) from None
+    except BadFile as error:
+        raise DataError("cannot be read", where=place, why=str(error)) from None
+
+
+def _csv_batches(file: Any, entry: Entry, schema: Any, found: Found, notes: list[str]) -> Batches:
+    with entry.open() as start:
+        head = start.read(BLOCK)
+    problems = Problems(entry.name, 0, "rows")
+    read, parse, convert, said = csv_options(head, entry.suffix, problems)
+    reader = pyarrow.csv.open_csv(file, read, parse, convert)
+    rows, forms, names = 0, None, []
+    for batch in reader:
+        rows += batch.num_rows
+        strings = pa.Table.from_batches([batch])
+        if schema is not None:
+            yield fitted(strings, schema)
+            continue
+        if forms is None:
+            table, more = types.typed(strings, found.reading.types, {}, entry.name)
+            forms, names = written.forms(table), table.column_names
+            said += more
+        for name, form in list(forms.items()):
+            if (wider := widened(strings[name], form)) is None:
+                del forms[name]
+            else:
+                forms[name] = wider
+    if forms is not None:
+        strings = pa.table({name: pa.array([], pa.string()) for name in names})
+        yield fitted(strings, written.attach(strings, forms).schema)
+    problems.total = rows + len(problems.found)
+    problems.check()
+    notes += [*said, *problems.notes()]
+
+
+def widened(cells: pa.ChunkedArray, form: Form) -> Form | None:
+    """The form, with any number of decimals if these cells have others; None if they are written in another way."""
+    for each in (form, replace(form, decimals=None)):
+        try:
+            each.parse(cells)
+        except written.NoFit:
+            continue
+        return each
+    return None
+
+
+def fitted(strings: pa.Table, schema: pa.Schema) -> pa.Table:
+    """A table of strings in the columns of a schema, each parsed in its form."""
+    columns = {}
+    for field in schema:
+        form = written.of(field)
+        cells = strings[field.name] if field.name in strings.column_names else pa.nulls(len(strings), pa.string())
+        typed = cells if form is None else form.parse(cells)
+        columns[field.name] = typed.cast(field.type) if strings.num_rows and typed.type != field.type else typed
+    return written.attach(pa.table(columns), written.forms(schema.empty_table()))
+
+
+def _json_batches(file: Any, entry: Entry, schema: Any, found: Found, notes: list[str]) -> Batches:
+    problems, seen = Problems(entry.name, 0, "lines"), None
+    for batch in json_batches(file, problems):
+        if schema is not None:
+            columns = [batch[n].cast(k) if n in batch.column_names else pa.nulls(len(batch), k)
+                       for n, k in zip(schema.names, schema.types, strict=True)]  # fmt: skip
+            yield pa.table(columns, schema=schema)
+            continue
+        seen = batch.schema if seen is None else pa.unify_schemas([seen, batch.schema], promote_options="permissive")
+        yield seen.empty_table()
+    problems.check()
+    notes += problems.notes()
+
+
+def _parquet_batches(file: Any, entry: Entry, schema: Any, found: Found, notes: list[str]) -> Batches:
+    source = str(entry.path) if entry.path else io.BytesIO(file.read())
+    for batch in pyarrow.parquet.ParquetFile(source, memory_map=bool(entry.path)).iter_batches(2**16):
+        table = checked(pa.Table.from_batches([batch]))
+        yield table if schema is None else table.cast(schema)
+
+
+def _feather_batches(file: Any, entry: Entry, schema: Any, found: Found, notes: list[str]) -> Batches:
+    source = pa.memory_map(str(entry.path)) if entry.path else pa.BufferReader(file.read())
+    reader = pa.ipc.open_file(source)
+    for index in range(reader.num_record_batches):
+        table = checked(pa.Table.from_batches([reader.get_batch(index)]))
+        yield table if schema is None else table.cast(schema)

@@ -1,0 +1,1 @@
+"""A fitted family on raw items."""

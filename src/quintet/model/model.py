@@ -1,0 +1,651 @@
+"""A trained model on raw data: everything that one does with it."""
+
+from __future__ import annotations
+
+import base64
+import html
+import math
+import shutil
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from quintet.core import random
+from quintet.core.checked import checked_methods
+from quintet.core.codec import Codec
+from quintet.core.errors import CheckpointError, QuintetWarning, Unsupported, UsageError
+from quintet.core.family import Family, OnStep
+from quintet.core.likelihood import Kind, LogProb
+from quintet.core.random import Rows, seed_of, uniform
+from quintet.core.spaces import Continuous
+from quintet.modalities.image.reading import SUFFIXES as PICTURES
+from quintet.modalities.image.reading import from_codes
+from quintet.modalities.table.codec import TableCodec
+from quintet.modalities.text.codec import TextCodec
+from quintet.modalities.text.spelling import Constraint
+from quintet.model.containers import back, conditions, count_of, is_frame, library, raw_items, scalar
+from quintet.model.inputs import read_items
+from quintet.model.writing import Hypothesis, Wanted, Writer
+from quintet.runs.config import RunConfig, as_config_error, merge
+from quintet.runs.folder import Run
+from quintet.runs.task import HELD, items_of
+from quintet.sources.load import load_source, take
+
+ENOUGH = 99
+"""Reference items with which p = 0.01 is the least that can be found."""
+
+
+@checked_methods
+class Model:
+    """A trained family with its codecs: everything on raw data. `run` is its folder.
+
+    Items and conditions may be raw items or whatever holds them: a `pathlib.Path`, frames and columns of pandas, polars
+    and Arrow, dicts of columns, lists, pictures of Pillow, arrays, tensors. One item is a list of one. Tables come back
+    as frames of the library that the items came from. A model that was trained on a frame samples such frames.
+    """
+
+    frames: str | None = None
+    """The library whose frames `sample` gives: that of the data it was trained on in this program."""
+
+    def __init__(
+        self, run: Run, family: Family, codecs: Mapping[str, Codec], config: RunConfig, conditions: Tensor | None = None
+    ) -> None:
+        self.run, self.family, self.codecs, self.config, self.conditions = (
+            run,
+            family.eval(),
+            codecs,
+            config,
+            conditions,
+        )
+
+    def __repr__(self) -> str:
+        """What it is, in one line: family, data, parameters, run."""
+        data, count = self.config.data, sum(p.numel() for p in self.family.parameters())
+        of = f"{data.target} of " if data.target else ""
+        given = f" given {data.condition}" if data.condition else ""
+        source = Path(data.source).name or data.source
+        return f"<quintet.Model: {self.family.name} of {of}{source}{given}, {count:,} parameters, run {self.run.path}>"
+
+    def _repr_html_(self) -> str:
+        """The same for notebooks, with the newest figures and the newest picture of samples."""
+        rows = [record for record in self.run.metrics() if "quality" in record or "held_out" in record]
+        named = {"step": "step", "held_out": "loss on unseen items", "quality": "quality"}
+        cells = "".join(f"<tr><th>{name}</th><td>{rows[-1][key]:.6g}</td></tr>" for key, name in named.items()
+                        if rows and isinstance(rows[-1].get(key), int | float))  # fmt: skip
+        pictures = sorted((self.run.path / "samples").glob("*.png"))
+        image = ""
+        if pictures:
+            content = base64.b64encode(pictures[-1].read_bytes()).decode()
+            image = f'<img alt="samples" style="max-width:480px" src="data:image/png;base64,{content}">'
+        elif self.codecs["x"].modality in ("table", "text") and "sample" not in self.family.missing:
+            image = f"<pre>{html.escape(str(preview(self.codecs['x'].decode(self.sample_encoded(5)))))}</pre>"
+        return f"<p>{html.escape(repr(self))}</p><table>{cells}</table>{image}"
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.family.parameters()).device
+
+    def condition(self, condition: Any, n: int, seed: int) -> Tensor | None:
+        """One value for all, n values, or None: then conditions are drawn from the training data."""
+        if "cond" not in self.codecs:
+            if condition is not None:
+                raise UsageError(
+                    "this model takes no condition", where=self.run.name, fix="train with --condition COLUMN"
+                )
+            return None
+        if condition is None:
+            assert self.conditions is not None
+            u = uniform(n, generator=Rows(seed_of("conditions", seed), 0, n), like=torch.empty(0, dtype=torch.float64))
+            return self.conditions[(u * len(self.conditions)).long()].to(self.device)
+        codec = self.codecs["cond"]
+        if isinstance(condition, Path):
+            found = read_items(self.config, str(condition), None, unlabelled=True)
+            condition = found.given if found.given is not None else found.items
+        values = conditions(condition, codec, n, self.config.data.condition)
+        return codec.encode(values).to(self.device)
+
+    def items(self, items: Any, condition: Any = None) -> tuple[Any, Any]:
+        """(raw items, their condition) of whatever holds items; a file brings its own conditions."""
+        if isinstance(items, Path) and items.suffix.lower() not in PICTURES:
+            found = read_items(self.config, str(items), None)
+            return found.items, found.given if condition is None else condition
+        column = self.config.data.target
+        return raw_items(items, self.codecs["x"], column, self.config.data.scale), condition
+
+    def in_units(self, items: Any) -> bool:
+        """Whether images come in the units of their files (not uint8), and are to come back so."""
+        return self.config.data.scale is not None and getattr(items, "dtype", None) not in (np.uint8, torch.uint8)
+
+    def sampling(self, options: Mapping[str, Any] | None) -> Any:
+        """The family's Sampling from the run's own and `options`."""
+        try:
+            return self.family.Sampling(**merge(self.config.sampling, options or {}))
+        except ValidationError as error:
+            raise as_config_error(error, "sampling", self.family.Sampling.model_fields) from None
+
+    def sample(
+        self,
+        n: int = 16,
+        *,
+        condition: Any = None,
+        seed: int = 0,
+        sampling: Mapping[str, Any] | None = None,
+        batch_size: int | None = None,
+        on_step: OnStep | None = None,
+    ) -> Any:
+        """n raw items. Item i depends on (seed, i) and its condition, not on n or `batch_size`.
+
+        `batch_size` None: 256 at once, and 1,024 of at most 32 numbers each, as rows of a table have.
+        """
+        items = self.draw(n, condition=condition, seed=seed, sampling=sampling, batch_size=batch_size, on_step=on_step)
+        return self.original(back(items, self.frames))
+
+    def draw(self, n: int, **given: Any) -> Any:
+        """`sample` as the codec decodes: Arrow tables, and images of any scale as uint8."""
+        return self.codecs["x"].decode(self.sample_encoded(n, **given))
+
+    def original(self, items: Any) -> Any:
+        """Images of 16 bits or real numbers in the units of their files; anything else as it is."""
+        scale = self.config.data.scale
+        return from_codes(items, scale) if scale is not None and isinstance(items, np.ndarray) else items
+
+    def sample_encoded(
+        self,
+        n: int,
+        *,
+        condition: Any = None,
+        seed: int = 0,
+        sampling: Mapping[str, Any] | None = None,
+        batch_size: int | None = None,
+        on_step: OnStep | None = None,
+    ) -> Tensor:
+        """`sample` before decoding: (n, *space.shape)."""
+        if not 1 <= count_of(n, "n") <= 10_000_000:
+            raise UsageError(f"n must be between 1 and 10,000,000, got {n}")
+        n, seed = count_of(n, "n"), count_of(seed, "seed", 0)
+        batch_size = count_of(batch_size or (1024 if self.family.space.dims <= 32 else 256), "batch_size")
+        settings, cond = self.sampling(sampling), self.condition(condition, n, seed)
+        parts = []
+        for start in range(0, n, batch_size):
+            count = min(batch_size, n - start)
+            rows = Rows(seed_of("sample", seed), start, count)
+            part = None if cond is None else cond[start : start + count]
+            parts.append(self.family.sample(count, part, sampling=settings, generator=rows, on_step=on_step).cpu())
+        return torch.cat(parts)
+
+    @torch.no_grad()
+    def log_prob(self, items: Any, *, condition: Any = None, seed: int = 0, batch_size: int = 256) -> LogProb:
+        """The log-likelihood of raw items in their own measure, and what kind it is.
+
+        A conditional model scores given `condition`. Quantised data are dequantised by noise from `seed`.
+
+        A text has one value, however long or short it is: what is longer than the model reads at once is scored in
+        pieces, those of a model of the next symbol overlapping. `LogProb.notes` says of each item what was cut,
+        replaced or unseen, and a warning how many such items there are.
+        """
+        family, codec = self.family, self.codecs["x"]
+        if family.likelihood == "none":
+            family.refuse("log_prob")
+        seed, batch_size = count_of(seed, "seed", 0), count_of(batch_size, "batch_size")
+        items, condition = self.items(items, condition)
+        if isinstance(codec, TextCodec):
+            return self._log_prob_texts(codec, items, condition, seed, batch_size)
+        x, log_det = codec.encode(items), codec.log_det(items)
+        found = self._log_prob(x, log_det, self.given(condition, len(x)), seed, batch_size)
+        return replace(found, notes=self.warned(codec.losses(items)))
+
+    def warned(self, notes: Sequence[str] | None) -> tuple[str, ...] | None:
+        """`notes` of items, after a warning of how many there are and what the first says."""
+        first = next((i for i, note in enumerate(notes or ()) if note), None)
+        if notes is None or first is None:
+            return None if notes is None else tuple(notes)
+        told = f"{sum(map(bool, notes)):,} of {len(notes):,} items are marked; the first, item {first}: {notes[first]}"
+        warnings.warn(told, QuintetWarning, stacklevel=3)
+        return tuple(notes)
+
+    @torch.no_grad()
+    def log_prob_windows(self, items: Any, *, condition: Any = None, seed: int = 0, batch_size: int = 256) -> LogProb:
+        """The log-likelihoods of encoded items as training has them: of a long text, of each of its windows side by
+        side, without what does not fill one.
+        """
+        codec = self.codecs["x"]
+        x, log_det = codec.encode(items), codec.log_det(items)
+        return self._log_prob(x, log_det, self.given(condition, len(x)), seed, batch_size)
+
+    def _log_prob_texts(self, codec: TextCodec, texts: Any, condition: Any, seed: int, batch_size: int) -> LogProb:
+        """`log_prob` of whole texts."""
+        family, cond = self.family, self.given(condition, len(texts))
+        assert family.likelihood != "none"
+        kind: Kind = family.likelihood
+        nothing = torch.zeros(1, codec.block, dtype=torch.long)
+        one = None if cond is None else cond[:1]
+        ordered = family.log_prob_each(nothing.to(self.device), one) if codec.face == "discrete" else None
+        pieces = codec.pieces(texts, overlap=ordered is not None)
+        owner, (first, last) = pieces.owner, pieces.new.T
+        cond = None if cond is None else cond[owner.to(cond.device)]
+        volume = codec.log_volume(pieces.symbols)
+        stderr = None
+        if ordered is not None:
+            parts, place = [], torch.arange(codec.block)
+            for start in range(0, len(owner), batch_size):
+                some = slice(start, start + batch_size)
+                each = family.log_prob_each(pieces.symbols[some].to(self.device), None if cond is None else cond[some])
+                assert each is not None
+                counted = (place >= first[some, None]) & (place < last[some, None])
+                parts.append(each.double().cpu().masked_fill(~counted, 0.0).sum(1))
+                unseen = pieces.symbols[some].where(counted, 1)
+                parts[-1] += codec.log_volume(unseen)
+            values, space = torch.cat(parts), codec.measure
+        else:
+            found = self._log_prob(codec.face_of(pieces.symbols), volume, cond, seed, batch_size)
+            share = (last - first).double() / codec.block
+            values, space = found.values * share, found.space
+            kind = "estimate" if bool((share < 1).any()) else kind
+            if found.stderr is not None:
+                squares = (found.stderr.double() * share).square()
+                stderr = torch.zeros(len(texts), dtype=torch.float64).index_add_(0, owner, squares).sqrt()
+        total = torch.zeros(len(texts), dtype=torch.float64).index_add_(0, owner, values)
+        none = torch.bincount(owner, minlength=len(texts)) == 0
+        total = total.masked_fill(none, math.nan)
+        stderr = None if stderr is None else stderr.masked_fill(none, math.nan)
+        lengths = pieces.lengths if codec.stream or bool((pieces.lengths > codec.block).any()) else None
+        return LogProb(total, kind, space, codec.dims, stderr, lengths, self.warned(pieces.notes), codec.identity)
+
+    def _log_prob(self, x: Tensor, log_det: Tensor, cond: Tensor | None, seed: int, batch_size: int) -> LogProb:
+        """The log-likelihood of encoded items."""
+        family, codec = self.family, self.codecs["x"]
+        assert family.likelihood != "none"
+        if len(x) == 0:
+            raise UsageError("no items", why="an empty list was given")
+        family.space.check(x)
+        quantised = isinstance(family.space, Continuous) and family.space.quantised
+        values, errors = [], []
+        for start in range(0, len(x), batch_size):
+            part = x[start : start + batch_size].to(self.device)
+            if isinstance(family.space, Continuous):
+                part = family.space.dequantise(part, Rows(seed_of("dequantise", seed), start, len(part)))
+            some = None if cond is None else cond[start : start + batch_size]
+            rows = Rows(seed_of("score", seed), start, len(part))
+            value, error = family.log_prob_error(part, some, generator=rows)
+            values.append(value.double().cpu())
+            errors.append(error)
+        stderr = torch.cat([e.cpu() for e in errors if e is not None]) if errors and errors[0] is not None else None
+        space = "dequantised" if quantised and codec.measure == "mass" else codec.measure
+        kind = family.likelihood
+        if quantised and space == "encoded" and kind == "exact":
+            kind = "bound"  # a density over the cells of what the codec keeps, as "dequantised" is of raw items
+        return LogProb(torch.cat(values) + log_det, kind, space, codec.dims, stderr, identity=codec.identity)
+
+    @property
+    def labels(self) -> tuple[Any, ...] | None:
+        """The labels of a model of one categorical column whose likelihoods are exact; None for any other model."""
+        codec = self.codecs["x"]
+        if not isinstance(codec, TableCodec) or codec.face != "discrete" or codec.space.shape != (1,):
+            return None
+        (column,) = codec.columns
+        if not column.categorical or self.family.likelihood != "exact":
+            return None
+        return (*column.values, None) if column.nulls else column.values
+
+    def classify(self, items: Any, *, batch_size: int = 256) -> Any:
+        """p(label | item) for every label: the columns `predicted`, and `p_LABEL` of each label, 1 together.
+
+        `items` are what labels are given: the conditions of a model of one categorical column.
+        """
+        if self.labels is None or "cond" not in self.codecs:
+            raise Unsupported(
+                "this model does not classify",
+                where=self.run.name,
+                why="it is not an exact model of one categorical column given something",
+                fix="quintet train autoregressive --data SOURCE --target COLUMN --condition text (or image, audio)",
+            )
+        frames, index = library(items), getattr(items, "index", None)
+        codec, names = self.codecs["x"], self.labels
+        assert isinstance(codec, TableCodec)
+        column = codec.columns[0]
+        every = pa.table({column.name: pa.array(names, column.type)})
+        symbols, share = codec.encode(every)[:, 0], codec.log_det(every)
+        n = 1 if scalar(items) and not isinstance(items, Path) else None
+        if isinstance(items, Path):
+            items = read_items(self.config, str(items), None, unlabelled=True).given
+        if n is None:
+            items = raw_items(items, self.codecs["cond"], self.config.data.condition)
+        cond = self.given(items, n or len(items))
+        assert cond is not None
+        parts = [
+            self.family.log_probs(len(part), part)[:, symbols.to(part.device)].double().cpu() + share
+            for part in cond.split(batch_size)
+        ]
+        p = torch.cat(parts).exp().numpy()
+        predicted = every[column.name].take(pa.array(p.argmax(1)))
+        table = pa.table({"predicted": predicted} | {f"p_{name}": p[:, i] for i, name in enumerate(names)})
+        return back(table, frames, index)
+
+    def given(self, condition: Any, n: int) -> Tensor | None:
+        """`condition`, which a conditional model cannot do without here."""
+        if "cond" in self.codecs and condition is None:
+            raise UsageError(
+                "this model is conditional: its likelihoods and latents need a condition",
+                where=self.run.name,
+                fix="pass condition=, one value for all or one an item",
+            )
+        return self.condition(condition, n, 0)
+
+    def complete(
+        self,
+        items: Any,
+        *,
+        known: Any = None,
+        condition: Any = None,
+        draws: int = 1,
+        seed: int = 0,
+        sampling: Mapping[str, Any] | None = None,
+        batch_size: int = 256,
+        on_step: OnStep | None = None,
+    ) -> Any:
+        """`items` with their holes filled by a draw given the rest; a list of `draws` such results if several.
+
+        Holes: null cells and lacking columns of a table; False in `known` (H, W) or (N, H, W) for images; what a
+        shorter text or recording lacks, and each character \u2588 of a text. What was known comes back as it was.
+        """
+        if "complete" in self.family.missing:
+            self.family.refuse("complete")
+        draws, seed = count_of(draws, "draws"), count_of(seed, "seed", 0)
+        batch_size, settings = count_of(batch_size, "batch_size"), self.sampling(sampling)
+        frames, index = library(items) if is_frame(items) else None, getattr(items, "index", None)
+        in_units = self.in_units(items)
+        items, condition = self.items(items, condition)
+        if isinstance(known, Tensor | list | tuple):
+            known = np.asarray(known)
+        x, mask = self.codecs["x"].partial(items, known)
+        cond = self.given(condition, len(x))
+        out = []
+        for draw in range(draws):
+            parts = []
+            for start in range(0, len(x), batch_size):
+                some = slice(start, start + batch_size)
+                part = x[some].to(self.device)
+                rows = Rows(seed_of("complete", seed, draw), start, len(part))
+                given = None if cond is None else cond[some]
+                done = self.family.complete(part, mask[some].to(self.device), given, sampling=settings,
+                                            generator=rows, on_step=on_step)  # fmt: skip
+                parts.append(done.cpu())
+            done = self.codecs["x"].fill(items, known, self.codecs["x"].decode(torch.cat(parts)))
+            out.append(self.original(done) if in_units else back(done, frames, index))
+        return out[0] if draws == 1 else out
+
+    def write(
+        self,
+        prompts: Any = "",
+        n: int = 1,
+        *,
+        condition: Any = None,
+        length: int | None = None,
+        stop: Sequence[str] = (),
+        regex: str | None = None,
+        constraint: Constraint | None = None,
+        seed: int = 0,
+        sampling: Mapping[str, Any] | None = None,
+        batch_size: int = 256,
+        on_step: OnStep | None = None,
+    ) -> list[str]:
+        """Texts by an autoregressive model, n of each prompt, prompt by prompt.
+
+        `length`: new symbols at most, beyond the window too where the model was trained on windows of long texts; of
+        a prompt that is longer than the window the last part is read. A text ends before the first of the texts
+        `stop`. What is new matches `regex`. `constraint(x (B, t), start (B,)) -> (B, V)` says which symbols may follow
+        those so far, of which `start` were given; where none may, the text ends.
+        """
+        given, n = self.prompts(prompts), count_of(n, "n")
+        seed, batch_size = count_of(seed, "seed", 0), count_of(batch_size, "batch_size")
+        length = None if length is None else count_of(length, "length")
+        wanted = Wanted(length, stop, regex, constraint)
+        writer = Writer(self, [prompt for prompt in given for _ in range(n)], wanted, sampling)
+        return writer.write(condition, seed, batch_size, on_step)
+
+    def prompts(self, prompts: Any) -> list[str]:
+        """Texts to continue, from whatever holds them."""
+        text = self.codecs["x"].modality == "text"
+        return raw_items(prompts, self.codecs["x"]) if text else [str(prompts)]
+
+    def stream(
+        self,
+        prompt: str = "",
+        *,
+        index: int = 0,
+        condition: Any = None,
+        length: int | None = None,
+        stop: Sequence[str] = (),
+        regex: str | None = None,
+        constraint: Constraint | None = None,
+        seed: int = 0,
+        sampling: Mapping[str, Any] | None = None,
+    ) -> Iterator[str]:
+        """The text `write(prompt, n, ...)[index]` in pieces, as it is made. `condition`: of this text."""
+        length = None if length is None else count_of(length, "length")
+        index, seed = count_of(index, "index", 0), count_of(seed, "seed", 0)
+        if not isinstance(prompt, str):
+            raise UsageError(f"a stream continues one text, not {type(prompt).__name__}", fix='stream("a prompt")')
+        writer = Writer(self, [prompt], Wanted(length, stop, regex, constraint), sampling)
+        return writer.stream(condition, seed, index)
+
+    def n_best(
+        self,
+        k: int = 4,
+        *,
+        prompts: Any = "",
+        n: int = 1,
+        condition: Any = None,
+        length: int | None = None,
+        stop: Sequence[str] = (),
+        regex: str | None = None,
+        constraint: Constraint | None = None,
+        seed: int = 0,
+        sampling: Mapping[str, Any] | None = None,
+        batch_size: int = 256,
+    ) -> list[list[Hypothesis]]:
+        """For each prompt (or each of n conditions) the k likeliest texts, best first, each (item, log_prob, score).
+
+        By beam search with max(k, beams) beams; score = log_prob / ((5 + symbols) / 6)^length_penalty, as `sampling`
+        says.
+        """
+        k, n, seed = count_of(k, "k"), count_of(n, "n"), count_of(seed, "seed", 0)
+        length = None if length is None else count_of(length, "length")
+        given = self.prompts(prompts) * (n if isinstance(prompts, str) else 1)
+        return Writer(self, given, Wanted(length, stop, regex, constraint), sampling).n_best(
+            k, condition, seed, batch_size
+        )
+
+    @torch.no_grad()
+    def encode(self, items: Any, *, condition: Any = None, batch_size: int = 256) -> Tensor:
+        """The latents of raw items."""
+        if "encode" in self.family.missing:
+            self.family.refuse("encode")
+        items, condition = self.items(items, condition)
+        x, batch_size = self.codecs["x"].encode(items), count_of(batch_size, "batch_size")
+        self.warned(self.codecs["x"].losses(items))
+        self.family.space.check(x)
+        cond = self.given(condition, len(x))
+        parts = []
+        for start in range(0, len(x), batch_size):
+            some = slice(start, start + batch_size)
+            parts.append(self.family.encode(x[some].to(self.device), None if cond is None else cond[some]).cpu())
+        return torch.cat(parts)
+
+    @torch.no_grad()
+    def decode(self, z: Tensor, *, condition: Any = None, batch_size: int = 256) -> Any:
+        """Raw items from latents."""
+        if "decode" in self.family.missing:
+            self.family.refuse("decode")
+        try:
+            z = torch.as_tensor(z)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise UsageError("latents are an array of numbers, as encode gives them", why=str(error)) from None
+        if z.numel() == 0:
+            raise UsageError("no latents", why=f"an array of shape {tuple(z.shape)} was given")
+        cond, each = self.given(condition, len(z) if z.ndim else 1), count_of(batch_size, "batch_size")
+        try:
+            return self._decode(z.to(next(self.family.parameters()).dtype), cond, each)
+        except (RuntimeError, IndexError, TypeError, ValueError) as error:
+            shape = f"an array of shape {tuple(z.shape)} was given"
+            raise UsageError("these are no latents of this model", why=f"{shape}: {error}".splitlines()[0],
+                             fix="give what encode gives") from None  # fmt: skip
+
+    def _decode(self, z: Tensor, cond: Tensor | None, batch_size: int = 256) -> Any:
+        """`decode` under an encoded condition (len(z), ...)."""
+        parts = []
+        for start in range(0, len(z), batch_size):
+            some = slice(start, start + batch_size)
+            parts.append(self.family.decode(z[some].to(self.device), None if cond is None else cond[some]).cpu())
+        return self.codecs["x"].decode(torch.cat(parts))
+
+    def reconstruct(self, items: Any, *, condition: Any = None) -> Any:
+        """decode(encode(items)): what the latents keep of them."""
+        frames, index = library(items) if is_frame(items) else None, getattr(items, "index", None)
+        in_units = self.in_units(items)
+        items, condition = self.items(items, condition)
+        done = self.decode(self.encode(items, condition=condition), condition=condition)
+        return self.original(done) if in_units else back(done, frames, index)
+
+    def interpolate(self, first: Any, last: Any, *, steps: int = 8, condition: Any = None) -> list[Any]:
+        """For each pair of items a path of `steps` raw items from the one to the other through their latents.
+
+        The direction turns along the great circle and the length changes evenly (slerp, Shoemake 1985): latents of a
+        standard normal prior lie near a sphere, which a straight line would leave.
+        """
+        if count_of(steps, "steps") < 2:
+            raise UsageError(f"a path has at least 2 steps, got {steps}")
+        a, b = self.encode(first, condition=condition), self.encode(last, condition=condition)
+        if len(a) != len(b):
+            raise UsageError(f"{len(a)} items to go from and {len(b)} to go to")
+        t = torch.linspace(0, 1, steps, dtype=a.dtype)
+        cond, paths = self.given(condition, len(a)), []
+        with torch.no_grad():
+            for i, (z0, z1) in enumerate(zip(a, b, strict=True)):
+                same = None if cond is None else cond[i : i + 1].expand(steps, *cond.shape[1:])
+                paths.append(self._decode(slerp(z0, z1, t), same))
+        return paths
+
+    def rank(self, items: Any, *, reference: Any = None, condition: Any = None, given: Any = None,
+             seed: int = 0) -> Any:  # fmt: skip
+        """Items from the least to the most likely: columns index, nats, and p; of texts and recordings also note.
+
+        A model of windows of long texts ranks by nats a symbol, next to windows of its held-out text.
+
+        p is the share of `reference` items (default: see `held_out`) that are at most as likely, counting
+        the item itself: (1 + #{ref <= nats}) / (1 + #ref). For an item like the reference it is uniform, so p <= 0.01
+        flags one such item in a hundred (conformal anomaly detection, Laxhammar & Falkman 2011). `given`: the
+        conditions of the reference. With R of them no p is below 1 / (R + 1): if that is above 0.01, this is warned.
+        """
+        if self.family.likelihood == "none":
+            self.family.refuse("log_prob")
+        scored = self.log_prob_windows if reference is None and self.codecs["x"].stream else self.log_prob
+        if reference is None:
+            reference, given = self.held_out()
+        usual = scored(reference, condition=given, seed=seed)
+        found = self.log_prob(items, condition=condition, seed=seed)
+        nats, notes = found.values.numpy(), found.notes
+        likely, calm = (by_symbol(each) if self.codecs["x"].stream else each.values.numpy() for each in (found, usual))
+        if len(calm) < ENOUGH:
+            told = f"{len(calm)} reference items are few: p is at least 1/{len(calm) + 1}, never 0.01 or less"
+            warnings.warn(f"{told}; {ENOUGH} are needed", QuintetWarning, stacklevel=2)
+        p = (1 + np.searchsorted(np.sort(calm), likely, side="right")) / (1 + len(calm))
+        p = np.where(np.isnan(likely), np.nan, p)  # a text that has no likelihood has no rank either
+        order = np.argsort(likely, kind="stable")
+        columns: dict[str, Any] = {"index": order}
+        columns |= {name: pa.array(each[order], from_pandas=True) for name, each in (("nats", nats), ("p", p))}
+        columns |= {} if notes is None else {"note": [notes[i] for i in order]}
+        return back(pa.table(columns).replace_schema_metadata({"reference": str(len(calm))}), library(items))
+
+    def held_out(self, limit: int = 1000, *, test: bool = True) -> tuple[Any, Any]:
+        """At most `limit` validation items of the run's own source, drawn by a fixed seed, and their conditions.
+
+        Where the weights were chosen by some of these, only the others count: an item that chose them is likelier than
+        a new one. If the others are too few, test items are taken, or, without `test`, all, which is warned.
+        """
+        dataset = load_source(**self.config.data.reading())
+        items, given = items_of(self.config, dataset, "validation")
+        stream = self.codecs["x"].stream  # one text is many windows, of which any may have chosen the weights
+        if self.config.training.select != "last" or self.config.training.patience is not None:
+            others = np.setdiff1d(np.arange(len(items)), random.some(items, HELD, 0))
+            if not stream and len(others) >= ENOUGH:
+                items, given = take(items, others), None if given is None else take(given, others)
+            elif test:
+                items, given = items_of(self.config, dataset, "test")
+            else:
+                told = "the reference items also chose the weights, so that new items have smaller p than they should"
+                warnings.warn(told, QuintetWarning, stacklevel=2)
+        if stream:
+            return items, given
+        some = random.some(items, count_of(limit, "limit"), 0)
+        return take(items, some), None if given is None else take(given, some)
+
+    def evaluate(
+        self,
+        split: str = "test",
+        *,
+        samples: int = 1000,
+        seed: int = 0,
+        sampling: Mapping[str, Any] | None = None,
+        features: str = "pca",
+        report: Callable[[dict[str, Any]], None] | None = None,
+    ) -> dict[str, Any]:
+        """{"likelihood", "likelihood_reason", "metrics", "ms_per_sample", ...} on a split; writes the run's report.
+
+        `sampling`: how texts are made that are compared with the true ones. `features`: what distances are measured in.
+        `report` is told what is being done.
+        """
+        from quintet.comparison.compare import evaluate  # which is written in terms of Model
+
+        plain = Model(self.run, self.family, self.codecs, self.config, self.conditions)  # it works on Arrow tables
+        return evaluate(plain, split=split, samples=samples, seed=seed, sampling=sampling, features=features,
+                        report=report)  # fmt: skip
+
+    def save(self, path: str | Path) -> Path:
+        """Copy the run folder with its newest good checkpoint to `path`."""
+        target = Path(path)
+        latest = self.run.latest()
+        if latest is None:
+            raise CheckpointError("nothing to save: the run has no checkpoint", where=str(self.run.path))
+        if target.exists():
+            raise UsageError("the path exists already", where=str(target))
+        leave = {"checkpoints", "lock.json", ".lock"}  # of this run, not of an autoencoder within it
+        shutil.copytree(self.run.path, target, ignore=lambda at, _: leave if Path(at) == self.run.path else set())
+        shutil.copytree(latest[2], target / "checkpoints" / latest[2].name)
+        return target
+
+
+def preview(items: Any) -> str:
+    """A few rows of a table, or texts, as lines."""
+    if isinstance(items, pa.Table):
+        rows = [items.column_names, *(row.values() for row in items.to_pylist())]
+        return "\n".join("  ".join(str(cell) for cell in row) for row in rows)
+    return "\n".join(text[:200] for text in items)
+
+
+def by_symbol(found: LogProb) -> np.ndarray:
+    """(B,) nats a symbol."""
+    lengths = found.dims if found.lengths is None else found.lengths.double()
+    return (found.values / lengths).numpy()
+
+
+def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    """(steps, *shape): from a to b, direction by the angle, length evenly."""
+    u, v = a.flatten(), b.flatten()
+    cosine = torch.dot(u, v) / (u.norm() * v.norm()).clamp_min(1e-12)
+    angle = torch.acos(cosine.clamp(-1, 1))
+    w = t[:, None]
+    if angle.sin() < 1e-4:  # nearly parallel or opposite: the line
+        path = (1 - w) * u + w * v
+    else:
+        turn = (torch.sin((1 - w) * angle) * u / u.norm() + torch.sin(w * angle) * v / v.norm()) / angle.sin()
+        path = turn * ((1 - w) * u.norm() + w * v.norm())
+    return path.view(len(t), *a.shape)

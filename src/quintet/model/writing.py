@@ -1,0 +1,214 @@
+"""Texts by a model of the next symbol: prompts, lengths beyond the window, stop texts, patterns, streams, n-best."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from quintet.core.errors import DataError, QuintetWarning, Unsupported, UsageError
+from quintet.core.family import OnStep
+from quintet.core.random import Rows, seed_of
+from quintet.families.autoregressive import Autoregressive
+from quintet.modalities.text.codec import BytePairs, TextCodec
+from quintet.modalities.text.spelling import Begin, Constraint, Regex, Speller, Stop, together
+from quintet.nets.decoding import finish
+
+if TYPE_CHECKING:
+    from quintet.model.model import Model
+
+
+class Hypothesis(NamedTuple):
+    """A raw item, its log-likelihood given the condition and the prompt in nats, and the score that ranks it."""
+
+    item: Any
+    log_prob: float
+    score: float
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked of a text: `length` symbols at most behind its prompt (by default the rest of the window, or a
+    window where the prompt fills one), up to one of the texts `stop`, matching `regex`, as `constraint` allows.
+    """
+
+    length: int | None = None
+    stop: Sequence[str] = ()
+    regex: str | None = None
+    constraint: Constraint | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.stop, list | tuple) or any(not isinstance(stop, str) or not stop for stop in self.stop):
+            raise UsageError("stop texts are a list of texts, none of them empty", where=str(self.stop))
+        if self.regex is not None and self.stop:
+            why = "a text that ends before a stop text need not match"
+            raise UsageError("stop texts and a regular expression together", why=why, fix="write the end into the one")
+        if self.length is not None and self.length < 1:
+            raise UsageError(f"a text has a length of at least 1, got {self.length}")
+
+    def __bool__(self) -> bool:
+        return bool(self.length or self.stop or self.regex or self.constraint)
+
+
+class Writer:
+    """One model at work on texts that begin with `prompts`, each continued as `wanted`."""
+
+    def __init__(self, model: Model, prompts: Sequence[str], wanted: Wanted, sampling: Any = None) -> None:
+        self.model, self.prompts, self.wanted = model, list(prompts), wanted
+        self.family, self.codec = parts_of(model)
+        self.settings = model.sampling(sampling)
+        self.pieces, self.size = self.codec.vocabulary.pieces(), self.family.space.vocab_size
+        self.rows = [self.codec.vocabulary.encode(prompt) for prompt in self.prompts]
+        self.blank = [isinstance(self.codec.vocabulary, BytePairs) and self.ends_in_blank(row) for row in self.rows]
+        self.regex = {blank: self.pattern(blank) for blank in set(self.blank)} if wanted.regex is not None else {}
+        self.x, self.known, self.begin, self.until = self.laid_out()
+
+    def ends_in_blank(self, row: np.ndarray) -> bool:
+        """Whether a prompt's last symbol is a lone blank. Byte pairs begin words with their blank: behind a lone one, a
+        model that goes on with a word would write two. So that blank is left to the first new symbol.
+        """
+        return bool(len(row)) and self.pieces[int(row[-1])] == b" "
+
+    def pattern(self, blank: bool) -> Regex:
+        """What is new matches the pattern, behind the blank that it begins with where the prompt ends in one."""
+        pieces = [b"" if i == self.family.space.unseen else piece for i, piece in enumerate(self.pieces)]
+        pattern = f" (?:{self.wanted.regex})" if blank else str(self.wanted.regex)
+        return Regex(pattern, pieces, self.size, self.codec.end, self.room)
+
+    def slices(self, at_once: int) -> Iterator[slice]:
+        """Neighbouring prompts, `at_once` at most, that all end in a blank or all do not."""
+        start = 0
+        for end in range(1, len(self.prompts) + 1):
+            if end == len(self.prompts) or end - start == at_once or self.blank[end] != self.blank[start]:
+                yield slice(start, end)
+                start = end
+
+    def laid_out(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """x (n, T), known (n, T) and where each row's new part begins and ends, (n,)."""
+        block = self.codec.block
+        rows = [row[: len(row) - blank] for row, blank in zip(self.rows, self.blank, strict=True)]
+        begin = torch.tensor([len(row) for row in rows])
+        length = self.wanted.length
+        if not self.codec.stream:
+            if length is not None and length > block:
+                raise UsageError(
+                    f"a text of this model has at most {block} symbols, not {length}",
+                    fix="a smaller --length, or train with a larger --coding.block or --coding.items stream",
+                )
+            for i in (begin > block).nonzero()[:1, 0].tolist():
+                raise DataError(f"{int(begin[i])} symbols, but an item has {block}", where=f"text {i + 1}",
+                                fix="shorten the text")  # fmt: skip
+        until = begin + torch.tensor([self.room(int(start)) for start in begin])
+        place = torch.arange(int(until.max()))
+        x = torch.zeros(len(rows), len(place), dtype=torch.long)
+        for i, row in enumerate(rows):
+            x[i, : len(row)] = torch.from_numpy(row)
+        return x, (place < begin[:, None]) | (place >= until[:, None]), begin, until
+
+    def room(self, begin: int) -> int:
+        """How many new symbols a text may have whose prompt takes `begin`."""
+        block, length = self.codec.block, self.wanted.length
+        if self.codec.stream:
+            return length or (block - begin if begin < block else block)
+        return min(length or block, block - begin)
+
+    def constraint(self, blank: bool) -> Constraint | None:
+        """The end of a stop text, the pattern, a first blank and the caller's own, together."""
+        stop = Stop(self.pieces, self.wanted.stop, self.size) if self.wanted.stop else None
+        first = Begin(self.pieces, b" ", self.size) if blank and not self.regex else None
+        return together(self.wanted.constraint, self.regex.get(blank), stop, first)
+
+    def spelt(self, i: int, row: Sequence[int], begin: int) -> str:
+        """The text of row i: its prompt as it was given, and what is new up to the end or a stop text."""
+        new = self.codec._until_end(list(row[begin : int(self.until[i])]))
+        text = Speller(self.pieces, self.wanted.stop)(new, final=True)
+        return self.prompts[i] + (text.removeprefix(" ") if self.blank[i] else text)
+
+    def write(self, condition: Any, seed: int, batch_size: int, on_step: OnStep | None = None) -> list[str]:
+        """The texts. Text i depends on its prompt, its condition and (seed, i), not on the others."""
+        n = len(self.prompts)
+        cond, device = self.model.condition(condition, n, seed), self.model.device
+        at_once, texts = min(batch_size, self.family.at_once(self.settings, cond, self.settings.beams)), []
+        for some in self.slices(at_once):
+            start, constraint = some.start, self.constraint(self.blank[some.start])
+            x, known = self.x[some].to(device), self.known[some].to(device)
+            given, count = None if cond is None else cond[some], len(x)
+            if self.settings.beams > 1:
+                out = self.family.n_best(x, known, given, sampling=self.settings, constraint=constraint).x[:, 0]
+            else:
+                steps = self.family.extend(x, known, given, sampling=self.settings, constraint=constraint,
+                                           generator=Rows(seed_of("write", seed), start, count))  # fmt: skip
+                out = finish(steps, on_step)
+            texts += [self.spelt(start + i, row, int(self.begin[start + i])) for i, row in enumerate(out.tolist())]
+        self.check(texts)
+        return texts
+
+    def stream(self, condition: Any, seed: int, index: int = 0) -> Iterator[str]:
+        """Text `index` of `write` in pieces: first its prompt, then what is new as soon as it is certain."""
+        if self.settings.beams > 1:
+            raise UsageError("a beam search knows its text only at its end", fix="--sampling.beams 1, or no stream")
+        given = [condition] * (index + 1) if condition is not None else None
+        cond, device = self.model.condition(given, index + 1, seed), self.model.device
+        speller, text = Speller(self.pieces, self.wanted.stop), self.prompts[0]
+        if text:
+            yield text
+        steps = self.family.extend(self.x.to(device), self.known.to(device), None if cond is None else cond[index:],
+                                   sampling=self.settings, generator=Rows(seed_of("write", seed), index, 1),
+                                   constraint=self.constraint(self.blank[0]))  # fmt: skip
+        waits = self.blank[0]  # the prompt, which has been given, ends in the blank that the first piece begins with
+        for _, _, new in steps:
+            if piece := speller(self.codec._until_end(new[0].tolist())):
+                piece, waits = piece.removeprefix(" ") if waits else piece, False
+                text += piece
+                yield piece
+        if piece := speller([], final=True):
+            text += piece
+            yield piece
+        self.check([text])
+
+    def n_best(self, k: int, condition: Any, seed: int, batch_size: int) -> list[list[Hypothesis]]:
+        """For each prompt its k likeliest texts that a search finds, fewer where there are not so many."""
+        n, copies = len(self.prompts), max(k, self.settings.beams)
+        cond, device = self.model.condition(condition, n, seed), self.model.device
+        at_once, found = max(1, min(batch_size, self.family.at_once(self.settings, cond, copies))), []
+        for some in self.slices(at_once):
+            start = some.start
+            best = self.family.n_best(self.x[some].to(device), self.known[some].to(device),
+                                      None if cond is None else cond[some], k=k, sampling=self.settings,
+                                      constraint=self.constraint(self.blank[start]))  # fmt: skip
+            for i, (rows, log_p, score) in enumerate(zip(*(part.tolist() for part in best), strict=True), start):
+                texts = (self.spelt(i, row, int(self.begin[i])) for row in rows)
+                found.append([Hypothesis(*one) for one in zip(texts, log_p, score, strict=True) if one[2] > -torch.inf])
+        return found
+
+    def check(self, texts: list[str]) -> None:
+        """Warn of texts that do not match the pattern, since a constraint of the caller's own kept them from it."""
+        if not self.regex or self.wanted.constraint is None:
+            return
+        cut = 0
+        for text, prompt, blank in zip(texts, self.prompts, self.blank, strict=False):
+            new = " " * blank + text[len(prompt) :]
+            cut += not self.regex[blank].matches(self.codec.vocabulary.encode(new).tolist())
+        if cut:
+            what = f"{cut} of {len(texts)} texts do not match {self.wanted.regex!r}: the constraint does not let them"
+            warnings.warn(what, QuintetWarning, stacklevel=4)
+
+
+def parts_of(model: Model) -> tuple[Autoregressive, TextCodec]:
+    """The family and the codec of a model that writes symbol by symbol, or Unsupported."""
+    family, codec = model.family, model.codecs["x"]
+    if not isinstance(family, Autoregressive):
+        raise Unsupported(f"{family.name} does not write symbol by symbol", where=model.run.name,
+                          why="lengths, stop texts, patterns, streams and n-best need the next symbol's distribution",
+                          fix="quintet train autoregressive")  # fmt: skip
+    if not isinstance(codec, TextCodec):
+        raise Unsupported(f"this model's items are of kind {codec.modality}, not text", where=model.run.name)
+    if family.sources is not None:
+        raise Unsupported("a model of every order does not write from left to right", where=model.run.name,
+                          fix="train with --model.order fixed")  # fmt: skip
+    return family, codec

@@ -1,0 +1,1 @@
+"""The run folder: configuration, task, weights, card and advice."""

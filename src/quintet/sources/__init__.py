@@ -1,0 +1,1 @@
+"""Where data come from: built-in and named sets, paths, the hub."""

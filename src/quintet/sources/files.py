@@ -1,0 +1,112 @@
+"""A path of the user's -> a data set: what kind of files it holds, and what their places say."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pyarrow as pa
+
+from quintet.core.errors import DataError
+from quintet.data import cache
+from quintet.data.archives import Entry, entries_of
+from quintet.data.dataset import SPLITS, Dataset, Found, Reading
+from quintet.data.splits import PUBLISHED
+from quintet.modalities.audio import reading as sounds
+from quintet.modalities.image import reading as images
+from quintet.modalities.table import reading as tables
+from quintet.modalities.table import streams
+from quintet.modalities.text import reading as texts
+from quintet.sources import arrays
+
+Reader = Callable[[Sequence[Entry], Found], Dataset]
+
+
+def _images(entries: Sequence[Entry], found: Found) -> Dataset:
+    return images.read_images([images.picture_of(entry) for entry in entries], found)
+
+
+def _sounds(entries: Sequence[Entry], found: Found) -> Dataset:
+    return sounds.read_sounds([sounds.sound_of(entry) for entry in entries], found)
+
+
+def _arrays(entries: Sequence[Entry], found: Found) -> Dataset:
+    if len(entries) > 1:
+        raise DataError(f"{len(entries)} NumPy files", where=found.where, why="one file is a source",
+                        fix="name one of them, or save them as one .npz")  # fmt: skip
+    return arrays.read_arrays(entries[0], replace(found, splits=()))
+
+
+KINDS: dict[str, tuple[tuple[str, ...], Reader]] = {
+    "images": (images.SUFFIXES, _images),
+    "sounds": (sounds.SUFFIXES, _sounds),
+    "tables": (tables.SUFFIXES, streams.read_tables),
+    "texts": (texts.SUFFIXES, texts.read_texts),
+    "arrays": (arrays.SUFFIXES, _arrays),
+}
+KIND_OF = {suffix: kind for kind, (suffixes, _) in KINDS.items() for suffix in suffixes}
+
+
+def read_path(path: Path, reading: Reading) -> Dataset:
+    """The data set of a file, a folder or an archive. Raises DataError with what, where, why and what to do."""
+    path = path.expanduser().resolve()
+    entries = entries_of(path)
+    kind, chosen, ignored = kind_of(entries, path)
+    splits, labels = places(chosen) if len(chosen) > 1 else ([None], [None])
+    notes = []
+    if any(splits) and not all(splits):
+        notes.append(f"{splits.count(None):,} files are in no split's folder and count as train")
+    table = None
+    if any(labels) and kind != "tables":
+        table = pa.table({"label": pa.array(labels, pa.string())})
+        if None in labels:
+            notes.append(f"{labels.count(None):,} files are in no class folder: their label is missing")
+    found = Found(str(path), reading, cache.key_of(path, chosen, asdict(reading)), splits if any(splits) else (), table)
+    dataset = KINDS[kind][1](chosen, found)
+    if ignored:
+        notes.append(f"{sum(ignored.values()):,} other files are ignored: {', '.join(sorted(ignored))}")
+    name = path.name.split(".")[0] or path.name
+    about = dataset.about or f"{len(dataset.items):,} {WORDS[dataset.modality]} from {path.name}"
+    return replace(dataset, name=name, source=str(path), about=about, notes=(*dataset.notes, *notes))
+
+
+WORDS = {"image": "images", "audio": "recordings", "table": "rows", "text": "texts"}
+
+
+def kind_of(entries: Sequence[Entry], path: Path) -> tuple[str, list[Entry], Counter[str]]:
+    """(the kind of most files, those files, the suffixes of the others)."""
+    kinds = Counter(KIND_OF[entry.suffix] for entry in entries if entry.suffix in KIND_OF)
+    if not kinds:
+        names = ", ".join(entry.name for entry in entries[:3])
+        why = f"it holds {names}{' ...' if len(entries) > 3 else ''}" if entries else "it is empty"
+        known = f"{' '.join(sorted(KIND_OF))} .zip .tar .tgz"
+        raise DataError("no file that can be read", where=str(path), why=why, fix=f"these can be read: {known}")
+    kind = max(kinds, key=lambda name: (kinds[name], -list(KINDS).index(name)))
+    chosen = [entry for entry in entries if KIND_OF.get(entry.suffix) == kind]
+    return kind, chosen, Counter(entry.suffix or entry.name for entry in entries if KIND_OF.get(entry.suffix) != kind)
+
+
+def places(entries: Sequence[Entry]) -> tuple[list[str | None], list[str | None]]:
+    """(split, label) of each file: folders `train/cat/1.png` or `cat/1.png`, or files `train.csv`, `test.csv`.
+
+    Folders that all files share are passed over. A label is the first folder that is not a split's; a single label
+    says nothing, and is none.
+    """
+    folders = [entry.name.split("/")[:-1] for entry in entries]
+    while all(folders) and len({parts[0] for parts in folders}) == 1 and folders[0][0].lower() not in PUBLISHED:
+        folders = [parts[1:] for parts in folders]
+    splits: list[str | None] = []
+    labels: list[str | None] = []
+    for parts in folders:
+        split = PUBLISHED.get(parts[0].lower()) if parts else None
+        rest = parts[1:] if split else parts
+        splits.append(split)
+        labels.append(rest[0] if rest else None)
+    if not any(folders):
+        named = [PUBLISHED.get(entry.stem.lower()) for entry in entries]
+        splits = named if all(named) and len(set(named)) > 1 else splits
+    if set(splits) <= {None} or len(set(splits) & set(SPLITS)) < 2:  # a class may well be called "test"
+        splits = [None] * len(entries)
+    return splits, labels if len(set(labels) - {None}) > 1 else [None] * len(entries)
