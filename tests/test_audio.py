@@ -20,12 +20,13 @@ from hypothesis import strategies as st
 from quintet.core.errors import DataError, Unsupported, UsageError
 from quintet.core.spaces import Continuous, Discrete
 from quintet.data.recordings import Recordings
-from quintet.evaluation.bench import picture_of
 from quintet.metrics.features import fit_features
 from quintet.modalities.audio import spectrum
 from quintet.modalities.audio.codec import AudioCodec
-from quintet.modalities.pictures import spectrograms
-from quintet.modalities.writing import joined, picture, read_provenance, write_items
+from quintet.modalities.audio.modality import joined
+from quintet.modalities.audio.pictures import spectrograms
+from quintet.modalities.provenance import read_provenance
+from quintet.registry import MODALITIES, modality_of
 
 RATE = 8000
 NOTE = {"quintet": "0.1.0", "run": "nine", "seed": 3}
@@ -362,22 +363,22 @@ def test_fill_does_not_click() -> None:
 @pytest.mark.parametrize("suffix", [".wav", ".flac"])
 def test_a_file_of_sound(tmp_path: Path, suffix: str) -> None:
     items = Recordings([tone(440), tone(220)], RATE)
-    (path,) = write_items(tmp_path / f"x{suffix}", items, NOTE)
+    (path,) = modality_of(items).write(tmp_path / f"x{suffix}", items, NOTE)
     samples, rate = soundfile.read(path)
     assert rate == RATE
     np.testing.assert_allclose(samples, joined(items), atol=2**-15)
     assert len(samples) == len(items[0]) + len(items[1]) + RATE // 4
     assert read_provenance(path) == NOTE
     content = path.read_bytes()
-    write_items(path, items, NOTE)
+    modality_of(items).write(path, items, NOTE)
     assert path.read_bytes() == content
-    (path,) = write_items(tmp_path / f"one{suffix}", items[:1], NOTE)
+    (path,) = modality_of(items[:1]).write(tmp_path / f"one{suffix}", items[:1], NOTE)
     assert len(soundfile.read(path)[0]) == len(items[0])
 
 
 def test_a_folder_of_sounds(tmp_path: Path) -> None:
     items = some()
-    paths = write_items(tmp_path / "out/", items, NOTE)
+    paths = modality_of(items).write(tmp_path / "out/", items, NOTE)
     assert [path.name for path in paths] == ["00000.wav", "00001.wav", "00002.wav", "00003.wav"]
     for path, samples in zip(paths, items, strict=True):
         np.testing.assert_allclose(soundfile.read(path)[0], samples.clip(-1, 1), atol=2**-15)
@@ -385,18 +386,18 @@ def test_a_folder_of_sounds(tmp_path: Path) -> None:
 
 
 def test_arrays_of_sound(tmp_path: Path) -> None:
-    path, beside = write_items(tmp_path / "x.npz", some(), NOTE)
+    path, beside = modality_of(some()).write(tmp_path / "x.npz", some(), NOTE)
     with np.load(path, allow_pickle=False) as arrays:
         assert arrays["lengths"].tolist() == [len(samples) for samples in some()]
         np.testing.assert_array_equal(arrays["samples"], np.concatenate(list(some())))
         assert arrays["rate"] == RATE
     assert json.loads(beside.read_text()) == NOTE
     with pytest.raises(UsageError, match="audio"):
-        write_items(tmp_path / "x.mp3", some(), NOTE)
+        modality_of(some()).write(tmp_path / "x.mp3", some(), NOTE)
 
 
 def test_samples_of_a_run_can_be_seen_and_heard(tmp_path: Path) -> None:
-    files = picture(tmp_path / "step-00000001", some())
+    files = MODALITIES["audio"].picture(tmp_path / "step-00000001", some(), codec())
     assert sorted(path.name for path in files) == ["step-00000001.png", "step-00000001.wav"]
 
 
@@ -410,7 +411,7 @@ def test_a_spectrogram_shows_the_tone() -> None:
 
 
 def test_a_report_can_be_played() -> None:
-    shown = picture_of(some(), codec(), None)
+    shown = MODALITIES["audio"].shown(some(), codec())
     assert shown["kind"] == "audio"
     assert base64.b64decode(shown["png"]).startswith(b"\x89PNG")
     samples, rate = soundfile.read(io.BytesIO(base64.b64decode(shown["sounds"][0])))

@@ -13,16 +13,19 @@ import torch
 from torch import Tensor
 
 import quintet
-from quintet.cli.previews import _some as previewed
+from quintet.cli.sources import some_of
 from quintet.core.family import Family
 from quintet.core.random import some
 from quintet.core.spaces import Continuous
 from quintet.evaluation import tasks
-from quintet.evaluation.bench import Bench, picture_of
+from quintet.evaluation.bench import Bench
 from quintet.fit.api import plan
 from quintet.fit.session import Session
 from quintet.metrics import classifiers, samples
+from quintet.modalities.table.codec import TableCodec
+from quintet.modalities.text.codec import TextCodec
 from quintet.model.inputs import read_items
+from quintet.registry import MODALITIES, modality_of
 from quintet.runs.folder import make_family
 from quintet.runs.task import fit_codecs
 from quintet.sources.load import Dataset, load_source
@@ -121,7 +124,7 @@ def test_all_classes_of_a_sorted_source_are_in_every_subset(
     reference, given = model.held_out(300)
     assert classes(reference) == every
     assert [number // EACH for number in numbers(reference)] == named(model.codecs, model.codecs["cond"].encode(given))
-    assert len(classes(previewed(dataset, 64))) == CLASSES
+    assert len(classes(some_of(dataset, 64)[0])) == CLASSES
     found = read_items(model.config, None, None).some(64)
     assert classes(found.items) == every
     assert found.index is not None
@@ -173,10 +176,10 @@ def test_the_classifier_of_conditions_learns_all_classes_of_sorted_items() -> No
 
 def test_a_report_shows_all_of_a_sorted_split() -> None:
     table = pa.table({"i": list(range(1000)), "word": [f"w{i}" for i in range(1000)]})
-    shown = picture_of(table, Bench.__new__(Bench), None)["rows"]  # type: ignore[arg-type]
+    shown = modality_of(table).shown(table, TableCodec())["rows"]
     assert len(shown) == 8
     assert max(row[0] for row in shown) > 500
-    texts = picture_of([str(i) for i in range(1000)], Bench.__new__(Bench), None)["items"]  # type: ignore[arg-type]
+    texts = MODALITIES["text"].shown([str(i) for i in range(1000)], TextCodec())["items"]
     assert max(map(int, texts)) > 500
 
 

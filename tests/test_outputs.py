@@ -15,12 +15,15 @@ from PIL import Image
 
 import quintet
 from quintet.core.errors import DataError, UsageError
-from quintet.modalities import writing as outputs
 from quintet.modalities.image.codec import ImageCodec
-from quintet.modalities.writing import default_suffix, picture, read_provenance, to_bytes, top_of, write_items
+from quintet.modalities.image.modality import top_of
+from quintet.modalities.provenance import read_provenance
+from quintet.registry import MODALITIES, RESULTS, modality_of
 
 NOTE = {"run": "r", "seed": 7, "weights": "ab" * 32, "sampling": {"steps": 4}}
 IMAGES = (np.arange(5 * 4 * 4).reshape(5, 4, 4, 1) % 17).astype(np.uint8)
+SEVENTEEN = ImageCodec().fit(IMAGES)
+"""Of 17 levels: 16 is white."""
 TABLE = pa.table({"a": [0.5, 1.5, -2.0], "kind": ["x", 'y,"z"', "w"]})
 TEXTS = ["to be\nor not", "ünïcode �", "plain"]
 
@@ -40,8 +43,8 @@ TEXTS = ["to be\nor not", "ünïcode �", "plain"]
     ],
 )
 def test_every_format_keeps_its_provenance_and_is_deterministic(tmp_path: Path, name: str, items: object) -> None:
-    first = write_items(tmp_path / "a" / name, items, NOTE, top=16)
-    again = write_items(tmp_path / "b" / name, items, NOTE, top=16)
+    first = modality_of(items).write(tmp_path / "a" / name, items, NOTE, codec=SEVENTEEN)
+    again = modality_of(items).write(tmp_path / "b" / name, items, NOTE, codec=SEVENTEEN)
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in again]
     found = read_provenance(tmp_path / "a" / name)
     found.pop("index", None)
@@ -50,9 +53,9 @@ def test_every_format_keeps_its_provenance_and_is_deterministic(tmp_path: Path, 
 
 
 def test_images_are_written_exactly(tmp_path: Path) -> None:
-    write_items(tmp_path / "x.npz", IMAGES, NOTE, top=16)
+    modality_of(IMAGES).write(tmp_path / "x.npz", IMAGES, NOTE, codec=SEVENTEEN)
     assert (np.load(tmp_path / "x.npz")["images"] == IMAGES).all()  # raw values
-    files = write_items(f"{tmp_path}/v1.0/", IMAGES, NOTE, top=16)  # a dot in a folder's name
+    files = modality_of(IMAGES).write(f"{tmp_path}/v1.0/", IMAGES, NOTE, codec=SEVENTEEN)  # a dot in a folder's name
     assert [path.name for path in files] == [f"{i:05d}.png" for i in range(5)]
     back = np.stack([np.asarray(Image.open(path)) for path in files])[..., None]
     assert (back == np.round(IMAGES * (255 / 16))).all()
@@ -62,7 +65,7 @@ def test_images_are_written_exactly(tmp_path: Path) -> None:
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_a_grid_has_every_image(tmp_path: Path, channels: int) -> None:
     images = np.full((10, 4, 4, channels), 200, np.uint8)
-    (path,) = write_items(tmp_path / "x.png", images, NOTE)
+    (path,) = modality_of(images).write(tmp_path / "x.png", images, NOTE)
     pixels = np.asarray(Image.open(path).convert("RGBA"))
     assert (pixels[..., 3] > 0).sum() == 10 * 64 * 64
 
@@ -70,34 +73,36 @@ def test_a_grid_has_every_image(tmp_path: Path, channels: int) -> None:
 def test_the_codec_says_what_white_is() -> None:
     codec = ImageCodec().fit(IMAGES * 2)
     assert top_of(codec) == 32
-    assert to_bytes(codec.decode(codec.encode(IMAGES * 2)), codec).max() == 255
+    assert MODALITIES["image"].view(codec.decode(codec.encode(IMAGES * 2)), codec).max() == 255
 
 
 def test_tables_and_texts_come_back(tmp_path: Path) -> None:
     for name in ("x.csv", "x.parquet", "x.jsonl", "x.npz"):
-        write_items(tmp_path / name, TABLE, NOTE)
+        modality_of(TABLE).write(tmp_path / name, TABLE, NOTE)
     assert pyarrow.csv.read_csv(tmp_path / "x.csv").equals(TABLE)
     assert pyarrow.parquet.read_table(tmp_path / "x.parquet").replace_schema_metadata(None).equals(TABLE)
     assert [json.loads(line) for line in (tmp_path / "x.jsonl").read_text().splitlines()] == TABLE.to_pylist()
     assert np.load(tmp_path / "x.npz")["kind"].tolist() == TABLE["kind"].to_pylist()  # without a pickle
-    write_items(tmp_path / "t.jsonl", TEXTS, NOTE)
+    modality_of(TEXTS).write(tmp_path / "t.jsonl", TEXTS, NOTE)
     assert [json.loads(line)["text"] for line in (tmp_path / "t.jsonl").read_text().splitlines()] == TEXTS
-    write_items(tmp_path / "t.txt", TEXTS, NOTE)
+    modality_of(TEXTS).write(tmp_path / "t.txt", TEXTS, NOTE)
     assert (tmp_path / "t.txt").read_text() == "\n----\n".join(TEXTS) + "\n"
-    write_items(tmp_path / "l.txt", ["a", "b"], NOTE)
+    modality_of(["a", "b"]).write(tmp_path / "l.txt", ["a", "b"], NOTE)
     assert (tmp_path / "l.txt").read_text() == "a\nb\n"
 
 
 @pytest.mark.parametrize(("name", "items"), [("x.csv", IMAGES), ("x.png", TABLE), ("x.gif", IMAGES), ("folder", TEXTS)])
 def test_a_format_that_does_not_fit_is_a_usage_error(tmp_path: Path, name: str, items: object) -> None:
     with pytest.raises(UsageError, match="known: "):
-        write_items(tmp_path / name, items, NOTE)
+        modality_of(items).write(tmp_path / name, items, NOTE)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_grid_of_too_many_images_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="FOLDER/"):
-        write_items(tmp_path / "x.png", np.zeros((10_001, 1, 1, 1), np.uint8), NOTE)
+        modality_of(np.zeros((10_001, 1, 1, 1), np.uint8)).write(
+            tmp_path / "x.png", np.zeros((10_001, 1, 1, 1), np.uint8), NOTE
+        )
 
 
 def test_files_that_are_not_ours(tmp_path: Path) -> None:
@@ -122,10 +127,10 @@ def test_pictures_that_a_person_can_open(tmp_path: Path) -> None:
         "text": (TEXTS, {".txt"}),
     }
     for name, (items, suffixes) in names.items():
-        written = picture(tmp_path / "step-1.5" / name, items, 16)
+        written = modality_of(items).picture(tmp_path / "step-1.5" / name, items, SEVENTEEN)
         assert {path.name for path in written} == {name + suffix for suffix in suffixes}
         assert all(path.stat().st_size for path in written)
-    assert [default_suffix(kind) for kind in ("image", "table", "text")] == [".png", ".csv", ".txt"]
+    assert [MODALITIES[kind].suffix for kind in ("image", "table", "text")] == [".png", ".csv", ".txt"]
 
 
 def test_dates_and_times_of_a_table_reach_every_file(tmp_path: Path) -> None:
@@ -138,16 +143,16 @@ def test_dates_and_times_of_a_table_reach_every_file(tmp_path: Path) -> None:
     shown = json.loads((runs / "log" / "report.json").read_text())
     assert "2024-" in json.dumps(shown)
     out = tmp_path / "x.jsonl"
-    write_items(out, model.sample(3), {})
+    modality_of(model.sample(3)).write(out, model.sample(3), {})
     for line in out.read_text().splitlines():
         row = json.loads(line)
         assert datetime.date.fromisoformat(row["day"]).year == 2024
         assert datetime.datetime.fromisoformat(row["at"]).minute in range(60)
     holes = pa.table({"day": [datetime.date(2024, 3, 5)], "kind": ["a"]})
-    write_items(out, model.complete(holes), {})
+    modality_of(model.complete(holes)).write(out, model.complete(holes), {})
     assert json.loads(out.read_text())["day"] == "2024-03-05"
 
 
 def test_a_path_with_nul_is_refused_before_the_work() -> None:
     with pytest.raises(UsageError, match="NUL"):
-        outputs.check_output("a\0b.csv", "table")
+        RESULTS.check_output("a\0b.csv")

@@ -18,7 +18,8 @@ from quintet.comparison.report import number, ranks, render
 from quintet.comparison.verdict import interval, verdict
 from quintet.metrics.classifiers import classifier_two_sample
 from quintet.metrics.estimates import area, placements
-from quintet.modalities.pictures import grid_png, scatter_png
+from quintet.modalities.pictures import grid_png
+from quintet.modalities.table.pictures import scatter_png
 
 HOSTILE = "<script>alert(1)</script>"
 

@@ -24,7 +24,7 @@ from quintet.cli.main import main
 from quintet.core.errors import ConfigError, DataError
 from quintet.data import written
 from quintet.modalities.table import streams
-from quintet.modalities.writing import write_items
+from quintet.registry import modality_of
 from quintet.runs.task import codec_name
 from quintet.sources.load import load_source
 
@@ -87,7 +87,7 @@ def test_cells_are_typed_and_go_back_as_they_were_written(
     rows = [*cells * 8, ""]
     found = load(tmp_path / "x.csv", table({"a b": rows, "c": [str(i) for i in range(len(rows))]}))
     assert str(found.items["a b"].type) == kind
-    write_items(tmp_path / "y.csv", found.items, {})
+    modality_of(found.items).write(tmp_path / "y.csv", found.items, {})
     with (tmp_path / "y.csv").open(newline="") as file:
         assert sorted(row["a b"] for row in csv.DictReader(file)) == sorted(rows)
 
@@ -200,7 +200,7 @@ def test_dates_and_amounts_of_json_lines_are_typed_and_quoted_digits_stay(tmp_pa
     lines = [{"day": f"2024-01-{i:02}", "cost": f"$1,{i:03}.50", "zip": f"{i + 10000}"} for i in range(1, 25)]
     found = load(tmp_path / "x.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
     assert [str(kind) for kind in found.items.schema.types] == ["date32[day]", "double", "string"]
-    write_items(tmp_path / "y.jsonl", found.items, {})
+    modality_of(found.items).write(tmp_path / "y.jsonl", found.items, {})
     assert [json.loads(line) for line in (tmp_path / "y.jsonl").read_text().splitlines()] == lines
 
 

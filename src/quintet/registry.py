@@ -15,11 +15,12 @@ from quintet.families.flow import Flow
 from quintet.families.gan import GAN
 from quintet.families.masked_diffusion import MaskedDiffusion
 from quintet.families.vae import VAE
-from quintet.modalities.audio.codec import AudioCodec
-from quintet.modalities.image.codec import ImageCodec
+from quintet.modalities.audio.modality import AudioModality
+from quintet.modalities.image.modality import ImageModality
 from quintet.modalities.latent import Autoencoder, LatentCodec
-from quintet.modalities.table.codec import TableCodec
-from quintet.modalities.text.codec import TextCodec
+from quintet.modalities.protocol import Modality
+from quintet.modalities.table.modality import TableModality
+from quintet.modalities.text.modality import TextModality
 
 FAMILIES: dict[str, type[Family]] = {
     "vae": VAE,
@@ -31,7 +32,21 @@ FAMILIES: dict[str, type[Family]] = {
 }
 COMPARED = ("vae", "gan", "autoregressive", "flow", "diffusion")
 """The five families that a comparison trains by default; masked diffusion is the diffusion of symbols."""
-CODECS: dict[str, type[Codec]] = {"image": ImageCodec, "text": TextCodec, "audio": AudioCodec, "table": TableCodec}
+MODALITIES: dict[str, Modality] = {
+    modality.name: modality for modality in (ImageModality(), TextModality(), AudioModality(), TableModality())
+}
+
+
+RESULTS = MODALITIES["table"]
+"""What rows of results are written as: scores, labels, latents."""
+
+
+def modality_of(items: Any) -> Modality:
+    """What kind of data raw items are."""
+    return next(modality for modality in MODALITIES.values() if modality.owns(items))
+
+
+CODECS: dict[str, type[Codec]] = {name: modality.codec for name, modality in MODALITIES.items()}
 
 
 def family_class(name: str) -> type[Family]:

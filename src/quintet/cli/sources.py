@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,13 @@ import pyarrow.compute as pc
 
 from quintet.cli.console import Answer, columns, number
 from quintet.core.errors import EnvironmentFault, UsageError
+from quintet.core.random import some
 from quintet.data import arrow
-from quintet.data.dataset import Dataset, chunks
-from quintet.data.splits import keys_of, row_keys
+from quintet.data.dataset import Dataset, take
+from quintet.data.splits import keys_of
 from quintet.data.written import forms
 from quintet.modalities.table.columns import is_key
+from quintet.registry import MODALITIES
 from quintet.sources.load import SOURCES, Source, data_root, load_source
 from quintet.sources.named import HOMES
 
@@ -73,7 +75,8 @@ def describe_source(name: str, *, output: str | None = None, **reading: Any) -> 
     if output is not None and Path(output).suffix.lower() != ".png":
         raise UsageError(f"a picture cannot be written to {output}", fix="-o preview.png")
     dataset = load_source(name, **reading)
-    facts = item_facts(dataset)
+    modality = MODALITIES[dataset.modality]
+    facts = modality.facts(dataset.items)
     splits = {split: len(index) for split, index in dataset.splits.items()}
     table = column_facts(dataset.items, dataset.index("train")) if isinstance(dataset.items, pa.Table) else []
     labels = [] if dataset.labels is None else column_facts(dataset.labels)
@@ -108,9 +111,7 @@ def describe_source(name: str, *, output: str | None = None, **reading: Any) -> 
     rows.append(("duplicates", f"{repeated['items']:,} items, {repeated['across_splits']:,} in more than one split"))
     rows += [("problem", text) for text in data["problems"]] + [("note", text) for text in dataset.notes]
     if output is not None:
-        from quintet.cli.previews import preview_png
-
-        picture = preview_png(dataset)
+        picture = modality.preview(*some_of(dataset, modality.previewed))
         try:
             Path(output).write_bytes(picture)
         except OSError as error:
@@ -121,29 +122,19 @@ def describe_source(name: str, *, output: str | None = None, **reading: Any) -> 
     return Answer(data, columns(rows))
 
 
-def item_facts(dataset: Dataset) -> dict[str, Any]:
-    """What there is to know about images, texts and recordings."""
-    items = dataset.items
-    if dataset.modality == "image":
-        ends = [(int(part.min()), int(part.max())) for part in chunks(items)]
-        return {"shape": list(items.shape[1:]), "range": [min(low for low, _ in ends), max(high for _, high in ends)]}
-    if dataset.modality == "text":
-        lengths = [len(text) for text in items]
-        alphabet = set().union(*items)
-        return {"characters": sum(lengths), "lengths": [min(lengths), int(np.median(lengths)), max(lengths)],
-                "alphabet": len(alphabet)}  # fmt: skip
-    if dataset.modality == "audio":
-        seconds = items.seconds
-        spread = [float(seconds.min()), float(np.median(seconds)), float(seconds.max())]
-        return {"rate": items.rate, "seconds": [round(value, 3) for value in spread],
-                "total_seconds": round(float(seconds.sum()), 1)}  # fmt: skip
-    return {}
-
-
 def _fact(value: Any) -> str:
     if isinstance(value, list) and len(value) == 3 and all(isinstance(part, float) for part in value):
         return "{} ... {} (median {})".format(*(number(value[i]) for i in (0, 2, 1)))
     return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def some_of(dataset: Dataset, count: int) -> tuple[Any, list[str]]:
+    """Training items, drawn by a fixed seed, and their labels in words."""
+    index = dataset.index("train")
+    index = index[some(index, count, 0)]
+    labels = [] if dataset.labels is None else take(dataset.labels, index).to_pylist()
+    captions = [", ".join(str(value) for value in row.values()) for row in labels] or [""] * len(index)
+    return take(dataset.items, index), captions
 
 
 # -- columns ---------------------------------------------------------------------------------------------------------
@@ -206,23 +197,9 @@ def _column_text(fact: Mapping[str, Any]) -> str:
 # -- what may be wrong -----------------------------------------------------------------------------------------------
 
 
-def _contents(dataset: Dataset) -> Iterator[bytes]:
-    items = dataset.items
-    if isinstance(items, np.ndarray):
-        for part in chunks(items):
-            for image in part:
-                yield image.tobytes()
-    elif dataset.modality == "text":
-        for text in items:
-            yield text.encode("utf-8", "surrogatepass")
-    else:
-        for samples in items:
-            yield samples.tobytes()
-
-
 def duplicates(dataset: Dataset) -> dict[str, int]:
     """How many items equal an earlier one, and how many different items are in more than one split."""
-    keys = row_keys(dataset.items) if isinstance(dataset.items, pa.Table) else keys_of(_contents(dataset))
+    keys = keys_of(MODALITIES[dataset.modality].contents(dataset.items))
     parts = {split: np.unique(keys[index]) for split, index in dataset.splits.items()}
     everything = np.concatenate(list(parts.values())) if parts else keys[:0]
     _, times = np.unique(everything, return_counts=True)
@@ -261,13 +238,4 @@ def problems(dataset: Dataset, table: list[dict[str, Any]], labels: list[dict[st
             found.append(f"label {fact['name']}: {fact['missing']:,} items have none")
         if "rarest" in fact and fact["distinct"] <= SHOWN and fact["rarest"] < FEW <= train:
             found.append(f"label {fact['name']}: the rarest class has {fact['rarest']:,} items")
-    if dataset.modality == "audio":
-        silent = sum(not np.any(samples) for samples in dataset.items)
-        if silent:
-            found.append(f"{silent:,} recordings are silent")
-    if dataset.modality == "image":
-        flat = sum(int((part.reshape(len(part), -1) == part.reshape(len(part), -1)[:, :1]).all(1).sum())
-                   for part in chunks(dataset.items))  # fmt: skip
-        if flat:
-            found.append(f"{flat:,} images are of one colour")
-    return found
+    return found + MODALITIES[dataset.modality].problems(dataset.items)

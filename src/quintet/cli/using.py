@@ -58,12 +58,12 @@ def _as_brought(out: Any, items: Any, raw: Any, draws: int, path: str) -> Any:
 
 def _path(folder: Run, output: str | None, stem: str) -> tuple[str, str]:
     """(where the items go, what they are); a format that does not fit is an error before the work is done."""
-    from quintet.modalities import writing as outputs
+    from quintet.registry import MODALITIES
 
-    kind = folder.codecs()["x"].modality
-    path = output or f"{folder.name}-{stem}{outputs.default_suffix(kind)}"
-    outputs.check_output(path, kind)
-    return path, kind
+    modality = MODALITIES[folder.codecs()["x"].modality]
+    path = output or f"{folder.name}-{stem}{modality.suffix}"
+    modality.check_output(path)
+    return path, modality.name
 
 
 def _given(model: Model, condition: str | None, found: Found) -> Any:
@@ -76,11 +76,10 @@ def _given(model: Model, condition: str | None, found: Found) -> Any:
 def _write(model: Model, path: str, items: Any, /, **facts: Any) -> dict[str, Any]:
     """Write items with their provenance; what every such verb answers."""
     from quintet.cli.describe import provenance
-    from quintet.modalities import writing as outputs
+    from quintet.registry import modality_of
 
     note = provenance(model.run, **facts)
-    files = outputs.write_items(path, items, note, top=outputs.top_of(model.codecs["x"]),
-                                scale=model.config.data.scale)  # fmt: skip
+    files = modality_of(items).write(path, items, note, codec=model.codecs["x"], scale=model.config.data.scale)
     return {"run": str(model.run.path), "n": len(items), "output": path, "files": files, "provenance": note}
 
 
@@ -201,15 +200,15 @@ def score(
     from quintet.cli.figures import labels_line, likelihood_line
     from quintet.evaluation.tasks import classified
     from quintet.fit import api
-    from quintet.modalities import writing as outputs
     from quintet.model.inputs import read_items
     from quintet.model.model import ENOUGH
+    from quintet.registry import RESULTS
 
     folder = _open(run, everywhere, "log_prob")
     config = folder.config()
     found = read_items(config, data, split, unlabelled=not rank, codecs=folder.codecs(), forms=_forms(folder))
     path = output or f"{folder.name}-{found.split}-scores.csv"
-    outputs.check_output(path, "table")
+    RESULTS.check_output(path)
     model = api.load(run, runs=everywhere.runs)
     labels = model.labels is not None and "cond" in model.codecs
     if found.items is None and not labels:
@@ -257,7 +256,7 @@ def score(
         text = f"{likelihood_line(facts['likelihood'])}\n{count:,} items{without}: {path}"
     if found.places is not None:
         table = table.set_column(0, "index", pa.array(found.places[table["index"].to_numpy()]))
-    return Answer({**facts, "output": path, "files": outputs.write_items(path, table, note)}, text)
+    return Answer({**facts, "output": path, "files": RESULTS.write(path, table, note)}, text)
 
 
 @verb(
@@ -420,12 +419,12 @@ def encode(
 
     from quintet.cli.describe import provenance
     from quintet.fit import api
-    from quintet.modalities import writing as outputs
     from quintet.model.inputs import read_items
+    from quintet.registry import RESULTS
 
     folder = _open(run, everywhere, "encode")
     path = output or f"{folder.name}-latents.csv"
-    outputs.check_output(path, "table")
+    RESULTS.check_output(path)
     found = read_items(folder.config(), data, split, forms=_forms(folder))
     model = api.load(run, runs=everywhere.runs)
     given = _given(model, condition, found)
@@ -433,6 +432,6 @@ def encode(
     flat = z.flatten(1).double().numpy()
     table = pa.table({f"z{i}": flat[:, i] for i in range(flat.shape[1])})
     note = provenance(model.run, data=data or folder.config().data.source, split=found.split, shape=list(z.shape[1:]))
-    files = outputs.write_items(path, table, note)
+    files = RESULTS.write(path, table, note)
     data_out = {"run": str(folder.path), "n": len(z), "shape": list(z.shape[1:]), "output": path, "files": files}
     return Answer(data_out, f"latents of {len(z):,} items, {' x '.join(map(str, z.shape[1:]))} each: {path}")

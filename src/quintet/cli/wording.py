@@ -58,10 +58,10 @@ class Asked:
 
     def table(self, folder: Run, output: str | None) -> str:
         """Where the likeliest go; a format that does not fit is an error before the work is done."""
-        from quintet.modalities import writing as outputs
+        from quintet.registry import RESULTS
 
-        path = output or f"{folder.name}-best{outputs.default_suffix('table')}"
-        outputs.check_output(path, "table")
+        path = output or f"{folder.name}-best{RESULTS.suffix}"
+        RESULTS.check_output(path)
         return path
 
     def items(self, model: Model, condition: Any, n: int, as_json: bool) -> Any:

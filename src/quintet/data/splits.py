@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -38,14 +38,16 @@ def row_keys(table: pa.Table) -> Keys:
     """Hashes of the rows. A number counts by its value: 1 and 1.0 are the same, so a column that becomes real when
     rows are added moves nothing.
     """
-    parts = [_row_keys(table.slice(start, CHUNK)) for start in range(0, table.num_rows, CHUNK)]
-    return np.concatenate(parts) if parts else np.empty(0, np.uint64)
+    return keys_of(row.encode("utf-8", "surrogatepass") for row in row_texts(table))
 
 
-def _row_keys(table: pa.Table) -> Keys:
-    cells = [_as_text(table[name].combine_chunks()) for name in table.column_names]
-    joined = pc.binary_join_element_wise(*cells, "\x1f", null_handling="replace", null_replacement="\x00")
-    return keys_of(cell.encode("utf-8", "surrogatepass") for cell in joined.to_pylist())
+def row_texts(table: pa.Table) -> Iterator[str]:
+    """Each row as one text."""
+    for start in range(0, table.num_rows, CHUNK):
+        part = table.slice(start, CHUNK)
+        cells = [_as_text(part[name].combine_chunks()) for name in part.column_names]
+        joined = pc.binary_join_element_wise(*cells, "\x1f", null_handling="replace", null_replacement="\x00")
+        yield from joined.to_pylist()
 
 
 def _as_text(column: pa.Array) -> pa.Array:

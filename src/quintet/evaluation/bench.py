@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -19,12 +18,10 @@ from quintet.core.codec import Codec
 from quintet.core.errors import UsageError
 from quintet.core.likelihood import LogProb
 from quintet.core.random import some
-from quintet.data.recordings import Recordings
 from quintet.evaluation.learnt import learnt_features
 from quintet.evaluation.recipes import identified, recipe
 from quintet.evaluation.tasks import language
 from quintet.fit.session import FEATURES
-from quintet.metrics.anomalies import splice
 from quintet.metrics.distances import energy_distance, likelihood_gap
 from quintet.metrics.estimates import area, flat, placements
 from quintet.metrics.features import FeatureSpace, fit_features
@@ -32,21 +29,17 @@ from quintet.metrics.inception import Inception
 from quintet.metrics.memorisation import membership_by_likelihood
 from quintet.metrics.samples import BIASED, evaluate_samples
 from quintet.modalities.audio.figures import sound_figures
-from quintet.modalities.pictures import grid_png, scatter_png, spectrogram_png
+from quintet.modalities.protocol import Modality
 from quintet.modalities.table.figures import table_figures
 from quintet.modalities.text.figures import corpus_figures
-from quintet.modalities.writing import sound, to_bytes
 from quintet.model.model import Model
+from quintet.registry import modality_of
 from quintet.runs.task import is_label, items_of, pick, unblank, within, within_run
 from quintet.sources.load import Dataset, take
 
 SCORED, MEMBERS, STRETCH = 500, 200, 16
 """At most this many items of a split are scored; and of training items and samples. STRETCH: windows
 of a long text that are read together."""
-HEARD, PLAYERS, SPECTROGRAMS = 10, 4, 50
-"""Of recordings in a report: seconds of each, how many can be played, how many are drawn."""
-
-
 PROBED, LEAST = 8, 50
 """Items by which a slow model is known at first, and the fewest that are measured of it."""
 
@@ -95,6 +88,11 @@ class Bench:
             why='"pca" is for all, "learnt" for whole items of a source, "inception" for images',
             fix="--features pca",
         )
+
+    @property
+    def modality(self) -> Modality:
+        """What kind of data the items are."""
+        return registry.MODALITIES[self.codec.modality]
 
     def rows(self, split: str) -> Any:
         return pick(self.dataset, self.target, split, without=self.condition)
@@ -302,7 +300,7 @@ class Bench:
             return {}, {}
         few, condition = _some(items, given, some(items, MEMBERS, 0))
         real = score.values.numpy()
-        odd = model.log_prob(splice(few), condition=condition, seed=seed).values.numpy()
+        odd = model.log_prob(modality_of(few).splice(few), condition=condition, seed=seed).values.numpy()
         return flat({"anomaly": area(real, odd)}), {"anomaly": [side.tolist() for side in placements(real, odd)]}
 
     def show(self, model: Model | None, n: int = 100) -> dict[str, Any]:
@@ -313,8 +311,8 @@ class Bench:
                 raw: Any = self.codec.decode(torch.from_numpy(self.items["test"][chosen]))
             else:
                 raw = take(self.rows("test"), chosen)
-            return picture_of(raw, self.codec, None)
-        return picture_of(self.drawn(model, n), self.codec, self.rows("test"))
+            return self.modality.shown(raw, self.codec)
+        return self.modality.shown(self.drawn(model, n), self.codec, self.rows("test"))
 
     def drawn(self, model: Model, n: int) -> Any:
         """Samples of seed 0, given each label in turn where there are few."""
@@ -349,28 +347,3 @@ def scores(model: Model, items: Any, *, condition: Any, seed: int) -> LogProb:
 
 def _some(items: Any, given: Any, index: np.ndarray) -> tuple[Any, Any]:
     return take(items, index), None if given is None else take(given, index)
-
-
-def picture_of(raw: Any, codec: Codec, reference: Any) -> dict[str, Any]:
-    """Raw items for a report: a picture, rows or lines, and for recordings also some to listen to."""
-    if isinstance(raw, np.ndarray):
-        return {"kind": "image", "png": base64.b64encode(grid_png(to_bytes(raw, codec), 10)).decode()}
-    if isinstance(raw, Recordings):
-        sounds = [sound(samples[: HEARD * raw.rate], raw.rate, {}) for samples in raw[some(raw, PLAYERS, 0)]]
-        png = spectrogram_png(raw[some(raw, SPECTROGRAMS, 0)])
-        return {
-            "kind": "audio",
-            "png": base64.b64encode(png).decode(),
-            "sounds": [base64.b64encode(file).decode() for file in sounds],
-        }
-    if isinstance(raw, pa.Table):
-        if raw.num_columns == 2 and all(pa.types.is_floating(column.type) for column in raw.columns):
-            points = np.stack([column.to_numpy() for column in raw.columns], 1)
-            frame = None if reference is None else np.stack([column.to_numpy() for column in reference.columns], 1)
-            return {"kind": "image", "png": base64.b64encode(scatter_png(points, frame)).decode()}
-        rows = [
-            [f"{cell:.4g}" if isinstance(cell, float) else cell for cell in row.values()]
-            for row in take(raw, some(raw, 8, 0)).to_pylist()
-        ]
-        return {"kind": "rows", "columns": raw.column_names, "rows": rows}
-    return {"kind": "text", "items": [raw[i][:400] for i in some(raw, 6, 0)]}

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from quintet import registry
 from quintet.core.codec import Codec
 from quintet.core.errors import ConfigError, DataError, EnvironmentFault, QuintetWarning
 from quintet.core.family import Family
@@ -18,7 +19,6 @@ from quintet.core.spaces import Discrete
 from quintet.data.loader import Items, Loader
 from quintet.fit.live import Live
 from quintet.metrics.features import Kind, fit_features
-from quintet.modalities.writing import picture, top_of
 from quintet.runs.advice import advice, stale
 from quintet.runs.card import write_card
 from quintet.runs.config import RunConfig
@@ -169,7 +169,8 @@ class Session:
                 x, figures = self.look(self.family)
                 try:
                     codec = self.codecs["x"]
-                    picture(writer.path / "samples" / f"step-{trainer.step:08d}", codec.decode(x[:100]), top_of(codec))
+                    path = writer.path / "samples" / f"step-{trainer.step:08d}"
+                    registry.MODALITIES[codec.modality].picture(path, codec.decode(x[:100]), codec)
                 except OSError as error:
                     warnings.warn(f"samples not written ({error})", QuintetWarning, stacklevel=2)
                 waited = stale([*writer.metrics(), figures], settings.figure)

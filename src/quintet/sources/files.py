@@ -19,6 +19,7 @@ from quintet.modalities.image import reading as images
 from quintet.modalities.table import reading as tables
 from quintet.modalities.table import streams
 from quintet.modalities.text import reading as texts
+from quintet.registry import MODALITIES
 from quintet.sources import arrays
 
 Reader = Callable[[Sequence[Entry], Found], Dataset]
@@ -68,11 +69,8 @@ def read_path(path: Path, reading: Reading) -> Dataset:
     if ignored:
         notes.append(f"{sum(ignored.values()):,} other files are ignored: {', '.join(sorted(ignored))}")
     name = path.name.split(".")[0] or path.name
-    about = dataset.about or f"{len(dataset.items):,} {WORDS[dataset.modality]} from {path.name}"
+    about = dataset.about or f"{len(dataset.items):,} {MODALITIES[dataset.modality].things} from {path.name}"
     return replace(dataset, name=name, source=str(path), about=about, notes=(*dataset.notes, *notes))
-
-
-WORDS = {"image": "images", "audio": "recordings", "table": "rows", "text": "texts"}
 
 
 def kind_of(entries: Sequence[Entry], path: Path) -> tuple[str, list[Entry], Counter[str]]:

@@ -1,0 +1,116 @@
+"""Audio: `Recordings`, mono and of any length, at one sample rate."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from quintet.core.codec import Codec
+from quintet.core.random import some
+from quintet.data.recordings import Recordings
+from quintet.modalities.audio.codec import AudioCodec
+from quintet.modalities.audio.pictures import spectrogram_png, spectrograms, waves
+from quintet.modalities.pictures import grid_png
+from quintet.modalities.protocol import Format, Modality
+from quintet.modalities.provenance import Provenance, software, text_of
+
+PAUSE = 0.25
+"""Seconds of silence between the recordings of one file."""
+HEARD = 20
+"""So many recordings of a run's samples are written to be listened to."""
+SECONDS, PLAYERS, SPECTROGRAMS = 10, 4, 50
+"""Of recordings in a report: seconds of each, how many can be played, how many are drawn."""
+
+
+def joined(recordings: Recordings) -> NDArray[np.float32]:
+    """One recording after another (n,), with silence between them."""
+    pause = np.zeros(round(PAUSE * recordings.rate), np.float32)
+    parts = [part for samples in recordings for part in (np.asarray(samples, np.float32), pause)]
+    return np.concatenate(parts[:-1]) if parts else pause[:0]
+
+
+def sound(samples: NDArray[Any], rate: int, provenance: Provenance, container: Literal["WAV", "FLAC"] = "WAV") -> bytes:
+    """A file of 16-bit samples with the provenance as its comment: ICMT of RIFF, or COMMENT of FLAC."""
+    buffer = io.BytesIO()
+    with soundfile.SoundFile(buffer, "w", rate, 1, "PCM_16", format=container) as file:
+        if provenance:
+            file.software = software(provenance)
+            file.comment = text_of(provenance)
+        file.write(np.clip(samples, -1, 1))
+    return buffer.getvalue()
+
+
+def in_one(recordings: Recordings, provenance: Provenance, container: Literal["WAV", "FLAC"] = "WAV") -> bytes:
+    return sound(joined(recordings), recordings.rate, provenance, container)
+
+
+def npz(recordings: Recordings, provenance: Provenance) -> bytes:
+    """All samples side by side, the length of each recording, and the rate."""
+    buffer = io.BytesIO()
+    samples = np.concatenate([np.zeros(0, np.float32), *recordings])
+    lengths = np.array([len(each) for each in recordings])
+    np.savez_compressed(buffer, allow_pickle=False, samples=samples, lengths=lengths, rate=np.array(recordings.rate))
+    return buffer.getvalue()
+
+
+class AudioModality(Modality):
+    name = "audio"
+    codec = AudioCodec
+    things = "recordings"
+    previewed = 6
+    formats = {".wav": Format(in_one), ".flac": Format(partial(in_one, container="FLAC")), ".npz": Format(npz)}
+    single = ".wav"
+
+    def owns(self, items: Any) -> bool:
+        return isinstance(items, Recordings)
+
+    def contents(self, items: Recordings) -> Iterator[bytes]:
+        return (samples.tobytes() for samples in items)
+
+    def splice(self, items: Recordings) -> Recordings:
+        """Cut in the middle of each."""
+        other = [items[(i + max(1, len(items) // 2)) % len(items)] for i in range(len(items))]
+        parts = [np.concatenate([a[: len(a) // 2], b[len(b) // 2 :]]) for a, b in zip(items, other, strict=True)]
+        return Recordings(parts, items.rate)
+
+    def facts(self, items: Recordings) -> dict[str, Any]:
+        seconds = items.seconds
+        spread = [float(seconds.min()), float(np.median(seconds)), float(seconds.max())]
+        return {"rate": items.rate, "seconds": [round(value, 3) for value in spread],
+                "total_seconds": round(float(seconds.sum()), 1)}  # fmt: skip
+
+    def problems(self, items: Recordings) -> list[str]:
+        silent = sum(not np.any(samples) for samples in items)
+        return [f"{silent:,} recordings are silent"] if silent else []
+
+    def preview(self, items: Recordings, captions: list[str]) -> bytes:
+        return waves(items, captions)
+
+    def shown(self, items: Recordings, codec: Codec, reference: Any = None) -> dict[str, Any]:
+        """Spectrograms, and some to listen to."""
+        played = items[some(items, PLAYERS, 0)]
+        sounds = [sound(samples[: SECONDS * items.rate], items.rate, {}) for samples in played]
+        drawn = spectrogram_png(items[some(items, SPECTROGRAMS, 0)])
+        return {
+            "kind": "audio",
+            "png": base64.b64encode(drawn).decode(),
+            "sounds": [base64.b64encode(file).decode() for file in sounds],
+        }
+
+    def pairs(self, samples: Any, near: Any, distances: list[float], codec: Codec) -> dict[str, Any]:
+        sheet = spectrograms(Recordings([*samples, *near], samples.rate))
+        return {"kind": "image", "png": base64.b64encode(grid_png(sheet, len(samples), 1)).decode()}
+
+    def looks(self, items: Recordings, codec: Codec) -> dict[str, bytes]:
+        return {".wav": in_one(items[:HEARD], {}), ".png": spectrogram_png(items)}
+
+    def singles(self, items: Recordings, provenance: Provenance, codec: Codec | None, scale: Any) -> Iterator[bytes]:
+        for index, samples in enumerate(items):
+            yield sound(samples, items.rate, {**provenance, "index": index})

@@ -1,0 +1,126 @@
+"""Images: arrays (N, H, W, C) of bytes, as whatever they stand for in their files."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, PngImagePlugin
+
+from quintet.core.codec import Codec
+from quintet.core.errors import UsageError
+from quintet.data.dataset import Scale, chunks
+from quintet.modalities.image.codec import ImageCodec
+from quintet.modalities.image.reading import from_codes
+from quintet.modalities.pictures import grid_png
+from quintet.modalities.protocol import Format, Modality
+from quintet.modalities.provenance import KEY, Provenance, software, text_of
+
+GRID = 10_000
+"""More images than that are no picture any more."""
+
+
+def top_of(codec: Codec | None) -> int:
+    """The largest raw value that this codec decodes to: white; 255 without a codec."""
+    codec = getattr(codec, "inner", codec)  # what latents decode to is what their inner codec does
+    unit, levels = getattr(codec, "unit", None), getattr(codec, "levels", None)
+    return int(unit * (levels - 1)) if unit and levels else 255
+
+
+def brightened(images: NDArray[Any], top: int) -> NDArray[np.uint8]:
+    """Images 0 ... top as uint8 images 0 ... 255."""
+    if top == 255:
+        return images.astype(np.uint8)
+    return (images.astype(np.float64) * (255 / top)).round().clip(0, 255).astype(np.uint8)
+
+
+def picture(images: NDArray[Any], columns: int, scale: int = 0) -> dict[str, Any]:
+    """A grid of images, as a report shows it."""
+    return {"kind": "image", "png": base64.b64encode(grid_png(images, columns, scale)).decode()}
+
+
+def png(picture: Image.Image, provenance: Provenance) -> bytes:
+    note = PngImagePlugin.PngInfo()
+    note.add_text("Software", software(provenance))
+    note.add_text(KEY, text_of(provenance))
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", pnginfo=note)
+    return buffer.getvalue()
+
+
+def grid(images: NDArray[Any], provenance: Provenance) -> bytes:
+    if len(images) > GRID:
+        fix = f"at most {GRID:,}, or -o FOLDER/, or -o FILE.npz"
+        raise UsageError(f"{len(images):,} images in one picture", fix=fix)
+    columns = max(8, math.ceil(math.sqrt(len(images))))
+    return png(Image.open(io.BytesIO(grid_png(images, columns))), provenance)
+
+
+def npz(images: NDArray[Any], provenance: Provenance) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, images=images)
+    return buffer.getvalue()
+
+
+class ImageModality(Modality):
+    name = "image"
+    codec = ImageCodec
+    things = "images"
+    previewed = 64
+    formats = {".png": Format(grid, values=False), ".npz": Format(npz)}
+    single = ".png"
+
+    def owns(self, items: Any) -> bool:
+        return isinstance(items, np.ndarray)
+
+    def contents(self, items: NDArray[Any]) -> Iterator[bytes]:
+        return (image.tobytes() for part in chunks(items) for image in part)
+
+    def splice(self, items: NDArray[Any]) -> NDArray[Any]:
+        """Cut across the middle."""
+        half, other = items.shape[1] // 2, (np.arange(len(items)) + max(1, len(items) // 2)) % len(items)
+        return np.concatenate([items[:, :half], items[other][:, half:]], 1)
+
+    def facts(self, items: NDArray[Any]) -> dict[str, Any]:
+        ends = [(int(part.min()), int(part.max())) for part in chunks(items)]
+        return {"shape": list(items.shape[1:]), "range": [min(low for low, _ in ends), max(high for _, high in ends)]}
+
+    def problems(self, items: NDArray[Any]) -> list[str]:
+        flat = 0
+        for part in chunks(items):
+            pixels = part.reshape(len(part), -1)
+            flat += int((pixels == pixels[:, :1]).all(1).sum())
+        return [f"{flat:,} images are of one colour"] if flat else []
+
+    def preview(self, items: NDArray[Any], captions: list[str]) -> bytes:
+        few = np.asarray(items)
+        few = few * np.uint8(255 // max(1, few.max()))  # a few levels, as 0 ... 16, would be black
+        return grid_png(few, columns=math.ceil(math.sqrt(len(few))))
+
+    def shown(self, items: NDArray[Any], codec: Codec, reference: Any = None) -> dict[str, Any]:
+        return picture(self.view(items, codec), 10)
+
+    def pairs(self, samples: Any, near: Any, distances: list[float], codec: Codec) -> dict[str, Any]:
+        return picture(np.concatenate([self.view(samples, codec), self.view(near, codec)]), len(samples))
+
+    def view(self, items: NDArray[Any], codec: Codec | None) -> NDArray[np.uint8]:
+        """The codec's largest value, white, becomes 255."""
+        return brightened(items, top_of(codec))
+
+    def values(self, items: NDArray[Any], scale: Scale | None) -> NDArray[Any]:
+        return items if scale is None else from_codes(items, scale)
+
+    def singles(
+        self, items: NDArray[Any], provenance: Provenance, codec: Codec | None, scale: Scale | None
+    ) -> Iterator[bytes]:
+        """Of 16 bits where the data are so."""
+        values = self.values(items, scale)
+        shown = values if values.dtype == np.uint16 and values.shape[-1] == 1 else self.view(items, codec)
+        for index, image in enumerate(shown):
+            pixels = image[..., 0] if image.shape[-1] == 1 else image
+            yield png(Image.fromarray(pixels), {**provenance, "index": index})

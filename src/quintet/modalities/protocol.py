@@ -1,0 +1,159 @@
+"""What a kind of data knows of itself. Everything else asks it, and nobody asks for its name."""
+
+from __future__ import annotations
+
+import os
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+from quintet.core.codec import Codec
+from quintet.core.errors import UsageError
+from quintet.modalities.provenance import INSIDE, Provenance, beside, replace, text_of
+
+STANDARD = "-"
+"""As a path: standard output."""
+
+
+class Format(NamedTuple):
+    """How items become the bytes of a file. `values`: whether the file holds them as they are (an array), so that they
+    come in the units of the data; else it shows them (a picture).
+    """
+
+    encode: Callable[[Any, Provenance], bytes]
+    values: bool = True
+
+
+class Modality(ABC):
+    """A kind of data. There is one instance of each, in `registry.MODALITIES`; raw items are whatever it `owns`."""
+
+    name: ClassVar[str]
+    codec: ClassVar[type[Codec]]
+    things: ClassVar[str]
+    """Several of its items, in a sentence."""
+    previewed: ClassVar[int]
+    """How many items a preview shows at most."""
+    formats: ClassVar[Mapping[str, Format]]
+    """By suffix; the first is a file that a person can open."""
+    single: ClassVar[str] = ""
+    """The suffix of the files of a folder that holds one item each; "" if there is no such folder."""
+
+    # -- raw items ---------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def owns(self, items: Any) -> bool:
+        """Whether these are raw items of this kind."""
+
+    @abstractmethod
+    def contents(self, items: Any) -> Iterator[bytes]:
+        """The content of each item, by which equal ones are known."""
+
+    @abstractmethod
+    def splice(self, items: Any) -> Any:
+        """Planted anomalies: each item's first half with the second half of the item half the list further on.
+
+        Marginal distributions of the halves stay what they are, so that only a model that knows how they belong
+        together can tell.
+        """
+
+    # -- what is understood of them ----------------------------------------------------------------------------------
+
+    def facts(self, items: Any) -> dict[str, Any]:
+        """What there is to know about the items, for a person; {} where columns say it all."""
+        return {}
+
+    def problems(self, items: Any) -> list[str]:
+        """What a person should look at before training on them."""
+        return []
+
+    # -- pictures ----------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def preview(self, items: Any, captions: list[str]) -> bytes:
+        """A PNG of data: a few items, or how their values are distributed."""
+
+    @abstractmethod
+    def shown(self, items: Any, codec: Codec, reference: Any = None) -> dict[str, Any]:
+        """Items as a report shows them (`report.Samples`), perhaps over `reference`, real ones."""
+
+    @abstractmethod
+    def pairs(self, samples: Any, near: Any, distances: list[float], codec: Codec) -> dict[str, Any]:
+        """Samples, each with the training item that is nearest to it, as a report shows them."""
+
+    def looks(self, items: Any, codec: Codec) -> dict[str, bytes]:
+        """Files that a person can open, by suffix: samples of a run while it trains."""
+        suffix, form = next(iter(self.formats.items()))
+        return {suffix: form.encode(self.view(items, codec), {})}
+
+    def view(self, items: Any, codec: Codec | None) -> Any:
+        """Items as they are looked at: images brightened to 0 ... 255."""
+        return items
+
+    def values(self, items: Any, scale: Any) -> Any:
+        """Items in the units of the files that they are like; `scale`: of images of 16 bits or real numbers."""
+        return items
+
+    # -- files -------------------------------------------------------------------------------------------------------
+
+    @property
+    def suffix(self) -> str:
+        """Of a file that a person can open."""
+        return next(iter(self.formats))
+
+    def check_output(self, path: str | Path) -> None:
+        """Raise UsageError unless items can be written to `path`: to be known before the work is done."""
+        if "\0" in str(path):
+            raise UsageError("a path has no NUL character", where=repr(str(path)))
+        if str(path) == STANDARD:
+            return
+        folder = is_folder(path)
+        if (folder and not self.single) or (not folder and Path(path).suffix.lower() not in self.formats):
+            known = ", ".join(self.formats) + (", or a folder" if self.single else "")
+            what = "a folder" if folder else Path(path).suffix
+            raise UsageError(f"{what} cannot hold items of kind {self.name}", where=str(path), why=f"known: {known}")
+
+    def write(
+        self, path: str | Path, items: Any, provenance: Provenance, *, codec: Codec | None = None, scale: Any = None
+    ) -> list[Path]:
+        """Write raw items as a codec decodes them, in the format of the suffix. Returns the files.
+
+        A path without a suffix, or one that ends in /, is a folder of single files. `codec` and `scale`: see `view` and
+        `values`. Files are replaced as a whole: a reader sees the old or the new one. Raises OSError, and UsageError
+        for a format that does not fit.
+        """
+        self.check_output(path)
+        if str(path) == STANDARD:
+            sys.stdout.buffer.write(self.encoded(self.suffix, items, provenance, codec, scale))
+            sys.stdout.buffer.flush()
+            return []
+        if is_folder(path):
+            digits = max(5, len(str(len(items) - 1)))
+            contents = enumerate(self.singles(items, provenance, codec, scale))
+            return [replace(Path(path) / f"{i:0{digits}d}{self.single}", content) for i, content in contents]
+        suffix = Path(path).suffix.lower()
+        written = [replace(Path(path), self.encoded(suffix, items, provenance, codec, scale))]
+        if suffix not in INSIDE:
+            written.append(replace(beside(Path(path)), (text_of(provenance, indent=1) + "\n").encode()))
+        return written
+
+    def encoded(self, suffix: str, items: Any, provenance: Provenance, codec: Codec | None, scale: Any) -> bytes:
+        """A file's bytes."""
+        form = self.formats[suffix]
+        return form.encode(self.values(items, scale) if form.values else self.view(items, codec), provenance)
+
+    def singles(self, items: Any, provenance: Provenance, codec: Codec | None, scale: Any) -> Iterator[bytes]:
+        """The files of a folder, each with its `index` in its provenance."""
+        raise UsageError(f"no folder of single {self.things}")
+
+    def picture(self, path: Path, items: Any, codec: Codec) -> list[Path]:
+        """Write what `looks` gives: `path` plus each suffix."""
+        return [
+            replace(path.with_name(path.name + suffix), content) for suffix, content in self.looks(items, codec).items()
+        ]
+
+
+def is_folder(path: str | Path) -> bool:
+    """Whether an output path means a folder: it ends in /, has no suffix, or is one already."""
+    return str(path).endswith(("/", os.sep)) or not Path(path).suffix or Path(path).is_dir()

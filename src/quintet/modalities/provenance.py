@@ -1,0 +1,87 @@
+"""What a written file says of its origin: model, seed and settings, in its metadata or beside it. Free of torch."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from quintet.core.errors import DataError
+
+Provenance = Mapping[str, Any]
+KEY = "quintet"
+"""Under this name the provenance stands in a file's metadata."""
+INSIDE = (".png", ".parquet", ".wav", ".flac")
+"""Formats that hold their provenance themselves."""
+
+
+def text_of(provenance: Provenance, indent: int | None = None) -> str:
+    """As JSON."""
+    return json.dumps(dict(provenance), indent=indent, default=str)
+
+
+def software(provenance: Provenance) -> str:
+    """The program that wrote a file, for the field that many formats have for it."""
+    return f"quintet {provenance.get('quintet', '')}".strip()
+
+
+def beside(path: Path) -> Path:
+    """The file that holds the provenance of one that cannot hold it itself."""
+    return path.with_name(f"{path.name}.provenance.json")
+
+
+def replace(path: Path, content: bytes) -> Path:
+    """Write a file so that a reader sees the old or the new one as a whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def read_provenance(path: Path) -> dict[str, Any]:
+    """The provenance of a file, or of the first picture or recording in a folder, that was written with one.
+
+    Raises DataError.
+    """
+    if path.is_dir():
+        first = min((file for suffix in INSIDE for file in path.glob(f"*{suffix}")), default=None)
+        if first is None:
+            raise DataError("no pictures and no recordings in this folder", where=str(path))
+        path = first
+    try:
+        note = _note(path)
+        data = None if note is None else json.loads(note)
+    except (OSError, ValueError, SyntaxError, RuntimeError) as error:
+        raise DataError("unreadable file", where=str(path), why=str(error)) from None
+    if not isinstance(data, dict):
+        raise DataError("no provenance: not a file that quintet wrote", where=str(path))
+    return data
+
+
+def _note(path: Path) -> str | None:
+    suffix = path.suffix.lower()
+    if suffix == ".png":
+        from PIL import Image
+
+        with Image.open(path) as image:
+            image.load()  # chunks may also stand behind the pixels
+            found = image.info.get(KEY)
+            return str(found) if found is not None else None
+    if suffix in (".wav", ".flac"):
+        import soundfile  # whose errors are RuntimeErrors
+
+        with soundfile.SoundFile(path) as file:
+            return file.comment or None
+    if suffix == ".parquet":
+        import pyarrow.parquet  # whose errors are ValueErrors and OSErrors
+
+        metadata = pyarrow.parquet.read_schema(path).metadata or {}
+        found = metadata.get(KEY.encode())
+        return found.decode() if found is not None else None
+    return beside(path).read_text() if beside(path).is_file() else None

@@ -1,0 +1,137 @@
+"""Tables: Arrow tables, a row an item."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import decimal
+import io
+import json
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet
+from numpy.typing import NDArray
+
+from quintet.core.codec import Codec
+from quintet.core.random import some
+from quintet.data import written
+from quintet.data.dataset import take
+from quintet.data.splits import row_texts
+from quintet.modalities.protocol import Format, Modality
+from quintet.modalities.provenance import KEY, Provenance, text_of
+from quintet.modalities.table.codec import TableCodec
+from quintet.modalities.table.pictures import histograms, is_number, scatter_png
+
+SHOWN, POINTS = 8, 4000
+
+
+def csv(table: pa.Table, provenance: Provenance) -> bytes:
+    """Cells as they were written where the data come from; quoted where they must be."""
+    columns = [_quoted(column.combine_chunks()) for column in written.strings(table).columns]
+    header = ",".join(_quoted(pa.array(table.column_names, pa.string())).to_pylist())
+    alone = '""' if len(columns) == 1 else ""  # a line without anything would be no row
+    lines = pc.binary_join_element_wise(*columns, ",", null_handling="replace", null_replacement=alone)
+    return "".join(f"{line}\n" for line in [header, *lines.to_pylist()]).encode("utf-8", "replace")
+
+
+def _quoted(cells: pa.Array) -> pa.Array:
+    must = pc.or_(pc.match_substring_regex(cells, '[",\r\n]'), pc.equal(cells, ""))
+    quoted = pc.binary_join_element_wise('"', pc.replace_substring(cells, '"', '""'), '"', "")
+    return pc.if_else(must, quoted, cells)
+
+
+def parquet(table: pa.Table, provenance: Provenance) -> bytes:
+    buffer = io.BytesIO()
+    pyarrow.parquet.write_table(table.replace_schema_metadata({KEY: text_of(provenance)}), buffer)
+    return buffer.getvalue()
+
+
+def jsonl(table: pa.Table, provenance: Provenance) -> bytes:
+    rows = written.as_written(table, plain=False).to_pylist()
+    return "".join(json.dumps({name: plain(cell) for name, cell in row.items()}) + "\n" for row in rows).encode()
+
+
+def plain(cell: Any) -> Any:
+    """A cell in what JSON has: a decimal is a number, a date or time is written in ISO 8601, NaN is null."""
+    if isinstance(cell, decimal.Decimal):
+        return float(cell)
+    if isinstance(cell, float) and not math.isfinite(cell):
+        return None
+    if isinstance(cell, datetime.date | datetime.time):
+        return cell.isoformat()
+    return cell if cell is None or isinstance(cell, str | int | float | bool) else str(cell)
+
+
+def npz(table: pa.Table, provenance: Provenance) -> bytes:
+    """Columns as arrays; strings get a fixed width, so that no pickle is needed."""
+    columns = {name: table[name].to_numpy() for name in table.column_names}
+    arrays = {name: cells.astype(str) if cells.dtype == object else cells for name, cells in columns.items()}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+class TableModality(Modality):
+    name = "table"
+    codec = TableCodec
+    things = "rows"
+    previewed = 400_000
+    formats = {".csv": Format(csv), ".parquet": Format(parquet), ".jsonl": Format(jsonl), ".npz": Format(npz)}
+
+    def owns(self, items: Any) -> bool:
+        return isinstance(items, pa.Table)
+
+    def contents(self, items: pa.Table) -> Iterator[bytes]:
+        return (row.encode("utf-8", "surrogatepass") for row in row_texts(items))
+
+    def splice(self, items: pa.Table) -> pa.Table:
+        """Cut between columns."""
+        n, half = len(items), items.num_columns // 2
+        other = pa.array((np.arange(n) + max(1, n // 2)) % max(n, 1))
+        first, second = items.select(range(half)), items.select(range(half, items.num_columns)).take(other)
+        return pa.Table.from_arrays([*first.columns, *second.columns], schema=items.schema)
+
+    def preview(self, items: pa.Table, captions: list[str]) -> bytes:
+        if items.num_columns == 2 and all(is_number(kind) for kind in items.schema.types):
+            points = points_of(items)
+            points = points[np.isfinite(points).all(1)]
+            return scatter_png(points[some(points, POINTS, 0)])
+        return histograms(items)
+
+    def shown(self, items: pa.Table, codec: Codec, reference: pa.Table | None = None) -> dict[str, Any]:
+        """Points in the plane over the reference; else some rows."""
+        if items.num_columns == 2 and all(pa.types.is_floating(column.type) for column in items.columns):
+            drawn = scatter_png(points_of(items), None if reference is None else points_of(reference))
+            return {"kind": "image", "png": base64.b64encode(drawn).decode()}
+        rows = [[*map(short, row.values())] for row in take(items, some(items, SHOWN, 0)).to_pylist()]
+        return {"kind": "rows", "columns": items.column_names, "rows": rows}
+
+    def pairs(self, samples: Any, near: Any, distances: list[float], codec: Codec) -> dict[str, Any]:
+        rows = []
+        for pair in zip(samples.to_pylist(), near.to_pylist(), strict=True):
+            rows += [[who, *map(short, row.values())] for who, row in zip(("sample", "nearest"), pair, strict=True)]
+        return {"kind": "rows", "columns": ["", *samples.column_names], "rows": rows}
+
+    def looks(self, items: pa.Table, codec: Codec) -> dict[str, bytes]:
+        files = {".csv": csv(items, {})}
+        numbers = items.select([field.name for field in items.schema if is_number(field.type)])
+        if numbers.num_columns == 2:
+            points = points_of(numbers)
+            points = points[np.isfinite(points).all(1)]
+            files |= {".png": scatter_png(points)} if len(points) else {}
+        return files
+
+
+def points_of(table: pa.Table) -> NDArray[np.float64]:
+    """(N, columns)."""
+    return np.stack([column.to_numpy().astype(np.float64) for column in table.columns], 1)
+
+
+def short(value: Any) -> Any:
+    """A number as short as it can be read."""
+    return f"{value:.4g}" if isinstance(value, float) else value

@@ -1,0 +1,82 @@
+"""Texts: lists of strings."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from quintet.core.codec import Codec
+from quintet.core.random import some
+from quintet.modalities.pictures import INK, PAPER, font, png_of
+from quintet.modalities.protocol import Format, Modality
+from quintet.modalities.provenance import Provenance
+from quintet.modalities.text.codec import TextCodec
+
+LONG = 400
+"""Characters of a text that a report shows, or of one beside another, three quarters of that."""
+SHOWN = 6
+
+
+def txt(items: Sequence[str], provenance: Provenance) -> bytes:
+    """One item a line; with a rule between them if any has several lines."""
+    between = "\n----\n" if any("\n" in text for text in items) else "\n"
+    return (between.join(items) + "\n").encode("utf-8", "replace")
+
+
+def jsonl(items: Sequence[str], provenance: Provenance) -> bytes:
+    return "".join(json.dumps({"text": text}) + "\n" for text in items).encode()
+
+
+class TextModality(Modality):
+    name = "text"
+    codec = TextCodec
+    things = "texts"
+    previewed = 16
+    formats = {".txt": Format(txt), ".jsonl": Format(jsonl)}
+
+    def owns(self, items: Any) -> bool:
+        return isinstance(items, list)
+
+    def contents(self, items: Sequence[str]) -> Iterator[bytes]:
+        return (text.encode("utf-8", "surrogatepass") for text in items)
+
+    def splice(self, items: Sequence[str]) -> list[str]:
+        """Cut in the middle of each."""
+        other = [items[(i + max(1, len(items) // 2)) % len(items)] for i in range(len(items))]
+        return [a[: len(a) // 2] + b[len(b) // 2 :] for a, b in zip(items, other, strict=True)]
+
+    def facts(self, items: Sequence[str]) -> dict[str, Any]:
+        lengths = [len(text) for text in items]
+        alphabet = set().union(*items)
+        return {"characters": sum(lengths), "lengths": [min(lengths), int(np.median(lengths)), max(lengths)],
+                "alphabet": len(alphabet)}  # fmt: skip
+
+    def preview(self, items: Sequence[str], captions: list[str]) -> bytes:
+        return page(items)
+
+    def shown(self, items: Sequence[str], codec: Codec, reference: Any = None) -> dict[str, Any]:
+        return {"kind": "text", "items": [items[i][:LONG] for i in some(items, SHOWN, 0)]}
+
+    def pairs(self, samples: Any, near: Any, distances: list[float], codec: Codec) -> dict[str, Any]:
+        each = zip(samples, near, distances, strict=True)
+        rows = [[a[: 3 * LONG // 4], b[: 3 * LONG // 4], f"{d:.4g}"] for a, b, d in each]
+        return {"kind": "rows", "columns": ["sample", "nearest training text", "distance"], "rows": rows}
+
+
+def page(items: Sequence[str]) -> bytes:
+    """The beginning of each text; of a few long ones, more of each."""
+    lines: list[tuple[str, tuple[int, int, int]]] = []
+    each = max(1, 28 // max(1, len(items)))
+    for item in items:
+        wrapped = [part for line in item[:4000].splitlines() if line.strip() for part in textwrap.wrap(line, 100)]
+        lines += [(line, INK if number == 0 else (90, 90, 90)) for number, line in enumerate(wrapped[:each])]
+    sheet = Image.new("RGB", (820, 16 + 18 * max(1, len(lines))), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for number, (line, colour) in enumerate(lines):
+        draw.text((10, 8 + 18 * number), line, colour, font(13))
+    return png_of(sheet)
