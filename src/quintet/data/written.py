@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -21,11 +22,18 @@ SYMBOLS = "$€£¥₹₽₩₺₴₪฿₫"
 CODES = "USD|EUR|GBP|CHF|JPY|CNY|INR|CAD|AUD|NZD|SEK|NOK|DKK|PLN|CZK|HUF|BRL|MXN|ZAR|SGD|HKD|KRW|TRY"
 GAP = r"[ \x{00a0}\x{202f}]?"
 NUMBER = (
-    rf"^(?P<sign>[-+−]?)(?P<pre>(?:(?:[A-Z]{{0,3}}[{SYMBOLS}]|{CODES}){GAP})?)(?P<inner>[-+]?)"
+    rf"^(?P<sign>[-+−(]?)(?P<pre>(?:(?:[A-Z]{{0,3}}[{SYMBOLS}]|{CODES}){GAP})?)(?P<inner>[-+−(]?)"
     r"(?P<body>\d[\d.,' \x{00a0}\x{202f}’]*\d|\d|[.,]\d+|\d+[.])(?P<exp>(?:[eE][-+]?\d+)?)"
-    rf"(?P<post>(?:{GAP}(?:%|‰|[{SYMBOLS}]|{CODES})|[ \x{{00a0}}][A-Za-zµ°][A-Za-z/]{{0,4}}[²³]?)?)$"
+    r"(?P<outer>[-−)]?)"
+    rf"(?P<post>(?:{GAP}(?:%|‰|[{SYMBOLS}]|{CODES})|[ \x{{00a0}}][A-Za-zµ°][A-Za-z/]{{0,4}}[²³]?)?)(?P<last>[-−)]?)$"
 )
-"""A number with what may stand around it: a sign, a currency, a per cent sign, or a unit behind a blank."""
+"""A number with what may stand around it: a sign, a currency, a per cent sign, or a unit behind a blank; accountants'
+parentheses, or a minus behind it, of what is less than 0.
+"""
+SIGNS = ("sign", "inner", "outer", "last")
+"""Where marks of a number that is less than 0 may stand: before and behind a currency, digits, a unit."""
+MARKS = ("", "+", "-", "−", "()")
+MINUS = "-{before}{number}{behind}"
 GROUPS = "., '’\u00a0\u202f"
 FORMATS = (
     *(f"{date}{time}" for date in ("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%d-%m-%Y",
@@ -45,9 +53,10 @@ class NoFit(ValueError):
 @dataclass(frozen=True)
 class Form:
     """number: `decimals` digits behind the `point` (None: as few as it takes), `group` between thousands, `before` and
-    `behind` what stands around all of them, zeros in front up to `width` digits. time: a
-    `format` of strptime, or "" for ISO 8601; `padded` with zeros or
-    not; `type` of Arrow. truth: the `words` for true and false. text, category and id: strings, as the user says.
+    `behind` what stands around all of them, zeros in front up to `width` digits, and how those less than 0 are written:
+    `negative`, such as "({before}{number}{behind})". time: a `format` of strptime, or "" for ISO 8601; `padded` with
+    zeros or not; `type` of Arrow. truth: the `words` for true and false. text, category and id: strings, as the user
+    says.
     """
 
     kind: Kind
@@ -58,6 +67,7 @@ class Form:
     behind: str = ""
     plus: bool = False
     width: int = 0
+    negative: str = MINUS
     format: str = ""
     padded: bool = True
     type: str = ""
@@ -97,8 +107,10 @@ class Form:
         if self.group:
             whole = re.sub(r"(?<=\d)(?=(?:\d{3})+$)", self.group, whole)
         zero = not digits.strip("0.")
-        sign = "-" if value < 0 and not zero else "+" if self.plus and value > 0 else ""
-        return f"{sign}{self.before}{whole}{self.point if dot else ''}{fraction}{self.behind}"
+        number = f"{whole}{self.point if dot else ''}{fraction}"
+        if value < 0 and not zero:
+            return self.negative.format(before=self.before, number=number, behind=self.behind)
+        return f"{'+' if self.plus and value > 0 else ''}{self.before}{number}{self.behind}"
 
     @property
     def taken(self) -> str:
@@ -107,8 +119,11 @@ class Form:
             if self.width:
                 return f"code of {self.width} digits"
             kind = "whole number" if self.decimals == 0 else "decimal"
-            example = self.number(1234 if self.decimals == 0 else 1234.5)
-            plain = not (self.group or self.before or self.behind or self.plus or self.point != ".")
+            value = 1234 if self.decimals == 0 else 1234.5
+            example = self.number(value)
+            if self.negative != MINUS:
+                example += f" and {self.number(-value)}"
+            plain = self == Form("number", self.decimals)
             return kind if plain and self.decimals in (0, None) else f"{kind} written as {example}"
         if self.kind == "time":
             return f"datetime written as {self.format}" if self.format else "datetime"
@@ -132,14 +147,14 @@ def _numbers(cells: Any, form: Form) -> Any:
             return cells.cast(pa.float64())
         except pa.ArrowInvalid:
             raise NoFit("inf") from None
-    _check(cells, parts.is_valid())
+    marks = _marks(parts)
+    _check(cells, pc.and_(parts.is_valid(), pc.is_in(marks, pa.array(MARKS))))
     body = pc.struct_field(parts, "body")
     for group in form.group:
         body = pc.replace_substring(body, group, "")
     if form.point != ".":
         body = pc.replace_substring(body, form.point, ".")
-    negative = pc.or_(*(pc.is_in(pc.struct_field(parts, part), pa.array(["-", "−"])) for part in ("sign", "inner")))
-    signs = pc.if_else(negative, "-", "")
+    signs = pc.if_else(pc.is_in(marks, pa.array(["", "+"])), "", "-")
     text = pc.binary_join_element_wise(signs, body, pc.struct_field(parts, "exp"), "")
     try:
         return text.cast(pa.int64() if form.decimals == 0 else pa.float64())
@@ -147,6 +162,22 @@ def _numbers(cells: Any, form: Form) -> Any:
         fits = pc.match_substring_regex(text, r"^-?\d+$" if form.decimals == 0 else r"^-?(\d+\.?\d*|\.\d+)([eE].*)?$")
         _check(cells, fits)
         raise NoFit("a number of too many digits") from None
+
+
+def _marks(parts: Any) -> Any:
+    """The signs and parentheses of each number, without what stands between them."""
+    return pc.binary_join_element_wise(*(pc.struct_field(parts, name) for name in SIGNS), "")
+
+
+def negative_form(parts: Any) -> str:
+    """How most of those numbers that are less than 0 are written: see `Form.negative`."""
+    less = parts.filter(pc.invert(pc.is_in(_marks(parts), pa.array(["", "+"]))))
+    if not len(less):
+        return MINUS
+    one, two, three, four = (pc.struct_field(less, name) for name in SIGNS)
+    written = pc.binary_join_element_wise(one, "{before}", two, "{number}", three, "{behind}", four, "")
+    counts = written.value_counts()
+    return str(counts.field(0)[int(np.argmax(counts.field(1)))])
 
 
 def number_form(cells: Any, *, comma: bool = False, codes: bool = True) -> Form | None:
@@ -160,7 +191,7 @@ def number_form(cells: Any, *, comma: bool = False, codes: bool = True) -> Form 
     parts = pc.extract_regex(cells, NUMBER)
     if not len(cells) or parts.null_count:
         return Form("number") if len(cells) and _floats(cells) else None
-    field = {name: pc.struct_field(parts, name) for name in ("sign", "pre", "inner", "body", "exp", "post")}
+    field = {name: pc.struct_field(parts, name) for name in (*SIGNS, "pre", "body", "exp", "post")}
     bodies, width = field["body"], 0
     if codes and pc.any(pc.match_substring_regex(bodies, r"^0\d")).as_py():
         lengths = pc.utf8_length(bodies).unique()
@@ -179,11 +210,17 @@ def number_form(cells: Any, *, comma: bool = False, codes: bool = True) -> Form 
             pc.is_in(field["sign"], pa.array(["-", "−"]))).as_py()))):  # fmt: skip
         return None  # +49 30 123 456 is a telephone number
     point, group = split
+    bare, marks = not (used or before or behind), _marks(parts)
+    if bare and pc.any(pc.is_in(field["outer"], pa.array(["-", "−"]))).as_py():
+        return None  # 2- is a mark of a school
+    if bare and pc.all(pc.equal(marks, "()")).as_py():
+        return None  # (1), (2), (3) number things
     fractions = pc.utf8_length(pc.struct_field(pc.extract_regex(
         bodies, rf"^[^{re.escape(point)}]*(?P<f>(?:{re.escape(point)}\d*)?)$"), "f"))  # fmt: skip
     few, many = (pc.min_max(fractions)[end].as_py() for end in ("min", "max"))
     same = few == many and not pc.any(pc.not_equal(field["exp"], "")).as_py()
-    form = Form("number", max(0, many - 1) if same else None, point, group, before, behind, bool(plus), width)
+    form = Form("number", max(0, many - 1) if same else None, point, group, before, behind, bool(plus), width,
+                negative_form(parts))  # fmt: skip
     try:
         form.parse(cells)
     except NoFit:

@@ -141,9 +141,13 @@ def unified(schemas: Sequence[pa.Schema]) -> pa.Schema:
     for name in schema.names:
         own = [each.get(name) for each in every]
         first = own[0]
-        if first is not None and all(form is not None and replace(form, decimals=first.decimals) == first
-                                     for form in own):  # fmt: skip
-            forms[name] = first if all(form == first for form in own) else replace(first, decimals=None)
+        if first is None:
+            continue
+        less = next((form.negative for form in own if form and form.negative != written.MINUS), written.MINUS)
+        same = replace(first, negative=less)
+        if all(form and replace(form, decimals=first.decimals, negative=less) == same for form in own):
+            forms[name] = same if all(form and form.decimals == first.decimals for form in own) else replace(
+                same, decimals=None)  # fmt: skip
     fields = [schema.field(name).remove_metadata() for name in schema.names]
     return written.attach(pa.schema(fields).empty_table(), forms).schema
 
@@ -203,7 +207,8 @@ def widened(cells: pa.ChunkedArray, form: Form) -> Form | None:
             each.parse(cells)
         except written.NoFit:
             continue
-        return each
+        own = written.number_form(cells) if each.kind == "number" and each.negative == written.MINUS else None
+        return each if own is None else replace(each, negative=own.negative)
     return None
 
 
