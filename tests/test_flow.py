@@ -327,6 +327,26 @@ def test_gaussian_of_known_covariance(kind: str) -> None:
     torch.testing.assert_close(samples.T.cov(), root @ root.T, atol=0.4, rtol=0.1)
 
 
+def barely_trained() -> Flow:
+    """A Glow of three scales whose nets say something of every size about what they have never seen."""
+    flow = Flow(Continuous((3, 16, 16)), None, Flow.Settings(kind="glow", layers=6, width=16, dropout=0))
+    flow.initialise(Batch(torch.randn(64, 3, 16, 16)))
+    for module in flow.modules():
+        if isinstance(leave := getattr(module, "leave", None), nn.Module):
+            nn.init.normal_(leave.weight, std=0.1)
+    return flow.eval()
+
+
+def test_samples_of_a_barely_trained_flow_are_moderate() -> None:
+    """Without bounds, layer after layer multiplies what the one before it made: values of 1e6 and more."""
+    torch.manual_seed(0)
+    flow = barely_trained()
+    with torch.no_grad():
+        x = flow.sample(32)
+        assert float(x.abs().max()) < 30, "the data are within 5"
+        torch.testing.assert_close(flow.decode(flow.encode(x)), x, atol=1e-3, rtol=0)
+
+
 # The family's manners
 
 

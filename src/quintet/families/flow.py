@@ -286,6 +286,10 @@ def glow(shape: tuple[int, ...], transform: Transform, s: Flow.Settings, emb: in
         shape = size_after
 
 
+SEEN = 5.0
+"""Standard deviations: a convolutional net sees nothing as larger, since it has not learnt what to say of that."""
+
+
 class ConvNet(nn.Module):
     """(B, inputs, *size), emb -> (B, outputs, *size): 3x3, `depth - 1` residual 1x1, and 3x3, zero at first.
 
@@ -300,7 +304,7 @@ class ConvNet(nn.Module):
         self.emb = nn.Linear(emb, width, bias=False) if emb else None
 
     def forward(self, x: Tensor, emb: Tensor | None = None) -> Tensor:
-        h = self.enter(x)
+        h = self.enter(SEEN * torch.tanh(x / SEEN))
         if self.emb is not None and emb is not None:
             h = h + self.emb(emb).view(*h.shape[:2], *[1] * (h.dim() - 2))
         for block in self.blocks:

@@ -26,9 +26,16 @@ def full(x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Affine:
-    """z = (x - mean) exp(-log_std), with |log_std| < 3. `params` (..., 2, N) for x (..., N)."""
+    """z = (x - mean) exp(-log_std), with |mean| < 5 and -3 < log_std < 0.2. `params` (..., 2, N) for x (..., N).
+
+    x has been standardised, so that a conditional mean or standard deviation beyond these bounds is a mistake of a net
+    that is asked about what it has not seen; samples of a chain of such layers would grow from one to the next.
+    """
 
     params: int = 2
+    most: float = 5.0
+    narrowest: float = 3.0
+    widest: float = 0.2
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """z and log dz/dx, both (..., N)."""
@@ -40,10 +47,10 @@ class Affine:
         mean, log_std = self._read(params)
         return z * torch.exp(log_std) + mean
 
-    @staticmethod
-    def _read(params: Tensor) -> tuple[Tensor, Tensor]:
+    def _read(self, params: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_std = full(params).unbind(-2)
-        return mean, 3 * torch.tanh(log_std / 3)
+        bound = torch.where(log_std > 0, self.widest, self.narrowest)
+        return self.most * torch.tanh(mean / self.most), bound * torch.tanh(log_std / bound)
 
 
 @dataclass(frozen=True)
