@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from quintet.cli.console import columns, number
-from quintet.comparison.verdict import Figure, by_character, contenders
+from quintet.comparison.verdict import Figure, by_character, contenders, measures
 
 
 def likelihood_line(summary: Mapping[str, Any]) -> str:
@@ -62,7 +62,7 @@ def compared(result: Mapping[str, Any]) -> str:
             lines.append(f"{title}: {answer['label'] or 'none'}. {answer['sentence']}")
     lines += [f"note: {caveat}" for caveat in result["verdict"].get("caveats", ())]
     rows, failed, crowd = [], [], contenders(result["models"])
-    letters = by_character(crowd)
+    letters, spaces = by_character(crowd), measures(crowd)
     for one in crowd:
         if not one.done:
             failed.append(f"{one.label} was left out. {one.runs[0].get('error') or ''}")
@@ -70,7 +70,7 @@ def compared(result: Mapping[str, Any]) -> str:
         quality = (show(one.metric("auc"), ".2f"), show(one.metric("coverage"), ".2f"))
         cost = (show(one.cost("ms_per_sample"), ".3g"), show(one.cost("train_seconds"), ".3g"))
         nats = show(one.per_character() if letters else one.likelihood(), ".4g")
-        kind = ", ".join(filter(None, [one.likelihood_kind, one.measure]))
+        kind = ", ".join(filter(None, [one.likelihood_kind, spaces[one.label]]))
         rows.append((one.label, *quality, nats, kind, *cost))
     unit = "nats/character" if letters else "nats"
     header = ("model", "AUC (0.5 best)", "coverage", unit, "kind", "ms/sample", "train s")

@@ -187,7 +187,7 @@ def score(
 
     The index is an item's place in the source, from 0; of a file of lines it is the line, and blank lines have none.
 
-    A text or recording has one row, and a column note says what was cut, replaced, unseen or scored in pieces.
+    Each item has one row, and a column note says what was cut, replaced, unseen or scored in pieces.
     Of a classifier (--target COLUMN --condition text, image or audio) it is a CSV of index, the item's own label where
     the source has one, the predicted label, the probability of each, p_LABEL, which are 1 together, and nats.
     With --rank the least likely come first, each with p: the share of the run's held-out items that are at most as

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, NotRequired, TypedDict, cast
 
 import jinja2
 
-from quintet.comparison.verdict import Contender, Figure, by_character, contenders, distance, ranked, verdict
+from quintet.comparison.verdict import Contender, Figure, by_character, contenders, distance, measures, ranked, verdict
 from quintet.evaluation.recipes import flat
 from quintet.metrics.measures import COST, LIKELIHOOD, QUALITY, Measure
 
@@ -236,7 +236,7 @@ def ordinal(rank: int) -> str:
 
 def _likelihood(crowd: Sequence[Contender], winner: str | None) -> list[dict[str, Any]]:
     """Nats and bits; the winner is the verdict's, because kinds are not compared by size alone."""
-    rows = []
+    rows, spaces = [], measures(crowd)
     for measure in LIKELIHOOD:
         if measure.key == "nats" and by_character(crowd):
             continue
@@ -248,7 +248,7 @@ def _likelihood(crowd: Sequence[Contender], winner: str | None) -> list[dict[str
                 cells.append(Cell("none" if contender.done else "failed", remark=str(reasons[0]) if reasons else ""))
                 continue
             mark = "best" if contender.label == winner else ""
-            kind = ", ".join(filter(None, [contender.likelihood_kind, contender.measure]))
+            kind = ", ".join(filter(None, [contender.likelihood_kind, spaces[contender.label]]))
             cells.append(number(figure.mean, figure.half)._replace(mark=mark, remark=kind))
         if any(c.likelihood(measure.key) for c in crowd):
             rows.append({"name": measure.name, "note": measure.note, "cells": cells, "real": None})

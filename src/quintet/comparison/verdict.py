@@ -7,7 +7,7 @@ holds zero: the difference item by item where both were measured on the same ite
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -83,14 +83,22 @@ class Contender:
         return "bound" if kind == "exact" and found.get("space") == "dequantised" else kind
 
     @property
-    def measure(self) -> str:
-        """Of which measure the likelihood is; values of different measures are not comparable.
-
-        "mass" (and "dequantised", which is at most the mass in expectation), "density", or "encoded" with the identity
-        of the encoded space and its dimensions.
+    def space(self) -> tuple[str, str] | None:
+        """In which space the likelihood is: its measure and identity; None without a likelihood. Values of different
+        spaces are not comparable.
         """
-        found = [run["likelihood"] for run in self.done if run.get("likelihood")]
-        return " or ".join(sorted({_measure(likelihood) for likelihood in found}))
+        return next((_space(run) for run in self.done if _space(run)), None)
+
+    @property
+    def measure(self) -> str:
+        """The same in words: "mass" (and "dequantised", which is at most the mass in expectation), "density" or
+        "encoded", with the space's identity, if it has one, and its dimensions.
+        """
+        if self.space is None:
+            return ""
+        measure, identity = self.space
+        dims = next(run["likelihood"] for run in self.done if run.get("likelihood")).get("dims")
+        return f"{measure} {identity}" + (f", {dims:,.6g} dimensions" if dims else "") if identity else measure
 
     @property
     def learnt_little(self) -> str | None:
@@ -122,12 +130,21 @@ def interval(values: Sequence[float], stderrs: Sequence[float]) -> Figure:
     return Figure(float(np.mean(values)), half, n)
 
 
-def _measure(likelihood: Mapping[str, Any]) -> str:
-    space = str(likelihood.get("space", ""))
-    if space != "encoded":
-        return "mass" if space == "dequantised" else space
-    name = likelihood.get("identity") or "unknown"
-    return f"encoded {name}, {likelihood['dims']} dimensions" if likelihood.get("dims") else f"encoded {name}"
+def _space(run: Entry) -> tuple[str, str] | None:
+    """(measure, identity) of a run's likelihood. An encoded space without a name is that of its run alone."""
+    found = run.get("likelihood")
+    if not found:
+        return None
+    space, identity = str(found.get("space", "")), str(found.get("identity") or "")
+    if space == "encoded" and not identity:
+        identity = f"of {run['run']}"
+    return "mass" if space == "dequantised" else space, identity
+
+
+def measures(crowd: Sequence[Contender]) -> dict[str, str]:
+    """What the likelihood of each contender is of, in a word, and of which space where these differ."""
+    one = len({c.space for c in crowd if c.space}) < 2
+    return {c.label: c.space[0] if one and c.space and c.space[0] != "encoded" else c.measure for c in crowd}
 
 
 def difference(a: Contender, b: Contender, key: str, unpaired: tuple[Figure, Figure]) -> Figure:
@@ -205,11 +222,23 @@ def ranked(better: str, crowd: Sequence[Contender], figures: Sequence[Figure | N
 
 
 def contenders(models: Sequence[Entry]) -> list[Contender]:
-    """Group entries by label (default: the family), in order of appearance."""
+    """Group entries by label (default: the family), in order of appearance.
+
+    Runs of one label whose likelihoods are of different spaces, as those on latents of different autoencoders, differ
+    by more than their seed: they are contenders of their own, with the name of their first run added.
+    """
     groups: dict[str, list[Entry]] = {}
     for model in models:
         groups.setdefault(str(model.get("label") or model["family"]), []).append(model)
-    return [Contender(label, str(runs[0]["family"]), tuple(runs)) for label, runs in groups.items()]
+    out = []
+    for label, runs in groups.items():
+        found = dict.fromkeys(filter(None, map(_space, runs)))
+        spaces: list[tuple[str, str] | None] = [*found] or [None]
+        for space in spaces:
+            own = [run for run in runs if (_space(run) or spaces[0]) == space]
+            name = label if len(spaces) == 1 else f"{label}, {own[0]['run']}"
+            out.append(Contender(name, str(own[0]["family"]), tuple(own)))
+    return out
 
 
 def verdict(models: Sequence[Entry]) -> dict[str, Any]:
@@ -415,14 +444,15 @@ def _scoring(alive: Sequence[Contender]) -> dict[str, Any]:
     scored = _measured(alive, lambda c: c.per_character() if letters else c.likelihood())
     if not scored:
         return _answer(None, "None of these models can say how likely an item is.")
-    spaces: dict[str, Measured] = {}
+    spaces: dict[tuple[str, str] | None, Measured] = {}
     for pair in scored:
-        spaces.setdefault(pair[0].measure, []).append(pair)
+        spaces.setdefault(pair[0].space, []).append(pair)
+    unlettered = [c.label for c in alive if letters and c.likelihood() and not c.per_character()]
     most = max(map(len, spaces.values()))
     largest = [group for group in spaces.values() if len(group) == most]
     apart = ""
     if len(spaces) > 1:  # probabilities, densities and values of different encoded spaces have no common scale
-        parts = "; ".join(f"{_names([c.label for c, _ in group])}: {space}" for space, group in spaces.items())
+        parts = "; ".join(f"{_names([c.label for c, _ in group])}: {group[0][0].measure}" for group in spaces.values())
         apart = f" Likelihoods of different spaces cannot be compared ({parts})."
         if len(largest) > 1 or most == 1:
             return _answer(None, f"These likelihoods say nothing about who is better.{apart}")
@@ -452,6 +482,8 @@ def _scoring(alive: Sequence[Contender]) -> dict[str, Any]:
     higher = [f"{c.label} ({_pm(f, digits)})" for c, f in estimates if kind != "estimate" and f.mean > nats.mean]
     if higher:
         sentence += f" Higher, but only an estimate, which may be too high: {_names(higher)}."
+    if unlettered:
+        sentence += f" {_names(unlettered)}: no likelihood of characters, and so not compared."
     sentence += apart + ("" if letters else seeds_told([p for p in scored if p[0].likelihood_kind == kind], best, key))
     unit = "nats_per_character" if letters else "nats"
     return _answer(best.label, sentence, same, **{unit: nats.mean, f"{unit}_half": nats.half})

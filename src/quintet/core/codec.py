@@ -85,11 +85,10 @@ class Codec(ABC):
     def decode(self, x: Tensor) -> Any:
         """Raw items, as many as x has rows."""
 
-    @property
-    def identity(self) -> str:
-        """Names the space that a likelihood is measured in where this codec loses something of the raw item: 12 digits
-        of a hash over all that decides what is lost. "" where it loses nothing. Likelihoods of different identity have
-        no common scale.
+    def identity(self, items: Any) -> str:
+        """Names the space that the likelihoods of these items are measured in, where other models may have another: 12
+        digits of a hash over all that decides what is kept of the items. "" where all of them is. Likelihoods of
+        different identity have no common scale.
         """
         return digest(self.to_json()) if self.measure == "encoded" else ""
 

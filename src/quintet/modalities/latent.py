@@ -150,17 +150,23 @@ class LatentCodec(Codec):
             fix="complete with the autoencoder's own run, or with a model of the items themselves",
         )
 
-    @property
-    def identity(self) -> str:
-        """Latents are those of one autoencoder's weights, on one scale."""
+    def identity(self, items: Any) -> str:
+        """Latents are those of one autoencoder's weights; a likelihood is of them as it gives them, whatever the scale
+        that they were brought to.
+        """
         weights = hashlib.sha256()
         for name, value in sorted(self.family.state_dict().items()):
             weights.update(f"{name} {tuple(value.shape)}".encode() + value.detach().cpu().numpy().tobytes())
-        return digest({**self.to_json(), "inner": self.inner.to_json(), "autoencoder": weights.hexdigest()})
+        return digest({"face": self.face, "inner": self.inner.to_json(), "autoencoder": weights.hexdigest()})
+
+    def losses(self, items: Any) -> list[str] | None:
+        return self.inner.losses(items)
 
     def log_det(self, items: Any) -> Tensor:
+        """Density of (z - mean) / scale -> that of z."""
         count = len(self.inner.log_det(items)) if self.stream else len(items)
-        return torch.zeros(count, dtype=torch.float64)
+        scaled = -float(self.scale.log().expand(self.space.shape).sum()) if self.face == "continuous" else 0.0
+        return torch.full((count,), scaled, dtype=torch.float64)
 
     def to_json(self) -> dict[str, Any]:
         return {"face": self.face, "mean": self.mean.flatten().tolist(), "scale": self.scale.flatten().tolist()}

@@ -200,7 +200,7 @@ class Model:
             return self._log_prob_texts(codec, items, condition, seed, batch_size)
         x, log_det = codec.encode(items), codec.log_det(items)
         found = self._log_prob(x, log_det, self.given(condition, len(x)), seed, batch_size)
-        return replace(found, notes=self.warned(codec.losses(items)))
+        return replace(found, notes=self.warned(codec.losses(items)), identity=codec.identity(items))
 
     def warned(self, notes: Sequence[str] | None) -> tuple[str, ...] | None:
         """`notes` of items, after a warning of how many there are and what the first says."""
@@ -218,7 +218,8 @@ class Model:
         """
         codec = self.codecs["x"]
         x, log_det = codec.encode(items), codec.log_det(items)
-        return self._log_prob(x, log_det, self.given(condition, len(x)), seed, batch_size)
+        found = self._log_prob(x, log_det, self.given(condition, len(x)), seed, batch_size)
+        return replace(found, identity=codec.identity(items))
 
     def _log_prob_texts(self, codec: TextCodec, texts: Any, condition: Any, seed: int, batch_size: int) -> LogProb:
         """`log_prob` of whole texts."""
@@ -257,7 +258,8 @@ class Model:
         total = total.masked_fill(none, math.nan)
         stderr = None if stderr is None else stderr.masked_fill(none, math.nan)
         lengths = pieces.lengths if codec.stream or bool((pieces.lengths > codec.block).any()) else None
-        return LogProb(total, kind, space, codec.dims, stderr, lengths, self.warned(pieces.notes), codec.identity)
+        notes, identity = self.warned(pieces.notes), codec.identity(texts)
+        return LogProb(total, kind, space, codec.dims, stderr, lengths, notes, identity)
 
     def _log_prob(self, x: Tensor, log_det: Tensor, cond: Tensor | None, seed: int, batch_size: int) -> LogProb:
         """The log-likelihood of encoded items."""
@@ -282,7 +284,7 @@ class Model:
         kind = family.likelihood
         if quantised and space == "encoded" and kind == "exact":
             kind = "bound"  # a density over the cells of what the codec keeps, as "dequantised" is of raw items
-        return LogProb(torch.cat(values) + log_det, kind, space, codec.dims, stderr, identity=codec.identity)
+        return LogProb(torch.cat(values) + log_det, kind, space, codec.dims, stderr)
 
     @property
     def labels(self) -> tuple[Any, ...] | None:
@@ -536,7 +538,7 @@ class Model:
 
     def rank(self, items: Any, *, reference: Any = None, condition: Any = None, given: Any = None,
              seed: int = 0) -> Any:  # fmt: skip
-        """Items from the least to the most likely: columns index, nats, and p; of texts and recordings also note.
+        """Items from the least to the most likely: columns index, nats, p, and note of what was cut or replaced.
 
         A model of windows of long texts ranks by nats a symbol, next to windows of its held-out text.
 

@@ -75,14 +75,15 @@ class AudioCodec(Codec):
         only: dict[str, tuple[Face, ...]] = {"waveform": ("continuous",), "mulaw": ("discrete",)}
         return only.get(settings.representation, cls.faces)
 
-    @property
-    def identity(self) -> str:
+    def identity(self, items: Any) -> str:
         """Recordings are cut to one length, and mel bands keep only the loudness: values of another length or of other
         bands are of another space. Both faces of the same bands are probabilities of the same levels.
         """
         kept = ("bands", "hop", "window", "levels", "decibels") if self.settings.representation == "mel" else ()
         told = {name: getattr(self.settings, name) for name in ("representation", *kept)}
-        return digest(told | {"rate": self.rate, "samples": self.samples, "high": self.high if kept else None})
+        return digest(
+            told | {"rate": self.rate, "samples": self.samples, "high": round(self.high, 2) if kept else None}
+        )
 
     # -- constants of the training split -----------------------------------------------------------------------------
 

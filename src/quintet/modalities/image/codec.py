@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from quintet.core.codec import Codec, Face
+from quintet.core.codec import Codec, Face, digest
 from quintet.core.errors import DataError
 from quintet.core.likelihood import Measure
 from quintet.core.spaces import Continuous, Discrete
@@ -99,6 +99,20 @@ class ImageCodec(Codec):
         """Density on [-1, 1] -> mass of a level: the log of a bin's volume."""
         cells = 0.0 if self.face == "discrete" else self.space.dims * math.log(2 / (self.levels - 1))
         return torch.full((len(items),), cells, dtype=torch.float64)
+
+    def identity(self, items: Any) -> str:
+        """Pictures of another size, or of other values, are other items, though they show the same."""
+        return digest({"shape": self.shape, "unit": self.unit, "levels": self.levels})
+
+    def losses(self, items: Any) -> list[str]:
+        """Values that training lacks become the nearest that it has."""
+        images = self._array(items)
+        k = np.round(images / self.unit).clip(0, self.levels - 1)
+        return [
+            f"{count:,} of {self.dims:,} values are not of training: the nearest of its {self.levels} took their place"
+            if count else ""
+            for count in (k * self.unit != images).reshape(len(images), -1).sum(1).tolist()
+        ]  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:
         return {"face": self.face, "shape": list(self.shape), "unit": self.unit, "levels": self.levels}

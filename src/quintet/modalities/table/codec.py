@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Tensor
 
 from quintet.core import settings
-from quintet.core.codec import Codec, Face
+from quintet.core.codec import Codec, Face, digest
 from quintet.core.errors import DataError, QuintetWarning, UsageError
 from quintet.core.likelihood import Measure
 from quintet.core.spaces import Continuous, Discrete
@@ -257,6 +257,24 @@ class TableCodec(Codec):
             total += column.nulls * math.log(2)
             at += column.width
         return torch.from_numpy(total)
+
+    def losses(self, items: Any) -> list[str]:
+        """Categories that training lacks are all one value, whatever they are."""
+        units, null = self.units(items)
+        table, out = self.rows(items), [""] * len(units)
+        for i, column in enumerate(self.columns):
+            if column.number:
+                continue
+            for row in np.flatnonzero((units[:, i] == len(column.categories)) & ~null[:, i]).tolist():
+                found = f"{column.name} {table[column.name][row].as_py()!r} is not of training"
+                out[row] = f"{out[row]}; {found}" if out[row] else found
+        return out
+
+    def identity(self, items: Any) -> str:
+        """Where rows have categories that training lacks, what is scored depends on which it had."""
+        if not any(self.losses(items)):
+            return ""
+        return digest({column.name: list(map(str, column.categories)) for column in self.columns})
 
     # -- encoded -> raw ----------------------------------------------------------------------------------------------
 

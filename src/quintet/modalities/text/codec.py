@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from quintet.core.codec import Codec, Face
+from quintet.core.codec import Codec, Face, digest
 from quintet.core.errors import DataError, EnvironmentFault, QuintetWarning
 from quintet.core.likelihood import Measure
 from quintet.core.spaces import Continuous, Discrete
@@ -352,6 +352,12 @@ class TextCodec(Codec):
         return out
 
     # -- whole texts -----------------------------------------------------------------------------------------------
+
+    def identity(self, items: Any) -> str:
+        """Where characters of these texts are replaced, what is scored depends on which the vocabulary has."""
+        if not any(self._strange(text) for text in _texts(items)):
+            return ""
+        return digest({"vocabulary": self.vocabulary.alphabet if isinstance(self.vocabulary, Characters) else "UTF-8"})
 
     def losses(self, items: Any) -> list[str]:
         """Of texts that are an item each: cut, and symbols that training lacks; of a stream, the latter alone."""
