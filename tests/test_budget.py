@@ -17,12 +17,15 @@ from PIL import Image
 from torch import Tensor, nn
 
 import quintet
+from quintet.core import afford
 from quintet.core.errors import ConfigError, QuintetWarning
 from quintet.core.family import Batch, Family, Loss
 from quintet.core.spaces import Continuous
 from quintet.data.loader import Loader
 from quintet.evaluation.bench import Bench
 from quintet.fit import api
+from quintet.model.model import Model
+from quintet.runs.folder import Run
 from quintet.sources.load import load_source
 from quintet.training.budget import AT_ONCE, Estimate, Pace, pace, steps_for
 from quintet.training.engine import Engine
@@ -250,6 +253,25 @@ def test_a_smaller_preset_is_taken_for_the_sake_of_a_budget(
     assert model.run.config().training.batch_size == 8
 
 
+@pytest.mark.parametrize("given", [["--budget", "60s"], [], ["--budget", "60s", "--training.sample_every", "3"]])
+def test_the_same_command_goes_on_whatever_the_budget_changed(
+    given: list[str], colour: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The budget takes another preset, batch and number of looks than the command would; it is the same command."""
+    from quintet.cli.main import main
+
+    paced(monkeypatch, lambda size: 1.0 if size == "small" else 0.05)
+    words = ["train", "vae", "--data", colour, *given, "--run", "r", "--runs", str(tmp_path), "--resume", "auto"]
+    assert main([*words]) == 0
+    first = Run(tmp_path / "r").config()
+    assert (first.preset, first.training.batch_size) == ("tiny", 8)
+    assert main([*words]) == 0
+    assert Run(tmp_path / "r").config() == first, "the run goes on as it was planned"
+    capsys.readouterr()
+    assert main([*words, "--preset", "base"]) == 3
+    assert "preset: 'small' in the run, 'base' now" in capsys.readouterr().err
+
+
 def test_what_cannot_be_afforded_says_what_would_work(
     colour: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -273,33 +295,97 @@ def test_of_a_slow_model_fewer_samples_are_measured_and_it_is_said(tmp_path: Pat
     model = quintet.train("gan", data="moons", steps=3, preset="tiny", runs=tmp_path)
     bench = Bench(load_source("moons"), None, samples=100)
     found, whole = bench.run(model, limit=1e-6), bench.run(model, limit=1e6)
-    assert (found["metrics"]["items"], whole["metrics"]["items"]) == (50, 100)
-    assert found["fewer_samples"].startswith("50 of 100 samples")
+    assert (found["metrics"]["items"], whole["metrics"]["items"]) == (20, 100)
+    assert found["fewer_samples"].startswith("20 of 100 samples")
+    assert "show only large differences" in found["fewer_samples"]
     assert "frechet" in whole["metrics"]
     assert "frechet" not in found["metrics"], "it depends on the number of samples"
     assert "fewer_samples" not in whole
     flow = quintet.train("flow", data="moons", steps=3, preset="tiny", runs=tmp_path)
     found, whole = bench.run(flow, limit=1e-6), bench.run(flow, limit=1e6)
-    assert (found["likelihood"]["items"], whole["likelihood"]["items"]) == (50, 500)
-    assert found["fewer_scored"].startswith("50 of 500 items")
-    assert len(found["scored"]) == 50
+    assert (found["likelihood"]["items"], whole["likelihood"]["items"]) == (20, 500)
+    assert found["fewer_scored"].startswith("20 of 500 items")
+    assert len(found["scored"]) == 20
     assert "fewer_scored" not in whole
+    assert found["measured"] == {"samples": 20, "samples_wanted": 100, "scored": 20, "scored_wanted": 500}
+
+
+def test_of_a_slow_model_of_a_long_text_fewer_windows_are_scored(tmp_path: Path) -> None:
+    model = quintet.train("autoregressive", data="pydocs", steps=2, preset="tiny", runs=tmp_path,
+                          config={"coding": {"block": 32}})  # fmt: skip
+    bench = Bench(load_source("pydocs"), None, samples=20)
+    whole, found = bench.run(model, limit=1e6), bench.run(model, limit=1e-6)
+    text = load_source("pydocs").rows("test")
+    windows = sum(map(len, text)) // 32
+    assert whole["measured"]["scored"] == whole["likelihood"]["items"] == windows
+    assert found["measured"]["scored"] == found["likelihood"]["items"]
+    assert 20 <= found["likelihood"]["items"] <= 34, "two stretches of sixteen windows"
+    assert found["fewer_scored"].startswith(f"20 of {windows:,} items")
+    assert found["likelihood"]["nats"] == pytest.approx(whole["likelihood"]["nats"], rel=0.1)
+
+
+class Slow:
+    """A model whose every sample, score and label takes a second of a clock that only this moves."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, each: float = 1.0) -> None:
+        self.now, self.each = 0.0, each
+        monkeypatch.setattr(afford.time, "perf_counter", lambda: self.now)
+        for name in ("draw", "log_prob", "classify"):
+            monkeypatch.setattr(Model, name, self.slowly(getattr(Model, name)))
+
+    def slowly(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(model: Model, items: Any, **options: Any) -> Any:
+            self.now += self.each * (items if isinstance(items, int) else len(items))
+            return method(model, items, **options)
+
+        return call
+
+
+def test_evaluating_a_slow_model_ends_with_its_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a second for each sample and score, a thousand samples and all that belongs to them would take an hour."""
+    model = quintet.train("flow", data="moons", steps=3, preset="tiny", runs=tmp_path)
+    told: list[str] = []
+    clock = Slow(monkeypatch)
+    found = model.evaluate(budget="10m", report=lambda record: told.append(record["doing"]))
+    assert clock.now <= 660
+    assert found["measured"]["budget"] == 600
+    assert found["measured"]["samples"] == found["metrics"]["items"] == 150
+    assert found["measured"]["scored"] == found["likelihood"]["items"] == 50
+    assert "drawing 150 samples, about 150 s" in told
+    assert "scoring 50 unseen items, about 150 s" in told
+    began = clock.now
+    found = model.evaluate()
+    assert clock.now - began <= 150, "two minutes for a run that took less, and twenty items where there is no time"
+    assert found["measured"]["budget"] == 120
+    assert (found["measured"]["samples"], found["measured"]["scored"]) == (30, 20)
+    assert "show only large differences" in found["fewer_samples"]
+    other = quintet.train("flow", data="moons", steps=3, preset="tiny", runs=tmp_path, run="other")
+    began = clock.now
+    report = quintet.compare(model.run.path, other.run.path)
+    assert clock.now - began <= 320
+    assert [entry["measured"]["samples"] for entry in report["models"]] == [30, 30]
+
+
+def test_evaluating_a_slow_classifier_ends_with_its_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = quintet.train("autoregressive", data="digits", target="label", condition="items", steps=3, runs=tmp_path)
+    Slow(monkeypatch)
+    found = model.evaluate(budget=200)
+    assert (found["measured"]["items"], found["metrics"]["items"], len(found["scored"])) == (50, 50, 50)
+    assert found["fewer_items"].startswith(f"50 of {len(load_source('digits').index('test'))} items")
 
 
 def test_how_many_items_can_be_afforded_is_not_judged_by_few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 1 s for each call and 1 ms for each item: 8 items say 126 ms each, but 500 take 1.5 s."""
-    from quintet.evaluation import bench
-
+    """Of 1 s for each call and 1 ms for each item: one item says a second each, but 500 take 1.5 s."""
     now = [0.0]
-    monkeypatch.setattr(bench.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(afford.time, "perf_counter", lambda: now[0])
 
     def work(rows: int, fixed: float = 1.0, each: float = 0.001) -> None:
         now[0] += fixed + each * rows
 
-    assert bench.affordable(work, 500, 20.0) == 500
-    assert bench.affordable(lambda rows: work(rows, 0.1, 1.0), 500, 100.0) == pytest.approx(99, abs=2)
-    assert bench.affordable(lambda rows: work(rows, 0.0, 60.0), 500, 1.0) == 50
-    assert bench.affordable(work, 20, 1e-6) == 20
+    assert afford.affordable(work, 500, 20.0).items == 500
+    assert afford.affordable(lambda rows: work(rows, 0.1, 1.0), 500, 100.0).items == pytest.approx(99, abs=2)
+    assert afford.affordable(lambda rows: work(rows, 0.0, 60.0), 500, 1.0) == (20, 1200)
+    assert afford.affordable(work, 20, 1e-6).items == 20
 
 
 def test_what_is_done_after_training_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -308,6 +394,8 @@ def test_what_is_done_after_training_is_told(tmp_path: Path, capsys: pytest.Capt
     words = ["compare", "moons", "--families", "flow", "--steps", "2", "--preset", "tiny", "--samples", "30"]
     assert main([*words, "--runs", str(tmp_path), "-o", str(tmp_path / "r.html")]) == 0
     told = capsys.readouterr().err
-    assert [what in told for what in ("drawing samples", "measuring 30 samples", "scoring unseen items")] == [True] * 3
+    assert [what in told for what in ("drawing 30 samples", "measuring 30 samples", "scoring 500 unseen items")] == [
+        True
+    ] * 3
     assert main(["evaluate", str(tmp_path / "compare-moons-1" / "flow-0"), "--samples", "30"]) == 0
-    assert "scoring unseen items" in capsys.readouterr().err
+    assert "scoring 500 unseen items" in capsys.readouterr().err

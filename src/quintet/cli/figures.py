@@ -36,6 +36,10 @@ QUESTIONS = {"keeper": "keep", "scoring": "best scores", "anomalies": "finds ano
              "memorisation": "copies least"}  # fmt: skip
 
 
+FEWER = ("fewer_samples", "fewer_scored", "fewer_items")
+"""Notes that a slow model was measured by fewer samples or items."""
+
+
 def evaluated(result: Mapping[str, Any]) -> str:
     """The likelihood, or why there is none, and a line for every figure."""
     found, metrics = result["likelihood"], {**result["metrics"], **(result.get("language") or {})}
@@ -46,7 +50,10 @@ def evaluated(result: Mapping[str, Any]) -> str:
             rows.append((key, number(value) + (f" ± {error:.2g}" if error is not None else "")))
     rows.append(("ms a sample", number(result.get("ms_per_sample"))))
     head = likelihood_line(found) if found else f"no likelihood: {result['likelihood_reason']}"
-    return f"{head}\n{columns(rows)}"
+    notes = [f"note: {result[key]}" for key in FEWER if result.get(key)]
+    if notes:
+        notes.append(f"note: with --budget {result['measured']['budget']:g}s; a longer one measures more")
+    return "\n".join([head, columns(rows), *notes])
 
 
 def compared(result: Mapping[str, Any]) -> str:

@@ -31,7 +31,8 @@ def dry(planned: RunConfig, dataset: Dataset, runs: Path | None = None) -> Answe
 
 
 def continues(planned: RunConfig, name: str, runs: Path | None) -> bool:
-    """Whether that run exists; ConfigError if it was made with another configuration than the planned one.
+    """Whether that run exists; ConfigError if it was made with another configuration than the planned one. What counts
+    is what was asked for, since a budget may have changed batches, preset and looks of the run itself.
 
     What a start left behind that was killed before it wrote config.yaml is cleared away: there is nothing in it yet.
     """
@@ -40,11 +41,9 @@ def continues(planned: RunConfig, name: str, runs: Path | None) -> bool:
         if folder.is_dir() and {path.name for path in folder.iterdir()} <= BEFORE_CONFIG:
             shutil.rmtree(folder)
         return False
-    free: Any = {"budget": True, "steps": True, "plan": True}
-    if planned.steps is None:
-        free["training"] = {"sample_every", "batch_size", "micro_batch"}  # decided by the budget
-    old, new = (config.model_dump(mode="json", exclude=free) for config in (Run(folder).config(), planned))
-    changed = [f"{key}: {was!r} in the run, {now!r} now" for key, was, now in differences(old, new)]
+    old, new = Run(folder).manifest().get("asked") or {}, planned.model_dump(mode="json")
+    changed = [f"{key}: {was!r} in the run, {now!r} now" for key, was, now in differences(old, new)
+               if key not in ("budget", "steps", "plan")]  # fmt: skip
     if changed:
         fix = f"another --run name, or quintet resume {Run(folder).address} to go on as it was"
         raise ConfigError("the run has another configuration", where=str(folder), why="; ".join(changed), fix=fix)

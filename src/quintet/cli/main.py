@@ -129,6 +129,7 @@ def evaluate(
     samples: Annotated[int, Parameter(help="how many samples to measure [1000]")] = 1000,
     seed: int = 0,
     features: Features = "pca",
+    budget: Annotated[str | None, Parameter(help="how long it may take [as training did, 2m to 10m]")] = None,
     everywhere: Everywhere = EVERYWHERE,
     context: Given = None,
 ) -> Answer:
@@ -136,6 +137,8 @@ def evaluate(
 
     Of a classifier: accuracy, log-loss and calibration. Of texts that are given a text, an image or a recording: how
     near they are to the true ones, made as --sampling.FIELD VALUE says [the likeliest symbol at each step].
+
+    Of a slow model as many samples and items are measured as --budget has time for, at least 20; the answer says so.
     """
     from quintet.cli.figures import evaluated
     from quintet.fit import api
@@ -147,7 +150,7 @@ def evaluate(
     options.check_fields({"sampling": settings}, model.config.family)
     with Progress(model.run.name) as progress:
         result = model.evaluate(split, samples=samples, seed=seed, sampling=settings, features=features,
-                                report=progress.report)  # fmt: skip
+                                budget=budget, report=progress.report)  # fmt: skip
     data = {"run": str(model.run.path), "name": model.run.name, "likelihood_reason": None, **result}
     return Answer(data, evaluated(data))
 

@@ -167,7 +167,8 @@ def _sources(
                 raise KeyboardInterrupt(trainers[0].stop)
             if told is not None:
                 bench.tell = partial(_doing, told)
-            figures, shown, _ = _measure(model, dataset, bench, split, samples, seed, limit=limit)
+            most = allowed(model) / PARTS if limit is None else limit
+            figures, shown, _ = _measure(model, dataset, bench, split, samples, seed, limit=most)
             cost = {"peak_mb": meter.peak_mb, "joules": meter.joules}
             made = entry | _entry(model, figures, shown) | cost
             write_atomic(kept, json.dumps(made))
@@ -241,11 +242,12 @@ def _runs(folders: Sequence[Run], *, samples: int, split: str, features: str) ->
     if kinds == {"samples"}:
         bench = Bench(dataset, data.condition, target=data.target, samples=samples, features=features)
     entries: list[dict[str, Any]] = []
+    limit = max(map(allowed, models)) / PARTS  # the same for all
     recipe: dict[str, Any] = {}
     for model, label in zip(models, labels(folders, configs), strict=True):
         entry = {"family": model.config.family, "seed": model.config.seed, "run": model.run.name, "label": label}
         try:
-            figures, shown, recipe = _measure(model, dataset, bench, split, samples)
+            figures, shown, recipe = _measure(model, dataset, bench, split, samples, limit=limit)
             entries.append(entry | _entry(model, figures, shown))
         except Exception as error:  # the other runs are measured all the same
             entries.append(entry | {"status": "failed", "error": reason(error)})
@@ -334,14 +336,18 @@ def evaluate(
     seed: int = 0,
     sampling: Mapping[str, Any] | None = None,
     features: str = "pca",
+    budget: str | float | None = None,
     report: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
     """The figures of one model, chosen by what it is for; report.html and report.json in its run folder show them.
 
     Labels and texts that are given something are compared with the true ones (see `tasks.measure`), with `sampling`
-    for texts; any other model is measured by its samples, on a bench.
+    for texts; any other model is measured by its samples, on a bench. `budget`: about how long that may take, see
+    `allowed`.
     """
     check_split(split)
+    limit = allowed(model, budget)
+    began = time.perf_counter()
     data = model.config.data
     dataset = load_source(**data.reading())
     bench = None
@@ -350,9 +356,11 @@ def evaluate(
         if report is not None:
             bench.tell = partial(_doing, report)
     entry: dict[str, Any] = {"family": model.config.family, "seed": model.config.seed, "run": model.run.name}
-    figures, shown, recipe = _measure(model, dataset, bench, split, samples, seed, sampling)
+    figures, shown, recipe = _measure(model, dataset, bench, split, samples, seed, sampling, limit / PARTS, report)
+    figures["measured"] |= {"seconds": round(time.perf_counter() - began, 1), "budget": limit}
     result = _document(dataset, bench, recipe, [entry | _entry(model, figures, shown)])
     words = [f"quintet evaluate {model.run.name}", *_measuring(samples, split, features), f"--seed {seed}"]
+    words += [] if budget is None else [f"--budget {budget}"]
     result["command"] = " ".join(words)
     try:
         _write(model.run.path / "report.html", result)
@@ -360,6 +368,20 @@ def evaluate(
     except OSError as error:
         warnings.warn(f"the report was not written ({error})", QuintetWarning, stacklevel=2)
     return figures
+
+
+SHORTEST, LONGEST = 120.0, 600.0
+"""Seconds that measuring a model may take at least, and at most, unless the user says how long."""
+PARTS = 4
+"""Of that time samples have a part, scores a part, and what a report shows and the figures themselves the rest."""
+
+
+def allowed(model: Model, budget: str | float | None = None) -> float:
+    """Seconds that measuring a model may take: `budget`, else what its training took, from SHORTEST to LONGEST."""
+    if budget is not None:
+        return seconds(budget)
+    records = model.run.metrics()
+    return min(max(float(records[-1]["seconds"]) if records else 0.0, SHORTEST), LONGEST)
 
 
 def _doing(report: Callable[[dict[str, Any]], None], what: str) -> None:
@@ -375,12 +397,22 @@ def _measure(
     seed: int = 0,
     sampling: Mapping[str, Any] | None = None,
     limit: float | None = None,
+    report: Callable[[dict[str, Any]], None] | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """(figures, what a report shows, recipe): by its samples on a bench, or without one by the true answers."""
+    """(figures, what a report shows, recipe): by its samples on a bench, or without one by the true answers.
+
+    `limit`: seconds that samples may take, and as many again scores.
+    """
     if bench is not None:
         figures = bench.run(model, split=split, seed=seed, limit=limit)
-        return figures, {"samples": bench.show(model), "nearest": nearest(model, bench)}, figures["recipe"]
-    figures = measure(model, dataset, split, limit=samples, seed=seed, sampling=sampling)
+        few = "fewer_samples" in figures  # of a slow model the report shows fewer, too
+        bench.tell("drawing what the report shows")
+        shown = {
+            "samples": bench.show(model, min(100, figures["measured"]["samples"] // 2)) if few else bench.show(model)
+        }
+        return figures, shown | {"nearest": nearest(model, bench)}, figures["recipe"]
+    tell = partial(_doing, report) if report is not None else lambda _: None
+    figures = measure(model, dataset, split, limit=samples, seed=seed, sampling=sampling, allowed=limit, tell=tell)
     shown = {"samples": figures.pop("shown")}
     notes = {key: value for key, value in figures["metrics"].items() if isinstance(value, str)}  # signatures
     recipe = notes | {"task": figures["task"], "items": figures["metrics"]["items"], "split": split,

@@ -139,6 +139,12 @@ def render(comparison: Comparison) -> str:
 THINGS = {"image": "images", "text": "texts", "audio": "recordings", "table": "rows"}
 
 
+FEWER = {
+    "fewer_samples": "fewer samples", "fewer_scored": "fewer items scored", "fewer_items": "fewer items measured"
+}  # fmt: skip
+"""Notes that a slow model was measured by less than others."""
+
+
 def _advised(crowd: Sequence[Contender]) -> list[tuple[str, str, str]]:
     """(contender, kind, text) of what training and measuring showed, once for each contender and kind."""
     found: dict[tuple[str, str], str] = {}
@@ -146,7 +152,7 @@ def _advised(crowd: Sequence[Contender]) -> list[tuple[str, str, str]]:
         for run in contender.done:
             for one in run.get("advice") or ():
                 found.setdefault((contender.label, one["kind"]), one["text"])
-            for key, kind in (("fewer_samples", "fewer samples"), ("fewer_scored", "fewer items scored")):
+            for key, kind in FEWER.items():
                 if run.get(key):
                     found.setdefault((contender.label, kind), run[key])
     return [(label, kind, text) for (label, kind), text in found.items()]

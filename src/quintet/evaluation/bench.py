@@ -14,6 +14,7 @@ import pyarrow as pa
 import torch
 
 from quintet import registry
+from quintet.core.afford import affordable, fewer
 from quintet.core.codec import Codec
 from quintet.core.errors import UsageError
 from quintet.core.likelihood import LogProb
@@ -40,8 +41,6 @@ from quintet.sources.load import Dataset, take
 SCORED, MEMBERS, STRETCH = 500, 200, 16
 """At most this many items of a split are scored; and of training items and samples. STRETCH: windows
 of a long text that are read together."""
-PROBED, LEAST = 8, 50
-"""Items by which a slow model is known at first, and the fewest that are measured of it."""
 
 
 class Bench:
@@ -203,12 +202,14 @@ class Bench:
 
         `limit`: seconds that sampling may take, and as many again that scoring may. Of a slow model fewer samples are
         measured (`fewer_samples` then says how many), without the figures that depend on their number, and fewer items
-        are scored (`fewer_scored`).
+        are scored (`fewer_scored`). `measured` says how many there were of each.
         """
-        n = self.samples
-        self.tell("drawing samples")
+        n, about = self.samples, ""
         if limit is not None:
-            n = affordable(lambda rows: model.draw(rows, seed=seed), n, limit)
+            self.tell("trying how long samples take")
+            n, wait = affordable(lambda rows: model.draw(rows, seed=seed), n, limit)
+            about = f", about {wait:.0f} s"
+        self.tell(f"drawing {n:,} samples{about}")
         cond = model.condition(None, n, seed) if "cond" in model.codecs else None
         began = time.perf_counter()
         fake = model.draw(n, seed=seed)
@@ -223,11 +224,13 @@ class Bench:
             "parameters": sum(p.numel() for p in model.family.parameters()),
             "metrics": self._figures(fake, self.measure(fake), labels, split, seed),
             "likelihood": None,
+            "measured": {"samples": n, "samples_wanted": self.samples, "scored": 0, "scored_wanted": 0},
         }
         if (little := self.learnt_little(out["metrics"])) is not None:
             out["learnt_little"] = little
         if n < self.samples:
-            out["fewer_samples"] = f"{n} of {self.samples} samples were measured, as sampling may take {limit:.3g} s"
+            assert limit is not None
+            out["fewer_samples"] = fewer(n, self.samples, "samples were measured", limit)
             for name in BIASED:
                 out["metrics"].pop(name, None)
                 out["metrics"].pop(f"{name}_stderr", None)
@@ -235,23 +238,39 @@ class Bench:
             return out | {"likelihood_reason": model.family.missing["log_prob"]}
         data = within_run(model.config, self.few(model, split), model.codecs)
         items, given = items_of(model.config, data, split)
-        self.tell("scoring unseen items")
-        if limit is not None and len(items) > PROBED and not model.codecs["x"].stream:
+        stream, starts = model.codecs["x"].stream, list[int]()
+        most, about = len(model.codecs["x"].log_det(items)) if stream else len(items), ""
+        count = most
+        if limit is not None:
+            length = sum(map(len, items)) / most if stream else 0.0
+
+            def part(rows: int) -> tuple[Any, Any]:
+                if stream:  # one more, since symbols of several characters may fill a window less than the others
+                    return stretches("".join(items), rows + 1, length, seed)[0], given
+                return _some(items, given, some(items, rows, seed))
 
             def score_some(rows: int) -> None:
-                few, condition = _some(items, given, np.arange(rows))
-                model.log_prob(few, condition=condition)
+                few, condition = part(rows)
+                scores(model, few, condition=condition, seed=seed)
 
-            count = affordable(score_some, len(items), limit / 3)  # members, samples and anomalies cost twice as much
-            if count < len(items):
-                out["fewer_scored"] = f"{count} of {len(items)} items were scored, as that may take {limit:.3g} s"
-                data = self.few(model, split, count)
-                items, given = items_of(model.config, within_run(model.config, data, model.codecs), split)
+            self.tell("trying how long scores take")
+            # members, samples and anomalies cost twice as much
+            count, wait = affordable(score_some, most, limit / 3)
+            about = f", about {3 * wait:.0f} s"
+            if count < most:
+                out["fewer_scored"] = fewer(count, most, "items were scored", limit)
+                if stream:
+                    items, starts = stretches("".join(items), count, length, seed)
+                else:
+                    data = self.few(model, split, count)
+                    items, given = items_of(model.config, within_run(model.config, data, model.codecs), split)
+        self.tell(f"scoring {count:,} unseen items{about}")
         score = scores(model, items, condition=given, seed=seed)
+        out["measured"] |= {"scored": len(score.values), "scored_wanted": most}
         out["metrics"] |= self._likely(model, score, items, fake, asked, seed)
         odd, placed = self._odd(model, score, items, given, seed)
         out["metrics"] |= odd
-        scored = [] if model.codecs["x"].stream else data.index(split).tolist()
+        scored = starts if stream else data.index(split).tolist()
         out |= {"scored": scored, "item_figures": {"nats": score.values.tolist(), **placed}}
         return out | {"likelihood": score.summary()} | language(model, score, items)
 
@@ -272,14 +291,8 @@ class Bench:
         """
         unseen, n = score.values.numpy(), max(2, min(MEMBERS, len(score.values) // 2))
         items, given = items_of(model.config, self.dataset, "train")
-        if model.codecs["x"].stream:  # stretches of a long text, together about n of the model's windows
-            text, length = "".join(items), STRETCH * math.ceil(sum(map(len, scored)) / len(unseen))
-            starts = range(0, max(1, len(text) - length + 1), length)
-            items = [
-                "".join(
-                    text[starts[i] : starts[i] + length] for i in some(starts, math.ceil(n / STRETCH), seed).tolist()
-                )
-            ]
+        if model.codecs["x"].stream:
+            items, _ = stretches("".join(items), n, sum(map(len, scored)) / len(unseen), seed)
         else:
             items, given = _some(items, given, some(items, n, seed))
         seen = scores(model, items, condition=given, seed=seed).values.numpy()
@@ -323,20 +336,15 @@ class Bench:
         return model.draw(n, seed=0, condition=condition)
 
 
-def affordable(work: Callable[[int], object], most: int, limit: float) -> int:
-    """How many items, LEAST to `most`, `work` does in so many seconds. It is tried on ever more of them until it takes
-    an eighth of these: a few at a time take much longer each than many do.
+def stretches(text: str, windows: int, length: float, seed: int) -> tuple[list[str], list[int]]:
+    """A piece of a long text that holds about so many windows of `length` characters, made of stretches of some windows
+    each that are drawn by `seed`; and where these begin.
     """
-    rows = min(PROBED, most)
-    while True:
-        began = time.perf_counter()
-        work(rows)
-        spent = max(time.perf_counter() - began, 1e-9)
-        if spent * most <= limit * rows:
-            return most
-        if spent >= limit / 8 or 4 * rows > most:
-            return min(most, max(LEAST, int(limit * rows / spent)))
-        rows *= 4
+    together = min(STRETCH, windows)
+    size = together * math.ceil(length)
+    starts = range(0, max(1, len(text) - size + 1), size)
+    chosen = [starts[i] for i in some(starts, math.ceil(windows / together), seed).tolist()]
+    return ["".join(text[start : start + size] for start in chosen)], chosen
 
 
 def scores(model: Model, items: Any, *, condition: Any, seed: int) -> LogProb:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import torch
 
+from quintet.core.afford import affordable, fewer
 from quintet.core.errors import DataError, EnvironmentFault, QuintetWarning
 from quintet.core.likelihood import LogProb
 from quintet.core.random import some
@@ -47,21 +48,46 @@ def measure(
     limit: int,
     seed: int = 0,
     sampling: Mapping[str, Any] | None = None,
+    allowed: float | None = None,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """The figures of a run whose task is "label" or "text": {"task", "split", "metrics", "likelihood", ...}.
 
     Labels are measured on the whole split; texts on `limit` of its items, drawn by `seed`, made with the run's own
-    sampling settings at temperature 0, or as `sampling` says. `shown`: some of both, as a report's rows.
+    sampling settings at temperature 0, or as `sampling` says. Of a slow model fewer of either are measured, as many as
+    there is time for in `allowed` seconds: `fewer_items` then says how many. `shown`: some of both, as a report's rows.
     """
     codecs = {key: codec for key, codec in model.codecs.items() if key == "cond" or task(model) != "label"}
     kept = within_run(model.config, dataset, codecs)
     items, given = items_of(model.config, kept, split)
     head = {"task": task(model), "split": split, "parameters": sum(p.numel() for p in model.family.parameters())}
-    if head["task"] == "label":
-        return head | {"scored": kept.index(split).tolist()} | labels_of(model, items, given)
-    chosen = some(items, limit, seed)
+    label = head["task"] == "label"
+    options = {} if label else text_options(model, sampling)
+    most = len(items) if label else min(limit, len(items))
+    count, about = most, ""
+    if allowed is not None:
+
+        def some_of(rows: int) -> None:
+            few = take(given, some(items, rows, seed))
+            if label:
+                model.classify(few)
+            else:
+                model.draw(rows, condition=few, seed=seed, sampling=options)
+
+        tell("trying how long items take")
+        count, wait = affordable(some_of, most, allowed)
+        about = f", about {wait:.0f} s"
+    head["measured"] = {"items": count, "items_wanted": most}
+    if count < most:
+        assert allowed is not None
+        head["fewer_items"] = fewer(count, most, "items were measured", allowed)
+    tell(f"{'labelling' if label else 'making the texts of'} {count:,} items{about}")
+    chosen = some(items, count, seed)
     head["scored"] = kept.index(split)[chosen].tolist()
-    return head | texts_of(model, take(items, chosen), take(given, chosen), seed, sampling)
+    items, given = take(items, chosen), take(given, chosen)
+    if label:
+        return head | labels_of(model, items, given)
+    return head | texts_of(model, items, given, seed, options)
 
 
 def labels_of(model: Model, items: pa.Table, given: Any) -> dict[str, Any]:
@@ -140,15 +166,17 @@ def probabilities(found: pa.Table) -> np.ndarray:
     return np.stack([found[name].to_numpy() for name in found.column_names if name.startswith("p_")], 1)
 
 
-def texts_of(
-    model: Model, items: list[str], given: Any, seed: int, sampling: Mapping[str, Any] | None
-) -> dict[str, Any]:
+def text_options(model: Model, sampling: Mapping[str, Any] | None) -> dict[str, Any]:
+    """How texts are made that are compared with the true ones: by the likeliest symbol, unless `sampling` says more."""
+    return {"temperature": 0.0} | dict(sampling or {}) if "temperature" in model.family.Sampling.model_fields else {}
+
+
+def texts_of(model: Model, items: list[str], given: Any, seed: int, options: Mapping[str, Any]) -> dict[str, Any]:
     """Errors and, of translations, BLEU and chrF where sacrebleu is there; the likelihood is that of the references."""
     codec = model.codecs["x"]
     assert isinstance(codec, TextCodec)
-    chosen = {"temperature": 0.0} | dict(sampling or {}) if "temperature" in model.family.Sampling.model_fields else {}
     began = time.perf_counter()
-    made = model.draw(len(items), condition=given, seed=seed, sampling=chosen)
+    made = model.draw(len(items), condition=given, seed=seed, sampling=options)
     spent = time.perf_counter() - began
     metrics: dict[str, Any] = dict(text_figures(made, items))
     if model.codecs["cond"].modality == "text":
@@ -159,7 +187,7 @@ def texts_of(
     out: dict[str, Any] = {
         "ms_per_sample": 1000 * spent / len(items),
         "metrics": metrics,
-        "sampling": model.sampling(chosen).model_dump(mode="json"),
+        "sampling": model.sampling(options).model_dump(mode="json"),
         "likelihood": None,
     }
     rows = [[*shown(given, i), items[i], made[i]] for i in some(items, SHOWN, 0).tolist()]

@@ -246,7 +246,7 @@ def _train(
     on_trainer: Callable[[Trainer], None] | None,
     loose: Mapping[str, RunConfig | None],
 ) -> Model:
-    engine = Engine(config.device)
+    engine, asked = Engine(config.device), config
     run = Run.create(root, name, f"{dataset.name}-{config.family}") if engine.first else None
     try:
         own = labelled(config, dataset)
@@ -268,6 +268,7 @@ def _train(
                 "family": config.family,
                 "fingerprint": dataset.fingerprint(),
                 "device": str(engine.device),
+                "asked": asked.model_dump(mode="json"),
             }
             facts["items"] = {split: len(own.index(split)) for split in own.splits}
             run.write(config, codecs, facts, session.cond)

@@ -598,18 +598,21 @@ class Model:
         seed: int = 0,
         sampling: Mapping[str, Any] | None = None,
         features: str = "pca",
+        budget: str | float | None = None,
         report: Callable[[dict[str, Any]], None] | None = None,
     ) -> dict[str, Any]:
         """{"likelihood", "likelihood_reason", "metrics", "ms_per_sample", ...} on a split; writes the run's report.
 
         `sampling`: how texts are made that are compared with the true ones. `features`: what distances are measured in.
+        `budget`: about how long it may take, 90 or "2m" (as long as training took, but 2 to 10 minutes): of a slow
+        model as many samples and items are measured as there is time for, at least 20. `measured` says how many.
         `report` is told what is being done.
         """
         from quintet.comparison.compare import evaluate  # which is written in terms of Model
 
         plain = Model(self.run, self.family, self.codecs, self.config, self.conditions)  # it works on Arrow tables
         return evaluate(plain, split=split, samples=samples, seed=seed, sampling=sampling, features=features,
-                        report=report)  # fmt: skip
+                        budget=budget, report=report)  # fmt: skip
 
     def save(self, path: str | Path) -> Path:
         """Copy the run folder with its newest good checkpoint to `path`."""
