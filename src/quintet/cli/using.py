@@ -353,7 +353,9 @@ def reconstruct(
     given = _given(model, condition, found)
     items = model.reconstruct(found.items, condition=given)
     codec = model.codecs["x"]
-    error = float((codec.encode(items).double() - codec.encode(found.items).double()).abs().mean())
+    before, after = codec.encode(found.items).double(), codec.encode(items).double()
+    rows = min(len(before), len(after))  # byte pairs of a long text may be fewer or more than they were
+    error = float((before[:rows] - after[:rows]).abs().mean())
     shown = chain([found.items, items], interleave=True) if beside else items
     answer = _write(model, path, shown, data=data or model.config.data.source, beside=beside, **found.facts())
     answer |= {"kind": kind, "mean_absolute_error_encoded": error}
@@ -414,7 +416,11 @@ def encode(
     everywhere: Everywhere = EVERYWHERE,
     context: Given = None,
 ) -> Answer:
-    """Write the latents of items: one row an item, columns z0, z1, ..."""
+    """Write the latents of items: one row an item, columns z0, z1, ...
+
+    Of a model of windows of long texts, one row a window, in order, with the place of its text in a column item; the
+    last window of a text ends with it.
+    """
     import pyarrow as pa
 
     from quintet.cli.describe import provenance
@@ -428,10 +434,16 @@ def encode(
     found = read_items(folder.config(), data, split, forms=_forms(folder))
     model = api.load(run, runs=everywhere.runs)
     given = _given(model, condition, found)
-    z = model.encode(found.items, condition=given)
+    windows: dict[str, Any] = {}
+    if model.codecs["x"].stream:
+        z, owner = model.encode_windows(found.items, condition=given)
+        windows["item"] = owner.numpy() if found.places is None else found.places[owner.numpy()]
+    else:
+        z = model.encode(found.items, condition=given)
     flat = z.flatten(1).double().numpy()
-    table = pa.table({f"z{i}": flat[:, i] for i in range(flat.shape[1])})
+    table = pa.table(windows | {f"z{i}": flat[:, i] for i in range(flat.shape[1])})
     note = provenance(model.run, data=data or folder.config().data.source, split=found.split, shape=list(z.shape[1:]))
     files = RESULTS.write(path, table, note)
     data_out = {"run": str(folder.path), "n": len(z), "shape": list(z.shape[1:]), "output": path, "files": files}
-    return Answer(data_out, f"latents of {len(z):,} items, {' x '.join(map(str, z.shape[1:]))} each: {path}")
+    what = "windows" if windows else "items"
+    return Answer(data_out, f"latents of {len(z):,} {what}, {' x '.join(map(str, z.shape[1:]))} each: {path}")

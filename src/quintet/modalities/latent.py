@@ -126,14 +126,25 @@ class LatentCodec(Codec):
             yield self.inner.encode(part(items, some)) if whole is None else whole[some]
 
     def encode(self, items: Any) -> Tensor:
-        if self.face == "discrete":
-            parts = [self.family.indices(z) for z in self._latents(items)]
-        else:
-            parts = [(z - self.mean) / self.scale for z in self._latents(items)]
+        parts = [self._face(z) for z in self._latents(items)]
         return torch.cat(parts) if parts else torch.empty(0, *self.space.shape)
 
+    def _face(self, z: Tensor) -> Tensor:
+        return self.family.indices(z) if self.face == "discrete" else (z - self.mean) / self.scale
+
     @torch.no_grad()
+    def above(self, x: Tensor) -> Tensor:
+        """x of the inner codec -> x of this one."""
+        return torch.cat(
+            [self._face(self.family.encode(some.to(self.device)).float().cpu()) for some in x.split(CHUNK)]
+        )
+
     def decode(self, x: Tensor) -> Any:
+        return self.inner.decode(self.below(x))
+
+    @torch.no_grad()
+    def below(self, x: Tensor) -> Tensor:
+        """x of this codec -> x of the inner one."""
         parts = []
         for some in x.detach().cpu().split(CHUNK):
             if self.face == "discrete":
@@ -141,7 +152,7 @@ class LatentCodec(Codec):
             else:
                 z = some.float().nan_to_num().clamp(-OUT, OUT) * self.scale + self.mean
             parts.append(self.family.decode(z.to(self.device)).cpu())
-        return self.inner.decode(torch.cat(parts))
+        return torch.cat(parts)
 
     def partial(self, items: Any, known: Any = None) -> tuple[Tensor, Tensor]:
         raise Unsupported(
@@ -164,9 +175,12 @@ class LatentCodec(Codec):
 
     def log_det(self, items: Any) -> Tensor:
         """Density of (z - mean) / scale -> that of z."""
-        count = len(self.inner.log_det(items)) if self.stream else len(items)
+        return self.log_volume(len(self.inner.log_det(items)) if self.stream else len(items))
+
+    def log_volume(self, rows: int) -> Tensor:
+        """(rows,) `log_det` of so many rows."""
         scaled = -float(self.scale.log().expand(self.space.shape).sum()) if self.face == "continuous" else 0.0
-        return torch.full((count,), scaled, dtype=torch.float64)
+        return torch.full((rows,), scaled, dtype=torch.float64)
 
     def to_json(self) -> dict[str, Any]:
         return {"face": self.face, "mean": self.mean.flatten().tolist(), "scale": self.scale.flatten().tolist()}

@@ -21,15 +21,16 @@ from torch import Tensor
 from quintet.core import random
 from quintet.core.checked import checked_methods
 from quintet.core.codec import Codec
-from quintet.core.errors import CheckpointError, QuintetWarning, Unsupported, UsageError
+from quintet.core.errors import CheckpointError, DataError, QuintetWarning, Unsupported, UsageError
 from quintet.core.family import Family, OnStep
 from quintet.core.likelihood import Kind, LogProb
 from quintet.core.random import Rows, seed_of, uniform
 from quintet.core.spaces import Continuous
 from quintet.modalities.image.reading import SUFFIXES as PICTURES
 from quintet.modalities.image.reading import from_codes
+from quintet.modalities.latent import LatentCodec
 from quintet.modalities.table.codec import TableCodec
-from quintet.modalities.text.codec import TextCodec
+from quintet.modalities.text.codec import Pieces, TextCodec
 from quintet.modalities.text.spelling import Constraint
 from quintet.model.containers import back, conditions, count_of, is_frame, library, raw_items, scalar
 from quintet.model.inputs import read_items
@@ -196,8 +197,8 @@ class Model:
             family.refuse("log_prob")
         seed, batch_size = count_of(seed, "seed", 0), count_of(batch_size, "batch_size")
         items, condition = self.items(items, condition)
-        if isinstance(codec, TextCodec):
-            return self._log_prob_texts(codec, items, condition, seed, batch_size)
+        if isinstance(codec, TextCodec) or codec.stream:
+            return self._log_prob_texts(items, condition, seed, batch_size)
         x, log_det = codec.encode(items), codec.log_det(items)
         found = self._log_prob(x, log_det, self.given(condition, len(x)), seed, batch_size)
         return replace(found, notes=self.warned(codec.losses(items)), identity=codec.identity(items))
@@ -221,18 +222,26 @@ class Model:
         found = self._log_prob(x, log_det, self.given(condition, len(x)), seed, batch_size)
         return replace(found, identity=codec.identity(items))
 
-    def _log_prob_texts(self, codec: TextCodec, texts: Any, condition: Any, seed: int, batch_size: int) -> LogProb:
+    @property
+    def text_codec(self) -> TextCodec:
+        """The codec of a model of texts; of one on latents, that of its autoencoder."""
+        codec = self.codecs["x"]
+        codec = codec.inner if isinstance(codec, LatentCodec) else codec
+        assert isinstance(codec, TextCodec)
+        return codec
+
+    def _log_prob_texts(self, texts: Any, condition: Any, seed: int, batch_size: int) -> LogProb:
         """`log_prob` of whole texts."""
         family, cond = self.family, self.given(condition, len(texts))
         assert family.likelihood != "none"
         kind: Kind = family.likelihood
-        nothing = torch.zeros(1, codec.block, dtype=torch.long)
-        one = None if cond is None else cond[:1]
-        ordered = family.log_prob_each(nothing.to(self.device), one) if codec.face == "discrete" else None
+        outer, codec, ordered = self.codecs["x"], self.text_codec, None
+        if outer is codec and codec.face == "discrete":
+            nothing = torch.zeros(1, codec.block, dtype=torch.long)
+            ordered = family.log_prob_each(nothing.to(self.device), None if cond is None else cond[:1])
         pieces = codec.pieces(texts, overlap=ordered is not None)
         owner, (first, last) = pieces.owner, pieces.new.T
         cond = None if cond is None else cond[owner.to(cond.device)]
-        volume = codec.log_volume(pieces.symbols)
         stderr = None
         if ordered is not None:
             parts, place = [], torch.arange(codec.block)
@@ -246,7 +255,8 @@ class Model:
                 parts[-1] += codec.log_volume(unseen)
             values, space = torch.cat(parts), codec.measure
         else:
-            found = self._log_prob(codec.face_of(pieces.symbols), volume, cond, seed, batch_size)
+            x, volume = self._rows(pieces.symbols)
+            found = self._log_prob(x, volume, cond, seed, batch_size)
             share = (last - first).double() / codec.block
             values, space = found.values * share, found.space
             kind = "estimate" if bool((share < 1).any()) else kind
@@ -258,8 +268,16 @@ class Model:
         total = total.masked_fill(none, math.nan)
         stderr = None if stderr is None else stderr.masked_fill(none, math.nan)
         lengths = pieces.lengths if codec.stream or bool((pieces.lengths > codec.block).any()) else None
-        notes, identity = self.warned(pieces.notes), codec.identity(texts)
+        notes, identity = self.warned(pieces.notes), outer.identity(texts)
         return LogProb(total, kind, space, codec.dims, stderr, lengths, notes, identity)
+
+    def _rows(self, symbols: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows of a text's symbols (B, block) as x and its log-volumes, on latents too."""
+        outer, codec = self.codecs["x"], self.text_codec
+        x = codec.face_of(symbols)
+        if isinstance(outer, LatentCodec):
+            return outer.above(x), outer.log_volume(len(x))
+        return x, codec.log_volume(symbols)
 
     def _log_prob(self, x: Tensor, log_det: Tensor, cond: Tensor | None, seed: int, batch_size: int) -> LogProb:
         """The log-likelihood of encoded items."""
@@ -468,14 +486,52 @@ class Model:
 
     @torch.no_grad()
     def encode(self, items: Any, *, condition: Any = None, batch_size: int = 256) -> Tensor:
-        """The latents of raw items."""
+        """The latents of raw items, a row each.
+
+        A model of windows of long texts has latents of a window. Of one text that is longer, each window has a row, the
+        last one ending with the text, and this is warned; several must be a window each.
+        """
         if "encode" in self.family.missing:
             self.family.refuse("encode")
         items, condition = self.items(items, condition)
-        x, batch_size = self.codecs["x"].encode(items), count_of(batch_size, "batch_size")
+        if self.codecs["x"].stream:
+            z, owner = self.encode_windows(items, condition=condition, batch_size=batch_size)
+            if len(z) > len(items):
+                size = f"the {self.text_codec.block} symbols of a window"
+                if len(items) > 1:
+                    raise UsageError(f"text {int(torch.bincount(owner).argmax()) + 1} has no latents of its own",
+                                     why=f"it is longer than {size}", fix="encode one text at a time")  # fmt: skip
+                told = f"the text is longer than {size}: a row for each of its {len(z)} windows"
+                warnings.warn(told, QuintetWarning, stacklevel=2)
+            return z
+        x = self.codecs["x"].encode(items)
         self.warned(self.codecs["x"].losses(items))
+        return self._encode(x, self.given(condition, len(x)), count_of(batch_size, "batch_size"))
+
+    @torch.no_grad()
+    def encode_windows(self, texts: Any, *, condition: Any = None, batch_size: int = 256) -> tuple[Tensor, Tensor]:
+        """Of a model of windows of long texts: the latents of the windows of each text, of which the last ends with
+        it, and (rows,) which text each is of.
+        """
+        texts, condition = self.items(texts, condition)
+        pieces, cond = self._whole_windows(texts), self.given(condition, len(texts))
+        self.warned(self.text_codec.losses(texts))
+        cond = None if cond is None else cond[pieces.owner.to(cond.device)]
+        return self._encode(self._rows(pieces.symbols)[0], cond, count_of(batch_size, "batch_size")), pieces.owner
+
+    def _whole_windows(self, texts: Any) -> Pieces:
+        """Each text in windows, of which the last ends with it. Raises DataError for a text that fills none."""
+        codec = self.text_codec
+        for i, text in enumerate(texts):
+            if (size := len(codec.vocabulary.encode(text))) < codec.block:
+                raise DataError(f"text {i + 1} has no latents",
+                                why=f"its {size} symbols fill no window of {codec.block}",
+                                fix="leave it out, or train with --coding.items separate")  # fmt: skip
+        return codec.pieces(texts, overlap=False)
+
+    def _encode(self, x: Tensor, cond: Tensor | None, batch_size: int) -> Tensor:
+        """The latents of encoded items under an encoded condition."""
         self.family.space.check(x)
-        cond = self.given(condition, len(x))
         parts = []
         for start in range(0, len(x), batch_size):
             some = slice(start, start + batch_size)
@@ -509,13 +565,42 @@ class Model:
             parts.append(self.family.decode(z[some].to(self.device), None if cond is None else cond[some]).cpu())
         return self.codecs["x"].decode(torch.cat(parts))
 
+    @torch.no_grad()
+    def _reconstruct_texts(self, texts: Any, condition: Any, batch_size: int = 256) -> list[str]:
+        """Each whole text by its windows."""
+        outer, codec, pieces = self.codecs["x"], self.text_codec, self._whole_windows(texts)
+        self.warned(codec.losses(texts))
+        cond = self.given(condition, len(texts))
+        x = self._rows(pieces.symbols)[0]
+        rows: list[Tensor] = []
+        for some in torch.arange(len(x)).split(batch_size):
+            own = None if cond is None else cond[pieces.owner[some].to(cond.device)]
+            made = self.family.decode(self.family.encode(x[some].to(self.device), own), own).cpu()
+            rows.extend(codec.symbols(outer.below(made) if isinstance(outer, LatentCodec) else made))
+        out: list[list[int]] = [[] for _ in texts]
+        for row, owner, (first, last) in zip(rows, pieces.owner.tolist(), pieces.new.tolist(), strict=True):
+            out[owner] += row[len(row) - (last - first) :].tolist()
+        return [codec.vocabulary.decode(symbols) for symbols in out]
+
     def reconstruct(self, items: Any, *, condition: Any = None) -> Any:
-        """decode(encode(items)): what the latents keep of them."""
+        """decode(encode(items)): what the latents keep of them. Of a model of windows, each text window by window."""
         frames, index = library(items) if is_frame(items) else None, getattr(items, "index", None)
         in_units = self.in_units(items)
         items, condition = self.items(items, condition)
+        if self.codecs["x"].stream:
+            return back(self._reconstruct_texts(items, condition), frames, index)
         done = self.decode(self.encode(items, condition=condition), condition=condition)
         return self.original(done) if in_units else back(done, frames, index)
+
+    def _ends(self, items: Any, condition: Any) -> Tensor:
+        """The latents of the ends of paths: of a model of windows of long texts, of a window each."""
+        if not self.codecs["x"].stream:
+            return self.encode(items, condition=condition)
+        z, owner = self.encode_windows(items, condition=condition)
+        if len(owner.unique()) < len(z):
+            raise UsageError("a path goes from one window to another", fix="give parts of the texts, of that length",
+                             why=f"a text is longer than the {self.text_codec.block} symbols of a window")  # fmt: skip
+        return z
 
     def interpolate(self, first: Any, last: Any, *, steps: int = 8, condition: Any = None) -> list[Any]:
         """For each pair of items a path of `steps` raw items from the one to the other through their latents.
@@ -525,7 +610,7 @@ class Model:
         """
         if count_of(steps, "steps") < 2:
             raise UsageError(f"a path has at least 2 steps, got {steps}")
-        a, b = self.encode(first, condition=condition), self.encode(last, condition=condition)
+        a, b = self._ends(first, condition), self._ends(last, condition)
         if len(a) != len(b):
             raise UsageError(f"{len(a)} items to go from and {len(b)} to go to")
         t = torch.linspace(0, 1, steps, dtype=a.dtype)
