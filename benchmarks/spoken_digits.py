@@ -28,11 +28,11 @@ from torch import Tensor, nn
 
 import quintet
 from quintet.core.random import some
-from quintet.data.recordings import Recordings
 from quintet.metrics.distances import energy_distance, frechet_distance
 from quintet.metrics.features import Features, fit_features
 from quintet.modalities.audio import spectrum
 from quintet.modalities.audio.codec import AudioCodec
+from quintet.modalities.audio.recordings import Recordings
 from quintet.runs import config
 from quintet.sources.load import load_source
 

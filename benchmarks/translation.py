@@ -30,9 +30,9 @@ import yaml
 
 import quintet
 from quintet.core.random import some
+from quintet.data.published import data_root
 from quintet.runs.task import items_of
 from quintet.sources.load import load_source
-from quintet.sources.named import data_root
 
 CONDITIONS = {"multi30k": "english", "numbers": "chinese"}
 MOSES = "multi30k/tok/test_2016_flickr.lc.norm.tok.de.gz"

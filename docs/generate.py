@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import quintet
+from quintet.data.published import HOMES
 from quintet.registry import CODECS, FAMILIES, VERBS, make_codec, refusal
 from quintet.runs.config import PRESETS
 from quintet.sources.load import SOURCES, Source
-from quintet.sources.named import HOMES
 
 README = Path(__file__).parents[1] / "README.md"
 PACKAGE = Path(quintet.__file__).parent

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 
 import quintet
-from quintet.data.recordings import Recordings
 from quintet.evaluation.bench import Bench
+from quintet.modalities.audio.recordings import Recordings
 from quintet.registry import modality_of
 from quintet.sources.load import load_source
 

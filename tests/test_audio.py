@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 
 from quintet.core.errors import DataError, Unsupported, UsageError
 from quintet.core.spaces import Continuous, Discrete
-from quintet.data.recordings import Recordings
 from quintet.metrics.features import fit_features
 from quintet.modalities.audio import spectrum
 from quintet.modalities.audio.codec import AudioCodec
 from quintet.modalities.audio.modality import joined
 from quintet.modalities.audio.pictures import spectrograms
+from quintet.modalities.audio.recordings import Recordings
 from quintet.modalities.provenance import read_provenance
 from quintet.registry import MODALITIES, modality_of
 

@@ -15,8 +15,12 @@ from PIL import Image
 
 from quintet.cli.sources import describe_source, list_sources
 from quintet.core.errors import DataError, EnvironmentFault, UsageError
+from quintet.data import published as sets_files
 from quintet.data.dataset import SPLITS, Dataset, Reading
-from quintet.sources import hub, named, synthetic
+from quintet.modalities.audio.sets import PITCHES
+from quintet.modalities.text.sets import chinese as in_chinese
+from quintet.modalities.text.sets import english
+from quintet.sources import hub
 from quintet.sources.load import SOURCES, Source, load_source
 
 BUILT_IN = [name for name, source in SOURCES.items() if isinstance(source, Source) and not source.folder]
@@ -73,8 +77,8 @@ def test_spoken_digits_are_where_their_names_say() -> None:
 
 def test_every_folder_has_a_home_and_digests() -> None:
     folders = {source.folder for source in SOURCES.values() if isinstance(source, Source) and source.folder}
-    assert folders == named.HOMES.keys() == named.FILES.keys()
-    assert all(len(digest) == 64 for files in named.FILES.values() for digest in files.values())
+    assert folders == sets_files.HOMES.keys() == sets_files.FILES.keys()
+    assert all(len(digest) == 64 for files in sets_files.FILES.values() for digest in files.values())
 
 
 # -- number words ----------------------------------------------------------------------------------------------------
@@ -115,8 +119,8 @@ def chinese_value(text: str) -> int:
 def test_number_words_mean_their_number() -> None:
     rng = np.random.default_rng(0)
     for n in [*range(2000), *range(9_900, 10_200), *range(99_900, 101_200), *rng.integers(0, 10**6, 3000).tolist()]:
-        assert english_value(synthetic.english(n)) == n
-        chinese = synthetic.chinese(n)
+        assert english_value(english(n)) == n
+        chinese = in_chinese(n)
         assert chinese_value(chinese) == n
         assert "零零" not in chinese
         assert not chinese.endswith("零") or n == 0
@@ -128,8 +132,8 @@ def test_number_words_as_they_are_written() -> None:
             10_000: "一万", 10_015: "一万零一十五", 100_000: "十万", 150_000: "十五万", 105_023: "十万五千零二十三",
             100_500: "十万零五百",
             999_999: "九十九万九千九百九十九"}  # fmt: skip
-    assert {n: synthetic.chinese(n) for n in true} == true
-    assert synthetic.english(105_023) == "one hundred five thousand twenty-three"
+    assert {n: in_chinese(n) for n in true} == true
+    assert english(105_023) == "one hundred five thousand twenty-three"
 
 
 def test_translation_pairs_are_disjoint() -> None:
@@ -146,7 +150,7 @@ def test_translation_pairs_are_disjoint() -> None:
 def test_notes_sound_as_they_are_labelled() -> None:
     """The fundamental lies within 5 cents and the width of a bin of its pitch; timbres differ where they should."""
     found = load_source("notes")
-    names = [f"{name}{octave}" for octave in (4, 5) for name in synthetic.PITCHES]
+    names = [f"{name}{octave}" for octave in (4, 5) for name in PITCHES]
     for i in range(0, len(found.items), 13):
         row, samples = {name: found.labels[name][i].as_py() for name in ("pitch", "timbre")}, found.items[i]
         assert samples.shape == (4000,)

@@ -272,7 +272,7 @@ def test_energy_is_that_of_all_processors_and_counters_may_begin_anew(tmp_path: 
 
 METERED = """
 import numpy as np
-from quintet.cost import Meter
+from quintet.evaluation.cost import Meter
 with Meter() as idle:
     pass
 with Meter() as busy:

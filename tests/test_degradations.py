@@ -15,12 +15,12 @@ import pytest
 from scipy.ndimage import gaussian_filter
 from sklearn.datasets import load_breast_cancer, load_digits
 
-from quintet.data.recordings import Recordings
 from quintet.metrics import classifiers, memorisation
 from quintet.metrics import distances as metrics
 from quintet.metrics.estimates import Estimate
 from quintet.metrics.features import fit_features
 from quintet.modalities.audio import figures as sounds
+from quintet.modalities.audio.recordings import Recordings
 from quintet.modalities.table import figures as tables
 from quintet.modalities.text import figures as corpora
 from quintet.sources.load import load_source

@@ -133,7 +133,7 @@ import sys, warnings
 from pathlib import Path
 import numpy as np
 from quintet.core.errors import QuintetError
-from quintet.data.sources import load_source
+from quintet.sources.load import load_source
 warnings.simplefilter("ignore")
 path, refused = Path(sys.argv[1]), 0
 whole = path.read_bytes()

@@ -12,8 +12,8 @@ import quintet
 from quintet.evaluation.bench import Bench
 from quintet.metrics.features import fit_features
 from quintet.metrics.memorisation import membership_by_samples, memorised_share, nearer_to_training
+from quintet.modalities.image.sets import digits
 from quintet.sources import load as sources
-from quintet.sources.builtin import digits
 
 SEEDS = range(10)
 FEW = 50

@@ -12,9 +12,9 @@ import torch
 
 from quintet.cli.main import main
 from quintet.core.errors import DataError, QuintetWarning
-from quintet.data.recordings import Recordings
 from quintet.fit import api
 from quintet.modalities.audio.codec import AudioCodec
+from quintet.modalities.audio.recordings import Recordings
 from quintet.modalities.text.codec import CODE_POINTS, TextCodec
 from quintet.model.model import Model
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from quintet.core.errors import DataError
-from quintet.data.recordings import Recordings
 from quintet.modalities.audio import figures as sounds
+from quintet.modalities.audio.recordings import Recordings
 from quintet.sources.load import load_source
 
 RATE = 8000

@@ -21,9 +21,9 @@ from PIL import Image
 from quintet.core.errors import DataError
 from quintet.data import cache, loader
 from quintet.data.dataset import SPLITS, Dataset, Found, Reading, take
-from quintet.data.recordings import Recordings
 from quintet.data.splits import arrange, by_hash, by_name, by_time, keys_of, row_keys
 from quintet.modalities.audio import reading as sounds
+from quintet.modalities.audio.recordings import Recordings
 from quintet.modalities.image import reading as images
 from quintet.modalities.image.codec import ImageCodec
 from quintet.modalities.table import reading as tables

@@ -23,11 +23,11 @@ from quintet.core.errors import DataError, EnvironmentFault, Unsupported
 from quintet.core.family import Batch
 from quintet.core.random import Rows
 from quintet.core.spaces import Continuous, Discrete, Space
-from quintet.data.recordings import Recordings
 from quintet.families.autoregressive import Autoregressive
 from quintet.metrics import texts
 from quintet.metrics.labels import calibration_error, label_figures, log_loss, wilson
 from quintet.metrics.texts import edit_distance, error_rate, language_figures, text_figures, translation_figures
+from quintet.modalities.audio.recordings import Recordings
 from quintet.modalities.text.codec import TextCodec
 from quintet.nets.context import hidden, moved
 from quintet.runs.folder import Run

@@ -17,10 +17,10 @@ import yaml
 from quintet import __version__
 from quintet.cli.console import Answer, columns, last, number
 from quintet.core.errors import CheckpointError, QuintetError
+from quintet.data.published import data_root
 from quintet.modalities.provenance import read_provenance
 from quintet.runs.advice import advice
 from quintet.runs.folder import Run, runs_root
-from quintet.sources.load import data_root
 from quintet.training import checkpoint
 from quintet.training.engine import has_bf16
 

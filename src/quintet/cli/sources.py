@@ -15,12 +15,12 @@ from quintet.core.errors import EnvironmentFault, UsageError
 from quintet.core.random import some
 from quintet.data import arrow
 from quintet.data.dataset import Dataset, take
+from quintet.data.published import HOMES
 from quintet.data.splits import keys_of
 from quintet.data.written import forms
 from quintet.modalities.table.columns import is_key
 from quintet.registry import MODALITIES
 from quintet.sources.load import SOURCES, Source, data_root, load_source
-from quintet.sources.named import HOMES
 
 SHOWN = 20
 """Values of a column that are listed."""

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from quintet.data.recordings import Recordings
 from quintet.fit.api import THUMBNAIL
+from quintet.modalities.audio.recordings import Recordings
 from quintet.modalities.table.columns import describe
 from quintet.sources.load import Dataset
 

@@ -17,10 +17,9 @@ import numpy as np
 import pyarrow as pa
 
 from quintet.data.archives import Entry
-from quintet.data.dataset import SPLITS, Dataset
-from quintet.data.recordings import Recordings
+from quintet.data.dataset import Dataset
 
-VERSION = 2
+VERSION = 3
 """Raised when what lies in the cache would be read differently."""
 SMALL = 2**26
 """Bytes of decoded data that simply stay in memory."""
@@ -43,19 +42,25 @@ def key_of(path: Path, entries: Iterable[Entry], reading: Mapping[str, Any]) -> 
     return digest.hexdigest()
 
 
-def find(key: str) -> Dataset | None:
-    """The data set that is kept under this key; what cannot be read is removed, to be made again."""
+Opened = Callable[[Path], Any]
+"""How the items that lie in a folder of the cache are opened, memory-mapped."""
+
+
+def find(key: str, opened: Opened) -> Dataset | None:
+    """The data set that is kept under this key ("": none); what cannot be read is removed, to be made again."""
+    if not key:
+        return None
     folder = root() / key
     if not (folder / META).is_file():
         return None
     try:
-        return load(folder)
+        return load(folder, opened)
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException):
         shutil.rmtree(folder, ignore_errors=True)
         return None
 
 
-def build(key: str, write: Callable[[Path], Dataset]) -> Dataset:
+def build(key: str, write: Callable[[Path], Dataset], opened: Opened) -> Dataset:
     """`write` puts items into the folder it is given and returns the data set; the whole then appears at once."""
     base = root()
     base.mkdir(parents=True, exist_ok=True)
@@ -74,7 +79,7 @@ def build(key: str, write: Callable[[Path], Dataset]) -> Dataset:
                 raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return load(base / key)
+    return load(base / key, opened)
 
 
 def save(folder: Path, dataset: Dataset) -> None:
@@ -89,7 +94,6 @@ def save(folder: Path, dataset: Dataset) -> None:
         "notes": dataset.notes,
         "scale": dataset.scale,
         "digest": dataset.fingerprint(),
-        "rate": dataset.items.rate if isinstance(dataset.items, Recordings) else None,
     }
     with (folder / META).open("w") as file:
         json.dump(meta, file, indent=1)
@@ -97,28 +101,13 @@ def save(folder: Path, dataset: Dataset) -> None:
         os.fsync(file.fileno())
 
 
-def load(folder: Path) -> Dataset:
+def load(folder: Path, opened: Opened) -> Dataset:
     """A data set whose items are memory-mapped; the caller names it."""
-    meta = json.loads((folder / META).read_text())
-    items: Any
-    if meta["modality"] == "image":
-        items = np.load(folder / "items.npy", mmap_mode="r")
-    elif meta["modality"] == "audio":
-        items = recordings(folder, meta["rate"])
-    else:
-        items = pa.concat_tables([mapped_table(folder / f"{name}.arrow") for name in SPLITS])
+    meta, items = json.loads((folder / META).read_text()), opened(folder)
     labels = mapped_table(folder / "labels.arrow") if (folder / "labels.arrow").is_file() else None
     splits = {name: np.arange(start, start + count) for name, (start, count) in meta["splits"].items()}
     return Dataset("", meta["modality"], items, splits, labels, meta["about"], digest=meta["digest"],
                    notes=tuple(meta["notes"]), scale=meta["scale"] and tuple(meta["scale"]))  # fmt: skip
-
-
-def recordings(folder: Path, rate: int) -> Recordings:
-    """Views of one long memory-mapped array: `samples.npy`, cut at `ends.npy`."""
-    flat = np.asarray(np.load(folder / "samples.npy", mmap_mode="r"))  # a plain view: slicing a memmap is slow
-    ends = np.load(folder / "ends.npy")
-    starts = np.concatenate([[0], ends[:-1]])
-    return Recordings([flat[start:end] for start, end in zip(starts, ends, strict=True)], rate)
 
 
 def mapped_table(path: Path) -> pa.Table:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from quintet.core.errors import UsageError
 from quintet.data.mapped import chunks, gather, release
-from quintet.data.recordings import Recordings
 from quintet.data.written import Form, attach, forms
 
 __all__ = [
@@ -20,7 +19,6 @@ __all__ = [
     "SPLITS",
     "Dataset",
     "Found",
-    "Modality",
     "Reading",
     "Scale",
     "chunks",
@@ -29,7 +27,6 @@ __all__ = [
     "take",
 ]
 
-Modality = Literal["image", "text", "audio", "table"]
 SPLITS = ("train", "validation", "test")
 Scale = tuple[int | float, int | float]
 """What the values 0 and 255 of an image stand for in its file; whole where all values of the files are."""
@@ -77,16 +74,17 @@ class Found:
 class Dataset:
     """Items of one modality, their labels (columns beside the items), and fixed splits.
 
-    `items`: uint8 images (N, H, W, C) (a `numpy.memmap` where they are many), a `pyarrow.Table`, a list of strings, or
-    `Recordings`. `splits`: name -> indices. `source`: what `load_source` is called with (default: the name, which is
-    short and names runs). `digest`: a sha256 of items, labels and splits that is known already. `notes`: what was found
-    and decided while reading. `scale`: of images of 16 bits or real numbers.
+    `items`: an array (a `numpy.memmap` where it is large), a `pyarrow.Table`, a list of strings, or a container of its
+    own kind of data, which has a length, gives items by an array of indices, and its `contents` as bytes. `splits`:
+    name -> indices. `source`: what `load_source` is called with (default: the name, which is short and names runs).
+    `digest`: a sha256 of items, labels and splits that is known already. `notes`: what was found and decided while
+    reading. `scale`: of images of 16 bits or real numbers.
     `written`: the cells of a CSV as they stand in it, and `places` (N,): the line of each item of a file of lines,
     from 0 and blank ones counted, if it was read as a whole.
     """
 
     name: str
-    modality: Modality
+    modality: str
     items: Any
     splits: Mapping[str, np.ndarray]
     labels: pa.Table | None = None
@@ -138,13 +136,12 @@ class Dataset:
                     digest.update(name.encode())
                     for start in range(0, max(1, part.num_rows), CHUNK):
                         digest.update(repr(part[name].slice(start, CHUNK).to_pylist()).encode())
-            elif isinstance(part, Recordings):
-                digest.update(str(part.rate).encode())
-                for samples in part:
-                    digest.update(np.ascontiguousarray(samples).data)
-            elif part is not None:
+            elif isinstance(part, list):
                 for text in part:
                     digest.update(text.encode("utf-8", "surrogatepass"))
+            elif part is not None:
+                for content in part.contents():
+                    digest.update(content)
         for name, index in self.splits.items():
             digest.update(name.encode() + np.ascontiguousarray(index).tobytes())
         return digest.hexdigest()
@@ -160,7 +157,17 @@ def take(items: Any, index: np.ndarray) -> Any:
         return items.take(pa.array(index))
     if isinstance(items, np.ndarray):
         return gather(items, index)
-    return items[index] if isinstance(items, Recordings) else [items[i] for i in index]
+    return [items[i] for i in index] if isinstance(items, list) else items[index]
+
+
+def join(parts: Sequence[Any]) -> Any:
+    """Items of several lists, arrays or tables, one after another."""
+    first = parts[0]
+    if isinstance(first, pa.Table):
+        return pa.concat_tables(parts)
+    if isinstance(first, np.ndarray):
+        return np.concatenate(parts)
+    return [item for part in parts for item in part] if isinstance(first, list) else sum(parts[1:], first)
 
 
 def labels_of(y: np.ndarray) -> pa.Table:

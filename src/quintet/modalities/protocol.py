@@ -5,12 +5,18 @@ from __future__ import annotations
 import os
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
+import pyarrow as pa
+
 from quintet.core.codec import Codec
 from quintet.core.errors import UsageError
+from quintet.data.archives import Entry
+from quintet.data.dataset import Dataset, Found
+from quintet.data.published import Source
 from quintet.modalities.provenance import INSIDE, Provenance, beside, replace, text_of
 
 STANDARD = "-"
@@ -39,6 +45,31 @@ class Modality(ABC):
     """By suffix; the first is a file that a person can open."""
     single: ClassVar[str] = ""
     """The suffix of the files of a folder that holds one item each; "" if there is no such folder."""
+
+    # -- where items come from ---------------------------------------------------------------------------------------
+
+    sets: ClassVar[Mapping[str, Source]]
+    """The named sets of this kind of data."""
+    suffixes: ClassVar[tuple[str, ...]]
+    """Of the files that are read as items of this kind."""
+    labelled_by_folders: ClassVar[bool] = True
+    """Whether folders of files are classes; of tables they are not, which have columns for that."""
+    feature: ClassVar[str] = ""
+    """What the hub calls a column of such files; "" where it has none."""
+
+    @abstractmethod
+    def read(self, entries: Sequence[Entry], found: Found) -> Dataset:
+        """Files as a data set, split, with notes of what was found and decided. Raises DataError."""
+
+    def from_array(self, array: np.ndarray, labels: pa.Table | None, found: Found) -> Dataset | None:
+        """An array as a data set, if its shape and type are those of such items. Raises DataError for one that
+        almost is.
+        """
+        return None
+
+    def from_columns(self, columns: pa.Table, found: Found) -> Dataset | None:
+        """Columns that a program gives as a data set, if they hold such items."""
+        return None
 
     # -- raw items ---------------------------------------------------------------------------------------------------
 

@@ -29,7 +29,7 @@ from quintet.core.errors import DataError, EnvironmentFault, QuintetWarning, Usa
 from quintet.data import arrow
 from quintet.data.archives import BadFile
 from quintet.data.dataset import Scale, take
-from quintet.data.recordings import Recordings
+from quintet.modalities.audio.recordings import Recordings
 from quintet.modalities.image.reading import Shape, as_codes, as_eight_bits, open_image, resized
 
 FRAMES = ("pandas", "polars")

@@ -15,8 +15,9 @@ from quintet.core.codec import Codec
 from quintet.core.errors import DataError, UsageError
 from quintet.core.random import some
 from quintet.data import written
-from quintet.data.recordings import Recordings
+from quintet.data.dataset import join
 from quintet.data.written import Form
+from quintet.modalities.audio.recordings import Recordings
 from quintet.modalities.table.codec import TableCodec
 from quintet.runs.config import RunConfig
 from quintet.runs.task import given_codec, items_of, pick, within_run
@@ -213,13 +214,5 @@ def numbered(table: pa.Table, rows: int) -> pa.Table:
 
 def chain(parts: Sequence[Any], *, interleave: bool = False) -> Any:
     """Raw items of several lists as one; with `interleave`, the first of each, then the second of each, ..."""
-    first = parts[0]
-    if isinstance(first, pa.Table):
-        out: Any = pa.concat_tables(parts)
-    elif isinstance(first, Recordings):
-        out = Recordings([samples for part in parts for samples in part], first.rate)
-    else:
-        out = np.concatenate(parts) if isinstance(first, np.ndarray) else [item for part in parts for item in part]
-    if interleave:
-        out = take(out, np.arange(len(out)).reshape(len(parts), -1).T.flatten())
-    return out
+    out = join(parts)
+    return take(out, np.arange(len(out)).reshape(len(parts), -1).T.flatten()) if interleave else out

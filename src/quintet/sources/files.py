@@ -14,23 +14,10 @@ from quintet.data import cache
 from quintet.data.archives import Entry, entries_of
 from quintet.data.dataset import SPLITS, Dataset, Found, Reading
 from quintet.data.splits import PUBLISHED
-from quintet.modalities.audio import reading as sounds
-from quintet.modalities.image import reading as images
-from quintet.modalities.table import reading as tables
-from quintet.modalities.table import streams
-from quintet.modalities.text import reading as texts
 from quintet.registry import MODALITIES
 from quintet.sources import arrays
 
 Reader = Callable[[Sequence[Entry], Found], Dataset]
-
-
-def _images(entries: Sequence[Entry], found: Found) -> Dataset:
-    return images.read_images([images.picture_of(entry) for entry in entries], found)
-
-
-def _sounds(entries: Sequence[Entry], found: Found) -> Dataset:
-    return sounds.read_sounds([sounds.sound_of(entry) for entry in entries], found)
 
 
 def _arrays(entries: Sequence[Entry], found: Found) -> Dataset:
@@ -40,12 +27,10 @@ def _arrays(entries: Sequence[Entry], found: Found) -> Dataset:
     return arrays.read_arrays(entries[0], replace(found, splits=()))
 
 
+ARRAYS = "arrays"
 KINDS: dict[str, tuple[tuple[str, ...], Reader]] = {
-    "images": (images.SUFFIXES, _images),
-    "sounds": (sounds.SUFFIXES, _sounds),
-    "tables": (tables.SUFFIXES, streams.read_tables),
-    "texts": (texts.SUFFIXES, texts.read_texts),
-    "arrays": (arrays.SUFFIXES, _arrays),
+    **{name: (modality.suffixes, modality.read) for name, modality in MODALITIES.items()},
+    ARRAYS: (arrays.SUFFIXES, _arrays),
 }
 KIND_OF = {suffix: kind for kind, (suffixes, _) in KINDS.items() for suffix in suffixes}
 
@@ -60,7 +45,7 @@ def read_path(path: Path, reading: Reading) -> Dataset:
     if any(splits) and not all(splits):
         notes.append(f"{splits.count(None):,} files are in no split's folder and count as train")
     table = None
-    if any(labels) and kind != "tables":
+    if any(labels) and (kind == ARRAYS or MODALITIES[kind].labelled_by_folders):
         table = pa.table({"label": pa.array(labels, pa.string())})
         if None in labels:
             notes.append(f"{labels.count(None):,} files are in no class folder: their label is missing")

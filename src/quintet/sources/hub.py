@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -15,13 +15,12 @@ from PIL import Image
 
 from quintet.core.errors import DataError, EnvironmentFault, UsageError
 from quintet.data import cache
-from quintet.data.archives import reason
+from quintet.data.archives import Entry, reason
 from quintet.data.dataset import Dataset, Found, Reading
 from quintet.data.splits import PUBLISHED
-from quintet.modalities.audio.reading import Sound, read_sounds
-from quintet.modalities.image.reading import Picture, open_image, read_images
-from quintet.modalities.table import reading as tables
-from quintet.modalities.text import reading as texts
+from quintet.modalities.table.reading import tidy
+from quintet.registry import MODALITIES
+from quintet.sources.arrays import from_columns
 
 PREFIX = "hf:"
 LONG_TEXT = 40
@@ -58,19 +57,19 @@ def from_hub(loaded: Mapping[str, Any], source: str, reading: Reading) -> Datase
     features = dict(next(iter(parts.values())).features)
     kinds = {column: type(feature).__name__ for column, feature in features.items()}
     names = list(np.repeat(list(parts), [len(part) for part in parts.values()])) if len(parts) > 1 else []
-    main = next((column for kind in ("Image", "Audio") for column in kinds if kinds[column] == kind), None)
-    columns = {column: _column(parts, column, features[column]) for column in features if kinds[column] not in
-               ("Image", "Audio")}  # fmt: skip
+    files = {modality.feature: modality for modality in MODALITIES.values() if modality.feature}
+    main = next((column for kind in files for column in kinds if kinds[column] == kind), None)
+    columns = {column: _column(parts, column, features[column]) for column in features if kinds[column] not in files}
     key = cache.key_of(Path(source), [], asdict(reading) | {"of": [str(getattr(p, "_fingerprint", "")) for p in
                        parts.values()]}) if all(hasattr(p, "_fingerprint") for p in parts.values()) else ""  # fmt: skip
     if main is None:
-        dataset = _rows(columns, Found(source, reading, "", names))
+        dataset = from_columns(pa.table(columns), Found(source, reading, "", names))
     else:
         classes = [column for column in columns if kinds[column] == "ClassLabel"]
         labels = {"label" if classes == [column] else column: cells for column, cells in columns.items()}
-        table = tables.tidy(pa.table(labels), empty=False)[0] if labels else None
+        table = tidy(pa.table(labels), empty=False)[0] if labels else None
         found = Found(source, reading, key, names, table)
-        dataset = _media(parts, main, features[main], kinds[main], found)
+        dataset = files[kinds[main]].read(_entries(parts, main, features[main]), found)
     name = source.removeprefix(PREFIX).split(":")[0].split("/")[-1]
     return replace(dataset, name=name, source=source, about=f"{len(dataset.items):,} items from the hub")
 
@@ -82,35 +81,18 @@ def _column(parts: Mapping[str, Any], column: str, feature: Any) -> pa.Array:
     return pa.array(cells)
 
 
-def _rows(columns: Mapping[str, pa.Array], found: Found) -> Dataset:
-    table = pa.table(dict(columns))
-    strings = [name for name in columns if pa.types.is_string(table[name].type)]
-    text = "text" if "text" in strings else tables.text_column(table)
-    if text is None:
-        return tables.dataset_of(table, found)
-    rest = table.drop_columns([text])
-    labels = tables.tidy(rest, empty=False)[0] if rest.num_columns else None
-    items = [cell or "" for cell in table[text].to_pylist()]
-    return texts.dataset_of(items, replace(found, labels=labels), (f"the column {text} is the items",))
-
-
-def _media(parts: Mapping[str, Any], column: str, feature: Any, kind: str, found: Found) -> Dataset:
-    """Images or recordings, as the files that they are stored as; decoded by our rules."""
-    stored = {}
-    for name, part in parts.items():
+def _entries(parts: Mapping[str, Any], column: str, feature: Any) -> list[Entry]:
+    """The cells of a column as the files that they are stored as, to be decoded by our rules."""
+    stored = []
+    for part in parts.values():
         raw = type(feature)(decode=False)  # {"bytes", "path"} instead of decoded values
-        stored[name] = part.cast_column(column, raw) if hasattr(part, "cast_column") else part
-    places = [(part, index) for part in stored.values() for index in range(len(part))]
+        stored.append(part.cast_column(column, raw) if hasattr(part, "cast_column") else part)
+    places = [(part, index) for part in stored for index in range(len(part))]
 
-    def content(place: tuple[Any, int]) -> bytes:
-        return _bytes(place[0][place[1]][column])
+    def opener(part: Any, index: int) -> io.BytesIO:
+        return io.BytesIO(_bytes(part[index][column]))
 
-    if kind == "Image":
-        pictures: Sequence[Picture] = [
-            Picture(f"row {n}", partial(content, place), open_image) for n, place in enumerate(places)
-        ]
-        return read_images(pictures, found)
-    return read_sounds([Sound(f"row {n}", partial(content, place)) for n, place in enumerate(places)], found)
+    return [Entry(f"row {n}", 0, 0.0, partial(opener, *place)) for n, place in enumerate(places)]
 
 
 def _bytes(cell: Any) -> bytes:

@@ -16,8 +16,8 @@ from quintet.core.codec import Codec, Face, digest
 from quintet.core.errors import DataError, Unsupported
 from quintet.core.random import some
 from quintet.core.spaces import Continuous, Discrete
-from quintet.data.recordings import Recordings
 from quintet.modalities.audio import spectrum
+from quintet.modalities.audio.recordings import Recordings
 
 Representation = Literal["mel", "waveform", "mulaw"]
 

@@ -11,10 +11,10 @@ from scipy.fft import dct
 
 from quintet.core.errors import DataError
 from quintet.core.random import some
-from quintet.data.recordings import Recordings
 from quintet.metrics.distances import energy_distance
 from quintet.metrics.estimates import flat
 from quintet.modalities.audio import spectrum
+from quintet.modalities.audio.recordings import Recordings
 
 BANDS, HOP, FLOOR = 40, 0.01, -80.0
 """Mel bands; seconds between frames, whose windows are 2.5 times as long; decibels of full scale that are silence."""

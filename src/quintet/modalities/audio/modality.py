@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -14,9 +14,13 @@ from numpy.typing import NDArray
 
 from quintet.core.codec import Codec
 from quintet.core.random import some
-from quintet.data.recordings import Recordings
+from quintet.data.archives import Entry
+from quintet.data.dataset import Dataset, Found
 from quintet.modalities.audio.codec import AudioCodec
 from quintet.modalities.audio.pictures import spectrogram_png, spectrograms, waves
+from quintet.modalities.audio.reading import SUFFIXES, read_sounds, sound_of
+from quintet.modalities.audio.recordings import Recordings
+from quintet.modalities.audio.sets import SETS
 from quintet.modalities.pictures import grid_png
 from quintet.modalities.protocol import Format, Modality
 from quintet.modalities.provenance import Provenance, software, text_of
@@ -67,6 +71,13 @@ class AudioModality(Modality):
     previewed = 6
     formats = {".wav": Format(in_one), ".flac": Format(partial(in_one, container="FLAC")), ".npz": Format(npz)}
     single = ".wav"
+
+    sets = SETS
+    suffixes = SUFFIXES
+    feature = "Audio"
+
+    def read(self, entries: Sequence[Entry], found: Found) -> Dataset:
+        return read_sounds([sound_of(entry) for entry in entries], found)
 
     def owns(self, items: Any) -> bool:
         return isinstance(items, Recordings)

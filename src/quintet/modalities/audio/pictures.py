@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from quintet.data.recordings import Recordings
 from quintet.modalities import pictures
 from quintet.modalities.audio import spectrum
+from quintet.modalities.audio.recordings import Recordings
 from quintet.modalities.pictures import BLUE, PAPER, font, grid_png, png_of
 
 HEIGHT, FRAMES = 64, 400

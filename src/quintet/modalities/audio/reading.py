@@ -16,8 +16,8 @@ import pyarrow as pa
 from quintet.data import cache
 from quintet.data.archives import BadFile, Entry, Problems, reason
 from quintet.data.dataset import Dataset, Found
-from quintet.data.recordings import Recordings
 from quintet.data.splits import arrange, assign, key_of
+from quintet.modalities.audio.recordings import Recordings
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 FRAMES = 50_000_000
@@ -81,7 +81,7 @@ def resample(samples: np.ndarray, own: int, rate: int) -> np.ndarray:
 
 def read_sounds(sounds: Sequence[Sound], found: Found) -> Dataset:
     """Recordings, split and in the order of the splits; many of them lie in the cache, memory-mapped."""
-    kept = cache.find(found.key) if found.key else None
+    kept = cache.find(found.key, opened)
     if kept is not None:
         return kept
     problems = Problems(found.where, len(sounds), "recordings")
@@ -124,9 +124,18 @@ def read_sounds(sounds: Sequence[Sound], found: Found) -> Dataset:
         del source
         raw.unlink()
         np.save(folder / "ends.npy", np.unique(ends[ends > 0]))
-        return _dataset(cache.recordings(folder, rate), ends, part, found, problems, (*notes, *how))
+        np.save(folder / "rate.npy", rate)
+        return _dataset(opened(folder), ends, part, found, problems, (*notes, *how))
 
-    return cache.build(found.key, write)
+    return cache.build(found.key, write, opened)
+
+
+def opened(folder: Path) -> Recordings:
+    """Views of one long memory-mapped array: `samples.npy`, cut at `ends.npy`."""
+    flat = np.asarray(np.load(folder / "samples.npy", mmap_mode="r"))  # a plain view: slicing a memmap is slow
+    ends, rate = np.load(folder / "ends.npy"), int(np.load(folder / "rate.npy"))
+    starts = np.concatenate([[0], ends[:-1]])
+    return Recordings([flat[start:end] for start, end in zip(starts, ends, strict=True)], rate)
 
 
 def decode_all(sounds: Sequence[Sound], rate: int, problems: Problems, put: Callable[[np.ndarray], Any]) -> np.ndarray:

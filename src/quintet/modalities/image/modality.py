@@ -5,18 +5,23 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 from quintet.core.codec import Codec
 from quintet.core.errors import UsageError
-from quintet.data.dataset import Scale, chunks
+from quintet.data.archives import Entry
+from quintet.data.dataset import Dataset, Found, Scale, chunks
+from quintet.modalities.image.arrays import channels_last, coded
 from quintet.modalities.image.codec import ImageCodec
-from quintet.modalities.image.reading import from_codes
+from quintet.modalities.image.reading import SUFFIXES, from_codes, picture_of, pictures_of, read_images
+from quintet.modalities.image.sets import SETS
 from quintet.modalities.pictures import grid_png
 from quintet.modalities.protocol import Format, Modality
 from quintet.modalities.provenance import KEY, Provenance, software, text_of
@@ -74,6 +79,22 @@ class ImageModality(Modality):
     previewed = 64
     formats = {".png": Format(grid, values=False), ".npz": Format(npz)}
     single = ".png"
+
+    sets = SETS
+    suffixes = SUFFIXES
+    feature = "Image"
+
+    def read(self, entries: Sequence[Entry], found: Found) -> Dataset:
+        return read_images([picture_of(entry) for entry in entries], found)
+
+    def from_array(self, array: NDArray[Any], labels: pa.Table | None, found: Found) -> Dataset | None:
+        """(N, H, W[, C]) or (N, C, H, W)."""
+        if array.ndim not in (3, 4):
+            return None
+        images, scale, notes = coded(channels_last(array, found.where), found.reading.scale)
+        found = Found(found.where, found.reading, "" if scale else found.key, found.splits, labels)
+        dataset = read_images(pictures_of(images), found)
+        return replace(dataset, scale=scale, notes=(*notes, *dataset.notes))
 
     def owns(self, items: Any) -> bool:
         return isinstance(items, np.ndarray)

@@ -256,7 +256,7 @@ def read_images(pictures: Sequence[Picture], found: Found) -> Dataset:
 
     Every picture is opened twice: for its header and hash, then to be decoded into its place.
     """
-    kept = cache.find(found.key) if found.key else None
+    kept = cache.find(found.key, opened)
     if kept is not None:
         return kept
     good, headers, keys, problems, values = survey(pictures, found.where)
@@ -295,7 +295,11 @@ def read_surveyed(
             (folder / "kept.npy").replace(folder / "items.npy")
         return dataset
 
-    return cache.build(found.key, write)
+    return cache.build(found.key, write, opened)
+
+
+def opened(folder: Path) -> np.ndarray:
+    return np.load(folder / "items.npy", mmap_mode="r")
 
 
 def survey(pictures: Sequence[Picture], where: str) -> tuple[list[int], list[Header], np.ndarray, Problems, Range]:

@@ -8,7 +8,7 @@ import decimal
 import io
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,12 +20,17 @@ from numpy.typing import NDArray
 from quintet.core.codec import Codec
 from quintet.core.random import some
 from quintet.data import written
-from quintet.data.dataset import take
+from quintet.data.archives import Entry
+from quintet.data.arrays import columns_of
+from quintet.data.dataset import Dataset, Found, take
 from quintet.data.splits import row_texts
 from quintet.modalities.protocol import Format, Modality
 from quintet.modalities.provenance import KEY, Provenance, text_of
 from quintet.modalities.table.codec import TableCodec
 from quintet.modalities.table.pictures import histograms, is_number, scatter_png
+from quintet.modalities.table.reading import SUFFIXES, dataset_of
+from quintet.modalities.table.sets import SETS
+from quintet.modalities.table.streams import read_tables
 
 SHOWN, POINTS = 8, 4000
 
@@ -82,6 +87,25 @@ class TableModality(Modality):
     things = "rows"
     previewed = 400_000
     formats = {".csv": Format(csv), ".parquet": Format(parquet), ".jsonl": Format(jsonl), ".npz": Format(npz)}
+
+    sets = SETS
+    suffixes = SUFFIXES
+    labelled_by_folders = False
+
+    def read(self, entries: Sequence[Entry], found: Found) -> Dataset:
+        return read_tables(entries, found)
+
+    def from_array(self, array: NDArray[Any], labels: pa.Table | None, found: Found) -> Dataset | None:
+        """(N,) or (N, D): columns x0, x1, ..."""
+        if array.ndim > 2:
+            return None
+        columns = columns_of(array, "x", found.where)
+        if labels is not None:
+            columns |= {column: labels[column] for column in labels.column_names}
+        return dataset_of(pa.table(columns), found)
+
+    def from_columns(self, columns: pa.Table, found: Found) -> Dataset | None:
+        return dataset_of(columns, found)
 
     def owns(self, items: Any) -> bool:
         return isinstance(items, pa.Table)

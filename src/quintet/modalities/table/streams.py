@@ -46,12 +46,12 @@ PACKED = 5
 
 def read_tables(entries: Sequence[Entry], found: Found) -> Dataset:
     """One table of all the entries, which have the same columns, split and in the order of the splits."""
-    kept = cache.find(found.key) if found.key else None
+    kept = cache.find(found.key, opened)
     if kept is not None:
         return kept
     size = sum(entry.size * (PACKED if entry.packed else 1) for entry in entries)
     if size > LARGE and found.key:
-        return cache.build(found.key, lambda folder: stream(entries, found, folder))
+        return cache.build(found.key, lambda folder: stream(entries, found, folder), opened)
     parts, notes = [], []
     for entry in entries:
         table, more = whole(entry, found.where)
@@ -111,12 +111,17 @@ def stream(entries: Sequence[Entry], found: Found, folder: Path) -> Dataset:
             writer.write_table(rows.filter(pa.array(here == split)))
     for writer in writers:
         writer.close()
-    items = pa.concat_tables([cache.mapped_table(folder / f"{name}.arrow") for name in SPLITS])
+    items = opened(folder)
     splits = stretches(np.bincount(part, minlength=3).tolist())
     if found.reading.split == "none":
         splits = dict.fromkeys(SPLITS, splits["train"])
     notes.append("larger than memory should be: kept as Arrow files in the cache, and memory-mapped")
     return Dataset("", "table", items, splits, notes=(*notes, *dropped, *how))
+
+
+def opened(folder: Path) -> pa.Table:
+    """The splits, one after another."""
+    return pa.concat_tables([cache.mapped_table(folder / f"{name}.arrow") for name in SPLITS])
 
 
 def schema_of(entry: Entry, found: Found, notes: list[str]) -> pa.Schema:

@@ -5,17 +5,24 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from PIL import Image, ImageDraw
 
 from quintet.core.codec import Codec
 from quintet.core.random import some
+from quintet.data.archives import Entry
+from quintet.data.dataset import Dataset, Found
 from quintet.modalities.pictures import INK, PAPER, font, png_of
 from quintet.modalities.protocol import Format, Modality
 from quintet.modalities.provenance import Provenance
+from quintet.modalities.table.reading import text_column, tidy
 from quintet.modalities.text.codec import TextCodec
+from quintet.modalities.text.reading import SUFFIXES, dataset_of, read_texts
+from quintet.modalities.text.sets import SETS
 
 LONG = 400
 """Characters of a text that a report shows, or of one beside another, three quarters of that."""
@@ -38,6 +45,23 @@ class TextModality(Modality):
     things = "texts"
     previewed = 16
     formats = {".txt": Format(txt), ".jsonl": Format(jsonl)}
+
+    sets = SETS
+    suffixes = SUFFIXES
+
+    def read(self, entries: Sequence[Entry], found: Found) -> Dataset:
+        return read_texts(entries, found)
+
+    def from_columns(self, columns: pa.Table, found: Found) -> Dataset | None:
+        """A column of strings called text, or the one of long strings; the others are labels."""
+        strings = [field.name for field in columns.schema if pa.types.is_string(field.type)]
+        text = "text" if "text" in strings else text_column(columns)
+        if text is None:
+            return None
+        rest = columns.drop_columns([text])
+        labels = tidy(rest, empty=False)[0] if rest.num_columns else None
+        items = [cell or "" for cell in columns[text].to_pylist()]
+        return dataset_of(items, replace(found, labels=labels), (f"the column {text} is the items",))
 
     def owns(self, items: Any) -> bool:
         return isinstance(items, list)

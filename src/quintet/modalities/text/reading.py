@@ -11,8 +11,8 @@ import pyarrow as pa
 from quintet.core.errors import DataError
 from quintet.data.archives import BadFile, Entry, Problems
 from quintet.data.dataset import SPLITS, Dataset, Found
+from quintet.data.encodings import decoded
 from quintet.data.splits import arrange, assign, keys_of, stretches
-from quintet.modalities.table.reading import decoded
 
 SUFFIXES = (".txt", ".text")
 LINES = 50

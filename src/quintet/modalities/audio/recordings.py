@@ -34,3 +34,11 @@ class Recordings:
     def seconds(self) -> np.ndarray:
         """Duration of each."""
         return np.array([len(sample) for sample in self.samples]) / self.rate
+
+    def __add__(self, other: Recordings) -> Recordings:
+        return Recordings([*self.samples, *other.samples], self.rate)
+
+    def contents(self) -> Iterator[Any]:
+        """What a digest is taken over."""
+        yield str(self.rate).encode()
+        yield from (np.ascontiguousarray(samples).data for samples in self)

@@ -1,0 +1,57 @@
+"""Arrays in files of NumPy; object arrays, which hold pickles, are refused."""
+
+from __future__ import annotations
+
+import io
+import tokenize
+import zipfile
+import zlib
+
+import numpy as np
+
+from quintet.core.errors import DataError
+from quintet.data.archives import BROKEN, BadFile, Entry, reason
+
+
+def array_of(entry: Entry, where: str) -> np.ndarray:
+    """The array of a .npy, memory-mapped where it is a file. Raises DataError for pickles, lies and cuts."""
+    place = str(entry.path or f"{where}/{entry.name}")
+    fix = "save it with numpy.save, as an array of numbers"
+    try:
+        with entry.open() as stream:
+            head = io.BytesIO(stream.read(2**16))
+        version = np.lib.format.read_magic(head)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(head)
+        if dtype.hasobject:
+            raise DataError(
+                "an array of Python objects", where=place, why="it holds a pickle, which may run code", fix=fix
+            )
+        if dtype.kind not in "biufU":
+            raise DataError(
+                f"an array of type {dtype}", where=place, why="numbers, truth values and strings can be read"
+            )
+        size = int(np.prod([int(side) for side in shape], dtype=object) * dtype.itemsize) + head.tell()
+        if size != entry.size and not entry.packed:
+            why = f"{entry.size:,} bytes; its header says {size:,}"
+            raise DataError("the array is cut short", where=place, why=why, fix="copy or download it again")
+        if entry.path is not None:
+            return np.load(entry.path, mmap_mode="r", allow_pickle=False)
+        return np.load(io.BytesIO(entry.read()), allow_pickle=False)
+    except (zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(
+            "the file is damaged", where=place, why=reason(error), fix="copy or download it again"
+        ) from None
+    except (*BROKEN, SyntaxError, TypeError, tokenize.TokenError) as error:
+        raise DataError("not a NumPy array", where=place, why=reason(error), fix=fix) from None
+    except BadFile as error:
+        raise DataError("cannot be read", where=place, why=str(error)) from None
+
+
+def columns_of(array: np.ndarray, name: str, where: str) -> dict[str, np.ndarray]:
+    """(N,) or (N, D) as columns NAME0, NAME1, ...; one alone is NAME. Raises DataError for other shapes."""
+    if array.ndim == 1:
+        return {name if name != "x" else "x0": np.ascontiguousarray(array)}
+    if array.ndim == 2:
+        return {f"{name}{i}": np.ascontiguousarray(array[:, i]) for i in range(array.shape[1])}
+    raise DataError(f"an array of shape {array.shape}", where=where, why="a column is (N,), a table (N, D)")
