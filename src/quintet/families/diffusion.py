@@ -68,12 +68,23 @@ def noise_level(schedule: Schedule, t: Tensor) -> Tensor:
     return s.nan_to_num(S_MAX).clamp(S_MIN, S_MAX)
 
 
+def noise_time(schedule: Schedule, s: float) -> float:
+    """The t at which `noise_level` is s, of the schedules that are even in t."""
+    if schedule == "linear":  # 9.95 t^2 + 0.1 t = ln(1 + s^2)
+        return (math.sqrt(0.01 + 4 * 9.95 * math.log1p(s * s)) - 0.1) / (2 * 9.95)
+    return 2 / math.pi * math.atan(s) if schedule == "cosine" else s / (1 + s)
+
+
 def noise_grid(schedule: Schedule, steps: int, *, like: Tensor, low: float = S_MIN) -> Tensor:
-    """S_MAX = s_0 > ... > s_{steps - 1} = low > s_steps = 0: even in t, or EDM's grid (rho = 7) for `lognormal`."""
+    """S_MAX = s_0 > ... > s_{steps - 1} = low > s_steps = 0: even in t, or EDM's grid (rho = 7) for `lognormal`.
+
+    No level occurs twice: solvers divide by the logarithm of a step.
+    """
     if schedule == "lognormal":
         s = torch.linspace(S_MAX ** (1 / 7), low ** (1 / 7), steps, dtype=torch.float64) ** 7
     else:
-        s = noise_level(schedule, torch.linspace(1, 0, steps + 1, dtype=torch.float64)[:-1]).clamp_min(low)
+        ends = noise_time(schedule, S_MAX), noise_time(schedule, low)
+        s = noise_level(schedule, torch.linspace(*ends, steps, dtype=torch.float64))
     return torch.cat([s, torch.zeros(1, dtype=torch.float64)]).to(like)
 
 
