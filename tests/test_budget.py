@@ -23,6 +23,7 @@ from quintet.core.family import Batch, Family, Loss
 from quintet.core.spaces import Continuous
 from quintet.data.loader import Loader
 from quintet.evaluation.bench import Bench
+from quintet.families.gan import GAN
 from quintet.fit import api
 from quintet.model.model import Model
 from quintet.runs.folder import Run
@@ -202,6 +203,84 @@ def test_threads_are_chosen_again_when_steps_change() -> None:
     assert run.legs[-1].threads == 1
     assert run.step == pytest.approx(300 + 580, rel=0.15)
     assert run.seconds == pytest.approx(100, rel=0.1)
+
+
+@pytest.mark.parametrize("step", [0.1, 0.4, 2.0])
+def test_planning_leaves_the_budget_to_training(step: float) -> None:
+    """Steps of .1 to 2 s on either number of threads, a look as long as ten: nine tenths of 50 s are left to train."""
+    engine, clock = Engine("cpu"), Clock(lambda now: step)
+    engine.most = 2
+    loader = Loader(Continuous((8,)), DATA, None, seed=0)
+
+    def look(family: Family) -> None:
+        clock.now += min(10 * step, 2.0)
+
+    found = steps_for(50.0, Timed(clock), loader, SETTINGS, seed=0, engine=engine, interval=look, clock=clock)
+    assert found.left == pytest.approx(50 - clock.now)
+    assert clock.now <= max(5.0, 4 * step)
+    run = Trainer(Timed(clock), loader, SETTINGS, seed=0, steps=found.steps, engine=engine, clock=clock,
+                  plan=[(0, *found[:3])], budget=found.left)  # fmt: skip
+    run.look_seconds = found.look
+    run.run(on_interval=lambda: look(run.family))
+    assert run.seconds >= 0.85 * 50
+
+
+def test_slow_looks_of_a_number_of_steps_become_rarer() -> None:
+    """A hundred steps of .1 s between looks of 10 s: with eight of these a run would wait as long as it trains."""
+    clock, looks, kept = Clock(lambda now: 0.1), list[int](), list[list[Leg]]()
+
+    def look() -> None:
+        looks.append(run.step)
+        clock.now += 10.0
+
+    run = trainer(clock, 1000)
+    run.run(on_interval=look, on_plan=lambda legs: kept.append(list(legs)))
+    assert looks[0] == 15
+    assert looks[-1] == 1000
+    assert len(looks) <= 5, "eleven without this"
+    assert run.looked <= 0.51 * (run.seconds - run.looked)
+    assert kept == [run.legs]
+    made, looks[:] = list(looks), []
+    again = trainer(clock, 1000, plan=run.legs)
+    again.run(on_interval=lambda: looks.append(again.step))
+    assert looks == made, "a run that goes on has the looks that it would have had"
+    looks[:] = []
+    fixed = TrainingSettings(batch_size=16, precision="fp32", sample_every=100)
+    asked = Trainer(Timed(clock), run.loader, fixed, seed=0, steps=1000, engine=Engine("cpu"), clock=clock)
+
+    def slow() -> None:
+        looks.append(asked.step)
+        clock.now += 10.0
+
+    asked.run(on_interval=slow)
+    assert looks == [12, 25, 50, *range(100, 1001, 100)], "what was asked for stays"
+
+
+@pytest.mark.parametrize("length", [{"steps": 16}, {"budget": "2s"}])
+def test_looks_at_a_slow_model_have_fewer_samples_the_same_number_each(
+    length: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second for each sample: there is time for the fewest by which a model is judged, and the run says so."""
+    now, sample = [0.0], GAN.sample
+    monkeypatch.setattr(afford.time, "perf_counter", lambda: now[0])
+    drawn: list[int] = []
+
+    def slowly(self: GAN, n: int, *args: Any, **options: Any) -> Tensor:
+        now[0] += n
+        drawn.append(n)
+        return sample(self, n, *args, **options)
+
+    monkeypatch.setattr(GAN, "sample", slowly)
+    with pytest.warns(QuintetWarning, match="looks while it trains have 20 samples in the place of 100"):
+        model = quintet.train("gan", data="moons", condition="label", preset="tiny", runs=tmp_path, **length)
+    looks = [record for record in model.run.metrics() if "quality" in record]
+    assert len(looks) >= 1
+    assert {record["samples"] for record in looks} == {20}
+    assert drawn[0] == 1, "it is tried on one"
+    assert set(drawn[-len(looks) :]) == {20}
+    monkeypatch.setattr(GAN, "sample", sample)
+    quick = quintet.train("gan", data="moons", preset="tiny", runs=tmp_path, steps=16)
+    assert not any("samples" in record for record in quick.run.metrics())
 
 
 # -- what a budget cannot buy ----------------------------------------------------------------------------------------

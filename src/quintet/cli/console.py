@@ -135,7 +135,7 @@ def clock(seconds: float) -> str:
 
 LIVE = {"quality", "quality_stderr", "diversity", "copies", "copying", "held_out"}
 """Figures of a look, which are no losses."""
-RESERVED = {"step", "steps", "seconds", "family", "seed"} | LIVE
+RESERVED = {"step", "steps", "seconds", "family", "seed", "samples"} | LIVE
 
 
 def losses(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -258,7 +258,8 @@ def _train(
             config = session.config
             assert config.budget is not None
             estimate = steps_for(config.budget, session.family, session.loader, config.training, seed=config.seed,
-                                 engine=engine, interval=session.look, began=began)  # fmt: skip
+                                 engine=engine, interval=session.look, settle=session.look.afford,
+                                 began=began)  # fmt: skip
             training = config.training.model_copy(update={"sample_every": estimate.every})
             planned = {"steps": estimate.steps, "plan": ((0, *estimate[:3]),), "training": training}
             session.config = config.model_copy(update=planned)

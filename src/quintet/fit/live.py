@@ -10,6 +10,7 @@ import torch
 from scipy.spatial.distance import pdist
 from torch import Tensor
 
+from quintet.core.afford import affordable
 from quintet.core.family import Batch, Family
 from quintet.core.random import Rows, seed_of, some
 from quintet.core.spaces import Continuous
@@ -19,6 +20,7 @@ from quintet.metrics.memorisation import memorised_share
 from quintet.runs.task import HELD
 
 SAMPLES = 100
+"""Samples of a look: fewer of a slow model, but the same number in each look of a run."""
 AT_ONCE = 2**20
 """Numbers that are sampled or measured at once: large items, a few at a time."""
 FIGURES = ("quality", "quality_stderr", "diversity", "copies", "copying", "held_out")
@@ -32,6 +34,8 @@ class Live:
     diversity   E|X - X'| of samples over that of validation items: 1 is as varied as they are
     copies      share of samples unusually near to one training item; `copying` if that is no chance (p < 0.001)
     held_out    the training loss on validation items, for a family that has a likelihood
+
+    samples     how many samples these figures are of, where it is not SAMPLES
 
     `train` (N, *space.shape) and `held` (M, ...) are encoded, `cond` (M, ...) are the conditions of `held`; the loss is
     that of `lossy` of them, drawn once, as the conditions of samples are.
@@ -49,15 +53,30 @@ class Live:
     ) -> None:
         self.features, self.held, self.cond = features, held, cond
         self.measured = torch.from_numpy(some(held, lossy, 0)).to(held.device)
-        self.asked = None if cond is None else torch.from_numpy(some(cond, SAMPLES, 0)).to(cond.device)
+        self.most = SAMPLES if cond is None else min(SAMPLES, len(cond))
+        self.take(self.most)
+        self.settled = False  # whether it stands how many samples the looks of this run have
         self.train, self.real = features(train.cpu().numpy()), features(held.cpu().numpy())
         self.spread = float(pdist(self.real).mean()) if len(self.real) > 1 else 0.0
         self.sampling = dict(sampling) | ({"beams": 1} if "beams" in sampling else {})  # a search costs too much here
 
+    def take(self, count: int) -> None:
+        """From now on each look has so many samples, given conditions of unseen items that are drawn once."""
+        self.count, self.settled = min(count, self.most), True
+        self.asked = (
+            None if self.cond is None else torch.from_numpy(some(self.cond, self.count, 0)).to(self.cond.device)
+        )
+
+    def afford(self, family: Family, limit: float) -> None:
+        """Settle on as many samples as can be drawn in about `limit` seconds."""
+        self.take(affordable(lambda count: self.sample(family, count), self.most, limit).items)
+
     def __call__(self, family: Family) -> tuple[Tensor, dict[str, float | bool | None]]:
         """(samples, figures); a figure is None where there is none, or where it is not finite."""
-        x = self.sample(family)
+        x = self.sample(family, self.count)
         figures: dict[str, float | bool | None] = dict.fromkeys(FIGURES)
+        if self.count < self.most:
+            figures["samples"] = self.count
         if family.likelihood != "none":
             figures["held_out"] = finite(self.loss(family))
         if torch.isfinite(x.double()).all():
@@ -70,9 +89,8 @@ class Live:
             figures |= {"copies": float(copies["share"]), "copying": bool(copies["flagged"])}
         return x, figures
 
-    def sample(self, family: Family) -> Tensor:
+    def sample(self, family: Family, n: int) -> Tensor:
         """Samples of fixed seeds, given conditions of unseen items, the same ones each time."""
-        n = SAMPLES if self.asked is None else len(self.asked)
         settings = family.Sampling(**self.sampling)
         parts = []
         for start, stop in self.pieces(n):

@@ -17,7 +17,7 @@ from quintet.core.family import Family
 from quintet.core.random import seed_of, some
 from quintet.core.spaces import Discrete
 from quintet.data.loader import Items, Loader
-from quintet.fit.live import Live
+from quintet.fit.live import SAMPLES, Live
 from quintet.metrics.features import Kind, fit_features
 from quintet.runs.advice import advice, stale
 from quintet.runs.card import write_card
@@ -29,7 +29,7 @@ from quintet.training import checkpoint
 from quintet.training.budget import Estimate
 from quintet.training.engine import Engine
 from quintet.training.plan import Leg
-from quintet.training.trainer import Trainer
+from quintet.training.trainer import QUICK, SHARE, Trainer
 
 Report = Callable[[dict[str, Any]], None]
 """Called with each record of a run: step, steps, losses, and now and then `quality`."""
@@ -129,6 +129,9 @@ class Session:
                 trainer.restore(found[0], found[1])
                 if self.engine.first:
                     run.rewind(trainer.step)
+                    seen = [record for record in run.metrics() if "quality" in record]
+                    if seen:  # this run's looks go on with the number of samples that they began with
+                        self.look.take(int(seen[-1].get("samples", SAMPLES)))
             if on_trainer:
                 on_trainer(trainer)
             self._loop(trainer, run, report)
@@ -166,6 +169,12 @@ class Session:
         def on_interval() -> None:
             enough = False
             if writer:
+                if not self.look.settled:
+                    self.look.afford(self.family, max(QUICK, SHARE * trainer.between()))
+                if self.look.count < self.look.most and "fewer" not in told:
+                    told.add("fewer")
+                    few = f"{self.look.count} samples in the place of {self.look.most}, and rougher figures"
+                    warnings.warn(f"sampling is slow: looks while it trains have {few}", QuintetWarning, stacklevel=2)
                 x, figures = self.look(self.family)
                 try:
                     codec = self.codecs["x"]
@@ -206,6 +215,9 @@ class Session:
             if plan == self.config.plan:
                 return
             self.config = self.config.model_copy(update={"steps": trainer.steps, "plan": plan})
+            if trainer.loose:
+                warnings.warn(f"a look takes {trainer.look_seconds:.2g} s: from here on there is one every "
+                              f"{legs[-1].every:,} steps", QuintetWarning, stacklevel=2)  # fmt: skip
             if writer:
                 try:
                     writer.write_config(self.config)

@@ -16,8 +16,9 @@ from quintet.training.engine import Engine
 from quintet.training.optim import TrainingSettings
 from quintet.training.trainer import EARLY, FASTER, FEWEST, INTERVALS, LOOKING, Stream, Trainer
 
-SLOW = 0.02
-"""Of a budget: a step that takes longer is not repeated to find out how long it takes."""
+SLOW, ENOUGH = 0.01, 0.015
+"""Of a budget: a step that takes longer than the first is not repeated to find out how long it takes; others are, until
+they took the second, since the plan is corrected while it runs, and what planning takes is lost to training."""
 AT_ONCE = 2**30
 """Bytes that a step may keep for its backward pass; a batch that needs more is worked on in smaller ones."""
 
@@ -106,10 +107,14 @@ def steps_for(
     seed: int,
     engine: Engine,
     interval: Callable[[Family], object] | None = None,
+    settle: Callable[[Family, float], object] | None = None,
     clock: Clock = time.perf_counter,
     began: float | None = None,
 ) -> Estimate:
-    """What fits `budget` seconds, of which some were spent since `began`: times steps and an `interval`, on a copy."""
+    """What fits `budget` seconds, of which some were spent since `began`: times steps and an `interval`, on a copy.
+
+    `settle` is told before that how many seconds an interval may take at most.
+    """
     began = clock() if began is None else began
     trial = Trainer(copy.deepcopy(family), loader, settings, seed=seed, steps=1_000_000, engine=engine)
     trial.family.train()
@@ -119,27 +124,32 @@ def steps_for(
         trial.update()
         return clock() - start
 
+    def several(enough: float, most: int) -> list[float]:
+        times = [one()]
+        while engine.agree(sum(times) < enough and len(times) < most):
+            times.append(one())
+        return times
+
     with engine.threaded():
         engine.use(0)
         times, threads = [one()], 0
         if engine.agree(times[0] <= SLOW * budget):
-            for _ in range(2):  # the first steps pay for allocations and kernels' choices
-                one()
-            times = []
-            enough = max(min(3.0, 0.05 * budget), 0.01 * budget)
-            while engine.agree(len(times) < 8 or (sum(times) < enough and len(times) < 500)):
-                times.append(one())
+            one()  # the first steps pay for allocations and kernels' choices
+            times = several(ENOUGH * budget, 500)
         each = typical(times)
         if engine.most > 1:
             engine.use(1)
-            one()
-            alone = typical([one() for _ in range(min(len(times), 20))])
+            if engine.agree(each <= SLOW * budget):
+                one()
+            alone = typical(several(ENOUGH * budget / 2, min(len(times), 20)))
             if alone < FASTER * each:
                 each, threads = alone, 1
         look = 0.0
         if interval and engine.first:
             engine.use(threads)
             with trial.averaged() as averaged:
+                if settle:
+                    settle(averaged, LOOKING * budget)
                 for _ in range(2):  # the first pays for what the second finds ready; a slow one is not repeated
                     start = clock()
                     interval(averaged)

@@ -32,11 +32,13 @@ are soon learnt by heart.
 """
 LOOKING = 0.1
 """At most this share of a budget goes into looks: fewer where sampling is slow."""
+QUICK, SHARE = 5.0, 0.25
+"""In a run of a number of steps a look may take so many seconds, or this share of the training between two looks."""
 PATIENCE = 10
 """Updates in a row that may be skipped for NaN or Inf before training stops."""
 CHECKED = 0.04
 """The plan of a budget is checked each time that this share of the budget has been spent."""
-SLACK = 0.05
+SLACK = 0.03
 """The plan stays as it is while it ends within this share of the budget."""
 FASTER = 0.9
 """One thread is taken in the place of all where a step then takes less than this share of the time."""
@@ -73,7 +75,8 @@ class Trainer:
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """`plan`: the legs that a budget became, which end at `steps`. With `budget`, the seconds of this run, the plan
-        is corrected while it runs, and its legs are what was done; without one it is followed as it stands.
+        is corrected while it runs, and its legs are what was done; without one it is followed as it stands. Without
+        either, looks that turn out to be slow become rarer.
         """
         self.family, self.loader, self.settings = family, loader, settings
         self.seed, self.steps, self.engine = seed, steps, engine
@@ -81,7 +84,9 @@ class Trainer:
         self.legs = [Leg(*leg) for leg in plan] or [Leg(0, steps, every)]
         self.budget, self.clock = budget, clock
         self.looked, self.look_seconds = 0.0, 0.0  # seconds of all looks, and of the last one
-        self.recent: list[float] = []  # seconds of the steps since the plan was checked
+        self.looks = 0
+        self.loose = budget is None and not plan and settings.sample_every is None  # whether looks may become rarer
+        self.recent: list[float] = []  # seconds of the steps since the plan was checked, or of the last ones
         self.usual: float | None = None  # seconds of a step when threads were last chosen
         self.tried: tuple[int, float] | None = None  # threads before those that are being tried, and a step's seconds
         self.step = 0
@@ -196,6 +201,8 @@ class Trainer:
                 record = self.update()
                 self.recent.append(self.clock() - began)
                 self.seconds += self.recent[-1]
+                if self.budget is None:
+                    del self.recent[:-100]
                 self.steps = leg_at(self.legs, self.step).steps
                 if self.budget is not None and self.engine.agree(sum(self.recent) >= CHECKED * self.budget):
                     self.correct()
@@ -203,7 +210,9 @@ class Trainer:
                         on_plan(self.legs)
                 if on_step:
                     on_step(record)
-                look = look_due(self.legs, self.step) or self.step == self.steps or self.step in early
+                look = look_due(self.legs, self.step) or self.step == self.steps
+                # early looks are those of the plan as it began: none once they were found too slow for it
+                look |= self.step in early and leg_at(self.legs, self.step).every == self.legs[0].every
                 if look or self.step % save_every == 0:
                     self.check_finite(record)
                 if on_interval and look:
@@ -213,12 +222,33 @@ class Trainer:
                     self.look_seconds = self.clock() - began
                     self.looked += self.look_seconds
                     self.seconds += self.look_seconds
+                    self.looks += 1
+                    if self.rarer() and on_plan:
+                        on_plan(self.legs)
                 if on_save and (self.step % save_every == 0 or self.step == self.steps):
                     on_save()
                 ended = self.step >= self.steps  # `on_interval` may have ended the run
         if on_save and self.step < self.steps and self.step % save_every:
             self.check_finite(record)
             on_save()
+
+    def between(self) -> float:
+        """Seconds of training from one look to the next, by what the last steps took."""
+        return leg_at(self.legs, self.step).every * statistics.mean(self.recent) if self.recent else 0.0
+
+    def rarer(self) -> bool:
+        """Make later looks as rare as they are slow, in a run of a number of steps whose looks nobody has fixed. True
+        if that changed the plan. The first look does not count: it also finds out how many samples there is time for.
+        """
+        if not self.loose or self.looks < 2 or self.step + 1 >= self.steps:
+            return False
+        leg, allowed = leg_at(self.legs, self.step), max(QUICK, SHARE * self.between())
+        longer = 1.0 if self.look_seconds <= allowed else self.look_seconds / max(SHARE * self.between(), 1e-9)
+        every = int(self.engine.agree(min(float(self.steps), math.ceil(leg.every * longer))))
+        if every <= leg.every:
+            return False
+        self.legs = [*self.legs, Leg(self.step + 1, self.steps, every, leg.threads)]
+        return True
 
     def correct(self) -> None:
         """Compare what the last steps took with the plan, and from here on follow a plan that ends with the budget.
