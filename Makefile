@@ -36,7 +36,7 @@ bench: .venv/pip-test  ## speed ratios against peers, interleaved
 quality: .venv/pip-test  ## every family on every named set, QUALITY a run; writes docs/results.md (about an hour)
 	$(BIN)/python benchmarks/quality.py --budget $(QUALITY)
 
-docs: .venv/pip  ## regenerate the tables of README.md from the code
+docs: .venv/pip  ## regenerate what the READMEs and docs/ take from the code
 	$(BIN)/python docs/generate.py
 
 clean:

@@ -1,7 +1,7 @@
-"""Regenerate the parts of README.md that follow from the code.
+"""Regenerate the parts of README.md and of the pages in docs/ that follow from the code.
 
     python docs/generate.py            rewrite them
-    python docs/generate.py --check    exit 1 if README.md is stale, and name the parts
+    python docs/generate.py --check    exit 1 if a page is stale, and name its parts
 
 A part stands between `<!-- NAME -->` and `<!-- /NAME -->`. Nothing here depends on the machine or on downloaded data.
 """
@@ -9,18 +9,20 @@ A part stands between `<!-- NAME -->` and `<!-- /NAME -->`. Nothing here depends
 from __future__ import annotations
 
 import ast
+import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import quintet
+from quintet.cli.main import app
 from quintet.data.published import HOMES
 from quintet.registry import CODECS, FAMILIES, VERBS, make_codec, refusal
 from quintet.runs.config import PRESETS
 from quintet.sources.load import SOURCES, Source
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
 PACKAGE = Path(quintet.__file__).parent
 
 
@@ -31,6 +33,40 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 # -- the parts -------------------------------------------------------------------------------------------------------
+
+CHINESE = {
+    "family": "模型家族",
+    "yes": "可以",
+    "no": "不可以",
+    "exact": "精确值",
+    "bound": "下界",
+    "estimate": "估计值",
+    "a GAN is a sampler without a density": "GAN 只会采样，没有概率密度",
+    "an autoregressive model has no latent: a prefix is its only state": "自回归模型没有隐变量，前缀就是它的全部状态",
+    "the noise of masked diffusion is the same for all items: every symbol masked": (
+        "掩码扩散的噪声对所有样本都一样，即全部符号被遮住"
+    ),
+}
+"""What the table of the Chinese README says; a word or a reason that is missing here is an error."""
+
+
+def families(say: Callable[[str], str] = str) -> str:
+    """Families x verbs, which are the same for every kind of data; `say` translates."""
+    reasons: list[str] = []
+
+    def cell(family: str, verb: str) -> str:
+        found = {refusal(family, modality, verb) for modality in ("image", "text", "audio", "table")}
+        if len(found) > 1:
+            raise ValueError(f"{verb} of {family} depends on the kind of data: this table cannot say so")
+        if not (reason := found.pop()):
+            return say(FAMILIES[family].likelihood if verb == "score" else "yes")
+        if reason not in reasons:
+            reasons.append(reason)
+        return f"{say('no')} ({reasons.index(reason) + 1})"
+
+    rows = [(f"`{family}`", *(cell(family, verb) for verb in VERBS)) for family in FAMILIES]
+    notes = "\n".join(f"{number}. {say(reason)}" for number, reason in enumerate(reasons, start=1))
+    return f"{table((say('family'), *(f'`{verb}`' for verb in VERBS)), rows)}\n\n{notes}"
 
 
 def operations() -> str:
@@ -110,36 +146,72 @@ def summary(path: Path) -> str:
     return (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
 
 
-PARTS: dict[str, Callable[[], str]] = {"operations": operations, "sources": sources, "presets": presets, "files": files}
+def verbs() -> str:
+    """Every verb of the command line: what it does, examples, its arguments and options."""
+    parts = []
+    for name in (name for name in app if not name.startswith("-")):
+        verb = app[name]
+        summary, _, more = inspect.cleandoc(verb.help).partition("\n\n")
+        rows = [
+            (", ".join(f"`{option}`" for option in shown), (argument.parameter.help or "").replace("|", "\\|"))
+            for argument in verb.assemble_argument_collection(parse_docstring=True)
+            if argument.show and not {"--runs", "--json"} & set(argument.names)
+            if (shown := [option for option in argument.names if not option.startswith(("--no-", "--empty-"))])
+        ]
+        lines = [f"### {name}", summary]
+        if more:
+            lines.append(more)
+        if examples := [line.strip() for line in str(verb.help_prologue).splitlines() if line.strip()]:
+            lines.append("\n".join(("```console", *(f"$ {example}" for example in examples), "```")))
+        lines.append(table(("argument", "what it is"), rows) if rows else "It has no arguments of its own.")
+        parts.append("\n\n".join(lines))
+    return "\n\n".join(parts)
 
 
-# -- the file --------------------------------------------------------------------------------------------------------
+PAGES: dict[str, dict[str, Callable[[], str]]] = {
+    "README.md": {"families": families},
+    "README.zh-CN.md": {"families": lambda: families(CHINESE.__getitem__)},
+    "docs/capabilities.md": {"operations": operations},
+    "docs/data.md": {"sources": sources},
+    "docs/training.md": {"presets": presets},
+    "docs/command-line.md": {"verbs": verbs},
+    "docs/architecture.md": {"files": files},
+}
+"""Each page with its parts."""
+
+
+# -- the pages -------------------------------------------------------------------------------------------------------
 
 
 def replaced(text: str, name: str, content: str) -> str:
     """`text` with the part of that name replaced. Raises ValueError unless both markers stand there once."""
     start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
     if text.count(start) != 1 or text.count(end) != 1 or text.index(start) > text.index(end):
-        raise ValueError(f"README.md needs {start} and {end} once each, in this order")
+        raise ValueError(f"the page needs {start} and {end} once each, in this order")
     head, _, rest = text.partition(start)
     return f"{head}{start}\n{content}\n{end}{rest.partition(end)[2]}"
 
 
-def stale(text: str) -> list[str]:
-    """Names of the parts of this README that are not what the code says."""
-    return [name for name, part in PARTS.items() if replaced(text, name, part()) != text]
+def stale(root: Path = ROOT) -> list[str]:
+    """`PAGE: PART` for every part that is not what the code says."""
+    return [
+        f"{page}: {name}"
+        for page, parts in PAGES.items()
+        for name, part in parts.items()
+        if replaced(text := (root / page).read_text(), name, part()) != text
+    ]
 
 
-def main(arguments: Sequence[str]) -> int:
-    text = README.read_text()
+def main(arguments: Sequence[str], root: Path = ROOT) -> int:
     if "--check" in arguments:
-        names = stale(text)
-        if names:
-            print(f"README.md is stale in: {', '.join(names)}; run make docs", file=sys.stderr)
+        if names := stale(root):
+            print(f"stale: {', '.join(names)}; run make docs", file=sys.stderr)
         return 1 if names else 0
-    for name, part in PARTS.items():
-        text = replaced(text, name, part())
-    README.write_text(text)
+    for page, parts in PAGES.items():
+        text = (root / page).read_text()
+        for name, part in parts.items():
+            text = replaced(text, name, part())
+        (root / page).write_text(text)
     return 0
 
 

@@ -1,7 +1,10 @@
-"""README.md is true: its generated parts are fresh, its command lines work, its Python runs."""
+"""The documents are true: generated parts are fresh, command lines work, Python runs, links lead somewhere, and the two
+READMEs say the same."""
 
 from __future__ import annotations
 
+import ast
+import base64
 import importlib.util
 import re
 import shlex
@@ -15,79 +18,95 @@ import numpy as np
 import pytest
 import soundfile
 from cyclopts import CycloptsError
-from PIL import Image
+from PIL import Image, ImageColor
 
 import quintet
 from quintet.cli import main as cli
 from quintet.cli import options
 from quintet.fit import api
+from quintet.modalities.pictures import grid_png
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+READMES = ("README.md", "README.zh-CN.md")
+PAGES = (*READMES, *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/*.md")))
+RUN = ("README.md", "docs/tour.md", "docs/text.md", "docs/training.md", "docs/runs.md", "docs/evaluation.md")
+"""The pages whose command lines are run from top to bottom; those of the others are parsed."""
 TINY = ["--preset", "tiny", "--steps", "3"]
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+def text_of(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
 
 
-def commands() -> Iterator[list[str]]:
-    """Every quintet line, without its comment; behind torchrun's `--` too."""
-    for block in blocks("sh"):
-        for line in block.splitlines():
-            words = shlex.split(line, comments=True)
-            if words[:1] == ["torchrun"]:
-                words = words[words.index("--") + 1 :]
-            if words[:1] == ["quintet"]:
-                yield words[1:]
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text_of(page), re.MULTILINE | re.DOTALL)
+
+
+def commands(page: str) -> Iterator[list[str]]:
+    """Every quintet line, without its comment; behind torchrun's `--` and in pipes too."""
+    for line in "\n".join(blocks(page, "sh")).splitlines():
+        words = shlex.split(line, comments=True)
+        if words[:1] == ["torchrun"]:
+            words = words[words.index("--") + 1 :]
+        if "quintet" in words:
+            words = words[words.index("quintet") + 1 :]
+            yield words[: words.index("|")] if "|" in words else words
+
+
+def shown(page: str) -> Iterator[list[str]]:
+    """The quintet lines behind a prompt, where a page shows what they print; a remark stands in brackets."""
+    for line in "\n".join(blocks(page, "console")).splitlines():
+        if line.startswith("$ quintet "):
+            yield shlex.split(re.sub(r" {2,}\(.*\)$", "", line).partition(" > ")[0])[2:]
 
 
 def parse(words: list[str]) -> None:
     """What the program does before a verb runs. Raises what it raises."""
     sections, rest = options.extract(words)
+    rest = [cli.HYPHEN if word == "-" else word for word in rest]
     command, _, _ = cli.app.parse_args(rest, print_error=False, exit_on_error=False)
     options.check_sections(sections, cli.SETTINGS[command.__name__], command.__name__)
 
 
-@pytest.fixture(scope="module")
-def generate() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+def module(name: str) -> ModuleType:
+    """A script of docs/, which is no package."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
+@pytest.fixture(scope="module")
+def generate() -> ModuleType:
+    return module("generate")
 
 
 def test_generated_parts_are_fresh(generate: ModuleType) -> None:
-    assert generate.stale(README) == []
+    assert generate.stale() == []
     assert generate.main(["--check"]) == 0
 
 
-@pytest.mark.parametrize("name", ["operations", "sources", "presets", "files"])
+@pytest.mark.parametrize(
+    ("page", "name"),
+    [(page, name) for page in PAGES for name in re.findall(r"^<!-- (\w+) -->$", text_of(page), re.MULTILINE)
+     if page != "docs/results.md"],
+)  # fmt: skip
 def test_the_check_notices_a_stale_part(
-    name: str, generate: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: str, name: str, generate: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "README.md").write_text(generate.replaced(README, name, "an old table"))
-    monkeypatch.setattr(generate, "README", tmp_path / "README.md")
-    monkeypatch.setattr(generate, "PARTS", {name: generate.PARTS[name]})
-    assert generate.main(["--check"]) == 1
-    assert generate.main([]) == 0
-    assert (tmp_path / "README.md").read_text() == README
+    (tmp_path / page).parent.mkdir(exist_ok=True)
+    (tmp_path / page).write_text(generate.replaced(text_of(page), name, "an old table"))
+    monkeypatch.setattr(generate, "PAGES", {page: {name: generate.PAGES[page][name]}})
+    assert generate.main(["--check"], tmp_path) == 1
+    assert generate.main([], tmp_path) == 0
+    assert (tmp_path / page).read_text() == text_of(page)
 
 
 def test_every_command_line_parses() -> None:
-    lines = list(commands())
-    assert {words[0] for words in lines} >= {
-        "data",
-        "train",
-        "sample",
-        "score",
-        "evaluate",
-        "compare",
-        "inspect",
-        "resume",
-    }
+    lines = [words for page in PAGES for words in (*commands(page), *shown(page))]
+    assert {words[0] for words in lines} == {name for name in cli.app if not name.startswith("-")}
     for words in lines:
         parse(words)
 
@@ -126,15 +145,17 @@ def own_data(folder: Path) -> None:
     (folder / "letters.txt").write_text("".join(f"Dear friend {i}, all is well here.\n\nYours\n\n" for i in range(80)))
 
 
-def test_the_tour_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("page", RUN)
+def test_the_commands_work(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """In order, with three steps in the place of each budget, and few samples where they are measured."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("QUINTET_RUNS", raising=False)
     own_data(tmp_path)
-    other = None
-    for words in commands():
-        if "other.json" in words and other is None:
-            other = shutil.copy("report.json", "other.json")
+    for words in commands(page):
+        if "other.json" in words and not Path("other.json").exists():
+            shutil.copy("report.json", "other.json")
         for option in ("--budget", "--steps", "--samples"):
             if option in words:
                 at = words.index(option)
@@ -145,13 +166,14 @@ def test_the_tour_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
             words += ["--samples", "30"] if "report.json" not in words else []
         code = cli.main(words)
         assert code == 0, f"quintet {shlex.join(words)}: {capsys.readouterr().err}"
-    made = {path.name for path in Path().iterdir()}
-    assert made >= {"points.csv", "scores.csv", "threes.png", "guided.png"}
-    assert {path.name for path in Path("runs").iterdir()} >= {"rings", "digits", "two"}
+    runs = {path.name for path in Path("runs").iterdir()}
+    assert runs >= {words[words.index("--run") + 1] for words in commands(page) if "--run" in words}
+    files = {words[words.index("-o") + 1] for words in commands(page) if "-o" in words}
+    assert all(Path(name).stat().st_size for name in files)
 
 
 def test_the_run_folder_is_as_described(tmp_path: Path) -> None:
-    told = next(block for block in blocks("text") if "config.yaml" in block)
+    (told,) = blocks("docs/runs.md", "text")
     words = ["train", "vae", "--data", "digits", "--condition", "label", *TINY, "--run", "r", "--runs", str(tmp_path)]
     assert cli.main(words) == 0
     for path in (tmp_path / "r").rglob("*"):
@@ -160,9 +182,10 @@ def test_the_run_folder_is_as_described(tmp_path: Path) -> None:
             assert name in told, path
 
 
-def test_the_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("page", ["README.md", "docs/python.md"])
+def test_the_python_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As it stands, with three steps in the place of each budget."""
-    (source,) = blocks("python")
+    (source,) = blocks(page, "python")
     for name in set(re.findall(r"\bquintet\.(\w+)", source)):
         assert name in quintet.__all__
     true = api.train
@@ -175,7 +198,10 @@ def test_the_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.delenv("QUINTET_RUNS", raising=False)
     monkeypatch.setattr(api, "train", quick)
     space: dict[str, Any] = {}
-    exec(compile(source, "README.md", "exec"), space)
+    exec(compile(source, page, "exec"), space)
+    assert space["points"].num_rows in (16, 100)
+    if page == "README.md":
+        return
     assert space["images"].shape == (8, 8, 8, 1)
     assert tuple(space["latents"].shape) == (16, 2)
     assert (tmp_path / "moons-to-keep" / "config.yaml").is_file()
@@ -184,8 +210,116 @@ def test_the_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_exit_codes_are_those_of_the_errors() -> None:
     from quintet.core import errors
 
-    codes = {int(code) for row in re.findall(r"^\| (\d[\d, ]*) \|", README, re.MULTILINE) for code in row.split(",")}
+    rows = re.findall(r"^\| (\d[\d, ]*) \|", text_of("docs/command-line.md"), re.MULTILINE)
+    codes = {int(code) for row in rows for code in row.split(",")}
     kinds = [
         kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, quintet.QuintetError)
     ]
     assert {kind.exit_code for kind in kinds} | {0, 1, 130, 141, 143} == codes
+
+
+# -- links -----------------------------------------------------------------------------------------------------------
+
+
+def prose(page: str) -> str:
+    """The page without its blocks of code."""
+    return re.sub(r"^```.*?^```$", "", text_of(page), flags=re.MULTILINE | re.DOTALL)
+
+
+def headings(page: str) -> list[tuple[int, str]]:
+    return [(len(marks), title) for marks, title in re.findall(r"^(#+) (.*)$", prose(page), re.MULTILINE)]
+
+
+def links(page: str) -> list[str]:
+    """The targets of its links and pictures, code in backticks left aside."""
+    return re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`[^`\n]*`", "`", prose(page)))
+
+
+def anchors(page: str) -> set[str]:
+    """As GitHub makes them: small letters, hyphens for spaces, other marks dropped."""
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for _, title in headings(page)}
+
+
+def broken(page: str) -> list[str]:
+    """The links of a page whose file or anchor is not there."""
+    found = []
+    for target in links(page):
+        if target.startswith(("http://", "https://", "mailto:")):
+            continue
+        name, _, anchor = target.partition("#")
+        path = (ROOT / page).parent / name if name else ROOT / page
+        if not path.exists() or (anchor and anchor not in anchors(str(path.resolve().relative_to(ROOT)))):
+            found.append(target)
+    return found
+
+
+@pytest.mark.parametrize("page", [*PAGES, "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_links_lead_somewhere(page: str) -> None:
+    assert broken(page) == []
+
+
+def test_the_link_check_notices_a_wrong_anchor(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = text_of
+    wrong = {"README.md": "[a](docs/data.md#no-such-part) [b](docs/nothing.md) [c](docs/data.md#splits) `[d](e)`"}
+    monkeypatch.setitem(globals(), "text_of", lambda page: wrong.get(page) or real(page))
+    assert broken("README.md") == ["docs/data.md#no-such-part", "docs/nothing.md"]
+
+
+def test_every_page_can_be_reached_from_the_readme() -> None:
+    assert {target.partition("#")[0] for target in links("README.md")} >= {p for p in PAGES if p != "README.md"}
+
+
+# -- two languages ---------------------------------------------------------------------------------------------------
+
+HAN = r"[\u3400-\u9fff]"
+
+
+def unspaced(text: str) -> list[str]:
+    """Places where a Chinese character touches a Latin letter or a digit."""
+    return re.findall(rf"{HAN}[A-Za-z0-9`]|[A-Za-z0-9`%]{HAN}", text)
+
+
+def test_the_two_readmes_are_alike() -> None:
+    """The same sections, command lines, code, links and rows of tables in the same order, on at most 150 lines each."""
+    english, chinese = READMES
+    for page in READMES:
+        assert len(text_of(page).splitlines()) <= 150
+    assert [level for level, _ in headings(english)] == [level for level, _ in headings(chinese)]
+    assert list(commands(english)) == list(commands(chinese))
+    assert [ast.dump(ast.parse(block)) for block in blocks(english, "python")] == [
+        ast.dump(ast.parse(block)) for block in blocks(chinese, "python")
+    ]
+    assert [link for link in links(english) if link not in READMES] == [
+        link for link in links(chinese) if link not in READMES
+    ]
+    for mark in (r"^\| ", r"^- ", r"^\d\. "):
+        first, second = (len(re.findall(mark, prose(page), re.MULTILINE)) for page in READMES)
+        assert first == second, mark
+
+
+def test_chinese_and_latin_are_spaced() -> None:
+    assert unspaced(prose("README.zh-CN.md")) == []
+    assert unspaced("用VAE 生成 `png`文件") == ["用V", "`文"]
+
+
+# -- the picture -----------------------------------------------------------------------------------------------------
+
+
+def test_the_picture_is_drawn_from_a_report() -> None:
+    """A frame in the accent colour stands around the panel of the family that the verdict names, and no other."""
+    picture = module("picture")
+    sheet = grid_png(np.zeros((100, 8, 8, 1), np.uint8), columns=10)
+    samples = {"kind": "image", "png": base64.b64encode(sheet).decode()}
+    models = [{"family": family, "run": family, "seed": 0, "status": "ok", "samples": samples,
+               "metrics": {"auc": 0.6, "auc_stderr": 0.01}} for family in picture.TITLES]  # fmt: skip
+    keeper = {"label": "flow", "sentence": "Its samples are the hardest to tell from real data."}
+    drawn = picture.drawn({"models": models, "verdict": {"keeper": keeper}, "real": {"samples": samples}})
+    blue = np.argwhere((np.asarray(drawn) == ImageColor.getrgb(picture.ACCENT)).all(-1))
+    wide = (drawn.width - 2 * picture.MARGIN - 2 * picture.GAP) // 3
+    middle = picture.MARGIN + wide + picture.GAP  # flow is the second panel of the second row
+    assert blue[:, 0].min() > drawn.height / 3
+    assert middle - 10 < blue[:, 1].min() < blue[:, 1].max() < middle + wide + 10
+
+
+def test_the_picture_of_the_readme_is_small() -> None:
+    assert (ROOT / "docs" / "demo.png").stat().st_size < 150_000

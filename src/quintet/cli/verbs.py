@@ -37,7 +37,7 @@ class Everywhere:
 EVERYWHERE = Everywhere()
 Given = Annotated[Context | None, Parameter(parse=False)]
 RunName = Annotated[str, Parameter(help="a name under the runs folder, or a path")]
-Output = Annotated[str | None, Parameter(name=["-o", "--output"])]
+Output = Annotated[str | None, Parameter(name=["-o", "--output"], help="where to write; the suffix decides the format")]
 SETTINGS: dict[str, tuple[str, ...]] = {}
 """Which sections of settings a verb takes as --section.field VALUE."""
 
