@@ -59,24 +59,43 @@ def pace(
 ) -> Pace:
     """Time a step of one item, then of four times as many, up to a batch or until one takes `limit` seconds; the rest
     is in proportion. So neither time nor memory is spent on a batch that cannot be afforded.
+
+    On a busy machine small steps are slow whatever their size, above all on several threads. So a step that is slow,
+    but not hopeless, is timed on one thread too, and again with more items: what these add to it is their price.
     """
     trial = Trainer(copy.deepcopy(family), loader, settings, seed=seed, steps=1_000_000, engine=engine)
     trial.family.train()
     rows, kept, total = min(engine.ranks, settings.batch_size), 0, settings.batch_size
-    while True:
-        trial.settings = settings.model_copy(update={"batch_size": rows})
+    before: tuple[int, float] | None = None  # items and seconds of a smaller step that was slow
+
+    def step() -> float:
         start = clock()
-        if not kept:
-            kept = saved_bytes(trial)
-            if engine.agree(clock() - start < 5 * limit):  # the first step pays for allocations and kernels' choices
+        trial.update()
+        return engine.agree(clock() - start)
+
+    with engine.threaded():
+        while True:
+            trial.settings = settings.model_copy(update={"batch_size": rows})
+            if not kept:
                 start = clock()
-                trial.update()
-        else:
-            trial.update()
-        took = engine.agree(clock() - start)
-        if rows >= total or took >= limit or 2 * took * total <= limit * rows:
-            return Pace(took * total / rows, kept)
-        rows = min(4 * rows, total)
+                kept = saved_bytes(trial)
+                took = engine.agree(clock() - start)
+                if took < 5 * limit:  # the first step pays for allocations and kernels' choices
+                    took = step()
+            else:
+                took = step()
+            if limit <= took < 5 * limit and engine.most > 1:
+                engine.use(1)
+                took = min(took, step())
+                engine.use(0)
+            if before is not None:
+                each = max(0.0, took - before[1]) / (rows - before[0])
+                return Pace(took + each * (total - rows), kept)
+            if rows >= total or took >= 3 * limit or 2 * took * total <= limit * rows:
+                return Pace(took * total / rows, kept)
+            if took >= limit:
+                before = rows, took
+            rows = min(4 * rows, total)
 
 
 def saved_bytes(trial: Trainer) -> int:
@@ -157,8 +176,8 @@ def steps_for(
                     if look > SLOW * budget:
                         break
     look = engine.agree(look)
-    # slow grids may cost more than a short budget: half of it goes to training all the same
-    left = max(budget - (clock() - began), budget / 2)
+    # on a busy machine planning may take long: nine tenths of the budget go to training all the same
+    left = max(budget - (clock() - began), 0.9 * budget)
     looked = max(1, min(INTERVALS, int(LOOKING * budget / look))) if look else INTERVALS
     total = look * (looked + (EARLY if looked == INTERVALS else 0))
     every = settings.sample_every
