@@ -206,7 +206,8 @@ def score(
 
     folder = _open(run, everywhere, "log_prob")
     config = folder.config()
-    found = read_items(config, data, split, unlabelled=not rank, codecs=folder.codecs(), forms=_forms(folder))
+    found = read_items(config, data, split, unlabelled=not rank, codecs=(codecs := folder.codecs()),
+                       like=codecs, forms=_forms(folder))  # fmt: skip
     path = output or f"{folder.name}-{found.split}-scores.csv"
     RESULTS.check_output(path)
     model = api.load(run, runs=everywhere.runs)
@@ -305,7 +306,7 @@ def complete(
     path, kind = _path(folder, output, f"completed-seed{seed}")
     if draws < 1:
         raise UsageError(f"--draws {draws}: at least 1")
-    found = read_items(config, data, None, forms=_forms(folder)).some(n if n or data else 8)
+    found = read_items(config, data, None, like=folder.codecs(), forms=_forms(folder)).some(n if n or data else 8)
     model = api.load(run, runs=everywhere.runs)
     items, raw_mask = read_mask(found.items, known, kind, hole=mask, fit=config.data.fit)
     given = _given(model, condition, found)
@@ -348,7 +349,9 @@ def reconstruct(
 
     folder = _open(run, everywhere, "encode")
     path, kind = _path(folder, output, "reconstructed")
-    found = read_items(folder.config(), data, None, forms=_forms(folder)).some(n or (None if data else 8))
+    found = read_items(folder.config(), data, None, like=folder.codecs(), forms=_forms(folder)).some(
+        n or (None if data else 8)
+    )
     model = api.load(run, runs=everywhere.runs)
     given = _given(model, condition, found)
     items = model.reconstruct(found.items, condition=given)
@@ -388,7 +391,7 @@ def interpolate(
 
     folder = _open(run, everywhere, "encode")
     path, kind = _path(folder, output, "interpolated")
-    found = read_items(folder.config(), data, None, forms=_forms(folder)).some(2 * n)
+    found = read_items(folder.config(), data, None, like=folder.codecs(), forms=_forms(folder)).some(2 * n)
     pairs = len(found.items) // 2
     if not pairs:
         raise UsageError("two items are needed to go from one to the other", where=str(data))
@@ -431,7 +434,7 @@ def encode(
     folder = _open(run, everywhere, "encode")
     path = output or f"{folder.name}-latents.csv"
     RESULTS.check_output(path)
-    found = read_items(folder.config(), data, split, forms=_forms(folder))
+    found = read_items(folder.config(), data, split, like=folder.codecs(), forms=_forms(folder))
     model = api.load(run, runs=everywhere.runs)
     given = _given(model, condition, found)
     windows: dict[str, Any] = {}

@@ -347,12 +347,15 @@ def _recordings(items: Any, codec: Any, column: str | None) -> Recordings:
         raise wrong(items, codec)
     if isinstance(items, Tensor | np.ndarray):
         items = [as_array(items)] if items.ndim == 1 else list(as_array(items))
-    if isinstance(items, list | tuple) and items and all(map(scalar, items)):
+    if isinstance(items, list | tuple) and items and all(isinstance(one, int | float | np.number) for one in items):
         items = [np.asarray(items)]
     if not isinstance(items, list | tuple):
         raise wrong(items, codec)
     samples = []
     for i, one in enumerate(items):
+        if isinstance(one, Path | Image.Image):
+            why = f"a recording is an array (samples,), not {kind_name(one)}"
+            raise DataError("not a recording", where=f"item {i + 1}", why=why, fix="give a folder as one pathlib.Path")
         array = as_array(one)
         if array.ndim != 1 or array.dtype.kind not in "iuf":
             why = f"an array of {array.dtype} {array.shape}; a recording is (samples,)"

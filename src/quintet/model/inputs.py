@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,15 @@ import pyarrow as pa
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from quintet.core.codec import Codec
-from quintet.core.errors import DataError, UsageError
+from quintet.core.errors import DataError, QuintetWarning, UsageError
 from quintet.core.random import some
 from quintet.data import written
 from quintet.data.dataset import join
 from quintet.data.written import Form
+from quintet.modalities.audio.codec import AudioCodec
 from quintet.modalities.audio.recordings import Recordings
+from quintet.modalities.image.codec import ImageCodec
+from quintet.modalities.image.reading import Shape, resized
 from quintet.modalities.table.codec import TableCodec
 from quintet.runs.config import RunConfig
 from quintet.runs.task import given_codec, items_of, pick, within_run
@@ -73,11 +77,15 @@ def read_items(
     *,
     unlabelled: bool = False,
     codecs: Mapping[str, Codec] | None = None,
+    like: Mapping[str, Codec] | None = None,
     forms: Mapping[str, Form] | None = None,
 ) -> Found:
     """The items of `source` that this run's model takes, with their conditions where the source has them.
 
     `unlabelled`: a source without the column that is modelled gives conditions alone.
+
+    `like`: the run's codecs. Pictures come in their size and channels and recordings at their rate, whatever those of
+    the source are; of pictures this is warned.
 
     `forms`: in which the columns of the run's own data are written.
 
@@ -89,6 +97,12 @@ def read_items(
     split = split or ("test" if source is None or source in SOURCES else "all")
     reading = {key: own[key] for key in ("size", "fit", "rate", "unit", "scale")} if source else own
     reading = {key: value for key, value in reading.items() if key != "source"} | {"forms": forms or {}}
+    kinds = {key: getattr(one, "inner", one) for key, one in (like or {}).items()} if source else {}
+    for one in kinds.values():
+        if isinstance(one, AudioCodec):
+            reading["rate"] = one.rate
+        if isinstance(one, ImageCodec):
+            reading["size"] = max(one.shape[:2])
     dataset = load_items(name, **reading) if split == "all" else load_source(name, **reading)
     if source is None and codecs is not None:
         codec = codecs["x"]
@@ -100,14 +114,31 @@ def read_items(
         given = pick(dataset, config.data.condition, split, codec=given_codec(config, dataset))
         if not len(given):
             raise DataError("no items", where=name)
-        return Found(None, given, split)
+        return Found(None, of_shape(given, kinds.get("cond"), own["fit"]), split)
     if not has(dataset, config.data.condition):
         config = config.model_copy(update={"data": config.data.model_copy(update={"condition": None})})
     items, given = items_of(config, dataset, split)
     if not len(items):
         raise DataError("no items", where=name)
+    items = of_shape(items, kinds.get("x"), own["fit"])
+    given = of_shape(given, kinds.get("cond"), own["fit"])
     written, places = (dataset.written, dataset.places) if split == "all" else (None, None)
     return Found(items, given, split, written=written, places=places)
+
+
+def of_shape(images: Any, codec: Codec | None, fit: str) -> Any:
+    """Pictures (N, H, W, C) in the size and channels of their codec, which is warned; anything else as it is."""
+    if not isinstance(codec, ImageCodec) or not isinstance(images, np.ndarray) or images.shape[1:] == codec.shape:
+        return images
+    shape = codec.shape
+    was, now = (" x ".join(map(str, one)) for one in (images.shape[1:], shape))
+    warnings.warn(f"pictures of {was} (height, width, channels) are brought to the {now} of training (--data.fit)",
+                  QuintetWarning, stacklevel=3)  # fmt: skip
+    out = np.empty((len(images), *shape), np.uint8)
+    for i, image in enumerate(images):
+        pixels = np.ascontiguousarray(image[..., 0] if image.shape[-1] == 1 else image)
+        out[i] = resized(Image.fromarray(pixels.astype(np.uint8)), Shape(*shape, True, fit))
+    return out
 
 
 def has(dataset: Dataset, columns: str | None) -> bool:

@@ -108,7 +108,7 @@ class Model:
             return self.conditions[(u * len(self.conditions)).long()].to(self.device)
         codec = self.codecs["cond"]
         if isinstance(condition, Path):
-            found = read_items(self.config, str(condition), None, unlabelled=True)
+            found = read_items(self.config, str(condition), None, unlabelled=True, like=self.codecs)
             condition = found.given if found.given is not None else found.items
         values = conditions(condition, codec, n, self.config.data.condition)
         return codec.encode(values).to(self.device)
@@ -116,7 +116,7 @@ class Model:
     def items(self, items: Any, condition: Any = None) -> tuple[Any, Any]:
         """(raw items, their condition) of whatever holds items; a file brings its own conditions."""
         if isinstance(items, Path) and items.suffix.lower() not in PICTURES:
-            found = read_items(self.config, str(items), None)
+            found = read_items(self.config, str(items), None, like=self.codecs)
             return found.items, found.given if condition is None else condition
         column = self.config.data.target
         return raw_items(items, self.codecs["x"], column, self.config.data.scale), condition
@@ -335,7 +335,7 @@ class Model:
         symbols, share = codec.encode(every)[:, 0], codec.log_det(every)
         n = 1 if scalar(items) and not isinstance(items, Path) else None
         if isinstance(items, Path):
-            items = read_items(self.config, str(items), None, unlabelled=True).given
+            items = read_items(self.config, str(items), None, unlabelled=True, like=self.codecs).given
         if n is None:
             items = raw_items(items, self.codecs["cond"], self.config.data.condition)
         cond = self.given(items, n or len(items))

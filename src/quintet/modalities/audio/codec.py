@@ -166,8 +166,14 @@ class AudioCodec(Codec):
         return k.flatten() if self.face == "discrete" else (k.T * (2 / (s.levels - 1)) - 1).contiguous()
 
     def losses(self, items: Any) -> list[str]:
-        end = f"cut to its first {self.samples / self.rate:.3g} s" if self.rate else ""
-        return [end if len(samples) > self.samples else "" for samples in items]
+        """Of recordings that are cut, or louder than full scale."""
+        out = []
+        for samples in items:
+            told = [f"cut to its first {self.samples / self.rate:.3g} s"] if len(samples) > self.samples else []
+            if (over := int((np.abs(samples[: self.samples]) > 1).sum())) > 0:
+                told.append(f"{over:,} samples are louder than full scale and count as that")
+            out.append("; ".join(told))
+        return out
 
     def log_det(self, items: Any) -> Tensor:
         """waveform: log |dx / draw|. mel: density on [-1, 1] -> mass of a level, so that both faces agree."""

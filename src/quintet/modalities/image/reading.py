@@ -174,7 +174,7 @@ def resized(image: Image.Image, shape: Shape) -> np.ndarray:
     """(height, width, channels) uint8: cropped at the centre, padded with nothing, or stretched, if it must be."""
     target = (shape.width, shape.height)
     mode = {1: "L", 3: "RGB", 4: "RGBA"}[shape.channels]
-    if mode == "RGB" and image.mode == "RGBA":
+    if mode != "RGBA" and image.mode == "RGBA":
         image = flattened(image)
     image = image.convert(mode)
     if image.size != target:
