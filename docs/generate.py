@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -146,14 +147,19 @@ def summary(path: Path) -> str:
     return (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
 
 
+def option_names(text: str) -> str:
+    """Help as Markdown: options as code, so that none is taken for a list, and no bar ends a cell."""
+    return re.sub(r"(?<![\w-])--?[a-z][\w.-]*\w|(?<![\w-])-[a-z]\b", r"`\g<0>`", text).replace("|", "\\|")
+
+
 def verbs() -> str:
     """Every verb of the command line: what it does, examples, its arguments and options."""
     parts = []
     for name in (name for name in app if not name.startswith("-")):
         verb = app[name]
-        summary, _, more = inspect.cleandoc(verb.help).partition("\n\n")
+        summary, _, more = option_names(inspect.cleandoc(verb.help)).partition("\n\n")
         rows = [
-            (", ".join(f"`{option}`" for option in shown), (argument.parameter.help or "").replace("|", "\\|"))
+            (", ".join(f"`{option}`" for option in shown), option_names(argument.parameter.help or ""))
             for argument in verb.assemble_argument_collection(parse_docstring=True)
             if argument.show and not {"--runs", "--json"} & set(argument.names)
             if (shown := [option for option in argument.names if not option.startswith(("--no-", "--empty-"))])
