@@ -119,6 +119,31 @@ def test_efficacy_is_high_for_real_rows_and_not_for_shuffled_ones(at: int, regre
     assert tables.efficacy(one, test, 2, regression=False).value == 0.5
 
 
+RARE_CELLS = {
+    "free text": ([f"comment {i} of many" for i in range(300)], "nothing is predicted: column y, most of its values"),
+    "two categories and a rare one": ([*"abbab" * 59, *"ccdef"], "column y, AUC; 5 of"),
+    "sixty categories": ([f"k{i % 60}" for i in range(300)] , "nothing is predicted: column y, it has 60 categories"),
+    "one category": (["a"] * 298 + ["b", "c"], "nothing is predicted: column y, fewer than two categories"),
+    "a truth as a number": ([0.0, 1.0, None] * 100, "column y, AUC"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RARE_CELLS)
+def test_what_is_predicted_is_said_and_rare_values_are_no_classes(name: str) -> None:
+    """Samples say (rare) where training has values of single rows: neither these nor free texts are predicted, and a
+    column of two classes is measured by AUC on the samples as on real rows.
+    """
+    cells, words = RARE_CELLS[name]
+    x = [{"a": 1.0, "b": -1.0}.get(str(cell), float(cell == 1.0)) for cell in cells]
+    train = pa.table({"x": x, "y": cells})
+    fake = train if not isinstance(cells[0], str) else pa.table({"x": x, "y": [*cells[:280], *["(rare)"] * 20]})
+    found = tables.table_figures(train, train, fake, "y")
+    assert tables.predicted(train, "y").words.startswith(words)
+    assert ("efficacy" in found) == ("efficacy_real" in found) == (", AUC" in words)
+    if ", AUC" in words:
+        assert found["efficacy"] > 0.99 < found["efficacy_real"]
+
+
 def test_all_figures_of_a_table() -> None:
     names = ("x", "y", "c")
     train, test, fake = (

@@ -48,6 +48,8 @@ def evaluated(result: Mapping[str, Any]) -> str:
         if not key.endswith("_stderr"):
             error = metrics.get(f"{key}_stderr")
             rows.append((key, number(value) + (f" ± {error:.2g}" if error is not None else "")))
+    if told := result.get("predicted") or result.get("unpredicted"):
+        rows.append(("trained on samples", told))
     rows.append(("ms a sample", number(result.get("ms_per_sample"))))
     head = likelihood_line(found) if found else f"no likelihood: {result['likelihood_reason']}"
     notes = [f"note: {result[key]}" for key in FEWER if result.get(key)]

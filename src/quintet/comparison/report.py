@@ -50,6 +50,8 @@ class Entry(TypedDict):
     likelihood_reason: NotRequired[str | None]
     metrics: NotRequired[dict[str, Any]]
     """What `samples.evaluate_samples` returns."""
+    predicted: NotRequired[str]
+    """What "efficacy" predicts, in words."""
     parameters: NotRequired[int | None]
     train_seconds: NotRequired[float | None]
     steps: NotRequired[int | None]
@@ -152,7 +154,7 @@ def _advised(crowd: Sequence[Contender]) -> list[tuple[str, str, str]]:
         for run in contender.done:
             for one in run.get("advice") or ():
                 found.setdefault((contender.label, one["kind"]), one["text"])
-            for key, kind in FEWER.items():
+            for key, kind in {**FEWER, "unpredicted": "trained on samples"}.items():
                 if run.get(key):
                     found.setdefault((contender.label, kind), run[key])
     return [(label, kind, text) for (label, kind), text in found.items()]
@@ -200,10 +202,12 @@ def _row(measure: Measure, crowd: Sequence[Contender], reference: Mapping[str, A
         cells.append(number(figure.mean, half, percent=measure.percent)._replace(mark=mark))
     # The reference of "trained on samples" is the same classifier trained on real items.
     key = {"tstr": "trtr", "efficacy": "efficacy_real"}.get(measure.key, measure.key)
+    words = [run["predicted"] for c in crowd for run in c.done if run.get("predicted")]
+    told = f"Here: {words[0]}." if measure.key == "efficacy" and words else ""
     value, half = reference.get(key), 2 * float(reference.get(f"{key}_stderr") or 0.0)
     return {
         "name": measure.name,
-        "note": measure.note,
+        "note": " ".join(filter(None, [measure.note, told])),
         "cells": cells,
         "real": None if value is None else number(float(value), half, percent=measure.percent),
     }

@@ -31,11 +31,11 @@ from quintet.metrics.memorisation import membership_by_likelihood
 from quintet.metrics.samples import BIASED, evaluate_samples
 from quintet.modalities.audio.figures import sound_figures
 from quintet.modalities.protocol import Modality
-from quintet.modalities.table.figures import table_figures
+from quintet.modalities.table.figures import Predicted, predicted, table_figures
 from quintet.modalities.text.figures import corpus_figures
 from quintet.model.model import Model
 from quintet.registry import modality_of
-from quintet.runs.task import is_label, items_of, pick, unblank, within, within_run
+from quintet.runs.task import codec_name, is_label, items_of, pick, unblank, within, within_run
 from quintet.sources.load import Dataset, take
 
 SCORED, MEMBERS, STRETCH = 500, 200, 16
@@ -104,7 +104,7 @@ class Bench:
         return own and not set(columns) & set((self.condition or "").split(","))
 
     def _codec(self) -> Codec:
-        return registry.CODECS[self.dataset.modality if self._whole else "table"]().fit(self.rows("train"))
+        return registry.CODECS[codec_name(self.dataset, self.target)]().fit(self.rows("train"))
 
     def measure(self, raw: Any) -> np.ndarray:
         """Raw items as they are measured."""
@@ -190,12 +190,20 @@ class Bench:
         if self.codec.name == "audio":
             return figures | sound_figures(self.rows(split), raw, seed)
         if self.codec.name == "table":
-            train, ids = self.rows("train"), getattr(self.codec, "ids", {})
+            ids = getattr(self.codec, "ids", {})
             raw = raw.drop_columns([name for name in ids if name in raw.column_names])
-            return figures | table_figures(
-                train, self.rows(split), raw, None if labels is not None else train.column_names[-1]
-            )
+            target = None if labels is not None or self.predicted is None else self.predicted.name
+            return figures | table_figures(self.rows("train"), self.rows(split), raw, target)
         return figures
+
+    @cached_property
+    def predicted(self) -> Predicted | None:
+        """What is predicted by a model that is trained on samples: the last column of several that are modelled."""
+        columns = getattr(self.codec, "columns", ())
+        if len(columns) < 2:
+            return None
+        rows = self.rows("train").select([column.name for column in columns])
+        return predicted(rows, columns[-1].name)
 
     def run(self, model: Model, *, split: str = "test", seed: int = 0, limit: float | None = None) -> dict[str, Any]:
         """Likelihood, sample figures and the time per sample of one model.
@@ -228,6 +236,8 @@ class Bench:
         }
         if (little := self.learnt_little(out["metrics"])) is not None:
             out["learnt_little"] = little
+        if labels is None and self.predicted is not None:
+            out["unpredicted" if self.predicted.why else "predicted"] = self.predicted.words
         if n < self.samples:
             assert limit is not None
             out["fewer_samples"] = fewer(n, self.samples, "samples were measured", limit)

@@ -27,6 +27,8 @@ MAX_ROWS, MAX_PAIRS, MAX_COLUMNS = 2000, 200, 50
 """Rows of either side, pairs of columns, columns that are searched for rules."""
 BROKEN, BROKEN_SHARE = 10, 0.01
 """A rule is one if so many rows, and this part of them, would break it were columns independent."""
+COMMON, MAX_CLASSES = 5, 50
+"""Training rows that must hold a category for it to be predicted, and the most categories that are told apart."""
 EXACT = 1e-6
 """Of a linear relation, in standard deviations."""
 
@@ -209,6 +211,52 @@ def _decides(train: Array, a: int, b: int) -> Callable[[Array], Array]:
 # -- prediction ------------------------------------------------------------------------------------------------------
 
 
+class Predicted(NamedTuple):
+    """Which column `efficacy` predicts: a number, or one of `classes`; `why` it predicts none; all of it in words."""
+
+    name: str
+    at: int
+    number: bool
+    classes: Array
+    why: str
+    words: str
+
+    @classmethod
+    def of(cls, train: Array, at: int, name: str, *, numeric: bool) -> Predicted:
+        """By training rows (N, columns). Categories that fewer than COMMON of them hold are no classes: samples say
+        RARE in their place, and nothing can be learnt of them. A column mostly of such ones, as of free texts, is not
+        predicted, nor one of more than MAX_CLASSES.
+        """
+        filled = train[~np.isnan(train[:, at]), at]
+        values, counts = np.unique(filled, return_counts=True)
+        if numeric and len(values) > 2:
+            return cls(name, at, True, values, "", f"column {name}, R2")
+        classes = values if numeric else values[counts >= COMMON]
+        lost = len(filled) - int(counts[np.isin(values, classes)].sum())
+        why = ""
+        if 2 * lost > len(filled):
+            why = f"most of its values are held by fewer than {COMMON} training rows, as of free texts"
+        elif len(classes) > MAX_CLASSES:
+            why = f"it has {len(classes):,} categories, more than {MAX_CLASSES}"
+        elif len(classes) < 2:
+            why = f"fewer than two categories are held by at least {COMMON} training rows"
+        words = f"column {name}, {'AUC' if len(classes) == 2 else f'accuracy among {len(classes)} categories'}"
+        words += f"; {lost:,} of {len(filled):,} training rows have rarer values, which are left out" if lost else ""
+        return cls(name, at, False, classes, why, f"nothing is predicted: column {name}, {why}" if why else words)
+
+    def rows(self, side: Array) -> Array:
+        """Those with a value that can be predicted."""
+        cells = side[:, self.at]
+        return side[~np.isnan(cells) if self.number else np.isin(cells, self.classes)]
+
+
+def predicted(train: pa.Table, target: str) -> Predicted:
+    """What `efficacy` predicts where `target` is asked for."""
+    cells = Cells.of(train)
+    at = cells.names.index(target)
+    return Predicted.of(cells(train), at, target, numeric=cells.numeric[at])
+
+
 def efficacy(rows: Array, test: Array, at: int, *, regression: bool, seed: int = 0) -> Estimate:
     """How well gradient boosting, fitted on `rows` (N, columns), predicts column `at` of real `test` rows.
 
@@ -237,7 +285,8 @@ def table_figures(
 
     `rules` is how many were found.
 
-    `target`: the column of `efficacy`, and of `efficacy_real` where as many training rows take the samples' place.
+    `target`: the column of `efficacy`, and of `efficacy_real` where as many training rows take the samples' place;
+    see `Predicted` for what is predicted of it.
     """
     cells = Cells.of(train.select(fake.column_names))
     seen, real, made = (cells(table) for table in (train, heldout, fake))
@@ -255,7 +304,10 @@ def table_figures(
     if target in cells.names and len(cells.names) > 1:
         at = cells.names.index(target)
         drawn = seen[some(seen, len(made), seed)]
-        number = cells.numeric[at] and len(np.unique(seen[:, at])) > 2
-        for name, rows in (("efficacy", made), ("efficacy_real", drawn)):
-            estimates[name] = efficacy(rows, real, at, regression=number, seed=seed)
+        what = Predicted.of(seen, at, target, numeric=cells.numeric[at])
+        sides = [("efficacy", what.rows(made)), ("efficacy_real", what.rows(drawn))]
+        few = what.rows(real)
+        if not what.why and len(few) and all(len(rows) for _, rows in sides):
+            for name, rows in sides:
+                estimates[name] = efficacy(rows, few, at, regression=what.number, seed=seed)
     return flat(estimates) | {"rules": len(found)}
