@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import quintet
+from quintet.cli.figures import evaluated
 from quintet.comparison.report import QUALITY
 from quintet.core.errors import DataError
 from quintet.evaluation.bench import Bench
@@ -51,6 +52,21 @@ def test_figures_of_each_kind_of_data(family: str, source: str, condition: str |
     by_model = {"likelihood_gap", "membership_by_likelihood", "frechet", "sliced"}
     assert (EVERY | OWN[family, source, condition]) - by_model <= set(real)
     assert out["recipe"] == bench.recipe("test")
+
+
+def test_a_column_of_texts_is_measured_as_texts_and_what_is_predicted_is_named(tmp_path: Path) -> None:
+    words = [f"comment {i} of {'many' * (i % 3)}" for i in range(120)]
+    lines = [f"{word},{i % 2},{'ab'[i % 2]}" for i, word in enumerate(words)]
+    (tmp_path / "x.csv").write_text("comment,v,kind\n" + "\n".join(lines) + "\n")
+    config = {"data": {"types": "comment=text"}, "coding": {"block": 32}}
+    for condition in (None, "kind"):
+        model = quintet.train("autoregressive", data=tmp_path / "x.csv", target="comment", condition=condition, steps=1,
+                              preset="tiny", runs=tmp_path / "runs", config=config)  # fmt: skip
+        assert "ngram_entropy" in model.evaluate(samples=12)["metrics"]
+    rows = quintet.train("autoregressive", data=tmp_path / "x.csv", steps=1, preset="tiny", runs=tmp_path / "runs")
+    found = rows.evaluate(samples=12)
+    assert found["predicted"] == "column kind, AUC"
+    assert "trained on samples        column kind, AUC" in evaluated(found)
 
 
 @pytest.mark.parametrize(("length", "block"), [(400, None), (20_000, 400)])

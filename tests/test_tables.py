@@ -27,6 +27,7 @@ from quintet.core.errors import DataError, QuintetWarning
 from quintet.core.spaces import Continuous, Discrete
 from quintet.data import arrow
 from quintet.evaluation.bench import Bench
+from quintet.families.vae import VAE
 from quintet.fit.api import plan
 from quintet.modalities.table.codec import TableCodec
 from quintet.modalities.table.pieces import pieces_of_numbers
@@ -702,3 +703,28 @@ def test_last_days_of_months_stay_last() -> None:
     made = codec.decode(points(codec, 500))["day"].to_numpy()
     last = (made + 1).astype("datetime64[M]").astype("datetime64[D]") == made + 1
     assert last.mean() > 0.3  # the 31st of a short month is its last day
+
+
+@pytest.mark.parametrize("face", ["continuous", "discrete"])
+def test_a_vae_that_has_learnt_nothing_draws_rare_values_as_seldom_as_training_has_them(face: str) -> None:
+    """3 of 3,000 rows: 2 of 2,000 samples are to be expected, beside two, three and four frequent values, which need
+    all patterns of their bits, and beside blanks.
+    """
+    rng = np.random.default_rng(0)
+    columns = {}
+    for name, values in (("two", ["a", "b"]), ("three", ["a", "b", "c"]), ("four", ["a", "b", "c", "d"])):
+        columns[name] = rng.choice(values, 3000).astype(object)
+        columns[name][[5, 50, 500]] = "odd"
+    columns["blank"] = np.where(rng.random(3000) < 0.3, None, columns["three"])
+    columns["blank"][[5, 50, 500]] = "odd"
+    columns["number"] = np.where(columns["three"] == "odd", 99, rng.integers(1, 4, 3000))
+    train = pa.table({name: pa.array(cells.tolist()) for name, cells in columns.items()})
+    codec = TableCodec(face).fit(train)  # type: ignore[arg-type]
+    assert codec.decode(codec.encode(train)).to_pylist() == train.to_pylist()
+    torch.manual_seed(0)
+    made = codec.decode(VAE(codec.space).sample(2000, generator=torch.Generator().manual_seed(0)))
+    for name, cells in columns.items():
+        odd = sum(cell in ("odd", 99) for cell in made[name].to_pylist())
+        assert odd <= 12, (name, odd)
+        assert set(made[name].to_pylist()) >= set(cells.tolist()) - {"odd", 99}
+    assert 300 < made["blank"].null_count < 900

@@ -21,9 +21,11 @@ import pytest
 
 import quintet
 from quintet.cli.main import main
-from quintet.core.errors import ConfigError, DataError
+from quintet.core.errors import ConfigError, DataError, QuintetWarning
 from quintet.data import written
+from quintet.evaluation.tasks import against
 from quintet.modalities.table import streams
+from quintet.modalities.table.columns import describe
 from quintet.registry import modality_of
 from quintet.runs.task import codec_name
 from quintet.sources.load import load_source
@@ -368,6 +370,29 @@ def test_frames_are_read_in_the_written_form_of_the_training_file(tmp_path: Path
     parsed = model.codecs["x"].units(own)[0][:, 1]  # type: ignore[attr-defined]
     assert len(given.sample(2, condition=rows["price"][:2])) == 2
     assert len(set(parsed)) > 20
+
+
+def test_numbers_of_a_frame_are_the_codes_that_write_them(tmp_path: Path) -> None:
+    """2116 of a DataFrame is the 02116 of the training file, with blanks (as floats) too; two codes of one number
+    (7 and 007) are said to be.
+    """
+    codes = ["02116", "10001", "60601"] * 40
+    (tmp_path / "x.csv").write_text(table({"zip": codes, "v": [f"{i % 9}.5" for i in range(120)]}))
+    model = quintet.train("autoregressive", data=tmp_path / "x.csv", steps=2, preset="tiny", runs=tmp_path / "runs")
+    texts = pd.DataFrame({"zip": codes, "v": [i % 9 + 0.5 for i in range(120)]})
+    whole = texts.assign(zip=texts["zip"].astype(int))
+    want = model.log_prob(texts[:20]).values
+    np.testing.assert_array_equal(model.log_prob(whole[:20]).values, want)
+    np.testing.assert_array_equal(model.log_prob(whole[:20].astype(float)).values, want)
+    label = quintet.train("autoregressive", data=tmp_path / "x.csv", target="zip", condition="v", steps=2,
+                          preset="tiny", runs=tmp_path / "runs")  # fmt: skip
+    items = pa.table({"zip": [2116, 10001, None], "v": [0.5, 1.5, 2.5]})
+    place = list(label.labels or ()).index
+    assert against(label, label.classify(items.select(["v"])), items.select(["zip"]))[1].tolist() == [
+        place("02116"), place("10001"), -1]  # fmt: skip
+    column = describe("code", pa.chunked_array([["7", "007", "12"] * 20]), bins=8, own=None)
+    with pytest.warns(QuintetWarning, match="the number 7 is written as 007 and as 7 in training"):
+        assert column.spelt(pa.chunked_array([[7, 12, 99, None]])).to_pylist() == ["7", "12", "99", None]
 
 
 def test_strings_of_a_frame_are_typed_as_those_of_a_file(tmp_path: Path) -> None:

@@ -19,11 +19,15 @@ class Continuous:
 
     `widths` (one a dimension, flattened) says the same of single dimensions: the distance between neighbouring values
     where a dimension is quantised, 0 where it is real.
+
+    `shares` (one a dimension, flattened): in how many of the training data a dimension that takes -1 and 1 is 1, where
+    the codec knows. Models start from these, as from `Discrete.shares`.
     """
 
     shape: tuple[int, ...]
     levels: int | None = None
     widths: tuple[float, ...] | None = None
+    shares: tuple[float, ...] | None = None
 
     @property
     def dims(self) -> int:

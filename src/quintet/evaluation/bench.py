@@ -31,6 +31,7 @@ from quintet.metrics.memorisation import membership_by_likelihood
 from quintet.metrics.samples import BIASED, evaluate_samples
 from quintet.modalities.audio.figures import sound_figures
 from quintet.modalities.protocol import Modality
+from quintet.modalities.table.codec import TableCodec
 from quintet.modalities.table.figures import Predicted, predicted, table_figures
 from quintet.modalities.text.figures import corpus_figures
 from quintet.model.model import Model
@@ -199,11 +200,10 @@ class Bench:
     @cached_property
     def predicted(self) -> Predicted | None:
         """What is predicted by a model that is trained on samples: the last column of several that are modelled."""
-        columns = getattr(self.codec, "columns", ())
-        if len(columns) < 2:
+        if not isinstance(self.codec, TableCodec) or len(self.codec.columns) < 2:
             return None
-        rows = self.rows("train").select([column.name for column in columns])
-        return predicted(rows, columns[-1].name)
+        names = [column.name for column in self.codec.columns]
+        return predicted(self.rows("train").select(names), names[-1])
 
     def run(self, model: Model, *, split: str = "test", seed: int = 0, limit: float | None = None) -> dict[str, Any]:
         """Likelihood, sample figures and the time per sample of one model.

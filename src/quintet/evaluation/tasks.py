@@ -18,6 +18,7 @@ from quintet.core.random import some
 from quintet.core.spaces import Discrete
 from quintet.metrics.labels import LEAST, label_figures
 from quintet.metrics.texts import language_figures, text_figures, translation_figures
+from quintet.modalities.table.codec import TableCodec
 from quintet.modalities.text.codec import TextCodec
 from quintet.model.inputs import Found
 from quintet.model.model import Model
@@ -122,7 +123,7 @@ def against(model: Model, found: pa.Table, items: pa.Table) -> tuple[np.ndarray,
     that training had not counts as wrong; how many there are, and how many are blank, is warned.
     """
     codec, names = model.codecs["x"], list(model.labels or ())
-    own = items.column(0).to_pylist()
+    own = (codec.rows(items) if isinstance(codec, TableCodec) else items).column(0).to_pylist()
     place = {name: i for i, name in enumerate(names) if name is not None}
     p, y = probabilities(found), np.array([-1 if label is None else place.get(label, len(names)) for label in own])
     blank, new = y < 0, y == len(names)

@@ -59,7 +59,8 @@ class Bernoulli:
 class Mixed:
     """Gaussian for the real dimensions of a space with `widths`, Bernoulli for those on -1 and 1 (width 2).
 
-    Dimensions of another width, which no codec makes, are taken for real ones.
+    Dimensions of another width, which no codec makes, are taken for real ones. A net that has learnt nothing yet draws
+    1 as often as the data hold it, see `Continuous.shares`.
     """
 
     count = 2
@@ -67,16 +68,20 @@ class Mixed:
     def __init__(self, space: Continuous) -> None:
         self.shape, self.bits = space.shape, torch.tensor(space.widths or ()) == 2
         self.gaussian, self.bernoulli = Gaussian(), Bernoulli()
+        self.start = torch.logit(torch.tensor(space.shares or [0.5] * space.dims, dtype=torch.float64))
+
+    def _bits(self, params: Tensor) -> Tensor:
+        return params[:, :1] + self.start.to(params).view(self.shape)
 
     def _choose(self, bits: Tensor, reals: Tensor) -> Tensor:
         return torch.where(self.bits.to(bits.device).view(self.shape), bits, reals)
 
     def log_prob(self, params: Tensor, x: Tensor) -> Tensor:
-        return self._choose(self.bernoulli.log_prob(params, x), self.gaussian.log_prob(params, x))
+        return self._choose(self.bernoulli.log_prob(self._bits(params), x), self.gaussian.log_prob(params, x))
 
     def sample(self, params: Tensor, generator: Generator | None, temperature: float) -> Tensor:
         reals = self.gaussian.sample(params, generator, temperature)
-        return self._choose(self.bernoulli.sample(params, generator, temperature).to(reals.dtype), reals)
+        return self._choose(self.bernoulli.sample(self._bits(params), generator, temperature).to(reals.dtype), reals)
 
 
 class LogisticMixture:

@@ -48,7 +48,8 @@ class TableCodec(Codec):
 
     continuous: z = Phi^-1(F(x)) of a number, N(0, 1) over the training cells; where x weighs, F is taken at a point
     of its jump that is a fixed function of the row (Rueschendorf 2009). A category (or a number of up to 8 values) is
-    the bits of its symbol, +-1, and being null is one more bit; both are dequantised (`widths`).
+    the bits of its symbol, +-1, those of rare symbols beside the others', and being null is one more bit; all are
+    dequantised (`widths`).
     log p(row) = log p(z) + sum_c log w_c(cell) - log N(z_c; 0, 1): for cells that weigh an unbiased estimate of the
     probability, as dequantisation is.
 
@@ -154,18 +155,28 @@ class TableCodec(Codec):
         self.parts = tuple(part for column in self.columns for part in column.parts or (column,))
         if self.face == "continuous":
             widths = [w for c in self.parts for w in (*[2.0] * c.bits, *[0.0] * (not c.bits), *[2.0] * c.nulls)]
-            self.space = Continuous((len(widths),), widths=tuple(widths) if any(widths) else None)
+            shares = tuple(share for c in self.parts for share in c.bit_shares)
+            self.space = Continuous((len(widths),), widths=tuple(widths), shares=shares) if any(widths) else Continuous(
+                (len(widths),))  # fmt: skip
         else:
             sizes = tuple(size for column in self.columns for size in column.sizes)
-            shares = tuple(share for column in self.columns for share in column.shares)
-            self.space = Discrete((len(sizes),), max(sizes), sizes, shares=shares)
+            of = tuple(share for column in self.columns for share in column.shares)
+            self.space = Discrete((len(sizes),), max(sizes), sizes, shares=of)
         self.dims = len(self.columns)
         self.measure: Measure = "mass" if all(column.mass for column in self.columns) else "density"
 
     def rows(self, items: Any) -> pa.Table:
-        """Items as a table, in which strings are read as the training file's were: see `written.parsed`."""
+        """Items as a table, in which strings are read as the training file's were, see `written.parsed`, and numbers in
+        the place of texts are those that write them: see `Column.spelt`.
+        """
         table = arrow.as_table(items, tuple(column.name for column in self.columns))
-        return written.parsed(table, {column.name: column.type for column in self.columns}, self.forms)
+        table = written.parsed(table, {column.name: column.type for column in self.columns}, self.forms)
+        for column in self.columns:
+            if column.name in table.column_names:
+                cells = column.spelt(table[column.name])
+                if cells.type != table[column.name].type:
+                    table = table.set_column(table.column_names.index(column.name), column.name, cells)
+        return table
 
     # -- raw -> encoded ----------------------------------------------------------------------------------------------
 
@@ -216,8 +227,8 @@ class TableCodec(Codec):
             x, missing, pieces = units[:, i], null[:, i], column.pieces
             u = uniforms(rows, pieces.salt)
             if column.bits:
-                symbol = np.where(missing, (u * pieces.count).astype(np.int64), pieces.symbol(x))
-                out[:, at : at + column.bits] = (symbol[:, None] >> np.arange(column.bits)) % 2 * 2 - 1
+                symbol = column.pattern(x, missing, u)
+                out[:, at : at + column.bits] = column.to_bits(symbol)
             else:
                 start, width = pieces.interval(x)
                 out[:, at] = normal_quantile(np.where(missing, u, start + u * width))
@@ -237,6 +248,7 @@ class TableCodec(Codec):
         units, null = self.units(items)
         x = self._encode(units, null).numpy()
         units, null = self._split(units, null)
+        rows = row_hash(np.where(null, 0.0, units).view(np.int64))
         total, at = np.zeros(len(units)), 0
         for i, column in enumerate(self.parts):
             pieces, missing = column.pieces, null[:, i]
@@ -245,9 +257,9 @@ class TableCodec(Codec):
                 at += len(column.sizes)
                 continue
             inside = pieces.log_weight(units[:, i])
-            binned = np.log(pieces.weight[pieces.symbol(units[:, i])])
-            if column.bits:  # a null's bits are drawn evenly: each pattern of them has the probability of all
-                total += np.where(missing, math.log(pieces.count), inside - binned) + column.bits * math.log(2)
+            if column.bits:  # a null's bits are drawn: all patterns of them are the same cell
+                symbol = column.pattern(units[:, i], missing, uniforms(rows, pieces.salt))
+                total += np.where(missing, 0.0, inside) - np.log(pieces.weight[symbol]) + column.bits * math.log(2)
             else:
                 total += (
                     np.where(missing, 0.0, inside)
@@ -310,8 +322,7 @@ class TableCodec(Codec):
         if not column.bits:
             z = torch.from_numpy(part[:, 0].clip(-FURTHEST, FURTHEST))
             return column.pieces.quantile(torch.special.ndtr(z).numpy()), null
-        symbol = ((part[:, : column.bits] > 0) << np.arange(column.bits)).sum(1)
-        return column.pieces.draw(symbol % column.pieces.count, u), null  # patterns without a symbol wrap around
+        return column.pieces.draw(column.from_bits(part[:, : column.bits]), u), null
 
     # -- holes -------------------------------------------------------------------------------------------------------
 

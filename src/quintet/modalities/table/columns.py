@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from functools import cached_property
 from typing import Any, NoReturn, Self
 
@@ -13,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from quintet.core.errors import DataError
+from quintet.core.errors import DataError, QuintetWarning
 from quintet.data import arrow
 from quintet.modalities.table.moments import Calendar
 from quintet.modalities.table.pieces import Floats, Pieces, pieces_of_categories, pieces_of_numbers, within
@@ -115,12 +118,80 @@ class Column:
         """Dimensions +-1 of its symbol on the continuous face; 0: it is one real number."""
         if self.number and self.pieces.count > BITS:
             return 0
-        return max(1, math.ceil(math.log2(self.pieces.count)))
+        frequent, seldom = self._ranked
+        return max(1, bits_of(frequent) + (1 + bits_of(seldom) if len(seldom) else 0))
+
+    @cached_property
+    def _ranked(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The symbols that have bits of their own numbers, and the rare ones, of less than a tenth of an even share: a
+        bit says that it is one of these, and further ones say which. Were they numbered alike, a model that has learnt
+        how often each bit is 1, and not yet which go together, would draw rare symbols by far too often.
+        """
+        weight = self.pieces.weight
+        rare = weight < 0.1 / len(weight)
+        return np.flatnonzero(~rare), np.flatnonzero(rare)
+
+    def to_bits(self, symbol: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(N, bits) of symbols (N,)."""
+        frequent, seldom = self._ranked
+        code = np.zeros(self.pieces.count, np.int64)
+        code[frequent] = np.arange(len(frequent))
+        code[seldom] = 2 * np.arange(len(seldom)) + 1 << bits_of(frequent)
+        return (code[symbol][:, None] >> np.arange(self.bits) & 1).astype(np.float32) * 2 - 1
+
+    def from_bits(self, bits: NDArray[Any]) -> NDArray[np.int64]:
+        """The inverse of `to_bits`, for all signs; those of no symbol wrap around."""
+        frequent, seldom = self._ranked
+        code = ((bits > 0) << np.arange(self.bits)).sum(1)
+        first = bits_of(frequent)
+        often = frequent[(code & (1 << first) - 1) % len(frequent)]
+        if not len(seldom):
+            return often
+        return np.where(code >> first & 1, seldom[(code >> first + 1) % len(seldom)], often)
+
+    def pattern(self, x: Floats, null: NDArray[np.bool_], u: Floats) -> NDArray[np.int64]:
+        """The symbol of each cell x whose bits stand on the continuous face; of a null one is drawn by u in (0, 1), as
+        often as the others have it.
+        """
+        ends = np.cumsum(self.pieces.weight)
+        drawn = np.searchsorted(ends, u * ends[-1], side="right").clip(0, self.pieces.count - 1)
+        return np.where(null, drawn, self.pieces.symbol(x))
+
+    @property
+    def bit_shares(self) -> tuple[float, ...]:
+        """How often training had 1 in each dimension of the continuous face, none quite 0 or 1; 1/2 of real numbers."""
+        ones = self.to_bits(np.arange(self.pieces.count)) > 0 if self.bits else None
+        shares = np.array([0.5]) if ones is None else self.pieces.weight @ ones
+        return tuple(np.append(shares, [self.null_share] * self.nulls).clip(LEAST, 1 - LEAST).tolist())
 
     @property
     def width(self) -> int:
         """Dimensions of the continuous face: bits or a real number, and whether it is null."""
         return sum(part.width for part in self.parts) or (self.bits or 1) + self.nulls
+
+    def spelt(self, cells: pa.ChunkedArray) -> pa.ChunkedArray:
+        """Numbers in the place of texts as those texts that write them: of 2116, as a spreadsheet or a data frame has
+        it, the category "02116". Where several write one number, which is taken is warned.
+        """
+        number = pa.types.is_integer(cells.type) or pa.types.is_floating(cells.type)
+        if not number or not self.categories or not isinstance(self.categories[0], str):
+            return cells
+        writes: dict[Decimal, list[str]] = {}
+        for category in self.categories:
+            if re.fullmatch(r"[-+]?\d+(\.\d+)?", str(category)):
+                writes.setdefault(Decimal(str(category)), []).append(str(category))
+        words: dict[Any, str] = {}
+        for value in cells.unique().drop_null().to_pylist():
+            own = str(int(value)) if float(value).is_integer() else str(value)
+            found = sorted(writes.get(Decimal(own) if math.isfinite(value) else Decimal(0), []))
+            words[value] = own if own in found or not found else found[0]
+            if len(found) > 1:
+                told = f"column {self.name}: the number {own} is written as {' and as '.join(found)} in training"
+                warnings.warn(
+                    f"{told}; it is taken for {words[value]}: give texts to decide", QuintetWarning, stacklevel=2
+                )
+        texts = [None if c is None or c != c else words[c] for c in cells.to_pylist()]
+        return pa.chunked_array([pa.array(texts, pa.string())])
 
     def units(self, cells: pa.ChunkedArray, *, strict: bool = False) -> tuple[Floats, NDArray[np.bool_]]:
         """(N,) the cells as numbers, and which are null (there the number is 0).
@@ -237,6 +308,11 @@ class Column:
         parts = tuple(cls.from_json(pa.field(name, pa.int64()), part) for name, part in data["parts"].items())
         return cls(field.name, field.type, pieces, data["null_share"], grid, tuple(data["categories"]), data["fine"],
                    data["rare"], data["hides"], calendar, parts)  # fmt: skip
+
+
+def bits_of(symbols: NDArray[Any]) -> int:
+    """Bits that tell so many apart."""
+    return math.ceil(math.log2(max(1, len(symbols))))
 
 
 def describe(
