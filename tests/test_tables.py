@@ -728,3 +728,16 @@ def test_a_vae_that_has_learnt_nothing_draws_rare_values_as_seldom_as_training_h
         assert odd <= 12, (name, odd)
         assert set(made[name].to_pylist()) >= set(cells.tolist()) - {"odd", 99}
     assert 300 < made["blank"].null_count < 900
+
+
+@pytest.mark.parametrize("family", ["diffusion"])
+def test_a_few_steps_of_training_do_not_make_rare_values_frequent(family: str, tmp_path: Path) -> None:
+    """3 of 3,000 rows: what is near the end of a frequent value's noise is not taken for the value beside it."""
+    rng = np.random.default_rng(0)
+    kind, real = rng.choice(["a", "b", "c"], 3000).astype(object), rng.normal(size=3000)
+    kind[[5, 50, 500]] = "odd"
+    model = quintet.train(family, data=pa.table({"kind": pa.array(kind.tolist()), "x": real}), steps=60, seed=0,
+                          runs=tmp_path, config={"data": {"split": "none"}})  # fmt: skip
+    made = model.sample(2000, seed=1)["kind"].to_pylist()
+    assert made.count("odd") <= 25
+    assert min(made.count(name) for name in "abc") > 400
