@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -14,7 +14,11 @@ import quintet
 from quintet.cli.main import main
 from quintet.core.errors import DataError, UsageError
 from quintet.modalities.image.codec import ImageCodec
-from quintet.model.inputs import mask
+from quintet.registry import MODALITIES
+
+
+def mask(items: Any, known: str | None, *, hole: str | None = None, fit: str = "crop") -> Any:
+    return MODALITIES["image"].known(items, known, hole=hole, fit=fit)
 
 
 @pytest.mark.parametrize("face", ["continuous", "discrete"])
@@ -69,17 +73,17 @@ def test_a_mask_means_the_same_however_it_is_drawn(tmp_path: Path) -> None:
     for name, picture in drawn.items():
         path = tmp_path / f"{name}.png"
         picture.save(path)
-        assert np.array_equal(mask(items, str(path), "image")[1], left), name
-        assert np.array_equal(mask(items, None, "image", hole=str(path))[1], ~left), name
+        assert np.array_equal(mask(items, str(path))[1], left), name
+        assert np.array_equal(mask(items, None, hole=str(path))[1], ~left), name
     alpha[:, ::2, :3] = 90  # a picture with its right half erased, which is the hole in every sense
     Image.fromarray(alpha).save(tmp_path / "erased.png")
-    assert np.array_equal(mask(items, str(tmp_path / "erased.png"), "image")[1], left)
-    assert np.array_equal(mask(items, None, "image", hole=str(tmp_path / "erased.png"))[1], left)
+    assert np.array_equal(mask(items, str(tmp_path / "erased.png"))[1], left)
+    assert np.array_equal(mask(items, None, hole=str(tmp_path / "erased.png"))[1], left)
     Image.new("L", (12, 8), 255).save(tmp_path / "one.png")
     with pytest.raises(DataError, match="one colour"):
-        mask(items, str(tmp_path / "one.png"), "image")
+        mask(items, str(tmp_path / "one.png"))
     with pytest.raises(UsageError, match="both"):
-        mask(items, "top", "image", hole="one.png")
+        mask(items, "top", hole="one.png")
 
 
 def test_a_mask_of_the_whole_picture_is_cropped_as_the_picture_was(tmp_path: Path) -> None:
@@ -87,7 +91,7 @@ def test_a_mask_of_the_whole_picture_is_cropped_as_the_picture_was(tmp_path: Pat
     drawn = np.zeros((10, 20), np.uint8)
     drawn[:, :10] = 255
     Image.fromarray(drawn).save(tmp_path / "mask.png")
-    found = mask(np.zeros((1, 10, 10, 1), np.uint8), str(tmp_path / "mask.png"), "image", fit="crop")[1]
+    found = mask(np.zeros((1, 10, 10, 1), np.uint8), str(tmp_path / "mask.png"), fit="crop")[1]
     assert found[:, :5].all()
     assert not found[:, 5:].any()
 

@@ -296,7 +296,7 @@ def complete(
     """
     from quintet.fit import api
     from quintet.model.inputs import chain, read_items
-    from quintet.model.inputs import mask as read_mask
+    from quintet.registry import MODALITIES
 
     assert context is not None
     folder = _open(run, everywhere, "complete")
@@ -308,7 +308,7 @@ def complete(
         raise UsageError(f"--draws {draws}: at least 1")
     found = read_items(config, data, None, like=folder.codecs(), forms=_forms(folder)).some(n if n or data else 8)
     model = api.load(run, runs=everywhere.runs)
-    items, raw_mask = read_mask(found.items, known, kind, hole=mask, fit=config.data.fit)
+    items, raw_mask = MODALITIES[kind].known(found.items, known, hole=mask, fit=config.data.fit)
     given = _given(model, condition, found)
     began = time.perf_counter()
     out = model.complete(items, known=raw_mask, condition=given, draws=draws, seed=seed, sampling=settings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import numbers
+import operator
 import os
 import types
 import typing
@@ -108,3 +109,23 @@ def kind_name(thing: Any) -> str:
     package = kind.__module__.split(".")[0]
     name = kind.__qualname__ if package == "builtins" else f"{package}.{kind.__qualname__}"
     return f"{name} of {kind_name(thing[0])}" if isinstance(thing, list | tuple) and thing else name
+
+
+MOST = 2**32 - 1
+"""The largest number of anything, which every random source also takes as a seed."""
+
+
+def count_of(value: Any, name: str, least: int = 1) -> int:
+    """A whole number from `least` to MOST. Raises UsageError for fractions, truth values and anything else."""
+    try:
+        if isinstance(value, bool | np.bool_):
+            raise TypeError
+        count = operator.index(value)
+    except TypeError:
+        what = f"{name} must be a whole number, got {value!r}"
+        raise UsageError(what, why=f"it is of type {kind_name(value)}") from None
+    if count < least:
+        raise UsageError(f"{name} must be at least {least}, got {count}")
+    if count > MOST:
+        raise UsageError(f"{name} must be at most {MOST:,}, got {count}")
+    return count

@@ -34,6 +34,8 @@ class Codec(ABC):
         """What a user may choose of this codec; all of it has a default."""
 
     name: ClassVar[str]
+    wanted: ClassVar[str] = ""
+    """What a program may give as raw items, in words."""
     faces: ClassVar[tuple[Face, ...]]
     """The faces it has, the preferred first: a run takes the first that its family accepts."""
 

@@ -12,12 +12,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from quintet.core.checked import checked
+from quintet.core.checked import checked, count_of
 from quintet.core.errors import ConfigError, DataError, QuintetWarning, out_of_memory
 from quintet.fit.progress import ProgressLine
 from quintet.fit.session import Report, Session
+from quintet.modalities.frames import is_frame, library
 from quintet.modalities.text.codec import streamed
-from quintet.model.containers import count_of, is_frame, library, source_of
+from quintet.model.containers import source_of
 from quintet.model.model import Model
 from quintet.registry import CODECS
 from quintet.runs.config import DataSettings, RunConfig, as_config_error, merge, resolve, seconds

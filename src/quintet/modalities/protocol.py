@@ -15,7 +15,7 @@ import pyarrow as pa
 from quintet.core.codec import Codec
 from quintet.core.errors import UsageError
 from quintet.data.archives import Entry
-from quintet.data.dataset import Dataset, Found
+from quintet.data.dataset import Dataset, Found, Scale
 from quintet.data.published import Source
 from quintet.modalities.provenance import INSIDE, Provenance, beside, replace, text_of
 
@@ -88,6 +88,38 @@ class Modality(ABC):
         Marginal distributions of the halves stay what they are, so that only a model that knows how they belong
         together can tell.
         """
+
+    # -- what programs hold -------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def raw(self, items: Any, codec: Codec, column: str | None, scale: Scale | None) -> Any:
+        """Whatever a program holds as raw items: see `containers.raw_items`."""
+
+    def conditions(self, given: Any, codec: Codec, n: int) -> Any:
+        """n raw conditions from what a program gives; None: they are items like any other."""
+        return None
+
+    def reading(self, codec: Codec) -> dict[str, Any]:
+        """How files that are brought to a fitted model are read, so that they are like its training items."""
+        return {}
+
+    def like(self, items: Any, codec: Codec, fit: str) -> Any:
+        """Items that were read like that in the shape of the training items; a change of them is warned."""
+        return items
+
+    @abstractmethod
+    def stored(self, data: Any, folder: Path) -> Path | None:
+        """What a program holds, written to a file or a folder that `read` understands; None if it is no such data."""
+
+    def known(self, items: Any, known: str | None, *, hole: str | None, fit: str) -> tuple[Any, Any]:
+        """(items, raw mask) for `Codec.partial` from what a person says is known of them; None leaves it to the items'
+        own holes. `hole`: a picture in which the holes are white; `fit`: how it is brought to the items' size.
+        """
+        if hole is not None:
+            raise UsageError(f"--mask is for images, not for {self.name}", fix="--known")
+        if known is not None:
+            raise UsageError(f"--known is not for {self.name}", why="a text is a prompt, and each █ in it a hole")
+        return items, None
 
     # -- what is understood of them ----------------------------------------------------------------------------------
 

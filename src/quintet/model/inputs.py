@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,19 +9,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from quintet.core.codec import Codec
-from quintet.core.errors import DataError, QuintetWarning, UsageError
+from quintet.core.errors import DataError
 from quintet.core.random import some
 from quintet.data import written
 from quintet.data.dataset import join
 from quintet.data.written import Form
-from quintet.modalities.audio.codec import AudioCodec
-from quintet.modalities.audio.recordings import Recordings
-from quintet.modalities.image.codec import ImageCodec
-from quintet.modalities.image.reading import Shape, resized
 from quintet.modalities.table.codec import TableCodec
+from quintet.registry import MODALITIES
 from quintet.runs.config import RunConfig
 from quintet.runs.task import given_codec, items_of, pick, within_run
 from quintet.sources.load import SOURCES, Dataset, load_source, take
@@ -99,10 +94,7 @@ def read_items(
     reading = {key: value for key, value in reading.items() if key != "source"} | {"forms": forms or {}}
     kinds = {key: getattr(one, "inner", one) for key, one in (like or {}).items()} if source else {}
     for one in kinds.values():
-        if isinstance(one, AudioCodec):
-            reading["rate"] = one.rate
-        if isinstance(one, ImageCodec):
-            reading["size"] = max(one.shape[:2])
+        reading |= MODALITIES[one.modality].reading(one)
     dataset = load_items(name, **reading) if split == "all" else load_source(name, **reading)
     if source is None and codecs is not None:
         codec = codecs["x"]
@@ -114,31 +106,21 @@ def read_items(
         given = pick(dataset, config.data.condition, split, codec=given_codec(config, dataset))
         if not len(given):
             raise DataError("no items", where=name)
-        return Found(None, of_shape(given, kinds.get("cond"), own["fit"]), split)
+        return Found(None, of_kind(given, kinds.get("cond"), own["fit"]), split)
     if not has(dataset, config.data.condition):
         config = config.model_copy(update={"data": config.data.model_copy(update={"condition": None})})
     items, given = items_of(config, dataset, split)
     if not len(items):
         raise DataError("no items", where=name)
-    items = of_shape(items, kinds.get("x"), own["fit"])
-    given = of_shape(given, kinds.get("cond"), own["fit"])
+    items = of_kind(items, kinds.get("x"), own["fit"])
+    given = of_kind(given, kinds.get("cond"), own["fit"])
     written, places = (dataset.written, dataset.places) if split == "all" else (None, None)
     return Found(items, given, split, written=written, places=places)
 
 
-def of_shape(images: Any, codec: Codec | None, fit: str) -> Any:
-    """Pictures (N, H, W, C) in the size and channels of their codec, which is warned; anything else as it is."""
-    if not isinstance(codec, ImageCodec) or not isinstance(images, np.ndarray) or images.shape[1:] == codec.shape:
-        return images
-    shape = codec.shape
-    was, now = (" x ".join(map(str, one)) for one in (images.shape[1:], shape))
-    warnings.warn(f"pictures of {was} (height, width, channels) are brought to the {now} of training (--data.fit)",
-                  QuintetWarning, stacklevel=3)  # fmt: skip
-    out = np.empty((len(images), *shape), np.uint8)
-    for i, image in enumerate(images):
-        pixels = np.ascontiguousarray(image[..., 0] if image.shape[-1] == 1 else image)
-        out[i] = resized(Image.fromarray(pixels.astype(np.uint8)), Shape(*shape, True, fit))
-    return out
+def of_kind(items: Any, codec: Codec | None, fit: str) -> Any:
+    """Items in the shape of those that their codec was fitted on, if there is one."""
+    return items if codec is None or items is None else MODALITIES[codec.modality].like(items, codec, fit)
 
 
 def has(dataset: Dataset, columns: str | None) -> bool:
@@ -148,91 +130,6 @@ def has(dataset: Dataset, columns: str | None) -> bool:
     have = [*(dataset.labels.column_names if dataset.labels is not None else [])]
     have += dataset.items.column_names if isinstance(dataset.items, pa.Table) else []
     return set(columns.split(",")) <= set(have)
-
-
-HALVES = ("top", "bottom", "left", "right")
-
-
-def mask(items: Any, known: str | None, kind: str, *, hole: str | None = None, fit: str = "crop") -> tuple[Any, Any]:
-    """(items, raw mask) for `Model.complete` from what `--known` says, or `--mask`, which says the `hole`; None leaves
-    it to the items' own holes.
-    """
-    if hole is not None and kind != "image":
-        raise UsageError(f"--mask is for images, not for {kind}", fix="--known")
-    if hole is not None and known is not None:
-        raise UsageError("both --known and --mask", why="each says which pixels are given", fix="leave one out")
-    if kind == "image":
-        return items, image_mask(items, known or "top", fit) if hole is None else ~image_mask(
-            items, hole, fit, hole=True
-        )
-    if known is None:
-        return items, None
-    if kind == "table":
-        names = [name.strip() for name in known.split(",")]
-        lacking = [name for name in names if name not in items.column_names]
-        if lacking:
-            raise UsageError(f"no column {lacking[0]}", why=f"columns: {', '.join(items.column_names)}")
-        return items.select(names), None
-    if kind == "audio":
-        try:
-            count = round(float(known.removesuffix("s")) * items.rate)
-        except ValueError:
-            raise UsageError(f"not a number of seconds: {known!r}") from None
-        return Recordings([samples[:count] for samples in items], items.rate), None
-    raise UsageError(f"--known is not for {kind}", why="a text is a prompt, and each █ in it a hole")
-
-
-def image_mask(items: np.ndarray, known: str, fit: str = "crop", *, hole: bool = False) -> np.ndarray:
-    """(H, W), True where a pixel is given, or for a `hole` where it is lost."""
-    h, w = items.shape[1:3]
-    out = np.zeros((h, w), bool)
-    if known in HALVES:
-        part: tuple[slice, slice] = {
-            "top": np.s_[: h // 2, :],
-            "bottom": np.s_[h // 2 :, :],
-            "left": np.s_[:, : w // 2],
-            "right": np.s_[:, w // 2 :],
-        }[known]
-        out[part] = True
-        return out
-    return white_pixels(known, h, w, fit, hole=hole)
-
-
-def white_pixels(path: str, h: int, w: int, fit: str = "crop", *, hole: bool = False) -> np.ndarray:
-    """(h, w), True where the picture is white: brighter than halfway between its darkest and its brightest pixel.
-
-    So 0 and 1, 0 and 255, one bit and 16 bits all mean the same, and of grey edges the brighter half is white. In a
-    picture with transparent pixels those are black; where white is the `hole`, the part that is erased from a picture
-    of several colours is white.
-    It is brought to the size of the images as they were: cropped, padded or stretched by `fit`.
-    """
-    try:
-        with Image.open(Path(path)) as picture:
-            picture.load()
-            bands = picture.getbands()
-            alpha = "A" in bands or "transparency" in picture.info
-            if alpha and np.ptp(np.asarray(picture.convert("RGBA"))[..., 3]):
-                colours = np.asarray(picture.convert("RGBA"))
-                values = colours[..., 3].astype(np.float32)
-                if hole and np.ptp(colours[colours[..., 3] > 127][:, :3], 0).any():
-                    values = 255 - values  # a picture with a part erased, which is the hole
-            else:
-                wide = picture.mode.startswith("I") or picture.mode == "F"
-                values = np.asarray(picture if wide else picture.convert("RGB").convert("L")).astype(np.float32)
-    except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise DataError("not a mask", where=path, why=str(error), fix=f"{', '.join(HALVES)}, or a PNG") from None
-    low, high = float(values.min()), float(values.max())
-    if low == high:
-        raise DataError("a mask of one colour", where=path, why="no part of it is marked",
-                        fix="draw the one part white and the other black")  # fmt: skip
-    drawn = Image.fromarray(((values - low) / (high - low)).astype(np.float32))
-    if fit == "crop":
-        drawn = ImageOps.fit(drawn, (w, h), Image.Resampling.BOX)
-    elif fit == "pad":
-        drawn = ImageOps.pad(drawn, (w, h), Image.Resampling.BOX, color=0)
-    else:
-        drawn = drawn.resize((w, h), Image.Resampling.BOX)
-    return np.asarray(drawn) > 0.5
 
 
 def numbered(table: pa.Table, rows: int) -> pa.Table:

@@ -19,20 +19,21 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from quintet.core import random
-from quintet.core.checked import checked_methods
+from quintet.core.checked import checked_methods, count_of
 from quintet.core.codec import Codec
 from quintet.core.errors import CheckpointError, DataError, QuintetWarning, Unsupported, UsageError
 from quintet.core.family import Family, OnStep
 from quintet.core.likelihood import Kind, LogProb
 from quintet.core.random import Rows, seed_of, uniform
 from quintet.core.spaces import Continuous
+from quintet.modalities.frames import back, is_frame, library, scalar
 from quintet.modalities.image.reading import SUFFIXES as PICTURES
 from quintet.modalities.image.reading import from_codes
 from quintet.modalities.latent import LatentCodec
 from quintet.modalities.table.codec import TableCodec
 from quintet.modalities.text.codec import Pieces, TextCodec
 from quintet.modalities.text.spelling import Constraint
-from quintet.model.containers import back, conditions, count_of, is_frame, library, raw_items, scalar
+from quintet.model.containers import conditions, raw_items
 from quintet.model.inputs import read_items
 from quintet.model.writing import Hypothesis, Wanted, Writer
 from quintet.runs.config import RunConfig, as_config_error, merge

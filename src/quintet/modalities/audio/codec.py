@@ -58,6 +58,7 @@ class AudioCodec(Codec):
         iterations: int = Field(32, ge=0, le=1000, description="of phase recovery")
 
     name = "audio"
+    wanted = "a list of arrays of samples, or quintet's Recordings"
     faces: ClassVar[tuple[Face, ...]] = ("continuous", "discrete")
 
     def __init__(self, face: Face | None = None, settings: Any = None) -> None:

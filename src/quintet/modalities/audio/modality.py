@@ -6,6 +6,7 @@ import base64
 import io
 from collections.abc import Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -13,10 +14,12 @@ import soundfile
 from numpy.typing import NDArray
 
 from quintet.core.codec import Codec
+from quintet.core.errors import UsageError
 from quintet.core.random import some
 from quintet.data.archives import Entry
 from quintet.data.dataset import Dataset, Found
 from quintet.modalities.audio.codec import AudioCodec
+from quintet.modalities.audio.given import raw_recordings, write_recordings
 from quintet.modalities.audio.pictures import spectrogram_png, spectrograms, waves
 from quintet.modalities.audio.reading import SUFFIXES, read_sounds, sound_of
 from quintet.modalities.audio.recordings import Recordings
@@ -90,6 +93,25 @@ class AudioModality(Modality):
         other = [items[(i + max(1, len(items) // 2)) % len(items)] for i in range(len(items))]
         parts = [np.concatenate([a[: len(a) // 2], b[len(b) // 2 :]]) for a, b in zip(items, other, strict=True)]
         return Recordings(parts, items.rate)
+
+    def raw(self, items: Any, codec: Codec, column: str | None, scale: Any) -> Recordings:
+        return raw_recordings(items, codec)
+
+    def reading(self, codec: Codec) -> dict[str, Any]:
+        return {"rate": codec.rate} if isinstance(codec, AudioCodec) else {}
+
+    def stored(self, data: Any, folder: Path) -> Path | None:
+        return write_recordings(data, folder / "recordings") if isinstance(data, Recordings) else None
+
+    def known(self, items: Recordings, known: str | None, *, hole: str | None, fit: str) -> tuple[Any, Any]:
+        """The first so many seconds."""
+        if known is None or hole is not None:
+            return super().known(items, known, hole=hole, fit=fit)
+        try:
+            count = round(float(known.removesuffix("s")) * items.rate)
+        except ValueError:
+            raise UsageError(f"not a number of seconds: {known!r}") from None
+        return Recordings([samples[:count] for samples in items], items.rate), None
 
     def facts(self, items: Recordings) -> dict[str, Any]:
         seconds = items.seconds

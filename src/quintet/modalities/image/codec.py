@@ -24,6 +24,7 @@ class ImageCodec(Codec):
     """
 
     name = "image"
+    wanted = "a picture of Pillow, a list of them, or an array (N, H, W, C)"
     faces: ClassVar[tuple[Face, ...]] = ("continuous", "discrete")
     measure: Measure = "mass"
 

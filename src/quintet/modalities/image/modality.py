@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import io
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,12 +17,14 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 from quintet.core.codec import Codec
-from quintet.core.errors import UsageError
+from quintet.core.errors import QuintetWarning, UsageError
 from quintet.data.archives import Entry
 from quintet.data.dataset import Dataset, Found, Scale, chunks
 from quintet.modalities.image.arrays import channels_last, coded
 from quintet.modalities.image.codec import ImageCodec
-from quintet.modalities.image.reading import SUFFIXES, from_codes, picture_of, pictures_of, read_images
+from quintet.modalities.image.given import raw_images, write_pictures
+from quintet.modalities.image.masks import image_mask
+from quintet.modalities.image.reading import SUFFIXES, Shape, from_codes, picture_of, pictures_of, read_images, resized
 from quintet.modalities.image.sets import SETS
 from quintet.modalities.pictures import grid_png
 from quintet.modalities.protocol import Format, Modality
@@ -106,6 +110,38 @@ class ImageModality(Modality):
         """Cut across the middle."""
         half, other = items.shape[1] // 2, (np.arange(len(items)) + max(1, len(items) // 2)) % len(items)
         return np.concatenate([items[:, :half], items[other][:, half:]], 1)
+
+    def raw(self, items: Any, codec: Codec, column: str | None, scale: Scale | None) -> NDArray[Any]:
+        return raw_images(items, codec, scale)
+
+    def reading(self, codec: Codec) -> dict[str, Any]:
+        return {"size": max(codec.shape[:2])} if isinstance(codec, ImageCodec) else {}
+
+    def like(self, items: Any, codec: Codec, fit: str) -> Any:
+        """In the codec's size and channels."""
+        if not isinstance(codec, ImageCodec) or not isinstance(items, np.ndarray) or items.shape[1:] == codec.shape:
+            return items
+        was, now = (" x ".join(map(str, shape)) for shape in (items.shape[1:], codec.shape))
+        warnings.warn(f"pictures of {was} (height, width, channels) are brought to the {now} of training (--data.fit)",
+                      QuintetWarning, stacklevel=4)  # fmt: skip
+        out = np.empty((len(items), *codec.shape), np.uint8)
+        for i, image in enumerate(items):
+            pixels = np.ascontiguousarray(image[..., 0] if image.shape[-1] == 1 else image)
+            out[i] = resized(Image.fromarray(pixels.astype(np.uint8)), Shape(*codec.shape, True, fit))
+        return out
+
+    def stored(self, data: Any, folder: Path) -> Path | None:
+        if not isinstance(data, list | tuple) or not data or not all(isinstance(one, Image.Image) for one in data):
+            return None
+        return write_pictures(data, folder / "pictures")
+
+    def known(self, items: Any, known: str | None, *, hole: str | None, fit: str) -> tuple[Any, Any]:
+        """A half, or a picture in which the known part is white; the upper half if nothing is said."""
+        if hole is not None and known is not None:
+            raise UsageError("both --known and --mask", why="each says which pixels are given", fix="leave one out")
+        if hole is not None:
+            return items, ~image_mask(items, hole, fit, hole=True)
+        return items, image_mask(items, known or "top", fit)
 
     def facts(self, items: NDArray[Any]) -> dict[str, Any]:
         ends = [(int(part.min()), int(part.max())) for part in chunks(items)]

@@ -77,6 +77,7 @@ class TableCodec(Codec):
         strict: bool = Field(False, description="refuse categories, and integers among few, that training lacks")
 
     name = "table"
+    wanted = "a DataFrame, an Arrow table, a dict of columns, rows as dicts, or an array (N, columns)"
     faces: ClassVar[tuple[Face, ...]] = ("continuous", "discrete")
 
     def __init__(self, face: Face | None = None, settings: Any = None) -> None:

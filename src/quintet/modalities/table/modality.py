@@ -9,6 +9,7 @@ import io
 import json
 import math
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from quintet.core.codec import Codec
+from quintet.core.errors import UsageError
 from quintet.core.random import some
 from quintet.data import written
 from quintet.data.archives import Entry
@@ -27,6 +29,7 @@ from quintet.data.splits import row_texts
 from quintet.modalities.protocol import Format, Modality
 from quintet.modalities.provenance import KEY, Provenance, text_of
 from quintet.modalities.table.codec import TableCodec
+from quintet.modalities.table.given import as_rows, raw_conditions, raw_rows, write_table
 from quintet.modalities.table.pictures import histograms, is_number, scatter_png
 from quintet.modalities.table.reading import SUFFIXES, dataset_of
 from quintet.modalities.table.sets import SETS
@@ -119,6 +122,27 @@ class TableModality(Modality):
         other = pa.array((np.arange(n) + max(1, n // 2)) % max(n, 1))
         first, second = items.select(range(half)), items.select(range(half, items.num_columns)).take(other)
         return pa.Table.from_arrays([*first.columns, *second.columns], schema=items.schema)
+
+    def raw(self, items: Any, codec: Codec, column: str | None, scale: Any) -> pa.Table:
+        return raw_rows(items, codec)
+
+    def conditions(self, given: Any, codec: Codec, n: int) -> Any:
+        return raw_conditions(given, codec, n)
+
+    def stored(self, data: Any, folder: Path) -> Path | None:
+        """Frames, columns, dicts of columns, and rows as dicts."""
+        table = as_rows(data)
+        return None if table is None else write_table(table, folder / "table.arrow")
+
+    def known(self, items: pa.Table, known: str | None, *, hole: str | None, fit: str) -> tuple[Any, Any]:
+        """Columns, by their names."""
+        if known is None or hole is not None:
+            return super().known(items, known, hole=hole, fit=fit)
+        names = [name.strip() for name in known.split(",")]
+        lacking = [name for name in names if name not in items.column_names]
+        if lacking:
+            raise UsageError(f"no column {lacking[0]}", why=f"columns: {', '.join(items.column_names)}")
+        return items.select(names), None
 
     def preview(self, items: pa.Table, captions: list[str]) -> bytes:
         if items.num_columns == 2 and all(is_number(kind) for kind in items.schema.types):

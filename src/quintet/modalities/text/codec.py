@@ -233,6 +233,7 @@ class TextCodec(Codec):
         joint: bool = Field(False, description="one vocabulary for the texts and a condition that is text")
 
     name = "text"
+    wanted = "a text, a list of texts, or a column of them"
     faces: ClassVar[tuple[Face, ...]] = ("discrete", "continuous")
     measure: Measure = "mass"
 

@@ -6,6 +6,7 @@ import json
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,14 @@ from quintet.core.codec import Codec
 from quintet.core.random import some
 from quintet.data.archives import Entry
 from quintet.data.dataset import Dataset, Found
+from quintet.modalities.frames import column_of, is_column
 from quintet.modalities.pictures import INK, PAPER, font, png_of
 from quintet.modalities.protocol import Format, Modality
 from quintet.modalities.provenance import Provenance
+from quintet.modalities.table.given import write_table
 from quintet.modalities.table.reading import text_column, tidy
 from quintet.modalities.text.codec import TextCodec
+from quintet.modalities.text.given import raw_texts
 from quintet.modalities.text.reading import SUFFIXES, dataset_of, read_texts
 from quintet.modalities.text.sets import SETS
 
@@ -73,6 +77,19 @@ class TextModality(Modality):
         """Cut in the middle of each."""
         other = [items[(i + max(1, len(items) // 2)) % len(items)] for i in range(len(items))]
         return [a[: len(a) // 2] + b[len(b) // 2 :] for a, b in zip(items, other, strict=True)]
+
+    def raw(self, items: Any, codec: Codec, column: str | None, scale: Any) -> list[str]:
+        return raw_texts(items, codec, column)
+
+    def stored(self, data: Any, folder: Path) -> Path | None:
+        """Texts, or a column of them."""
+        if isinstance(data, list | tuple) and data and all(isinstance(one, str) for one in data):
+            column = pa.array(list(data), pa.string())
+        elif is_column(data) and pa.types.is_string((found := column_of(data)).type):
+            column = found
+        else:
+            return None
+        return write_table(pa.table({"text": column}), folder / "texts.arrow")
 
     def facts(self, items: Sequence[str]) -> dict[str, Any]:
         lengths = [len(text) for text in items]
