@@ -25,6 +25,7 @@ from quintet.cli import main as cli
 from quintet.cli import options
 from quintet.fit import api
 from quintet.modalities.pictures import grid_png
+from quintet.modalities.table.types import KINDS
 
 ROOT = Path(__file__).parents[1]
 READMES = ("README.md", "README.zh-CN.md")
@@ -205,6 +206,15 @@ def test_the_python_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert space["images"].shape == (8, 8, 8, 1)
     assert tuple(space["latents"].shape) == (16, 2)
     assert (tmp_path / "moons-to-keep" / "config.yaml").is_file()
+
+
+def test_types_of_columns_are_those_that_are_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The table of docs/data.md, and the line of `quintet data`."""
+    (tmp_path / "a.csv").write_text("x\n1\n2\n3\n")
+    assert cli.main(["data", str(tmp_path / "a.csv")]) == 0
+    (told,) = re.findall(r"COLUMN=([\w|]+)", capsys.readouterr().out)
+    rows = re.findall(r"^\| `(\w+)` \| [^|]+ \|$", text_of("docs/data.md"), re.MULTILINE)
+    assert tuple(told.split("|")) == tuple(rows) == KINDS
 
 
 def test_exit_codes_are_those_of_the_errors() -> None:

@@ -103,7 +103,7 @@ def describe_source(name: str, *, output: str | None = None, **reading: Any) -> 
     rows += [(f"column {c['name']}", f"{_column_text(c)}; {c['modelled']}") for c in table]
     if table:
         rows.append(
-            ("types", '--data.types "COLUMN=number|decimal|integer|category|text|datetime|boolean|drop" decides')
+            ("types", '--data.types "COLUMN=number|decimal|integer|category|text|datetime|boolean|id|drop" decides')
         )
     rows += [(f"label {c['name']}", f"{_column_text(c)}; for --condition {c['name']}") for c in labels]
     if table:
