@@ -17,6 +17,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 import quintet
+from quintet.comparison.compare import sized
+from quintet.comparison.recommend import recommendation
 from quintet.core import afford
 from quintet.core.errors import ConfigError, QuintetWarning
 from quintet.core.family import Batch, Family, Loss
@@ -24,7 +26,7 @@ from quintet.core.spaces import Continuous
 from quintet.data.loader import Loader
 from quintet.evaluation.bench import Bench
 from quintet.families.gan import GAN
-from quintet.fit import api
+from quintet.fit import api, pixels
 from quintet.model.model import Model
 from quintet.runs.folder import Run
 from quintet.sources.load import load_source
@@ -325,7 +327,8 @@ def paced(monkeypatch: pytest.MonkeyPatch, seconds_an_item: Callable[[str], floa
         size = "small" if sum(p.numel() for p in family.parameters()) > 500_000 else "tiny"
         return Pace(seconds_an_item(size) * settings.batch_size, item_bytes)
 
-    monkeypatch.setattr(api, "pace", measured)
+    for module in (pixels, api):
+        monkeypatch.setattr(module, "pace", measured)
     monkeypatch.setattr(api, "steps_for", lambda *_, **__: Estimate(8, 8, 0, 1e9, 1.0, 0.0))
 
 
@@ -386,6 +389,113 @@ def test_a_comparison_leaves_out_what_cannot_be_afforded(
     found = quintet.compare(colour, families=["vae"], budget="60s", samples=20, runs=tmp_path / "runs")
     assert found["models"][0]["status"] == "failed"
     assert "too few to learn anything" in found["models"][0]["error"]
+
+
+FAST, SLOW_AT_64, SLOW = "vae", "gan", "autoregressive"
+
+
+def timed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """A VAE is fast, a GAN slow on pictures of 64 pixels a side, a Transformer slow on all. Returns what is timed:
+    (family, pixels of an item).
+    """
+    tried: list[tuple[str, int]] = []
+
+    def measured(family: Family, *_: Any, **__: Any) -> Pace:
+        numbers = family.space.dims
+        tried.append((family.name, numbers // 3))
+        slow = family.name == SLOW or (family.name == SLOW_AT_64 and numbers > 3 * 32 * 32)
+        return Pace(1.0 if slow else 0.01, 1.0)
+
+    for module in (pixels, api):
+        monkeypatch.setattr(module, "pace", measured)
+    monkeypatch.setattr(api, "steps_for", lambda *_, **__: Estimate(2, 2, 0, 1e9, 1.0, 0.0))
+    return tried
+
+
+SMALL = {"model": {"width": 8}, "training": {"batch_size": 4}}
+
+
+def test_a_comparison_takes_the_pixels_that_its_budget_buys(
+    colour: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The Transformer is slow at any size, so it is left out; the GAN is not at 32 pixels, so all are made of those."""
+    tried = timed(monkeypatch)
+    wanted: dict[str, Any] = {"budget": "60s", "samples": 20, "runs": tmp_path / "runs", "config": SMALL}
+    with pytest.warns(QuintetWarning, match=r"trained and measured on 32 x 32 \(--data.size 64 overrules this\)"):
+        found = quintet.compare(colour, families=[SLOW, SLOW_AT_64], **wanted)
+    assert (SLOW, 32 * 32) not in tried, "what is too slow at 16 pixels is not tried on more"
+    left, made = found["models"]
+    assert left["status"] == "failed"
+    assert "60 s buy about 54 steps of autoregressive on pictures of 16 pixels a side" in left["error"]
+    assert "--budget 8m" in left["error"]
+    assert "--data.size 32" in found["command"]
+    assert any("overrules" in note for note in found["verdict"]["caveats"])
+    assert quintet.load(made["run"], runs=found["runs"]).config.data.size == 32
+
+
+def test_a_size_that_is_given_is_kept(colour: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is too slow at that size is left out; where that is all of it, nothing is."""
+    timed(monkeypatch)
+    training: dict[str, Any] = {"budget": "60s", "preset": None, "config": {"data": {"size": 64}}}
+    found = sized(load_source(colour), [SLOW_AT_64, FAST], None, training, tmp_path)
+    assert (found["size"], list(found["left_out"])) == (None, [SLOW_AT_64])
+    assert "steps of gan on pictures of 64 pixels a side" in found["left_out"][SLOW_AT_64]
+    found = sized(load_source(colour), [SLOW_AT_64], None, training, tmp_path)
+    assert (found["size"], found["left_out"]) == (None, {})
+    assert "too short for pictures of this size" in found["notes"][0]
+
+
+def test_a_comparison_that_goes_on_keeps_its_pixels(
+    colour: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first call and the second are stopped behind the choice, which is the same and found out once."""
+    tried = timed(monkeypatch)
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise ConfigError("it stops here")
+
+    monkeypatch.setattr(api, "steps_for", broken)
+    for _ in range(2):
+        before = [size for _, size in tried].count(64 * 64)
+        found = quintet.compare(colour, families=[SLOW_AT_64], budget="60s", samples=20, runs=tmp_path, config=SMALL)
+        assert "--data.size 32" in found["command"]
+        assert {size for _, size in tried} == {16 * 16, 32 * 32, 64 * 64}
+    assert [size for _, size in tried].count(64 * 64) == before
+
+
+def test_one_family_says_before_training_what_would_work(
+    colour: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed(monkeypatch)
+    monkeypatch.setattr(api, "pace", lambda *_, **__: Pace(0.1, 1.0))
+    with pytest.warns(QuintetWarning, match=r"buy about 2 steps of gan .* What would work: --data.size 32"):
+        quintet.train(SLOW_AT_64, data=colour, budget="60s", runs=tmp_path, config=SMALL)
+
+
+def test_recommend_advises_what_compare_takes(colour: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    timed(monkeypatch)
+    found = recommendation(load_source(colour), 60)
+    assert any("every family is trained and measured on 32 x 32" in note for note in found["cautions"])
+    assert "--data.size 32" in found["purposes"]["samples"]["command"]
+    assert found["order"][-1] == SLOW
+
+
+def test_timing_stops_before_a_batch_takes_too_much_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: list[int] = []
+    torch.manual_seed(0)
+    loader = Loader(Continuous((8,)), DATA, None, seed=0)
+
+    def kept(trial: Trainer) -> int:
+        trial.update()
+        return AT_ONCE // 5
+
+    real = loader.batch
+    monkeypatch.setattr(loader, "batch", lambda at, start, n, total, **kw: (rows.append(total), real(
+        at, start, n, total, **kw))[1])  # fmt: skip
+    monkeypatch.setattr("quintet.training.budget.saved_bytes", kept)
+    clock = Clock(lambda now: 1.0)
+    pace(Timed(clock), loader, SETTINGS, seed=0, engine=Engine("cpu"), limit=1e9, clock=clock)
+    assert max(rows[1:]) <= 4, "of sixteen items, five fit"
 
 
 def test_of_a_slow_model_fewer_samples_are_measured_and_it_is_said(tmp_path: Path) -> None:

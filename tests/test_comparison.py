@@ -28,12 +28,14 @@ from quintet.core.errors import DataError, QuintetWarning, UsageError
 from quintet.evaluation import cost
 from quintet.evaluation.bench import Bench
 from quintet.evaluation.nearest import nearest
+from quintet.fit import pixels
 from quintet.fit.api import plan
 from quintet.modalities.pictures import GAP
 from quintet.registry import COMPARED, FAMILIES, refusal
 from quintet.runs.folder import Run, make_family, to_size
 from quintet.runs.task import fit_codecs
 from quintet.sources.load import Dataset, load_source, take
+from quintet.training.budget import Pace
 
 
 def train(path: Path, family: str = "vae", **given: Any) -> quintet.Model:
@@ -353,7 +355,8 @@ def test_a_recommendation_follows_from_the_data(source: str, kind: str, label: s
     assert json.loads(json.dumps(found)) == found
 
 
-def test_time_and_size_change_what_is_recommended() -> None:
+def test_time_and_size_change_what_is_recommended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pixels, "pace", lambda *_, **__: Pace(1e-3, 1.0))
     rng = np.random.default_rng(0)
     images = rng.integers(0, 255, (100, 32, 32, 3)).astype(np.uint8)
     splits = {"train": np.arange(80), "validation": np.arange(80, 90), "test": np.arange(90, 100)}

@@ -249,7 +249,7 @@ def recommend(
 
     assert context is not None
     dataset = load_source(source, **api.reading(context.sections))
-    found = recommendation(dataset, seconds(budget))
+    found = recommendation(dataset, seconds(budget), dict(context.sections))
     return Answer(found, recommended(found))
 
 

@@ -25,6 +25,7 @@ from quintet.evaluation.nearest import nearest
 from quintet.evaluation.recipes import comparable, flat
 from quintet.evaluation.tasks import measure, task
 from quintet.fit import api
+from quintet.fit.pixels import affordable_pixels, in_small_batches, judged, why_short
 from quintet.model.containers import source_of
 from quintet.model.model import Model
 from quintet.runs.advice import advice
@@ -132,10 +133,18 @@ def _sources(
     for name in families:
         registry.family_class(name)
     samples, split = measured["samples"], measured["split"]
-    bench = Bench(dataset, condition, samples=samples, features=measured["features"])
     command = _command(source, families, condition, seeds, training, measured)
     wanted = {"command": command, "config": training["config"], "data": dataset.fingerprint()}
     root = _begun(runs_root(runs), f"compare-{dataset.name}", wanted)
+    choice = _choice(root, dataset, families, condition, training)
+    if choice["size"] is not None:
+        training = {**training, "config": merge(training["config"], {"data": {"size": choice["size"]}})}
+        dataset = load_source(source, **api.reading(training["config"]))
+        command = _command(source, families, condition, seeds, training, measured)
+    left_out = [f"{name} is left out: {why}" for name, why in choice["left_out"].items()]
+    for note in [*choice["notes"], *left_out]:
+        warnings.warn(note, QuintetWarning, stacklevel=2)
+    bench = Bench(dataset, condition, samples=samples, features=measured["features"])
     entries: list[dict[str, Any]] = []
     limit = None if training["steps"] is not None else max(10.0, seconds(training["budget"] or 60) / 3)
     stopped = ""
@@ -148,6 +157,9 @@ def _sources(
             continue
         if kept.is_file():
             entries.append(json.loads(kept.read_text()))
+            continue
+        if name in choice["left_out"]:
+            entries.append(entry | {"status": "failed", "error": choice["left_out"][name]})
             continue
         told = (lambda record, who=who: report(who | record)) if report else None
         trainers: list[Trainer] = []
@@ -181,10 +193,12 @@ def _sources(
         finally:
             if on_trainer:
                 on_trainer(None)
-    if all(entry["status"] == "ok" for entry in entries):
+    if all(entry["status"] == "ok" or entry["family"] in choice["left_out"] for entry in entries):
         write_atomic(root / BEGUN, json.dumps(wanted | {"finished": True}))
     budget, steps = training["budget"], training["steps"]
-    return _document(dataset, bench, bench.recipe(split), entries) | {
+    document = _document(dataset, bench, bench.recipe(split), entries)
+    document["verdict"]["caveats"] = [*choice["notes"], *document["verdict"]["caveats"]]
+    return document | {
         "command": command,
         "budget": f"{seconds(budget or 60):g}s" if steps is None else f"{steps} steps",
         "seeds": list(range(seeds)),
@@ -201,11 +215,60 @@ def _begun(root: Path, stem: str, wanted: Mapping[str, Any]) -> Path:
     """The folder of this comparison if it was begun and not finished, else a new one."""
     wish = json.loads(json.dumps(wanted, default=str))
     for path in sorted(root.glob(f"{stem}-*/{BEGUN}")):
-        if json.loads(path.read_text()) == wish:
+        begun = json.loads(path.read_text())
+        begun.pop("choice", None)
+        if begun == wish:
             return path.parent
     folder = Run.create(root, None, stem).path
     write_atomic(folder / BEGUN, json.dumps(wish))
     return folder
+
+
+def _choice(
+    root: Path, dataset: Dataset, families: Sequence[str], condition: str | None, training: Mapping[str, Any]
+) -> dict[str, Any]:
+    """{"size", "left_out": {family: why}, "notes"}: at how many pixels a budget buys readable pictures of which
+    families. It is found out once: a comparison that goes on keeps to it. Without a budget nothing is chosen.
+    """
+    begun = json.loads((root / BEGUN).read_text())
+    if "choice" not in begun:
+        begun["choice"] = {"size": None, "left_out": {}, "notes": []}
+        if training["steps"] is None and "codec" not in training["config"] and judged(dataset):
+            begun["choice"] = sized(dataset, families, condition, training, root)
+        write_atomic(root / BEGUN, json.dumps(begun))
+    found: dict[str, Any] = begun["choice"]
+    return found
+
+
+def sized(
+    dataset: Dataset, families: Sequence[str], condition: str | None, training: Mapping[str, Any], root: Path
+) -> dict[str, Any]:
+    """What a comparison of pictures with this budget takes: see `_choice`."""
+    budget, config = seconds(training["budget"] or 60), training["config"]
+
+    def planned(name: str, small: Dataset) -> RunConfig:
+        made = api.plan(name, small, condition=condition, budget=budget, preset=training["preset"], config=config)
+        return made if "batch_size" in (config.get("training") or {}) else in_small_batches(made)
+
+    given = (config.get("data") or {}).get("size") is not None
+    found, whole = affordable_pixels(dataset, families, planned, root, smaller=not given), dataset.items.shape[1:3]
+    choice: dict[str, Any] = {"size": None, "left_out": {}, "notes": []}
+    if not found.works:  # they are trained as they are, and what has learnt too little is said so
+        if found.short:
+            why = "; ".join(why_short(name, *short, budget) for name, short in found.short.items())
+            choice["notes"].append(f"this budget is too short for pictures of this size: {why}")
+        return choice
+    if found.side < max(whole):
+        choice["size"] = found.side
+        choice["notes"].append(
+            f"{budget:g} s a family buy too few steps on pictures of {whole[0]} x {whole[1]} pixels: every family is "
+            f"trained and measured on {found.height} x {found.width} (--data.size {max(whole)} overrules this)"
+        )
+    for name, (side, steps) in found.short.items():
+        choice["left_out"][name] = (
+            f"it was not trained, since {why_short(name, side, steps, budget)}, or --steps N to train it all the same"
+        )
+    return choice
 
 
 def _trained(

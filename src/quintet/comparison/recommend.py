@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import torch
 
-from quintet.fit.api import THUMBNAIL
+from quintet.comparison.compare import sized
+from quintet.fit.pixels import THUMBNAIL, sides
 from quintet.modalities.audio.recordings import Recordings
 from quintet.modalities.table.columns import describe
+from quintet.registry import COMPARED
 from quintet.sources.load import Dataset
 
 Kind = Literal["thumbnail", "image", "points", "table", "text", "audio"]
@@ -30,7 +35,6 @@ LONG = 600.0
 """Seconds from which a budget is a long one."""
 POINTS = 16
 """A table of at most this many columns, all of them real numbers, is points in space."""
-MANY = 3 * 64 * 64
 LABELS = 50
 
 
@@ -124,15 +128,33 @@ ORDER: dict[Kind, tuple[str, ...]] = {
 """For making more, the likeliest to do well first."""
 
 
-def recommendation(dataset: Dataset, seconds: float) -> dict[str, Any]:
-    """{"shape", "purposes": {purpose: {"family", "why", "command"}}, "order", "cautions", "command"}: JSON."""
+def recommendation(dataset: Dataset, seconds: float, config: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """{"shape", "purposes": {purpose: {"family", "why", "command"}}, "order", "cautions", "command"}: JSON.
+
+    Of pictures that could be read at fewer pixels a few steps are timed, and what `compare` would take is advised;
+    `config` says how they were read.
+    """
     shape = shape_of(dataset, seconds)
     source, picks, order = dataset.source or dataset.name, dict(PICKS[shape.kind]), list(ORDER[shape.kind])
     for purpose, pick in further(shape).items():
         picks[purpose] = pick
     if picks["samples"].family in order:
         order.sort(key=lambda family: family != picks["samples"].family)
+    choice: dict[str, Any] = {"size": None, "left_out": {}, "notes": []}
+    if sides(dataset):
+        training = {"budget": seconds, "preset": None, "config": dict(config or {})}
+        with tempfile.TemporaryDirectory() as folder:
+            choice = sized(dataset, COMPARED, shape.label, training, Path(folder))
+        order.sort(key=lambda family: family in choice["left_out"])
+        if picks["samples"].family in choice["left_out"]:
+            told = f"{picks['samples'].family} needs more than this budget, and this one is readable within it"
+            picks["samples"] = Pick(order[0], told)
+        for purpose, pick in picks.items():
+            if purpose != "labels" and (why := choice["left_out"].get(pick.family)):
+                picks[purpose] = Pick(pick.family, f"{pick.why}; but in a comparison {why}")
     budget, given = f" --budget {seconds:g}s", f" --condition {shape.label}" if shape.label else ""
+    if choice["size"] is not None:
+        given += f" --data.size {choice['size']}"
     asked = dict.fromkeys(PURPOSES, given)
     if shape.kind == "table":
         asked["holes"] += " --model.order random"
@@ -150,7 +172,7 @@ def recommendation(dataset: Dataset, seconds: float) -> dict[str, Any]:
         "shape": asdict(shape),
         "purposes": purposes,
         "order": order,
-        "cautions": cautions(shape),
+        "cautions": [*choice["notes"], *cautions(shape)],
         "command": f"quintet compare {source} --families {','.join(order[:3])}{budget}",
     }
 
@@ -182,11 +204,6 @@ def cautions(shape: Shape) -> list[str]:
         notes.append(
             f"{shape.items:,} training items are few, so that a model may copy them: --preset tiny, "
             "--training.patience 2, and look at the copies in the report."
-        )
-    if shape.kind == "image" and shape.dims > MANY and not shape.gpu:
-        notes.append(
-            f"{shape.dims:,} numbers an item are many for this machine: --data.size 32, or train a VAE first and give "
-            "it as --codec."
         )
     if shape.kind == "image":
         notes.append(

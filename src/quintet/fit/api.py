@@ -14,6 +14,17 @@ from pydantic import ValidationError
 
 from quintet.core.checked import checked, count_of
 from quintet.core.errors import ConfigError, DataError, QuintetWarning, out_of_memory
+from quintet.fit.pixels import (
+    FEW,
+    READABLE,
+    STEPS,
+    THUMBNAIL,
+    WANTED,
+    fewer_pixels,
+    in_small_batches,
+    sensible,
+    session_of,
+)
 from quintet.fit.progress import ProgressLine
 from quintet.fit.session import Report, Session
 from quintet.modalities.frames import is_frame, library
@@ -22,16 +33,13 @@ from quintet.model.containers import source_of
 from quintet.model.model import Model
 from quintet.registry import CODECS
 from quintet.runs.config import DataSettings, RunConfig, as_config_error, merge, resolve, seconds
-from quintet.runs.folder import Run, make_family, runs_root, to_size
-from quintet.runs.task import codec_name, fit_codecs, is_label, labelled, pick
+from quintet.runs.folder import Run, runs_root
+from quintet.runs.task import codec_name, is_label, labelled, pick
 from quintet.sources.load import Dataset, load_source
 from quintet.training import checkpoint
 from quintet.training.budget import AT_ONCE, Pace, pace, steps_for
 from quintet.training.engine import Engine
 from quintet.training.trainer import FEWEST, Trainer
-
-THUMBNAIL = 256
-"""An image of at most this many numbers has defaults of its own."""
 
 
 @checked
@@ -167,14 +175,6 @@ def reading(config: Mapping[str, Any] | None) -> dict[str, Any]:
     return {key: value for key, value in settings.reading().items() if key != "source"}
 
 
-def _session(config: RunConfig, dataset: Dataset, root: Path, engine: Engine) -> Session:
-    codecs = fit_codecs(config, dataset, root)
-    config = to_size(config, codecs)
-    return Session(config, dataset, codecs, make_family(config, codecs).to(engine.device), engine)
-
-
-WANTED = 100
-"""Steps that a budget should buy: where it buys fewer, what the user left to us is made smaller."""
 LEAST = 20
 """Steps below which nothing is trained by defaults: they show nothing but noise."""
 SMALLEST = 8
@@ -197,13 +197,14 @@ def _affordable(session: Session, dataset: Dataset, root: Path, loose: Mapping[s
     slow = found.seconds
     each = slow * config.training.batch_size / session.config.training.batch_size
     if budget < WANTED * each and (tiny := loose.get("preset")) is not None:
-        session = _session(tiny, dataset, root, engine)
+        session = session_of(tiny, dataset, root, engine)
         config, found = measured(session)
     each = found.seconds * config.training.batch_size / session.config.training.batch_size
     least = LEAST if loose else FEWEST
     if budget < least * each:
         larger = "a smaller --training.batch_size, --preset tiny, " if len(loose) < 2 else ""
-        sizes = "fewer pixels (--data.size 32 or 16), " if dataset.modality == "image" else ""
+        size = fewer_pixels(in_small_batches(first) if "batch_size" in loose else first, dataset, root)
+        sizes = f"fewer pixels (--data.size {size or '32 or 16'}), " if dataset.modality == "image" else ""
         raise ConfigError(
             f"a budget of {budget:g} s buys {int(budget / each)} steps of {first.family}, too few to learn anything",
             where=f"{dataset.name}: {first.family}",
@@ -219,7 +220,7 @@ def _affordable(session: Session, dataset: Dataset, root: Path, loose: Mapping[s
         told = f"{budget:g} s buy only about {int(budget / slow)} steps of {first.family}"
         warnings.warn(f"{told}: trained with {' and '.join(changed)}", QuintetWarning, stacklevel=2)
     if config.training != session.config.training:
-        return _session(config, dataset, root, engine)
+        return session_of(config, dataset, root, engine)
     return session
 
 
@@ -227,8 +228,11 @@ def afforded(config: RunConfig, found: Pace, smaller: bool) -> RunConfig:
     """The configuration with a batch that fits into memory; if `smaller`, halved while it buys too few steps."""
     assert config.budget is not None
     training = config.training
-    size = training.batch_size
-    while smaller and size >= 2 * SMALLEST and config.budget < WANTED * found.seconds * size / training.batch_size:
+    size, readable = training.batch_size, STEPS * config.budget / READABLE.get(config.family, WANTED)
+    each = found.seconds / size
+    while smaller and size >= 2 * SMALLEST and config.budget < WANTED * each * size:
+        size //= 2
+    while smaller and config.codec == "image" and size >= 2 * FEW and readable < each * size:
         size //= 2
     micro, most = training.micro_batch, max(1, int(AT_ONCE / found.item_bytes))
     if micro is None and most < size:
@@ -251,7 +255,7 @@ def _train(
     run = Run.create(root, name, f"{dataset.name}-{config.family}") if engine.first else None
     try:
         own = labelled(config, dataset)
-        session = _session(config, own, root, engine)
+        session = session_of(config, own, root, engine)
         began = time.perf_counter()
         estimate = None
         if config.steps is None:
@@ -264,6 +268,8 @@ def _train(
             training = config.training.model_copy(update={"sample_every": estimate.every})
             planned = {"steps": estimate.steps, "plan": ((0, *estimate[:3]),), "training": training}
             session.config = config.model_copy(update=planned)
+            if told := sensible(session.config, own, root):
+                warnings.warn(told, QuintetWarning, stacklevel=2)
         config, codecs, family = session.config, session.codecs, session.family
         if run is not None:
             facts: dict[str, Any] = {

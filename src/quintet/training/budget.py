@@ -57,8 +57,8 @@ def pace(
     limit: float,
     clock: Clock = time.perf_counter,
 ) -> Pace:
-    """Time a step of one item, then of four times as many, up to a batch or until one takes `limit` seconds; the rest
-    is in proportion. So neither time nor memory is spent on a batch that cannot be afforded.
+    """Time a step of one item, then of four times as many, up to a batch or until one takes `limit` seconds or more
+    than `AT_ONCE`; the rest is in proportion. So neither time nor memory is spent on a batch that cannot be afforded.
 
     On a busy machine small steps are slow whatever their size, above all on several threads. So a step that is slow,
     but not hopeless, is timed on one thread too, and again with more items: what these add to it is their price.
@@ -80,10 +80,10 @@ def pace(
                 start = clock()
                 kept = saved_bytes(trial)
                 took = engine.agree(clock() - start)
-                if took < 5 * limit:  # the first step pays for allocations and kernels' choices
-                    took = step()
             else:
                 took = step()
+            if took < 5 * limit:  # the first step of a size pays for allocations and kernels' choices
+                took = min(took, step())
             if limit <= took < 5 * limit and engine.most > 1:
                 engine.use(1)
                 took = min(took, step())
@@ -91,7 +91,8 @@ def pace(
             if before is not None:
                 each = max(0.0, took - before[1]) / (rows - before[0])
                 return Pace(took + each * (total - rows), kept)
-            if rows >= total or took >= 3 * limit or 2 * took * total <= limit * rows:
+            full = 4 * rows * kept > AT_ONCE
+            if rows >= total or took >= 3 * limit or full or 2 * took * total <= limit * rows:
                 return Pace(took * total / rows, kept)
             if took >= limit:
                 before = rows, took
