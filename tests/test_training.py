@@ -22,11 +22,12 @@ from torch import Tensor, nn
 
 import quintet
 from quintet.cli.main import main
-from quintet.core.errors import CheckpointError, ConfigError, DataError, Diverged, EnvironmentFault
+from quintet.core.errors import CheckpointError, ConfigError, DataError, Diverged, EnvironmentFault, QuintetWarning
 from quintet.core.family import Batch, Family, Loss
 from quintet.core.random import Rows
 from quintet.core.spaces import Continuous, Discrete
 from quintet.data.loader import Loader
+from quintet.families.flow import Flow
 from quintet.registry import FAMILIES, family_class
 from quintet.runs.folder import Run
 from quintet.training import checkpoint
@@ -512,6 +513,37 @@ def test_no_checkpoint_holds_nan(tmp_path: Path, steps: int, save_every: int) ->
     for folder in checkpoint.steps(tmp_path / "wild" / "checkpoints"):
         for group in checkpoint.load(folder)[0].values():
             assert all(bool(torch.isfinite(tensor.double()).all()) for tensor in group.values())
+
+
+@pytest.mark.parametrize(("start", "most", "micro"), [(0, 5, 4), (3, 5, 4), (0, 0, None)])
+def test_where_memory_does_not_suffice_a_batch_is_worked_on_in_pieces(
+    start: int, most: int, micro: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a step on memory holds five items: of a batch of sixteen four are taken at once, and the batch stays."""
+    steps, loss = [0], Flow.loss
+
+    def hungry(self: Flow, batch: Batch) -> Loss:
+        if self.training and steps[0] >= start and len(batch.x) > most:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
+        return loss(self, batch)
+
+    def count(record: dict[str, Any]) -> None:
+        steps[0] = record["step"]
+
+    given: dict[str, Any] = {"data": "moons", "preset": "tiny", "steps": 6, "runs": tmp_path}
+    training = {"batch_size": 16}
+    monkeypatch.setattr(Flow, "loss", hungry)
+    if micro is None:
+        with pytest.raises(EnvironmentFault, match="out of memory"):
+            quintet.train("flow", **given, config={"training": training}, report=count)
+        return
+    with pytest.warns(QuintetWarning, match="from here on 4 of the 16 items of a batch at once"):
+        model = quintet.train("flow", **given, config={"training": training}, report=count)
+    assert (model.run.config().training.batch_size, model.run.config().training.micro_batch) == (16, micro)
+    monkeypatch.setattr(Flow, "loss", loss)
+    same = quintet.train("flow", **given, config={"training": training | ({"micro_batch": micro} if not start else {})})
+    for name, value in same.family.state_dict().items():
+        assert torch.allclose(model.family.state_dict()[name], value, atol=0 if not start else 1e-5), name
 
 
 def test_out_of_memory_is_the_machines_fault_and_leaves_no_empty_run(

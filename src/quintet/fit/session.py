@@ -162,7 +162,21 @@ class Session:
             if report:
                 report(record)
 
+        def record_config(changed: dict[str, Any]) -> None:
+            self.config = self.config.model_copy(update=changed)
+            if writer:
+                try:
+                    writer.write_config(self.config)
+                except OSError as error:
+                    warnings.warn(f"the corrected plan was not written ({error})", QuintetWarning, stacklevel=2)
+
         def on_step(losses: dict[str, float]) -> None:
+            micro = trainer.settings.micro_batch
+            if writer and micro != self.config.training.micro_batch:
+                few = f"{micro} of the {settings.batch_size} items of a batch at once"
+                warnings.warn(f"memory did not suffice: from here on {few}", QuintetWarning, stacklevel=2)
+                training = self.config.training.model_copy(update={"micro_batch": micro})
+                record_config({"training": training})
             if trainer.step % every == 0 or trainer.step in (1, trainer.steps):
                 tell({key: value if math.isfinite(value) else None for key, value in losses.items()})
 
@@ -214,15 +228,10 @@ class Session:
             plan = tuple(tuple(leg) for leg in legs)
             if plan == self.config.plan:
                 return
-            self.config = self.config.model_copy(update={"steps": trainer.steps, "plan": plan})
+            record_config({"steps": trainer.steps, "plan": plan})
             if trainer.loose:
                 warnings.warn(f"a look takes {trainer.look_seconds:.2g} s: from here on there is one every "
                               f"{legs[-1].every:,} steps", QuintetWarning, stacklevel=2)  # fmt: skip
-            if writer:
-                try:
-                    writer.write_config(self.config)
-                except OSError as error:
-                    warnings.warn(f"the corrected plan was not written ({error})", QuintetWarning, stacklevel=2)
 
         trainer.run(on_step=on_step, on_interval=on_interval, on_save=on_save, on_plan=on_plan)
         self.engine.barrier()

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from quintet.core.errors import CheckpointError, ConfigError, Diverged
+from quintet.core.errors import CheckpointError, ConfigError, Diverged, out_of_memory
 from quintet.core.family import Batch, Family, Objective
 from quintet.core.random import seed_of
 from quintet.training.engine import Engine, autocast, resolve_precision
@@ -44,6 +44,8 @@ FASTER = 0.9
 """One thread is taken in the place of all where a step then takes less than this share of the time."""
 CHANGED = 1.5
 """Steps that take so many times as long as before mean that the machine has changed: threads are measured again."""
+HALVINGS = 4
+"""Times in a run that the items which are worked on at once are halved where memory does not suffice."""
 FEWEST = 8
 """No budget makes a run of fewer steps."""
 
@@ -92,6 +94,7 @@ class Trainer:
         self.step = 0
         self.seconds = 0.0
         self.skipped = 0
+        self.halved = 0
         self.stop: str | None = None  # set from outside (a signal): finish the step, then return
         self.precision = resolve_precision(settings.precision, family, engine.device)
         self.objectives = family.objectives()
@@ -155,7 +158,26 @@ class Trainer:
                 p.requires_grad_(True)
 
     def backward(self, name: str, objective: Objective) -> dict[str, float]:
-        """Fill this objective's gradient, over micro-batches and ranks; returns the loss and its parts."""
+        """Fill this objective's gradient, over micro-batches and ranks; returns the loss and its parts.
+
+        Where memory does not suffice, micro-batches are halved from here on; the batch stays what it is.
+        """
+        total = self.settings.batch_size
+        while True:
+            try:
+                sums = self.accumulate(name, objective)
+                break
+            except (RuntimeError, MemoryError) as error:
+                micro = min(self.settings.micro_batch or total, self.engine.share(total)[1])
+                if out_of_memory(error) is None or self.halved >= HALVINGS or micro < 2:
+                    raise
+            self.halved += 1
+            self.settings = self.settings.model_copy(update={"micro_batch": -(-micro // 2)})
+        self.engine.sum(self.flats[name].grad)
+        return sums
+
+    def accumulate(self, name: str, objective: Objective) -> dict[str, float]:
+        """Fill this objective's gradient over the micro-batches of this rank."""
         flat, total = self.flats[name], self.settings.batch_size
         first, count = self.engine.share(total)
         micro = self.settings.micro_batch or total
@@ -171,7 +193,6 @@ class Trainer:
             (loss.value * weight if weight != 1 else loss.value).backward()
             for key, value in (*loss.parts.items(), (name, loss.value)):
                 sums[key] = sums.get(key, 0.0) + float(value.detach()) * weight
-        self.engine.sum(flat.grad)
         return sums
 
     # -- the loop ------------------------------------------------------------------------------------------------
