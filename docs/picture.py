@@ -17,8 +17,9 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
+from quintet.comparison.contenders import contenders
 from quintet.comparison.report import number
-from quintet.comparison.verdict import contenders
+from quintet.metrics.measures import MEASURES
 from quintet.modalities.pictures import font
 
 TITLES = {
@@ -60,7 +61,7 @@ def drawn(report: dict[str, Any]) -> Image.Image:
     keeper = report["verdict"]["keeper"]
     panels = [("real digits", "not seen in training", panel(report["real"]["samples"]), False)]
     for label, title in TITLES.items():
-        figure = crowd[label].metric("auc")
+        figure = crowd[label].figure(MEASURES["auc"])
         assert figure is not None
         auc = number(figure.mean, figure.half)
         picture = panel(crowd[label].done[0]["samples"])

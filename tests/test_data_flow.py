@@ -156,7 +156,7 @@ def test_figures_of_samples_see_all_of_both_sides(monkeypatch: pytest.MonkeyPatc
         given["real"], given["fake"] = real, fake
         raise StopIteration
 
-    monkeypatch.setattr(samples, "classifier_two_sample", keep)
+    monkeypatch.setattr(samples, "told_apart", keep)
     test, fake = np.repeat(np.arange(10.0), 60)[:, None], np.repeat(np.arange(10.0), 90)[:, None]
     with pytest.raises(StopIteration):
         samples.evaluate_samples(test, test, fake, lambda x: np.asarray(x, np.float64), max_items=100)

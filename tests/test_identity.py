@@ -11,8 +11,9 @@ import soundfile
 
 import quintet
 from quintet.cli.figures import compared
+from quintet.comparison.contenders import contenders
 from quintet.comparison.report import render
-from quintet.comparison.verdict import contenders, verdict
+from quintet.comparison.verdict import verdict
 from quintet.core.errors import QuintetWarning, UsageError
 
 SMALL = {"width": 8, "depth": 1}

@@ -14,8 +14,9 @@ import pytest
 from PIL import Image
 
 from quintet.cli.figures import compared
+from quintet.comparison.contenders import interval
 from quintet.comparison.report import number, ranks, render
-from quintet.comparison.verdict import interval, verdict
+from quintet.comparison.verdict import verdict
 from quintet.metrics.classifiers import classifier_two_sample
 from quintet.metrics.estimates import area, placements
 from quintet.modalities.pictures import grid_png

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from quintet.cli.console import columns, number
-from quintet.comparison.verdict import Figure, by_character, contenders, measures
+from quintet.comparison.contenders import Figure, contenders, spaces_of
+from quintet.comparison.scoring import unit_of
+from quintet.metrics.measures import MEASURES, PER_CHARACTER
 
 
 def likelihood_line(summary: Mapping[str, Any]) -> str:
@@ -62,7 +64,12 @@ def compared(result: Mapping[str, Any]) -> str:
     """The verdict in words, and a table with one line a contender."""
 
     def show(figure: Figure | None, form: str) -> str:
-        return "-" if figure is None else f"{figure.mean:{form}}" + (f" ± {figure.half:.1g}" if figure.half else "")
+        return (
+            "-"
+            if figure is None
+            else f"{figure.mean:{form}}"
+            + (f" ± {figure.half:{form if form.endswith('f') else '.2g'}}" if figure.half > 0 else "")
+        )
 
     lines = []
     for key, title in QUESTIONS.items():
@@ -71,18 +78,17 @@ def compared(result: Mapping[str, Any]) -> str:
             lines.append(f"{title}: {answer['label'] or 'none'}. {answer['sentence']}")
     lines += [f"note: {caveat}" for caveat in result["verdict"].get("caveats", ())]
     rows, failed, crowd = [], [], contenders(result["models"])
-    letters, spaces = by_character(crowd), measures(crowd)
+    unit, spaces = unit_of([one for one in crowd if one.done]), spaces_of(crowd)
     for one in crowd:
         if not one.done:
             failed.append(f"{one.label} was left out. {one.runs[0].get('error') or ''}")
             continue
-        quality = (show(one.metric("auc"), ".2f"), show(one.metric("coverage"), ".2f"))
-        cost = (show(one.cost("ms_per_sample"), ".3g"), show(one.cost("train_seconds"), ".3g"))
-        nats = show(one.per_character() if letters else one.likelihood(), ".4g")
+        quality = [show(one.figure(MEASURES[key]), ".2f") for key in ("auc", "coverage")]
+        cost = [show(one.figure(MEASURES[key]), ".3g") for key in ("ms_per_sample", "train_seconds")]
         kind = ", ".join(filter(None, [one.likelihood_kind, spaces[one.label]]))
-        rows.append((one.label, *quality, nats, kind, *cost))
-    unit = "nats/character" if letters else "nats"
-    header = ("model", "AUC (0.5 best)", "coverage", unit, "kind", "ms/sample", "train s")
+        rows.append((one.label, *quality, show(one.figure(unit.measure), ".4g"), kind, *cost))
+    nats = "nats/character" if unit.measure is PER_CHARACTER else "nats"
+    header = ("model", "AUC (0.5 best)", "coverage", nats, "kind", "ms/sample", "train s")
     table = columns(rows, header) if rows else "no model was measured"
     return "\n".join([*lines, "", table, *failed, "", f"report: {result.get('report', '-')}"])
 

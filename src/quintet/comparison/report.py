@@ -8,9 +8,12 @@ from typing import Any, NamedTuple, NotRequired, TypedDict, cast
 
 import jinja2
 
-from quintet.comparison.verdict import Contender, Figure, by_character, contenders, distance, measures, ranked, verdict
+from quintet.comparison.contenders import Contender, contenders, spaces_of
+from quintet.comparison.differences import foremost, having, ranked
+from quintet.comparison.scoring import by_character
+from quintet.comparison.verdict import verdict
 from quintet.evaluation.recipes import flat
-from quintet.metrics.measures import COST, LIKELIHOOD, QUALITY, Measure
+from quintet.metrics.measures import COST, LIKELIHOOD, MEASURES, NATS, PER_CHARACTER, QUALITY, Measure
 
 
 class Samples(TypedDict):
@@ -161,14 +164,14 @@ def _advised(crowd: Sequence[Contender]) -> list[tuple[str, str, str]]:
 
 
 def _gap(contender: Contender) -> float:
-    auc = contender.metric("auc")
+    auc = contender.figure(MEASURES["auc"])
     return abs(auc.mean - 0.5) if auc else math.inf
 
 
 def number(value: float, half: float = 0.0, *, percent: bool = False) -> Cell:
     """Three significant digits, or as many as the interval warrants, which shows at least one of its own."""
-    if percent:
-        return Cell(f"{value:.1%}", f"{half:.1%}" if half else "")
+    if percent and math.isfinite(value):
+        return Cell(f"{value:.1%}", f"{half:.1%}" if half and math.isfinite(half) else "")
     if not math.isfinite(value):
         return Cell("not finite")
     decimals, spread = max(0, 2 - _magnitude(value)), ""
@@ -187,10 +190,10 @@ def _magnitude(value: float) -> int:
 
 def _row(measure: Measure, crowd: Sequence[Contender], reference: Mapping[str, Any]) -> dict[str, Any] | None:
     """A measure with a cell for each contender and one for real data; None if nobody has it."""
-    found = [c.cost(measure.key) if measure in COST else c.metric(measure.key) for c in crowd]
+    found = [c.figure(measure) for c in crowd]
     if not any(found):
         return None
-    marks = _marks(measure, crowd, found)
+    marks = _marks(measure, crowd)
     cells = []
     for contender, figure, mark in zip(crowd, found, marks, strict=True):
         if figure is None:
@@ -213,16 +216,15 @@ def _row(measure: Measure, crowd: Sequence[Contender], reference: Mapping[str, A
     }
 
 
-def _marks(measure: Measure, crowd: Sequence[Contender], figures: Sequence[Figure | None]) -> list[str]:
+def _marks(measure: Measure, crowd: Sequence[Contender]) -> list[str]:
     """Name the best "best", "tie" those that it does not beat, and the others by their rank."""
-    ranks = ranked(measure.better, crowd, figures, measure.key)
-    if len([rank for rank in ranks if rank is not None]) < 2:
-        return [""] * len(figures)
-    gaps = [math.inf if f is None else distance(measure.better, f.mean) for f in figures]
-    best = gaps.index(min(gaps))
+    ranks, pool = ranked(measure, crowd), having(measure, crowd)
+    if not measure.better or len(pool) < 2:
+        return [""] * len(crowd)
+    best = foremost(measure, pool)
     return [
-        "" if rank is None else "best" if place == best else "tie" if rank == 1 else ordinal(rank)
-        for place, rank in enumerate(ranks)
+        "" if rank is None else "best" if c is best else "tie" if rank == 1 else ordinal(rank)
+        for c, rank in zip(crowd, ranks, strict=True)
     ]
 
 
@@ -231,8 +233,7 @@ def ranks(models: Sequence[dict[str, Any]]) -> dict[str, dict[str, int]]:
     crowd = [c for c in contenders(models) if c.done]
     out = {}
     for measure in (*QUALITY, *COST):
-        figures = [c.cost(measure.key) if measure in COST else c.metric(measure.key) for c in crowd]
-        places = zip(crowd, ranked(measure.better, crowd, figures, measure.key), strict=True)
+        places = zip(crowd, ranked(measure, crowd), strict=True)
         found = {c.label: rank for c, rank in places if rank is not None}
         if found:
             out[measure.key] = found
@@ -246,13 +247,13 @@ def ordinal(rank: int) -> str:
 
 def _likelihood(crowd: Sequence[Contender], winner: str | None) -> list[dict[str, Any]]:
     """Nats and bits; the winner is the verdict's, because kinds are not compared by size alone."""
-    rows, spaces = [], measures(crowd)
+    rows, spaces = [], spaces_of(crowd)
     for measure in LIKELIHOOD:
-        if measure.key == "nats" and by_character(crowd):
+        if measure is (NATS if by_character(crowd) else PER_CHARACTER):
             continue
         cells = []
         for contender in crowd:
-            figure = contender.likelihood(measure.key)
+            figure = contender.figure(measure)
             if figure is None:
                 reasons = [run["likelihood_reason"] for run in contender.done if run.get("likelihood_reason")]
                 cells.append(Cell("none" if contender.done else "failed", remark=str(reasons[0]) if reasons else ""))
@@ -260,14 +261,14 @@ def _likelihood(crowd: Sequence[Contender], winner: str | None) -> list[dict[str
             mark = "best" if contender.label == winner else ""
             kind = ", ".join(filter(None, [contender.likelihood_kind, spaces[contender.label]]))
             cells.append(number(figure.mean, figure.half)._replace(mark=mark, remark=kind))
-        if any(c.likelihood(measure.key) for c in crowd):
+        if having(measure, crowd):
             rows.append({"name": measure.name, "note": measure.note, "cells": cells, "real": None})
     return rows
 
 
 def _forest(crowd: Sequence[Contender]) -> dict[str, Any] | None:
     """The AUC of each contender with its interval, as percentages of an axis that holds 0.5."""
-    figures = [(c.label, f) for c in crowd if (f := c.metric("auc"))]
+    figures = [(c.label, f) for c in crowd if (f := c.figure(MEASURES["auc"])) and math.isfinite(f.half)]
     if not figures:
         return None
     low = min(0.45, math.floor(min(max(f.low, 0.0) for _, f in figures) * 20) / 20)

@@ -28,7 +28,7 @@ from quintet.metrics.estimates import area, flat, placements
 from quintet.metrics.features import FeatureSpace, fit_features
 from quintet.metrics.inception import Inception
 from quintet.metrics.memorisation import membership_by_likelihood
-from quintet.metrics.samples import BIASED, evaluate_samples
+from quintet.metrics.samples import BIASED, measure_samples
 from quintet.modalities.audio.figures import sound_figures
 from quintet.modalities.protocol import Modality
 from quintet.modalities.table.codec import TableCodec
@@ -163,17 +163,21 @@ class Bench:
         """Unseen real items in the place of samples: what a perfect model would reach."""
         encoded = self.items["validation"]
         raw = self.codec.decode(torch.from_numpy(encoded)) if self.codec.stream else self.rows("validation")
-        figures = self._figures(raw, encoded, self.labels.get("validation"), "test", seed)
+        figures, _ = self._figures(raw, encoded, self.labels.get("validation"), "test", seed)
         if len(encoded) < min(len(self.items["test"]), self.samples):  # fewer items than the models'
             for name in BIASED:
                 figures.pop(name, None)
                 figures.pop(f"{name}_stderr", None)
         return figures
 
-    def _figures(self, raw: Any, fake: np.ndarray, labels: np.ndarray | None, split: str, seed: int) -> dict[str, Any]:
-        """Of samples: as they are, and encoded; `labels` are those that were asked for."""
+    def _figures(
+        self, raw: Any, fake: np.ndarray, labels: np.ndarray | None, split: str, seed: int
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Of samples, as they are and encoded; `labels` are those that were asked for. Also `sample_figures`, values
+        item by item, and `real_items`, the places of the real items (see `measure_samples`).
+        """
         few = labels is not None and len(np.unique(self.labels["train"])) <= 50
-        figures: dict[str, Any] = evaluate_samples(
+        figures, items = measure_samples(
             self.items["train"],
             self.items[split],
             fake,
@@ -187,15 +191,15 @@ class Bench:
         if self.codec.name == "text":
             rows = self.codec.decode(torch.from_numpy(self.items[split])) if self.codec.stream else self.rows(split)
             most = min(self.samples, *map(len, self.items.values()))  # one number for samples and for real texts
-            return figures | corpus_figures(rows, raw, most, seed)
+            return figures | corpus_figures(rows, raw, most, seed), items
         if self.codec.name == "audio":
-            return figures | sound_figures(self.rows(split), raw, seed)
+            return figures | sound_figures(self.rows(split), raw, seed), items
         if self.codec.name == "table":
             ids = getattr(self.codec, "ids", {})
             raw = raw.drop_columns([name for name in ids if name in raw.column_names])
             target = None if labels is not None or self.predicted is None else self.predicted.name
-            return figures | table_figures(self.rows("train"), self.rows(split), raw, target)
-        return figures
+            return figures | table_figures(self.rows("train"), self.rows(split), raw, target), items
+        return figures, items
 
     @cached_property
     def predicted(self) -> Predicted | None:
@@ -225,14 +229,16 @@ class Bench:
         self.tell(f"measuring {n:,} samples")
         asked = None if cond is None or not self.labels else model.codecs["cond"].decode(cond)
         labels = None if asked is None else np.asarray(asked.column(0).to_pylist())
+        metrics, by_item = self._figures(fake, self.measure(fake), labels, split, seed)
         out: dict[str, Any] = {
             "split": split,
             "recipe": self.recipe(split),
             "ms_per_sample": 1000 * spent / n,
             "parameters": sum(p.numel() for p in model.family.parameters()),
-            "metrics": self._figures(fake, self.measure(fake), labels, split, seed),
+            "metrics": metrics,
             "likelihood": None,
             "measured": {"samples": n, "samples_wanted": self.samples, "scored": 0, "scored_wanted": 0},
+            **by_item,
         }
         if (little := self.learnt_little(out["metrics"])) is not None:
             out["learnt_little"] = little
@@ -287,11 +293,14 @@ class Bench:
     def few(self, model: Model, split: str, count: int = SCORED) -> Dataset:
         """The data, with those items of a split that models are scored on; a long text is one item of many windows.
 
-        They are drawn before a model's codec leaves out what it cannot take: all models are scored on the same items.
+        They are drawn before a model's codec leaves out what it cannot take: all models are scored on the same items,
+        and a slow one on `count` of these.
         """
         index = self.dataset.index(split)
-        chosen = index if model.codecs["x"].stream else index[some(index, min(count, SCORED), 0)]
-        return replace(self.dataset, splits={**self.dataset.splits, split: chosen})
+        if not model.codecs["x"].stream:
+            index = index[some(index, SCORED, 0)]
+            index = index[some(index, count, 0)]
+        return replace(self.dataset, splits={**self.dataset.splits, split: index})
 
     def _likely(self, model: Model, score: LogProb, scored: Any, fake: Any, asked: Any, seed: int) -> dict[str, float]:
         """Whether training items are likelier than unseen ones, and for exact kinds whether samples are.

@@ -17,7 +17,7 @@ from quintet.core.likelihood import LogProb
 from quintet.core.random import some
 from quintet.core.spaces import Discrete
 from quintet.metrics.labels import LEAST, label_figures
-from quintet.metrics.texts import language_figures, text_figures, translation_figures
+from quintet.metrics.texts import language_figures, text_figures_by_item, translation_figures
 from quintet.modalities.table.codec import TableCodec
 from quintet.modalities.text.codec import TextCodec
 from quintet.model.inputs import Found
@@ -83,16 +83,19 @@ def measure(
         assert allowed is not None
         head["fewer_items"] = fewer(count, most, "items were measured", allowed)
     tell(f"{'labelling' if label else 'making the texts of'} {count:,} items{about}")
-    chosen = some(items, count, seed)
-    head["scored"] = kept.index(split)[chosen].tolist()
+    chosen = some(items, most, seed)
+    chosen = chosen[some(chosen, count, seed)]  # some of those that others are measured on
+    head["scored"] = places = kept.index(split)[chosen].tolist()
     items, given = take(items, chosen), take(given, chosen)
     if label:
-        return head | labels_of(model, items, given)
+        found = labels_of(model, items, given)
+        head["scored"] = [place for place, known in zip(places, found.pop("labelled"), strict=True) if known]
+        return head | found
     return head | texts_of(model, items, given, seed, options)
 
 
 def labels_of(model: Model, items: pa.Table, given: Any) -> dict[str, Any]:
-    """Accuracy, log-loss and calibration; the likelihood is that of the labels."""
+    """Accuracy, log-loss and calibration; the likelihood is that of the labels. `labelled`: which items have one."""
     began = time.perf_counter()
     found = model.classify(given)
     spent = time.perf_counter() - began
@@ -110,6 +113,7 @@ def labels_of(model: Model, items: pa.Table, given: Any) -> dict[str, Any]:
         "metrics": figures.pop("labels"),
         "likelihood": score,
         "item_figures": {"accuracy": hits},
+        "labelled": (y >= 0).tolist(),
         **reason,
         "shown": {"kind": "rows", "columns": columns, "rows": rows},
     }
@@ -179,7 +183,8 @@ def texts_of(model: Model, items: list[str], given: Any, seed: int, options: Map
     began = time.perf_counter()
     made = model.draw(len(items), condition=given, seed=seed, sampling=options)
     spent = time.perf_counter() - began
-    metrics: dict[str, Any] = dict(text_figures(made, items))
+    figures, each = text_figures_by_item(made, items)
+    metrics: dict[str, Any] = dict(figures)
     if model.codecs["cond"].modality == "text":
         try:
             metrics |= translation_figures(made, items)
@@ -190,6 +195,7 @@ def texts_of(model: Model, items: list[str], given: Any, seed: int, options: Map
         "metrics": metrics,
         "sampling": model.sampling(options).model_dump(mode="json"),
         "likelihood": None,
+        "item_figures": each,
     }
     rows = [[*shown(given, i), items[i], made[i]] for i in some(items, SHOWN, 0).tolist()]
     out["shown"] = {
@@ -200,8 +206,7 @@ def texts_of(model: Model, items: list[str], given: Any, seed: int, options: Map
     if model.family.likelihood == "none":
         return out | {"likelihood_reason": model.family.missing["log_prob"]}
     score = model.log_prob(items, condition=given, seed=seed)
-    right = [float(one == other) for one, other in zip(made, items, strict=True)]
-    each = {"nats": score.values.tolist(), "exact_match": right}
+    each |= {"nats": score.values.tolist()}
     return out | {"likelihood": score.summary(), "item_figures": each} | language(model, score, items)
 
 

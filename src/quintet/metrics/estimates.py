@@ -15,6 +15,11 @@ from quintet.core.errors import DataError
 Array = NDArray[Any]
 RESAMPLES = 50
 """Enough for a standard error to a tenth of itself, 1 / sqrt(2 n)."""
+FOLDS = 5
+REFIT = math.sqrt(1 + FOLDS / (FOLDS - 1))
+"""How many times the error of an area is that of its ranks, if a classifier was learnt from the same items by
+cross-validation: from other items another one would have been learnt, in other folds (Nadeau & Bengio 2003, the
+corrected variance of cross-validation)."""
 
 
 class Estimate(NamedTuple):

@@ -6,13 +6,18 @@ from typing import NamedTuple
 
 
 class Measure(NamedTuple):
-    """A row of the table of figures. `better`: "low", "high", "half" (nearest to 0.5) or "" (no winner)."""
+    """A row of the table of figures. `better`: "low", "high", "half" (nearest to 0.5) or "" (no winner).
+
+    `tolerance`: two values that differ by less than this part of the smaller tie, of what a clock or the machine
+    measures; None of a figure that has an error of its own.
+    """
 
     key: str
     name: str
     better: str
     note: str
     percent: bool = False
+    tolerance: float | None = None
 
 
 QUALITY = (
@@ -61,15 +66,24 @@ QUALITY = (
     Measure("likelihood_gap", "Likelihoods, samples against unseen", "low", "Kolmogorov's distance; exact kinds."),
     Measure("membership_by_samples", "Membership found by samples (AUC)", "", "Training items from unseen; 0.5: no."),
 )
+NATS = Measure("nats", "Log-likelihood, nats an item", "high", "Of unseen items; higher is better.")
+PER_CHARACTER = Measure(
+    "nats_per_character", "Log-likelihood, nats a character", "high", "Of windows that differ in length."
+)
 LIKELIHOOD = (
-    Measure("nats", "Log-likelihood, nats an item", "high", "Of unseen items; higher is better."),
+    NATS,
+    PER_CHARACTER,
     Measure("bits_per_dim", "Bits per dimension", "low", "The same, as a code length; lower is better."),
 )
 COST = (
-    Measure("parameters", "Parameters", "low", ""),
+    Measure("parameters", "Parameters", "low", "", tolerance=0.0),
     Measure("train_seconds", "Training, seconds", "", ""),
     Measure("steps", "Training steps", "", ""),
-    Measure("ms_per_sample", "Sampling, ms a sample", "low", ""),
-    Measure("peak_mb", "Peak memory, MB", "low", ""),
-    Measure("joules", "Energy of training, J", "low", "Of all processors of the machine, whoever used them."),
+    Measure("ms_per_sample", "Sampling, ms a sample", "low", "Within 10% is a tie.", tolerance=0.1),
+    Measure("peak_mb", "Peak memory, MB", "low", "Within 10% is a tie.", tolerance=0.1),
+    Measure(
+        "joules", "Energy of training, J", "low", "Of all processors of the machine, whoever used them.", tolerance=0.1
+    ),
 )
+MEASURES = {measure.key: measure for measure in (*QUALITY, *LIKELIHOOD, *COST)}
+"""Every one of them by its key, as results name it."""

@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 
 from quintet.core.errors import DataError
 from quintet.core.random import seed_of, some
-from quintet.metrics.classifiers import classifier_two_sample, conditional_accuracy, train_synthetic_test_real
+from quintet.metrics.classifiers import area_of_placements, conditional_accuracy, told_apart, train_synthetic_test_real
 from quintet.metrics.distances import (
+    balls,
+    covered,
     diversity,
     energy_distance,
     frechet_distance,
@@ -24,7 +26,7 @@ from quintet.metrics.features import FeatureSpace
 from quintet.metrics.memorisation import membership_by_samples, memorised_share, nearer_to_training
 
 Array = NDArray[Any]
-VERSION = 3
+VERSION = 4
 """Raised when a figure of the package is computed in another way."""
 MAX_ITEMS = 2000
 MAX_DIVERSE = 500
@@ -35,7 +37,12 @@ BIASED = ("frechet", "sliced")
 """Figures that depend on the number of items, so that they are comparable at equal numbers only."""
 
 
-def evaluate_samples(
+def evaluate_samples(train: Array, test: Array, fake: Array, features: FeatureSpace, **given: Any) -> dict[str, Any]:
+    """The figures of `measure_samples`, without the values of single items."""
+    return measure_samples(train, test, fake, features, **given)[0]
+
+
+def measure_samples(
     train: Array,
     test: Array,
     fake: Array,
@@ -47,11 +54,14 @@ def evaluate_samples(
     fake_labels: Array | None = None,
     seed: int = 0,
     max_items: int = MAX_ITEMS,
-) -> dict[str, float | int | bool]:
-    """Every figure for samples `fake` against `test`, flat and JSON-able, with `NAME_stderr` where it exists.
+) -> tuple[dict[str, float | int | bool], dict[str, Any]]:
+    """Every figure for samples `fake` against `test`, flat and JSON-able, with `NAME_stderr` where it exists; and of
+    those by which models are compared the values of single items, by which that is done (see `differences`): the real
+    items' and the samples', and the places of these real items in `test` (`real_items`).
 
     Items (N, ...) are as `features` were fitted; `seen` are the features of `train`, if they are known. Both sides are
-    cut to the same number, at most `max_items`, drawn by `seed`. With labels on all sides, also `tstr`, its
+    cut to the same number, at most `max_items`: the real items are the same for all models and seeds, samples are drawn
+    by `seed`. With labels on all sides, also `tstr`, its
     reference `trtr` (the same classifier trained on as many real items), and `conditional`, the share of samples that
     are taken for what was asked for. For the best value that a perfect model could reach, pass unseen real items (a
     validation split) as `fake`.
@@ -62,14 +72,15 @@ def evaluate_samples(
             f"{n} items a side are too few to compare", where="test items and samples",
             why=f"figures need {FEWEST} at least", fix="give more data, or more samples",
         )  # fmt: skip
-    chosen, made = (some(side, n, seed_of(seed, name)) for side, name in ((test, "test"), (fake, "samples")))
+    chosen, made = some(test, n, seed_of("test")), some(fake, n, seed_of(seed, "samples"))
     taught = some(train, len(fake), seed_of(seed, "train"))
     few = some(n, MAX_DIVERSE, seed)
     real, fake_part = np.asarray(test)[chosen], np.asarray(fake)[made]
     seen, a, b = features(train) if seen is None else seen, features(real), features(fake_part)
     memorised = memorised_share(seen, a, b)
+    by_item = {"auc": told_apart(real, fake_part, seed), "coverage": covered(balls(a, b))}
     estimates: dict[str, Estimate] = {
-        "auc": classifier_two_sample(real, fake_part, seed),
+        "auc": area_of_placements(*by_item["auc"]),
         **prdc(a, b),
         "frechet": frechet_distance(a, b),
         "kernel": kernel_distance(a, b),
@@ -88,4 +99,6 @@ def evaluate_samples(
         estimates["trtr"] = train_synthetic_test_real(train_x, train_y, test, test_labels)
         estimates |= conditional_accuracy(seen, train_labels, a, test_labels[chosen], b, fake_labels[made])
     figures = flat(estimates) | {f"memorised_{key}": memorised[key] for key in ("expected", "p_value", "flagged")}
-    return figures | {"items": n, "train_items": len(train)}
+    values = {key: [side.round(6).tolist() for side in sides] for key, sides in by_item.items()}
+    items = {"real_items": chosen.tolist(), "sample_figures": values}
+    return figures | {"items": n, "train_items": len(train)}, items

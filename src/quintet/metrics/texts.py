@@ -27,27 +27,51 @@ def edit_distance(a: Sequence[Any], b: Sequence[Any]) -> int:
 
 def error_rate(made: Sequence[Sequence[Any]], wanted: Sequence[Sequence[Any]]) -> float:
     """Edits from all of `made` to all of `wanted`, over the symbols of `wanted`: may exceed 1."""
-    total = sum(map(len, wanted))
-    if not total:
+    return error_rate_by_item(made, wanted)[0]
+
+
+def error_rate_by_item(made: Sequence[Sequence[Any]], wanted: Sequence[Sequence[Any]]) -> tuple[float, np.ndarray]:
+    """The `error_rate` r, and (N,) values of which it is the mean and whose spread is its own: of texts with e_i edits
+    and length l_i, r + (e_i - r l_i) / mean(l), the first order of a ratio of two sums.
+    """
+    edits = np.array([edit_distance(a, b) for a, b in zip(made, wanted, strict=True)])
+    lengths = np.array([len(text) for text in wanted])
+    if not lengths.sum():
         raise DataError("the texts that are wanted are empty")
-    return sum(edit_distance(a, b) for a, b in zip(made, wanted, strict=True)) / total
+    rate = int(edits.sum()) / int(lengths.sum())
+    return rate, rate + (edits - rate * lengths) / lengths.mean()
 
 
 def text_figures(made: Sequence[str], wanted: Sequence[str]) -> dict[str, float | int | str]:
+    """The figures of `text_figures_by_item`, without the values of single texts."""
+    return text_figures_by_item(made, wanted)[0]
+
+
+def text_figures_by_item(
+    made: Sequence[str], wanted: Sequence[str]
+) -> tuple[dict[str, float | int | str], dict[str, list[float]]]:
     """Texts against one reference each: `character_error_rate`, `word_error_rate` (words are what white space parts),
-    and `exact_match`, the share of texts that are the reference, with its 95 % interval.
+    and `exact_match`, the share of texts that are the reference, with its 95 % interval. Also the values of each text,
+    by which models are compared.
     """
     hits, n = sum(a == b for a, b in zip(made, wanted, strict=True)), len(wanted)
     low, high = wilson(hits, n)
-    return {
-        "character_error_rate": error_rate(made, wanted),
-        "word_error_rate": error_rate([text.split() for text in made], [text.split() for text in wanted]),
+    rates = {
+        "character_error_rate": error_rate_by_item(made, wanted),
+        "word_error_rate": error_rate_by_item([text.split() for text in made], [text.split() for text in wanted]),
+    }
+    figures: dict[str, float | int | str] = {}
+    for key, (rate, values) in rates.items():
+        figures |= {key: rate, f"{key}_stderr": float(values.std() / math.sqrt(n))}
+    figures |= {
         "exact_match": hits / n,
         "exact_match_stderr": math.sqrt(hits * (n - hits) / n) / n,
         "exact_match_low": low,
         "exact_match_high": high,
         "items": n,
     }
+    right = [float(a == b) for a, b in zip(made, wanted, strict=True)]
+    return figures, {"exact_match": right} | {key: values.round(6).tolist() for key, (_, values) in rates.items()}
 
 
 def translation_figures(made: Sequence[str], wanted: Sequence[str]) -> dict[str, float | str]:

@@ -104,6 +104,10 @@ def measured(run: Run) -> list[str]:
             error = figures.get(f"{key}_stderr")
             spread = f" ± {2 * error:.2g}" if error else ""
             lines.append(f"  - {NAMES.get(key, key.replace('_', ' '))}: {figures[key]:.4g}{spread}")
+    lines.append(
+        "  - these are figures of one training run: ± is the error of measurement, and another seed gives others; "
+        "`quintet compare` with `--seeds 3` shows how far apart seeds are"
+    )
     return [head, *lines]
 
 
