@@ -108,6 +108,38 @@ def test_cells_are_typed_and_go_back_as_they_were_written(
         assert sorted(row["a b"] for row in csv.DictReader(file)) == sorted(rows)
 
 
+@pytest.mark.parametrize("large", [False, True])
+def test_marks_of_nothing_among_numbers_and_times_are_missing_cells(
+    large: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A price of which one cell says "-" is a price; a word that is no such mark leaves a column what it is."""
+    if large:
+        monkeypatch.setattr(streams, "LARGE", 0)
+        monkeypatch.setenv("QUINTET_CACHE", str(tmp_path / "cache"))
+    columns = {
+        "price": [f"{i}.50" for i in range(30)] + ["-", "?"],
+        "day": [f"2024-01-{1 + i:02}" for i in range(30)] + ["n.a.", "n.a."],
+        "size": [str(i % 5) for i in range(30)] + ["XL", "XL"],
+        "mark": ["-"] * 31 + ["1"],
+    }
+    found = load(tmp_path / "x.csv", table(columns))
+    kinds = {name: str(found.items[name].type) for name in columns}
+    assert kinds == {"price": "double", "day": "date32[day]", "size": "string", "mark": "string"}
+    assert [found.items[name].null_count for name in columns] == [2, 2, 0, 0]
+    assert any("price: 2 cells that say '-' or '?' are read as missing" in note for note in found.notes)
+    kept = load(tmp_path / "x.csv", table(columns), types={"price": "category"})
+    assert sorted(kept.items["price"].to_pylist()) == sorted(columns["price"])
+    said = load(tmp_path / "x.csv", table(columns), types={"price": "decimal"})
+    assert said.items["price"].null_count == 2
+
+
+def test_durations_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spans = [dt.timedelta(seconds=5 * i) for i in range(30)]
+    pyarrow.parquet.write_table(pa.table({"span": spans, "x": list(range(30))}), tmp_path / "x.parquet")
+    assert main(["data", str(tmp_path / "x.parquet")]) == 0
+    assert "0:02:25" in capsys.readouterr().out
+
+
 HEADERS: dict[str, tuple[str, list[str]]] = {
     "years": ("country,2019,2020\nA,5.3,6\nB,7.25,8\nC,1,2\n", ["country", "2019", "2020"]),
     "years over whole numbers": ("country,2019,2020\nA,53,60\nB,72,80\nC,10,22\n", ["country", "2019", "2020"]),

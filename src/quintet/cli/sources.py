@@ -155,7 +155,11 @@ def column_facts(table: pa.Table, train: np.ndarray | None = None) -> list[dict[
         distinct = pc.count_distinct(column, mode="only_valid").as_py()
         ordered = pa.types.is_floating(column.type) or pa.types.is_temporal(column.type)
         if ordered or (pa.types.is_integer(column.type) and distinct > SHOWN):
-            fact |= {"distinct": distinct} | pc.min_max(column).as_py()
+            span = pa.types.is_duration(column.type)  # Arrow does not order them
+            ends = pc.min_max(column.cast(pa.int64()) if span else column).as_py()
+            fact |= {"distinct": distinct} | {
+                end: pa.scalar(each, pa.int64()).cast(column.type).as_py() if span and each is not None else each
+                for end, each in ends.items()}  # fmt: skip
         else:
             counted = sorted(column.drop_null().value_counts().to_pylist(), key=lambda entry: -entry["counts"])
             fact |= {"distinct": distinct, "values": sorted(entry["values"] for entry in counted[:SHOWN])}

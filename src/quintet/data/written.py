@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -33,6 +33,9 @@ parentheses, or a minus behind it, of what is less than 0.
 SIGNS = ("sign", "inner", "outer", "last")
 """Where marks of a number that is less than 0 may stand: before and behind a currency, digits, a unit."""
 MARKS = ("", "+", "-", "−", "()")
+NOTHING = ("-", "--", "---", "–", "—", "?", ".", "..", "...", "*", "none", "None", "NONE", "n.a.", "N.A.", "na",
+           "missing", "unknown", "#N/A", "NaT", "nil")  # fmt: skip
+"""Marks that say, among numbers or times, that there is none."""
 MINUS = "-{before}{number}{behind}"
 GROUPS = "., '’\u00a0\u202f"
 FORMATS = (
@@ -56,7 +59,7 @@ class Form:
     `behind` what stands around all of them, zeros in front up to `width` digits, and how those less than 0 are written:
     `negative`, such as "({before}{number}{behind})". time: a `format` of strptime, or "" for ISO 8601; `padded` with
     zeros or not; `type` of Arrow. truth: the `words` for true and false. text, category and id: strings, as the user
-    says.
+    says. Cells that are one of the marks `missing` are nulls.
     """
 
     kind: Kind
@@ -72,9 +75,11 @@ class Form:
     padded: bool = True
     type: str = ""
     words: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
 
     def parse(self, cells: Any) -> Any:
         """Strings (with nulls) -> typed cells. Raises NoFit that names the first cell which is written otherwise."""
+        cells = without(cells, self.missing)
         if self.kind == "number":
             return _numbers(cells, self)
         if self.kind == "truth":
@@ -123,11 +128,18 @@ class Form:
             example = self.number(value)
             if self.negative != MINUS:
                 example += f" and {self.number(-value)}"
-            plain = self == Form("number", self.decimals)
+            plain = replace(self, missing=()) == Form("number", self.decimals)
             return kind if plain and self.decimals in (0, None) else f"{kind} written as {example}"
         if self.kind == "time":
             return f"datetime written as {self.format}" if self.format else "datetime"
         return {"truth": f"truth value written as {' and '.join(self.words)}"}.get(self.kind, self.kind)
+
+
+def without(cells: Any, marks: tuple[str, ...]) -> Any:
+    """Strings with nulls in the place of these marks."""
+    if not marks:
+        return cells
+    return pc.if_else(pc.is_in(cells, pa.array(marks)), pa.scalar(None, pa.string()), cells)
 
 
 def _check(cells: Any, fits: Any) -> None:
@@ -372,7 +384,20 @@ def guess(cells: Any, *, comma: bool = False) -> Form | None:
         form = time_form(cells, ("%Y%m%d",))
         if form is not None:
             return form
-    return truth_form(cells) or number_form(cells, comma=comma) or time_form(cells)
+    form = truth_form(cells) or number_form(cells, comma=comma) or time_form(cells)
+    return form or guess_beside_marks(cells, comma=comma)
+
+
+def guess_beside_marks(cells: Any, *, comma: bool) -> Form | None:
+    """The form of numbers or times, where all other cells, fewer than half, are marks of NOTHING."""
+    marks = tuple(mark for mark in NOTHING if pc.any(pc.equal(cells, mark)).as_py())
+    if not marks:
+        return None
+    rest = without(cells, marks)
+    if 2 * (len(cells) - rest.null_count) <= len(cells) - cells.null_count:
+        return None
+    form = number_form(rest, comma=comma) or time_form(rest)
+    return None if form is None else replace(form, missing=marks)
 
 
 # -- in the metadata of a table --------------------------------------------------------------------------------------
@@ -385,7 +410,7 @@ def of(field: pa.Field) -> Form | None:
 
 
 def from_json(data: Mapping[str, Any]) -> Form:
-    return Form(**{**data, "words": tuple(data.get("words", ()))})
+    return Form(**{**data, **{name: tuple(data.get(name, ())) for name in ("words", "missing")}})
 
 
 def forms(table: pa.Table) -> dict[str, Form]:

@@ -89,6 +89,10 @@ def doubts(name: str, form: Form | None, typed_cells: Any, cells: Any) -> list[s
     """What the user may know better about a column."""
     if form is None:
         return []
+    if form.missing:
+        count = typed_cells.null_count - cells.null_count
+        return [f"column {name}: {count:,} cells that say {' or '.join(map(repr, form.missing))} are read as missing; "
+                f"--data.types {name}=category keeps them"]  # fmt: skip
     if form.kind == "time" and ("%d/%m" in form.format or "%m/%d" in form.format or "%m-%d-%Y" in form.format):
         other = form.format.replace("%d", "%_").replace("%m", "%d").replace("%_", "%m")
         if written.time_form(cells, (other,)) is not None:
@@ -115,7 +119,9 @@ def looks_like_identifiers(cells: Any) -> bool:
 def wished(cells: Any, kind: str, where: str) -> Form | None:
     """The form of a column of strings that the user takes for `kind`. Raises DataError where a cell does not fit."""
     kind, _, format = kind.partition(":")
-    filled = cells.drop_null()
+    marks = () if kind in ("id", "category", "text", "drop") else tuple(
+        mark for mark in written.NOTHING if pc.any(pc.equal(cells, mark)).as_py())  # fmt: skip
+    filled = written.without(cells, marks).drop_null()
     if kind == "id":
         return Form("id")
     if kind in ("category", "text"):
@@ -140,7 +146,7 @@ def wished(cells: Any, kind: str, where: str) -> Form | None:
     if form is None:
         raise DataError(f"not a column of type {kind}", where=where, why=_example(filled, kind),
                         fix="correct these cells, or leave them empty")  # fmt: skip
-    return form
+    return replace(form, missing=marks)
 
 
 def _example(cells: Any, kind: str) -> str:
