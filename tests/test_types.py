@@ -71,6 +71,11 @@ WRITTEN: dict[str, tuple[list[str], str]] = {
     "months in words": (["Jan 5, 2024", "Feb 11, 2024"], "date32[day]"),
     "moments": (["2024-01-31 05:00:00", "2024-02-01 06:30:00"], "timestamp[s]"),
     "moments with T and Z": (["2024-01-31T05:00:00Z", "2024-02-01T06:00:00Z"], "timestamp[s, tz=UTC]"),
+    "moments of a zone": (["2024-01-31T05:00:00+01:00", "2024-02-01T06:30:00+01:00"], "timestamp[s, tz=+01:00]"),
+    "moments of a zone, with a blank": (
+        ["2024-01-31 05:00:00-05:30", "2024-02-01 06:30:00-05:30"],
+        "timestamp[s, tz=-05:30]",
+    ),
     "thousandths of seconds": (["2024-01-01 05:00:00.123", "2024-01-01 05:00:00.456"], "timestamp[ms]"),
     "hours": (["12:30", "07:55"], "time32[s]"),
     "a day that is none": (["20240131", "20241531"], "int64"),

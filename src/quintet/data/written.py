@@ -294,7 +294,7 @@ def separators(bodies: Any, used: set[str], *, comma: bool) -> tuple[str, str] |
 
 
 def _times(cells: Any, form: Form) -> Any:
-    kind = KINDS[form.type]
+    kind = kind_of(form.type)
     if not form.format:
         try:
             return cells.cast(kind)
@@ -309,7 +309,7 @@ def _times(cells: Any, form: Form) -> Any:
 
 def _written_times(cells: Any, form: Form) -> Any:
     if not form.format:
-        written = cells.cast(pa.string())
+        written = pc.replace_substring_regex(cells.cast(pa.string()), r"([+-]\d\d)(\d\d)$", r"\1:\2")
         return pc.replace_substring(written, " ", "T") if form.behind == "T" else written
     if pa.types.is_time(cells.type):
         cells = cells.cast(pa.time32("s")).cast(pa.int32()).cast(pa.int64())
@@ -323,6 +323,12 @@ KINDS: dict[str, pa.DataType] = {
     **{f"{unit}{zone}": pa.timestamp(unit, tz=zone.strip() or None)
        for zone in ("", " UTC") for unit in ("s", "ms", "us", "ns")},
 }  # fmt: skip
+
+
+def kind_of(name: str) -> pa.DataType:
+    """The type of Arrow that a form names: one of KINDS, or "s +01:00", a unit and the offset of a zone."""
+    unit, _, offset = name.partition(" ")
+    return KINDS[name] if name in KINDS else pa.timestamp(unit, tz=offset)
 
 
 def time_form(cells: Any, formats: tuple[str, ...] = ()) -> Form | None:
@@ -345,7 +351,11 @@ def time_form(cells: Any, formats: tuple[str, ...] = ()) -> Form | None:
             return form
     if formats or not re.match(r"^\d{4}-\d\d-\d\d[ T]|^\d\d:\d\d", first):
         return None
-    for name, kind in KINDS.items():
+    kinds = dict(KINDS)
+    offset = re.search(r"[+-]\d\d:\d\d$", first)
+    if offset is not None and pc.all(pc.ends_with(cells, offset[0])).as_py():  # all of one zone, which is kept
+        kinds |= {f"{unit} {offset[0]}": kind_of(f"{unit} {offset[0]}") for unit in ("s", "ms", "us", "ns")}
+    for name, kind in kinds.items():
         try:
             typed = cells.cast(kind)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
