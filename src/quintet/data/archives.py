@@ -88,6 +88,8 @@ class Problems:
     def __init__(self, where: str, total: int, what: str = "files") -> None:
         self.where, self.total, self.what = where, total, what
         self.found: list[tuple[str, str]] = []
+        self.halves = 0
+        """How many held half a character, which was replaced."""
 
     def add(self, name: str, why: object) -> None:
         self.found.append((name, str(why)))
@@ -102,11 +104,13 @@ class Problems:
             raise DataError(what, where=self.where, why=why, fix=fix)
 
     def notes(self) -> tuple[str, ...]:
-        if not self.found:
-            return ()
-        name, why = self.found[0]
-        return (f"{len(self.found):,} of {self.total:,} {self.what} cannot be read and are left out, the first "
-                f"{name}: {why}",)  # fmt: skip
+        half = f"{self.halves:,} {self.what} hold half a character (a lone surrogate): U+FFFD stands in its place"
+        notes = [half] if self.halves else []
+        if self.found:
+            name, why = self.found[0]
+            left = f"{len(self.found):,} of {self.total:,} {self.what} cannot be read and are left out"
+            notes.append(f"{left}, the first {name}: {why}")
+        return tuple(notes)
 
 
 def reason(error: BaseException) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -58,6 +59,12 @@ def dataset_of(table: pa.Table, found: Found, notes: Sequence[str] = ()) -> Data
         raise DataError("too many columns", where=found.where, why=why, fix="choose some of them")
     table, renamed = named(table)
     table, typed = types.retyped(table, found.reading.types, found.where, found.reading.forms)
+    rows = table.num_rows
+    places, without = np.arange(table.num_rows), text_column(tidy(table)[0])
+    if without is not None and 0 < table[without].null_count < table.num_rows:
+        places = np.flatnonzero(table[without].is_valid())
+        typed = [*typed, f"{table[without].null_count:,} rows have no {without}: left out"]
+        table, found = take(table, places), found.at(places)
     keys = row_keys(table)
     part, how = assign(keys, found, table)
     order, splits, few = arrange(part)
@@ -69,7 +76,8 @@ def dataset_of(table: pa.Table, found: Found, notes: Sequence[str] = ()) -> Data
         return Dataset("", "table", table, splits, notes=said)
     items = [cell or "" for cell in table[text].to_pylist()]
     labels = table.drop_columns([text]) if table.num_columns > 1 else None
-    return Dataset("", "text", items, splits, labels, notes=(*said, f"the column {text} is text, and is the items"))
+    return Dataset("", "text", items, splits, labels, notes=(*said, f"the column {text} is text, and is the items"),
+                   places=None if len(places) == rows else places[order])  # fmt: skip
 
 
 def text_column(table: pa.Table) -> str | None:
@@ -363,7 +371,7 @@ def json_batches(stream: Any, problems: Problems) -> Batches:
     first = next((line for line in lines if line.strip()), b"")
     if first.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
         rows = json.loads((first + b"".join(lines)).decode("utf-8-sig"))
-        problems.total = len(rows)
+        rows, problems.total = [characters(row, problems) for row in rows], len(rows)
         yield table_of([row for row in rows if isinstance(row, dict)])
         return
     numbered = enumerate(itertools.chain([first.removeprefix(b"\xef\xbb\xbf")], lines), start=1)
@@ -379,11 +387,22 @@ def json_batches(stream: Any, problems: Problems) -> Batches:
                 problems.add(f"line {number}", reason(error))
                 continue
             if isinstance(row, dict):
-                rows.append(row)
+                rows.append(characters(row, problems))
             else:
                 problems.add(f"line {number}", "not an object")
         if rows:
             yield table_of(rows)
+
+
+def characters(row: Any, problems: Problems) -> Any:
+    """An object of JSON with U+FFFD for half a character (a lone surrogate), which no file can hold; it is counted."""
+    text = json.dumps(row, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        problems.halves += 1
+        return json.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+    return row
 
 
 def table_of(rows: Sequence[Mapping[str, Any]]) -> pa.Table:

@@ -64,7 +64,8 @@ def read_tables(entries: Sequence[Entry], found: Found) -> Dataset:
     if all(entry.suffix in CSV for entry in entries):  # typed together: what one file shows holds for all
         table, more = types.typed(joined(parts, found.where), given, found.reading.forms, found.where)
         raw = joined(parts, found.where) if found.reading.whole else None
-        return replace(dataset_of(table, found, [*notes, *more]), written=raw)
+        made = dataset_of(table, found, [*notes, *more])
+        return replace(made, written=raw) if made.modality == "table" else made
     for i, entry in enumerate(entries):
         if entry.suffix in CSV:
             parts[i], more = types.typed(parts[i], given, found.reading.forms, found.where)
