@@ -48,3 +48,41 @@ def test_half_a_character_is_replaced_and_said(root: Path) -> None:
     dataset = load_source(str(path), whole=True)
     assert list(dataset.items) == ["a whole 😀", "a half \ufffd"]
     assert any("1 lines hold half a character" in note for note in dataset.notes)
+
+
+@pytest.fixture(scope="module")
+def given(root: Path) -> Path:
+    """A classifier of texts, and a translator."""
+    (root / "labels.csv").write_text("text,label\n" + "".join(f"{text},{i % 2}\n" for i, text in enumerate(LINES)))
+    (root / "pairs.csv").write_text("en,de\n" + "".join(f"the number {i},die zahl {i}\n" for i in range(80)))
+    for run, target, condition, source in (("labels", "label", "text", "labels"), ("pairs", "de", "en", "pairs")):
+        quintet.train("autoregressive", data=root / f"{source}.csv", target=target, condition=condition, steps=2,
+                      preset="tiny", run=run, runs=root)  # fmt: skip
+    return root
+
+
+def test_a_label_is_that_of_the_line_it_says(given: Path) -> None:
+    """Before, the rows behind a blank line had the number of the line before."""
+    (given / "blank.txt").write_text(f"{LINES[0]}\n\n{LINES[3]}\n")
+    (given / "blank.csv").write_text(f'text\n{LINES[0]}\n""\n{LINES[3]}\n')
+    p = quintet.load("labels", runs=given).classify([LINES[0], LINES[3]])
+    for name in ("blank.txt", "blank.csv"):
+        words = ["score", str(given / "labels"), "--data", str(given / name), "-o", str(given / "labels-out.csv")]
+        assert main(words) == 0
+        rows = list(csv.DictReader((given / "labels-out.csv").open()))
+        assert [row["index"] for row in rows] == ["0", "2"]
+        assert [float(row["p_1"]) for row in rows] == pytest.approx(p["p_1"].to_pylist(), abs=1e-5)
+
+
+def test_conditions_that_are_texts_come_from_their_column(given: Path) -> None:
+    """Before, each line of the CSV was translated, its header too."""
+    (given / "some.csv").write_text("en,de\nthe number 3,die zahl 3\nthe number 5,\n")
+    for name, lines in (
+        ("some.csv", ["the number 3", "the number 5"]),
+        ("plain.txt", ["the number 3", "the number 5"]),
+    ):
+        (given / "plain.txt").write_text("the number 3\nthe number 5\n")
+        words = ["sample", str(given / "pairs"), "--conditions", str(given / name), "-o", str(given / "out.jsonl")]
+        assert main(words) == 0
+        made = [json.loads(line)["text"] for line in (given / "out.jsonl").read_text().splitlines()]
+        assert made == quintet.load("pairs", runs=given).sample(2, condition=lines)

@@ -13,7 +13,7 @@ from quintet.core.errors import DataError, UsageError
 from quintet.data import written
 from quintet.modalities.table.codec import TableCodec
 from quintet.modalities.table.columns import Column
-from quintet.model.inputs import load_items
+from quintet.model.inputs import load_items, read_items
 from quintet.model.model import Model
 from quintet.sources.load import take
 
@@ -34,16 +34,19 @@ def read_conditions(model: Model, value: str | None, file: Path | None, n: int |
         return typed(model.codecs["cond"], value), n or DEFAULT
     if file is None:
         return None, n or DEFAULT
-    values = from_file(model.codecs["cond"], file)
+    values = from_file(model, file)
     n = n or len(values)
     return take(values, np.arange(n) % len(values)), n
 
 
-def from_file(codec: Codec, file: Path) -> Any:
+def from_file(model: Model, file: Path) -> Any:
     """The conditions of a file: one a line, or items of the condition's kind (rows of a CSV, images, recordings)."""
-    rows = isinstance(codec, TableCodec) and file.suffix.lower() in (".csv", ".parquet", ".jsonl")
-    if rows or codec.modality in ("image", "audio"):
-        items = load_items(str(file), forms=getattr(codec, "forms", {})).items
+    codec, table = model.codecs["cond"], file.suffix.lower() in (".csv", ".tsv", ".parquet", ".jsonl")
+    if codec.modality in ("image", "audio") or (codec.modality == "text" and table):
+        found = read_items(model.config, str(file), None, unlabelled=True, like=model.codecs)
+        return found.items if found.given is None else found.given
+    if isinstance(codec, TableCodec) and table:
+        items = load_items(str(file), forms=codec.forms).items
         return items if not isinstance(items, pa.Table) else items.to_pylist()
     try:
         text = file.read_text("utf-8-sig")  # which also makes newlines of other ends of lines

@@ -106,7 +106,8 @@ def read_items(
         given = pick(dataset, config.data.condition, split, codec=given_codec(config, dataset))
         if not len(given):
             raise DataError("no items", where=name)
-        return Found(None, of_kind(given, kinds.get("cond"), own["fit"]), split)
+        places = dataset.places if split == "all" else None
+        return Found(None, of_kind(given, kinds.get("cond"), own["fit"]), split, places=places)
     if not has(dataset, config.data.condition):
         config = config.model_copy(update={"data": config.data.model_copy(update={"condition": None})})
     items, given = items_of(config, dataset, split)
