@@ -336,7 +336,7 @@ def test_everything_that_is_recommended_exists() -> None:
     assert PICKS.keys() == ORDER.keys()
     for kind, picks in PICKS.items():
         assert set(picks) == set(PURPOSES) - {"labels"}
-        assert sorted(ORDER[kind]) == sorted(COMPARED)
+        assert sorted(ORDER[kind]) == (["autoregressive"] if kind == "text" else sorted(COMPARED))
         for purpose, pick in picks.items():
             assert pick.family in FAMILIES
             assert refusal(pick.family, modalities.get(kind, kind), verbs.get(purpose, "sample")) == ""
@@ -353,6 +353,14 @@ def test_a_recommendation_follows_from_the_data(source: str, kind: str, label: s
     assert found["order"][0] == found["purposes"]["samples"]["family"]
     assert all(f"--data {source}" in one["command"] for one in found["purposes"].values())
     assert json.loads(json.dumps(found)) == found
+
+
+def test_families_that_write_no_words_are_not_recommended_for_texts() -> None:
+    found = recommendation(load_source("pydocs"), 60)
+    assert found["order"] == ["autoregressive"]
+    assert found["command"] == "quintet train autoregressive --data pydocs --budget 60s"
+    assert any("letters, not words" in note for note in found["cautions"])
+    assert recommendation(load_source("digits"), 60)["command"].startswith("quintet compare digits --families vae,")
 
 
 def test_time_and_size_change_what_is_recommended(monkeypatch: pytest.MonkeyPatch) -> None:

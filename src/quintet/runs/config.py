@@ -110,7 +110,10 @@ DEFAULTS: dict[str, dict[str, Sections]] = {
             "model": {"width": 64, "critic_width": 64, "depth": 1, "gamma": 0.1},
             "training": ADVERSARIAL,
         },
-        "text": {"model": {"width": 64, "critic_width": 64, "depth": 1, "gamma": 0.1}, "training": ADVERSARIAL},
+        "text": {  # docs/decisions/0020, for this and the other families of texts
+            "model": {"net": "mlp", "width": 256, "critic_width": 256, "depth": 1, "gamma": 1.0},
+            "training": ADVERSARIAL,
+        },
         "latent": {"model": {"width": 64, "critic_width": 64, "depth": 1, "gamma": 0.1}, "training": ADVERSARIAL},
     },
     "autoregressive": {
@@ -233,7 +236,10 @@ DEFAULTS: dict[str, dict[str, Sections]] = {
         "thumbnail": {"model": {"width": 64, "depth": 2, "heads": 2}, "training": {"lr": 3e-3, "batch_size": 16}},
         "image": {"model": {"width": 64, "depth": 3, "heads": 2}, "training": {"lr": 3e-3, "batch_size": 16}},
         "table": {"model": {"width": 64, "depth": 3, "heads": 2}, "training": {"lr": 3e-3}},
-        "text": {"model": {"width": 128, "depth": 4, "heads": 4}, "training": {"lr": 3e-3, "batch_size": 32}},
+        "text": {
+            "model": {"depth": 2, "positions": "rotary", "activation": "relu2", "norm": "layer"},
+            "training": {"optimiser": "muon", "lr": 8e-3, "decay": "linear", "batch_size": 32},
+        },
         "latent": {"model": {"width": 128, "depth": 4, "heads": 4}, "training": {"lr": 3e-3, "batch_size": 32}},
         "audio": {
             "coding": COARSE,
@@ -278,7 +284,7 @@ PRESETS: dict[str, dict[str, Sections]] = {
         "masked_diffusion": {
             "model": {"width": 512, "depth": 6, "heads": 8, "positions": "sinusoidal", "activation": "relu",
                       "norm": "layer", "qk_norm": False},
-            "training": {"lr": 3e-4},
+            "training": {"optimiser": "adamw", "decay": "cosine", "lr": 3e-4},
         },
         "flow": {"model": {"kind": "coupling", "transform": "affine", "layers": 6, "width": 128}},
         "diffusion": {
