@@ -16,6 +16,7 @@ from quintet.comparison.verdict import verdict
 from quintet.metrics.distances import prdc
 from quintet.metrics.measures import MEASURES, NATS
 from quintet.metrics.samples import measure_samples
+from quintet.metrics.texts import text_figures_by_item
 
 AUC, COVERAGE = MEASURES["auc"], MEASURES["coverage"]
 
@@ -138,3 +139,36 @@ def test_a_figure_without_an_error_ranks_nobody() -> None:
     assert verdict(broken)["keeper"]["ties"] == ["b"]
     assert "nan" not in render({"source": "x", "models": broken})
     assert not beats(AUC, *contenders(broken))
+
+
+def test_texts_that_nobody_gets_wholly_right_are_told_apart_by_their_edits() -> None:
+    wanted = ["abcdefgh"] * 30
+
+    def made(family: str, text: str) -> dict[str, Any]:
+        figures, values = text_figures_by_item([text] * 15 + [text[:-1]] * 15, wanted)
+        return {"family": family, "run": family, "seed": 0, "status": "ok", "metrics": figures,
+                "item_figures": values, "scored": list(range(30))}  # fmt: skip
+
+    keeper = verdict([made("vae", "xxxxxxgh"), made("autoregressive", "abcdefgx")])["keeper"]
+    assert (keeper["label"], keeper["ties"]) == ("autoregressive", [])
+    assert "By exact matches that is a tie" in keeper["sentence"]
+
+
+def test_one_training_run_is_said_wherever_it_ranks() -> None:
+    """Three runs of one model and one of another, in every answer that names a better one."""
+    nats = {"kind": "exact", "nats": -80.0, "stderr": 0.1, "space": "mass", "items": 100}
+    odd = {"anomaly": 0.9, "anomaly_stderr": 0.01}
+    models = [entry("vae", 0.55, seed, likelihood=nats, metrics=odd) for seed in range(3)]
+    models.append(entry("flow", 0.8, likelihood=nats | {"nats": -90.0}, metrics=odd | {"anomaly": 0.8}))
+    found = verdict(models)
+    for question in ("keeper", "scoring", "anomalies"):
+        assert "One training run only of flow" in found[question]["sentence"]
+        assert "--seeds 3" in found[question]["sentence"]
+    assert any("flow (1)" in note for note in found["caveats"])
+
+
+def test_what_makes_noise_is_not_named_for_copying_least() -> None:
+    clean = {"memorised": 0.0, "memorised_stderr": 0.001, "memorised_flagged": False}
+    models = [entry("gan", 0.99, metrics=clean, learnt_little="its samples are not like the data yet"),
+              entry("vae", 0.8, metrics=clean | {"memorised": 0.01})]  # fmt: skip
+    assert verdict(models)["memorisation"]["label"] == "vae"
