@@ -68,27 +68,41 @@ def one(model: Model, text: str) -> Any:
 
 
 def typed(codec: Codec, text: str) -> Any:
-    """The value of the condition's column that this text writes; a row of several columns is YAML."""
+    """The value of the condition's column that this text writes; a row of several columns is a YAML mapping.
+
+    YAML gives only the texts of the row; what a text means is decided by its column, so that 02116 stays a postcode.
+    """
     if not isinstance(codec, TableCodec):
         return text
-    if len(codec.columns) > 1:
-        import yaml
+    if len(codec.columns) == 1:
+        return _cell(codec, codec.columns[0], text)
+    import yaml
 
-        try:
-            row = yaml.safe_load(text)
-        except yaml.YAMLError:
-            row = None
-        if not isinstance(row, dict):
-            names = ", ".join(f"{column.name}: ..." for column in codec.columns)
-            raise DataError(f"not a row: {text!r}", fix=f"{{{names}}}")
-        return row
-    (column,) = codec.columns
+    try:
+        row = yaml.load(text, Loader=yaml.BaseLoader)
+    except (ValueError, RecursionError, yaml.YAMLError):
+        row = None
+    columns = {column.name: column for column in codec.columns}
+    if not isinstance(row, dict) or not all(isinstance(value, str) for value in row.values()):
+        raise DataError(f"not a row: {text!r}", fix=f"{{{', '.join(f'{name}: ...' for name in columns)}}}")
+    for name in row:
+        if name not in columns:
+            raise DataError(f"unknown column {name!r} in {text!r}", why=f"known: {', '.join(columns)}")
+    return {name: _cell(codec, columns[name], value, empty=("", "~", "null")) for name, value in row.items()}
+
+
+def _cell(codec: TableCodec, column: Column, text: str, empty: tuple[str, ...] = ()) -> Any:
+    """The value of this column that the text writes; None for a text of `empty` that is no category of the column."""
     if column.categorical:
-        found = next((value for value in column.values if str(value).lower() == text.lower()), None)
-        if found is None:
-            known = ", ".join(map(str, column.values[:12]))
-            raise DataError(f"unknown value {text!r}", where=f"column {column.name}", why=f"known: {known}")
+        names = {str(value): value for value in column.values}
+        if text in names:
+            return names[text]
+        found = next((value for name, value in names.items() if name.lower() == text.lower()), None)
+        if found is None and text not in empty:
+            column.refuse(text)
         return found
+    if text in empty:
+        return None
     try:
         return _value(codec, column, text)
     except (ValueError, pa.ArrowException):
