@@ -116,7 +116,7 @@ def test_train_sample_score_evaluate_inspect_resume(family: str, source: str, ki
     assert all(Path(path).is_file() for path in sampled["files"])
     scored = call("score", "mine", "--runs", "here", "--data", source, "-o", "scores.csv", "--json").json
     rows = list(csv.DictReader(Path("scores.csv").read_text().splitlines()))
-    assert list(rows[0]) == ["index", "nats", "stderr"]
+    assert list(rows[0]) == ["index", "nats", "stderr", "note"]
     assert len(rows) == scored["likelihood"]["items"]
     assert np.mean([float(row["nats"]) for row in rows]) == pytest.approx(scored["likelihood"]["nats"], rel=1e-6)
     judged = call("evaluate", "mine", "--runs", "here", "--samples", 50, "--json").json

@@ -183,7 +183,7 @@ def score(
     everywhere: Everywhere = EVERYWHERE,
     context: Given = None,
 ) -> Answer:
-    """Say how likely each item of a source is: a CSV of index, nats and stderr, and what kind of figure that is.
+    """Say how likely each item of a source is: a CSV of index, nats, stderr and note, and what kind of figure that is.
 
     The index is an item's place in the source, from 0; of a file of lines it is the line, and blank lines have none.
 
