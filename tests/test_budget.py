@@ -494,7 +494,7 @@ def test_timing_stops_before_a_batch_takes_too_much_memory(monkeypatch: pytest.M
         at, start, n, total, **kw))[1])  # fmt: skip
     monkeypatch.setattr("quintet.training.budget.saved_bytes", kept)
     clock = Clock(lambda now: 1.0)
-    pace(Timed(clock), loader, SETTINGS, seed=0, engine=Engine("cpu"), limit=1e9, clock=clock)
+    pace(Timed(clock), loader, SETTINGS, seed=0, engine=Engine("cpu"), limit=1.5, clock=clock)
     assert max(rows[1:]) <= 4, "of sixteen items, five fit"
 
 

@@ -25,9 +25,9 @@ THUMBNAIL = 256
 """An image of at most this many numbers has defaults of its own."""
 WANTED = 100
 """Steps that a budget should buy: where it buys fewer, what the user left to us is made smaller."""
-READABLE = {"vae": 800, "gan": 500, "autoregressive": 400, "flow": 300, "diffusion": 300, "masked_diffusion": 400}
+READABLE = {"vae": 800, "gan": 1000, "autoregressive": 400, "flow": 300, "diffusion": 300, "masked_diffusion": 400}
 """Steps of `FEW` items and more below which samples of colour pictures are noise or one colour. Looked at on gradients
-with shapes: diffusion 300, flow 200, GAN 500, VAE not yet 350; of the Transformer an estimate.
+with shapes: diffusion 300, flow 200, GAN not yet 600, VAE not yet 350; of the Transformer an estimate.
 """
 FEW = 16
 """Items of a batch: more, smaller batches make pictures readable sooner, down to so many."""
