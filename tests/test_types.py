@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import decimal
 import gzip
 import io
 import json
@@ -25,6 +26,7 @@ from quintet.core.errors import ConfigError, DataError, QuintetWarning
 from quintet.data import written
 from quintet.evaluation.tasks import against
 from quintet.modalities.table import streams
+from quintet.modalities.table.codec import TableCodec
 from quintet.modalities.table.columns import describe
 from quintet.registry import modality_of
 from quintet.runs.task import codec_name
@@ -143,6 +145,15 @@ def test_durations_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     pyarrow.parquet.write_table(pa.table({"span": spans, "x": list(range(30))}), tmp_path / "x.parquet")
     assert main(["data", str(tmp_path / "x.parquet")]) == 0
     assert "0:02:25" in capsys.readouterr().out
+
+
+def test_decimals_of_a_file_keep_their_digits(tmp_path: Path) -> None:
+    cents = [decimal.Decimal(137 * i % 9973 - 5000).scaleb(-2) for i in range(400)]
+    pyarrow.parquet.write_table(pa.table({"price": pa.array(cents, pa.decimal128(12, 2))}), tmp_path / "x.parquet")
+    found = load_source(str(tmp_path / "x.parquet"), whole=True).items["price"].to_pylist()
+    assert sorted(found) == sorted(map(float, cents))
+    codec = TableCodec("discrete").fit(pa.table({"price": found}))
+    assert all(round(each, 2) == each for each in codec.decode(codec.encode({"price": found}))["price"].to_pylist())
 
 
 HEADERS: dict[str, tuple[str, list[str]]] = {

@@ -149,6 +149,8 @@ def tidy(table: pa.Table, *, empty: bool = True) -> tuple[pa.Table, list[str]]:
         elif pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
             notes.append(f"column {name} of type {kind}: left out")
         else:
+            if pa.types.is_decimal(kind):  # Arrow's own cast to floating point is off by a last digit, hence by all of
+                column = column.cast(pa.string())  # the digits that a column of 0.01, 0.02, ... is rounded to
             columns[name] = column.cast(plain_type(kind))
     if not columns:
         raise DataError("no column can be used", why="; ".join(notes))
