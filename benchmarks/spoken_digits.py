@@ -149,7 +149,7 @@ def main() -> None:
     train, test = data.rows("train"), data.rows("test")
     net = learn(train, torch.from_numpy(digits["train"]))
     measure = AudioCodec("continuous").fit(train)
-    features = fit_features(measure.encode(train).numpy(), "audio")
+    features = fit_features(measure.encode(train).numpy(), "flattened")
     rows = [row("real test recordings", recognised(net, test, digits["test"]), [])]
     for name, options in (("codec, continuous", {}), ("codec, symbols", config.COARSE)):
         codec = AudioCodec(None, AudioCodec.Settings(**options)).fit(train)

@@ -421,6 +421,6 @@ def test_a_report_can_be_played() -> None:
 
 def test_features_of_audio_say_what_they_are() -> None:
     c = codec("continuous")
-    features = fit_features(c.encode(some()).numpy(), "audio")
+    features = fit_features(c.encode(some()).numpy(), "flattened")
     assert "log-mel" in features.recipe["preprocessing"]
     assert features(c.encode(some()).numpy()).shape[0] == 4

@@ -58,7 +58,7 @@ X, Y = load_digits(return_X_y=True)
 ORDER = np.random.default_rng(1).permutation(len(X))
 X, Y = (X[ORDER] / 8 - 1).reshape(-1, 1, 8, 8), Y[ORDER]
 TRAIN, TEST, POOL, N = slice(0, 600), slice(600, 900), slice(900, None), 300
-SPACE = fit_features(X[TRAIN], "image")
+SPACE = fit_features(X[TRAIN], "flattened")
 NOISE = np.random.default_rng(2).normal(size=X[POOL].shape)
 
 

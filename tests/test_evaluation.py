@@ -335,7 +335,7 @@ def test_conditional_accuracy(digits: dict[str, np.ndarray]) -> None:
 
 def test_each_figure_moves_the_right_way(digits: dict[str, np.ndarray]) -> None:
     train, test, other = digits["train"], digits["test"], digits["other"]
-    features = fit_features(train, "image")
+    features = fit_features(train, "flattened")
     some = np.isin(digits["train_y"], [0, 1, 2])
     fakes = {
         "real": other,
@@ -371,7 +371,7 @@ def test_each_figure_moves_the_right_way(digits: dict[str, np.ndarray]) -> None:
 
 def test_evaluation_is_deterministic_and_of_equal_sizes() -> None:
     train, test, fake = (RNG.normal(size=(n, 4)) for n in (100, 90, 60))
-    features = fit_features(train, "table")
+    features = fit_features(train, "standardised")
     first = evaluate_samples(train, test, fake, features)
     assert first == evaluate_samples(train, test, fake, features)
     assert first["items"] == 60
@@ -385,7 +385,7 @@ def test_evaluation_is_deterministic_and_of_equal_sizes() -> None:
 
 def test_image_features_keep_distances_up_to_one_scale() -> None:
     train = RNG.normal(size=(300, 3, 4, 4)) * 0.2
-    features = fit_features(train, "image")
+    features = fit_features(train, "flattened")
     mapped, flat = features(train[:20]), train[:20].reshape(20, -1)
     ratio = np.linalg.norm(mapped[1:] - mapped[0], axis=1) / np.linalg.norm(flat[1:] - flat[0], axis=1)
     assert mapped.shape == (20, 49)
@@ -396,7 +396,7 @@ def test_image_features_keep_distances_up_to_one_scale() -> None:
 def test_table_features_do_not_depend_on_units() -> None:
     train = RNG.normal(size=(200, 3))
     units = np.array([1.0, 1000.0, 0.001])
-    a, b = fit_features(train, "table")(train), fit_features(train * units, "table")(train * units)
+    a, b = fit_features(train, "standardised")(train), fit_features(train * units, "standardised")(train * units)
     assert np.linalg.norm(a[5] - a[9]) == pytest.approx(np.linalg.norm(b[5] - b[9]))
 
 
@@ -406,7 +406,7 @@ def test_an_item_off_the_subspace_is_as_far_away_as_it_is(width: int) -> None:
     train[:, :3] = RNG.normal(size=(300, 3))
     off = train[:1].copy()
     off[0, 7] = 1.0  # a direction without variance, of which 64 components hold a part at most
-    features = fit_features(train, "image")
+    features = fit_features(train, "flattened")
     assert np.linalg.norm(features(off) - features(train[:1])) == pytest.approx(1 / features.scale[7])
 
 
@@ -414,7 +414,7 @@ def test_token_features_see_order_and_ignore_padding() -> None:
     rng = np.random.default_rng(2)
     rising = (rng.integers(0, 20, size=(300, 1)) + np.arange(12)) % 20
     shuffled = rng.permuted(rising, axis=1)
-    features = fit_features(rising[:200], "tokens", pad=20)
+    features = fit_features(rising[:200], "symbols", pad=20)
     order = metrics.energy_distance(features(rising[200:]), features(shuffled[200:]))
     assert order.value > 5 * order.stderr
     padded = np.concatenate([rising[:5], np.full((5, 3), 20)], axis=1)
@@ -422,12 +422,12 @@ def test_token_features_see_order_and_ignore_padding() -> None:
 
 
 def test_features_refuse_what_they_cannot_measure() -> None:
-    features = fit_features(RNG.normal(size=(20, 4)), "table")
+    features = fit_features(RNG.normal(size=(20, 4)), "standardised")
     with pytest.raises(DataError, match="NaN or Inf"):
         features(np.full((2, 4), np.nan))
     with pytest.raises(DataError, match="fitted on 4 values"):
         features(np.zeros((2, 5)))
     with pytest.raises(DataError, match="at least two"):
-        fit_features(np.zeros((1, 4)), "table")
+        fit_features(np.zeros((1, 4)), "standardised")
     assert features(np.zeros((0, 4))).shape == (0, 5)
     assert json.loads(json.dumps(features.recipe)) == features.recipe

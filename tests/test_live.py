@@ -111,7 +111,7 @@ class Copier(Family):
 def test_a_look_tells_copies_and_collapse_from_health() -> None:
     data = torch.from_numpy(np.random.default_rng(0).normal(size=(2000, 6))).float()
     train, held, fresh = data[:1200], data[1200:1700], data[1700:]
-    live = Live(fit_features(train.numpy(), "table"), train, held, None, {})
+    live = Live(fit_features(train.numpy(), "standardised"), train, held, None, {})
     _, healthy = live(Copier(fresh))
     assert set(healthy) == set(FIGURES)
     assert healthy["quality"] == pytest.approx(0.0, abs=4 * healthy["quality_stderr"])

@@ -31,7 +31,7 @@ def test_a_sampler_of_fifty_items_is_flagged_and_one_of_the_distribution_is_not(
     rng = np.random.default_rng(seed)
     noise, few = 0.02 * rng.normal(size=(300, 1, 8, 8)), train[:FEW]
     for seen, made, memorises in ((few, few[rng.integers(0, FEW, 300)], True), (train, other[:300], False)):
-        space = fit_features(seen, "image")
+        space = fit_features(seen, "flattened")
         a, b, c = space(seen), space(held), space(made + noise)
         found = memorised_share(a, b, c)
         assert found["flagged"] is memorises

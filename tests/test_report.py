@@ -322,7 +322,7 @@ def comparison(**changes: Any) -> dict[str, Any]:
     return {
         "source": f"digits {HOSTILE}", "command": f"quintet compare {HOSTILE}", "budget": "50s", "seeds": [0, 1],
         "date": "today", "machine": {"cores": 2}, "versions": {HOSTILE: HOSTILE}, "real": real, "models": models,
-        "recipe": {"features": {"name": "image-pca", "note": HOSTILE}, "split": {"train": 1000}},
+        "recipe": {"features": {"name": "flattened-pca", "note": HOSTILE}, "split": {"train": 1000}},
     } | changes  # fmt: skip
 
 
@@ -343,7 +343,7 @@ def test_the_report_says_what_matters() -> None:
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", render(comparison())))
     for words in (
         "Keep flow", "hardest to tell from real data", "exact, mass", "bound, mass", "no density", "Other seeds",
-        "diverged", "image-pca", "quintet compare", "−80.0", "real data", "settings that all share",
+        "diverged", "flattened-pca", "quintet compare", "−80.0", "real data", "settings that all share",
     ):  # fmt: skip
         assert words in text, words
 

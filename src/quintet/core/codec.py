@@ -14,9 +14,11 @@ from torch import Tensor
 from quintet.core import settings
 from quintet.core.errors import Unsupported
 from quintet.core.likelihood import Measure
-from quintet.core.spaces import Space
+from quintet.core.spaces import Discrete, Space
 
 Face = Literal["continuous", "discrete"]
+Preprocessing = Literal["flattened", "standardised", "symbols"]
+"""What is done with encoded items before features are read off them: see `metrics.features`."""
 
 
 def digest(state: Mapping[str, Any]) -> str:
@@ -58,6 +60,11 @@ class Codec(ABC):
     def notes(self) -> tuple[str, ...]:
         """What a user should know of what was decided about the data, in sentences."""
         return ()
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How its encoded items are compared: as values of one unit, as columns each with its own, or as symbols."""
+        return "symbols" if isinstance(self.space, Discrete) else "flattened"
 
     @property
     def modality(self) -> str:

@@ -22,7 +22,6 @@ from quintet.core.random import some
 from quintet.evaluation.learnt import learnt_features
 from quintet.evaluation.recipes import identified, recipe
 from quintet.evaluation.tasks import language
-from quintet.fit.session import FEATURES
 from quintet.metrics.distances import energy_distance, likelihood_gap
 from quintet.metrics.estimates import area, flat, placements
 from quintet.metrics.features import FeatureSpace, fit_features
@@ -78,7 +77,7 @@ class Bench:
     def _features(self, name: str) -> FeatureSpace:
         train = self.items["train"]
         if name == "pca":
-            return fit_features(train, FEATURES[self.codec.name], pad=getattr(self.codec.space, "pad", None))
+            return fit_features(train, self.codec.preprocessing, pad=getattr(self.codec.space, "pad", None))
         if name == "learnt" and self._whole:
             return learnt_features(self.dataset, self.codec, train)
         if name == "inception" and self.codec.name == "image":

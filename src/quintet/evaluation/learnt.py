@@ -37,7 +37,7 @@ class Learnt:
     def __init__(self, model: Model, codec: Codec, train: np.ndarray) -> None:
         self.model, self.codec = model, codec
         self.reads = model.codecs["cond" if isinstance(model.family, Autoregressive) else "x"]
-        self.linear = fit_features(self.seen(train[some(train, FIT_ITEMS, 0)]), "image")
+        self.linear = fit_features(self.seen(train[some(train, FIT_ITEMS, 0)]), "flattened")
         self.recipe: dict[str, Any] = {
             "name": "learnt",
             "version": VERSION,

@@ -15,10 +15,9 @@ from quintet.core.codec import Codec
 from quintet.core.errors import ConfigError, DataError, EnvironmentFault, QuintetWarning
 from quintet.core.family import Family
 from quintet.core.random import seed_of, some
-from quintet.core.spaces import Discrete
 from quintet.data.loader import Items, Loader
 from quintet.fit.live import SAMPLES, Live
-from quintet.metrics.features import Kind, fit_features
+from quintet.metrics.features import fit_features
 from quintet.runs.advice import advice, stale
 from quintet.runs.card import write_card
 from quintet.runs.config import RunConfig
@@ -34,7 +33,6 @@ from quintet.training.trainer import QUICK, SHARE, Trainer
 Report = Callable[[dict[str, Any]], None]
 """Called with each record of a run: step, steps, losses, and now and then `quality`."""
 
-FEATURES: dict[str, Kind] = {"image": "image", "table": "table", "text": "tokens", "audio": "audio"}
 KEPT_CONDITIONS = 2048
 FEATURE_ITEMS = 10_000
 BATCHES = 4
@@ -42,13 +40,6 @@ BATCHES = 4
 
 
 # -- data ------------------------------------------------------------------------------------------------------------
-
-
-def feature_kind(codec: Codec) -> Kind:
-    """How encoded items are compared: what a codec made abstract (latents, bits), as symbols or plain values."""
-    if codec.modality != "text" and codec.name == codec.modality:
-        return FEATURES[codec.modality]
-    return "tokens" if isinstance(codec.space, Discrete) else "image"
 
 
 def lengths(x: Items, cond: Items | None) -> Tensor | None:
@@ -70,7 +61,7 @@ class Session:
         self.dataset = within_run(config, dataset, codecs)
         x, cond = self.items("train")
         self.cond: Tensor | None = None if cond is None else cond[cond.drawn(KEPT_CONDITIONS)].cpu()
-        stream, kind, pad = codecs["x"].shifts, feature_kind(codecs["x"]), getattr(codecs["x"].space, "pad", None)
+        stream, pad = codecs["x"].shifts, getattr(codecs["x"].space, "pad", None)
         even = lengths(x, cond) if family.ragged else None
         self.loader = Loader(codecs["x"].space, x, cond, seed=seed_of("data", config.seed), stream=stream,
                              lengths=even, group=config.training.batch_size)  # fmt: skip
@@ -79,7 +70,7 @@ class Session:
             raise ConfigError("no held-out loss to select by", where=f"{family.name}: training.select",
                               why=family.missing["log_prob"], fix=fix)  # fmt: skip
         train = x[x.drawn(FEATURE_ITEMS)]
-        features = fit_features(train.cpu().numpy(), kind, pad=pad)
+        features = fit_features(train.cpu().numpy(), codecs["x"].preprocessing, pad=pad)
         unseen, given = self.items("validation", HELD)
         if not len(unseen):
             why = "every one of them holds a value, or is given one, that no training item has"

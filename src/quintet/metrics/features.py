@@ -8,33 +8,33 @@ and sees what this view misses.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
+from quintet.core.codec import Preprocessing
 from quintet.core.errors import DataError
 from quintet.core.random import some
 
 Array = NDArray[Any]
-Kind = Literal["image", "table", "tokens", "audio"]
 
-VERSION = 1
+VERSION = 2
+"""Raised when a feature space is made, or its recipe is put, in another way."""
 COMPONENTS = 64
 FIT_ITEMS = 10_000
 CHUNK = 2048
 UNIGRAMS, BIGRAMS = 512, 1024
 
-PREPROCESSING: dict[Kind, str] = {
-    "image": "values flattened, mean of each subtracted, one scale for all (edge pixels that are rarely lit must not "
-    "dominate), PCA without whitening, and the distance to the PCA subspace as the last dimension",
-    "audio": "log-mel levels (frames x bands) or samples flattened, mean of each subtracted, one scale for all, PCA "
-    "without whitening, and the distance to the PCA subspace as the last dimension",
-    "table": "every column standardised, PCA without whitening, and the distance to the PCA subspace as the last "
+PREPROCESSING: dict[Preprocessing, str] = {
+    "flattened": "values flattened, mean of each subtracted, one scale for all (edge pixels that are rarely lit must "
+    "not dominate), PCA without whitening, and the distance to the PCA subspace as the last dimension",
+    "standardised": "every column standardised, PCA without whitening, and the distance to the PCA subspace as the "
+    "last dimension",
+    "symbols": f"square roots of the counts of symbols ({UNIGRAMS} buckets) and pairs ({BIGRAMS} buckets), mean of "
+    "each subtracted, one scale for all, PCA without whitening, and the distance to the PCA subspace as the last "
     "dimension",
-    "tokens": f"square roots of the counts of symbols ({UNIGRAMS} buckets) and pairs ({BIGRAMS} buckets), mean of each "
-    "subtracted, one scale for all, PCA without whitening, and the distance to the PCA subspace as the last dimension",
 }
 
 
@@ -56,7 +56,7 @@ class Features:
     away. `recipe` is JSON: it says all of this in words.
     """
 
-    kind: Kind
+    preprocessing: Preprocessing
     pad: int | None
     mean: Array
     scale: Array
@@ -70,7 +70,7 @@ class Features:
         return np.concatenate(parts) if parts else np.empty((0, len(self.directions) + 1))
 
     def _map(self, items: Array) -> Array:
-        values = _values(items, self.kind, self.pad)
+        values = _values(items, self.preprocessing, self.pad)
         if values.shape[1] != len(self.mean):
             raise DataError(f"features were fitted on {len(self.mean)} values an item, got {values.shape[1]}")
         values = (values - self.mean) / self.scale
@@ -79,41 +79,41 @@ class Features:
         return np.concatenate([inside, rest], axis=1)
 
 
-def fit_features(train: Any, kind: Kind, *, pad: int | None = None) -> Features:
+def fit_features(train: Any, preprocessing: Preprocessing, *, pad: int | None = None) -> Features:
     """The feature space of these training items.
 
-    `train`: images, log-mel pictures or waveforms (N, ...) as encoded in [-1, 1]; tables (N, columns) of floats
-    (categories one-hot); tokens (N, L) of integers, where `pad` is not counted. At most 10,000 items are looked at.
-    Deterministic.
+    `train`: "flattened", values (N, ...) of one unit, as pixels in [-1, 1]; "standardised", (N, columns) of floats
+    (categories one-hot); "symbols", (N, L) of integers, where `pad` is not counted. At most 10,000 items are looked
+    at. Deterministic.
     """
     items = np.asarray(train)
     if len(items) < 2:
         raise DataError("a feature space needs at least two training items")
     if len(items) > FIT_ITEMS:
         items = items[some(items, FIT_ITEMS, 0)]
-    values = _values(items, kind, pad)
+    values = _values(items, preprocessing, pad)
     mean, spread = values.mean(0), values.std(0)
-    if kind != "table":
+    if preprocessing != "standardised":
         spread = np.full_like(spread, np.sqrt((spread**2).mean()))
     scale = np.where(spread > 1e-8, spread, 1.0)  # a constant column keeps its own unit
     values = (values - mean) / scale
     pca = PCA(min(COMPONENTS, values.shape[1], len(values) - 1), random_state=0).fit(values)
     recipe = {
-        "name": f"{kind}-pca",
+        "name": f"{preprocessing}-pca",
         "version": VERSION,
-        "preprocessing": PREPROCESSING[kind],
+        "preprocessing": PREPROCESSING[preprocessing],
         "values": values.shape[1],
         "dims": len(pca.components_) + 1,
         "dtype": "float64",
         "variance_kept": round(float(np.nan_to_num(pca.explained_variance_ratio_).sum()), 4),
         "fitted_on": f"{len(items)} training items",
     }
-    return Features(kind, pad, mean, scale, pca.components_, recipe)
+    return Features(preprocessing, pad, mean, scale, pca.components_, recipe)
 
 
-def _values(items: Array, kind: Kind, pad: int | None) -> Array:
+def _values(items: Array, preprocessing: Preprocessing, pad: int | None) -> Array:
     """(N, ...) -> (N, values) float64, finite."""
-    if kind == "tokens":
+    if preprocessing == "symbols":
         return _ngrams(items.reshape(len(items), -1), pad)
     values = items.reshape(len(items), -1).astype(np.float64)
     if not np.isfinite(values).all():

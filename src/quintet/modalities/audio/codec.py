@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from quintet.core import settings
-from quintet.core.codec import Codec, Face, digest
+from quintet.core.codec import Codec, Face, Preprocessing, digest
 from quintet.core.errors import DataError, Unsupported
 from quintet.core.random import some
 from quintet.core.spaces import Continuous, Discrete
@@ -58,6 +58,7 @@ class AudioCodec(Codec):
         iterations: int = Field(32, ge=0, le=1000, description="of phase recovery")
 
     name = "audio"
+    preprocessing: Preprocessing = "flattened"
     wanted = "a list of arrays of samples, or quintet's Recordings"
     faces: ClassVar[tuple[Face, ...]] = ("continuous", "discrete")
 

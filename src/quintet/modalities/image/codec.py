@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from quintet.core.codec import Codec, Face, digest
+from quintet.core.codec import Codec, Face, Preprocessing, digest
 from quintet.core.errors import DataError
 from quintet.core.likelihood import Measure
 from quintet.core.spaces import Continuous, Discrete
@@ -24,6 +24,7 @@ class ImageCodec(Codec):
     """
 
     name = "image"
+    preprocessing: Preprocessing = "flattened"
     wanted = "a picture of Pillow, a list of them, or an array (N, H, W, C)"
     faces: ClassVar[tuple[Face, ...]] = ("continuous", "discrete")
     measure: Measure = "mass"

@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Tensor
 
 from quintet.core import settings
-from quintet.core.codec import Codec, Face, digest
+from quintet.core.codec import Codec, Face, Preprocessing, digest
 from quintet.core.errors import DataError, QuintetWarning, UsageError
 from quintet.core.likelihood import Measure
 from quintet.core.spaces import Continuous, Discrete
@@ -77,6 +77,7 @@ class TableCodec(Codec):
         strict: bool = Field(False, description="refuse categories, and integers among few, that training lacks")
 
     name = "table"
+    preprocessing: Preprocessing = "standardised"
     wanted = "a DataFrame, an Arrow table, a dict of columns, rows as dicts, or an array (N, columns)"
     faces: ClassVar[tuple[Face, ...]] = ("continuous", "discrete")
 
