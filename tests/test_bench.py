@@ -90,6 +90,8 @@ def test_a_recipe_names_what_figures_depend_on() -> None:
     assert first == again
     assert len(first["id"]) == 12
     assert {"features", "encoding", "splits", "split", "samples", "data", "figures"} <= set(first)
+    assert set(first["figures"]["at_most"]) == {"items", "diversity", "table rows"}, "and no other kind of data's"
+    assert first["features"]["name"] == "standardised-pca"
     comparable(first, again)
     for other, key in (
         (Bench(data, "label", samples=21).recipe(), "samples"),

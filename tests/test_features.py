@@ -15,7 +15,7 @@ from quintet.core.errors import DataError, EnvironmentFault, UsageError
 from quintet.evaluation import learnt
 from quintet.evaluation.bench import Bench
 from quintet.metrics.distances import frechet_distance
-from quintet.metrics.inception import VARIABLE, Inception
+from quintet.modalities.image.inception import VARIABLE, Inception
 from quintet.sources.load import load_source
 
 

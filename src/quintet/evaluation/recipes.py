@@ -9,23 +9,14 @@ from typing import Any
 
 from quintet.core.errors import DataError
 from quintet.metrics.samples import MAX_DIVERSE, MAX_ITEMS, VERSION
-from quintet.modalities.audio import figures as sounds
-from quintet.modalities.table import figures as tables
-from quintet.modalities.text import figures as corpora
 
 
-def recipe() -> dict[str, Any]:
-    """What all figures of samples have in common."""
+def recipe(at_most: Mapping[str, int]) -> dict[str, Any]:
+    """What all figures of samples of one kind of data have in common; `at_most`: see `Modality.at_most`."""
     return {
         "version": VERSION,
         "dtype": "float64",
-        "at_most": {
-            "items": MAX_ITEMS,
-            "diversity": MAX_DIVERSE,
-            "table rows": tables.MAX_ROWS,
-            "texts": corpora.MOST_TEXTS,
-            "recordings": sounds.MAX_RECORDINGS,
-        },
+        "at_most": {"items": MAX_ITEMS, "diversity": MAX_DIVERSE, **at_most},
         "classifier": "HistGradientBoosting on raw values, 5-fold; logistic regression for tstr; SVC for conditional",
         "errors": "analytic to the first order, or by bootstrap",
     }

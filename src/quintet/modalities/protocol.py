@@ -7,10 +7,11 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from quintet.core.codec import Codec
 from quintet.core.errors import UsageError
@@ -18,6 +19,9 @@ from quintet.data.archives import Entry
 from quintet.data.dataset import Dataset, Found, Scale
 from quintet.data.published import Source
 from quintet.modalities.provenance import INSIDE, Provenance, beside, replace, text_of
+
+if TYPE_CHECKING:
+    from quintet.metrics.features import FeatureSpace
 
 STANDARD = "-"
 """As a path: standard output."""
@@ -30,6 +34,15 @@ class Format(NamedTuple):
 
     encode: Callable[[Any, Provenance], bytes]
     values: bool = True
+
+
+class Figures(NamedTuple):
+    """What is measured of samples of one kind of data alone: `values`, each with `NAME_stderr` where it has an error,
+    and `notes`, of what they are, in words, that a report shows.
+    """
+
+    values: dict[str, float]
+    notes: dict[str, str]
 
 
 class Modality(ABC):
@@ -157,6 +170,43 @@ class Modality(ABC):
     def values(self, items: Any, scale: Any) -> Any:
         """Items in the units of the files that they are like; `scale`: of images of 16 bits or real numbers."""
         return items
+
+    # -- how samples are measured ------------------------------------------------------------------------------------
+
+    feature_spaces: ClassVar[Mapping[str, Callable[[], FeatureSpace]]] = {}
+    """In which such items alone can be measured, by the name by which a user chooses one."""
+    naive: ClassVar[str] = "the average item"
+    """What `untaught` gives, in words."""
+
+    @property
+    def at_most(self) -> Mapping[str, int]:
+        """Of what `figures` looks at so many at most: part of the recipe, by which figures are compared."""
+        return {}
+
+    def untaught(self, train: NDArray[Any], n: int) -> NDArray[Any] | None:
+        """n encoded items that need no model, made of the training items (N, ...): samples which are not clearly nearer
+        to the data have learnt too little. None where that may be a fair model.
+        """
+        return np.repeat(train.mean(0, keepdims=True).astype(train.dtype), n, 0)
+
+    def figures(
+        self,
+        fake: Any,
+        real: Callable[[str], Any],
+        split: str,
+        codec: Codec,
+        *,
+        labelled: bool,
+        most: int,
+        seed: int,
+    ) -> Figures:
+        """What is measured of such items alone: of raw samples `fake` against the items of a split.
+
+        `real` gives those of any split; `codec` is how the bench encodes them; `labelled`: samples were asked for by
+        labels, and what can be learnt from them is measured by these; `most`: so many samples and real items there are
+        whatever the model and the split.
+        """
+        return Figures({}, {})
 
     # -- files -------------------------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +25,7 @@ from quintet.modalities.audio.reading import SUFFIXES, read_sounds, sound_of
 from quintet.modalities.audio.recordings import Recordings
 from quintet.modalities.audio.sets import SETS
 from quintet.modalities.pictures import grid_png
-from quintet.modalities.protocol import Format, Modality
+from quintet.modalities.protocol import Figures, Format, Modality
 from quintet.modalities.provenance import Provenance, software, text_of
 
 PAUSE = 0.25
@@ -125,6 +125,28 @@ class AudioModality(Modality):
 
     def preview(self, items: Recordings, captions: list[str]) -> bytes:
         return waves(items, captions)
+
+    @property
+    def at_most(self) -> Mapping[str, int]:
+        from quintet.modalities.audio.figures import MAX_RECORDINGS
+
+        return {"recordings": MAX_RECORDINGS}
+
+    def figures(
+        self,
+        fake: Recordings,
+        real: Callable[[str], Recordings],
+        split: str,
+        codec: Codec,
+        *,
+        labelled: bool,
+        most: int,
+        seed: int,
+    ) -> Figures:
+        """How far they are from real ones in what the ear goes by."""
+        from quintet.modalities.audio.figures import sound_figures  # what it needs takes long to load
+
+        return Figures(sound_figures(real(split), fake, seed), {})
 
     def shown(self, items: Recordings, codec: Codec, reference: Any = None) -> dict[str, Any]:
         """Spectrograms, and some to listen to."""

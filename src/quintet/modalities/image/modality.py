@@ -23,6 +23,7 @@ from quintet.data.dataset import Dataset, Found, Scale, chunks
 from quintet.modalities.image.arrays import channels_last, coded
 from quintet.modalities.image.codec import ImageCodec
 from quintet.modalities.image.given import raw_images, write_pictures
+from quintet.modalities.image.inception import Inception
 from quintet.modalities.image.masks import image_mask
 from quintet.modalities.image.reading import SUFFIXES, Shape, from_codes, picture_of, pictures_of, read_images, resized
 from quintet.modalities.image.sets import SETS
@@ -87,6 +88,7 @@ class ImageModality(Modality):
     sets = SETS
     suffixes = SUFFIXES
     feature = "Image"
+    feature_spaces = {"inception": Inception}
 
     def read(self, entries: Sequence[Entry], found: Found) -> Dataset:
         return read_images([picture_of(entry) for entry in entries], found)

@@ -8,7 +8,7 @@ import decimal
 import io
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from quintet.data.archives import Entry
 from quintet.data.arrays import columns_of
 from quintet.data.dataset import Dataset, Found, take
 from quintet.data.splits import row_texts
-from quintet.modalities.protocol import Format, Modality
+from quintet.modalities.protocol import Figures, Format, Modality
 from quintet.modalities.provenance import KEY, Provenance, text_of
 from quintet.modalities.table.codec import TableCodec
 from quintet.modalities.table.given import as_rows, raw_conditions, raw_rows, write_table
@@ -143,6 +143,41 @@ class TableModality(Modality):
         if lacking:
             raise UsageError(f"no column {lacking[0]}", why=f"columns: {', '.join(items.column_names)}")
         return items.select(names), None
+
+    def untaught(self, train: NDArray[Any], n: int) -> None:
+        """Columns that are drawn by themselves may be a fair model."""
+
+    @property
+    def at_most(self) -> Mapping[str, int]:
+        from quintet.modalities.table.figures import MAX_ROWS
+
+        return {"table rows": MAX_ROWS}
+
+    def figures(
+        self,
+        fake: pa.Table,
+        real: Callable[[str], pa.Table],
+        split: str,
+        codec: Codec,
+        *,
+        labelled: bool,
+        most: int,
+        seed: int,
+    ) -> Figures:
+        """How well they keep columns, pairs of them, ranges and rules; without labels also what can be learnt from them
+        of the last of several columns that are modelled.
+        """
+        from quintet.modalities.table.figures import predicted, table_figures  # what it needs takes long to load
+
+        assert isinstance(codec, TableCodec)
+        fake = fake.drop_columns([name for name in codec.ids if name in fake.column_names])
+        names = [column.name for column in codec.columns]
+        train, unseen = real("train"), real(split)
+        if labelled or len(names) < 2:
+            return Figures(table_figures(train, unseen, fake), {})
+        what = predicted(train.select(names), names[-1])
+        note = {"unpredicted" if what.why else "predicted": what.words}
+        return Figures(table_figures(train, unseen, fake, what.name), note)
 
     def preview(self, items: pa.Table, captions: list[str]) -> bytes:
         if items.num_columns == 2 and all(is_number(kind) for kind in items.schema.types):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from quintet.core.codec import Codec
@@ -19,7 +20,7 @@ from quintet.data.archives import Entry
 from quintet.data.dataset import Dataset, Found
 from quintet.modalities.frames import column_of, is_column
 from quintet.modalities.pictures import INK, PAPER, font, png_of
-from quintet.modalities.protocol import Format, Modality
+from quintet.modalities.protocol import Figures, Format, Modality
 from quintet.modalities.provenance import Provenance
 from quintet.modalities.table.given import write_table
 from quintet.modalities.table.reading import text_column, tidy
@@ -52,6 +53,7 @@ class TextModality(Modality):
 
     sets = SETS
     suffixes = SUFFIXES
+    naive = "letters drawn by themselves"
 
     def read(self, entries: Sequence[Entry], found: Found) -> Dataset:
         return read_texts(entries, found)
@@ -99,6 +101,33 @@ class TextModality(Modality):
 
     def preview(self, items: Sequence[str], captions: list[str]) -> bytes:
         return page(items)
+
+    def untaught(self, train: NDArray[Any], n: int) -> NDArray[Any]:
+        """The symbols of each place drawn by themselves."""
+        rng = np.random.default_rng(0)
+        return np.stack([column[rng.integers(0, len(column), n)] for column in train.T], 1)
+
+    @property
+    def at_most(self) -> Mapping[str, int]:
+        from quintet.modalities.text.figures import MOST_TEXTS
+
+        return {"texts": MOST_TEXTS}
+
+    def figures(
+        self,
+        fake: list[str],
+        real: Callable[[str], list[str]],
+        split: str,
+        codec: Codec,
+        *,
+        labelled: bool,
+        most: int,
+        seed: int,
+    ) -> Figures:
+        """How varied they are, and what an n-gram model of unseen texts thinks of them."""
+        from quintet.modalities.text.figures import corpus_figures  # what it needs takes long to load
+
+        return Figures(corpus_figures(real(split), fake, most, seed), {})
 
     def shown(self, items: Sequence[str], codec: Codec, reference: Any = None) -> dict[str, Any]:
         return {"kind": "text", "items": [items[i][:LONG] for i in some(items, SHOWN, 0)]}
