@@ -32,6 +32,8 @@ FAMILIES: dict[str, type[Family]] = {
 }
 COMPARED = ("vae", "gan", "autoregressive", "flow", "diffusion")
 """The five families that a comparison trains by default; masked diffusion is the diffusion of symbols."""
+CLASSIFIER, AUTOENCODER = "autoregressive", "vae"
+"""Families whose nets features are read off: what a model of labels sees in an item, and the latents of items."""
 MODALITIES: dict[str, Modality] = {
     modality.name: modality for modality in (ImageModality(), TextModality(), AudioModality(), TableModality())
 }

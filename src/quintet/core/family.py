@@ -118,6 +118,10 @@ class Family(nn.Module, ABC):
         """`log_prob` and, where it is a Monte Carlo estimate, the standard error of each value."""
         return self.log_prob(x, cond, generator=generator), None
 
+    def embed_condition(self, cond: Tensor) -> Tensor:
+        """(B, width): one vector that each condition (B, *condition.shape) is read as."""
+        self.refuse("vector of a condition")
+
     def encode(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         """The latent of x."""
         self.refuse("encode")

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from quintet import registry
 from quintet.core.codec import Codec
 from quintet.core.errors import QuintetError
 from quintet.core.random import some
 from quintet.data import cache
-from quintet.families.autoregressive import Autoregressive
 from quintet.fit import api
 from quintet.metrics.features import FIT_ITEMS, fit_features
 from quintet.model.model import Model
@@ -30,18 +30,19 @@ CHUNK = 256
 class Learnt:
     """f(x) = linear(h(x)): h is what a trained net sees in an item, `linear` its principal directions (`fit_features`).
 
-    Of labelled images, texts and recordings h is the pooled encoder of a classifier, whose next layer names the label;
-    of all else the posterior means of a VAE. `codec` is how items are measured, `train` are such items (N, ...).
+    Of items that are of classes (`label`) h is the pooled encoder of a classifier, whose next layer names the label;
+    of all else the latents of an autoencoder. `codec` is how items are measured, `train` are such items (N, ...).
     """
 
     def __init__(self, model: Model, codec: Codec, train: np.ndarray) -> None:
         self.model, self.codec = model, codec
-        self.reads = model.codecs["cond" if isinstance(model.family, Autoregressive) else "x"]
+        self.classifies = "cond" in model.codecs
+        self.reads = model.codecs["cond" if self.classifies else "x"]
         self.linear = fit_features(self.seen(train[some(train, FIT_ITEMS, 0)]), "flattened")
         self.recipe: dict[str, Any] = {
             "name": "learnt",
             "version": VERSION,
-            "net": f"{model.family.name}, {'pooled encoder' if self.reads is not model.codecs['x'] else 'means'}",
+            "net": f"{model.family.name}, {'pooled encoder' if self.classifies else 'means'}",
             "target": model.config.data.target or "none",
             "steps": model.config.steps,
             "seed": model.config.seed,
@@ -60,12 +61,7 @@ class Learnt:
             if self.reads.to_json() != self.codec.to_json():  # other symbols for the same texts
                 part = self.reads.encode(self.codec.decode(part))
             part = part.to(self.model.device)
-            if isinstance(family, Autoregressive):
-                pooled = family.given(part, len(part)).emb
-                assert pooled is not None
-                parts.append(pooled)
-            else:
-                parts.append(family.encode(part).flatten(1))
+            parts.append(family.embed_condition(part) if self.classifies else family.encode(part).flatten(1))
         return torch.cat(parts).double().cpu().numpy()
 
 
@@ -75,8 +71,9 @@ def learnt_features(dataset: Dataset, codec: Codec, train: np.ndarray, *, steps:
     It is kept under the user's cache, by the data's fingerprint and all that the training depends on.
     """
     steps = steps or STEPS
-    labelled = dataset.modality != "table" and dataset.labels is not None and "label" in dataset.labels.column_names
-    classifies = labelled and is_label(dataset, "label")
+    named = dataset.labels is not None and "label" in dataset.labels.column_names
+    classed = named and registry.MODALITIES[dataset.modality].labelled_by_folders
+    classifies = classed and is_label(dataset, "label")
     about = [VERSION, dataset.fingerprint(), "label" if classifies else "items", steps, SEED]
     kept = cache.root() / f"features-{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]}"
     try:
@@ -91,8 +88,8 @@ def _train(dataset: Dataset, classifies: bool, steps: int, kept: Path) -> Model:
     kept.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{kept.name}-", dir=kept.parent) as folder:
         target, condition = ("label", dataset.modality) if classifies else (None, None)
-        config = api.plan("autoregressive" if classifies else "vae", dataset, target=target, condition=condition,
-                          steps=steps, seed=SEED)  # fmt: skip
+        family = registry.CLASSIFIER if classifies else registry.AUTOENCODER
+        config = api.plan(family, dataset, target=target, condition=condition, steps=steps, seed=SEED)
         run = api._train(config, dataset, "run", Path(folder), None, None, {}).run.path
         try:
             run.rename(kept)

@@ -114,6 +114,13 @@ class Autoregressive(Family):
             return self.context(cond, n, self.tokens, generator=generator)
         return Given(embed(self.conditioner, cond, n, generator))
 
+    def embed_condition(self, cond: Tensor) -> Tensor:
+        """What is added at every step."""
+        pooled = self.given(cond, len(cond)).emb
+        if pooled is None:
+            self.refuse("vector of a condition that it reads step by step")
+        return pooled
+
     def inputs(self, x: Tensor, given: Given, order: Tensor, past: int = 0, last: Tensor | None = None) -> Tensor:
         """x (B, L) the symbols so far -> (B, L + 1, width) what the net reads at steps 0 ... L; behind `past` steps
         only x, (B, L, width), where `last` (B, up to reach - 1) stand before it.

@@ -66,7 +66,7 @@ class Modality(ABC):
     suffixes: ClassVar[tuple[str, ...]]
     """Of the files that are read as items of this kind."""
     labelled_by_folders: ClassVar[bool] = True
-    """Whether folders of files are classes; of tables they are not, which have columns for that."""
+    """Whether items are of classes, as folders of files name them; rows are not, which have columns for that."""
     feature: ClassVar[str] = ""
     """What the hub calls a column of such files; "" where it has none."""
 
