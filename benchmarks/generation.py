@@ -30,7 +30,7 @@ from torch import nn
 
 from quintet.core.spaces import Discrete
 from quintet.families.autoregressive import Autoregressive
-from quintet.runs.config import DEFAULTS
+from quintet.runs.recipes import recipe
 
 DEPTH, WIDTH, HEADS, BLOCK, VOCAB = 6, 384, 6, 256, 65
 FEW = 8
@@ -41,8 +41,8 @@ Draw = Callable[[int], torch.Tensor]
 
 
 def ours() -> Draw:
-    text = DEFAULTS["autoregressive"]["text"]["model"]
-    settings = Autoregressive.Settings(**text | {"width": WIDTH, "depth": DEPTH, "heads": HEADS})
+    text = recipe("autoregressive", "text")["model"]
+    settings = Autoregressive.Settings(**{**text, "width": WIDTH, "depth": DEPTH, "heads": HEADS})
     family = Autoregressive(Discrete((BLOCK,), VOCAB), None, settings).eval()
     shake(family)
     return lambda batch: family.sample(batch)[:, 1:]

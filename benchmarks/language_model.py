@@ -41,7 +41,7 @@ import quintet
 from quintet.core.spaces import Discrete
 from quintet.data.loader import Loader
 from quintet.families.autoregressive import Autoregressive
-from quintet.runs.config import DEFAULTS
+from quintet.runs.recipes import recipe
 from quintet.sources.load import load_source
 from quintet.training.engine import Engine, has_bf16
 from quintet.training.optim import TrainingSettings
@@ -193,8 +193,8 @@ def quality(options: argparse.Namespace) -> None:
 
 
 def our_step(symbols: int, batch: int, block: int, *, precision: str, optimiser: str) -> Callable[[], object]:
-    text = DEFAULTS["autoregressive"]["text"]["model"]
-    settings = Autoregressive.Settings(**text | {"width": 384, "depth": 6, "heads": 6})
+    text = recipe("autoregressive", "text")["model"]
+    settings = Autoregressive.Settings(**{**text, "width": 384, "depth": 6, "heads": 6})
     family = Autoregressive(Discrete((block,), symbols), None, settings).train()
     training = TrainingSettings(batch_size=batch, precision=precision, optimiser=optimiser)
     x = torch.randint(symbols, (64, block))

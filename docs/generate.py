@@ -14,13 +14,14 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import quintet
 from quintet.cli.main import app
 from quintet.data.published import HOMES
 from quintet.registry import CODECS, FAMILIES, VERBS, make_codec, refusal
-from quintet.runs.config import PRESETS
+from quintet.runs.config import Preset
+from quintet.runs.recipes import presets as presets_of
 from quintet.sources.load import SOURCES, Source
 
 ROOT = Path(__file__).parents[1]
@@ -125,8 +126,8 @@ def presets() -> str:
         ]  # fmt: skip
         return ", ".join(values) or "defaults"
 
-    names = sorted(PRESETS, key=["classic", "tiny", "small", "base"].index)
-    rows = [(f"`{family}`", *(cell(PRESETS[name].get(family, {})) for name in names)) for family in FAMILIES]
+    names = get_args(Preset)
+    rows = [(f"`{family}`", *(cell(presets_of(family).get(name, {})) for name in names)) for family in FAMILIES]
     return table(("family", *(f"`{name}`" for name in names)), rows)
 
 

@@ -1,0 +1,42 @@
+"""Recipes: what a family starts with on a kind of task, and presets over that, as YAML files in `quintet/recipes`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import yaml
+
+from quintet.core.errors import ConfigError
+
+Sections = Mapping[str, Mapping[str, Any]]
+SECTIONS = ("coding", "given", "model", "sampling", "training")
+"""Of a RunConfig; a recipe sets some of their fields, and the others have the defaults of their settings."""
+
+
+def recipe(family: str, kind: str) -> Sections:
+    """What a family starts with on tasks of this kind; {} where nothing but the defaults of its settings."""
+    return sections(read(family, kind), f"recipes/{family}/{kind}.yaml")
+
+
+def presets(family: str) -> Mapping[str, Sections]:
+    """What each preset of a family lays over its recipes, by name; `small` is the recipe itself."""
+    where = f"recipes/{family}/presets.yaml"
+    return {name: sections(part, f"{where}: {name}") for name, part in read(family, "presets").items()}
+
+
+@cache
+def read(family: str, name: str) -> Mapping[str, Any]:
+    """The content of a file; {} where there is none."""
+    path = resources.files("quintet").joinpath("recipes", family, f"{name}.yaml")
+    return yaml.safe_load(path.read_text("utf-8")) if path.is_file() else {}
+
+
+def sections(part: Mapping[str, Any], where: str) -> Sections:
+    """These sections, or ConfigError for an unknown one; fields within them are checked where they are resolved."""
+    for name in part:
+        if name not in SECTIONS:
+            raise ConfigError(f"unknown section {name!r}", where=where, why=f"sections: {', '.join(SECTIONS)}")
+    return part
