@@ -1,4 +1,4 @@
-"""Comparing runs, equal sizes, what work costs, nearest items, and what is recommended before training."""
+"""Comparing runs, equal sizes, what work costs, and nearest items."""
 
 from __future__ import annotations
 
@@ -23,19 +23,16 @@ from PIL import Image
 import quintet
 from quintet.cli.figures import compared
 from quintet.comparison.compare import is_source, labels
-from quintet.comparison.recommend import ORDER, PICKS, PURPOSES, recommendation
 from quintet.core.errors import DataError, QuintetWarning, UsageError
 from quintet.evaluation import cost
 from quintet.evaluation.bench import Bench
 from quintet.evaluation.nearest import nearest
-from quintet.fit import pixels
 from quintet.fit.api import plan
 from quintet.modalities.pictures import GAP
-from quintet.registry import COMPARED, FAMILIES, refusal
+from quintet.registry import COMPARED
 from quintet.runs.folder import Run, make_family, to_size
 from quintet.runs.task import fit_codecs
 from quintet.sources.load import Dataset, load_source, take
-from quintet.training.budget import Pace
 
 
 def train(path: Path, family: str = "vae", **given: Any) -> quintet.Model:
@@ -325,53 +322,3 @@ def test_rows_and_texts_stand_beside_the_nearest() -> None:
     bench = Bench(Dataset("colours", "text", texts, splits), None, samples=10)
     rows = nearest(Told(texts[:4]), bench, 4)["rows"]  # type: ignore[arg-type]
     assert all(a == b and float(d) < 1e-12 for a, b, d in rows)
-
-
-# -- before training -------------------------------------------------------------------------------------------------
-
-
-def test_everything_that_is_recommended_exists() -> None:
-    modalities = {"thumbnail": "image", "points": "table"}
-    verbs = {"scores": "score", "holes": "complete", "samples": "sample", "speed": "sample"}
-    assert PICKS.keys() == ORDER.keys()
-    for kind, picks in PICKS.items():
-        assert set(picks) == set(PURPOSES) - {"labels"}
-        assert sorted(ORDER[kind]) == (["autoregressive"] if kind == "text" else sorted(COMPARED))
-        for purpose, pick in picks.items():
-            assert pick.family in FAMILIES
-            assert refusal(pick.family, modalities.get(kind, kind), verbs.get(purpose, "sample")) == ""
-
-
-@pytest.mark.parametrize(
-    ("source", "kind", "label"),
-    [("digits", "thumbnail", "label"), ("moons", "points", "label"), ("breast_cancer", "table", "label"),
-     ("notes", "audio", "pitch"), ("pydocs", "text", None)],
-)  # fmt: skip
-def test_a_recommendation_follows_from_the_data(source: str, kind: str, label: str | None) -> None:
-    found = recommendation(load_source(source), 60)
-    assert (found["shape"]["kind"], found["shape"]["label"]) == (kind, label)
-    assert found["order"][0] == found["purposes"]["samples"]["family"]
-    assert all(f"--data {source}" in one["command"] for one in found["purposes"].values())
-    assert json.loads(json.dumps(found)) == found
-
-
-def test_families_that_write_no_words_are_not_recommended_for_texts() -> None:
-    found = recommendation(load_source("pydocs"), 60)
-    assert found["order"] == ["autoregressive"]
-    assert found["command"] == "quintet train autoregressive --data pydocs --budget 60s"
-    assert any("letters, not words" in note for note in found["cautions"])
-    assert recommendation(load_source("digits"), 60)["command"].startswith("quintet compare digits --families vae,")
-
-
-def test_time_and_size_change_what_is_recommended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pixels, "pace", lambda *_, **__: Pace(1e-3, 1.0))
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 255, (100, 32, 32, 3)).astype(np.uint8)
-    splits = {"train": np.arange(80), "validation": np.arange(80, 90), "test": np.arange(90, 100)}
-    dataset = Dataset("noise", "image", images, splits)
-    short, long = recommendation(dataset, 60), recommendation(dataset, 3600)
-    assert short["purposes"]["samples"]["family"] == "gan"
-    assert long["purposes"]["samples"]["family"] == long["order"][0] == "diffusion"
-    assert "60 minutes" in long["purposes"]["samples"]["why"]
-    assert any("80 training items are few" in note for note in short["cautions"])
-    assert any("take 60 s" in note for note in recommendation(dataset, 5)["cautions"])

@@ -98,7 +98,15 @@ def recommended(found: Mapping[str, Any]) -> str:
     shape = found["shape"]
     machine = f"{shape['cores']} cores{', a GPU' if shape['gpu'] else ''}"
     head = f"{shape['items']:,} training items, {shape['kind']}, {shape['dims']:,} dimensions; {machine}"
-    lines = [head, ""]
-    lines += [f"{one['purpose']}: {one['family']}. {one['why']}." for one in found["purposes"].values()]
+    lines, runs = [head, ""], list[str]()
+    for one in found["purposes"].values():
+        rests_on = dict.fromkeys(
+            f"{run['command']}, {run['budget']}; {run['machine']}, {run['date']} (docs/results.md, {run['section']})"
+            for run in one["rests_on"]
+        )
+        runs += [run for run in rests_on if run not in runs]
+        marks = "".join(f" [{runs.index(run) + 1}]" for run in rests_on)
+        lines.append(f"{one['purpose']}: {one['family']}. {one['why']}{marks}.")
     lines += ["", *(f"note: {caution}" for caution in found["cautions"])]
+    lines += ["", "the figures are from", *(f"  [{i}] {run}" for i, run in enumerate(runs, 1))] if runs else []
     return "\n".join([*lines, "", f"likeliest first: {', '.join(found['order'])}", f"next: {found['command']}"])

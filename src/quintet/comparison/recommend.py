@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache, partial
+from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-import numpy as np
-import pyarrow as pa
 import torch
+import yaml
 
 from quintet.comparison.compare import sized
-from quintet.fit.pixels import THUMBNAIL, sides
-from quintet.modalities.audio.recordings import Recordings
-from quintet.modalities.table.columns import describe
-from quintet.registry import COMPARED
+from quintet.core.settings import Settings
+from quintet.fit.pixels import sides
+from quintet.metrics.measures import MEASURES, Measure
+from quintet.registry import COMPARED, FAMILIES, MODALITIES, refusal
 from quintet.sources.load import Dataset
 
-Kind = Literal["thumbnail", "image", "points", "table", "text", "audio"]
 PURPOSES = {
     "samples": "to make more of it",
     "scores": "to score how likely an item is, or find anomalies",
@@ -31,18 +32,150 @@ PURPOSES = {
 }
 FEW = 300
 """Items: fewer are easily learnt by heart."""
-LONG = 600.0
-"""Seconds from which a budget is a long one."""
-POINTS = 16
-"""A table of at most this many columns, all of them real numbers, is points in space."""
+SHORT = 30.0
+"""Seconds of a budget that show little but speed."""
 LABELS = 50
+BEST = {"low": "less is better", "high": "more is better", "half": "0.5 is best"}
+SHOWN = 3
+"""Values of a figure that a sentence names, the best first; all of them are in the JSON."""
+
+
+# -- what was measured: results.yaml -----------------------------------------------------------------------------------
+
+
+class Named(Settings):
+    """A measure's name in a sentence, and which way is better; "half": the nearest to 0.5."""
+
+    name: str
+    better: Literal["low", "high", "half"]
+
+
+class Measuring(Settings):
+    """How figures were measured, and the section of docs/results.md that has them in full."""
+
+    command: str
+    budget: str
+    machine: str
+    date: str
+    section: str
+
+
+class Evidence(Settings):
+    """What speaks for a family for a purpose: `values` that were measured on a `set` of data in a `run`, one for each
+    family (where there are several, for each of its seeds) and perhaps for others; or what is to be expected of one
+    `family`, `because` of its construction.
+    """
+
+    run: str = ""
+    set: str = ""
+    measure: str = ""
+    values: dict[str, float | tuple[float, ...]] = {}
+    family: str = ""
+    because: str = ""
+    since: float = 0.0
+    options: str = ""
+
+
+class Knowledge(Settings):
+    """What is known of a kind of data: evidence for each purpose, what to mind, and which families alone are of use."""
+
+    samples: tuple[Evidence, ...] = ()
+    scores: tuple[Evidence, ...] = ()
+    holes: tuple[Evidence, ...] = ()
+    speed: tuple[Evidence, ...] = ()
+    privacy: tuple[Evidence, ...] = ()
+    labels: tuple[Evidence, ...] = ()
+    notes: tuple[str, ...] = ()
+    only: tuple[str, ...] = COMPARED
+
+
+class Results(Settings):
+    """All that was measured, by kind of data."""
+
+    measures: dict[str, Named]
+    runs: dict[str, Measuring]
+    kinds: dict[str, Knowledge]
+
+
+@cache
+def results() -> Results:
+    """The committed results."""
+    text = resources.files("quintet").joinpath("comparison", "results.yaml").read_text("utf-8")
+    return Results(**yaml.safe_load(text))
+
+
+def measure_of(key: str) -> Named | Measure:
+    """A measure of the results' own, or one of those of every report."""
+    return results().measures.get(key) or MEASURES[key]
+
+
+def counting(evidence: Sequence[Evidence], seconds: float) -> list[Evidence]:
+    """The evidence that counts with a budget of so many seconds."""
+    first = min((one.since for one in evidence), default=0.0)
+    since = max((one.since for one in evidence if one.since <= seconds), default=first)
+    return [one for one in evidence if one.since == since]
+
+
+def tables(evidence: Iterable[Evidence]) -> dict[tuple[str, str], dict[str, float]]:
+    """(set, measure) -> the mean of what was measured so of each family, the best first."""
+    found: dict[tuple[str, str], dict[str, list[float]]] = {}
+    for one in evidence:
+        for name, value in one.values.items():
+            values = found.setdefault((one.set, one.measure), {}).setdefault(name, [])
+            values += value if isinstance(value, tuple) else [value]
+
+    means = {key: {name: sum(every) / len(every) for name, every in one.items()} for key, one in found.items()}
+    return {key: dict(sorted(one.items(), key=partial(badness, measure_of(key[1])))) for key, one in means.items()}
+
+
+def badness(measure: Named | Measure, value: tuple[str, float]) -> float:
+    """Of somebody's value: the less, the better."""
+    return {"low": value[1], "high": -value[1], "half": abs(value[1] - 0.5)}[measure.better]
+
+
+def ranked(evidence: Sequence[Evidence]) -> list[str]:
+    """The families of some evidence, by their mean rank in what was measured; then those that are only expected."""
+    ranks: dict[str, list[int]] = {}
+    for means in tables(evidence).values():
+        for rank, name in enumerate(name for name in means if name in FAMILIES):
+            ranks.setdefault(name, []).append(rank)
+    measured = sorted(ranks, key=lambda name: sum(ranks[name]) / len(ranks[name]))
+    return list(dict.fromkeys([*measured, *(one.family for one in evidence if one.because)]))
+
+
+def why(evidence: Sequence[Evidence], family: str) -> str:
+    """What speaks for a family, in words: the best of each figure, and its own."""
+    parts = [f"{one.because} (not measured)" for one in evidence if one.because]
+    for (data, measure), means in tables(evidence).items():
+        name, best = measure_of(measure).name, BEST[measure_of(measure).better]
+        shown = [one for place, one in enumerate(means) if place < SHOWN or one == family]
+        values = ", ".join(f"{one} {means[one]:.3g}" for one in shown)
+        parts.append(f"on {data}, {name[0].lower() + name[1:]}, {best}: {values}")
+    return "; ".join(parts)
+
+
+def figures(evidence: Iterable[Evidence]) -> list[dict[str, Any]]:
+    """What was measured, and how: JSON."""
+    return [
+        {
+            "set": one.set,
+            "measure": one.measure,
+            "values": one.model_dump(mode="json")["values"],
+            **results().runs[one.run].model_dump(),
+        }
+        for one in evidence
+        if one.values
+    ]
+
+
+# -- what follows for some data ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Shape:
     """What a recommendation depends on. `dims`: numbers or symbols of an item; `label`: a column to condition on."""
 
-    kind: Kind
+    kind: str
     items: int
     dims: int
     missing: bool
@@ -52,203 +185,95 @@ class Shape:
     seconds: float
 
 
-class Pick(NamedTuple):
-    """A family for a purpose, and why."""
-
-    family: str
-    why: str
-
-
-BLUR = Pick("vae", "by its construction: few latents and a prior, so that it blurs before it copies")
-ONE_PASS = Pick("gan", "by its construction: one pass through one net")
-# What was measured (docs/results.md) on sets of each kind, where budgets were a minute or two on two cores.
-PICKS: dict[Kind, dict[str, Pick]] = {
-    "thumbnail": {
-        "samples": Pick("vae", "in 50 s its 8 x 8 digits were the hardest to tell from real ones, or the next, on two "
-                               "machines (AUC .64 and .70; flow .66 and .79; diffusion .58 on the faster, .96 on the "
-                               "slower: it needs the most steps)"),
-        "scores": Pick("vae", "its lower bound was above every other family's value on 8 x 8 digits"),
-        "holes": Pick("diffusion", "it fills any mask, and unlike the GAN it draws from a distribution of fillings"),
-        "speed": Pick("gan", "one pass through one net: a tenth of the time of the next on 8 x 8 digits"),
-        "privacy": BLUR,
-    },
-    "image": {
-        "samples": Pick("gan", "in 45 s on two cores its MNIST digits covered the most of the real ones (.84; VAE .74, "
-                               "flow .51, diffusion .46), and classifiers learn as well from them as from any"),
-        "scores": Pick("vae", "its bound was the best on MNIST, 1.36 bits a dimension (flow 2.18, exact)"),
-        "holes": Pick("gan", "its latents are searched for the best fit: the most lower halves of MNIST digits "
-                             "recognised, and milliseconds an image"),
-        "speed": Pick("gan", "0.02 ms a 28 x 28 digit, a twentieth of the next"),
-        "privacy": BLUR,
-    },
-    "points": {
-        "samples": Pick("flow", "in few dimensions it fits sharp and curved densities best: rings -2.98 nats in 1,500 "
-                                "steps, diffusion -3.38"),
-        "scores": Pick("flow", "an exact density, .002 nats a dimension from the truth on a known Gaussian"),
-        "holes": Pick("diffusion", "it completes any set of columns, by a chain that ends in its distribution"),
-        "speed": ONE_PASS,
-        "privacy": Pick("flow", "by its construction: a smooth density of few dimensions hardly reaches single items"),
-    },
-    "table": {
-        "samples": Pick("autoregressive", "column by column it gets categories, spikes and rounding right: AUC .52 to "
-                                          ".54 on four sets, and classifiers learn nearly as well from it as from real "
-                                          "rows"),
-        "scores": Pick("autoregressive", "an exact probability of every row, whatever the columns' types"),
-        "holes": Pick("autoregressive", "with --model.order random it fills any cells: better than scikit-learn's "
-                                        "iterative imputer on categories and absolute error"),
-        "speed": Pick("gan", "one pass through one net; the autoregressive model makes 6,000 rows in a second as well"),
-        "privacy": BLUR,
-    },
-    "text": {
-        "samples": Pick("autoregressive", "after 600 steps on tinyshakespeare it alone writes words: 2.3 bits a "
-                                          "character, VAE 3.9, flow 5.9, diffusion 7.1"),
-        "scores": Pick("autoregressive", "its probability of a text is exact, and a text of any length has one"),
-        "holes": Pick("masked_diffusion", "it alone fills gaps between given letters, in a short budget with letters, "
-                                          "not words; for the end of a text the autoregressive model is better"),
-        "speed": Pick("autoregressive", "the faster families do not write words yet after 600 steps"),
-        "privacy": Pick("autoregressive", "the others do not write words: with a short budget, and look at the nearest "
-                                          "training texts in the report"),
-    },
-    "audio": {
-        "samples": Pick("diffusion", "98 % of its spoken digits are recognised (flow 91 %, VAE 84 %, GAN 80 %)"),
-        "scores": Pick("flow", "exact, of the spectrogram"),
-        "holes": Pick("diffusion", "it continues and fills spectrograms"),
-        "speed": ONE_PASS,
-        "privacy": BLUR,
-    },
-}  # fmt: skip
-ORDER: dict[Kind, tuple[str, ...]] = {
-    "thumbnail": ("vae", "flow", "diffusion", "autoregressive", "gan"),
-    "image": ("gan", "vae", "flow", "diffusion", "autoregressive"),
-    "points": ("flow", "diffusion", "autoregressive", "vae", "gan"),
-    "table": ("autoregressive", "diffusion", "flow", "vae", "gan"),
-    "text": ("autoregressive",),  # the others drew letters, not words: docs/decisions/0020
-    "audio": ("diffusion", "flow", "vae", "gan", "autoregressive"),
-}
-"""For making more, the likeliest to do well first; without those that make nothing that can be used."""
-
-
 def recommendation(dataset: Dataset, seconds: float, config: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """{"shape", "purposes": {purpose: {"family", "why", "command"}}, "order", "cautions", "command"}: JSON.
+    """{"shape", "purposes": {purpose: {"family", "why", "command", "rests_on"}}, "order", "cautions", "command"}: JSON.
+    `rests_on` has the figures, each with the run, the machine and the day that it comes from.
 
     Of pictures that could be read at fewer pixels a few steps are timed, and what `compare` would take is advised;
     `config` says how they were read.
     """
     shape = shape_of(dataset, seconds)
-    source, picks, order = dataset.source or dataset.name, dict(PICKS[shape.kind]), list(ORDER[shape.kind])
-    for purpose, pick in further(shape).items():
-        picks[purpose] = pick
-    if picks["samples"].family in order:
-        order.sort(key=lambda family: family != picks["samples"].family)
+    source, known = dataset.source or dataset.name, knowledge(shape.kind, dataset.modality)
     choice: dict[str, Any] = {"size": None, "left_out": {}, "notes": []}
     if sides(dataset):
         training = {"budget": seconds, "preset": None, "config": dict(config or {})}
         with tempfile.TemporaryDirectory() as folder:
             choice = sized(dataset, COMPARED, shape.label, training, Path(folder))
-        order.sort(key=lambda family: family in choice["left_out"])
-        if picks["samples"].family in choice["left_out"]:
-            told = f"{picks['samples'].family} needs more than this budget, and this one is readable within it"
-            picks["samples"] = Pick(order[0], told)
-        for purpose, pick in picks.items():
-            if purpose != "labels" and (why := choice["left_out"].get(pick.family)):
-                picks[purpose] = Pick(pick.family, f"{pick.why}; but in a comparison {why}")
     budget, given = f" --budget {seconds:g}s", f" --condition {shape.label}" if shape.label else ""
     if choice["size"] is not None:
         given += f" --data.size {choice['size']}"
-    asked = dict.fromkeys(PURPOSES, given)
-    if shape.kind == "table":
-        asked["holes"] += " --model.order random"
-    asked["labels"] = f" --target {shape.label} --condition {dataset.modality}"
-    purposes = {
-        purpose: {
-            "purpose": PURPOSES[purpose],
-            **pick._asdict(),
-            "command": f"quintet train {pick.family} --data {source}{asked[purpose]}{budget}",
-        }
-        for purpose, pick in picks.items()
-    }
+    budgeted = math.inf if shape.gpu else seconds
+    order = ordered(known, dataset.modality, budgeted, choice["left_out"])
+    purposes: dict[str, dict[str, Any]] = {}
+    for purpose, told in PURPOSES.items():
+        evidence = counting(getattr(known, purpose), budgeted)
+        if not evidence or (purpose == "labels" and shape.label is None):
+            continue
+        family = ranked(evidence)[0]
+        reason, late = why(evidence, family), choice["left_out"].get(family)
+        if late and purpose == "samples":
+            family, reason = order[0], f"{family} needs more than this budget, and this one is readable within it"
+        elif late and purpose != "labels":
+            reason += f"; but in a comparison {late}"
+        asked = f" --target {shape.label} --condition {dataset.modality}" if purpose == "labels" else given
+        asked += "".join(f" {option}" for option in dict.fromkeys(one.options for one in evidence) if option)
+        purposes[purpose] = {"purpose": told, "family": family, "why": reason, "rests_on": figures(evidence),
+                             "command": f"quintet train {family} --data {source}{asked}{budget}"}  # fmt: skip
     return {
         "source": source,
         "shape": asdict(shape),
         "purposes": purposes,
         "order": order,
-        "cautions": [*choice["notes"], *cautions(shape)],
+        "cautions": [*choice["notes"], *cautions(shape, known)],
         "command": f"quintet compare {source} --families {','.join(order[:3])}{budget}"
         if len(order) > 1
-        else purposes["samples"]["command"],
+        else f"quintet train {order[0]} --data {source}{given}{budget}",
     }
 
 
-def further(shape: Shape) -> dict[str, Pick]:
-    """What labels, time or a GPU change: diffusion needs more steps than two cores make in a minute."""
-    found = {}
-    if shape.label and shape.kind in RECOGNISED:
-        found["labels"] = Pick("autoregressive", RECOGNISED[shape.kind])
-    if shape.kind in ("image", "thumbnail") and (shape.gpu or shape.seconds >= LONG):
-        where = "on a GPU" if shape.gpu else f"in {shape.seconds / 60:.0f} minutes"
-        found["samples"] = Pick("diffusion", f"{where} it has the steps that it needs; in one minute it has not")
-    return found
+def knowledge(kind: str, modality: str) -> Knowledge:
+    """What is known of this kind of task, or else of this kind of data; perhaps nothing."""
+    kinds = results().kinds
+    return kinds.get(kind) or kinds.get(modality) or Knowledge()
 
 
-RECOGNISED: dict[str, str] = {
-    "thumbnail": "98.9 % of MNIST digits in 4 minutes",
-    "image": "98.9 % of MNIST digits in 4 minutes",
-    "text": "questions and sentences within a point or two of a tuned linear model, with calibrated probabilities",
-    "audio": "99.8 % of spoken digits, written as text",
-}
-"""What was measured of the family that names labels: it is the one that says p(label | item) exactly."""
+def ordered(known: Knowledge, modality: str, seconds: float, late: Iterable[str]) -> list[str]:
+    """Families that make samples of use, the likeliest to do well first; those that come too `late` for this budget
+    last.
+    """
+    measured = [one for one in known.samples if one.values]
+    every = dict.fromkeys([*ranked(counting(known.samples, seconds)), *ranked(counting(measured, seconds)), *COMPARED])
+    able = [family for family in every if family in known.only and not refusal(family, modality, "sample")]
+    return sorted(able, key=lambda family: family in late)
 
 
-def cautions(shape: Shape) -> list[str]:
+def cautions(shape: Shape, known: Knowledge) -> list[str]:
     """What to mind on data of this shape."""
     notes = []
-    if shape.items < FEW and shape.kind != "text":
+    if shape.items < FEW:
         notes.append(
             f"{shape.items:,} training items are few, so that a model may copy them: --preset tiny, "
             "--training.patience 2, and look at the copies in the report."
         )
-    if shape.kind == "image":
-        notes.append(
-            f"the autoregressive model reads {shape.dims:,} pixels one by one: a VAE with --model.bottleneck fsq as "
-            "its --codec makes them short."
-        )
-    if shape.kind == "text":
-        notes.append(
-            "of texts, vae, gan, flow and diffusion draw letters, not words, after 600 steps, and masked_diffusion "
-            "after twelve seconds: they are left out here."
-        )
+    notes += [note.format(**asdict(shape)) for note in known.notes]
+    if not known.samples:
+        notes.append("nothing has been measured on data of this kind yet: compare the families on your own.")
     if shape.missing:
         notes.append("empty cells are modelled as what they are, and made again; quintet complete fills them.")
     if shape.label is not None:
         notes.append(f"given its {shape.label}, a model makes what is asked for, and can be tested by it.")
-    if shape.seconds < 30:
+    if shape.seconds < SHORT:
         notes.append("less than half a minute shows little but speed: take 60 s at least to decide anything.")
     return notes
 
 
 def shape_of(dataset: Dataset, seconds: float) -> Shape:
-    """Read off the training split and the machine."""
-    kind, dims, missing = measure(dataset)
-    items = len(dataset.index("train"))
-    if dataset.modality == "text" and items == 1:  # one long text is many windows
-        items = max(1, len(dataset.rows("train")[0]) // 128)
-    return Shape(kind, items, dims, missing, label_of(dataset), torch.cuda.is_available(), os.cpu_count() or 1, seconds)
-
-
-def measure(dataset: Dataset) -> tuple[Kind, int, bool]:
-    """(kind, dims, whether cells are missing) of the items."""
-    items = dataset.items
-    if isinstance(items, pa.Table):
-        columns = [describe(name, items[name], bins=64, own=64) for name in items.column_names]
-        real = all(pa.types.is_floating(items[name].type) for name in items.column_names)
-        kind: Kind = "points" if real and not any(c.nulls for c in columns) and len(columns) <= POINTS else "table"
-        return kind, len(columns), any(column.nulls for column in columns)
-    if isinstance(items, np.ndarray):
-        dims = int(np.prod(items.shape[1:]))
-        return ("thumbnail" if dims <= THUMBNAIL else "image"), dims, False
-    if isinstance(items, Recordings):
-        return "audio", int(np.median([len(samples) for samples in items])), False
-    return "text", int(np.median([len(text) for text in items])), False
+    """Read off the data and the machine."""
+    modality, items = MODALITIES[dataset.modality], dataset.items
+    return Shape(
+        modality.kind(items), modality.count(dataset, "train"), modality.dims(items), modality.missing(items),
+        label_of(dataset), torch.cuda.is_available(), os.cpu_count() or 1, seconds,
+    )  # fmt: skip
 
 
 def label_of(dataset: Dataset) -> str | None:

@@ -18,7 +18,6 @@ from quintet.fit.pixels import (
     FEW,
     READABLE,
     STEPS,
-    THUMBNAIL,
     WANTED,
     fewer_pixels,
     in_small_batches,
@@ -31,7 +30,7 @@ from quintet.modalities.frames import is_frame, library
 from quintet.modalities.text.codec import streamed
 from quintet.model.containers import source_of
 from quintet.model.model import Model
-from quintet.registry import CODECS
+from quintet.registry import CODECS, MODALITIES
 from quintet.runs.config import DataSettings, RunConfig, as_config_error, merge, resolve, seconds
 from quintet.runs.folder import Run, runs_root
 from quintet.runs.task import codec_name, is_label, labelled, pick
@@ -153,14 +152,12 @@ def kind_of(dataset: Dataset, codec: str, target: str | None, condition: str | N
     if codec not in CODECS:
         return "latent"
     if codec == "table" and condition not in (None, "table") and is_label(dataset, target):
-        return f"label of {condition}"
-    if codec == "image" and dataset.modality == "image" and math.prod(dataset.items.shape[1:]) <= THUMBNAIL:
-        return "thumbnail"
+        return f"label_of_{condition}"
     if codec == "text" and condition in ("text", "audio"):
         return "pair" if condition == "text" else "transcript"
     if codec == "text" and not streamed(pick(dataset, target, "train", codec=codec), items):
         return "texts"
-    return codec
+    return MODALITIES[codec].kind(dataset.items) if codec == dataset.modality else codec
 
 
 @checked

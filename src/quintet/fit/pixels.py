@@ -14,6 +14,7 @@ import numpy as np
 from quintet.core.errors import QuintetError
 from quintet.core.random import some
 from quintet.fit.session import Session
+from quintet.modalities.image.modality import THUMBNAIL
 from quintet.runs.config import RunConfig
 from quintet.runs.folder import make_family, to_size
 from quintet.runs.task import fit_codecs, labelled
@@ -21,8 +22,6 @@ from quintet.sources.load import SOURCES, Dataset, take
 from quintet.training.budget import pace
 from quintet.training.engine import Engine
 
-THUMBNAIL = 256
-"""An image of at most this many numbers has defaults of its own."""
 WANTED = 100
 """Steps that a budget should buy: where it buys fewer, what the user left to us is made smaller."""
 READABLE = {"vae": 800, "gan": 1000, "autoregressive": 400, "flow": 300, "diffusion": 300, "masked_diffusion": 400}

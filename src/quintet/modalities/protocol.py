@@ -144,6 +144,22 @@ class Modality(ABC):
         """What a person should look at before training on them."""
         return []
 
+    def kind(self, items: Any) -> str:
+        """The kind of task that it is to model these: its own name, or a more special one with recipes or results."""
+        return self.name
+
+    def dims(self, items: Any) -> int:
+        """Numbers or symbols of an item; of items that differ in length, the median."""
+        return int(np.median([len(item) for item in items]))
+
+    def missing(self, items: Any) -> bool:
+        """Whether there are holes in them."""
+        return False
+
+    def count(self, dataset: Dataset, split: str) -> int:
+        """As how many items a model sees those of a split."""
+        return len(dataset.index(split))
+
     # -- pictures ----------------------------------------------------------------------------------------------------
 
     @abstractmethod

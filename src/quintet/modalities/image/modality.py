@@ -31,6 +31,8 @@ from quintet.modalities.pictures import grid_png
 from quintet.modalities.protocol import Format, Modality
 from quintet.modalities.provenance import KEY, Provenance, software, text_of
 
+THUMBNAIL = 256
+"""An image of at most this many numbers is small: an MLP takes several times the steps of a convolutional net there."""
 GRID = 10_000
 """More images than that are no picture any more."""
 
@@ -148,6 +150,12 @@ class ImageModality(Modality):
     def facts(self, items: NDArray[Any]) -> dict[str, Any]:
         ends = [(int(part.min()), int(part.max())) for part in chunks(items)]
         return {"shape": list(items.shape[1:]), "range": [min(low for low, _ in ends), max(high for _, high in ends)]}
+
+    def kind(self, items: NDArray[Any]) -> str:
+        return "thumbnail" if self.dims(items) <= THUMBNAIL else self.name
+
+    def dims(self, items: NDArray[Any]) -> int:
+        return math.prod(items.shape[1:])
 
     def problems(self, items: NDArray[Any]) -> list[str]:
         flat = 0

@@ -24,6 +24,7 @@ from quintet.core.random import some
 from quintet.data import written
 from quintet.data.archives import Entry
 from quintet.data.arrays import columns_of
+from quintet.data.arrow import filled
 from quintet.data.dataset import Dataset, Found, take
 from quintet.data.splits import row_texts
 from quintet.modalities.protocol import Figures, Format, Modality
@@ -36,6 +37,8 @@ from quintet.modalities.table.sets import SETS
 from quintet.modalities.table.streams import read_tables
 
 SHOWN, POINTS = 8, 4000
+FLAT = 16
+"""A table of at most this many columns, all of them real numbers without holes, is points in space."""
 
 
 def csv(table: pa.Table, provenance: Provenance) -> bytes:
@@ -178,6 +181,16 @@ class TableModality(Modality):
         what = predicted(train.select(names), names[-1])
         note = {"unpredicted" if what.why else "predicted": what.words}
         return Figures(table_figures(train, unseen, fake, what.name), note)
+
+    def kind(self, items: pa.Table) -> str:
+        real = items.num_columns <= FLAT and all(pa.types.is_floating(kind) for kind in items.schema.types)
+        return "points" if real and not self.missing(items) else self.name
+
+    def dims(self, items: pa.Table) -> int:
+        return int(items.num_columns)
+
+    def missing(self, items: pa.Table) -> bool:
+        return not all(filled(column).all() for column in items.columns)
 
     def preview(self, items: pa.Table, captions: list[str]) -> bytes:
         if items.num_columns == 2 and all(is_number(kind) for kind in items.schema.types):

@@ -29,6 +29,8 @@ from quintet.modalities.text.given import raw_texts
 from quintet.modalities.text.reading import SUFFIXES, dataset_of, read_texts
 from quintet.modalities.text.sets import SETS
 
+WINDOW = 128
+"""Characters of a long text that count as an item."""
 LONG = 400
 """Characters of a text that a report shows, or of one beside another, three quarters of that."""
 SHOWN = 6
@@ -98,6 +100,11 @@ class TextModality(Modality):
         alphabet = set().union(*items)
         return {"characters": sum(lengths), "lengths": [min(lengths), int(np.median(lengths)), max(lengths)],
                 "alphabet": len(alphabet)}  # fmt: skip
+
+    def count(self, dataset: Dataset, split: str) -> int:
+        """Long texts are many windows of about `WINDOW` characters."""
+        texts = dataset.rows(split)
+        return max(len(texts), sum(map(len, texts)) // WINDOW)
 
     def preview(self, items: Sequence[str], captions: list[str]) -> bytes:
         return page(items)
