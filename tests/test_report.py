@@ -409,7 +409,7 @@ def test_what_training_showed_is_said_once() -> None:
 
 def test_nearest_training_items_are_shown_beside_samples() -> None:
     shown = {"kind": "rows", "columns": ["sample", "nearest"], "rows": [["to be", HOSTILE]]}
-    html = render({"source": "x", "modality": "text", "models": [entry("vae", 0.6, nearest=shown)]})
+    html = render({"source": "x", "things": "texts", "models": [entry("vae", 0.6, nearest=shown)]})
     assert "Nearest training items" in html
     assert "to make more texts" in html
     assert HOSTILE not in html

@@ -495,6 +495,7 @@ def _document(
         warnings.warn(told, QuintetWarning, stacklevel=2)
     return real | {
         "modality": dataset.modality,
+        "things": registry.MODALITIES[dataset.modality].things,
         "source": dataset.name,
         "date": time.strftime("%Y-%m-%d"),
         "machine": versions()["machine"],

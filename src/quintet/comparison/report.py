@@ -14,6 +14,7 @@ from quintet.comparison.scoring import by_character
 from quintet.comparison.verdict import verdict
 from quintet.evaluation.recipes import flat
 from quintet.metrics.measures import COST, LIKELIHOOD, MEASURES, NATS, PER_CHARACTER, QUALITY, Measure
+from quintet.runs.advice import Advice
 
 
 class Samples(TypedDict):
@@ -84,6 +85,8 @@ class Comparison(TypedDict):
     source: str
     models: list[Entry]
     modality: NotRequired[str]
+    things: NotRequired[str]
+    """Several of the items, in a word."""
     command: NotRequired[str]
     budget: NotRequired[str]
     seeds: NotRequired[list[int]]
@@ -132,16 +135,13 @@ def render(comparison: Comparison) -> str:
         chart=_chart(crowd),
         several=any(len(c.done) > 1 for c in crowd),
         real=real.get("samples"),
-        things=THINGS.get(str(comparison.get("modality")), "such items"),
+        things=comparison.get("things", "such items"),
         nearest=[(c, c.done[0]["nearest"]) for c in crowd if c.done and c.done[0].get("nearest")],
         advised=_advised(crowd),
         recipe=flat(comparison.get("recipe") or {}),
         settings=_settings(crowd),
         runs=[(c.label, ", ".join(f"{run['run']} (seed {run['seed']})" for run in c.runs)) for c in crowd],
     )
-
-
-THINGS = {"image": "images", "text": "texts", "audio": "recordings", "table": "rows"}
 
 
 FEWER = {
@@ -155,8 +155,8 @@ def _advised(crowd: Sequence[Contender]) -> list[tuple[str, str, str]]:
     found: dict[tuple[str, str], str] = {}
     for contender in crowd:
         for run in contender.done:
-            for one in run.get("advice") or ():
-                found.setdefault((contender.label, one["kind"]), one["text"])
+            for one in (Advice(**one) for one in run.get("advice") or ()):
+                found.setdefault((contender.label, one.kind), one.text)
             for key, kind in {**FEWER, "unpredicted": "trained on samples"}.items():
                 if run.get(key):
                     found.setdefault((contender.label, kind), run[key])
@@ -282,7 +282,7 @@ def _forest(crowd: Sequence[Contender]) -> dict[str, Any] | None:
         "full": high == 1.0,
         "ticks": [(place(v), f"{v:.2g}") for v in _ticks(low, high, log=False, most=6)],
         "rows": [
-            {"label": label, "text": number(f.mean, f.half)}
+            {"label": label, "value": number(f.mean, f.half)}
             | {"low": place(f.low), "high": place(f.high), "mean": place(f.mean)}
             for label, f in figures
         ],

@@ -5,40 +5,39 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
 
+from quintet import registry
 from quintet.core.afford import affordable, fewer
-from quintet.core.errors import DataError, EnvironmentFault, QuintetWarning
+from quintet.core.errors import DataError, QuintetWarning
 from quintet.core.likelihood import LogProb
 from quintet.core.random import some
-from quintet.core.spaces import Discrete
 from quintet.metrics.labels import LEAST, label_figures
-from quintet.metrics.texts import language_figures, text_figures_by_item, translation_figures
-from quintet.modalities.table.codec import TableCodec
-from quintet.modalities.text.codec import TextCodec
 from quintet.model.inputs import Found
 from quintet.model.model import Model
 from quintet.nets.context import is_sequence
 from quintet.runs.task import items_of, within_run
 from quintet.sources.load import Dataset, take
 
-Task = Literal["label", "text", "samples"]
 SHOWN = 8
 """Rows of a report that show what was asked for beside what came."""
 
 
-def task(model: Model) -> Task:
-    """ "label": one categorical column given something; "text": separate texts given a sequence; else "samples"."""
+def task(model: Model) -> str:
+    """ "label": one categorical column given something; the kind of its items, as "text", where these are given a
+    sequence and are right or wrong; else "samples".
+    """
     codec, given = model.codecs["x"], model.codecs.get("cond")
     if given is None:
         return "samples"
     if model.labels is not None:
         return "label"
-    return "text" if isinstance(codec, TextCodec) and not codec.stream and is_sequence(given.space) else "samples"
+    kind = registry.MODALITIES[codec.modality]
+    return kind.name if kind.marked(codec) and is_sequence(given.space) else "samples"
 
 
 def measure(
@@ -52,18 +51,22 @@ def measure(
     allowed: float | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """The figures of a run whose task is "label" or "text": {"task", "split", "metrics", "likelihood", ...}.
+    """The figures of a run whose task is not "samples": {"task", "split", "metrics", "likelihood", ...}.
 
-    Labels are measured on the whole split; texts on `limit` of its items, drawn by `seed`, made with the run's own
+    Labels are measured on the whole split; made items on `limit` of its items, drawn by `seed`, with the run's own
     sampling settings at temperature 0, or as `sampling` says. Of a slow model fewer of either are measured, as many as
     there is time for in `allowed` seconds: `fewer_items` then says how many. `shown`: some of both, as a report's rows.
     """
     codecs = {key: codec for key, codec in model.codecs.items() if key == "cond" or task(model) != "label"}
     kept = within_run(model.config, dataset, codecs)
     items, given = items_of(model.config, kept, split)
-    head = {"task": task(model), "split": split, "parameters": sum(p.numel() for p in model.family.parameters())}
+    head: dict[str, Any] = {
+        "task": task(model),
+        "split": split,
+        "parameters": sum(p.numel() for p in model.family.parameters()),
+    }
     label = head["task"] == "label"
-    options = {} if label else text_options(model, sampling)
+    options = {} if label else made_with(model, sampling)
     most = len(items) if label else min(limit, len(items))
     count, about = most, ""
     if allowed is not None:
@@ -82,7 +85,8 @@ def measure(
     if count < most:
         assert allowed is not None
         head["fewer_items"] = fewer(count, most, "items were measured", allowed)
-    tell(f"{'labelling' if label else 'making the texts of'} {count:,} items{about}")
+    what = "labelling" if label else f"making the {registry.MODALITIES[head['task']].things} of"
+    tell(f"{what} {count:,} items{about}")
     chosen = some(items, most, seed)
     chosen = chosen[some(chosen, count, seed)]  # some of those that others are measured on
     head["scored"] = places = kept.index(split)[chosen].tolist()
@@ -91,7 +95,7 @@ def measure(
         found = labels_of(model, items, given)
         head["scored"] = [place for place, known in zip(places, found.pop("labelled"), strict=True) if known]
         return head | found
-    return head | texts_of(model, items, given, seed, options)
+    return head | answers_of(model, items, given, seed, options)
 
 
 def labels_of(model: Model, items: pa.Table, given: Any) -> dict[str, Any]:
@@ -127,7 +131,7 @@ def against(model: Model, found: pa.Table, items: pa.Table) -> tuple[np.ndarray,
     that training had not counts as wrong; how many there are, and how many are blank, is warned.
     """
     codec, names = model.codecs["x"], list(model.labels or ())
-    own = (codec.rows(items) if isinstance(codec, TableCodec) else items).column(0).to_pylist()
+    own = codec.rows(items).column(0).to_pylist()  # type: ignore[attr-defined]  # labels are a column's
     place = {name: i for i, name in enumerate(names) if name is not None}
     p, y = probabilities(found), np.array([-1 if label is None else place.get(label, len(names)) for label in own])
     blank, new = y < 0, y == len(names)
@@ -171,43 +175,33 @@ def probabilities(found: pa.Table) -> np.ndarray:
     return np.stack([found[name].to_numpy() for name in found.column_names if name.startswith("p_")], 1)
 
 
-def text_options(model: Model, sampling: Mapping[str, Any] | None) -> dict[str, Any]:
-    """How texts are made that are compared with the true ones: by the likeliest symbol, unless `sampling` says more."""
+def made_with(model: Model, sampling: Mapping[str, Any] | None) -> dict[str, Any]:
+    """How items are made that are compared with the true ones: by the likeliest symbol, unless `sampling` says more."""
     return {"temperature": 0.0} | dict(sampling or {}) if "temperature" in model.family.Sampling.model_fields else {}
 
 
-def texts_of(model: Model, items: list[str], given: Any, seed: int, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Errors and, of translations, BLEU and chrF where sacrebleu is there; the likelihood is that of the references."""
-    codec = model.codecs["x"]
-    assert isinstance(codec, TextCodec)
+def answers_of(model: Model, items: Any, given: Any, seed: int, options: Mapping[str, Any]) -> dict[str, Any]:
+    """How right the items are that are made of what is given; the likelihood is that of the items that are wanted."""
+    kinds = registry.MODALITIES
     began = time.perf_counter()
     made = model.draw(len(items), condition=given, seed=seed, sampling=options)
     spent = time.perf_counter() - began
-    figures, each = text_figures_by_item(made, items)
-    metrics: dict[str, Any] = dict(figures)
-    if model.codecs["cond"].modality == "text":
-        try:
-            metrics |= translation_figures(made, items)
-        except EnvironmentFault as error:
-            warnings.warn(f"without BLEU and chrF: {error}", QuintetWarning, stacklevel=2)
+    metrics, each = kinds[model.codecs["x"].modality].marks(made, items, kinds[model.codecs["cond"].modality])
+    rows = [[*shown(given, i), items[i], made[i]] for i in some(items, SHOWN, 0).tolist()]
+    columns = [*(["given"] if shown(given, 0) else []), "wanted", "made"]
     out: dict[str, Any] = {
         "ms_per_sample": 1000 * spent / len(items),
         "metrics": metrics,
         "sampling": model.sampling(options).model_dump(mode="json"),
         "likelihood": None,
         "item_figures": each,
-    }
-    rows = [[*shown(given, i), items[i], made[i]] for i in some(items, SHOWN, 0).tolist()]
-    out["shown"] = {
-        "kind": "rows",
-        "columns": [*(["given"] if shown(given, 0) else []), "wanted", "made"],
-        "rows": rows,
+        "shown": {"kind": "rows", "columns": columns, "rows": rows},
     }
     if model.family.likelihood == "none":
         return out | {"likelihood_reason": model.family.missing["log_prob"]}
     score = model.log_prob(items, condition=given, seed=seed)
-    each |= {"nats": score.values.tolist()}
-    return out | {"likelihood": score.summary(), "item_figures": each} | language(model, score, items)
+    nats = {"nats": score.values.tolist()}
+    return out | {"likelihood": score.summary(), "item_figures": each | nats} | language(model, score, items)
 
 
 def shown(given: Any, i: int) -> list[str]:
@@ -216,10 +210,9 @@ def shown(given: Any, i: int) -> list[str]:
 
 
 def language(model: Model, score: LogProb, items: Any) -> dict[str, Any]:
-    """{"language": bits per character, byte and token, and perplexity} of a model of texts, else nothing."""
+    """{"language": the likelihood in units that people count such items in}, where there are any, else nothing."""
     codec = model.codecs["x"]
-    if not isinstance(codec, TextCodec) or score.space not in ("mass", "dequantised"):
+    if score.space not in ("mass", "dequantised"):
         return {}
-    figures = language_figures(score.values.numpy(), **codec.extent(items))
-    alphabet = codec.space.vocab_size if isinstance(codec.space, Discrete) else codec.size
-    return {"language": {"kind": score.kind, "token": codec.settings.tokens, "vocab_size": alphabet, **figures}}
+    found = registry.MODALITIES[codec.modality].units(score.values.numpy(), items, codec)
+    return {"language": {"kind": score.kind, **found}} if found else {}

@@ -45,6 +45,15 @@ class Figures(NamedTuple):
     notes: dict[str, str]
 
 
+class Marks(NamedTuple):
+    """How right items are: `figures`, each with `NAME_stderr` where it has an error, and the values of single items, by
+    which models are compared.
+    """
+
+    figures: dict[str, Any]
+    by_item: dict[str, list[float]]
+
+
 class Modality(ABC):
     """A kind of data. There is one instance of each, in `registry.MODALITIES`; raw items are whatever it `owns`."""
 
@@ -223,6 +232,22 @@ class Modality(ABC):
         whatever the model and the split.
         """
         return Figures({}, {})
+
+    def marked(self, codec: Codec) -> bool:
+        """Whether items of this codec that are made of a sequence are right or wrong, each beside the one that is
+        wanted: see `marks`.
+        """
+        return False
+
+    def marks(self, made: Any, wanted: Any, given: Modality) -> Marks:
+        """How right made items are, each made of an item of the kind `given`."""
+        raise NotImplementedError(f"{self.things} are neither right nor wrong")
+
+    def units(self, nats: NDArray[Any], items: Any, codec: Codec) -> dict[str, Any]:
+        """Log-likelihoods (N,) of items, all of them together, in units that people count these in; {} if there are
+        none.
+        """
+        return {}
 
     # -- files -------------------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +16,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from quintet.core.codec import Codec
+from quintet.core.errors import EnvironmentFault, QuintetWarning
 from quintet.core.random import some
+from quintet.core.spaces import Discrete
 from quintet.data.archives import Entry
 from quintet.data.dataset import Dataset, Found
 from quintet.modalities.frames import column_of, is_column
 from quintet.modalities.pictures import INK, PAPER, font, png_of
-from quintet.modalities.protocol import Figures, Format, Modality
+from quintet.modalities.protocol import Figures, Format, Marks, Modality
 from quintet.modalities.provenance import Provenance
 from quintet.modalities.table.given import write_table
 from quintet.modalities.table.reading import text_column, tidy
@@ -135,6 +138,32 @@ class TextModality(Modality):
         from quintet.modalities.text.figures import corpus_figures  # what it needs takes long to load
 
         return Figures(corpus_figures(real(split), fake, most, seed), {})
+
+    def marked(self, codec: Codec) -> bool:
+        """Separate texts are, in whichever words."""
+        return isinstance(codec, TextCodec) and not codec.stream
+
+    def marks(self, made: list[str], wanted: list[str], given: Modality) -> Marks:
+        """Errors and, of texts that are given texts, BLEU and chrF where sacrebleu is there."""
+        from quintet.metrics.texts import text_figures_by_item, translation_figures  # what it needs takes long to load
+
+        figures, by_item = text_figures_by_item(made, wanted)
+        if given is not self:
+            return Marks(figures, by_item)
+        try:
+            return Marks(figures | translation_figures(made, wanted), by_item)
+        except EnvironmentFault as error:
+            warnings.warn(f"without BLEU and chrF: {error}", QuintetWarning, stacklevel=3)
+            return Marks(figures, by_item)
+
+    def units(self, nats: NDArray[Any], items: Any, codec: Codec) -> dict[str, Any]:
+        """Bits a character, byte and token, and perplexity."""
+        from quintet.metrics.texts import language_figures
+
+        if not isinstance(codec, TextCodec):
+            return {}
+        alphabet = codec.space.vocab_size if isinstance(codec.space, Discrete) else codec.size
+        return {"token": codec.settings.tokens, "vocab_size": alphabet} | language_figures(nats, **codec.extent(items))
 
     def shown(self, items: Sequence[str], codec: Codec, reference: Any = None) -> dict[str, Any]:
         return {"kind": "text", "items": [items[i][:LONG] for i in some(items, SHOWN, 0)]}
