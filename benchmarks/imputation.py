@@ -115,7 +115,7 @@ def iterative(train: pa.Table, rows: int, onehot: bool, holes: pa.Table) -> Fill
 def ours(family: str, task: Task, holes: pa.Table, *, budget: float, draws: int, seed: int, config: Any) -> Filled:
     dataset = task.dataset()
     model = _train(plan(family, dataset, budget=budget, seed=seed, config=config), dataset, None,
-                   Path(tempfile.mkdtemp()), None, None)  # fmt: skip
+                   Path(tempfile.mkdtemp()), None, None, {})  # fmt: skip
     tables = model.complete(holes, draws=draws, seed=seed)
     out: Filled = {}
     for field in task.parts["train"].schema:

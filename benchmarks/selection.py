@@ -41,7 +41,7 @@ def both(source: str, family: str, steps: int, samples: int) -> list[str]:
             ("last", found[0]["model"] | found[0]["ema"]),
         ):
             model.family.load_state_dict(weights)
-            result = bench.run(model)
+            result = bench.run(model.fitted)
             figures, nats = result["metrics"], result["likelihood"]["nats"]
             cells = [f"{figures[key]:.3f}" for key in ("auc", "coverage", "memorised", "anomaly")]
             step = name.removeprefix("step-").lstrip("0")

@@ -146,15 +146,15 @@ def ours(
     dataset = task.dataset()
     began = time.perf_counter()
     model = _train(plan(family, dataset, budget=budget, seed=seed, config=config), dataset, None,
-                   Path(tempfile.mkdtemp()), None, None)  # fmt: skip
+                   Path(tempfile.mkdtemp()), None, None, {})  # fmt: skip
     fit = time.perf_counter() - began
     n = max(6_000, task.parts["train"].num_rows, task.parts["test"].num_rows)
-    model.sample(10, seed=1)
+    model.draw(10, seed=1)
     began = time.perf_counter()
-    fake = model.sample(6_000, seed=2)
+    fake = model.draw(6_000, seed=2)
     took = time.perf_counter() - began
     if n > 6_000:
-        fake = model.sample(n, seed=2)
+        fake = model.draw(n, seed=2)
     figures = {"fit": fit, "sample": took, "steps": float(model.config.steps)}
     if model.family.likelihood != "none":
         rows = task.parts["validation"]

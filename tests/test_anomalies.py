@@ -36,7 +36,7 @@ def test_every_half_is_real_and_no_whole_is() -> None:
 def test_a_fitted_density_tells_them_from_real_items(family: str, low: float, high: float, tmp_path: object) -> None:
     dataset = load_source("moons")
     model = quintet.train(family, data="moons", steps=150, preset="tiny", runs=tmp_path)  # type: ignore[arg-type]
-    figures = Bench(dataset, None, samples=50).run(model)["metrics"]
+    figures = Bench(dataset, None, samples=50).run(model.fitted)["metrics"]
     if low is None:
         assert "anomaly" not in figures
     else:

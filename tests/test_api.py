@@ -74,12 +74,12 @@ def test_a_conditional_model_scores_given_a_condition(tmp_path: Path) -> None:
 def test_an_item_does_not_depend_on_how_many_are_drawn_or_at_once(tmp_path: Path) -> None:
     """Nor does its condition, where none is asked for; 1,030 rows are drawn in two parts."""
     model = train("flow", tmp_path, condition="label", steps=40)
-    many = model.sample_encoded(1030, seed=3)
+    many = model.fitted.sample_encoded(1030, seed=3)
     assert (many[1:] - many[:1]).abs().amin(1).gt(0).all()
     for n, batch_size in ((7, None), (7, 3), (1030, 256)):
-        torch.testing.assert_close(model.sample_encoded(n, seed=3, batch_size=batch_size), many[:n])
+        torch.testing.assert_close(model.fitted.sample_encoded(n, seed=3, batch_size=batch_size), many[:n])
     given = [i % 2 for i in range(7)]
-    parts = (model.sample_encoded(7, condition=given, seed=3, batch_size=size) for size in (None, 2))
+    parts = (model.fitted.sample_encoded(7, condition=given, seed=3, batch_size=size) for size in (None, 2))
     torch.testing.assert_close(*parts)
 
 

@@ -42,7 +42,7 @@ def test_figures_of_each_kind_of_data(family: str, source: str, condition: str |
         family, data=source, condition=condition, steps=1, preset="tiny", runs=tmp_path, config=config
     )
     bench = Bench(load_source(source), condition, samples=24)
-    out = bench.run(model)
+    out = bench.run(model.fitted)
     found, real = out["metrics"], bench.real()
     assert json.loads(json.dumps(out)) == out
     assert EVERY | OWN[family, source, condition] <= set(found)

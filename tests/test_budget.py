@@ -27,7 +27,7 @@ from quintet.data.loader import Loader
 from quintet.evaluation.bench import Bench
 from quintet.families.gan import GAN
 from quintet.fit import api, pixels
-from quintet.model.model import Model
+from quintet.model.fitted import Fitted
 from quintet.runs.folder import Run
 from quintet.sources.load import load_source
 from quintet.training.budget import AT_ONCE, Estimate, Pace, pace, steps_for
@@ -501,7 +501,7 @@ def test_timing_stops_before_a_batch_takes_too_much_memory(monkeypatch: pytest.M
 def test_of_a_slow_model_fewer_samples_are_measured_and_it_is_said(tmp_path: Path) -> None:
     model = quintet.train("gan", data="moons", steps=3, preset="tiny", runs=tmp_path)
     bench = Bench(load_source("moons"), None, samples=100)
-    found, whole = bench.run(model, limit=1e-6), bench.run(model, limit=1e6)
+    found, whole = bench.run(model.fitted, limit=1e-6), bench.run(model.fitted, limit=1e6)
     assert (found["metrics"]["items"], whole["metrics"]["items"]) == (20, 100)
     assert found["fewer_samples"].startswith("20 of 100 samples")
     assert "show only large differences" in found["fewer_samples"]
@@ -509,7 +509,7 @@ def test_of_a_slow_model_fewer_samples_are_measured_and_it_is_said(tmp_path: Pat
     assert "frechet" not in found["metrics"], "it depends on the number of samples"
     assert "fewer_samples" not in whole
     flow = quintet.train("flow", data="moons", steps=3, preset="tiny", runs=tmp_path)
-    found, whole = bench.run(flow, limit=1e-6), bench.run(flow, limit=1e6)
+    found, whole = bench.run(flow.fitted, limit=1e-6), bench.run(flow.fitted, limit=1e6)
     assert (found["likelihood"]["items"], whole["likelihood"]["items"]) == (20, 500)
     assert found["fewer_scored"].startswith("20 of 500 items")
     assert len(found["scored"]) == 20
@@ -521,7 +521,7 @@ def test_of_a_slow_model_of_a_long_text_fewer_windows_are_scored(tmp_path: Path)
     model = quintet.train("autoregressive", data="pydocs", steps=2, preset="tiny", runs=tmp_path,
                           config={"coding": {"block": 32}})  # fmt: skip
     bench = Bench(load_source("pydocs"), None, samples=20)
-    whole, found = bench.run(model, limit=1e6), bench.run(model, limit=1e-6)
+    whole, found = bench.run(model.fitted, limit=1e6), bench.run(model.fitted, limit=1e-6)
     text = load_source("pydocs").rows("test")
     windows = sum(map(len, text)) // 32
     assert whole["measured"]["scored"] == whole["likelihood"]["items"] == windows
@@ -538,10 +538,10 @@ class Slow:
         self.now, self.each = 0.0, each
         monkeypatch.setattr(afford.time, "perf_counter", lambda: self.now)
         for name in ("draw", "log_prob", "classify"):
-            monkeypatch.setattr(Model, name, self.slowly(getattr(Model, name)))
+            monkeypatch.setattr(Fitted, name, self.slowly(getattr(Fitted, name)))
 
     def slowly(self, method: Callable[..., Any]) -> Callable[..., Any]:
-        def call(model: Model, items: Any, **options: Any) -> Any:
+        def call(model: Fitted, items: Any, **options: Any) -> Any:
             self.now += self.each * (items if isinstance(items, int) else len(items))
             return method(model, items, **options)
 

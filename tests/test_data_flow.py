@@ -136,7 +136,7 @@ def test_a_bench_scores_draws_and_plants_anomalies_in_all_classes(
 ) -> None:
     probe = Probe(model.family, "log_prob_error", monkeypatch)
     bench = Bench(dataset, "label", samples=60)
-    figures = bench.run(model)
+    figures = bench.run(model.fitted)
     x, cond = (torch.cat([call[i] for call in probe.seen]) for i in (0, 1))
     raw, asked = model.codecs["x"].decode(x), named(model.codecs, cond)
     found = numbers(raw)
@@ -192,7 +192,7 @@ def test_a_task_of_texts_is_measured_on_texts_of_all_kinds(tmp_path: Path, monke
     monkeypatch.setattr(
         tasks, "texts_of", lambda model, items, given, *rest: seen.update(items=items, given=given) or {}
     )
-    tasks.measure(model, load_source(str(tmp_path / "pairs.csv")), "test", limit=100)
+    tasks.measure(model.fitted, load_source(str(tmp_path / "pairs.csv")), "test", limit=100)
     assert {text[0] for text in seen["items"]} == set("abcdefghij")
     assert [text.split()[0] for text in seen["items"]] == [text.replace(" ", "") for text in seen["given"]]
 

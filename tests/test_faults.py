@@ -18,9 +18,9 @@ import pytest
 import torch
 
 import quintet
+from quintet.api.model import Model
 from quintet.cli.main import main
 from quintet.core.errors import DataError, EnvironmentFault, QuintetError, UsageError
-from quintet.model.model import Model
 from quintet.sources.load import load_source
 
 
@@ -86,7 +86,6 @@ def test_standard_output_that_cannot_show_a_character(writer: Model, tmp_path: P
 
 CALLS: dict[str, Callable[[Model, Any], object]] = {
     "log_prob": lambda model, none: model.log_prob(none),
-    "log_prob_windows": lambda model, none: model.log_prob_windows(none),
     "encode": lambda model, none: model.encode(none),
     "decode": lambda model, none: model.decode(none),
     "reconstruct": lambda model, none: model.reconstruct(none),

@@ -511,11 +511,8 @@ METHODS = [
     "evaluate",
     "save",
     "held_out",
-    "log_prob_windows",
-    "sample_encoded",
-    "draw",
 ]
-SELDOM = {"evaluate", "held_out", "log_prob_windows", "sample_encoded", "draw"}
+SELDOM = {"evaluate", "held_out"}
 
 
 def python_call(rng: random.Random, models: dict[str, Any]) -> tuple[str, Callable[[], Any]]:

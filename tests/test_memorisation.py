@@ -59,7 +59,7 @@ def test_a_trained_model_of_fifty_items_is_flagged_and_one_of_all_is_not(
     for source in ("fewer", "digits"):
         model = quintet.train("autoregressive", data=source, steps=600, seed=seed, preset="tiny", runs=tmp_path,
                               config={"training": {"lr": 5e-3, "batch_size": 25, "select": "last"}})  # fmt: skip
-        found = Bench(sources.load_source(source), None, samples=200).run(model, seed=seed)["metrics"]
+        found = Bench(sources.load_source(source), None, samples=200).run(model.fitted, seed=seed)["metrics"]
         names = ("memorised", "memorised_duplicates", "nearer_to_training", "membership_by_samples",
                  "membership_by_likelihood")  # fmt: skip
         with capsys.disabled():

@@ -104,7 +104,7 @@ def test_digits_in_a_minute(family: str, tmp_path: Path, capsys: Any) -> None:
     """
     torch.set_num_threads(2)
     model = quintet.train(family, data="digits", condition="label", budget="60s", runs=tmp_path)
-    figures = Bench(sources.load_source("digits"), "label", samples=1000).run(model)["metrics"]
+    figures = Bench(sources.load_source("digits"), "label", samples=1000).run(model.fitted)["metrics"]
     note(
         capsys,
         f"{family}: accuracy {figures['tstr']:.3f} (real {figures['trtr']:.3f}), AUC {figures['auc']:.3f}, "

@@ -21,9 +21,9 @@ from cyclopts import CycloptsError
 from PIL import Image, ImageColor
 
 import quintet
+from quintet.api import verbs
 from quintet.cli import main as cli
 from quintet.cli import options
-from quintet.fit import api
 from quintet.modalities.pictures import grid_png
 from quintet.modalities.table.types import KINDS
 
@@ -189,15 +189,15 @@ def test_the_python_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (source,) = blocks(page, "python")
     for name in set(re.findall(r"\bquintet\.(\w+)", source)):
         assert name in quintet.__all__
-    true = api.train
+    true = verbs.train
 
-    def quick(family: str, **given: Any) -> api.Model:
+    def quick(family: str, **given: Any) -> quintet.Model:
         given.pop("budget")
         return true(family, **given, steps=3, preset="tiny")
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("QUINTET_RUNS", raising=False)
-    monkeypatch.setattr(api, "train", quick)
+    monkeypatch.setattr(verbs, "train", quick)
     space: dict[str, Any] = {}
     exec(compile(source, page, "exec"), space)
     assert space["points"].num_rows in (16, 100)

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+import quintet
+from quintet.api.model import Model
 from quintet.cli.main import main
 from quintet.core.errors import DataError, QuintetWarning
-from quintet.fit import api
 from quintet.modalities.audio.codec import AudioCodec
 from quintet.modalities.audio.recordings import Recordings
 from quintet.modalities.text.codec import CODE_POINTS, TextCodec
-from quintet.model.model import Model
 
 SENTENCES = [f"line {i} has {i * i % 97} of them" for i in range(90)]
 
@@ -41,7 +41,7 @@ def prose(root: Path) -> Path:
 
 
 def trained(root: Path, lines: Path, family: str, **config: object) -> Model:
-    return api.train(family=family, data=str(lines), steps=2, runs=root / "runs", preset="tiny", config=config)
+    return quintet.train(family=family, data=str(lines), steps=2, runs=root / "runs", preset="tiny", config=config)
 
 
 @pytest.fixture(scope="module")

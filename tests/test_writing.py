@@ -13,12 +13,13 @@ import pytest
 import torch
 from conftest import randomise
 
+from quintet.api.model import Model
 from quintet.cli import main as cli
 from quintet.core.errors import DataError, QuintetWarning, Unsupported, UsageError
 from quintet.families.autoregressive import Autoregressive
 from quintet.modalities.text.codec import HOLE, TextCodec
 from quintet.modalities.text.spelling import Regex, Speller, Stop
-from quintet.model.model import Model
+from quintet.model.fitted import Fitted
 from quintet.runs.config import resolve
 from quintet.runs.folder import Run
 
@@ -39,7 +40,7 @@ def model(texts: list[str] = LONG, family: str = "autoregressive", **coding: Any
 
         cls = family_class(family)
         net = cls(codec.space, None, cls.Settings(width=16, depth=1, heads=2))  # type: ignore[assignment]
-    return Model(Run(Path("no-run")), randomise(net, scale=0.5), {"x": codec}, config)
+    return Model(Fitted(Run(Path("no-run")), randomise(net, scale=0.5), {"x": codec}, config))
 
 
 TOKENS = ("characters", "bytes", "bpe")

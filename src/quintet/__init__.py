@@ -14,18 +14,18 @@ if "torch" not in sys.modules:
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 if TYPE_CHECKING:
+    from quintet.api.model import Model
+    from quintet.api.verbs import load, resume, train
     from quintet.comparison.compare import compare
     from quintet.core.errors import QuintetError
-    from quintet.fit.api import load, resume, train
-    from quintet.model.model import Model
 
 __version__ = "0.1.0"
 __all__ = ["Model", "QuintetError", "__version__", "compare", "load", "resume", "train"]
 
 
 HOME = {
-    "Model": "model.model", "QuintetError": "core.errors", "compare": "comparison.compare",
-    "load": "fit.api", "resume": "fit.api", "train": "fit.api",
+    "Model": "api.model", "QuintetError": "core.errors", "compare": "comparison.compare",
+    "load": "api.verbs", "resume": "api.verbs", "train": "api.verbs",
 }  # fmt: skip
 """The module of each public name: it is imported when the name is used, so that `import quintet` costs nothing."""
 

@@ -13,15 +13,15 @@ from quintet.core.errors import DataError, UsageError
 from quintet.data import written
 from quintet.modalities.table.codec import TableCodec
 from quintet.modalities.table.columns import Column
+from quintet.model.fitted import Fitted
 from quintet.model.inputs import load_items, read_items
-from quintet.model.model import Model
 from quintet.sources.load import take
 
 DEFAULT = 64
 
 
-def read_conditions(model: Model, value: str | None, file: Path | None, n: int | None) -> tuple[Any, int]:
-    """(condition, n) for `Model.sample`. Fewer lines than n are repeated from the start."""
+def read_conditions(model: Fitted, value: str | None, file: Path | None, n: int | None) -> tuple[Any, int]:
+    """(condition, n) for `Fitted.draw`. Fewer lines than n are repeated from the start."""
     if n is not None and n < 1:
         raise UsageError(f"-n {n}: at least 1")
     if value is not None and file is not None:
@@ -39,7 +39,7 @@ def read_conditions(model: Model, value: str | None, file: Path | None, n: int |
     return take(values, np.arange(n) % len(values)), n
 
 
-def from_file(model: Model, file: Path) -> Any:
+def from_file(model: Fitted, file: Path) -> Any:
     """The conditions of a file: one a line, or items of the condition's kind (rows of a CSV, images, recordings)."""
     codec, table = model.codecs["cond"], file.suffix.lower() in (".csv", ".tsv", ".parquet", ".jsonl")
     if codec.modality in ("image", "audio") or (codec.modality == "text" and table):
@@ -60,7 +60,7 @@ def from_file(model: Model, file: Path) -> Any:
     return [typed(codec, line) for line in lines]
 
 
-def one(model: Model, text: str) -> Any:
+def one(model: Fitted, text: str) -> Any:
     """The value that `--condition` writes, for all items."""
     if "cond" not in model.codecs:
         raise UsageError("this run takes no condition", where=model.run.name)

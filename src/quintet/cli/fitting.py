@@ -11,7 +11,7 @@ import yaml
 
 from quintet.cli.console import Answer, Signals, clock, figures, last
 from quintet.core.errors import ConfigError
-from quintet.model.model import Model
+from quintet.model.fitted import Fitted
 from quintet.runs.advice import advice
 from quintet.runs.config import RunConfig
 from quintet.runs.folder import Run, make_family, runs_root
@@ -62,7 +62,7 @@ def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> l
     return out
 
 
-def trained(model: Model, signals: Signals) -> Answer:
+def trained(model: Fitted, signals: Signals) -> Answer:
     """What `train` and `resume` say: finished, or stopped by a signal and saved."""
     run, news, trainer = model.run, last(model.run.metrics()), signals.trainer
     assert trainer is not None

@@ -141,6 +141,7 @@ def evaluate(
     Of a slow model as many samples and items are measured as --budget has time for, at least 20; the answer says so.
     """
     from quintet.cli.figures import evaluated
+    from quintet.comparison import compare as measuring
     from quintet.fit import api
 
     _enough(samples)
@@ -149,8 +150,8 @@ def evaluate(
     settings = context.sections.get("sampling", {})
     options.check_fields({"sampling": settings}, model.config.family)
     with Progress(model.run.name) as progress:
-        result = model.evaluate(split, samples=samples, seed=seed, sampling=settings, features=features,
-                                budget=budget, report=progress.report)  # fmt: skip
+        result = measuring.evaluate(model, split=split, samples=samples, seed=seed, sampling=settings,
+                                    features=features, budget=budget, report=progress.report)  # fmt: skip
     data = {"run": str(model.run.path), "name": model.run.name, "likelihood_reason": None, **result}
     return Answer(data, evaluated(data))
 

@@ -14,8 +14,8 @@ from quintet.cli.verbs import EVERYWHERE, Everywhere, Given, Output, RunName, ve
 from quintet.core.errors import DataError, Unsupported, UsageError
 
 if TYPE_CHECKING:
+    from quintet.model.fitted import Fitted
     from quintet.model.inputs import Found
-    from quintet.model.model import Model
     from quintet.runs.folder import Run
 
 Data = Annotated[str | None, Parameter(help="a source or file of such items [the run's own test split]")]
@@ -66,14 +66,14 @@ def _path(folder: Run, output: str | None, stem: str) -> tuple[str, str]:
     return path, modality.name
 
 
-def _given(model: Model, condition: str | None, found: Found) -> Any:
+def _given(model: Fitted, condition: str | None, found: Found) -> Any:
     """The condition that was typed, or the items' own."""
     from quintet.cli.conditions import one
 
     return found.given if condition is None else one(model, condition)
 
 
-def _write(model: Model, path: str, items: Any, /, **facts: Any) -> dict[str, Any]:
+def _write(model: Fitted, path: str, items: Any, /, **facts: Any) -> dict[str, Any]:
     """Write items with their provenance; what every such verb answers."""
     from quintet.cli.describe import provenance
     from quintet.registry import modality_of
@@ -83,10 +83,10 @@ def _write(model: Model, path: str, items: Any, /, **facts: Any) -> dict[str, An
     return {"run": str(model.run.path), "n": len(items), "output": path, "files": files, "provenance": note}
 
 
-def beside(model: Model, items: Any, values: Any, seed: int, path: str) -> Any:
+def beside(model: Fitted, items: Any, values: Any, seed: int, path: str) -> Any:
     """The samples with the columns of what they were given, where the format has columns: tables, and .jsonl of texts.
 
-    `values` are those that were asked for; without them, those that `Model.sample` draws for this seed.
+    `values` are those that were asked for; without them, those that `Fitted.draw` draws for this seed.
     """
     import pyarrow as pa
 
@@ -200,8 +200,8 @@ def score(
     from quintet.cli.figures import labels_line, likelihood_line
     from quintet.evaluation.tasks import classified
     from quintet.fit import api
+    from quintet.model.fitted import ENOUGH
     from quintet.model.inputs import read_items
-    from quintet.model.model import ENOUGH
     from quintet.registry import RESULTS
 
     folder = _open(run, everywhere, "log_prob")

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from quintet.core.errors import Unsupported, UsageError
 
 if TYPE_CHECKING:
-    from quintet.model.model import Model
+    from quintet.model.fitted import Fitted
+    from quintet.model.writing import Writer
     from quintet.runs.folder import Run
 
 
@@ -44,11 +45,13 @@ class Asked:
         """Whether one text is made unless a number is given."""
         return self.stream or self.n_best is not None
 
-    @property
-    def wanted(self) -> dict[str, Any]:
-        """The same as arguments of `Model.write`."""
-        return {"length": self.length, "stop": self.stop, "regex": self.regex, "sampling": self.settings,
-                "seed": self.seed}  # fmt: skip
+    def writer(self, model: Fitted, condition: Any, n: int) -> Writer:
+        """The model at work on n such texts."""
+        from quintet.model.writing import Wanted, Writer
+
+        wanted = Wanted([self.prompt or ""] * n, condition, self.length, self.stop, self.regex, None, self.seed,
+                        self.settings)  # fmt: skip
+        return Writer(model, wanted)
 
     def facts(self) -> dict[str, Any]:
         """What was asked, for the note of a file."""
@@ -64,7 +67,7 @@ class Asked:
         RESULTS.check_output(path)
         return path
 
-    def items(self, model: Model, condition: Any, n: int, as_json: bool) -> Any:
+    def items(self, model: Fitted, condition: Any, n: int, as_json: bool) -> Any:
         """n raw items, or the table of the likeliest."""
         from quintet.modalities.text.codec import HOLE
 
@@ -74,17 +77,17 @@ class Asked:
             return [self.streamed(model, condition, i, as_json) for i in range(n)]
         limited = self.length is not None or bool(self.stop) or self.regex is not None
         if limited or (self.prompt is not None and HOLE not in self.prompt and writes(model)):
-            return model.write([self.prompt or ""] * n, condition=condition, **self.wanted)
+            return self.writer(model, condition, n).write()
         if self.prompt is None:
             return model.draw(n, seed=self.seed, condition=condition, sampling=self.settings)
         return model.complete([self.prompt] * n, seed=self.seed, condition=condition, sampling=self.settings)
 
-    def best(self, model: Model, condition: Any, n: int) -> Any:
+    def best(self, model: Fitted, condition: Any, n: int) -> Any:
         """A table with a row for each of the likeliest."""
         import pyarrow as pa
 
         assert self.n_best is not None
-        found = model.n_best(self.n_best, prompts=[self.prompt or ""] * n, condition=condition, **self.wanted)
+        found = self.writer(model, condition, n).n_best(self.n_best)
         rows = [
             {"item": i, "rank": rank, "log_prob": one.log_prob, "score": one.score, "text": one.item}
             for i, several in enumerate(found)
@@ -92,20 +95,20 @@ class Asked:
         ]
         return pa.Table.from_pylist(rows)
 
-    def streamed(self, model: Model, condition: Any, i: int, as_json: bool) -> str:
+    def streamed(self, model: Fitted, condition: Any, i: int, as_json: bool) -> str:
         """Text i, written to standard output (standard error with --json) as it is made."""
         import numpy as np
 
         to, text = sys.stderr if as_json else sys.stdout, ""
         one = condition[i] if isinstance(condition, list | tuple | np.ndarray) else condition
-        for piece in model.stream(self.prompt or "", condition=one, index=i, **self.wanted):
+        for piece in self.writer(model, one, 1).stream(i):
             text += piece
             print(piece, end="", file=to, flush=True)
         print(file=to, flush=True)
         return text
 
 
-def writes(model: Model) -> bool:
+def writes(model: Fitted) -> bool:
     """Whether it writes symbol by symbol."""
     from quintet.model.writing import parts_of
 

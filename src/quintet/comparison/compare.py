@@ -27,7 +27,7 @@ from quintet.evaluation.tasks import measure, task
 from quintet.fit import api
 from quintet.fit.pixels import affordable_pixels, in_small_batches, judged, why_short
 from quintet.model.containers import source_of
-from quintet.model.model import Model
+from quintet.model.fitted import Fitted
 from quintet.runs.advice import advice
 from quintet.runs.card import write_card
 from quintet.runs.config import RunConfig, merge, seconds
@@ -277,7 +277,7 @@ def _trained(
     wanted: Mapping[str, Any],
     report: Callable[[dict[str, Any]], None] | None,
     watch: Callable[[Trainer], None],
-) -> Model:
+) -> Fitted:
     """The model of a run of a comparison: trained, or taken up where it was left."""
     if (root / name / "config.yaml").is_file():
         return api.resume(root / name, report=report, on_trainer=watch)
@@ -392,7 +392,7 @@ def labels(folders: Sequence[Run], configs: Sequence[RunConfig]) -> list[str]:
 
 
 def evaluate(
-    model: Model,
+    model: Fitted,
     *,
     split: str = "test",
     samples: int = 1000,
@@ -439,7 +439,7 @@ PARTS = 4
 """Of that time samples have a part, scores a part, and what a report shows and the figures themselves the rest."""
 
 
-def allowed(model: Model, budget: str | float | None = None) -> float:
+def allowed(model: Fitted, budget: str | float | None = None) -> float:
     """Seconds that measuring a model may take: `budget`, else what its training took, from SHORTEST to LONGEST."""
     if budget is not None:
         return seconds(budget)
@@ -452,7 +452,7 @@ def _doing(report: Callable[[dict[str, Any]], None], what: str) -> None:
 
 
 def _measure(
-    model: Model,
+    model: Fitted,
     dataset: Dataset,
     bench: Bench | None,
     split: str,
@@ -514,7 +514,7 @@ def _write(path: Path, result: dict[str, Any]) -> None:
     write_atomic(path.with_suffix(".json"), json.dumps(result, indent=1, default=str))
 
 
-def _entry(model: Model, figures: dict[str, Any], shown: dict[str, Any]) -> dict[str, Any]:
+def _entry(model: Fitted, figures: dict[str, Any], shown: dict[str, Any]) -> dict[str, Any]:
     """A trained model's entry in the report."""
     records, weights = model.run.metrics(), model.run.used()
     config = model.config.model_dump(mode="json")

@@ -22,7 +22,7 @@ from quintet.metrics.distances import energy_distance
 from quintet.metrics.features import FeatureSpace, fit_features
 from quintet.metrics.samples import BIASED, measure_samples
 from quintet.modalities.protocol import Modality
-from quintet.model.model import Model
+from quintet.model.fitted import Fitted
 from quintet.runs.task import codec_name, is_label, pick, unblank, within
 from quintet.sources.load import Dataset, take
 
@@ -172,7 +172,7 @@ class Bench:
                                     seed=seed)  # fmt: skip
         return figures | own.values, items | own.notes
 
-    def run(self, model: Model, *, split: str = "test", seed: int = 0, limit: float | None = None) -> dict[str, Any]:
+    def run(self, model: Fitted, *, split: str = "test", seed: int = 0, limit: float | None = None) -> dict[str, Any]:
         """Likelihood, sample figures and the time per sample of one model.
 
         `limit`: seconds that sampling may take, and as many again that scoring may. Of a slow model fewer samples are
@@ -208,13 +208,13 @@ class Bench:
         found = scored(model, self.dataset, split, samples, seed=seed, limit=limit, tell=self.tell)
         return out | found | {key: out[key] | found[key] for key in ("metrics", "measured")}
 
-    def show(self, model: Model | None, n: int = 100) -> dict[str, Any]:
+    def show(self, model: Fitted | None, n: int = 100) -> dict[str, Any]:
         """Samples of seed 0, or real test items, as the report shows them."""
         if model is None:
             return self.modality.shown(self.raw("test", some(self.items["test"], n, 0)), self.codec)
         return self.modality.shown(self.drawn(model, n), self.codec, self.rows("test"))
 
-    def drawn(self, model: Model, n: int) -> Any:
+    def drawn(self, model: Fitted, n: int) -> Any:
         """Samples of seed 0, given each label in turn where there are few."""
         condition = None
         if "cond" in model.codecs and self.labels:

@@ -19,7 +19,7 @@ from quintet.core.random import some
 from quintet.data import cache
 from quintet.fit import api
 from quintet.metrics.features import FIT_ITEMS, fit_features
-from quintet.model.model import Model
+from quintet.model.fitted import Fitted
 from quintet.runs.task import is_label
 from quintet.sources.load import Dataset
 
@@ -34,7 +34,7 @@ class Learnt:
     of all else the latents of an autoencoder. `codec` is how items are measured, `train` are such items (N, ...).
     """
 
-    def __init__(self, model: Model, codec: Codec, train: np.ndarray) -> None:
+    def __init__(self, model: Fitted, codec: Codec, train: np.ndarray) -> None:
         self.model, self.codec = model, codec
         self.classifies = "cond" in model.codecs
         self.reads = model.codecs["cond" if self.classifies else "x"]
@@ -84,7 +84,7 @@ def learnt_features(dataset: Dataset, codec: Codec, train: np.ndarray, *, steps:
     return Learnt(model, codec, train)
 
 
-def _train(dataset: Dataset, classifies: bool, steps: int, kept: Path) -> Model:
+def _train(dataset: Dataset, classifies: bool, steps: int, kept: Path) -> Fitted:
     kept.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{kept.name}-", dir=kept.parent) as folder:
         target, condition = ("label", dataset.modality) if classifies else (None, None)

@@ -18,7 +18,7 @@ from quintet.evaluation.tasks import language
 from quintet.metrics.distances import likelihood_gap
 from quintet.metrics.estimates import area, flat, placements
 from quintet.metrics.memorisation import membership_by_likelihood
-from quintet.model.model import Model
+from quintet.model.fitted import Fitted
 from quintet.registry import modality_of
 from quintet.runs.task import items_of, within_run
 from quintet.sources.load import Dataset, take
@@ -36,7 +36,7 @@ class Samples(NamedTuple):
     seconds: float
 
     @classmethod
-    def of(cls, model: Model, n: int, seed: int, *, labelled: bool) -> Self:
+    def of(cls, model: Fitted, n: int, seed: int, *, labelled: bool) -> Self:
         """n samples; `labelled`: a condition that they are given is a label."""
         cond = model.condition(None, n, seed) if "cond" in model.codecs else None
         began = time.perf_counter()
@@ -51,7 +51,7 @@ class Samples(NamedTuple):
 
 
 def scored(
-    model: Model,
+    model: Fitted,
     dataset: Dataset,
     split: str,
     samples: Samples,
@@ -100,7 +100,7 @@ def scored(
     }
 
 
-def items_scored(model: Model, dataset: Dataset, split: str, count: int = SCORED) -> tuple[Any, Any, list[int]]:
+def items_scored(model: Fitted, dataset: Dataset, split: str, count: int = SCORED) -> tuple[Any, Any, list[int]]:
     """Those items of a split that models are scored on, what they are given, and their places in the data; a long text
     is one item of many windows, without places.
 
@@ -117,7 +117,7 @@ def items_scored(model: Model, dataset: Dataset, split: str, count: int = SCORED
 
 
 def likelier(
-    model: Model, dataset: Dataset, score: LogProb, items: Any, samples: Samples, seed: int
+    model: Fitted, dataset: Dataset, score: LogProb, items: Any, samples: Samples, seed: int
 ) -> dict[str, float]:
     """Whether training items are likelier than unseen ones, and for exact kinds whether samples are.
 
@@ -139,7 +139,7 @@ def likelier(
 
 
 def anomalies(
-    model: Model, score: LogProb, items: Any, given: Any, seed: int
+    model: Fitted, score: LogProb, items: Any, given: Any, seed: int
 ) -> tuple[dict[str, float], dict[str, Any]]:
     """How often a real item is likelier than a planted anomaly, and the same for each of both, by which models are
     compared: anomalies are the same for all models and seeds. Not of a long text, which is one item.
@@ -163,7 +163,7 @@ def stretches(text: str, windows: int, length: float, seed: int) -> tuple[list[s
     return ["".join(text[start : start + size] for start in chosen)], chosen
 
 
-def scores(model: Model, items: Any, *, condition: Any, seed: int) -> LogProb:
+def scores(model: Fitted, items: Any, *, condition: Any, seed: int) -> LogProb:
     """Of each item, but of a long text of each of its windows: one text alone has no spread."""
     scored = model.log_prob_windows if model.codecs["x"].stream else model.log_prob
     return scored(items, condition=condition, seed=seed)

@@ -17,8 +17,8 @@ from quintet.core.errors import DataError, QuintetWarning
 from quintet.core.likelihood import LogProb
 from quintet.core.random import some
 from quintet.metrics.labels import LEAST, label_figures
+from quintet.model.fitted import Fitted
 from quintet.model.inputs import Found
-from quintet.model.model import Model
 from quintet.nets.context import is_sequence
 from quintet.runs.task import items_of, within_run
 from quintet.sources.load import Dataset, take
@@ -27,7 +27,7 @@ SHOWN = 8
 """Rows of a report that show what was asked for beside what came."""
 
 
-def task(model: Model) -> str:
+def task(model: Fitted) -> str:
     """ "label": one categorical column given something; the kind of its items, as "text", where these are given a
     sequence and are right or wrong; else "samples".
     """
@@ -41,7 +41,7 @@ def task(model: Model) -> str:
 
 
 def measure(
-    model: Model,
+    model: Fitted,
     dataset: Dataset,
     split: str,
     *,
@@ -98,7 +98,7 @@ def measure(
     return head | answers_of(model, items, given, seed, options)
 
 
-def labels_of(model: Model, items: pa.Table, given: Any) -> dict[str, Any]:
+def labels_of(model: Fitted, items: pa.Table, given: Any) -> dict[str, Any]:
     """Accuracy, log-loss and calibration; the likelihood is that of the labels. `labelled`: which items have one."""
     began = time.perf_counter()
     found = model.classify(given)
@@ -123,8 +123,8 @@ def labels_of(model: Model, items: pa.Table, given: Any) -> dict[str, Any]:
     }
 
 
-def against(model: Model, found: pa.Table, items: pa.Table) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-    """(p, y, figures): what `Model.classify` found, against the items' own labels.
+def against(model: Fitted, found: pa.Table, items: pa.Table) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    """(p, y, figures): what `Fitted.classify` found, against the items' own labels.
 
     `y` (N,) is the place of each label, K where training had none such, -1 where it is blank. Figures are of items that
     have a label, {"labels": ..., "likelihood": that of labels which training had, or None}; {} if none has. A label
@@ -152,7 +152,7 @@ def against(model: Model, found: pa.Table, items: pa.Table) -> tuple[np.ndarray,
     return p, y, {"labels": figures, "likelihood": score}
 
 
-def classified(model: Model, found: Found) -> tuple[pa.Table, dict[str, Any]]:
+def classified(model: Fitted, found: Found) -> tuple[pa.Table, dict[str, Any]]:
     """A row an item: index, its own `label` and the `nats` of that where it is known, `predicted`, and p of each label.
 
     Also {"items", and where labels are known "likelihood" and "labels": the figures of `evaluation.labels`}.
@@ -171,16 +171,16 @@ def classified(model: Model, found: Found) -> tuple[pa.Table, dict[str, Any]]:
 
 
 def probabilities(found: pa.Table) -> np.ndarray:
-    """(N, labels) of what `Model.classify` gives."""
+    """(N, labels) of what `Fitted.classify` gives."""
     return np.stack([found[name].to_numpy() for name in found.column_names if name.startswith("p_")], 1)
 
 
-def made_with(model: Model, sampling: Mapping[str, Any] | None) -> dict[str, Any]:
+def made_with(model: Fitted, sampling: Mapping[str, Any] | None) -> dict[str, Any]:
     """How items are made that are compared with the true ones: by the likeliest symbol, unless `sampling` says more."""
     return {"temperature": 0.0} | dict(sampling or {}) if "temperature" in model.family.Sampling.model_fields else {}
 
 
-def answers_of(model: Model, items: Any, given: Any, seed: int, options: Mapping[str, Any]) -> dict[str, Any]:
+def answers_of(model: Fitted, items: Any, given: Any, seed: int, options: Mapping[str, Any]) -> dict[str, Any]:
     """How right the items are that are made of what is given; the likelihood is that of the items that are wanted."""
     kinds = registry.MODALITIES
     began = time.perf_counter()
@@ -209,7 +209,7 @@ def shown(given: Any, i: int) -> list[str]:
     return [given[i][:200]] if isinstance(given, list) and isinstance(given[i], str) else []
 
 
-def language(model: Model, score: LogProb, items: Any) -> dict[str, Any]:
+def language(model: Fitted, score: LogProb, items: Any) -> dict[str, Any]:
     """{"language": the likelihood in units that people count such items in}, where there are any, else nothing."""
     codec = model.codecs["x"]
     if score.space not in ("mass", "dequantised"):

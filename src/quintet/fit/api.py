@@ -1,4 +1,4 @@
-"""What a program calls to get a model: train, resume and load."""
+"""Train, resume and load: each gives a fitted family."""
 
 from __future__ import annotations
 
@@ -26,10 +26,9 @@ from quintet.fit.pixels import (
 )
 from quintet.fit.progress import ProgressLine
 from quintet.fit.session import Report, Session
-from quintet.modalities.frames import is_frame, library
 from quintet.modalities.text.codec import streamed
 from quintet.model.containers import source_of
-from quintet.model.model import Model
+from quintet.model.fitted import Fitted
 from quintet.registry import CODECS, MODALITIES
 from quintet.runs.config import DataSettings, RunConfig, as_config_error, merge, resolve, seconds
 from quintet.runs.folder import Run, runs_root
@@ -42,11 +41,11 @@ from quintet.training.trainer import FEWEST, Trainer
 
 
 @checked
-def load(run: str | Path, *, runs: str | Path | None = None, device: str = "auto") -> Model:
+def load(run: str | Path, *, runs: str | Path | None = None, device: str = "auto") -> Fitted:
     """The model of a run: its newest checkpoint that verifies, with averaged weights."""
     folder = Run.open(run, runs)
     family, codecs, config, _ = folder.restore()
-    return Model(folder, family.to(Engine(device).device), codecs, config, folder.conditions())
+    return Fitted(folder, family.to(Engine(device).device), codecs, config, folder.conditions())
 
 
 # -- training --------------------------------------------------------------------------------------------------------
@@ -69,7 +68,7 @@ def train(
     config: Mapping[str, Any] | None = None,
     report: Report | None = None,
     on_trainer: Callable[[Trainer], None] | None = None,
-) -> Model:
+) -> Fitted:
     """Train a family and return the model; its folder is `model.run`.
 
     `data` is a name or path, or what lies in memory: a DataFrame (pandas, polars, Arrow), a dict of columns, a list of
@@ -77,7 +76,7 @@ def train(
     `config` holds sections like those of config.yaml (model, sampling, training, ...); the named arguments win over it.
     `report` gets each logged record; `on_trainer` gets the trainer before the first step (to be able to stop it).
     """
-    seed, frames = count_of(seed, "seed", 0), library(data) if is_frame(data) else None
+    seed = count_of(seed, "seed", 0)
     dataset = load_source(source_of(data, runs_root(runs)), **reading(config))
     resolved = plan(family, dataset, target=target, condition=condition, codec=codec, preset=preset, budget=budget,
                     steps=steps, seed=seed, config=config)  # fmt: skip
@@ -89,9 +88,7 @@ def train(
         loose["preset"] = plan(family, dataset, target=target, condition=condition, preset="tiny", budget=budget,
                                steps=steps, seed=seed, config=config)  # fmt: skip
     with ProgressLine(f"training {family}") as line:
-        model = _train(resolved, dataset, run, runs_root(runs), report or line, on_trainer, loose)
-    model.frames = frames
-    return model
+        return _train(resolved, dataset, run, runs_root(runs), report or line, on_trainer, loose)
 
 
 @checked
@@ -247,7 +244,7 @@ def _train(
     report: Report | None,
     on_trainer: Callable[[Trainer], None] | None,
     loose: Mapping[str, RunConfig | None],
-) -> Model:
+) -> Fitted:
     engine, asked = Engine(config.device), config
     run = Run.create(root, name, f"{dataset.name}-{config.family}") if engine.first else None
     try:
@@ -286,7 +283,7 @@ def _train(
         if memory:
             raise memory from None
         raise
-    return Model(run or Run(root), family, codecs, session.config, session.cond)
+    return Fitted(run or Run(root), family, codecs, session.config, session.cond)
 
 
 @checked
@@ -297,7 +294,7 @@ def resume(
     changed_data: bool = False,
     report: Report | None = None,
     on_trainer: Callable[[Trainer], None] | None = None,
-) -> Model:
+) -> Fitted:
     """Continue a run to its end, bit for bit as if it had not stopped. Refuses if the data changed, unless
     `changed_data`.
     """
@@ -315,4 +312,4 @@ def resume(
     session = Session(config, labelled(config, dataset), codecs, family.to(engine.device), engine)
     with ProgressLine(f"training {config.family}") as line:
         session.train(folder, report or line, on_trainer)
-    return Model(folder, family, codecs, config, session.cond)
+    return Fitted(folder, family, codecs, config, session.cond)

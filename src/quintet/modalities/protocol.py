@@ -113,6 +113,9 @@ class Modality(ABC):
 
     # -- what programs hold -------------------------------------------------------------------------------------------
 
+    opens: ClassVar[tuple[str, ...]] = ()
+    """Suffixes of files that `raw` takes by their path, an item each; any other path is a source."""
+
     @abstractmethod
     def raw(self, items: Any, codec: Codec, column: str | None, scale: Scale | None) -> Any:
         """Whatever a program holds as raw items: see `containers.raw_items`."""
@@ -144,6 +147,13 @@ class Modality(ABC):
         return items, None
 
     # -- what is understood of them ----------------------------------------------------------------------------------
+
+    readable: ClassVar[bool] = False
+    """Whether a few items can be read as `lines`."""
+
+    def lines(self, items: Any) -> str:
+        """A few items as lines that a person reads."""
+        raise NotImplementedError(f"{self.things} cannot be read as lines")
 
     def facts(self, items: Any) -> dict[str, Any]:
         """What there is to know about the items, for a person; {} where columns say it all."""

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from quintet.core.checked import count_of
 from quintet.core.errors import DataError, QuintetWarning, Unsupported, UsageError
 from quintet.core.family import OnStep
 from quintet.core.random import Rows, seed_of
 from quintet.families.autoregressive import Autoregressive
 from quintet.modalities.text.codec import BytePairs, TextCodec
 from quintet.modalities.text.spelling import Begin, Constraint, Regex, Speller, Stop, together
+from quintet.model.fitted import Fitted
 from quintet.nets.decoding import finish
-
-if TYPE_CHECKING:
-    from quintet.model.model import Model
 
 
 class Hypothesis(NamedTuple):
@@ -33,35 +32,38 @@ class Hypothesis(NamedTuple):
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is asked of a text: `length` symbols at most behind its prompt (by default the rest of the window, or a
-    window where the prompt fills one), up to one of the texts `stop`, matching `regex`, as `constraint` allows.
+    """Texts that are asked for: each begins with its prompt and has `length` symbols at most behind it (by default the
+    rest of the window, or a window where the prompt fills one), up to one of the texts `stop`, matching `regex`, as
+    `constraint` allows. `condition`: one value for all or one a prompt.
     """
 
+    prompts: Sequence[str]
+    condition: Any = None
     length: int | None = None
     stop: Sequence[str] = ()
     regex: str | None = None
     constraint: Constraint | None = None
+    seed: int = 0
+    sampling: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
+        count_of(self.seed, "seed", 0)
         if not isinstance(self.stop, list | tuple) or any(not isinstance(stop, str) or not stop for stop in self.stop):
             raise UsageError("stop texts are a list of texts, none of them empty", where=str(self.stop))
         if self.regex is not None and self.stop:
             why = "a text that ends before a stop text need not match"
             raise UsageError("stop texts and a regular expression together", why=why, fix="write the end into the one")
-        if self.length is not None and self.length < 1:
-            raise UsageError(f"a text has a length of at least 1, got {self.length}")
-
-    def __bool__(self) -> bool:
-        return bool(self.length or self.stop or self.regex or self.constraint)
+        if self.length is not None:
+            count_of(self.length, "length")
 
 
 class Writer:
-    """One model at work on texts that begin with `prompts`, each continued as `wanted`."""
+    """One model at work on the texts that are wanted of it."""
 
-    def __init__(self, model: Model, prompts: Sequence[str], wanted: Wanted, sampling: Any = None) -> None:
-        self.model, self.prompts, self.wanted = model, list(prompts), wanted
+    def __init__(self, model: Fitted, wanted: Wanted) -> None:
+        self.model, self.prompts, self.wanted = model, list(wanted.prompts), wanted
         self.family, self.codec = parts_of(model)
-        self.settings = model.sampling(sampling)
+        self.settings = model.sampling(wanted.sampling)
         self.pieces, self.size = self.codec.vocabulary.pieces(), self.family.space.vocab_size
         self.rows = [self.codec.vocabulary.encode(prompt) for prompt in self.prompts]
         self.blank = [isinstance(self.codec.vocabulary, BytePairs) and self.ends_in_blank(row) for row in self.rows]
@@ -79,6 +81,10 @@ class Writer:
         pieces = [b"" if i == self.family.space.unseen else piece for i, piece in enumerate(self.pieces)]
         pattern = f" (?:{self.wanted.regex})" if blank else str(self.wanted.regex)
         return Regex(pattern, pieces, self.size, self.codec.end, self.room)
+
+    def at_once(self, batch_size: int, cond: Tensor | None, copies: int) -> int:
+        """How many prompts are worked on together, each by several `copies`."""
+        return min(count_of(batch_size, "batch_size"), self.family.at_once(self.settings, cond, copies))
 
     def slices(self, at_once: int) -> Iterator[slice]:
         """Neighbouring prompts, `at_once` at most, that all end in a blank or all do not."""
@@ -129,12 +135,12 @@ class Writer:
         text = Speller(self.pieces, self.wanted.stop)(new, final=True)
         return self.prompts[i] + (text.removeprefix(" ") if self.blank[i] else text)
 
-    def write(self, condition: Any, seed: int, batch_size: int, on_step: OnStep | None = None) -> list[str]:
+    def write(self, batch_size: int = 256, on_step: OnStep | None = None) -> list[str]:
         """The texts. Text i depends on its prompt, its condition and (seed, i), not on the others."""
-        n = len(self.prompts)
-        cond, device = self.model.condition(condition, n, seed), self.model.device
-        at_once, texts = min(batch_size, self.family.at_once(self.settings, cond, self.settings.beams)), []
-        for some in self.slices(at_once):
+        n, seed = len(self.prompts), self.wanted.seed
+        cond, device = self.model.condition(self.wanted.condition, n, seed), self.model.device
+        texts = []
+        for some in self.slices(self.at_once(batch_size, cond, self.settings.beams)):
             start, constraint = some.start, self.constraint(self.blank[some.start])
             x, known = self.x[some].to(device), self.known[some].to(device)
             given, count = None if cond is None else cond[some], len(x)
@@ -148,8 +154,11 @@ class Writer:
         self.check(texts)
         return texts
 
-    def stream(self, condition: Any, seed: int, index: int = 0) -> Iterator[str]:
-        """Text `index` of `write` in pieces: first its prompt, then what is new as soon as it is certain."""
+    def stream(self, index: int = 0) -> Iterator[str]:
+        """Text `index` of `write`, which is the one that is wanted here, in pieces: first its prompt, then what is new
+        as soon as it is certain.
+        """
+        condition, seed = self.wanted.condition, self.wanted.seed
         if self.settings.beams > 1:
             raise UsageError("a beam search knows its text only at its end", fix="--sampling.beams 1, or no stream")
         given = [condition] * (index + 1) if condition is not None else None
@@ -171,12 +180,12 @@ class Writer:
             yield piece
         self.check([text])
 
-    def n_best(self, k: int, condition: Any, seed: int, batch_size: int) -> list[list[Hypothesis]]:
+    def n_best(self, k: int, batch_size: int = 256) -> list[list[Hypothesis]]:
         """For each prompt its k likeliest texts that a search finds, fewer where there are not so many."""
-        n, copies = len(self.prompts), max(k, self.settings.beams)
-        cond, device = self.model.condition(condition, n, seed), self.model.device
-        at_once, found = max(1, min(batch_size, self.family.at_once(self.settings, cond, copies))), []
-        for some in self.slices(at_once):
+        n, copies = len(self.prompts), max(count_of(k, "k"), self.settings.beams)
+        cond, device = self.model.condition(self.wanted.condition, n, self.wanted.seed), self.model.device
+        found = []
+        for some in self.slices(self.at_once(batch_size, cond, copies)):
             start = some.start
             best = self.family.n_best(self.x[some].to(device), self.known[some].to(device),
                                       None if cond is None else cond[some], k=k, sampling=self.settings,
@@ -199,7 +208,7 @@ class Writer:
             warnings.warn(what, QuintetWarning, stacklevel=4)
 
 
-def parts_of(model: Model) -> tuple[Autoregressive, TextCodec]:
+def parts_of(model: Fitted) -> tuple[Autoregressive, TextCodec]:
     """The family and the codec of a model that writes symbol by symbol, or Unsupported."""
     family, codec = model.family, model.codecs["x"]
     if not isinstance(family, Autoregressive):

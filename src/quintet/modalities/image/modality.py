@@ -88,7 +88,7 @@ class ImageModality(Modality):
     single = ".png"
 
     sets = SETS
-    suffixes = SUFFIXES
+    suffixes = opens = SUFFIXES
     feature = "Image"
     feature_spaces = {"inception": Inception}
 

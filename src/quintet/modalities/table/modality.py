@@ -96,6 +96,7 @@ class TableModality(Modality):
 
     sets = SETS
     suffixes = SUFFIXES
+    readable = True
     labelled_by_folders = False
 
     def read(self, entries: Sequence[Entry], found: Found) -> Dataset:
@@ -191,6 +192,10 @@ class TableModality(Modality):
 
     def missing(self, items: pa.Table) -> bool:
         return not all(filled(column).all() for column in items.columns)
+
+    def lines(self, items: pa.Table) -> str:
+        rows = [items.column_names, *(row.values() for row in items.to_pylist())]
+        return "\n".join("  ".join(str(cell) for cell in row) for row in rows)
 
     def preview(self, items: pa.Table, captions: list[str]) -> bytes:
         if items.num_columns == 2 and all(is_number(kind) for kind in items.schema.types):

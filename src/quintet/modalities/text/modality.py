@@ -59,6 +59,7 @@ class TextModality(Modality):
     sets = SETS
     suffixes = SUFFIXES
     naive = "letters drawn by themselves"
+    readable = True
 
     def read(self, entries: Sequence[Entry], found: Found) -> Dataset:
         return read_texts(entries, found)
@@ -108,6 +109,9 @@ class TextModality(Modality):
         """Long texts are many windows of about `WINDOW` characters."""
         texts = dataset.rows(split)
         return max(len(texts), sum(map(len, texts)) // WINDOW)
+
+    def lines(self, items: Sequence[str]) -> str:
+        return "\n".join(text[:200] for text in items)
 
     def preview(self, items: Sequence[str], captions: list[str]) -> bytes:
         return page(items)

@@ -1,15 +1,11 @@
-"""A trained model on raw data: everything that one does with it."""
+"""A trained family with its codecs: from raw items to raw items."""
 
 from __future__ import annotations
 
-import base64
-import html
 import math
-import shutil
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,23 +15,17 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from quintet.core import random
-from quintet.core.checked import checked_methods, count_of
+from quintet.core.checked import count_of
 from quintet.core.codec import Codec
-from quintet.core.errors import CheckpointError, DataError, QuintetWarning, Unsupported, UsageError
+from quintet.core.errors import DataError, QuintetWarning, Unsupported, UsageError
 from quintet.core.family import Family, OnStep
 from quintet.core.likelihood import Kind, LogProb
 from quintet.core.random import Rows, seed_of, uniform
 from quintet.core.spaces import Continuous
-from quintet.modalities.frames import back, is_frame, library, scalar
-from quintet.modalities.image.reading import SUFFIXES as PICTURES
-from quintet.modalities.image.reading import from_codes
 from quintet.modalities.latent import LatentCodec
 from quintet.modalities.table.codec import TableCodec
 from quintet.modalities.text.codec import Pieces, TextCodec
-from quintet.modalities.text.spelling import Constraint
-from quintet.model.containers import conditions, raw_items
-from quintet.model.inputs import read_items
-from quintet.model.writing import Hypothesis, Wanted, Writer
+from quintet.model.containers import conditions
 from quintet.runs.config import RunConfig, as_config_error, merge
 from quintet.runs.folder import Run
 from quintet.runs.task import HELD, items_of
@@ -45,55 +35,33 @@ ENOUGH = 99
 """Reference items with which p = 0.01 is the least that can be found."""
 
 
-@checked_methods
-class Model:
-    """A trained family with its codecs: everything on raw data. `run` is its folder.
+class Fitted:
+    """A fitted family with its codecs: from raw items to raw items, in batches, with seeds. `run` is its folder.
 
-    Items and conditions may be raw items or whatever holds them: a `pathlib.Path`, frames and columns of pandas, polars
-    and Arrow, dicts of columns, lists, pictures of Pillow, arrays, tensors. One item is a list of one. Tables come back
-    as frames of the library that the items came from. A model that was trained on a frame samples such frames.
+    Raw items are as the codec `x` takes and gives them; conditions are one value for all items or one an item.
     """
-
-    frames: str | None = None
-    """The library whose frames `sample` gives: that of the data it was trained on in this program."""
 
     def __init__(
         self, run: Run, family: Family, codecs: Mapping[str, Codec], config: RunConfig, conditions: Tensor | None = None
     ) -> None:
-        self.run, self.family, self.codecs, self.config, self.conditions = (
-            run,
-            family.eval(),
-            codecs,
-            config,
-            conditions,
-        )
-
-    def __repr__(self) -> str:
-        """What it is, in one line: family, data, parameters, run."""
-        data, count = self.config.data, sum(p.numel() for p in self.family.parameters())
-        of = f"{data.target} of " if data.target else ""
-        given = f" given {data.condition}" if data.condition else ""
-        source = Path(data.source).name or data.source
-        return f"<quintet.Model: {self.family.name} of {of}{source}{given}, {count:,} parameters, run {self.run.path}>"
-
-    def _repr_html_(self) -> str:
-        """The same for notebooks, with the newest figures and the newest picture of samples."""
-        rows = [record for record in self.run.metrics() if "quality" in record or "held_out" in record]
-        named = {"step": "step", "held_out": "loss on unseen items", "quality": "quality"}
-        cells = "".join(f"<tr><th>{name}</th><td>{rows[-1][key]:.6g}</td></tr>" for key, name in named.items()
-                        if rows and isinstance(rows[-1].get(key), int | float))  # fmt: skip
-        pictures = sorted((self.run.path / "samples").glob("*.png"))
-        image = ""
-        if pictures:
-            content = base64.b64encode(pictures[-1].read_bytes()).decode()
-            image = f'<img alt="samples" style="max-width:480px" src="data:image/png;base64,{content}">'
-        elif self.codecs["x"].modality in ("table", "text") and "sample" not in self.family.missing:
-            image = f"<pre>{html.escape(str(preview(self.codecs['x'].decode(self.sample_encoded(5)))))}</pre>"
-        return f"<p>{html.escape(repr(self))}</p><table>{cells}</table>{image}"
+        self.run, self.family, self.codecs, self.config = run, family.eval(), codecs, config
+        self.conditions = conditions
 
     @property
     def device(self) -> torch.device:
         return next(self.family.parameters()).device
+
+    def able(self, operation: str) -> None:
+        """Raise Unsupported, with the reason, unless this model has the operation."""
+        if operation in self.family.missing:
+            self.family.refuse(operation)
+        if operation == "classify" and (self.labels is None or "cond" not in self.codecs):
+            raise Unsupported(
+                "this model does not classify",
+                where=self.run.name,
+                why="it is not an exact model of one categorical column given something",
+                fix="quintet train autoregressive --data SOURCE --target COLUMN --condition text (or image, audio)",
+            )
 
     def condition(self, condition: Any, n: int, seed: int) -> Tensor | None:
         """One value for all, n values, or None: then conditions are drawn from the training data."""
@@ -108,23 +76,8 @@ class Model:
             u = uniform(n, generator=Rows(seed_of("conditions", seed), 0, n), like=torch.empty(0, dtype=torch.float64))
             return self.conditions[(u * len(self.conditions)).long()].to(self.device)
         codec = self.codecs["cond"]
-        if isinstance(condition, Path):
-            found = read_items(self.config, str(condition), None, unlabelled=True, like=self.codecs)
-            condition = found.given if found.given is not None else found.items
         values = conditions(condition, codec, n, self.config.data.condition)
         return codec.encode(values).to(self.device)
-
-    def items(self, items: Any, condition: Any = None) -> tuple[Any, Any]:
-        """(raw items, their condition) of whatever holds items; a file brings its own conditions."""
-        if isinstance(items, Path) and items.suffix.lower() not in PICTURES:
-            found = read_items(self.config, str(items), None, like=self.codecs)
-            return found.items, found.given if condition is None else condition
-        column = self.config.data.target
-        return raw_items(items, self.codecs["x"], column, self.config.data.scale), condition
-
-    def in_units(self, items: Any) -> bool:
-        """Whether images come in the units of their files (not uint8), and are to come back so."""
-        return self.config.data.scale is not None and getattr(items, "dtype", None) not in (np.uint8, torch.uint8)
 
     def sampling(self, options: Mapping[str, Any] | None) -> Any:
         """The family's Sampling from the run's own and `options`."""
@@ -133,31 +86,9 @@ class Model:
         except ValidationError as error:
             raise as_config_error(error, "sampling", self.family.Sampling.model_fields) from None
 
-    def sample(
-        self,
-        n: int = 16,
-        *,
-        condition: Any = None,
-        seed: int = 0,
-        sampling: Mapping[str, Any] | None = None,
-        batch_size: int | None = None,
-        on_step: OnStep | None = None,
-    ) -> Any:
-        """n raw items. Item i depends on (seed, i) and its condition, not on n or `batch_size`.
-
-        `batch_size` None: 256 at once, and 1,024 of at most 32 numbers each, as rows of a table have.
-        """
-        items = self.draw(n, condition=condition, seed=seed, sampling=sampling, batch_size=batch_size, on_step=on_step)
-        return self.original(back(items, self.frames))
-
     def draw(self, n: int, **given: Any) -> Any:
-        """`sample` as the codec decodes: Arrow tables, and images of any scale as uint8."""
+        """`n` raw items, as `sample_encoded` makes them."""
         return self.codecs["x"].decode(self.sample_encoded(n, **given))
-
-    def original(self, items: Any) -> Any:
-        """Images of 16 bits or real numbers in the units of their files; anything else as it is."""
-        scale = self.config.data.scale
-        return from_codes(items, scale) if scale is not None and isinstance(items, np.ndarray) else items
 
     def sample_encoded(
         self,
@@ -169,7 +100,10 @@ class Model:
         batch_size: int | None = None,
         on_step: OnStep | None = None,
     ) -> Tensor:
-        """`sample` before decoding: (n, *space.shape)."""
+        """n encoded items (n, *space.shape). Item i depends on (seed, i) and its condition, not on n or `batch_size`.
+
+        `batch_size` None: 256 at once, and 1,024 of at most 32 numbers each, as rows of a table have.
+        """
         if not 1 <= count_of(n, "n") <= 10_000_000:
             raise UsageError(f"n must be between 1 and 10,000,000, got {n}")
         n, seed = count_of(n, "n"), count_of(seed, "seed", 0)
@@ -193,11 +127,9 @@ class Model:
         pieces, those of a model of the next symbol overlapping. `LogProb.notes` says of each item what was cut,
         replaced or unseen, and a warning how many such items there are.
         """
-        family, codec = self.family, self.codecs["x"]
-        if family.likelihood == "none":
-            family.refuse("log_prob")
+        codec = self.codecs["x"]
+        self.able("log_prob")
         seed, batch_size = count_of(seed, "seed", 0), count_of(batch_size, "batch_size")
-        items, condition = self.items(items, condition)
         if isinstance(codec, TextCodec) or codec.stream:
             return self._log_prob_texts(items, condition, seed, batch_size)
         x, log_det = codec.encode(items), codec.log_det(items)
@@ -316,30 +248,19 @@ class Model:
             return None
         return (*column.values, None) if column.nulls else column.values
 
-    def classify(self, items: Any, *, batch_size: int = 256) -> Any:
-        """p(label | item) for every label: the columns `predicted`, and `p_LABEL` of each label, 1 together.
+    def classify(self, given: Any, n: int | None = None, *, batch_size: int = 256) -> pa.Table:
+        """p(label | given) for every label: the columns `predicted`, and `p_LABEL` of each label, 1 together.
 
-        `items` are what labels are given: the conditions of a model of one categorical column.
+        `given` are the conditions of a model of one categorical column: `n` of them, or one value for all.
         """
-        if self.labels is None or "cond" not in self.codecs:
-            raise Unsupported(
-                "this model does not classify",
-                where=self.run.name,
-                why="it is not an exact model of one categorical column given something",
-                fix="quintet train autoregressive --data SOURCE --target COLUMN --condition text (or image, audio)",
-            )
-        frames, index = library(items), getattr(items, "index", None)
+        self.able("classify")
         codec, names = self.codecs["x"], self.labels
         assert isinstance(codec, TableCodec)
+        assert names is not None
         column = codec.columns[0]
         every = pa.table({column.name: pa.array(names, column.type)})
         symbols, share = codec.encode(every)[:, 0], codec.log_det(every)
-        n = 1 if scalar(items) and not isinstance(items, Path) else None
-        if isinstance(items, Path):
-            items = read_items(self.config, str(items), None, unlabelled=True, like=self.codecs).given
-        if n is None:
-            items = raw_items(items, self.codecs["cond"], self.config.data.condition)
-        cond = self.given(items, n or len(items))
+        cond = self.given(given, n or len(given))
         assert cond is not None
         parts = [
             self.family.log_probs(len(part), part)[:, symbols.to(part.device)].double().cpu() + share
@@ -347,8 +268,7 @@ class Model:
         ]
         p = torch.cat(parts).exp().numpy()
         predicted = every[column.name].take(pa.array(p.argmax(1)))
-        table = pa.table({"predicted": predicted} | {f"p_{name}": p[:, i] for i, name in enumerate(names)})
-        return back(table, frames, index)
+        return pa.table({"predicted": predicted} | {f"p_{name}": p[:, i] for i, name in enumerate(names)})
 
     def given(self, condition: Any, n: int) -> Tensor | None:
         """`condition`, which a conditional model cannot do without here."""
@@ -377,15 +297,9 @@ class Model:
         Holes: null cells and lacking columns of a table; False in `known` (H, W) or (N, H, W) for images; what a
         shorter text or recording lacks, and each character \u2588 of a text. What was known comes back as it was.
         """
-        if "complete" in self.family.missing:
-            self.family.refuse("complete")
+        self.able("complete")
         draws, seed = count_of(draws, "draws"), count_of(seed, "seed", 0)
         batch_size, settings = count_of(batch_size, "batch_size"), self.sampling(sampling)
-        frames, index = library(items) if is_frame(items) else None, getattr(items, "index", None)
-        in_units = self.in_units(items)
-        items, condition = self.items(items, condition)
-        if isinstance(known, Tensor | list | tuple):
-            known = np.asarray(known)
         x, mask = self.codecs["x"].partial(items, known)
         cond = self.given(condition, len(x))
         out = []
@@ -399,91 +313,8 @@ class Model:
                 done = self.family.complete(part, mask[some].to(self.device), given, sampling=settings,
                                             generator=rows, on_step=on_step)  # fmt: skip
                 parts.append(done.cpu())
-            done = self.codecs["x"].fill(items, known, self.codecs["x"].decode(torch.cat(parts)))
-            out.append(self.original(done) if in_units else back(done, frames, index))
+            out.append(self.codecs["x"].fill(items, known, self.codecs["x"].decode(torch.cat(parts))))
         return out[0] if draws == 1 else out
-
-    def write(
-        self,
-        prompts: Any = "",
-        n: int = 1,
-        *,
-        condition: Any = None,
-        length: int | None = None,
-        stop: Sequence[str] = (),
-        regex: str | None = None,
-        constraint: Constraint | None = None,
-        seed: int = 0,
-        sampling: Mapping[str, Any] | None = None,
-        batch_size: int = 256,
-        on_step: OnStep | None = None,
-    ) -> list[str]:
-        """Texts by an autoregressive model, n of each prompt, prompt by prompt.
-
-        `length`: new symbols at most, beyond the window too where the model was trained on windows of long texts; of
-        a prompt that is longer than the window the last part is read. A text ends before the first of the texts
-        `stop`. What is new matches `regex`. `constraint(x (B, t), start (B,)) -> (B, V)` says which symbols may follow
-        those so far, of which `start` were given; where none may, the text ends.
-        """
-        given, n = self.prompts(prompts), count_of(n, "n")
-        seed, batch_size = count_of(seed, "seed", 0), count_of(batch_size, "batch_size")
-        length = None if length is None else count_of(length, "length")
-        wanted = Wanted(length, stop, regex, constraint)
-        writer = Writer(self, [prompt for prompt in given for _ in range(n)], wanted, sampling)
-        return writer.write(condition, seed, batch_size, on_step)
-
-    def prompts(self, prompts: Any) -> list[str]:
-        """Texts to continue, from whatever holds them."""
-        text = self.codecs["x"].modality == "text"
-        return raw_items(prompts, self.codecs["x"]) if text else [str(prompts)]
-
-    def stream(
-        self,
-        prompt: str = "",
-        *,
-        index: int = 0,
-        condition: Any = None,
-        length: int | None = None,
-        stop: Sequence[str] = (),
-        regex: str | None = None,
-        constraint: Constraint | None = None,
-        seed: int = 0,
-        sampling: Mapping[str, Any] | None = None,
-    ) -> Iterator[str]:
-        """The text `write(prompt, n, ...)[index]` in pieces, as it is made. `condition`: of this text."""
-        length = None if length is None else count_of(length, "length")
-        index, seed = count_of(index, "index", 0), count_of(seed, "seed", 0)
-        if not isinstance(prompt, str):
-            raise UsageError(f"a stream continues one text, not {type(prompt).__name__}", fix='stream("a prompt")')
-        writer = Writer(self, [prompt], Wanted(length, stop, regex, constraint), sampling)
-        return writer.stream(condition, seed, index)
-
-    def n_best(
-        self,
-        k: int = 4,
-        *,
-        prompts: Any = "",
-        n: int = 1,
-        condition: Any = None,
-        length: int | None = None,
-        stop: Sequence[str] = (),
-        regex: str | None = None,
-        constraint: Constraint | None = None,
-        seed: int = 0,
-        sampling: Mapping[str, Any] | None = None,
-        batch_size: int = 256,
-    ) -> list[list[Hypothesis]]:
-        """For each prompt (or each of n conditions) the k likeliest texts, best first, each (item, log_prob, score).
-
-        By beam search with max(k, beams) beams; score = log_prob / ((5 + symbols) / 6)^length_penalty, as `sampling`
-        says.
-        """
-        k, n, seed = count_of(k, "k"), count_of(n, "n"), count_of(seed, "seed", 0)
-        length = None if length is None else count_of(length, "length")
-        given = self.prompts(prompts) * (n if isinstance(prompts, str) else 1)
-        return Writer(self, given, Wanted(length, stop, regex, constraint), sampling).n_best(
-            k, condition, seed, batch_size
-        )
 
     @torch.no_grad()
     def encode(self, items: Any, *, condition: Any = None, batch_size: int = 256) -> Tensor:
@@ -492,9 +323,7 @@ class Model:
         A model of windows of long texts has latents of a window. Of one text that is longer, each window has a row, the
         last one ending with the text, and this is warned; several must be a window each.
         """
-        if "encode" in self.family.missing:
-            self.family.refuse("encode")
-        items, condition = self.items(items, condition)
+        self.able("encode")
         if self.codecs["x"].stream:
             z, owner = self.encode_windows(items, condition=condition, batch_size=batch_size)
             if len(z) > len(items):
@@ -514,7 +343,6 @@ class Model:
         """Of a model of windows of long texts: the latents of the windows of each text, of which the last ends with
         it, and (rows,) which text each is of.
         """
-        texts, condition = self.items(texts, condition)
         pieces, cond = self._whole_windows(texts), self.given(condition, len(texts))
         self.warned(self.text_codec.losses(texts))
         cond = None if cond is None else cond[pieces.owner.to(cond.device)]
@@ -542,8 +370,7 @@ class Model:
     @torch.no_grad()
     def decode(self, z: Tensor, *, condition: Any = None, batch_size: int = 256) -> Any:
         """Raw items from latents."""
-        if "decode" in self.family.missing:
-            self.family.refuse("decode")
+        self.able("decode")
         try:
             z = torch.as_tensor(z)
         except (TypeError, ValueError, RuntimeError) as error:
@@ -585,13 +412,9 @@ class Model:
 
     def reconstruct(self, items: Any, *, condition: Any = None) -> Any:
         """decode(encode(items)): what the latents keep of them. Of a model of windows, each text window by window."""
-        frames, index = library(items) if is_frame(items) else None, getattr(items, "index", None)
-        in_units = self.in_units(items)
-        items, condition = self.items(items, condition)
         if self.codecs["x"].stream:
-            return back(self._reconstruct_texts(items, condition), frames, index)
-        done = self.decode(self.encode(items, condition=condition), condition=condition)
-        return self.original(done) if in_units else back(done, frames, index)
+            return self._reconstruct_texts(items, condition)
+        return self.decode(self.encode(items, condition=condition), condition=condition)
 
     def _ends(self, items: Any, condition: Any) -> Tensor:
         """The latents of the ends of paths: of a model of windows of long texts, of a window each."""
@@ -623,7 +446,7 @@ class Model:
         return paths
 
     def rank(self, items: Any, *, reference: Any = None, condition: Any = None, given: Any = None,
-             seed: int = 0) -> Any:  # fmt: skip
+             seed: int = 0) -> pa.Table:  # fmt: skip
         """Items from the least to the most likely: columns index, nats, p, and note of what was cut or replaced.
 
         A model of windows of long texts ranks by nats a symbol, next to windows of its held-out text.
@@ -633,8 +456,7 @@ class Model:
         flags one such item in a hundred (conformal anomaly detection, Laxhammar & Falkman 2011). `given`: the
         conditions of the reference. With R of them no p is below 1 / (R + 1): if that is above 0.01, this is warned.
         """
-        if self.family.likelihood == "none":
-            self.family.refuse("log_prob")
+        self.able("log_prob")
         scored = self.log_prob_windows if reference is None and self.codecs["x"].stream else self.log_prob
         if reference is None:
             reference, given = self.held_out()
@@ -651,7 +473,7 @@ class Model:
         columns: dict[str, Any] = {"index": order}
         columns |= {name: pa.array(each[order], from_pandas=True) for name, each in (("nats", nats), ("p", p))}
         columns |= {} if notes is None else {"note": [notes[i] for i in order]}
-        return back(pa.table(columns).replace_schema_metadata({"reference": str(len(calm))}), library(items))
+        return pa.table(columns).replace_schema_metadata({"reference": str(len(calm))})
 
     def held_out(self, limit: int = 1000, *, test: bool = True) -> tuple[Any, Any]:
         """At most `limit` validation items of the run's own source, drawn by a fixed seed, and their conditions.
@@ -675,51 +497,6 @@ class Model:
             return items, given
         some = random.some(items, count_of(limit, "limit"), 0)
         return take(items, some), None if given is None else take(given, some)
-
-    def evaluate(
-        self,
-        split: str = "test",
-        *,
-        samples: int = 1000,
-        seed: int = 0,
-        sampling: Mapping[str, Any] | None = None,
-        features: str = "pca",
-        budget: str | float | None = None,
-        report: Callable[[dict[str, Any]], None] | None = None,
-    ) -> dict[str, Any]:
-        """{"likelihood", "likelihood_reason", "metrics", "ms_per_sample", ...} on a split; writes the run's report.
-
-        `sampling`: how texts are made that are compared with the true ones. `features`: what distances are measured in.
-        `budget`: about how long it may take, 90 or "2m" (as long as training took, but 2 to 10 minutes): of a slow
-        model as many samples and items are measured as there is time for, at least 20. `measured` says how many.
-        `report` is told what is being done.
-        """
-        from quintet.comparison.compare import evaluate  # which is written in terms of Model
-
-        plain = Model(self.run, self.family, self.codecs, self.config, self.conditions)  # it works on Arrow tables
-        return evaluate(plain, split=split, samples=samples, seed=seed, sampling=sampling, features=features,
-                        budget=budget, report=report)  # fmt: skip
-
-    def save(self, path: str | Path) -> Path:
-        """Copy the run folder with its newest good checkpoint to `path`."""
-        target = Path(path)
-        latest = self.run.latest()
-        if latest is None:
-            raise CheckpointError("nothing to save: the run has no checkpoint", where=str(self.run.path))
-        if target.exists():
-            raise UsageError("the path exists already", where=str(target))
-        leave = {"checkpoints", "lock.json", ".lock"}  # of this run, not of an autoencoder within it
-        shutil.copytree(self.run.path, target, ignore=lambda at, _: leave if Path(at) == self.run.path else set())
-        shutil.copytree(latest[2], target / "checkpoints" / latest[2].name)
-        return target
-
-
-def preview(items: Any) -> str:
-    """A few rows of a table, or texts, as lines."""
-    if isinstance(items, pa.Table):
-        rows = [items.column_names, *(row.values() for row in items.to_pylist())]
-        return "\n".join("  ".join(str(cell) for cell in row) for row in rows)
-    return "\n".join(text[:200] for text in items)
 
 
 def by_symbol(found: LogProb) -> np.ndarray:

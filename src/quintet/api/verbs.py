@@ -1,0 +1,28 @@
+"""Train, resume and load, as a program calls them: each gives a `Model`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import ParamSpec
+
+from quintet.api.model import Model
+from quintet.fit import api
+from quintet.modalities.frames import is_frame, library
+from quintet.model.fitted import Fitted
+
+P = ParamSpec("P")
+
+
+def opened(verb: Callable[P, Fitted]) -> Callable[P, Model]:
+    """The same verb with a model that takes whatever holds items, and samples frames if it was trained on one."""
+
+    @functools.wraps(verb)
+    def call(*args: P.args, **kwargs: P.kwargs) -> Model:
+        data = kwargs.get("data")
+        return Model(verb(*args, **kwargs), library(data) if is_frame(data) else None)
+
+    return call
+
+
+train, resume, load = opened(api.train), opened(api.resume), opened(api.load)
