@@ -9,6 +9,7 @@ from quintet.core.codec import Codec, Face
 from quintet.core.errors import Unsupported, UsageError
 from quintet.core.family import Family
 from quintet.core.spaces import Continuous
+from quintet.data.dataset import Reading
 from quintet.families.autoregressive import Autoregressive
 from quintet.families.diffusion import Diffusion
 from quintet.families.flow import Flow
@@ -19,6 +20,7 @@ from quintet.modalities.audio.modality import AudioModality
 from quintet.modalities.image.modality import ImageModality
 from quintet.modalities.latent import Autoencoder, LatentCodec
 from quintet.modalities.protocol import Modality
+from quintet.modalities.series.modality import SeriesModality
 from quintet.modalities.table.modality import TableModality
 from quintet.modalities.text.modality import TextModality
 
@@ -35,12 +37,19 @@ COMPARED = ("vae", "gan", "autoregressive", "flow", "diffusion")
 CLASSIFIER, AUTOENCODER = "autoregressive", "vae"
 """Families whose nets features are read off: what a model of labels sees in an item, and the latents of items."""
 MODALITIES: dict[str, Modality] = {
-    modality.name: modality for modality in (ImageModality(), TextModality(), AudioModality(), TableModality())
+    modality.name: modality
+    for modality in (ImageModality(), TextModality(), AudioModality(), TableModality(), SeriesModality())
 }
 
 
 RESULTS = MODALITIES["table"]
 """What rows of results are written as: scores, labels, latents."""
+
+
+def candidates(reading: Reading) -> list[Modality]:
+    """The kinds of data that a source may hold: the one that its reading asks for, else any."""
+    every = list(MODALITIES.values())
+    return [modality for modality in every if modality.asked(reading)] or every
 
 
 def modality_of(items: Any) -> Modality:

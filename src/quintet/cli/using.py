@@ -295,7 +295,7 @@ def complete(
     what comes behind a text or recording that is shorter than those of the training data.
     """
     from quintet.fit import api
-    from quintet.model.inputs import chain, read_items
+    from quintet.model.inputs import read_items
     from quintet.registry import MODALITIES
 
     assert context is not None
@@ -313,7 +313,7 @@ def complete(
     began = time.perf_counter()
     out = model.complete(items, known=raw_mask, condition=given, draws=draws, seed=seed, sampling=settings)
     spent = time.perf_counter() - began
-    out = chain(out) if draws > 1 else out
+    out = MODALITIES[kind].several(out) if draws > 1 else out
     if kind == "table":
         out = _as_brought(out, items, found.written, draws, path)
     answer = _write(model, path, out, seed=seed, draws=draws, known=known,

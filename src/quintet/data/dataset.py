@@ -42,6 +42,7 @@ class Reading:
     fit: str = "crop"
     rate: int | None = None
     unit: str = "auto"
+    window: int | None = None
     group: str | None = None
     time: str | None = None
     whole: bool = False

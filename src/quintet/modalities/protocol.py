@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from quintet.core.codec import Codec
 from quintet.core.errors import UsageError
 from quintet.data.archives import Entry
-from quintet.data.dataset import Dataset, Found, Scale
+from quintet.data.dataset import Dataset, Found, Reading, Scale, join
 from quintet.data.published import Source
 from quintet.modalities.provenance import INSIDE, Provenance, beside, replace, text_of
 
@@ -78,6 +78,10 @@ class Modality(ABC):
     """Whether items are of classes, as folders of files name them; rows are not, which have columns for that."""
     feature: ClassVar[str] = ""
     """What the hub calls a column of such files; "" where it has none."""
+
+    def asked(self, reading: Reading) -> bool:
+        """Whether how a source is read says that its items are of this kind: no other is then tried."""
+        return False
 
     @abstractmethod
     def read(self, entries: Sequence[Entry], found: Found) -> Dataset:
@@ -145,6 +149,10 @@ class Modality(ABC):
         if known is not None:
             raise UsageError(f"--known is not for {self.name}", why="a text is a prompt, and each █ in it a hole")
         return items, None
+
+    def several(self, draws: Sequence[Any]) -> Any:
+        """Several completions of the same items, each a draw of all of them, as one list of items."""
+        return join(draws)
 
     # -- what is understood of them ----------------------------------------------------------------------------------
 

@@ -32,6 +32,7 @@ class DataSettings(Settings):
     fit: Literal["crop", "pad", "stretch"] = Field("crop", description="images of other proportions")
     rate: int | None = Field(None, ge=1000, le=192_000, description="audio: samples a second")
     unit: Literal["auto", "document", "line"] = Field("auto", description="text: what an item is")
+    window: int | None = Field(None, ge=2, le=100_000, description="series: steps of an item, in rows sorted by time")
     group: str | None = Field(None, description="rows with one value of this column stay in one split")
     time: str | None = Field(None, description="split by this column: the last rows are the test split")
     split: Literal["auto", "none"] = Field("auto", description="none: train on all items, which every split then holds")

@@ -15,7 +15,7 @@ from quintet.data.archives import BadFile, Entry, zip_entries
 from quintet.data.arrays import array_of, columns_of
 from quintet.data.dataset import Dataset, Found
 from quintet.data.splits import PUBLISHED
-from quintet.registry import MODALITIES
+from quintet.registry import candidates
 
 SUFFIXES = (".npy", ".npz")
 ITEMS = ("x", "images", "image", "data", "features")
@@ -85,7 +85,7 @@ def _dataset(array: np.ndarray, labels: pa.Table | None, found: Found) -> Datase
     """The first kind of data that takes an array of this shape and type."""
     if array.ndim == 0 or len(array) == 0:
         raise DataError("the array is empty", where=found.where)
-    for modality in MODALITIES.values():
+    for modality in candidates(found.reading):
         if (dataset := modality.from_array(array, labels, found)) is not None:
             return dataset
     raise DataError(f"an array of shape {array.shape}", where=found.where, why="it is no kind of items that is known")
@@ -93,5 +93,5 @@ def _dataset(array: np.ndarray, labels: pa.Table | None, found: Found) -> Datase
 
 def from_columns(columns: pa.Table, found: Found) -> Dataset:
     """The first kind of data that takes these columns."""
-    datasets = (modality.from_columns(columns, found) for modality in MODALITIES.values())
+    datasets = (modality.from_columns(columns, found) for modality in candidates(found.reading))
     return next(dataset for dataset in datasets if dataset is not None)

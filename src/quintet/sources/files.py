@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from quintet.data import cache
 from quintet.data.archives import Entry, entries_of
 from quintet.data.dataset import SPLITS, Dataset, Found, Reading
 from quintet.data.splits import PUBLISHED
-from quintet.registry import MODALITIES
+from quintet.registry import MODALITIES, candidates
 from quintet.sources import arrays
 
 Reader = Callable[[Sequence[Entry], Found], Dataset]
@@ -28,18 +28,24 @@ def _arrays(entries: Sequence[Entry], found: Found) -> Dataset:
 
 
 ARRAYS = "arrays"
-KINDS: dict[str, tuple[tuple[str, ...], Reader]] = {
-    **{name: (modality.suffixes, modality.read) for name, modality in MODALITIES.items()},
-    ARRAYS: (arrays.SUFFIXES, _arrays),
-}
-KIND_OF = {suffix: kind for kind, (suffixes, _) in KINDS.items() for suffix in suffixes}
+KNOWN = {suffix for modality in MODALITIES.values() for suffix in modality.suffixes} | {*arrays.SUFFIXES}
+"""Suffixes of files that can be read."""
+
+
+def kinds_of(reading: Reading) -> dict[str, tuple[str, Reader]]:
+    """By suffix, the first kind of data that has it, and its reader."""
+    found = dict.fromkeys(arrays.SUFFIXES, (ARRAYS, _arrays))
+    for modality in candidates(reading):
+        found = dict.fromkeys(modality.suffixes, (modality.name, modality.read)) | found
+    return found
 
 
 def read_path(path: Path, reading: Reading) -> Dataset:
     """The data set of a file, a folder or an archive. Raises DataError with what, where, why and what to do."""
     path = path.expanduser().resolve()
     entries = entries_of(path)
-    kind, chosen, ignored = kind_of(entries, path)
+    kinds = kinds_of(reading)
+    kind, chosen, ignored = kind_of(entries, path, {suffix: name for suffix, (name, _) in kinds.items()})
     splits, labels = places(chosen) if len(chosen) > 1 else ([None], [None])
     notes = []
     if any(splits) and not all(splits):
@@ -50,7 +56,7 @@ def read_path(path: Path, reading: Reading) -> Dataset:
         if None in labels:
             notes.append(f"{labels.count(None):,} files are in no class folder: their label is missing")
     found = Found(str(path), reading, cache.key_of(path, chosen, asdict(reading)), splits if any(splits) else (), table)
-    dataset = KINDS[kind][1](chosen, found)
+    dataset = kinds[chosen[0].suffix][1](chosen, found)
     if ignored:
         notes.append(f"{sum(ignored.values()):,} other files are ignored: {', '.join(sorted(ignored))}")
     name = path.name.split(".")[0] or path.name
@@ -58,17 +64,17 @@ def read_path(path: Path, reading: Reading) -> Dataset:
     return replace(dataset, name=name, source=str(path), about=about, notes=(*dataset.notes, *notes))
 
 
-def kind_of(entries: Sequence[Entry], path: Path) -> tuple[str, list[Entry], Counter[str]]:
-    """(the kind of most files, those files, the suffixes of the others)."""
-    kinds = Counter(KIND_OF[entry.suffix] for entry in entries if entry.suffix in KIND_OF)
+def kind_of(entries: Sequence[Entry], path: Path, known: Mapping[str, str]) -> tuple[str, list[Entry], Counter[str]]:
+    """(the kind of most files, those files, the suffixes of the others); `known`: suffix -> kind."""
+    kinds = Counter(known[entry.suffix] for entry in entries if entry.suffix in known)
     if not kinds:
         names = ", ".join(entry.name for entry in entries[:3])
         why = f"it holds {names}{' ...' if len(entries) > 3 else ''}" if entries else "it is empty"
-        known = f"{' '.join(sorted(KIND_OF))} .zip .tar .tgz"
-        raise DataError("no file that can be read", where=str(path), why=why, fix=f"these can be read: {known}")
-    kind = max(kinds, key=lambda name: (kinds[name], -list(KINDS).index(name)))
-    chosen = [entry for entry in entries if KIND_OF.get(entry.suffix) == kind]
-    return kind, chosen, Counter(entry.suffix or entry.name for entry in entries if KIND_OF.get(entry.suffix) != kind)
+        fix = f"these can be read: {' '.join(sorted(known))} .zip .tar .tgz"
+        raise DataError("no file that can be read", where=str(path), why=why, fix=fix)
+    kind = max(kinds, key=lambda name: (kinds[name], -[*MODALITIES, ARRAYS].index(name)))
+    chosen = [entry for entry in entries if known.get(entry.suffix) == kind]
+    return kind, chosen, Counter(entry.suffix or entry.name for entry in entries if known.get(entry.suffix) != kind)
 
 
 def places(entries: Sequence[Entry]) -> tuple[list[str | None], list[str | None]]:

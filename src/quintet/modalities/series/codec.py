@@ -1,0 +1,272 @@
+"""Windows of series <-> real numbers, standardised by channel, or bins of equal share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from quintet.core import settings
+from quintet.core.codec import Codec, Face
+from quintet.core.errors import DataError
+from quintet.core.spaces import Continuous, Discrete
+from quintet.modalities.series.windows import Clock, Floats, Windows, bridged
+
+GRIDS = (1000.0, 100.0, 10.0, 1.0, 0.1, 0.01, 0.001)
+"""Distances of neighbouring values that are looked for, the widest first."""
+FINE = 1e-3
+"""A grid finer than this share of a channel's deviation is none: its values are real numbers."""
+
+
+@dataclass(frozen=True)
+class Channel:
+    """The constants of one channel: mean and deviation, the distance `grid` of its neighbouring values (0: real
+    numbers), and its bins.
+
+    Bin i reaches from edges[i - 1] up to edges[i]; the first and the last have no end. Within a bin a value is uniform,
+    in the two outer ones it is exponential with the mean distances `tails` from their edge. `middles` are what bins
+    are decoded as: values of the training data. `shares`: how many of these are in each bin.
+    """
+
+    mean: float
+    std: float
+    grid: float
+    edges: tuple[float, ...]
+    tails: tuple[float, float]
+    middles: tuple[float, ...]
+    shares: tuple[float, ...]
+
+    @classmethod
+    def of(cls, values: Floats, levels: int) -> Channel:
+        """Of all training values of the channel (n,)."""
+        std = float(values.std()) or 1.0
+        grid = next((each for each in GRIDS if each > FINE * std and _on(values, each)), 0.0)
+        edges = np.quantile(values, np.linspace(0, 1, levels + 1)[1:-1])
+        edges = _between(edges, grid) if grid else edges
+        edges = np.unique(edges[(edges > values.min()) & (edges <= values.max())])
+        if not len(edges):
+            edges = np.array([values.max() + grid / 2])
+        place = np.searchsorted(edges, values, side="right")
+        least = grid / 4 or 1e-3 * std
+        tails = (
+            max(least, float((edges[0] - values[place == 0]).mean())) if (place == 0).any() else least,
+            max(least, float((values[place == len(edges)] - edges[-1]).mean()))
+            if (place == len(edges)).any() else least,
+        )  # fmt: skip
+        ends = np.concatenate([[edges[0] - tails[0]], edges, [edges[-1] + tails[1]]])
+        middles = [
+            float(np.quantile(values[place == i], 0.5, method="lower")) if (place == i).any()
+            else float(_nearest(np.array((ends[i] + ends[i + 1]) / 2), grid))
+            for i in range(len(edges) + 1)
+        ]  # fmt: skip
+        shares = np.maximum(np.bincount(place, minlength=len(middles)), 0.5)
+        return cls(float(values.mean()), std, grid, tuple(edges.tolist()), tails, tuple(middles),
+                   tuple((shares / shares.sum()).tolist()))  # fmt: skip
+
+    def bins(self, values: Floats) -> np.ndarray:
+        """The bin of each value."""
+        return np.searchsorted(np.array(self.edges), values, side="right")
+
+    def log_volume(self, values: Floats) -> Floats:
+        """log p(value | its bin): a density of real numbers, a probability of those on a grid."""
+        edges, place = np.array(self.edges), self.bins(values)
+        inner = (place > 0) & (place < len(edges))
+        out = np.zeros(values.shape)
+        widths = np.diff(edges)[(place - 1).clip(0, max(len(edges) - 2, 0))] if len(edges) > 1 else 1.0
+        out -= np.where(inner, np.log(widths) - (np.log(self.grid) if self.grid else 0.0), 0.0)
+        for outer, scale, beyond in (
+            (place == 0, self.tails[0], edges[0] - values),
+            (place == len(edges), self.tails[1], values - edges[-1]),
+        ):
+            if self.grid:  # of the cell of this value
+                near = (beyond - self.grid / 2).clip(0)
+                density = -near / scale + np.log(-np.expm1(-self.grid / scale))
+            else:
+                density = -beyond / scale - np.log(scale)
+            out = np.where(outer, density, out)
+        return out
+
+
+def _on(values: Floats, grid: float) -> bool:
+    """Whether all values are whole multiples of `grid`, up to rounding."""
+    share = values / grid
+    return bool((np.abs(share - np.round(share)) < 1e-6 * np.maximum(1, np.abs(share))).all())
+
+
+def _between(values: Floats, grid: float) -> Floats:
+    """The next places above that lie half-way between two values of a grid."""
+    return (np.floor(values / grid + 0.5) + 0.5) * grid
+
+
+def _nearest(values: Floats, grid: float) -> Floats:
+    """The nearest values of a grid, written as decimals are; values of none as they are."""
+    if not grid:
+        return values
+    return np.round(values) if grid == 1 else np.round(np.round(values / grid) * grid, 3)
+
+
+class SeriesCodec(Codec):
+    """Windows of one length and of the same channels.
+
+    continuous: x = (value - mean) / deviation of the channel, in (channels, steps). discrete: the bin of each value, of
+    `levels` that hold equal shares of the channel's training values, a step after another in (steps * channels,), so
+    that a prefix is a past. Values that all lie on a grid, such as counts, have probabilities; others have densities.
+    A missing value counts as what a straight line between its neighbours has there.
+    """
+
+    class Settings(settings.Settings):
+        levels: int = Field(64, ge=2, le=1024, description="bins of a channel's values (discrete)")
+
+    name = "series"
+    wanted = "an array (N, steps, channels) with NaN where a value is missing, or quintet's Windows"
+    faces: ClassVar[tuple[Face, ...]] = ("continuous", "discrete")
+
+    def __init__(self, face: Face | None = None, settings: Any = None) -> None:
+        super().__init__(face, settings)
+        self.parts: tuple[Channel, ...] = ()
+        self.channels: tuple[str, ...] = ()
+        self.columns: tuple[str, str] = ("", "")
+        self.clock, self.steps = Clock(), 0
+
+    # -- constants of the training split -----------------------------------------------------------------------------
+
+    def fit(self, items: Any) -> Self:
+        if not isinstance(items, Windows):
+            raise DataError(f"expected windows of series, got {type(items).__name__}")
+        if not len(items):
+            raise DataError("no windows to learn from")
+        self.channels, self.clock, self.columns = items.channels, items.clock, items.columns
+        found = []
+        for place, name in enumerate(items.channels):
+            values = items.values[:, :, place]
+            values = values[~np.isnan(values)]
+            if not len(values):
+                raise DataError("no value to learn from", where=f"channel {name}", fix="leave this channel out")
+            found.append(Channel.of(values, self.settings.levels))
+        self._set_space(items.steps, tuple(found))
+        return self
+
+    def _set_space(self, steps: int, parts: tuple[Channel, ...]) -> None:
+        self.steps, self.parts, self.dims = steps, parts, steps * len(parts)
+        self.measure = "mass" if all(part.grid for part in parts) else "density"
+        if self.face == "continuous":
+            widths = np.repeat([part.grid / part.std for part in parts], steps)
+            self.space = Continuous((len(parts), steps), widths=tuple(widths.tolist()) if widths.any() else None)
+            return
+        sizes, shares = [len(part.middles) for part in parts], [part.shares for part in parts]
+        self.space = Discrete((self.dims,), max(sizes), tuple(sizes * steps), shares=tuple(shares * steps))
+
+    # -- raw <-> encoded ---------------------------------------------------------------------------------------------
+
+    def _check(self, items: Any) -> Windows:
+        """The windows in the shape of the training ones."""
+        if not isinstance(items, Windows):
+            raise DataError(f"expected windows of series, got {type(items).__name__}")
+        lacking = [name for name in self.channels if name not in items.channels]
+        if len(lacking) == len(self.channels):
+            why = f"the model's are {', '.join(self.channels)}; there are {', '.join(items.channels)}"
+            raise DataError("none of the model's channels", why=why)
+        if items.steps > self.steps:
+            why = f"they have {items.steps} steps, those of the model {self.steps}"
+            raise DataError("the windows are too long", why=why, fix=f"--data.window {self.steps}")
+        if items.start is not None and (items.clock.unit, items.clock.every) != (self.clock.unit, self.clock.every):
+            raise DataError(f"a step of {items.clock}, where the model has {self.clock}", fix="bring such data")
+        return items.shaped(self.steps, self.channels)
+
+    def encode(self, items: Any) -> Tensor:
+        values = bridged(self._check(items).values)
+        if self.face == "continuous":
+            means, stds = ([getattr(part, name) for part in self.parts] for name in ("mean", "std"))
+            return torch.from_numpy(((values - means) / stds).transpose(0, 2, 1)).float().contiguous()
+        bins = [part.bins(values[:, :, place]) for place, part in enumerate(self.parts)]
+        return torch.from_numpy(np.stack(bins, -1).reshape(len(values), self.dims))
+
+    def decode(self, x: Tensor) -> Windows:
+        x = x.detach().cpu()
+        values = np.empty((len(x), self.steps, len(self.parts)))
+        for place, part in enumerate(self.parts):
+            if self.face == "continuous":
+                column = x[:, place].double().nan_to_num(0.0, 1e6, -1e6).numpy() * part.std + part.mean
+                values[:, :, place] = _nearest(column, part.grid)
+            else:
+                bins = x.view(len(x), self.steps, -1)[:, :, place].numpy().clip(0, len(part.middles) - 1)
+                values[:, :, place] = np.array(part.middles)[bins]
+        return Windows(values, self.channels, self.clock, columns=self.columns)
+
+    def log_det(self, items: Any) -> Tensor:
+        """continuous: log |dx / dvalue|, or the log of a cell of the grid in x. discrete: log p(value | its bin)."""
+        values = bridged(self._check(items).values)
+        if self.face == "continuous":
+            each = [np.log((part.grid or 1.0) / part.std) for part in self.parts]
+            return torch.full((len(values),), self.steps * float(np.sum(each)), dtype=torch.float64)
+        volumes = [part.log_volume(values[:, :, place]).sum(1) for place, part in enumerate(self.parts)]
+        return torch.from_numpy(np.sum(volumes, 0))
+
+    def losses(self, items: Any) -> list[str]:
+        """Of windows with missing values."""
+        counts = np.isnan(self._check(items).values).sum((1, 2)).tolist()
+        what = "values are missing and count as a straight line between their neighbours"
+        return [f"{count:,} of {self.dims:,} {what}" if count else "" for count in counts]
+
+    # -- holes -------------------------------------------------------------------------------------------------------
+
+    def _given(self, items: Windows, known: Any) -> np.ndarray:
+        """(N, T, C) bool: which values are known. `known` (T,), (N, T) or (N, T, C); a missing value never is."""
+        given = ~np.isnan(items.values)
+        if known is None:
+            return given
+        mask = np.asarray(known)
+        if mask.dtype != bool or mask.ndim not in (1, 2, 3):
+            raise DataError(f"expected a boolean mask (steps,), (N, steps) or (N, steps, channels), got {mask.dtype} "
+                            f"{mask.shape}")  # fmt: skip
+        mask = mask[None, :, None] if mask.ndim == 1 else mask[:, :, None] if mask.ndim == 2 else mask
+        wide = np.zeros((len(mask), self.steps, mask.shape[2]), bool)
+        wide[:, : mask.shape[1]] = mask[:, : self.steps]
+        try:
+            return given & np.broadcast_to(wide, given.shape)
+        except ValueError:
+            raise DataError(f"a mask of shape {mask.shape} for windows of shape {given.shape}") from None
+
+    def partial(self, items: Any, known: Any = None) -> tuple[Tensor, Tensor]:
+        """Missing values and lacking channels are holes, what `known` leaves out, and what comes behind a shorter
+        window: that is a forecast.
+        """
+        shaped = self._check(items)
+        given = self._given(shaped, known)
+        held = self.encode(replace(shaped, values=np.where(given, shaped.values, np.nan)))
+        mask = torch.from_numpy(given)
+        return held, mask.transpose(1, 2).contiguous() if self.face == "continuous" else mask.flatten(1)
+
+    def fill(self, items: Any, known: Any, completed: Any) -> Windows:
+        shaped = self._check(items)
+        return replace(shaped, values=np.where(self._given(shaped, known), shaped.values, completed.values))
+
+    # -- state -------------------------------------------------------------------------------------------------------
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "face": self.face,
+            "settings": self.settings.model_dump(mode="json"),
+            "channels": list(self.channels),
+            "columns": list(self.columns),
+            "clock": list(self.clock),
+            "steps": self.steps,
+            "parts": [{name: getattr(part, name) for name in Channel.__dataclass_fields__} for part in self.parts],
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        codec = cls(data["face"], cls.Settings(**data["settings"]))
+        codec.channels, codec.columns = tuple(data["channels"]), (data["columns"][0], data["columns"][1])
+        codec.clock = Clock(*data["clock"])
+        parts: list[dict[str, Any]] = [
+            {name: tuple(value) if isinstance(value, list) else value for name, value in part.items()}
+            for part in data["parts"]
+        ]
+        codec._set_space(data["steps"], tuple(Channel(**part) for part in parts))
+        return codec

@@ -1,0 +1,185 @@
+"""How far windows are from real ones in what belongs to series: correlation in time, spectrum, and what is learnt of
+them for the next step; and how good forecasts are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import Ridge
+
+from quintet.core.errors import DataError
+from quintet.core.random import some
+from quintet.metrics.estimates import Estimate, bootstrap, flat, mean
+from quintet.modalities.series.windows import Floats, Windows, bridged
+
+LAGS, MOST = 48, 1000
+"""Lags of the autocorrelation at most; windows of each side."""
+SEEN = 12
+"""Steps from which the predictive score predicts the next, at most half a window."""
+RIDGE = 1e-3
+FORECAST, DRAWS = 64, 32
+"""Windows whose future is forecast, and draws of each."""
+
+
+def autocorrelations(values: Floats, lags: int) -> Floats:
+    """(N, T, C) -> (N, lags, C): sum over t of y_t y_{t + k} over sum of y_t^2, k = 1 ... lags, y the window about its
+    own mean; 0 for a constant one.
+    """
+    y = values - values.mean(1, keepdims=True)
+    power = (y**2).sum(1)
+    each = [(y[:, :-k] * y[:, k:]).sum(1) for k in range(1, lags + 1)]
+    return np.stack(each, 1) / np.where(power > 1e-12, power, 1.0)[:, None]
+
+
+def spectra(values: Floats) -> Floats:
+    """(N, T, C) -> (N, T // 2, C): shares of the power of a window about its mean, frequency by frequency."""
+    power = np.abs(np.fft.rfft(values - values.mean(1, keepdims=True), axis=1)[:, 1:]) ** 2
+    total = power.sum(1, keepdims=True)
+    return np.asarray(power / np.where(total > 1e-12, total, 1.0))
+
+
+def autocorrelation_distance(real: Floats, fake: Floats, lags: int) -> Estimate:
+    """Mean over lags and channels of |difference of the mean autocorrelations|; 0 is best, 2 the most there is."""
+    return bootstrap(lambda a, b: float(np.abs(a.mean(0) - b.mean(0)).mean()),
+                     autocorrelations(real, lags), autocorrelations(fake, lags))  # fmt: skip
+
+
+def spectrum_distance(real: Floats, fake: Floats) -> Estimate:
+    """Mean over channels of 1/2 sum over frequencies of |difference of the mean shares of power|; 0 is best."""
+    return bootstrap(lambda a, b: float(0.5 * np.abs(a.mean(0) - b.mean(0)).sum(0).mean()),
+                     spectra(real), spectra(fake))  # fmt: skip
+
+
+def pairs_of(values: Floats, seen: int) -> tuple[Floats, Floats]:
+    """(N, T, C) -> all stretches of `seen` steps (M, seen * C) and the step behind each (M, C)."""
+    n, steps, channels = values.shape
+    past = np.stack([values[:, at : at + seen] for at in range(steps - seen)], 1)
+    return past.reshape(-1, seen * channels), values[:, seen:].reshape(n * (steps - seen), channels)
+
+
+def predictive(train: Floats, test: Floats, seen: int) -> Estimate:
+    """Mean absolute error of the next step of `test`, in standard deviations of its channels, by a ridge regression
+    that learnt it from `train` (Yoon et al. 2019, with a linear model for the recurrent net).
+    """
+    scale = np.where(test.std((0, 1)) > 0, test.std((0, 1)), 1.0)
+    train, test = train / scale, test / scale
+    found = Ridge(RIDGE).fit(*pairs_of(train, seen))
+    past, truth = pairs_of(test, seen)
+    errors = np.abs(found.predict(past).reshape(truth.shape) - truth).mean(1)
+    return mean(errors.reshape(len(test), -1).mean(1))
+
+
+def series_figures(train: Windows, heldout: Windows, fake: Windows, seed: int = 0) -> dict[str, float]:
+    """All of these of at most MOST windows of each side, drawn by `seed`, with `NAME_stderr`. `predictive_real`: the
+    same learnt from as many real training windows, which is the best that samples can reach.
+    """
+    n = min(len(heldout), len(fake), MOST)
+    real, made = (bridged(side[some(side, n, seed)].values) for side in (heldout, fake))
+    taught = bridged(train[some(train, n, seed)].values)
+    steps = real.shape[1]
+    seen, lags = max(1, min(SEEN, steps // 2)), max(1, min(LAGS, steps // 2))
+    return flat({
+        "autocorrelation": autocorrelation_distance(real, made, lags),
+        "spectrum": spectrum_distance(real, made),
+        "predictive": predictive(made, real, seen),
+        "predictive_real": predictive(taught, real, seen),
+    })  # fmt: skip
+
+
+# -- forecasts -------------------------------------------------------------------------------------------------------
+
+
+def crps(draws: NDArray[Any], truth: NDArray[Any]) -> Floats:
+    """The continuous ranked probability score of each value, E|X - y| - 1/2 E|X - X'| (Gneiting & Raftery 2007).
+
+    `draws` (D, ...) of X, `truth` y (...). X' is another draw than X, which makes the score of few draws that of many
+    in the mean (Ferro 2014); of one draw it is the absolute error. Of a normal X with mean m and deviation s it is
+    s (z (2 Phi(z) - 1) + 2 phi(z) - 1 / sqrt(pi)), z = (y - m) / s.
+    """
+    count = len(draws)
+    error = np.abs(draws - truth).mean(0)
+    if count < 2:
+        return np.asarray(error)
+    weights = 2 * np.arange(1, count + 1) - count - 1  # sum over pairs |x_i - x_j| = 2 sum_i weights_i x_(i)
+    spread = np.tensordot(weights, np.sort(draws, 0), 1) * 2 / (count * (count - 1))
+    return np.asarray(error - spread / 2)
+
+
+def season_of(values: Floats, past: int) -> int:
+    """The lag, from 2 steps to `past`, at which windows (N, T, C) repeat themselves best; 1 if none does."""
+    scores = autocorrelations(values, min(past, values.shape[1] - 2)).mean((0, 2))
+    if len(scores) < 2:
+        return 1
+    overlap = 1 - np.arange(1, len(scores) + 1) / values.shape[1]  # fewer terms at longer lags
+    scores = scores / overlap
+    rises = [k for k in range(1, len(scores)) if scores[k] > scores[k - 1]]
+    return max(rises, key=lambda k: scores[k]) + 1 if rises else 1
+
+
+def seasonal_naive(windows: Floats, past: int, season: int, spread: Floats) -> Floats:
+    """(D, N, T - past, C): the value one season before, and where that is not known yet, two, ...; `spread` (D, C), the
+    errors that this makes on training windows, are added.
+    """
+    places = np.arange(past, windows.shape[1])
+    back = places - season * np.ceil((places - past + 1) / season).astype(int)
+    return windows[None, :, back] + spread[:, None, None]
+
+
+def naive_forecast(train: Floats, windows: Floats, past: int, draws: int, seed: int) -> Floats:
+    """Draws (D, N, T - past, C) of the seasonal-naive forecast, with errors of training windows."""
+    season = season_of(train, past)
+    errors = train[:, past:] - seasonal_naive(train, past, season, np.zeros((1, train.shape[2])))[0]
+    rng = np.random.default_rng(seed)
+    chosen = rng.integers(0, len(train), (draws, len(windows)))
+    return seasonal_naive(windows, past, season, np.zeros((1, train.shape[2]))) + errors[chosen]
+
+
+def linear_forecast(train: Floats, windows: Floats, past: int, draws: int, seed: int) -> Floats:
+    """Draws (D, N, T - past, C) of a ridge regression from all of the past to all of the future, with errors of
+    training windows that it was not fitted on.
+    """
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(train))
+    known, future = train[:, :past].reshape(len(train), -1), train[:, past:].reshape(len(train), -1)
+    scale = np.where(known.std(0) > 0, known.std(0), 1.0)
+    fitted, left = order[: max(1, len(order) * 3 // 4)], order[len(order) * 3 // 4 :]
+    model = Ridge(1.0).fit(known[fitted] / scale, future[fitted])
+    errors = future[left] - model.predict(known[left] / scale).reshape(len(left), -1)
+    made = model.predict(windows[:, :past].reshape(len(windows), -1) / scale).reshape(len(windows), -1)
+    drawn = made + errors[rng.integers(0, len(left), (draws, len(windows)))]
+    return drawn.reshape(draws, len(windows), train.shape[1] - past, train.shape[2])
+
+
+def forecast_figures(
+    train: Windows, heldout: Windows, complete: Callable[[Windows, NDArray[np.bool_], int], list[Windows]], *,
+    past: int | None = None, count: int = FORECAST, draws: int = DRAWS, seed: int = 0,
+) -> dict[str, float]:  # fmt: skip
+    """The CRPS of forecasts of the last quarter of held-out windows, in deviations of the training channels: `crps`, of
+    the model `complete(windows, known, draws)`; `crps_seasonal` and `crps_linear`, of seasonal-naive and of a ridge
+    regression; and the share of true values between the 5 % and 95 % quantiles, `covered`. With `NAME_stderr`.
+
+    Only windows without holes count.
+    """
+    steps = heldout.steps
+    past = past or steps - max(1, steps // 4)
+    whole = np.flatnonzero(~np.isnan(heldout.values).any((1, 2)))
+    if not 0 < past < steps or not len(whole):
+        raise DataError("no forecasts to measure", why=f"{len(whole)} whole windows, {past} of {steps} steps known")
+    windows = heldout[whole[some(len(whole), count, seed)]]
+    known = np.arange(steps) < past
+    made = np.stack([each.values[:, past:] for each in complete(windows, known, draws)])
+    learnt, truth = bridged(train[some(train, 4 * MOST, seed)].values), windows.values
+    scale = np.where(learnt.std((0, 1)) > 0, learnt.std((0, 1)), 1.0)
+    rivals: Mapping[str, Floats] = {
+        "crps": made,
+        "crps_seasonal": naive_forecast(learnt, truth, past, max(draws, 2), seed),
+        "crps_linear": linear_forecast(learnt, truth, past, max(draws, 2), seed),
+    }
+    scores = {name: mean((crps(each, truth[:, past:]) / scale).mean((1, 2))) for name, each in rivals.items()}
+    low, high = np.quantile(made, [0.05, 0.95], axis=0)
+    inside = ((truth[:, past:] >= low) & (truth[:, past:] <= high)).mean((1, 2))
+    return flat(scores | {"covered": mean(inside)})

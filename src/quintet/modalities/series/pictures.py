@@ -1,0 +1,61 @@
+"""Windows of series as lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from quintet.modalities.pictures import BLUE, INK, PALE, PAPER, font
+from quintet.modalities.series.windows import Floats, Windows
+
+WIDTH, HEIGHT, ACROSS, CHANNELS = 230, 52, 4, 6
+"""Pixels of a line of one channel; windows side by side; channels that are drawn at most."""
+GREY, BAND = (170, 170, 170), (200, 219, 245)
+
+
+def lines(windows: Windows, captions: Sequence[str], behind: Windows | None = None,
+          band: tuple[Floats, Floats] | None = None) -> Image.Image:  # fmt: skip
+    """Each window as lines, one below the other for its channels, all windows on one scale; gaps where values miss.
+
+    `behind`: a real window in grey behind each. `band` (N, T, C) twice: between which values most draws lie.
+    """
+    count, shown = len(windows), min(CHANNELS, len(windows.channels))
+    across = min(ACROSS, max(1, count))
+    tall = shown * HEIGHT + 26
+    sheet = Image.new("RGB", (across * (WIDTH + 12), -(-max(1, count) // across) * tall), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    every = [windows.values, *([] if behind is None else [behind.values]), *(band or ())]
+    ends = [_range([side[:, :, channel] for side in every]) for channel in range(shown)]
+    for number in range(count):
+        left, top = number % across * (WIDTH + 12) + 6, number // across * tall
+        draw.text((left, top + 4), captions[number][:34], INK, font(11))
+        for channel, (low, high) in enumerate(ends):
+            base = top + 20 + channel * HEIGHT
+
+            def place(values: Floats, base: int = base, low: float = low, high: float = high) -> NDArray[np.float64]:
+                return base + HEIGHT - 6 - (values - low) / (high - low) * (HEIGHT - 10)
+
+            x = left + np.linspace(0, WIDTH, windows.steps)
+            draw.line((left, base + HEIGHT - 3, left + WIDTH, base + HEIGHT - 3), fill=PALE)
+            if band is not None:
+                lower, upper = (place(side[number, :, channel]) for side in band)
+                for i in np.flatnonzero(~np.isnan(lower[:-1] + lower[1:])):
+                    corners = [(x[i], lower[i]), (x[i], upper[i]), (x[i + 1], upper[i + 1]), (x[i + 1], lower[i + 1])]
+                    draw.polygon(corners, fill=BAND)
+            for side, colour in ((behind, GREY), (windows, BLUE)):
+                if side is not None and number < len(side):
+                    y = place(side.values[number, :, channel])
+                    for i in np.flatnonzero(~np.isnan(y[:-1] + y[1:])):
+                        draw.line((x[i], y[i], x[i + 1], y[i + 1]), fill=colour, width=1 if colour == GREY else 2)
+            if number < across:
+                draw.text((left, base), windows.channels[channel][:20], GREY, font(9))
+    return sheet
+
+
+def _range(sides: Sequence[Floats]) -> tuple[float, float]:
+    values = np.concatenate([side[np.isfinite(side)] for side in sides])
+    low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
+    return (low, high) if high > low else (low - 1, high + 1)
