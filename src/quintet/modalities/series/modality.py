@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,9 @@ from quintet.data.archives import Entry
 from quintet.data.dataset import Dataset, Found, Reading, Scale
 from quintet.modalities.frames import as_array, is_column, is_frame, table_of, wrong
 from quintet.modalities.pictures import png_of
-from quintet.modalities.protocol import Format, Modality
+from quintet.modalities.protocol import Figures, Format, Modality
 from quintet.modalities.provenance import KEY, Provenance, software, text_of
-from quintet.modalities.series import figures, reading
+from quintet.modalities.series import reading
 from quintet.modalities.series.codec import SeriesCodec
 from quintet.modalities.series.pictures import lines
 from quintet.modalities.series.sets import SETS
@@ -224,5 +224,26 @@ class SeriesModality(Modality):
     def looks(self, items: Windows, codec: Codec) -> dict[str, bytes]:
         return {".csv": csv(items, {}), ".png": png(items, {})}
 
-    def figures(self, train: Windows, heldout: Windows, fake: Windows, seed: int) -> dict[str, float]:
-        return figures.series_figures(train, heldout, fake, seed)
+    @property
+    def at_most(self) -> Mapping[str, int]:
+        from quintet.modalities.series.figures import MOST  # what it needs takes long to load
+
+        return {"windows": MOST}
+
+    def figures(
+        self,
+        fake: Windows,
+        real: Callable[[str], Windows],
+        split: str,
+        codec: Codec,
+        *,
+        labelled: bool,
+        most: int,
+        seed: int,
+    ) -> Figures:
+        """How far they are from real ones in autocorrelation and spectrum, and what can be learnt of them for the next
+        step.
+        """
+        from quintet.modalities.series.figures import series_figures  # what it needs takes long to load
+
+        return Figures(series_figures(real("train"), real(split), fake, seed), {})

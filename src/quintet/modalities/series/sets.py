@@ -53,6 +53,6 @@ def days() -> Dataset:
 
 
 SETS: dict[str, Source] = {
-    "days": Source(days, "series", 7_145, "a year of hourly load and temperature, computed: daily and weekly seasons, "
+    "days": Source(days, "series", 6_866, "a year of hourly load and temperature, computed: daily and weekly seasons, "
                    "trend, noise and gaps, in windows of 48 hours"),
 }  # fmt: skip
