@@ -34,9 +34,10 @@ KNOWN = {suffix for modality in MODALITIES.values() for suffix in modality.suffi
 
 def kinds_of(reading: Reading) -> dict[str, tuple[str, Reader]]:
     """By suffix, the first kind of data that has it, and its reader."""
-    found = dict.fromkeys(arrays.SUFFIXES, (ARRAYS, _arrays))
+    found: dict[str, tuple[str, Reader]] = dict.fromkeys(arrays.SUFFIXES, (ARRAYS, _arrays))
     for modality in candidates(reading):
-        found = dict.fromkeys(modality.suffixes, (modality.name, modality.read)) | found
+        for suffix in modality.suffixes:
+            found.setdefault(suffix, (modality.name, modality.read))
     return found
 
 
