@@ -16,7 +16,7 @@ from quintet.comparison.verdict import verdict
 from quintet.metrics.distances import prdc
 from quintet.metrics.measures import MEASURES, NATS
 from quintet.metrics.samples import measure_samples
-from quintet.metrics.texts import text_figures_by_item
+from quintet.metrics.texts import text_figures_by_item, translation_figures
 
 AUC, COVERAGE = MEASURES["auc"], MEASURES["coverage"]
 
@@ -152,6 +152,23 @@ def test_texts_that_nobody_gets_wholly_right_are_told_apart_by_their_edits() -> 
     keeper = verdict([made("vae", "xxxxxxgh"), made("autoregressive", "abcdefgx")])["keeper"]
     assert (keeper["label"], keeper["ties"]) == ("autoregressive", [])
     assert "By exact matches that is a tie" in keeper["sentence"]
+
+
+def test_one_training_run_each_is_ranked_by_the_scores_of_the_same_texts() -> None:
+    """A score of all texts together has values of single ones too, and so has a log-loss, but for unknown labels."""
+    pytest.importorskip("sacrebleu")
+    wanted = [f"the cat number {i} sat on the mat of house {i % 7} all day" for i in range(40)]
+    models = []
+    for seed, family in enumerate(("vae", "autoregressive")):
+        made = [text if (i + seed) % 4 else text.replace("the", "a" * (1 + seed)) for i, text in enumerate(wanted)]
+        made = [text.replace("day", "night") if family == "vae" else text for text in made]
+        figures, values = translation_figures(made, wanted)
+        losses = [None if i == 3 else 0.1 + 0.001 * i + (0.05 if family == "vae" else 0.0) for i in range(40)]
+        run = {"family": family, "run": family, "seed": 0, "status": "ok", "scored": list(range(40))}
+        models.append(run | {"metrics": figures | {"log_loss": 0.1}, "item_figures": values | {"log_loss": losses}})
+    for key in ("bleu", "chrf", "log_loss"):
+        assert ranks(models)[key] == {"autoregressive": 1, "vae": 2}
+        assert difference(MEASURES[key], *contenders(models)).items == (39 if key == "log_loss" else 40)
 
 
 def test_one_training_run_is_said_wherever_it_ranks() -> None:

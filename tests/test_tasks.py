@@ -25,7 +25,7 @@ from quintet.core.random import Rows
 from quintet.core.spaces import Continuous, Discrete, Space
 from quintet.families.autoregressive import Autoregressive
 from quintet.metrics import texts
-from quintet.metrics.labels import calibration_error, label_figures, log_loss, wilson
+from quintet.metrics.labels import calibration_error, label_figures, label_values, log_loss, wilson
 from quintet.metrics.texts import edit_distance, error_rate, language_figures, text_figures, translation_figures
 from quintet.modalities.audio.recordings import Recordings
 from quintet.modalities.text.codec import TextCodec
@@ -61,6 +61,9 @@ def test_log_loss_and_accuracy_are_sklearns() -> None:
     assert log_loss(p, y).value == found["log_loss"] == pytest.approx(sklearn.metrics.log_loss(y, p))
     assert found["accuracy"] == sklearn.metrics.accuracy_score(y, p.argmax(1))
     assert found["accuracy_low"] < found["accuracy"] < found["accuracy_high"]
+    values = label_values(np.vstack([p, p[:1]]), np.append(y, 4))  # the last has a label that none of the 4 is
+    assert np.mean(values["log_loss"][:-1]) == pytest.approx(found["log_loss"])  # type: ignore[arg-type]
+    assert (values["log_loss"][-1], values["accuracy"][-1]) == (None, 0.0)
 
 
 def test_calibration_error_by_hand() -> None:
@@ -121,12 +124,32 @@ def test_error_rates_by_hand() -> None:
 
 def test_bleu_by_hand() -> None:
     pytest.importorskip("sacrebleu")
-    found = translation_figures(["the cat sat on mat"], ["the cat sat on the mat"])
+    found, _ = translation_figures(["the cat sat on mat"], ["the cat sat on the mat"])
     precisions = (5 / 5) * (3 / 4) * (2 / 3) * (1 / 2)
     assert found["bleu"] == pytest.approx(100 * math.exp(1 - 6 / 5) * precisions**0.25)
     assert "tok:13a" in str(found["bleu_signature"])
     assert "version:" in str(found["chrf_signature"])
-    assert translation_figures(["same text"], ["same text"])["chrf"] == pytest.approx(100)
+    assert translation_figures(["same text"], ["same text"])[0]["chrf"] == pytest.approx(100)
+
+
+def test_values_of_single_texts_are_those_of_the_jackknife() -> None:
+    """The mean of a score's values is the score, they say what it is without each text, and their spread its error."""
+    scores = pytest.importorskip("sacrebleu")
+    rng = np.random.default_rng(0)
+    words = np.array(["the", "a", "cat", "dog", "sat", "lay", "on", "under", "one", "mat", "rug", "and", "slept"])
+    wanted = [" ".join(rng.choice(words, 8)) for _ in range(200)]
+    made = [" ".join(np.where(rng.random(8) < 0.3, rng.choice(words, 8), text.split())) for text in wanted]
+    found, each = translation_figures(made, wanted)
+    few, values = translation_figures(made[:20], wanted[:20])
+    for name, metric in (("bleu", scores.BLEU()), ("chrf", scores.CHRF())):
+        assert found[name] == pytest.approx(metric.corpus_score(made, [wanted]).score)
+        assert np.mean(each[name]) == pytest.approx(found[name], abs=1e-5)
+        without = [metric.corpus_score(made[:i] + made[i + 1 : 20], [wanted[:i] + wanted[i + 1 : 20]]).score
+                   for i in range(20)]  # fmt: skip
+        assert values[name] == pytest.approx(few[name] + 19 * (np.mean(without) - np.array(without)), abs=1e-5)
+        draws = rng.integers(0, 200, (100, 200))
+        again = [metric.corpus_score([made[i] for i in d], [[wanted[i] for i in d]]).score for d in draws]
+        assert found[f"{name}_stderr"] == pytest.approx(np.std(again), rel=0.25)
 
 
 def test_without_sacrebleu_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ figures taken for themselves. The items and the luck of training are two sources
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -98,13 +99,19 @@ class PerItem(NamedTuple):
 
 
 def per_item(run: Entry, key: str) -> PerItem | None:
-    """Out of `item_figures` (likelihoods, hits) with their places `scored`, or `sample_figures` with `real_items`."""
+    """Out of `item_figures` (likelihoods, hits) with their places `scored`, or `sample_figures` with `real_items`,
+    without the items that have no value (None).
+    """
     for part, where in (("item_figures", "scored"), ("sample_figures", "real_items")):
         values = (run.get(part) or {}).get(key)
         if values:
-            real, *others = (np.array(side, float) for side in (values if isinstance(values[0], list) else [values]))
+            first, *rest = values if isinstance(values[0], list) else [values]
+            places, known = list(run.get(where) or ()), [value is not None for value in first]
+            if len(places) == len(first):
+                places = list(itertools.compress(places, known))
+            real, *others = (np.array(side, float) for side in (list(itertools.compress(first, known)), *rest))
             sound = all(len(side) > 1 and np.isfinite(side).all() for side in (real, *others))
-            return PerItem(real, list(run.get(where) or ()), others, part == "sample_figures") if sound else None
+            return PerItem(real, places, others, part == "sample_figures") if sound else None
     return None
 
 

@@ -16,7 +16,7 @@ from quintet.core.afford import affordable, fewer
 from quintet.core.errors import DataError, QuintetWarning
 from quintet.core.likelihood import LogProb
 from quintet.core.random import some
-from quintet.metrics.labels import LEAST, label_figures
+from quintet.metrics.labels import LEAST, label_figures, label_values
 from quintet.model.fitted import Fitted
 from quintet.model.inputs import Found
 from quintet.nets.context import is_sequence
@@ -110,13 +110,12 @@ def labels_of(model: Fitted, items: pa.Table, given: Any) -> dict[str, Any]:
     if not figures:
         raise DataError("no item has a label to be compared with", where=f"column {items.column_names[0]}")
     score = figures.pop("likelihood")
-    hits = (p.argmax(1) == y)[y >= 0].astype(float).tolist()
     reason = {} if score else {"likelihood_reason": "training had none of these labels"}
     return {
         "ms_per_sample": 1000 * spent / len(y),
         "metrics": figures.pop("labels"),
         "likelihood": score,
-        "item_figures": {"accuracy": hits},
+        "item_figures": label_values(p[y >= 0], y[y >= 0]),
         "labelled": (y >= 0).tolist(),
         **reason,
         "shown": {"kind": "rows", "columns": columns, "rows": rows},

@@ -29,9 +29,22 @@ def wilson(hits: int, n: int, z: float = 1.959964) -> tuple[float, float]:
     return max(0.0, (centre - half) / (n + z * z)), min(1.0, (centre + half) / (n + z * z))
 
 
+def log_losses(p: Array, y: Array) -> Array:
+    """(N,) -log p(y), nats."""
+    losses: Array = -np.log(p[np.arange(len(y)), y].clip(LEAST))
+    return losses
+
+
 def log_loss(p: Array, y: Array) -> Estimate:
-    """-mean log p(y), nats an item."""
-    return mean(-np.log(p[np.arange(len(y)), y].clip(LEAST)))
+    """Their mean, nats an item."""
+    return mean(log_losses(p, y))
+
+
+def label_values(p: Array, y: Array) -> dict[str, list[float | None]]:
+    """Of each item whether its likeliest label is its own, and its log-loss; None of a label that none of the K is."""
+    each, known = log_losses(p, np.minimum(y, p.shape[1] - 1)), y < p.shape[1]
+    losses = [loss if seen else None for loss, seen in zip(each.tolist(), known.tolist(), strict=True)]
+    return {"accuracy": (p.argmax(1) == y).astype(float).tolist(), "log_loss": losses}
 
 
 def calibration_error(p: Array, y: Array, bins: int = BINS) -> float:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from quintet.core.errors import DataError, EnvironmentFault
+from quintet.metrics.estimates import mean
 from quintet.metrics.labels import wilson
 
 
@@ -74,9 +75,12 @@ def text_figures_by_item(
     return figures, {"exact_match": right} | {key: values.round(6).tolist() for key, (_, values) in rates.items()}
 
 
-def translation_figures(made: Sequence[str], wanted: Sequence[str]) -> dict[str, float | str]:
+def translation_figures(
+    made: Sequence[str], wanted: Sequence[str]
+) -> tuple[dict[str, float | str], dict[str, list[float]]]:
     """Corpus BLEU (Papineni et al. 2002) and chrF (Popović 2015), 0 to 100, by sacrebleu (Post 2018, arXiv:1804.08771)
-    with the signatures that say how. Raises EnvironmentFault where it is not installed.
+    with the signatures that say how, and the values of each text: see `jackknife`. Raises EnvironmentFault where it is
+    not installed.
     """
     try:
         from sacrebleu.metrics.bleu import BLEU
@@ -88,10 +92,26 @@ def translation_figures(made: Sequence[str], wanted: Sequence[str]) -> dict[str,
             fix='pip install "quintet[text]"',
         ) from None
     out: dict[str, float | str] = {}
+    each: dict[str, list[float]] = {}
     for name, metric in (("bleu", BLEU()), ("chrf", CHRF())):
-        out[name] = float(metric.corpus_score(list(made), [list(wanted)]).score)
-        out[f"{name}_signature"] = str(metric.get_signature())
-    return out
+        counts = np.array(metric._extract_corpus_statistics(list(made), [list(wanted)]))
+
+        def score(total: np.ndarray, metric: Any = metric) -> float:
+            return float(metric._aggregate_and_compute([total.tolist()]).score)
+
+        out[name], values = jackknife(score, counts)
+        out |= {f"{name}_stderr": mean(values).stderr, f"{name}_signature": str(metric.get_signature())}
+        each[name] = values.round(6).tolist()
+    return out, each
+
+
+def jackknife(statistic: Callable[[np.ndarray], float], counts: np.ndarray) -> tuple[float, np.ndarray]:
+    """A statistic of the sum over items of what is counted in each (N, counts), and (N,) values of which it is the mean
+    and whose spread is its own: s + (N - 1) (mean of s_-j - s_-i), with s_-i that of all items but i (Tukey 1958).
+    """
+    total, n = counts.sum(0), len(counts)
+    whole, without = statistic(total), np.array([statistic(total - row) for row in counts])
+    return whole, whole + (n - 1) * (without.mean() - without)
 
 
 def language_figures(nats: np.ndarray, *, tokens: int, characters: int, bytes: int) -> dict[str, float | int]:

@@ -155,7 +155,8 @@ class TextModality(Modality):
         if given is not self:
             return Marks(figures, by_item)
         try:
-            return Marks(figures | translation_figures(made, wanted), by_item)
+            scores, each = translation_figures(made, wanted)
+            return Marks(figures | scores, by_item | each)
         except EnvironmentFault as error:
             warnings.warn(f"without BLEU and chrF: {error}", QuintetWarning, stacklevel=3)
             return Marks(figures, by_item)
