@@ -44,7 +44,7 @@ from quintet.families.autoregressive import Autoregressive
 from quintet.runs.recipes import recipe
 from quintet.sources.load import load_source
 from quintet.training.engine import Engine, has_bf16
-from quintet.training.optim import TrainingSettings
+from quintet.training.settings import TrainingSettings
 from quintet.training.trainer import Trainer
 
 STEPS, WARMUP, LR, LAST_LR = 2000, 100, 1e-3, 1e-4

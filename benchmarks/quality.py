@@ -46,7 +46,7 @@ SETS: dict[str, str] = {
 
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
-    from quintet.runs.folder import versions
+    from quintet.runs.restoring import versions
 
     facts = versions()
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []

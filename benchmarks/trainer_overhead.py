@@ -23,7 +23,7 @@ from quintet.core.family import Batch, Family, Loss
 from quintet.core.spaces import Continuous
 from quintet.data.loader import Loader
 from quintet.training.engine import Engine
-from quintet.training.optim import TrainingSettings
+from quintet.training.settings import TrainingSettings
 from quintet.training.trainer import Trainer
 
 

@@ -32,8 +32,8 @@ from quintet.runs.folder import Run
 from quintet.sources.load import load_source
 from quintet.training.budget import AT_ONCE, Estimate, Pace, pace, steps_for
 from quintet.training.engine import Engine
-from quintet.training.optim import TrainingSettings
 from quintet.training.plan import Leg, position
+from quintet.training.settings import TrainingSettings
 from quintet.training.trainer import FEWEST, LOOKING, Trainer
 
 DATA = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))

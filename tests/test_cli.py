@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,8 +70,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def spawn(*words: str, cwd: Path, python: tuple[str, ...] = ()) -> subprocess.Popen[str]:
-    env = {**os.environ, "PYTHONPATH": str(Path(quintet.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+def spawn(
+    *words: str, cwd: Path, python: tuple[str, ...] = (), env: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
+    env = {**os.environ, **(env or {}), "PYTHONPATH": str(Path(quintet.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, *python, "-m", "quintet", *words]
     return subprocess.Popen(command, cwd=cwd, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
@@ -84,6 +86,33 @@ def test_help_does_not_import_what_is_slow(tmp_path: Path) -> None:
     imported = {line.split("|")[-1].strip() for line in err.splitlines()}
     assert not {name.split(".")[0] for name in imported} & {"torch", "numpy", "pyarrow", "sklearn", "pydantic"}
     assert all(verb in out for verb in VERBS)
+
+
+@pytest.mark.parametrize("words", [("runs",), ("inspect", "flow"), ("inspect", "vae", "--json"), ("inspect", "{png}")],
+                         ids=" ".join)  # fmt: skip
+def test_who_only_looks_waits_for_no_torch(words: tuple[str, ...], call: Call, trained: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "some.png"
+    assert call("sample", "vae", "-n", 4, "-o", picture).code == 0
+    words = tuple(word.format(png=picture) for word in words)
+    env = {"QUINTET_RUNS": str(trained)}
+    out, err = spawn(*words, cwd=tmp_path, python=("-X", "importtime"), env=env).communicate()
+    imported = {line.split("|")[-1].strip() for line in err.splitlines()}
+    assert "quintet.cli.describe" in imported
+    slow = {"torch", "pyarrow", "scipy", "sklearn"}
+    assert not {name.split(".")[0] for name in imported} & slow
+    assert "safetensors.torch" not in imported
+    assert words[-1] != "flow" or "exact (density)" in out
+
+
+def test_of_a_run_that_says_nothing_of_its_model_the_rest_is_shown(call: Call, trained: Path, tmp_path: Path) -> None:
+    whole = call("inspect", "flow").out
+    shutil.copytree(trained / "flow", tmp_path / "old")
+    manifest = json.loads((tmp_path / "old" / "manifest.json").read_text())
+    del manifest["model"]
+    (tmp_path / "old" / "manifest.json").write_text(json.dumps(manifest))
+    found = call("inspect", "old").out.splitlines()
+    words = [line.split()[0] for line in whole.splitlines() if line]
+    assert [line.split()[0] for line in found if line] == [w for w in words if w not in ("parameters", "likelihood")]
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -341,10 +370,57 @@ def test_options_are_taken_out_of_the_line() -> None:
     words = ["train", "flow", "--model.width", "64", "--training.lr=1e-3", "--training.clip", "null", "--data", "x.y"]
     sections, rest = extract([*words, "--model.on", "-1", "--training.batch-size", "[1, 2]"])
     assert sections == {
-        "model": {"width": 64, "on": -1},
-        "training": {"lr": "1e-3", "clip": None, "batch_size": [1, 2]},
+        "model": {"width": "64", "on": "-1"},
+        "training": {"lr": "1e-3", "clip": None, "batch_size": ["1", "2"]},
     }
     assert rest == ["train", "flow", "--data", "x.y"]
+
+
+@pytest.mark.parametrize("name", ["no", "02116", "12:30", "2020-01-01", "1e3", "0x1F", "on", "~"])
+def test_a_column_may_have_any_name(name: str, call: Call, tmp_path: Path) -> None:
+    """Of the words that YAML takes for something else than a text only null needs quotes."""
+    rows = "".join(f"{i % 7},{'ab'[i % 2]}\n" for i in range(60))
+    (tmp_path / "rows.csv").write_text(f"x,{name}\n{rows}")
+    word = f"'{name}'" if name == "~" else name
+    (tmp_path / "some.yaml").write_text(f"data: {{target: {word}}}\n")
+    for words in (("--data.target", word), ("--config", "some.yaml"), ("--data.condition", word)):
+        found = call("train", "autoregressive", "--data", "rows.csv", *words, *TINY, "--dry-run", "--json")
+        assert found.code == 0, found
+        assert name in (found.json["config"]["data"]["target"], found.json["config"]["data"]["condition"])
+
+
+def test_a_label_called_no_survives_a_run(call: Call, tmp_path: Path) -> None:
+    rows = "".join(f"{i % 7},{'ab'[i % 2]}\n" for i in range(60))
+    (tmp_path / "rows.csv").write_text(f"x,no\n{rows}")
+    words = ("train", "flow", "--data", "rows.csv", "--data.condition", "no", *TINY, "--run", "r", "--runs", "here")
+    assert call(*words).code == 0
+    assert call("inspect", "r", "--runs", "here", "--json").json["condition"] == "no"
+    assert call("sample", "r", "--runs", "here", "--condition", "b", "-o", "out.csv").code == 0
+    again = ("train", "flow", "--config", "here/r/config.yaml", "--dry-run", "--json")
+    assert call(*again).json["config"] == call("inspect", "r", "--runs", "here", "--json").json["config"]
+
+
+@pytest.mark.parametrize(("words", "section", "field", "value"), [
+    (("--training.batch_size", "0100"), "training", "batch_size", 100),
+    (("--training.batch_size=1_000",), "training", "batch_size", 1000),
+    (("--training.lr", "1e-3"), "training", "lr", 0.001),
+    (("--training.clip", "null"), "training", "clip", None),
+    (("--model.grid", "null"), "model", "grid", None),
+    (("--training.betas", "[0.5, 0.9]"), "training", "betas", [0.5, 0.9]),
+    (("--model.fsq_levels", "[8, 5]"), "model", "fsq_levels", [8, 5]),
+])  # fmt: skip
+def test_values_of_settings(words: tuple[str, ...], section: str, field: str, value: Any, call: Call) -> None:
+    found = call("train", "vae", "--data", "digits", *words, *TINY, "--dry-run", "--json")
+    assert found.code == 0, found
+    assert found.json["config"][section][field] == value
+
+
+def test_a_whole_configuration_is_read_as_it_was_written(call: Call, tmp_path: Path) -> None:
+    words = ("train", "autoregressive", "--data", "iris", "--preset", "tiny", "--dry-run", "--json")
+    first = call(*words, "--steps", 7, "--seed", 3).json["config"]
+    (tmp_path / "c.yaml").write_text(json.dumps(first))
+    again = call("train", "--config", "c.yaml", "--dry-run", "--json")
+    assert again.json["config"] == first
 
 
 def test_differences_of_configurations() -> None:

@@ -30,7 +30,8 @@ from quintet.evaluation.nearest import nearest
 from quintet.fit.api import plan
 from quintet.modalities.pictures import GAP
 from quintet.registry import COMPARED
-from quintet.runs.folder import Run, make_family, to_size
+from quintet.runs.folder import Run
+from quintet.runs.restoring import make_family, to_size
 from quintet.runs.task import fit_codecs
 from quintet.sources.load import Dataset, load_source, take
 

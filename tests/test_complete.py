@@ -18,7 +18,7 @@ from quintet.families import flow as flow_module
 from quintet.families.diffusion import Diffusion
 from quintet.families.flow import Flow
 from quintet.families.gan import GAN
-from quintet.nets.flows import Autoregressive, Guided
+from quintet.nets.flows import Guided, MaskedAutoregressive
 from quintet.nets.latent import descend, hamiltonian, nearest
 
 KNOWN = torch.tensor([True, False, True, False])
@@ -61,7 +61,7 @@ def gaussian_flow(root: Tensor = ROOT) -> Flow:
     settings = Flow.Settings(kind="autoregressive", transform="affine", layers=1, depth=1, width=dims, dropout=0)
     flow = Flow(Continuous((dims,)), None, settings).double().eval()
     layer = flow.layers[1]
-    assert isinstance(layer, Autoregressive)
+    assert isinstance(layer, MaskedAutoregressive)
     weights = torch.eye(dims, dtype=root.dtype) - root.diag()[:, None] * torch.linalg.inv(root)  # mean = weights x
     with torch.no_grad():
         layer.net.enter.weight.copy_(torch.eye(dims).roll(-1, 1))

@@ -26,7 +26,7 @@ from quintet.modalities.table.codec import TableCodec
 from quintet.modalities.text.codec import TextCodec
 from quintet.model.inputs import read_items
 from quintet.registry import MODALITIES, modality_of
-from quintet.runs.folder import make_family
+from quintet.runs.restoring import make_family
 from quintet.runs.task import fit_codecs
 from quintet.sources.load import Dataset, load_source
 from quintet.training import checkpoint

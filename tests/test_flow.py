@@ -22,7 +22,7 @@ from quintet.core.random import Rows
 from quintet.core.spaces import Continuous, Discrete
 from quintet.families.flow import Flow, resolve
 from quintet.nets import flows
-from quintet.nets.flows import Affine, Autoregressive, Coupling, Permute, Spline, Standardise
+from quintet.nets.flows import Affine, Coupling, MaskedAutoregressive, Permute, Spline, Standardise
 
 CASES = [
     *(((6,), kind, transform) for kind in ("coupling", "autoregressive") for transform in ("affine", "spline")),
@@ -120,13 +120,13 @@ def test_a_lost_tail_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 # Masks
 
 
-def made(dims: int = 7, width: int = 40, depth: int = 3) -> Autoregressive:
-    layer = Autoregressive(dims, Spline(), width, depth, emb=4)
+def made(dims: int = 7, width: int = 40, depth: int = 3) -> MaskedAutoregressive:
+    layer = MaskedAutoregressive(dims, Spline(), width, depth, emb=4)
     randomise(layer, 1.0)
     return layer.eval()
 
 
-def dependence(layer: Autoregressive) -> Tensor:
+def dependence(layer: MaskedAutoregressive) -> Tensor:
     """(dims, dims): whether the parameters of output i move when input j is perturbed."""
     x, emb = torch.randn(5, layer.size), torch.randn(5, 4)
     base = layer.net(x, emb).view(5, -1, layer.size)
@@ -149,7 +149,7 @@ def test_a_leaking_mask_is_found() -> None:
     assert not torch.equal(dependence(layer), torch.ones(7, 7, dtype=torch.bool).tril(-1))
 
 
-def naive_inverse(layer: Autoregressive, z: Tensor, emb: Tensor) -> Tensor:
+def naive_inverse(layer: MaskedAutoregressive, z: Tensor, emb: Tensor) -> Tensor:
     """As many full passes as dimensions: after pass d the first d entries are right."""
     x = torch.zeros_like(z)
     for _ in range(layer.size):

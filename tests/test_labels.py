@@ -90,13 +90,14 @@ def test_a_rank_says_what_few_reference_items_can_say(tmp_path: Path, capsys: py
     assert f"1 time in {n + 1}" in said
     assert "99 %" not in said
     reference = load_source("iris").rows("validation")
-    with pytest.warns(QuintetWarning, match=f"p is at least 1/{n + 1}"):
+    with pytest.warns(QuintetWarning, match=f"p is at least 1/{n + 1}") as seen:
         model.rank(load_source("iris").rows("test"), reference=reference)
+    assert [one.filename for one in seen] == [__file__], "the line that called, not one of ours or of torch"
     chosen = model.config.training.model_copy(update={"select": "held_out"})
-    model.config = model.config.model_copy(update={"training": chosen})
-    assert model.held_out()[0].equals(load_source("iris").rows("test"))  # validation items chose the weights
+    model.fitted.config = model.config.model_copy(update={"training": chosen})
+    assert model.fitted.held_out()[0].equals(load_source("iris").rows("test"))  # validation items chose the weights
     with pytest.warns(QuintetWarning, match="also chose the weights"):
-        assert len(model.held_out(test=False)[0]) == n
+        assert len(model.fitted.held_out(test=False)[0]) == n
 
 
 def test_a_blank_condition_is_left_out_of_training_and_of_what_is_measured(
@@ -126,5 +127,5 @@ def test_windows_that_chose_the_weights_are_no_reference(tmp_path: Path) -> None
     dataset = load_source(str(tmp_path / "long.txt"))
     for select, split in (("last", "validation"), ("held_out", "test")):
         chosen = model.config.training.model_copy(update={"select": select, "patience": None})
-        model.config = model.config.model_copy(update={"training": chosen})
-        assert "".join(model.held_out()[0]) == "".join(items_of(model.config, dataset, split)[0])
+        model.fitted.config = model.config.model_copy(update={"training": chosen})
+        assert "".join(model.fitted.held_out()[0]) == "".join(items_of(model.config, dataset, split)[0])

@@ -11,15 +11,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from quintet.core.codec import Codec
+from quintet.core.codec import Codec, Stage
 from quintet.core.errors import ConfigError
 from quintet.data.dataset import Dataset
 from quintet.modalities.audio.recordings import Recordings
-from quintet.modalities.latent import LatentCodec
-from quintet.registry import FAMILIES, family_class, latent_face
+from quintet.registry import FAMILIES, family_class, latent_codec
 from quintet.runs import recipes
 from quintet.runs.config import Preset, RunConfig, resolve
-from quintet.runs.folder import make_family
+from quintet.runs.restoring import make_family
 from quintet.runs.task import fit_codecs
 
 FOLDER = Path(str(resources.files("quintet"))) / "recipes"
@@ -81,7 +80,8 @@ def codecs_of(config: RunConfig, dataset: Dataset) -> Mapping[str, Codec]:
     first = resolve(given, "thumbnail")
     inner = fit_codecs(first, dataset)
     vae: Any = make_family(first, inner)
-    return {"x": LatentCodec(inner["x"], vae, latent_face(vae, family_class(config.family))).fit(dataset.items)}
+    codec = latent_codec(Stage(inner["x"], vae, {}), family_class(config.family), config.coding)
+    return {"x": codec.fit(dataset.items)}
 
 
 def test_every_family_has_recipes_and_every_recipe_has_a_family() -> None:

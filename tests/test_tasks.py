@@ -31,6 +31,7 @@ from quintet.modalities.audio.recordings import Recordings
 from quintet.modalities.text.codec import TextCodec
 from quintet.nets.context import hidden, moved
 from quintet.runs.folder import Run
+from quintet.runs.restoring import codecs_of
 from quintet.sources import load as sources
 
 # -- figures of labels -----------------------------------------------------------------------------------------------
@@ -439,7 +440,7 @@ def test_the_codec_of_a_condition_is_as_the_user_says_and_stays(tmp_path: Path) 
     words += ["--codec", "text", "--preset", "tiny", "--steps", "2", "--runs", str(tmp_path)]
     assert cli.main([*words, "--run", "guessed"]) == 0
     assert cli.main([*words, "--run", "said", "--given.codec", "text"]) == 0
-    kinds = {name: Run(tmp_path / name).codecs()["cond"].name for name in ("guessed", "said")}
+    kinds = {name: codecs_of(Run(tmp_path / name))["cond"].name for name in ("guessed", "said")}
     assert kinds == {"guessed": "table", "said": "text"}
     assert Run(tmp_path / "said").config().given["codec"] == "text"
     out = tmp_path / "scores.csv"

@@ -30,12 +30,14 @@ from quintet.data.loader import Loader
 from quintet.families.flow import Flow
 from quintet.registry import FAMILIES, family_class
 from quintet.runs.folder import Run
+from quintet.runs.lock import Lock, writer
 from quintet.training import checkpoint
 from quintet.training import muon as muon_module
 from quintet.training.budget import steps_for
 from quintet.training.engine import Engine
 from quintet.training.muon import hidden, orthogonal
-from quintet.training.optim import EMA, Flat, TrainingSettings, learning_rate
+from quintet.training.optim import EMA, Flat, learning_rate
+from quintet.training.settings import TrainingSettings
 from quintet.training.trainer import Trainer
 
 BATCH = 50
@@ -435,12 +437,12 @@ def test_changed_data_are_refused(finished: dict[str, Run], tmp_path: Path, monk
 
 def test_a_run_has_one_writer(finished: dict[str, Run]) -> None:
     run = finished["gan"]
-    other = Run(run.path)
-    other.lock()
+    other = Lock(run.path)
+    other.acquire()
     with pytest.raises(EnvironmentFault, match=f"another process writes this run\n  why: pid {os.getpid()}"):
         quintet.resume(run.path)
-    other.unlock()
-    assert run.writer() is None
+    other.release()
+    assert writer(run.path) is None
     assert not (run.path / "lock.json").exists()
 
 
@@ -448,11 +450,12 @@ def test_a_run_has_one_writer(finished: dict[str, Run]) -> None:
                                      "[" * 100_000, '{"pid": 99999999999999999999999, "host": "%s"}'])  # fmt: skip
 def test_a_lock_that_a_killed_process_left_stops_nobody(finished: dict[str, Run], content: str) -> None:
     """The system holds the lock; what stands in lock.json only says who has it."""
-    run, note = Run(finished["gan"].path), finished["gan"].path / "lock.json"
+    folder = finished["gan"].path
+    lock, note = Lock(folder), folder / "lock.json"
     note.write_text(content.replace("%s", socket.gethostname()))
-    run.writer()
-    run.lock()
-    run.unlock()
+    writer(folder)
+    lock.acquire()
+    lock.release()
     assert not note.exists()
 
 
@@ -463,17 +466,17 @@ def test_of_two_processes_that_find_a_stale_lock_one_gets_it(tmp_path: Path) -> 
 import sys, time
 from pathlib import Path
 from quintet.core.errors import EnvironmentFault
-from quintet.runs import Run
-run, mark = Run(Path(sys.argv[1])), Path(sys.argv[1]) / "inside"
+from quintet.runs.lock import Lock
+lock, mark = Lock(Path(sys.argv[1])), Path(sys.argv[1]) / "inside"
 end = time.monotonic() + 0.5
 while time.monotonic() < end:
     try:
-        run.lock()
+        lock.acquire()
     except EnvironmentFault:
         continue
     mark.touch(exist_ok=False)
     mark.unlink()
-    run.unlock()
+    lock.release()
 """
     both = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) for _ in range(2)]
     assert [one.wait(60) for one in both] == [0, 0]
@@ -498,7 +501,7 @@ def test_verifying_a_run_that_is_being_written_reports_no_damage(tmp_path: Path)
             if checkpoint.steps(run.checkpoints):
                 found = run.latest()
                 assert found is not None
-                assert float(found[0]["model"]["w"][0]) == found[1]["step"]
+                assert float(found.tensors["model"]["w"][0]) == found.state["step"]
     finally:
         stop.set()
         writer.join()
@@ -597,7 +600,7 @@ def test_damage_is_named_and_the_checkpoint_before_is_used(
         warnings.simplefilter("always")
         found = copy.latest()
     assert found is not None
-    assert found[1]["step"] == 4
+    assert found.state["step"] == 4
     assert any(file in str(warning.message) for warning in seen)
 
 

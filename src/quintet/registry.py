@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from quintet.core.codec import Codec, Face
+from quintet.core.codec import Codec, Face, Stage
 from quintet.core.errors import Unsupported, UsageError
 from quintet.core.family import Family
 from quintet.core.spaces import Continuous
@@ -18,7 +18,7 @@ from quintet.families.masked_diffusion import MaskedDiffusion
 from quintet.families.vae import VAE
 from quintet.modalities.audio.modality import AudioModality
 from quintet.modalities.image.modality import ImageModality
-from quintet.modalities.latent import Autoencoder, LatentCodec
+from quintet.modalities.latent import LatentCodec
 from quintet.modalities.protocol import Modality
 from quintet.modalities.series.modality import SeriesModality
 from quintet.modalities.table.modality import TableModality
@@ -71,6 +71,11 @@ def family_class(name: str) -> type[Family]:
     return FAMILIES[name]
 
 
+def read_codec(name: str, state: Mapping[str, Any], stage: Stage | None) -> Codec:
+    """The codec of that name from its state; that of latents from its autoencoder too."""
+    return CODECS[name].from_json(state) if stage is None else LatentCodec.from_json(state, *stage)
+
+
 def codec_class(name: str) -> type[Codec]:
     """The codec of that name; any other name is that of a run, whose latents are the codec."""
     return CODECS.get(name, LatentCodec)
@@ -81,12 +86,16 @@ def faces_taken(family: type[Family]) -> tuple[Face, ...]:
     return tuple("continuous" if space is Continuous else "discrete" for space in family.accepts)
 
 
-def latent_face(autoencoder: Autoencoder, family: type[Family], chosen: Face | None = None) -> Face:
-    """The first face of these latents that this family accepts, or `chosen`."""
-    taken, offered = faces_taken(family), LatentCodec.offered(autoencoder)
+def latent_codec(stage: Stage, family: type[Family], settings: Mapping[str, Any]) -> Codec:
+    """An unfitted codec with the first face of these latents that this family accepts, or the one that `settings`
+    names.
+    """
+    options = dict(settings)
+    chosen = options.pop("face", None)
+    taken, offered = faces_taken(family), LatentCodec.offered(stage.family)
     for face in (chosen,) if chosen else offered:
         if face in taken:
-            return face
+            return LatentCodec(stage.codec, stage.family, face, LatentCodec.Settings(**options), stage.recipe)
     raise Unsupported(
         f"{family.name} takes {' or '.join(taken)} data, but these latents are {' or '.join(offered)}",
         fix="train the autoencoder with --model.bottleneck fsq",

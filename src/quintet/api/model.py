@@ -365,5 +365,5 @@ class Model:
             raise UsageError("the path exists already", where=str(target))
         leave = {"checkpoints", "lock.json", ".lock"}  # of this run, not of an autoencoder within it
         shutil.copytree(self.run.path, target, ignore=lambda at, _: leave if Path(at) == self.run.path else set())
-        shutil.copytree(latest[2], target / "checkpoints" / latest[2].name)
+        shutil.copytree(latest.folder, target / "checkpoints" / latest.folder.name)
         return target

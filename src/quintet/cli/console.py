@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Self
 
-from quintet.core.errors import EnvironmentFault, QuintetError, out_of_memory
+from quintet.core.errors import EnvironmentFault, QuintetError, QuintetWarning, out_of_memory
 
 if TYPE_CHECKING:
     from quintet.cli.options import Sections
@@ -101,9 +101,7 @@ def quiet() -> None:
     """quintet's own warnings become one line on standard error; those of the libraries below say nothing to a user."""
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     warnings.simplefilter("ignore")
-    warnings.filterwarnings("default", category=UserWarning, module=r"quintet(\.|$)")
-    # What C++ warns about is charged to the line of ours that called it.
-    warnings.filterwarnings("ignore", message=r"(?s).*Triggered internally")
+    warnings.simplefilter("default", QuintetWarning)
 
     def line(message: Warning | str, *_: Any, **__: Any) -> None:
         print(f"warning: {message}", file=sys.stderr, flush=True)

@@ -14,7 +14,8 @@ from quintet.core.errors import ConfigError
 from quintet.model.fitted import Fitted
 from quintet.runs.advice import advice
 from quintet.runs.config import RunConfig
-from quintet.runs.folder import Run, make_family, runs_root
+from quintet.runs.folder import Run, runs_root
+from quintet.runs.restoring import make_family
 from quintet.runs.task import fit_codecs, labelled
 from quintet.sources.load import Dataset
 

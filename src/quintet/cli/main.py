@@ -72,8 +72,7 @@ def train(
     options.check_fields(given, str(name))
     given.pop("steps" if budget is not None else "budget" if steps is not None else "", None)
     chosen: dict[str, Any] = {"target": target, "condition": condition, "codec": codec, "preset": preset}
-    chosen |= {"budget": budget, "steps": steps, "config": given}
-    chosen["seed"] = given.get("seed", 0) if seed is None else seed
+    chosen |= {"budget": budget, "steps": steps, "seed": seed, "config": given}
     if dry_run or resume:
         dataset = load_source(str(source), **api.reading(given))
         planned = api.plan(str(name), dataset, **chosen)
@@ -316,10 +315,10 @@ def data(
 def doctor(*, everywhere: Everywhere = EVERYWHERE, context: Given = None) -> Answer:
     """Check this machine and installation; exit 4 if something stands in the way."""
     try:
-        from quintet.cli import describe
+        from quintet.cli.doctor import doctor
     except ImportError as error:
         raise EnvironmentFault("the installation is incomplete", why=str(error), fix="pip install quintet") from None
-    return describe.doctor(everywhere.runs)
+    return doctor(everywhere.runs)
 
 
 @verb("bash > ~/.local/share/bash-completion/completions/quintet", "fish > ~/.config/fish/completions/quintet.fish")

@@ -5,10 +5,14 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from quintet.core.errors import ConfigError, DataError, UsageError
+
+if TYPE_CHECKING:
+    import yaml
 
 Sections = dict[str, dict[str, Any]]
 SECTIONS = ("model", "sampling", "training", "data", "coding", "given")
@@ -16,7 +20,7 @@ DOTTED = re.compile(r"--([A-Za-z_-]+)\.([A-Za-z_][\w-]*)(?:=(.*))?", re.DOTALL)
 
 
 def extract(tokens: Sequence[str]) -> tuple[Sections, list[str]]:
-    """Take `--section.field VALUE` and `--section.field=VALUE` out of the tokens. Values are YAML.
+    """Take `--section.field VALUE` and `--section.field=VALUE` out of the tokens. Values are read by `read_yaml`.
 
     They come out before the verb's own options are read: which fields there are depends on the family.
     """
@@ -33,18 +37,35 @@ def extract(tokens: Sequence[str]) -> tuple[Sections, list[str]]:
             text = next(feed, None)
             if text is None or text.startswith("--"):
                 raise UsageError(f"{token} needs a value")
-        sections.setdefault(section, {})[field] = parse_value(text, f"--{section}.{field}")
+        sections.setdefault(section, {})[field] = read_yaml(text, f"not a value: {text!r}", f"--{section}.{field}")
     return sections, rest
 
 
-def parse_value(text: str, where: str) -> Any:
-    """A value as YAML reads it."""
+def read_yaml(text: str, what: str, where: str) -> Any:
+    """Lists, mappings, null, and else texts as they are written: what a text means is decided by the setting that it is
+    given to. YAML alone would take the column `no` for False, 0100 for 64 and 12:30 for 750.
+
+    Raises ConfigError of `what` is wrong, `where`.
+    """
     import yaml
 
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader=_loader())
     except (ValueError, RecursionError, yaml.YAMLError) as error:
-        raise ConfigError(f"not a value: {text!r}", where=where, why=str(error).splitlines()[0]) from None
+        raise ConfigError(what, where=where, why=str(error).splitlines()[0]) from None
+
+
+@cache
+def _loader() -> type[yaml.SafeLoader]:
+    """YAML whose plain words are texts, but for null, and for << of mappings."""
+    import yaml
+
+    known = yaml.SafeLoader.yaml_implicit_resolvers
+    kept = {
+        first: [(tag, words) for tag, words in several if tag.endswith((":null", ":merge"))]
+        for first, several in known.items()
+    }
+    return type("Texts", (yaml.SafeLoader,), {"yaml_implicit_resolvers": kept})
 
 
 def check_sections(sections: Iterable[str], allowed: Sequence[str], verb: str) -> None:
@@ -63,7 +84,7 @@ def check_fields(sections: Mapping[str, Any], family: str) -> None:
 
     from quintet.registry import family_class
     from quintet.runs.config import DataSettings
-    from quintet.training.optim import TrainingSettings
+    from quintet.training.settings import TrainingSettings
 
     cls = family_class(family)
     model: type[BaseModel] = cls.Settings  # named, since mypy takes the classes of a class for metaclasses
@@ -79,16 +100,14 @@ def read_config(path: Path | None) -> dict[str, Any]:
     """A --config file: YAML with the keys of a run's config.yaml, complete or in part."""
     if path is None:
         return {}
-    import yaml
-
     from quintet.runs.config import RunConfig
 
     try:
-        data = yaml.safe_load(path.read_text())
+        data = read_yaml(path.read_text(), "not YAML", str(path))
     except OSError as error:
         raise DataError("cannot read the configuration", where=str(path), why=error.strerror or str(error)) from None
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
-        raise ConfigError("not YAML", where=str(path), why=str(error).splitlines()[0]) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError("not YAML", where=str(path), why=str(error)) from None
     if not isinstance(data, dict):
         raise ConfigError("not a mapping of sections", where=str(path))
     for name in _names(data):

@@ -14,6 +14,7 @@ from quintet.cli.verbs import EVERYWHERE, Everywhere, Given, Output, RunName, ve
 from quintet.core.errors import DataError, Unsupported, UsageError
 
 if TYPE_CHECKING:
+    from quintet.core.codec import Codec
     from quintet.model.fitted import Fitted
     from quintet.model.inputs import Found
     from quintet.runs.folder import Run
@@ -41,9 +42,15 @@ def _open(run: str, everywhere: Everywhere, operation: str) -> Run:
     return folder
 
 
+def _codecs(folder: Run) -> dict[str, Codec]:
+    from quintet.runs.restoring import codecs_of
+
+    return codecs_of(folder)
+
+
 def _forms(folder: Run) -> dict[str, Any]:
     """In which the columns of the run's own data are written, so that other files are read alike."""
-    return {name: form for codec in folder.codecs().values() for name, form in getattr(codec, "forms", {}).items()}
+    return {name: form for codec in _codecs(folder).values() for name, form in getattr(codec, "forms", {}).items()}
 
 
 def _as_brought(out: Any, items: Any, raw: Any, draws: int, path: str) -> Any:
@@ -60,7 +67,7 @@ def _path(folder: Run, output: str | None, stem: str) -> tuple[str, str]:
     """(where the items go, what they are); a format that does not fit is an error before the work is done."""
     from quintet.registry import MODALITIES
 
-    modality = MODALITIES[folder.codecs()["x"].modality]
+    modality = MODALITIES[_codecs(folder)["x"].modality]
     path = output or f"{folder.name}-{stem}{modality.suffix}"
     modality.check_output(path)
     return path, modality.name
@@ -151,7 +158,7 @@ def sample(
     if n_best is None:
         path, kind = _path(folder, output, f"seed{seed}")
     else:
-        path, kind = asked.table(folder, output), folder.codecs()["x"].modality
+        path, kind = asked.table(folder, output), _codecs(folder)["x"].modality
     if prompt is not None and kind != "text":
         raise UsageError(f"--prompt is for text, not for {kind}", fix="quintet complete RUN --data FILE")
     model = api.load(run, runs=everywhere.runs)
@@ -206,7 +213,7 @@ def score(
 
     folder = _open(run, everywhere, "log_prob")
     config = folder.config()
-    found = read_items(config, data, split, unlabelled=not rank, codecs=(codecs := folder.codecs()),
+    found = read_items(config, data, split, unlabelled=not rank, codecs=(codecs := _codecs(folder)),
                        like=codecs, forms=_forms(folder))  # fmt: skip
     path = output or f"{folder.name}-{found.split}-scores.csv"
     RESULTS.check_output(path)
@@ -306,7 +313,7 @@ def complete(
     path, kind = _path(folder, output, f"completed-seed{seed}")
     if draws < 1:
         raise UsageError(f"--draws {draws}: at least 1")
-    found = read_items(config, data, None, like=folder.codecs(), forms=_forms(folder)).some(n if n or data else 8)
+    found = read_items(config, data, None, like=_codecs(folder), forms=_forms(folder)).some(n if n or data else 8)
     model = api.load(run, runs=everywhere.runs)
     items, raw_mask = MODALITIES[kind].known(found.items, known, hole=mask, fit=config.data.fit)
     given = _given(model, condition, found)
@@ -349,7 +356,7 @@ def reconstruct(
 
     folder = _open(run, everywhere, "encode")
     path, kind = _path(folder, output, "reconstructed")
-    found = read_items(folder.config(), data, None, like=folder.codecs(), forms=_forms(folder)).some(
+    found = read_items(folder.config(), data, None, like=_codecs(folder), forms=_forms(folder)).some(
         n or (None if data else 8)
     )
     model = api.load(run, runs=everywhere.runs)
@@ -391,7 +398,7 @@ def interpolate(
 
     folder = _open(run, everywhere, "encode")
     path, kind = _path(folder, output, "interpolated")
-    found = read_items(folder.config(), data, None, like=folder.codecs(), forms=_forms(folder)).some(2 * n)
+    found = read_items(folder.config(), data, None, like=_codecs(folder), forms=_forms(folder)).some(2 * n)
     pairs = len(found.items) // 2
     if not pairs:
         raise UsageError("two items are needed to go from one to the other", where=str(data))
@@ -434,7 +441,7 @@ def encode(
     folder = _open(run, everywhere, "encode")
     path = output or f"{folder.name}-latents.csv"
     RESULTS.check_output(path)
-    found = read_items(folder.config(), data, split, like=folder.codecs(), forms=_forms(folder))
+    found = read_items(folder.config(), data, split, like=_codecs(folder), forms=_forms(folder))
     model = api.load(run, runs=everywhere.runs)
     given = _given(model, condition, found)
     windows: dict[str, Any] = {}

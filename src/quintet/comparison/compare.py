@@ -8,7 +8,6 @@ import json
 import shlex
 import shutil
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,7 @@ from quintet import registry
 from quintet.comparison.report import ranks, render
 from quintet.comparison.verdict import verdict
 from quintet.core.checked import checked
-from quintet.core.errors import DataError, QuintetError, QuintetWarning, UsageError
+from quintet.core.errors import DataError, QuintetError, UsageError, warn
 from quintet.evaluation.bench import Bench
 from quintet.evaluation.cost import Meter
 from quintet.evaluation.nearest import nearest
@@ -31,7 +30,8 @@ from quintet.model.fitted import Fitted
 from quintet.runs.advice import advice
 from quintet.runs.card import write_card
 from quintet.runs.config import RunConfig, merge, seconds
-from quintet.runs.folder import Run, runs_root, versions
+from quintet.runs.folder import Run, runs_root
+from quintet.runs.restoring import versions
 from quintet.sources.load import SOURCES, SPLITS, Dataset, load_source
 from quintet.training.checkpoint import write_atomic
 from quintet.training.trainer import Trainer
@@ -143,7 +143,7 @@ def _sources(
         command = _command(source, families, condition, seeds, training, measured)
     left_out = [f"{name} is left out: {why}" for name, why in choice["left_out"].items()]
     for note in [*choice["notes"], *left_out]:
-        warnings.warn(note, QuintetWarning, stacklevel=2)
+        warn(note)
     bench = Bench(dataset, condition, samples=samples, features=measured["features"])
     entries: list[dict[str, Any]] = []
     limit = None if training["steps"] is not None else max(10.0, seconds(training["budget"] or 60) / 3)
@@ -429,7 +429,7 @@ def evaluate(
         _write(model.run.path / "report.html", result)
         write_card(model.run, model.family, model.codecs)
     except OSError as error:
-        warnings.warn(f"the report was not written ({error})", QuintetWarning, stacklevel=2)
+        warn(f"the report was not written ({error})")
     return figures
 
 
@@ -492,7 +492,7 @@ def _document(
         real = {} if bench is None else {"real": {"samples": bench.show(None), "metrics": bench.real()}}
     except Exception as error:  # what was trained and measured must not be lost with it
         told = f"the report shows no figures of real data: {reason(error)}"
-        warnings.warn(told, QuintetWarning, stacklevel=2)
+        warn(told)
     return real | {
         "modality": dataset.modality,
         "things": registry.MODALITIES[dataset.modality].things,

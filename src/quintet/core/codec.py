@@ -6,13 +6,14 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor
 
 from quintet.core import settings
 from quintet.core.errors import Unsupported
+from quintet.core.family import Autoencoder
 from quintet.core.likelihood import Measure
 from quintet.core.spaces import Discrete, Space
 
@@ -55,6 +56,11 @@ class Codec(ABC):
     shifts: bool = False
     """Whether encoded windows of a stream, joined along the last axis, may be cut at any other place: the windows that
     result are those of the text. Latents may not, because each of them stands for its own window as a whole."""
+
+    @property
+    def stage(self) -> Stage | None:
+        """The autoencoder below a codec of latents, which a run keeps with it; None for any other codec."""
+        return None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -131,3 +137,13 @@ class Codec(ABC):
     @abstractmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """The inverse of `to_json`."""
+
+
+class Stage(NamedTuple):
+    """What stands below a codec of latents: the codec of raw items, the autoencoder of what that encodes, and the
+    configuration and the step that made it, inert.
+    """
+
+    codec: Codec
+    family: Autoencoder
+    recipe: Mapping[str, Any]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import sys
+import warnings
 
 
 class QuintetError(Exception):
@@ -33,6 +35,20 @@ class QuintetError(Exception):
 
 class QuintetWarning(UserWarning):
     """Something that went wrong and was made good: a damaged checkpoint that an older one stands in for."""
+
+
+PASSED = ("quintet", "torch", "contextlib", "functools")
+"""Packages between a line of a user's program and what warns: ours, and what calls our functions back."""
+
+
+def warn(what: str) -> None:
+    """Warn of something that was made good, at the line of the user's program that led to it."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in PASSED:
+        frame = frame.f_back
+    said = frame.f_globals.setdefault("__warningregistry__", {})
+    module = frame.f_globals.get("__name__", "")
+    warnings.warn_explicit(what, QuintetWarning, frame.f_code.co_filename, frame.f_lineno, module, said)
 
 
 class UsageError(QuintetError):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, NamedTuple, NoReturn
+from typing import Any, ClassVar, Literal, NamedTuple, NoReturn, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -149,6 +149,28 @@ class Family(nn.Module, ABC):
     def refuse(self, operation: str) -> NoReturn:
         """Raise Unsupported with this family's reason."""
         raise Unsupported(f"{self.name} has no {operation}", why=self.missing.get(operation, "not implemented"))
+
+
+@runtime_checkable
+class Autoencoder(Protocol):
+    """What a family must have so that others can be trained on its latents: where they live, and for codes their
+    symbols.
+    """
+
+    @property
+    def latent(self) -> Space: ...
+
+    def encode(self, x: Tensor, cond: Tensor | None = None) -> Tensor: ...
+
+    def decode(self, z: Tensor, cond: Tensor | None = None) -> Tensor: ...
+
+    def indices(self, z: Tensor) -> Tensor: ...
+
+    def codes(self, indices: Tensor) -> Tensor: ...
+
+    def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]: ...
+
+    def state_dict(self) -> Any: ...
 
 
 OPERATIONS = ("sample", "log_prob", "complete", "encode", "decode")

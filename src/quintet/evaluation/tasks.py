@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,7 +12,7 @@ import torch
 
 from quintet import registry
 from quintet.core.afford import affordable, fewer
-from quintet.core.errors import DataError, QuintetWarning
+from quintet.core.errors import DataError, warn
 from quintet.core.likelihood import LogProb
 from quintet.core.random import some
 from quintet.metrics.labels import LEAST, label_figures, label_values
@@ -136,12 +135,11 @@ def against(model: Fitted, found: pa.Table, items: pa.Table) -> tuple[np.ndarray
     blank, new = y < 0, y == len(names)
     where = items.column_names[0]
     if blank.any():
-        warnings.warn(f"{blank.sum():,} of {len(y):,} items have no {where}: they are labelled, and not counted",
-                      QuintetWarning, stacklevel=3)  # fmt: skip
+        warn(f"{blank.sum():,} of {len(y):,} items have no {where}: they are labelled, and not counted")
     if new.any():
         unknown = sorted({str(label) for label, one in zip(own, new, strict=True) if one})
         told = f"{new.sum():,} of {len(y):,} items have a {where} that training had none of ({', '.join(unknown[:3])})"
-        warnings.warn(f"{told}: they count as wrong", QuintetWarning, stacklevel=3)
+        warn(f"{told}: they count as wrong")
     if blank.all():
         return p, y, {}
     known = np.flatnonzero(~blank & ~new)

@@ -20,11 +20,11 @@ from quintet.nets.conditioning import conditioner, embed
 from quintet.nets.conv import conv
 from quintet.nets.flows import (
     Affine,
-    Autoregressive,
     Coupling,
     Given,
     Guided,
     Invertible,
+    MaskedAutoregressive,
     Mix,
     ParameterNet,
     Permute,
@@ -241,7 +241,7 @@ def autoregressions(shape: tuple[int, ...], transform: Transform, s: Flow.Settin
     for i in range(s.layers):
         if i:
             layers.append(Permute(torch.arange(dims).flip(0)))
-        layers.append(Autoregressive(dims, transform, s.width, s.depth, emb=emb, dropout=s.dropout))
+        layers.append(MaskedAutoregressive(dims, transform, s.width, s.depth, emb=emb, dropout=s.dropout))
     return layers
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import shutil
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from quintet.core.checked import checked, count_of
-from quintet.core.errors import ConfigError, DataError, QuintetWarning, out_of_memory
+from quintet.core.errors import ConfigError, DataError, out_of_memory, warn
 from quintet.fit.pixels import (
     FEW,
     READABLE,
@@ -32,6 +31,7 @@ from quintet.model.fitted import Fitted
 from quintet.registry import CODECS, MODALITIES
 from quintet.runs.config import DataSettings, RunConfig, as_config_error, merge, resolve, seconds
 from quintet.runs.folder import Run, runs_root
+from quintet.runs.restoring import build, conditions_of, restore, write
 from quintet.runs.task import codec_name, is_label, labelled, pick
 from quintet.sources.load import Dataset, load_source
 from quintet.training import checkpoint
@@ -44,8 +44,8 @@ from quintet.training.trainer import FEWEST, Trainer
 def load(run: str | Path, *, runs: str | Path | None = None, device: str = "auto") -> Fitted:
     """The model of a run: its newest checkpoint that verifies, with averaged weights."""
     folder = Run.open(run, runs)
-    family, codecs, config, _ = folder.restore()
-    return Fitted(folder, family.to(Engine(device).device), codecs, config, folder.conditions())
+    family, codecs, config, _ = restore(folder)
+    return Fitted(folder, family.to(Engine(device).device), codecs, config, conditions_of(folder))
 
 
 # -- training --------------------------------------------------------------------------------------------------------
@@ -62,7 +62,7 @@ def train(
     preset: str | None = None,
     budget: str | float | None = None,
     steps: int | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     run: str | None = None,
     runs: str | Path | None = None,
     config: Mapping[str, Any] | None = None,
@@ -74,9 +74,10 @@ def train(
     `data` is a name or path, or what lies in memory: a DataFrame (pandas, polars, Arrow), a dict of columns, a list of
     texts, pictures of Pillow, an array; that is kept in the folder `data` beside the runs.
     `config` holds sections like those of config.yaml (model, sampling, training, ...); the named arguments win over it.
+    `seed` is of weights, data order and noise: 0 unless it or `config` says another.
     `report` gets each logged record; `on_trainer` gets the trainer before the first step (to be able to stop it).
     """
-    seed = count_of(seed, "seed", 0)
+    seed = None if seed is None else count_of(seed, "seed", 0)
     dataset = load_source(source_of(data, runs_root(runs)), **reading(config))
     resolved = plan(family, dataset, target=target, condition=condition, codec=codec, preset=preset, budget=budget,
                     steps=steps, seed=seed, config=config)  # fmt: skip
@@ -113,8 +114,6 @@ def plan(
     if budget is not None:
         named["budget"] = seconds(budget)
     merged = merge(config or {}, named)
-    if merged.get("plan") and (budget is not None or merged.get("steps") != merged["plan"][-1][1]):
-        del merged["plan"]  # of another number of steps
     for name in ("target", "condition", "codec", "preset"):
         value = (merged["data"] if name in ("target", "condition") else merged).get(name)
         if value is not None and not isinstance(value, str):
@@ -124,7 +123,10 @@ def plan(
         merged["budget"] = 60.0
     reads = reads_as(merged.get("given") or {}, dataset, merged["data"].get("condition"))
     items = str(merged.get("coding", {}).get("items", "auto"))
-    return resolve(merged, kind_of(dataset, merged["codec"], merged["data"].get("target"), reads, items), reads)
+    found = resolve(merged, kind_of(dataset, merged["codec"], merged["data"].get("target"), reads, items), reads)
+    if found.plan and (budget is not None or found.steps != found.plan[-1][1]):
+        return found.model_copy(update={"plan": ()})  # it was of another number of steps
+    return found
 
 
 def reads_as(given: Mapping[str, Any], dataset: Dataset, condition: str | None) -> str | None:
@@ -212,7 +214,7 @@ def _affordable(session: Session, dataset: Dataset, root: Path, loose: Mapping[s
     ) + [f"preset {config.preset} in the place of {first.preset}"] * (config.preset != first.preset)
     if changed:
         told = f"{budget:g} s buy only about {int(budget / slow)} steps of {first.family}"
-        warnings.warn(f"{told}: trained with {' and '.join(changed)}", QuintetWarning, stacklevel=2)
+        warn(f"{told}: trained with {' and '.join(changed)}")
     if config.training != session.config.training:
         return session_of(config, dataset, root, engine)
     return session
@@ -263,17 +265,16 @@ def _train(
             planned = {"steps": estimate.steps, "plan": ((0, *estimate[:3]),), "training": training}
             session.config = config.model_copy(update=planned)
             if told := sensible(session.config, own, root):
-                warnings.warn(told, QuintetWarning, stacklevel=2)
+                warn(told)
         config, codecs, family = session.config, session.codecs, session.family
         if run is not None:
             facts: dict[str, Any] = {
-                "family": config.family,
                 "fingerprint": dataset.fingerprint(),
                 "device": str(engine.device),
                 "asked": asked.model_dump(mode="json"),
             }
             facts["items"] = {split: len(own.index(split)) for split in own.splits}
-            run.write(config, codecs, facts, session.cond)
+            write(run, config, family, codecs, facts, session.cond)
         session.train(run, report, on_trainer, estimate)
     except BaseException as error:
         memory = out_of_memory(error)
@@ -299,7 +300,7 @@ def resume(
     `changed_data`.
     """
     folder = Run.open(run, runs)
-    family, codecs, config = folder.build()
+    family, codecs, config = build(folder)
     dataset = load_source(**config.data.reading())
     if dataset.fingerprint() != folder.manifest().get("fingerprint") and not changed_data:
         raise DataError(

@@ -16,7 +16,7 @@ from quintet.core.random import some
 from quintet.fit.session import Session
 from quintet.modalities.image.modality import THUMBNAIL
 from quintet.runs.config import RunConfig
-from quintet.runs.folder import make_family, to_size
+from quintet.runs.restoring import make_family, to_size
 from quintet.runs.task import fit_codecs, labelled
 from quintet.sources.load import SOURCES, Dataset, take
 from quintet.training.budget import pace

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from quintet import registry
 from quintet.core.codec import Codec
-from quintet.core.errors import ConfigError, DataError, EnvironmentFault, QuintetWarning
+from quintet.core.errors import ConfigError, DataError, EnvironmentFault, warn
 from quintet.core.family import Family
 from quintet.core.random import seed_of, some
 from quintet.data.loader import Items, Loader
@@ -22,6 +21,7 @@ from quintet.runs.advice import advice, stale
 from quintet.runs.card import write_card
 from quintet.runs.config import RunConfig
 from quintet.runs.folder import Run
+from quintet.runs.lock import Lock
 from quintet.runs.task import HELD, items_of, within_run
 from quintet.sources.load import Dataset, take
 from quintet.training import checkpoint
@@ -105,8 +105,9 @@ class Session:
         """
         config = self.config
         assert config.steps is not None
-        if run is not None and self.engine.first:
-            run.lock()
+        lock = Lock(run.path) if run is not None and self.engine.first else None
+        if run is not None and lock is not None:
+            lock.acquire()
             checkpoint.sweep(run.checkpoints)
             checkpoint.sweep(run.bests)
         try:
@@ -117,7 +118,7 @@ class Session:
                 trainer.usual, trainer.look_seconds = estimate.each, estimate.look
             found = run.latest() if run is not None else None
             if found is not None and run is not None:
-                trainer.restore(found[0], found[1])
+                trainer.restore(found.tensors, found.state)
                 if self.engine.first:
                     run.rewind(trainer.step)
                     seen = [record for record in run.metrics() if "quality" in record]
@@ -129,13 +130,13 @@ class Session:
             if run is not None and self.engine.first:
                 write_card(run, self.family, self.codecs)
         finally:
-            if run is not None and self.engine.first:
-                run.unlock()
+            if lock is not None:
+                lock.release()
         with torch.no_grad():
             trainer.ema.swap()
         best = None if run is None else run.best(config)
         if best is not None:
-            self.family.load_state_dict(best[0]["model"])
+            self.family.load_state_dict(best.tensors["model"])
         if run is not None and self.engine.first:
             run.weights = run.used()
 
@@ -159,13 +160,13 @@ class Session:
                 try:
                     writer.write_config(self.config)
                 except OSError as error:
-                    warnings.warn(f"the corrected plan was not written ({error})", QuintetWarning, stacklevel=2)
+                    warn(f"the corrected plan was not written ({error})")
 
         def on_step(losses: dict[str, float]) -> None:
             micro = trainer.settings.micro_batch
             if writer and micro != self.config.training.micro_batch:
                 few = f"{micro} of the {settings.batch_size} items of a batch at once"
-                warnings.warn(f"memory did not suffice: from here on {few}", QuintetWarning, stacklevel=2)
+                warn(f"memory did not suffice: from here on {few}")
                 training = self.config.training.model_copy(update={"micro_batch": micro})
                 record_config({"training": training})
             if trainer.step % every == 0 or trainer.step in (1, trainer.steps):
@@ -179,21 +180,21 @@ class Session:
                 if self.look.count < self.look.most and "fewer" not in told:
                     told.add("fewer")
                     few = f"{self.look.count} samples in the place of {self.look.most}, and rougher figures"
-                    warnings.warn(f"sampling is slow: looks while it trains have {few}", QuintetWarning, stacklevel=2)
+                    warn(f"sampling is slow: looks while it trains have {few}")
                 x, figures = self.look(self.family)
                 try:
                     codec = self.codecs["x"]
                     path = writer.path / "samples" / f"step-{trainer.step:08d}"
                     registry.MODALITIES[codec.modality].picture(path, codec.decode(x[:100]), codec)
                 except OSError as error:
-                    warnings.warn(f"samples not written ({error})", QuintetWarning, stacklevel=2)
+                    warn(f"samples not written ({error})")
                 waited = stale([*writer.metrics(), figures], settings.figure)
                 if settings.select != "last" and not waited:
                     try:
                         checkpoint.save(writer.bests, trainer.step, {"model": self.family.state_dict()},
                                         {"step": trainer.step}, keep=1)  # fmt: skip
                     except OSError as error:
-                        warnings.warn(f"best weights not written ({error})", QuintetWarning, stacklevel=2)
+                        warn(f"best weights not written ({error})")
                 enough = settings.patience is not None and waited >= settings.patience
             if self.engine.any(enough):
                 trainer.steps = trainer.step  # the end is here: for the rest it is as if it had been planned so
@@ -202,7 +203,7 @@ class Session:
                 for one in advice(writer.metrics()):
                     if one.kind not in told:
                         told.add(one.kind)
-                        warnings.warn(f"{one.kind}: {one.text}", QuintetWarning, stacklevel=2)
+                        warn(f"{one.kind}: {one.text}")
 
         def on_save() -> None:
             nonlocal failures
@@ -221,8 +222,10 @@ class Session:
                 return
             record_config({"steps": trainer.steps, "plan": plan})
             if trainer.loose:
-                warnings.warn(f"a look takes {trainer.look_seconds:.2g} s: from here on there is one every "
-                              f"{legs[-1].every:,} steps", QuintetWarning, stacklevel=2)  # fmt: skip
+                warn(
+                    f"a look takes {trainer.look_seconds:.2g} s: from here on there is one every "
+                    f"{legs[-1].every:,} steps"
+                )
 
         trainer.run(on_step=on_step, on_interval=on_interval, on_save=on_save, on_plan=on_plan)
         self.engine.barrier()
@@ -233,5 +236,5 @@ def _failed_save(run: Run, error: OSError, failures: int) -> int:
     if failures >= 3 or not checkpoint.steps(run.checkpoints):
         where = str(run.checkpoints)
         raise EnvironmentFault("cannot write checkpoints", where=where, why=str(error), fix="free disk space")
-    warnings.warn(f"checkpoint not written ({error}); training goes on from an older one", QuintetWarning, stacklevel=3)
+    warn(f"checkpoint not written ({error}); training goes on from an older one")
     return failures

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from quintet.core.codec import Codec, Face, digest
+from quintet.core.codec import Codec, Face, Stage, digest
 from quintet.core.errors import CheckpointError, Unsupported
+from quintet.core.family import Autoencoder
 from quintet.core.likelihood import Measure
-from quintet.core.spaces import Continuous, Discrete, Space
+from quintet.core.spaces import Continuous, Discrete
 
 CHUNK = 256
 """Items that pass through the autoencoder at a time."""
@@ -23,25 +24,6 @@ FLOOR = 0.1
 must not be blown up."""
 OUT = 100.0
 """A decoded latent is at most this many scales out, whatever a model gives."""
-
-
-class Autoencoder(Protocol):
-    """What a family must have to be a codec: latents, and for codes their symbols."""
-
-    @property
-    def latent(self) -> Space: ...
-
-    def encode(self, x: Tensor, cond: Tensor | None = None) -> Tensor: ...
-
-    def decode(self, z: Tensor, cond: Tensor | None = None) -> Tensor: ...
-
-    def indices(self, z: Tensor) -> Tensor: ...
-
-    def codes(self, indices: Tensor) -> Tensor: ...
-
-    def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]: ...
-
-    def state_dict(self) -> Any: ...
 
 
 class LatentCodec(Codec):
@@ -90,6 +72,10 @@ class LatentCodec(Codec):
         if isinstance(family.latent, Continuous):
             return family.latent.shape
         return tuple(family.codes(torch.zeros(1, family.latent.dims, dtype=torch.long)).shape[1:])
+
+    @property
+    def stage(self) -> Stage:
+        return Stage(self.inner, self.family, self.recipe)
 
     @property
     def modality(self) -> str:

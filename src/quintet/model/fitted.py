@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,7 +16,7 @@ from torch import Tensor
 from quintet.core import random
 from quintet.core.checked import count_of
 from quintet.core.codec import Codec
-from quintet.core.errors import DataError, QuintetWarning, Unsupported, UsageError
+from quintet.core.errors import DataError, Unsupported, UsageError, warn
 from quintet.core.family import Family, OnStep
 from quintet.core.likelihood import Kind, LogProb
 from quintet.core.random import Rows, seed_of, uniform
@@ -142,7 +141,7 @@ class Fitted:
         if notes is None or first is None:
             return None if notes is None else tuple(notes)
         told = f"{sum(map(bool, notes)):,} of {len(notes):,} items are marked; the first, item {first}: {notes[first]}"
-        warnings.warn(told, QuintetWarning, stacklevel=3)
+        warn(told)
         return tuple(notes)
 
     @torch.no_grad()
@@ -332,7 +331,7 @@ class Fitted:
                     raise UsageError(f"text {int(torch.bincount(owner).argmax()) + 1} has no latents of its own",
                                      why=f"it is longer than {size}", fix="encode one text at a time")  # fmt: skip
                 told = f"the text is longer than {size}: a row for each of its {len(z)} windows"
-                warnings.warn(told, QuintetWarning, stacklevel=2)
+                warn(told)
             return z
         x = self.codecs["x"].encode(items)
         self.warned(self.codecs["x"].losses(items))
@@ -466,7 +465,7 @@ class Fitted:
         likely, calm = (by_symbol(each) if self.codecs["x"].stream else each.values.numpy() for each in (found, usual))
         if len(calm) < ENOUGH:
             told = f"{len(calm)} reference items are few: p is at least 1/{len(calm) + 1}, never 0.01 or less"
-            warnings.warn(f"{told}; {ENOUGH} are needed", QuintetWarning, stacklevel=2)
+            warn(f"{told}; {ENOUGH} are needed")
         p = (1 + np.searchsorted(np.sort(calm), likely, side="right")) / (1 + len(calm))
         p = np.where(np.isnan(likely), np.nan, p)  # a text that has no likelihood has no rank either
         order = np.argsort(likely, kind="stable")
@@ -492,7 +491,7 @@ class Fitted:
                 items, given = items_of(self.config, dataset, "test")
             else:
                 told = "the reference items also chose the weights, so that new items have smaller p than they should"
-                warnings.warn(told, QuintetWarning, stacklevel=2)
+                warn(told)
         if stream:
             return items, given
         some = random.some(items, count_of(limit, "limit"), 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from quintet.core.checked import count_of
-from quintet.core.errors import DataError, QuintetWarning, Unsupported, UsageError
+from quintet.core.errors import DataError, Unsupported, UsageError, warn
 from quintet.core.family import OnStep
 from quintet.core.random import Rows, seed_of
 from quintet.families.autoregressive import Autoregressive
@@ -205,7 +204,7 @@ class Writer:
             cut += not self.regex[blank].matches(self.codec.vocabulary.encode(new).tolist())
         if cut:
             what = f"{cut} of {len(texts)} texts do not match {self.wanted.regex!r}: the constraint does not let them"
-            warnings.warn(what, QuintetWarning, stacklevel=4)
+            warn(what)
 
 
 def parts_of(model: Fitted) -> tuple[Autoregressive, TextCodec]:

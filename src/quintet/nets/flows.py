@@ -335,7 +335,7 @@ class ParameterNet(nn.Module):
         return F.dropout(F.silu(h), self.dropout, self.training)
 
 
-class Autoregressive(Invertible):
+class MaskedAutoregressive(Invertible):
     """z_d = f(x_d; net(x_<d, emb)) with one masked net for all d (MADE, arXiv:1502.03509; MAF, arXiv:1705.07057).
 
     Hidden unit i sees the first degree_i inputs. Units are sorted by degree, so what is new at step d of the inversion
@@ -371,9 +371,9 @@ class Autoregressive(Invertible):
 
 
 class Unfolding:
-    """The masked net of an `Autoregressive` layer, read one dimension after another; activations are kept."""
+    """The masked net of an `MaskedAutoregressive` layer, read one dimension after another; activations are kept."""
 
-    def __init__(self, layer: Autoregressive, n: int, emb: Tensor | None) -> None:
+    def __init__(self, layer: MaskedAutoregressive, n: int, emb: Tensor | None) -> None:
         net, size = layer.net, layer.size
         self.bounds = layer.bounds
         self.weights = [part.masked() for part in (net.enter, *net.blocks, net.leave)]

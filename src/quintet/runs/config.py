@@ -11,10 +11,8 @@ from pydantic import Field, ValidationError
 
 from quintet.core.errors import ConfigError, UsageError
 from quintet.core.settings import Settings
-from quintet.data.dataset import Scale
-from quintet.registry import codec_class, family_class
 from quintet.runs.recipes import presets, recipe
-from quintet.training.optim import TrainingSettings
+from quintet.training.settings import TrainingSettings
 
 Preset = Literal["classic", "tiny", "small", "base"]
 
@@ -37,8 +35,9 @@ class DataSettings(Settings):
     time: str | None = Field(None, description="split by this column: the last rows are the test split")
     split: Literal["auto", "none"] = Field("auto", description="none: train on all items, which every split then holds")
     types: str | dict[str, str] | None = Field(None, description="tables: what columns are, price=decimal,zip=category")
-
-    scale: Scale | None = Field(None, description="images of 16 bits or real numbers: the values of black and white")
+    scale: tuple[int | float, int | float] | None = Field(
+        None, description="images of 16 bits or real numbers: the values of black and white"
+    )
 
     def reading(self) -> dict[str, Any]:
         """How the source is read: the arguments of `load_source`."""
@@ -83,6 +82,8 @@ def resolve(given: Mapping[str, Any], kind: str, condition: str | None = None) -
     `kind`, of task, picks the recipe (where it has none of its own: that of the codec); `condition` is the name of the
     condition's codec.
     """
+    from quintet.registry import codec_class, family_class  # which import torch: a configuration is read without it
+
     name = str(given.get("family", ""))
     family = family_class(name)
     preset = given.get("preset") or "small"

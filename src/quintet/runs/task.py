@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,14 +12,15 @@ import pyarrow as pa
 
 from quintet import registry
 from quintet.core.codec import Codec
-from quintet.core.errors import DataError, QuintetWarning, UsageError
+from quintet.core.errors import DataError, UsageError, warn
 from quintet.core.random import some
 from quintet.data import written
 from quintet.modalities.table.codec import TableCodec
 from quintet.modalities.table.columns import describe
 from quintet.modalities.text.codec import TextCodec
 from quintet.runs.config import RunConfig
-from quintet.runs.folder import latent_codec, runs_root
+from quintet.runs.folder import runs_root
+from quintet.runs.restoring import latent_codec
 from quintet.sources.load import Dataset
 
 
@@ -137,7 +137,7 @@ def within(dataset: Dataset, parts: Sequence[tuple[Codec, Callable[[str], Any]]]
     if not lost:
         return dataset
     told = " and ".join(f"{count:,} of {len(dataset.splits[split]):,} {split}" for split, count in lost.items())
-    warnings.warn(f"{told} rows hold values that training lacks and are left out", QuintetWarning, stacklevel=2)
+    warn(f"{told} rows hold values that training lacks and are left out")
     return replace(dataset, splits=splits)
 
 
@@ -174,7 +174,7 @@ def unblank(dataset: Dataset, column: str | None, splits: Sequence[str]) -> Data
         kept[split] = index[~blank]
         of = "left out of training" if split == "train" else "left out"
         told = f"{blank.sum():,} of {len(index):,} {TOLD.get(split, split)} rows have no {column} and are {of}"
-        warnings.warn(told, QuintetWarning, stacklevel=3)
+        warn(told)
         if blank.all() and split == "train":
             raise DataError(f"no training row has a {column}", where=dataset.name, fix="choose another column")
     return replace(dataset, splits=kept)

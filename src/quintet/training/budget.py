@@ -13,7 +13,7 @@ from torch import Tensor
 
 from quintet.core.family import Family
 from quintet.training.engine import Engine
-from quintet.training.optim import TrainingSettings
+from quintet.training.settings import TrainingSettings
 from quintet.training.trainer import EARLY, FASTER, FEWEST, INTERVALS, LOOKING, Stream, Trainer
 
 SLOW, ENOUGH = 0.01, 0.015

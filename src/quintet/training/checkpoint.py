@@ -1,5 +1,5 @@
 """Checkpoints that are whole or absent: temporary folder, fsync, manifest of digests, fsync, rename, fsync the
-parent.
+parent. Only saving and loading need torch: a run is listed and verified without it.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from quintet.core.errors import CheckpointError
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 MANIFEST = "manifest.json"
-Tensors = Mapping[str, Mapping[str, Tensor]]
 
 
 def sync(path: Path) -> None:
@@ -45,8 +45,12 @@ def write_atomic(path: Path, text: str) -> None:
     sync(path.parent)
 
 
-def save(root: Path, step: int, tensors: Tensors, state: Mapping[str, Any], *, keep: int) -> Path:
+def save(
+    root: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any], *, keep: int
+) -> Path:
     """Write root/step-XXXXXXXX with one safetensors file a group and state.json; then prune to the newest `keep`."""
+    from safetensors.torch import save_file
+
     target = root / f"step-{step:08d}"
     temporary = root / f".tmp-{target.name}"
     shutil.rmtree(temporary, ignore_errors=True)
@@ -134,6 +138,8 @@ def intact(folder: Path) -> bool:
 
 def load(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
     """Verify, then read (tensors by group, state)."""
+    from safetensors.torch import load_file
+
     verify(folder)
     try:
         tensors = {path.stem: load_file(path) for path in sorted(folder.glob("*.safetensors"))}

@@ -17,8 +17,9 @@ from quintet.core.family import Batch, Family, Objective
 from quintet.core.random import seed_of
 from quintet.training.engine import Engine, autocast, resolve_precision
 from quintet.training.muon import hidden
-from quintet.training.optim import EMA, Flat, TrainingSettings, learning_rate
+from quintet.training.optim import EMA, Flat, learning_rate
 from quintet.training.plan import Leg, leg_at, look_due, position
+from quintet.training.settings import TrainingSettings
 
 INITIAL = 1024
 """Items that constants are read off (scales, ActNorm)."""

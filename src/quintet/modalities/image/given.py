@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from quintet.core.errors import DataError, QuintetWarning
+from quintet.core.errors import DataError, warn
 from quintet.data.archives import BadFile
 from quintet.data.dataset import Scale
 from quintet.modalities.frames import (
@@ -87,8 +86,10 @@ def _levels(array: np.ndarray, codec: Any) -> np.ndarray:
     if array.size:
         beyond = float(np.mean((array > top) | (array < 0)))
         if beyond > 0.01:
-            warnings.warn(f"{beyond:.0%} of the values are outside 0 ... {top}, the range of the training data, and "
-                          "count as its ends", QuintetWarning, stacklevel=4)  # fmt: skip
+            warn(
+                f"{beyond:.0%} of the values are outside 0 ... {top}, the range of the training data, and "
+                "count as its ends"
+            )
     return array
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import math
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 from quintet.core.codec import Codec
-from quintet.core.errors import QuintetWarning, UsageError
+from quintet.core.errors import UsageError, warn
 from quintet.data.archives import Entry
 from quintet.data.dataset import Dataset, Found, Scale, chunks
 from quintet.modalities.image.arrays import channels_last, coded
@@ -126,8 +125,7 @@ class ImageModality(Modality):
         if not isinstance(codec, ImageCodec) or not isinstance(items, np.ndarray) or items.shape[1:] == codec.shape:
             return items
         was, now = (" x ".join(map(str, shape)) for shape in (items.shape[1:], codec.shape))
-        warnings.warn(f"pictures of {was} (height, width, channels) are brought to the {now} of training (--data.fit)",
-                      QuintetWarning, stacklevel=4)  # fmt: skip
+        warn(f"pictures of {was} (height, width, channels) are brought to the {now} of training (--data.fit)")
         out = np.empty((len(items), *codec.shape), np.uint8)
         for i, image in enumerate(items):
             pixels = np.ascontiguousarray(image[..., 0] if image.shape[-1] == 1 else image)

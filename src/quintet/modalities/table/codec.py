@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import math
-import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, ClassVar, Self
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from quintet.core import settings
 from quintet.core.codec import Codec, Face, Preprocessing, digest
-from quintet.core.errors import DataError, QuintetWarning, UsageError
+from quintet.core.errors import DataError, UsageError, warn
 from quintet.core.likelihood import Measure
 from quintet.core.spaces import Continuous, Discrete
 from quintet.data import arrow, written
@@ -150,7 +149,7 @@ class TableCodec(Codec):
         )
         self._set_space()
         for note in self.notes:
-            warnings.warn(note, QuintetWarning, stacklevel=2)
+            warn(note)
         return self
 
     def _set_space(self) -> None:

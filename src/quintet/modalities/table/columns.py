@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -16,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from quintet.core.errors import DataError, QuintetWarning
+from quintet.core.errors import DataError, warn
 from quintet.data import arrow
 from quintet.modalities.table.moments import Calendar
 from quintet.modalities.table.pieces import Floats, Pieces, pieces_of_categories, pieces_of_numbers, within
@@ -187,9 +186,7 @@ class Column:
             words[value] = own if own in found or not found else found[0]
             if len(found) > 1:
                 told = f"column {self.name}: the number {own} is written as {' and as '.join(found)} in training"
-                warnings.warn(
-                    f"{told}; it is taken for {words[value]}: give texts to decide", QuintetWarning, stacklevel=2
-                )
+                warn(f"{told}; it is taken for {words[value]}: give texts to decide")
         texts = [None if c is None or c != c else words[c] for c in cells.to_pylist()]
         return pa.chunked_array([pa.array(texts, pa.string())])
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
@@ -15,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from quintet.core.codec import Codec, Face, digest
-from quintet.core.errors import DataError, EnvironmentFault, QuintetWarning
+from quintet.core.errors import DataError, EnvironmentFault, warn
 from quintet.core.likelihood import Measure
 from quintet.core.spaces import Continuous, Discrete
 
@@ -274,10 +273,10 @@ class TextCodec(Codec):
             self.block = min(LONGEST, -(-wanted // 4) * 4)
         cut = sum(length > self.block for length in lengths)
         if cut:
-            warnings.warn(
+            warn(
                 f"{cut} of {len(lengths)} texts are longer than {self.block} symbols and are cut there "
-                "(--coding.block takes more)", QuintetWarning, stacklevel=3,
-            )  # fmt: skip
+                "(--coding.block takes more)"
+            )
 
     def _set_space(self) -> None:
         self.dims = self.block

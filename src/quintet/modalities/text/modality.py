@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import textwrap
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from quintet.core.codec import Codec
-from quintet.core.errors import EnvironmentFault, QuintetWarning
+from quintet.core.errors import EnvironmentFault, warn
 from quintet.core.random import some
 from quintet.core.spaces import Discrete
 from quintet.data.archives import Entry
@@ -158,7 +157,7 @@ class TextModality(Modality):
             scores, each = translation_figures(made, wanted)
             return Marks(figures | scores, by_item | each)
         except EnvironmentFault as error:
-            warnings.warn(f"without BLEU and chrF: {error}", QuintetWarning, stacklevel=3)
+            warn(f"without BLEU and chrF: {error}")
             return Marks(figures, by_item)
 
     def units(self, nats: NDArray[Any], items: Any, codec: Codec) -> dict[str, Any]:

@@ -1,0 +1,116 @@
+"""What `doctor` says of this machine and installation."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+
+import torch
+
+from quintet.cli.console import Answer, columns
+from quintet.data.published import data_root
+from quintet.runs.folder import runs_root
+from quintet.training.engine import has_bf16
+
+PACKAGES = (
+    "quintet",
+    "torch",
+    "numpy",
+    "pyarrow",
+    "pydantic",
+    "safetensors",
+    "scikit-learn",
+    "cyclopts",
+    "rich",
+    "pillow",
+)
+EXTRAS = {
+    "text": "byte-pair symbols of texts, regular expressions with --regex, BLEU and chrF",
+    "hf": "sources hf:owner/name",
+    "excel": "spreadsheets (.xlsx) as tables",
+}
+"""What can be installed besides, as `pip install 'quintet[NAME]'`, and what for."""
+LITTLE = 2**30
+"""Bytes of free disk below which a run may not fit."""
+
+
+def extras() -> dict[str, list[str]]:
+    """The packages of each extra that are not installed."""
+    try:
+        wanted = requires("quintet") or []
+    except PackageNotFoundError:  # run from its sources without being installed
+        return {}
+    lacking: dict[str, list[str]] = {}
+    for line in wanted:
+        package, _, marker = line.partition(";")
+        extra = re.search(r"extra == ['\"](\w+)['\"]", marker)
+        if extra and extra[1] in EXTRAS:
+            lacking.setdefault(extra[1], [])
+            name = re.split(r"[^\w.-]", package.strip())[0]
+            try:
+                version(name)
+            except PackageNotFoundError:
+                lacking[extra[1]].append(name)
+    return lacking
+
+
+def doctor(runs: Path | None) -> Answer:
+    """Versions, processor, memory and disk; exit code 4 if something stands in the way of training."""
+    problems: list[str] = []
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            if name != "quintet":  # run from its sources
+                problems.append(f"{name} is not installed")
+    root = runs_root(runs).absolute()
+    there = next(path for path in (root, *root.parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    if free < LITTLE:
+        problems.append(f"{free / 2**20:.0f} MB free on the disk of {root}: a run may not fit")
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        problems.append(f"cannot write to {there}: runs are kept in {root}, choose another with --runs or QUINTET_RUNS")
+    major_minor = tuple(int(part) for part in torch.__version__.split(".")[:2])
+    if major_minor < (2, 10):
+        problems.append(f"torch {torch.__version__} is older than 2.10")
+    cuda = torch.cuda.is_available()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    device = torch.device("cuda" if cuda else "cpu")
+    data = {
+        "versions": versions,
+        "system": platform.platform(),
+        "cores": cores,
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if cuda else "cpu",
+        "bf16": has_bf16(device),
+        "runs": str(root),
+        "disk_free": free,
+        "extras": (lacking := extras()),
+        "data_root": str(data_root()),
+        "data_root_exists": data_root().is_dir(),
+        "problems": problems,
+    }
+    rows = [
+        ("versions", ", ".join(f"{name} {which}" for name, which in versions.items())),
+        ("system", data["system"]),
+        (
+            "processor",
+            f"{cores} cores, {data['threads']} threads, bf16 {'in hardware' if data['bf16'] else 'not in hardware'}",
+        ),
+        ("device", data["device"]),
+        ("runs", f"{root} ({free / 2**30:.1f} GB free)"),
+        (
+            "named data",
+            f"{data_root()}{'' if data['data_root_exists'] else ' (not there; only the built-in sources work)'}",
+        ),
+    ]
+    for name, packages in lacking.items():
+        state = f"missing {', '.join(packages)}: pip install 'quintet[{name}]'" if packages else "installed"
+        rows.append((f"extra {name}", f"for {EXTRAS[name]}: {state}"))
+    verdict = "\n".join(f"problem: {problem}" for problem in problems) or "all good"
+    return Answer(data, columns(rows) + "\n" + verdict, 4 if problems else 0)
