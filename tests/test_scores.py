@@ -16,7 +16,8 @@ from quintet.cli.main import main
 from quintet.core.errors import DataError, QuintetWarning
 from quintet.modalities.audio.codec import AudioCodec
 from quintet.modalities.audio.recordings import Recordings
-from quintet.modalities.text.codec import CODE_POINTS, TextCodec
+from quintet.modalities.text.codec import TextCodec
+from quintet.modalities.text.vocabulary import CODE_POINTS
 
 SENTENCES = [f"line {i} has {i * i % 97} of them" for i in range(90)]
 

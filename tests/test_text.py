@@ -22,7 +22,7 @@ from quintet.core.family import Family
 from quintet.core.spaces import Continuous, Discrete
 from quintet.data.loader import Items, Loader
 from quintet.modalities.latent import LatentCodec
-from quintet.modalities.text import codec as text_module
+from quintet.modalities.text import vocabulary
 from quintet.modalities.text.codec import HOLE, LONGEST, WINDOW, TextCodec
 from quintet.sources.load import load_source
 
@@ -160,14 +160,14 @@ def test_every_symbol_has_a_code_and_every_code_a_nearest_symbol() -> None:
     bits = one.space.shape[0]
     assert one.space == Continuous((bits, 2), 2)
     assert 2 ** (bits - 1) < one.size <= 2**bits
-    assert len({tuple(code) for code in one.codes.tolist()}) == one.size
+    assert len({tuple(code) for code in one.representation.codes.tolist()}) == one.size
     cube = torch.tensor(list(itertools.product([-1.0, 1.0], repeat=bits)))
     found = one.symbols(cube[:, :, None].expand(-1, -1, 2).contiguous())[:, 0]
-    distance = torch.cdist(cube, one.codes, p=1)
+    distance = torch.cdist(cube, one.representation.codes, p=1)
     distance[:, 0] = torch.inf  # the code of characters that training lacks: no sample is taken for one
     assert torch.equal(distance.gather(1, found[:, None])[:, 0], distance.min(1).values)
     assert set(found.tolist()) == set(range(1, one.size))
-    weak = one.codes[:, :, None].expand(-1, -1, 2) * 0.01
+    weak = one.representation.codes[:, :, None].expand(-1, -1, 2) * 0.01
     assert torch.equal(one.symbols(weak)[1:, 1], torch.arange(1, one.size)), "the sign decides"
 
 
@@ -347,15 +347,15 @@ def test_every_family_takes_a_face_of_text(name: str) -> None:
 def test_byte_pairs_of_a_long_text_are_made_in_pieces(text: str, piece: int) -> None:
     """What is encoded piece by piece, so that memory is bounded, is what the tokenizer makes of the whole."""
     one = PIECEMEAL.vocabulary
-    before, text_module.PIECE = text_module.PIECE, piece
+    before, vocabulary.PIECE = vocabulary.PIECE, piece
     try:
-        pieces = list(text_module._pieces(text))
+        pieces = list(vocabulary.in_pieces(text))
         words = max(map(len, re.split("[ \n]", text)), default=0)
         if words < 7 * piece:
             assert one.encode(text).tolist() == one.tokenizer.encode(text).ids
             assert all(len(part) <= piece + words + 2 + len(text) * (len(text) <= 8 * piece) for part in pieces)
     finally:
-        text_module.PIECE = before
+        vocabulary.PIECE = before
     assert "".join(pieces) == text
     assert all(len(part) <= 8 * piece for part in pieces)
     assert one.decode(one.encode(text).tolist()) == text

@@ -86,7 +86,8 @@ class Flow(Family):
                 f"flow of kind {kind} cannot split data of shape {space.shape}", fix="use --model.kind auto"
             )
         spline = s.transform == "spline" or (s.transform == "auto" and kind != "glow")
-        transform = Spline(s.bins, s.box) if spline else Affine()
+        affine = Affine(most=5.0, widest=0.2) if kind == "glow" else Affine()
+        transform = Spline(s.bins, s.box) if spline else affine
         build = {"glow": glow, "coupling": couplings, "autoregressive": autoregressions}[kind]
         shape = space.shape if kind == "glow" else (space.dims,)
         floor = 1e-3 if getattr(space, "levels", None) is None else 0.5  # quantised data share one scale

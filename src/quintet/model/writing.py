@@ -15,8 +15,9 @@ from quintet.core.errors import DataError, Unsupported, UsageError, warn
 from quintet.core.family import OnStep
 from quintet.core.random import Rows, seed_of
 from quintet.families.autoregressive import Autoregressive
-from quintet.modalities.text.codec import BytePairs, TextCodec
+from quintet.modalities.text.codec import TextCodec
 from quintet.modalities.text.spelling import Begin, Constraint, Regex, Speller, Stop, together
+from quintet.modalities.text.vocabulary import BytePairs
 from quintet.model.fitted import Fitted
 from quintet.nets.decoding import finish
 

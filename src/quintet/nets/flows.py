@@ -26,16 +26,16 @@ def full(x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Affine:
-    """z = (x - mean) exp(-log_std), with |mean| < 5 and -3 < log_std < 0.2. `params` (..., 2, N) for x (..., N).
+    """z = (x - mean) exp(-log_std), with -3 < log_std < `widest`, and |mean| < `most` if that is given. `params`
+    (..., 2, N) for x (..., N).
 
-    x has been standardised, so that a conditional mean or standard deviation beyond these bounds is a mistake of a net
-    that is asked about what it has not seen; samples of a chain of such layers would grow from one to the next.
+    In a long chain of layers over standardised x, a conditional mean or standard deviation beyond tight bounds is a
+    mistake of a net that is asked about what it has not seen; samples would grow from one such layer to the next.
     """
 
     params: int = 2
-    most: float = 5.0
-    narrowest: float = 3.0
-    widest: float = 0.2
+    most: float | None = None
+    widest: float = 3.0
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """z and log dz/dx, both (..., N)."""
@@ -49,8 +49,9 @@ class Affine:
 
     def _read(self, params: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_std = full(params).unbind(-2)
-        bound = torch.where(log_std > 0, self.widest, self.narrowest)
-        return self.most * torch.tanh(mean / self.most), bound * torch.tanh(log_std / bound)
+        bound = torch.where(log_std > 0, self.widest, 3.0)
+        mean = mean if self.most is None else self.most * torch.tanh(mean / self.most)
+        return mean, bound * torch.tanh(log_std / bound)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from quintet.core.random import some
 from quintet.core.spaces import Continuous, Discrete
 from quintet.modalities.audio import spectrum
 from quintet.modalities.audio.recordings import Recordings
+from quintet.modalities.representations import of_levels
 
 Representation = Literal["mel", "waveform", "mulaw"]
 
@@ -120,8 +121,8 @@ class AudioCodec(Codec):
         self.frames = frames if frames <= 8 or self.face == "discrete" else -(-frames // 4) * 4
         self.samples, self.dims = self.frames * 2 * self.stride, self.frames * s.bands
         self.filters = spectrum.mel_filters(s.bands, self.width, self.rate)
-        continuous = self.face == "continuous"
-        self.space = Continuous((s.bands, self.frames), s.levels) if continuous else Discrete((self.dims,), s.levels)
+        self.cells = of_levels(self.face, (self.frames, s.bands), s.levels, (1, 0))
+        self.space = self.cells.space
 
     # -- raw -> encoded ----------------------------------------------------------------------------------------------
 
@@ -164,8 +165,7 @@ class AudioCodec(Codec):
         if s.representation == "mulaw":
             return spectrum.mu_law(wave)
         share = (self._decibels(wave) - self.high) / s.decibels + 1
-        k = (share.clamp(0, 1) * (s.levels - 1)).round()
-        return k.flatten() if self.face == "discrete" else (k.T * (2 / (s.levels - 1)) - 1).contiguous()
+        return self.cells.encode((share.clamp(0, 1) * (s.levels - 1)).round().long()[None])[0]
 
     def losses(self, items: Any) -> list[str]:
         """Of recordings that are cut, or louder than full scale."""
@@ -182,8 +182,8 @@ class AudioCodec(Codec):
         s, value = self.settings, 0.0
         if s.representation == "waveform":
             value = -self.dims * math.log(self.scale)
-        elif self.face == "continuous":
-            value = self.dims * math.log(2 / (s.levels - 1))
+        elif s.representation == "mel":
+            value = self.cells.log_cell
         return torch.full((len(items),), value, dtype=torch.float64)
 
     # -- encoded -> raw ----------------------------------------------------------------------------------------------
@@ -202,11 +202,8 @@ class AudioCodec(Codec):
 
     def _levels(self, row: Tensor) -> Tensor:
         """A row of the space -> (frames, bands) levels, as real numbers on [0, 1]."""
-        if isinstance(self.space, Discrete):
-            k = row.view(self.frames, -1).clamp(0, self.settings.levels - 1)
-        else:
-            k = self.space.quantise(row.float().nan_to_num(-1.0)).T
-        return k.float() / (self.settings.levels - 1)
+        top = self.settings.levels - 1
+        return self.cells.decode(row[None])[0].clamp(0, top).float() / top
 
     def _vocode(self, share: Tensor) -> Tensor:
         """(frames, bands) on [0, 1] -> a waveform without its trailing silence."""
@@ -231,9 +228,7 @@ class AudioCodec(Codec):
         edge, span = (self.width - self.stride) // 2, self.width + self.stride
         padded = torch.nn.functional.pad(given, (edge, span), value=True)  # silence outside is known
         frames = padded.unfold(1, span, 2 * self.stride)[:, : self.frames].all(-1)  # (N, frames)
-        if self.face == "discrete":
-            return x, frames[:, :, None].expand(-1, -1, self.settings.bands).flatten(1).contiguous()
-        return x, frames[:, None, :].expand(x.shape).contiguous()
+        return x, self.cells.spread(frames[:, :, None].expand(-1, -1, self.settings.bands))
 
     def _given(self, items: Any, known: Any) -> np.ndarray:
         """(N, samples) bool: which samples are known."""

@@ -13,8 +13,8 @@ from torch import Tensor
 from quintet.core.codec import Codec, Face, Preprocessing, digest
 from quintet.core.errors import DataError
 from quintet.core.likelihood import Measure
-from quintet.core.spaces import Continuous, Discrete
 from quintet.data.mapped import chunks
+from quintet.modalities.representations import of_levels
 
 
 class ImageCodec(Codec):
@@ -49,11 +49,9 @@ class ImageCodec(Codec):
         return self
 
     def _set_space(self) -> None:
-        h, w, c = self.shape
-        self.dims = h * w * c
-        self.space = (
-            Continuous((c, h, w), self.levels) if self.face == "continuous" else Discrete((h * w * c,), self.levels)
-        )
+        self.dims = math.prod(self.shape)
+        self.representation = of_levels(self.face, self.shape, self.levels, (2, 0, 1))
+        self.space = self.representation.space
 
     def _array(self, items: Any) -> np.ndarray:
         images = items if isinstance(items, np.ndarray) else np.asarray(items)  # a memmap stays one
@@ -66,17 +64,11 @@ class ImageCodec(Codec):
         return images
 
     def encode(self, items: Any) -> Tensor:
-        k = torch.from_numpy(np.round(self._array(items) / self.unit).clip(0, self.levels - 1).astype(np.int64))
-        if self.face == "discrete":
-            return k.flatten(1)
-        return (k.permute(0, 3, 1, 2).float() * (2 / (self.levels - 1)) - 1).contiguous()
+        k = np.round(self._array(items) / self.unit).clip(0, self.levels - 1).astype(np.int64)
+        return self.representation.encode(torch.from_numpy(k))
 
     def decode(self, x: Tensor) -> np.ndarray:
-        if isinstance(self.space, Discrete):
-            k = x.view(len(x), *self.shape)
-        else:
-            k = self.space.quantise(x.nan_to_num()).permute(0, 2, 3, 1)
-        return (k.cpu().numpy() * self.unit).astype(np.uint8)
+        return (self.representation.decode(x).numpy() * self.unit).astype(np.uint8)
 
     def mask(self, items: Any, known: Any) -> np.ndarray:
         """(N, H, W) bool of one mask (H, W) for all images or one an image (N, H, W), True where pixels are given."""
@@ -91,16 +83,14 @@ class ImageCodec(Codec):
     def partial(self, items: Any, known: Any = None) -> tuple[Tensor, Tensor]:
         """What an unknown pixel holds does not matter; all channels of a pixel are known or none."""
         mask = torch.from_numpy(np.array(self.mask(items, known)))[..., None].expand(-1, *self.shape)
-        known = mask.flatten(1) if self.face == "discrete" else mask.permute(0, 3, 1, 2)
-        return self.encode(items), known.contiguous()
+        return self.encode(items), self.representation.spread(mask)
 
     def fill(self, items: Any, known: Any, completed: Any) -> np.ndarray:
         return np.where(self.mask(items, known)[..., None], self._array(items), completed).astype(np.uint8)
 
     def log_det(self, items: Any) -> Tensor:
         """Density on [-1, 1] -> mass of a level: the log of a bin's volume."""
-        cells = 0.0 if self.face == "discrete" else self.space.dims * math.log(2 / (self.levels - 1))
-        return torch.full((len(items),), cells, dtype=torch.float64)
+        return torch.full((len(items),), self.representation.log_cell, dtype=torch.float64)
 
     def identity(self, items: Any) -> str:
         """Pictures of another size, or of other values, are other items, though they show the same."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -14,15 +12,13 @@ from pydantic import Field
 from torch import Tensor
 
 from quintet.core.codec import Codec, Face, digest
-from quintet.core.errors import DataError, EnvironmentFault, warn
+from quintet.core.errors import DataError, warn
 from quintet.core.likelihood import Measure
-from quintet.core.spaces import Continuous, Discrete
+from quintet.modalities.representations import Bits, Representation, Symbols
+from quintet.modalities.text.vocabulary import CODE_POINTS, BytePairs, Bytes, Characters, Vocabulary, utf8
 
 HOLE = "\u2588"
 """This character (a full block) stands for one lost symbol in a text that is to be completed."""
-UNKNOWN = "\ufffd"
-CODE_POINTS = 0x110000
-"""Of Unicode: those that training lacks share the mass of one symbol evenly."""
 WINDOW = 64
 """Symbols of a window of a long text, unless `window` or `block` says otherwise."""
 LONGEST = 256
@@ -31,166 +27,9 @@ PARTS = 64
 """A text has so many windows at least: its held-out splits are an eighth of it or less, and must have some too."""
 FEW = 32
 """Fewer texts than this are long documents, to be cut into windows."""
-RARE = 4
-"""A byte pair that occurs less often in the training texts is no symbol of its own."""
 
 
 # -- vocabularies ----------------------------------------------------------------------------------------------------
-
-
-class Vocabulary(Protocol):
-    """Text <-> symbols 0 ... size - 1. `decode` takes any symbols.
-
-    `unseen`: the symbol of whatever training lacks, which no sample holds, or None.
-    `pieces`: the UTF-8 of each symbol, joined and decoded what `decode` gives; a piece may be part of a character.
-    """
-
-    size: int
-    unseen: int | None
-
-    def encode(self, text: str) -> np.ndarray: ...
-
-    def decode(self, symbols: Sequence[int]) -> str: ...
-
-    def pieces(self) -> list[bytes]: ...
-
-    def to_json(self) -> Any: ...
-
-
-class Characters:
-    """The training split's characters in the order of their code points, from 1 on; 0 is any other one, U+FFFD."""
-
-    unseen: int | None = 0
-
-    def __init__(self, alphabet: str) -> None:
-        self.alphabet, self.size = alphabet, len(alphabet) + 1
-        self.points = _points(alphabet)
-
-    @classmethod
-    def learn(cls, texts: Sequence[str]) -> Characters:
-        return cls("".join(sorted(set().union(*map(set, texts)))))
-
-    def encode(self, text: str) -> np.ndarray:
-        points = _points(text)
-        at = np.searchsorted(self.points, points).clip(max=len(self.points) - 1)
-        return np.where(self.points[at] == points, at + 1, 0).astype(np.int64)
-
-    def decode(self, symbols: Sequence[int]) -> str:
-        chars = UNKNOWN + self.alphabet
-        return "".join(chars[i] for i in symbols)
-
-    def pieces(self) -> list[bytes]:
-        return [char.encode("utf-8", "replace") for char in UNKNOWN + self.alphabet]
-
-    def to_json(self) -> Any:
-        return self.alphabet
-
-
-def _points(text: str) -> np.ndarray:
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
-
-
-class Bytes:
-    """UTF-8. Bytes that are none decode to U+FFFD; lone surrogates, which have no UTF-8, are encoded as `?`."""
-
-    size = 256
-    unseen: int | None = None
-
-    def encode(self, text: str) -> np.ndarray:
-        return np.frombuffer(text.encode("utf-8", "replace"), np.uint8).astype(np.int64)
-
-    def decode(self, symbols: Sequence[int]) -> str:
-        return bytes(symbols).decode("utf-8", "replace")
-
-    def pieces(self) -> list[bytes]:
-        return [bytes([i]) for i in range(256)]
-
-    def to_json(self) -> Any:
-        return None
-
-
-class BytePairs:
-    """Byte-level byte pair encoding (Sennrich et al. 2016, arXiv:1508.07909; Radford et al. 2019), by `tokenizers`."""
-
-    unseen: int | None = None
-
-    def __init__(self, state: Mapping[str, Any]) -> None:
-        self.state = state
-        self.tokenizer = _tokenizers().Tokenizer.from_str(json.dumps(state))
-        self.size: int = self.tokenizer.get_vocab_size()
-
-    @classmethod
-    def learn(cls, texts: Sequence[str], size: int) -> BytePairs:
-        """At most `size` symbols; a pair is merged if it occurs RARE times or more. A Chinese character is a word of
-        its own, as in BERT: a sentence without spaces would else become few long symbols that occur once.
-        """
-        lib = _tokenizers()
-        before = lib.pre_tokenizers
-        tokenizer = lib.Tokenizer(lib.models.BPE())
-        alone = before.Split(lib.Regex(r"\p{Han}"), "isolated")
-        tokenizer.pre_tokenizer = before.Sequence([alone, before.ByteLevel(add_prefix_space=False)])
-        tokenizer.decoder = lib.decoders.ByteLevel()
-        trainer = lib.trainers.BpeTrainer(
-            vocab_size=size, min_frequency=RARE, initial_alphabet=before.ByteLevel.alphabet(), show_progress=False
-        )
-        tokenizer.train_from_iterator((piece for text in texts for piece in _pieces(_utf8(text))), trainer)
-        return cls(json.loads(tokenizer.to_str()))
-
-    def encode(self, text: str) -> np.ndarray:
-        parts = [np.array(self.tokenizer.encode(piece).ids, dtype=np.int64) for piece in _pieces(_utf8(text))]
-        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
-
-    def decode(self, symbols: Sequence[int]) -> str:
-        return str(self.tokenizer.decode(list(symbols)))
-
-    def pieces(self) -> list[bytes]:
-        """Each character of a token stands for one byte: itself if it can be printed, else one from 256 on."""
-        printed = [*range(33, 127), *range(161, 173), *range(174, 256)]
-        others = (i for i in range(256) if i not in printed)
-        byte = {chr(i): i for i in printed} | {chr(256 + n): i for n, i in enumerate(others)}
-        tokens = map(self.tokenizer.id_to_token, range(self.size))
-        return [bytes(byte[char] for char in token) for token in tokens]
-
-    def to_json(self) -> Any:
-        return self.state
-
-
-PIECE = 2**16
-"""Characters that byte pairs are made of at once: the tokenizer keeps some 200 bytes of notes on each of them."""
-BETWEEN = re.compile(r"(?<=\S)(?=[ \n])|(?<=[\u4e00-\u9fff])")
-"""Where two byte pairs always part: before a blank or a line's end behind a word, and behind a Chinese character."""
-
-
-def _pieces(text: str) -> Iterator[str]:
-    """A text in pieces of about PIECE characters whose byte pairs, joined, are those of the whole. A word that is
-    longer than eight of them is cut all the same.
-    """
-    start = 0
-    while start < len(text):
-        found = BETWEEN.search(text, start + PIECE, start + 8 * PIECE)
-        end = found.start() if found else start + (8 * PIECE if len(text) - start > 8 * PIECE else len(text))
-        yield text[start:end]
-        start = end
-
-
-def _utf8(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()
-
-
-def _tokenizers() -> Any:
-    try:
-        import tokenizers
-        import tokenizers.decoders
-        import tokenizers.models
-        import tokenizers.pre_tokenizers
-        import tokenizers.trainers
-    except ImportError:
-        raise EnvironmentFault(
-            "byte pairs need the package tokenizers",
-            why="it is not installed",
-            fix='pip install "quintet[text]", or --coding.tokens characters (of a condition: --given.tokens)',
-        ) from None
-    return tokenizers
 
 
 class Pieces(NamedTuple):
@@ -282,18 +121,17 @@ class TextCodec(Codec):
         self.dims = self.block
         self.size = self.vocabulary.size + (not self.stream)  # the last symbol is the end
         self.end = None if self.stream else self.vocabulary.size
-        if self.face == "discrete":
-            self.space = Discrete((self.block,), self.size, pad=self.end, unseen=self.vocabulary.unseen)
-            return
-        bits = max(1, math.ceil(math.log2(self.size)))
-        self.space = Continuous((bits, self.block), 2)
-        places = torch.arange(bits - 1, -1, -1)
-        self.codes = (torch.arange(self.size)[:, None] >> places & 1).float() * 2 - 1  # (V, bits)
+        unseen = self.vocabulary.unseen
+        self.representation: Representation = (
+            Symbols((self.block,), self.size, pad=self.end, unseen=unseen) if self.face == "discrete"
+            else Bits(self.block, self.size, unseen)
+        )  # fmt: skip
+        self.space = self.representation.space
 
     # -- symbols ---------------------------------------------------------------------------------------------------
 
     def encode(self, items: Any) -> Tensor:
-        return self._face(self._windows(items) if self.stream else self._rows(items))
+        return self.representation.encode(self._windows(items) if self.stream else self._rows(items))
 
     def _windows(self, items: Any) -> Tensor:
         stream = self.vocabulary.encode("".join(_texts(items)))
@@ -315,21 +153,11 @@ class TextCodec(Codec):
 
     def face_of(self, symbols: Tensor) -> Tensor:
         """Rows of symbols (B, block) as x (B, *space.shape)."""
-        return self._face(symbols)
-
-    def _face(self, symbols: Tensor) -> Tensor:
-        return symbols if self.face == "discrete" else self.codes[symbols].movedim(-1, 1).contiguous()
+        return self.representation.encode(symbols)
 
     def symbols(self, x: Tensor) -> Tensor:
         """(B, block) symbols of any x in the space."""
-        x = x.detach().cpu()
-        if self.face == "discrete":
-            return x
-        x = x.float().nan_to_num().clamp(-1, 1)
-        rows = max(1, 2**24 // (self.block * self.size))
-        seen = torch.tensor([i for i in range(self.size) if i != self.vocabulary.unseen])
-        parts = [seen[torch.einsum("bcl,vc->blv", part, self.codes[seen]).argmax(-1)] for part in x.split(rows)]
-        return torch.cat(parts) if parts else torch.empty(0, self.block, dtype=torch.long)
+        return self.representation.decode(x)
 
     def decode(self, x: Tensor) -> list[str]:
         return [self.vocabulary.decode(self._until_end(row)) for row in self.symbols(x).tolist()]
@@ -345,8 +173,7 @@ class TextCodec(Codec):
 
     def log_volume(self, symbols: Tensor) -> Tensor:
         """(B,) `log_det` of rows of symbols (B, block)."""
-        cells = 0.0 if self.face == "discrete" else self.space.dims * math.log(2)
-        out = torch.full((len(symbols),), cells, dtype=torch.float64)
+        out = torch.full((len(symbols),), self.representation.log_cell, dtype=torch.float64)
         if isinstance(self.vocabulary, Characters):
             out -= symbols.eq(0).sum(1) * math.log(CODE_POINTS - len(self.vocabulary.alphabet))
         return out
@@ -427,13 +254,13 @@ class TextCodec(Codec):
         if self.stream:
             windows = self._windows(items)
             text = self.vocabulary.decode(windows.flatten().tolist())
-            return {"tokens": windows.numel(), "characters": len(text), "bytes": len(_utf8(text).encode())}
+            return {"tokens": windows.numel(), "characters": len(text), "bytes": len(utf8(text).encode())}
         texts = _texts(items)
         sizes = [len(self.vocabulary.encode(text)) for text in texts]
         return {
             "tokens": sum(size + (size != self.block) for size in sizes),  # a text that fills its block has no end
             "characters": sum(map(len, texts)),
-            "bytes": sum(len(_utf8(text).encode()) for text in texts),
+            "bytes": sum(len(utf8(text).encode()) for text in texts),
         }
 
     # -- completion ------------------------------------------------------------------------------------------------
@@ -460,8 +287,7 @@ class TextCodec(Codec):
             symbols[i, : len(row)], given[i, : len(row)] = at.clamp_min(0), at >= 0
             if self.end is not None and HOLE in text:
                 given[i, len(row) :] = True
-        mask = given if self.face == "discrete" else given[:, None].expand(-1, *self.space.shape)
-        return self._face(symbols), mask.clone()
+        return self.representation.encode(symbols), self.representation.spread(given)
 
     def fill(self, items: Any, known: Any, completed: Any) -> list[str]:
         """What was known, as it was: characters that the vocabulary lacks, and what stands behind an end that a model

@@ -1,0 +1,109 @@
+"""How the symbols that a codec makes of an item are laid out for a family: as they are, or as real numbers."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from quintet.core.codec import Face
+from quintet.core.spaces import Continuous, Discrete
+
+
+class Representation(ABC):
+    """Symbols k (B, *shape), int64, <-> x (B, *space.shape). `decode` is total: every x in the space gives symbols."""
+
+    space: Continuous | Discrete
+    log_cell: float = 0.0
+    """log p(k) = log p(x) + log_cell: the log-volume of the cell of x that stands for one k, where x has a density."""
+
+    @abstractmethod
+    def encode(self, k: Tensor) -> Tensor:
+        """x of symbols."""
+
+    @abstractmethod
+    def decode(self, x: Tensor) -> Tensor:
+        """The symbols of x, or those nearest to it."""
+
+    @abstractmethod
+    def spread(self, known: Tensor) -> Tensor:
+        """known (B, *shape) bool -> (B, *space.shape): an entry of x is known if its symbol is."""
+
+
+class Symbols(Representation):
+    """Discrete: k in row-major order."""
+
+    def __init__(
+        self, shape: Sequence[int], vocab_size: int, pad: int | None = None, unseen: int | None = None
+    ) -> None:
+        self.shape = tuple(shape)
+        self.space = Discrete((math.prod(self.shape),), vocab_size, pad=pad, unseen=unseen)
+
+    def encode(self, k: Tensor) -> Tensor:
+        return k.flatten(1)
+
+    def decode(self, x: Tensor) -> Tensor:
+        return x.detach().cpu().view(len(x), *self.shape)
+
+    def spread(self, known: Tensor) -> Tensor:
+        return known.flatten(1).contiguous()
+
+
+class Levels(Representation):
+    """Continuous: x = 2 k / (levels - 1) - 1, the axes of k in the order `axes` (those of a net: channels first)."""
+
+    def __init__(self, shape: Sequence[int], levels: int, axes: Sequence[int]) -> None:
+        self.order = (0, *(axis + 1 for axis in axes))
+        self.back = tuple(self.order.index(axis) for axis in range(len(self.order)))
+        self.space = self.levels = Continuous(tuple(shape[axis] for axis in axes), levels)
+        self.step = self.levels.bin_width
+        self.log_cell = self.space.dims * math.log(self.step)
+
+    def encode(self, k: Tensor) -> Tensor:
+        return (k.permute(self.order).float() * self.step - 1).contiguous()
+
+    def decode(self, x: Tensor) -> Tensor:
+        return self.levels.quantise(x.detach().cpu().nan_to_num(-1.0)).permute(self.back)
+
+    def spread(self, known: Tensor) -> Tensor:
+        return known.permute(self.order).contiguous()
+
+
+class Bits(Representation):
+    """Continuous: analog bits (Chen et al. 2022, arXiv:2208.04202), the index of each symbol (block,) as ceil(log2 V)
+    values of +-1: (bits, block).
+
+    What is no symbol's code decodes to the nearest one, argmax_v <x_t, code_v>, of those that may be drawn: all but
+    `unseen`.
+    """
+
+    AT_ONCE = 2**24
+
+    def __init__(self, block: int, vocab_size: int, unseen: int | None = None) -> None:
+        bits = max(1, math.ceil(math.log2(vocab_size)))
+        self.space = Continuous((bits, block), 2)
+        places = torch.arange(bits - 1, -1, -1)
+        self.codes = (torch.arange(vocab_size)[:, None] >> places & 1).float() * 2 - 1  # (V, bits)
+        self.drawn = torch.tensor([symbol for symbol in range(vocab_size) if symbol != unseen])
+        self.log_cell = self.space.dims * math.log(2)
+
+    def encode(self, k: Tensor) -> Tensor:
+        return self.codes[k].movedim(-1, 1).contiguous()
+
+    def decode(self, x: Tensor) -> Tensor:
+        x = x.detach().cpu().float().nan_to_num().clamp(-1, 1)
+        rows = max(1, self.AT_ONCE // (self.space.shape[1] * len(self.codes)))
+        codes = self.codes[self.drawn]
+        parts = [self.drawn[torch.einsum("bcl,vc->blv", part, codes).argmax(-1)] for part in x.split(rows)]
+        return torch.cat(parts) if parts else torch.empty(0, self.space.shape[1], dtype=torch.long)
+
+    def spread(self, known: Tensor) -> Tensor:
+        return known[:, None].expand(-1, *self.space.shape).clone()
+
+
+def of_levels(face: Face, shape: Sequence[int], levels: int, axes: Sequence[int]) -> Representation:
+    """Of values that take `levels` levels: as symbols, or as numbers."""
+    return Symbols(shape, levels) if face == "discrete" else Levels(shape, levels, axes)
