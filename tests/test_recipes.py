@@ -129,3 +129,10 @@ def test_an_unknown_section_or_field_is_an_error(monkeypatch: pytest.MonkeyPatch
 def test_a_kind_without_a_recipe_has_that_of_its_codec() -> None:
     given = {"family": "flow", "codec": "table", "data": {"source": "x"}}
     assert resolve(given, "points") == resolve(given, "table")
+
+
+def test_steps_that_readable_pictures_need_are_known_of_large_ones() -> None:
+    for family in FAMILIES:
+        assert recipes.readable(family, "thumbnail") is None
+        assert (recipes.readable(family, "image") or 0) >= 100
+        assert recipes.READABLE not in recipes.recipe(family, "image")

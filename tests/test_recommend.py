@@ -165,3 +165,8 @@ def test_a_long_text_counts_as_many_items() -> None:
     lone = Dataset("x", "text", ["a" * 1280], {"train": np.arange(1)})
     short = Dataset("x", "text", ["a", "b", "c"], {"train": np.arange(3)})
     assert [MODALITIES["text"].count(one, "train") for one in (lone, short)] == [10, 3]
+
+
+def test_the_shape_of_series() -> None:
+    found = recommendation(load_source("days"), 60)["shape"]
+    assert (found["kind"], found["dims"], found["missing"]) == ("series", 2 * 48, True)

@@ -107,6 +107,6 @@ def recommended(found: Mapping[str, Any]) -> str:
         runs += [run for run in rests_on if run not in runs]
         marks = "".join(f" [{runs.index(run) + 1}]" for run in rests_on)
         lines.append(f"{one['purpose']}: {one['family']}. {one['why']}{marks}.")
-    lines += ["", *(f"note: {caution}" for caution in found["cautions"])]
+    lines += [""] * bool(found["purposes"]) + [f"note: {caution}" for caution in found["cautions"]]
     lines += ["", "the figures are from", *(f"  [{i}] {run}" for i, run in enumerate(runs, 1))] if runs else []
     return "\n".join([*lines, "", f"likeliest first: {', '.join(found['order'])}", f"next: {found['command']}"])

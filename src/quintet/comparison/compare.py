@@ -264,9 +264,9 @@ def sized(
             f"{budget:g} s a family buy too few steps on pictures of {whole[0]} x {whole[1]} pixels: every family is "
             f"trained and measured on {found.height} x {found.width} (--data.size {max(whole)} overrules this)"
         )
-    for name, (side, steps) in found.short.items():
+    for name, short in found.short.items():
         choice["left_out"][name] = (
-            f"it was not trained, since {why_short(name, side, steps, budget)}, or --steps N to train it all the same"
+            f"it was not trained, since {why_short(name, *short, budget)}, or --steps N to train it all the same"
         )
     return choice
 

@@ -15,7 +15,6 @@ from quintet.core.checked import checked, count_of
 from quintet.core.errors import ConfigError, DataError, out_of_memory, warn
 from quintet.fit.pixels import (
     FEW,
-    READABLE,
     STEPS,
     WANTED,
     fewer_pixels,
@@ -31,6 +30,7 @@ from quintet.model.fitted import Fitted
 from quintet.registry import CODECS, MODALITIES
 from quintet.runs.config import DataSettings, RunConfig, as_config_error, merge, resolve, seconds
 from quintet.runs.folder import Run, runs_root
+from quintet.runs.recipes import readable
 from quintet.runs.restoring import build, conditions_of, restore, write
 from quintet.runs.task import codec_name, is_label, labelled, pick
 from quintet.sources.load import Dataset, load_source
@@ -224,11 +224,11 @@ def afforded(config: RunConfig, found: Pace, smaller: bool) -> RunConfig:
     """The configuration with a batch that fits into memory; if `smaller`, halved while it buys too few steps."""
     assert config.budget is not None
     training = config.training
-    size, readable = training.batch_size, STEPS * config.budget / READABLE.get(config.family, WANTED)
+    size, needed = training.batch_size, readable(config.family, config.codec)
     each = found.seconds / size
     while smaller and size >= 2 * SMALLEST and config.budget < WANTED * each * size:
         size //= 2
-    while smaller and config.codec == "image" and size >= 2 * FEW and readable < each * size:
+    while smaller and needed and size >= 2 * FEW and STEPS * config.budget < needed * each * size:
         size //= 2
     micro, most = training.micro_batch, max(1, int(AT_ONCE / found.item_bytes))
     if micro is None and most < size:

@@ -14,8 +14,9 @@ import numpy as np
 from quintet.core.errors import QuintetError
 from quintet.core.random import some
 from quintet.fit.session import Session
-from quintet.modalities.image.modality import THUMBNAIL
+from quintet.registry import FAMILIES, MODALITIES
 from quintet.runs.config import RunConfig
+from quintet.runs.recipes import readable
 from quintet.runs.restoring import make_family, to_size
 from quintet.runs.task import fit_codecs, labelled
 from quintet.sources.load import SOURCES, Dataset, take
@@ -24,10 +25,6 @@ from quintet.training.engine import Engine
 
 WANTED = 100
 """Steps that a budget should buy: where it buys fewer, what the user left to us is made smaller."""
-READABLE = {"vae": 800, "gan": 1000, "autoregressive": 400, "flow": 300, "diffusion": 300, "masked_diffusion": 400}
-"""Steps of `FEW` items and more below which samples of colour pictures are noise or one colour. Looked at on gradients
-with shapes: diffusion 300, flow 200, GAN not yet 600, VAE not yet 350; of the Transformer an estimate.
-"""
 FEW = 16
 """Items of a batch: more, smaller batches make pictures readable sooner, down to so many."""
 SIDES = (16, 32)
@@ -40,14 +37,14 @@ STEPS = 0.9
 
 class Pixels(NamedTuple):
     """Pictures of height x width, of which a budget buys readable ones of most families, and (pixels of the longer
-    side, steps) of each `short` family: what it buys of that one where it buys the most. `works` says of no family
-    that it is readable if none is.
+    side, steps, steps that are needed) of each `short` family: what it buys of that one where it buys the most. `works`
+    says of no family that it is readable if none is.
     """
 
     height: int
     width: int
     works: tuple[str, ...]
-    short: dict[str, tuple[int, int]]
+    short: dict[str, tuple[int, int, int]]
 
     @property
     def side(self) -> int:
@@ -62,8 +59,11 @@ def session_of(config: RunConfig, dataset: Dataset, root: Path, engine: Engine) 
 
 
 def judged(dataset: Dataset) -> bool:
-    """Whether the items are pictures that a budget may buy too few steps of."""
-    return dataset.modality == "image" and math.prod(dataset.items.shape[1:]) > THUMBNAIL
+    """Whether the items are pictures that a budget may buy too few steps of: those of which it is known how many they
+    need.
+    """
+    kind = MODALITIES[dataset.modality].kind(dataset.items)
+    return any(readable(family, kind) for family in FAMILIES)
 
 
 def sides(dataset: Dataset) -> list[int]:
@@ -105,7 +105,7 @@ def bought(config: RunConfig, dataset: Dataset, root: Path) -> int:
         session = session_of(config, labelled(config, dataset), root, Engine(config.device))
         each = math.inf
         # Small steps seem slower than they are, since a part of a batch costs more than its share: tried on more.
-        for wanted in (WANTED, READABLE[config.family]):
+        for wanted in (WANTED, readable(config.family, config.codec) or WANTED):
             if config.budget < each * wanted < 4 * config.budget or math.isinf(each):
                 found = pace(session.family, session.loader, session.config.training, seed=config.seed,
                              engine=session.engine, limit=config.budget / wanted)  # fmt: skip
@@ -127,13 +127,14 @@ def affordable_pixels(
         works, short = [], {}
         for name in tried:
             try:
-                steps = bought(planned(name, small), small, root)
+                config = planned(name, small)
+                steps, needed = bought(config, small, root), readable(name, config.codec) or WANTED
             except QuintetError:  # it is said where it is trained
                 continue
-            if steps >= READABLE[name]:
+            if steps >= needed:
                 works.append(name)
             else:
-                short[name] = (side, steps)
+                short[name] = (side, steps, needed)
         if found is not None and short:
             return found
         height, width = small.items.shape[1:3]
@@ -145,9 +146,8 @@ def affordable_pixels(
     return found
 
 
-def why_short(family: str, side: int, steps: int, budget: float) -> str:
+def why_short(family: str, side: int, steps: int, needed: int, budget: float) -> str:
     """That a budget buys too few steps of a family, and which one would buy enough."""
-    needed = READABLE[family]
     minutes = math.ceil(budget * needed / max(steps, 1) / 60)
     return (
         f"{budget:g} s buy about {steps:,} steps of {family} on pictures of {side} pixels a side, and fewer than about "
@@ -157,8 +157,9 @@ def why_short(family: str, side: int, steps: int, budget: float) -> str:
 
 def fewer_pixels(config: RunConfig, dataset: Dataset, root: Path) -> int | None:
     """The most pixels of the longer side, fewer than the data have, at which the budget buys readable pictures."""
-    for side in reversed(sides(dataset) if config.codec == "image" else []):
-        if bought(config, at_side(dataset, side), root) >= READABLE[config.family]:
+    needed = readable(config.family, config.codec)
+    for side in reversed(sides(dataset) if needed else []):
+        if bought(config, at_side(dataset, side), root) >= (needed or 0):
             return side
     return None
 
@@ -167,10 +168,11 @@ def sensible(config: RunConfig, dataset: Dataset, root: Path) -> str | None:
     """What would work, if the steps that a budget became are too few for readable pictures."""
     assert config.budget is not None
     assert config.steps is not None
-    if config.codec != "image" or not judged(dataset) or config.steps >= READABLE[config.family]:
+    needed = readable(config.family, config.codec)
+    if needed is None or not judged(dataset) or config.steps >= needed:
         return None
     side = fewer_pixels(config, dataset, root)
     sizes = f"--data.size {side} (fewer pixels), " if side else ""
-    why = why_short(config.family, max(dataset.items.shape[1:3]), config.steps, config.budget)
+    why = why_short(config.family, max(dataset.items.shape[1:3]), config.steps, needed, config.budget)
     told, _, longer = why.partition(": ")
     return f"{told}. What would work: {sizes}{longer}, or the latents of a vae as --codec RUN"

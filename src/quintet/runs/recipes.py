@@ -14,11 +14,19 @@ from quintet.core.errors import ConfigError
 Sections = Mapping[str, Mapping[str, Any]]
 SECTIONS = ("coding", "given", "model", "sampling", "training")
 """Of a RunConfig; a recipe sets some of their fields, and the others have the defaults of their settings."""
+READABLE = "readable"
+"""Beside the sections of a recipe: see `readable`."""
 
 
 def recipe(family: str, kind: str) -> Sections:
     """What a family starts with on tasks of this kind; {} where nothing but the defaults of its settings."""
-    return sections(read(family, kind), f"recipes/{family}/{kind}.yaml")
+    part = {key: value for key, value in read(family, kind).items() if key != READABLE}
+    return sections(part, f"recipes/{family}/{kind}.yaml")
+
+
+def readable(family: str, kind: str) -> int | None:
+    """Steps, of batches of a few items, below which samples show noise or one colour; None where nobody has looked."""
+    return read(family, kind).get(READABLE)
 
 
 def presets(family: str) -> Mapping[str, Sections]:
