@@ -15,6 +15,7 @@ from quintet.core.codec import Codec, Stage
 from quintet.core.errors import ConfigError
 from quintet.data.dataset import Dataset
 from quintet.modalities.audio.recordings import Recordings
+from quintet.modalities.series.windows import Windows
 from quintet.registry import FAMILIES, family_class, latent_codec
 from quintet.runs import recipes
 from quintet.runs.config import Preset, RunConfig, resolve
@@ -45,6 +46,10 @@ def rows() -> Dataset:
     return Dataset("x", "table", pa.table({"a": np.arange(24.0), "b": [0.5, 1.5] * 12}), SPLITS, LABELS)
 
 
+def windows() -> Dataset:
+    return Dataset("x", "series", Windows(RNG.normal(size=(24, 16, 2)), ("a", "b")), SPLITS)
+
+
 TASKS: dict[str, tuple[Dataset, str, str | None, str | None]] = {
     "thumbnail": (pictures(8), "image", None, None),
     "image": (pictures(20), "image", None, None),
@@ -57,6 +62,7 @@ TASKS: dict[str, tuple[Dataset, str, str | None, str | None]] = {
     "label_of_image": (pictures(16), "table", "label", "image"),
     "label_of_audio": (sounds(), "table", "label", "audio"),
     "transcript": (sounds(), "text", "said", "audio"),
+    "series": (windows(), "series", None, None),
     "latent": (pictures(8), "a-run", None, None),
 }
 """Kind of task -> data, the codec of what is modelled, which column that is, and the codec of what is given."""

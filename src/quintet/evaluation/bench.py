@@ -203,10 +203,24 @@ class Bench:
         if limit is not None and n < self.samples:
             out["fewer_samples"] = fewer(n, self.samples, "samples were measured", limit)
             out["metrics"] = unbiased(metrics)
+        out["metrics"] = out["metrics"] | self._completions(model, split, seed, limit)
         if model.family.likelihood == "none":
             return out | {"likelihood_reason": model.family.missing["log_prob"]}
         found = scored(model, self.dataset, split, samples, seed=seed, limit=limit, tell=self.tell)
         return out | found | {key: out[key] | found[key] for key in ("metrics", "measured")}
+
+    def _completions(self, model: Fitted, split: str, seed: int, limit: float | None) -> dict[str, float]:
+        """What is measured of completions of items of this kind, as many as there are seconds for in `limit`."""
+        most = self.modality.completed
+        if most == 0 or "complete" in model.family.missing or "cond" in model.codecs:
+            return {}
+
+        def measured(count: int) -> dict[str, float]:
+            complete = lambda items, known: model.complete(items, known=known, seed=seed)  # noqa: E731
+            return self.modality.completions(complete, self.raw, split, count=count, seed=seed).values
+
+        self.tell("completing items")
+        return measured(most if limit is None else affordable(measured, most, limit).items)
 
     def show(self, model: Fitted | None, n: int = 100) -> dict[str, Any]:
         """Samples of seed 0, or real test items, as the report shows them."""

@@ -267,6 +267,17 @@ class Modality(ABC):
         """
         return {}
 
+    completed: ClassVar[int] = 0
+    """So many items of a split are completed, and what comes of it is measured by `completions`."""
+
+    def completions(
+        self, complete: Callable[[Any, Any], Any], real: Callable[[str], Any], split: str, *, count: int, seed: int
+    ) -> Figures:
+        """What is measured of completions: `complete(items, known)` of `count` items of a split, of which `real` gives
+        any.
+        """
+        return Figures({}, {})
+
     # -- files -------------------------------------------------------------------------------------------------------
 
     @property

@@ -4,7 +4,7 @@ them for the next step; and how good forecasts are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,8 +21,8 @@ LAGS, MOST = 48, 1000
 SEEN = 12
 """Steps from which the predictive score predicts the next, at most half a window."""
 RIDGE = 1e-3
-FORECAST, DRAWS = 64, 32
-"""Windows whose future is forecast, and draws of each."""
+DRAWS = 16
+"""Of the future of each window."""
 
 
 def autocorrelations(values: Floats, lags: int) -> Floats:
@@ -120,22 +120,18 @@ def season_of(values: Floats, past: int) -> int:
     return max(rises, key=lambda k: scores[k]) + 1 if rises else 1
 
 
-def seasonal_naive(windows: Floats, past: int, season: int, spread: Floats) -> Floats:
-    """(D, N, T - past, C): the value one season before, and where that is not known yet, two, ...; `spread` (D, C), the
-    errors that this makes on training windows, are added.
-    """
+def seasonal_naive(windows: Floats, past: int, season: int) -> Floats:
+    """(N, T - past, C): the value one season before, and where that is not known yet, two, ..."""
     places = np.arange(past, windows.shape[1])
-    back = places - season * np.ceil((places - past + 1) / season).astype(int)
-    return windows[None, :, back] + spread[:, None, None]
+    return np.asarray(windows[:, places - season * np.ceil((places - past + 1) / season).astype(int)])
 
 
 def naive_forecast(train: Floats, windows: Floats, past: int, draws: int, seed: int) -> Floats:
-    """Draws (D, N, T - past, C) of the seasonal-naive forecast, with errors of training windows."""
+    """Draws (D, N, T - past, C) of the seasonal-naive forecast, with its errors on training windows."""
     season = season_of(train, past)
-    errors = train[:, past:] - seasonal_naive(train, past, season, np.zeros((1, train.shape[2])))[0]
-    rng = np.random.default_rng(seed)
-    chosen = rng.integers(0, len(train), (draws, len(windows)))
-    return seasonal_naive(windows, past, season, np.zeros((1, train.shape[2]))) + errors[chosen]
+    errors = train[:, past:] - seasonal_naive(train, past, season)
+    chosen = np.random.default_rng(seed).integers(0, len(train), (draws, len(windows)))
+    return np.asarray(seasonal_naive(windows, past, season) + errors[chosen])
 
 
 def linear_forecast(train: Floats, windows: Floats, past: int, draws: int, seed: int) -> Floats:
@@ -155,31 +151,36 @@ def linear_forecast(train: Floats, windows: Floats, past: int, draws: int, seed:
 
 
 def forecast_figures(
-    train: Windows, heldout: Windows, complete: Callable[[Windows, NDArray[np.bool_], int], list[Windows]], *,
-    past: int | None = None, count: int = FORECAST, draws: int = DRAWS, seed: int = 0,
-) -> dict[str, float]:  # fmt: skip
+    complete: Callable[[Windows, NDArray[np.bool_]], Windows],
+    train: Windows,
+    heldout: Windows,
+    *,
+    count: int,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> dict[str, float]:
     """The CRPS of forecasts of the last quarter of held-out windows, in deviations of the training channels: `crps`, of
-    the model `complete(windows, known, draws)`; `crps_seasonal` and `crps_linear`, of seasonal-naive and of a ridge
-    regression; and the share of true values between the 5 % and 95 % quantiles, `covered`. With `NAME_stderr`.
+    the model `complete(windows, known)`; `crps_seasonal` and `crps_linear`, of seasonal-naive and of a ridge
+    regression; and the share of true values between the 5 % and 95 % quantiles, `crps_covered`. With `NAME_stderr`.
 
-    Only windows without holes count.
+    At most `count` windows without holes, drawn by `seed`, each completed `draws` times.
     """
     steps = heldout.steps
-    past = past or steps - max(1, steps // 4)
+    past = steps - max(1, steps // 4)
     whole = np.flatnonzero(~np.isnan(heldout.values).any((1, 2)))
     if not 0 < past < steps or not len(whole):
         raise DataError("no forecasts to measure", why=f"{len(whole)} whole windows, {past} of {steps} steps known")
     windows = heldout[whole[some(len(whole), count, seed)]]
-    known = np.arange(steps) < past
-    made = np.stack([each.values[:, past:] for each in complete(windows, known, draws)])
+    every = windows[np.tile(np.arange(len(windows)), draws)]
+    made = complete(every, np.arange(steps) < past).values[:, past:]
     learnt, truth = bridged(train[some(train, 4 * MOST, seed)].values), windows.values
     scale = np.where(learnt.std((0, 1)) > 0, learnt.std((0, 1)), 1.0)
-    rivals: Mapping[str, Floats] = {
-        "crps": made,
-        "crps_seasonal": naive_forecast(learnt, truth, past, max(draws, 2), seed),
-        "crps_linear": linear_forecast(learnt, truth, past, max(draws, 2), seed),
+    rivals: dict[str, Floats] = {
+        "crps": made.reshape(draws, len(windows), *made.shape[1:]),
+        "crps_seasonal": naive_forecast(learnt, truth, past, draws, seed),
+        "crps_linear": linear_forecast(learnt, truth, past, draws, seed),
     }
     scores = {name: mean((crps(each, truth[:, past:]) / scale).mean((1, 2))) for name, each in rivals.items()}
-    low, high = np.quantile(made, [0.05, 0.95], axis=0)
+    low, high = np.quantile(rivals["crps"], [0.05, 0.95], axis=0)
     inside = ((truth[:, past:] >= low) & (truth[:, past:] <= high)).mean((1, 2))
-    return flat(scores | {"covered": mean(inside)})
+    return flat(scores | {"crps_covered": mean(inside)})

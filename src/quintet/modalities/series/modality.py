@@ -253,3 +253,19 @@ class SeriesModality(Modality):
         from quintet.modalities.series.figures import series_figures  # what it needs takes long to load
 
         return Figures(series_figures(real("train"), real(split), fake, seed), {})
+
+    completed = 32
+
+    def completions(
+        self,
+        complete: Callable[[Windows, Any], Windows],
+        real: Callable[[str], Windows],
+        split: str,
+        *,
+        count: int,
+        seed: int,
+    ) -> Figures:
+        """How good forecasts are: see `forecast_figures`."""
+        from quintet.modalities.series.figures import forecast_figures  # what it needs takes long to load
+
+        return Figures(forecast_figures(complete, real("train"), real(split), count=count, seed=seed), {})
