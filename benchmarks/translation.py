@@ -31,7 +31,7 @@ import yaml
 import quintet
 from quintet.core.random import some
 from quintet.data.published import data_root
-from quintet.runs.task import items_of
+from quintet.runs.task import Task
 from quintet.sources.load import load_source
 
 CONDITIONS = {"multi30k": "english", "numbers": "chinese"}
@@ -80,7 +80,7 @@ def measure(args: argparse.Namespace, seed: int, runs: str) -> dict[str, Any]:
                           target=args.target, budget=args.budget, seed=seed, config=yaml.safe_load(args.config),
                           run=f"{args.source}-{seed}", runs=runs, report=tell)  # fmt: skip
     spent = time.perf_counter() - began
-    items, given = items_of(model.config, load_source(args.source), args.split)
+    items, given = Task.of(model.config, load_source(args.source), model.codecs).items(args.split)
     result: dict[str, Any] = {"seed": seed, "steps": model.config.steps, "train_s": spent, "items": len(items)}
     result["parameters"] = sum(p.numel() for p in model.family.parameters())
     for beams in (1, args.beams):

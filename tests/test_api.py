@@ -162,12 +162,12 @@ def test_every_preset_describes_a_model_of_every_family(preset: str, source: str
     from quintet.fit.api import plan
     from quintet.registry import FAMILIES
     from quintet.runs.restoring import make_family
-    from quintet.runs.task import fit_codecs
+    from quintet.runs.task import Task
 
     dataset = sources.load_source(source)
     for name in FAMILIES:
         config = plan(name, dataset, preset=preset, condition="label", steps=1)
-        family = make_family(config, fit_codecs(config, dataset))
+        family = make_family(config, Task.of(config, dataset).fitted(config).codecs)
         assert sum(p.numel() for p in family.parameters()) > 1000
         assert config.preset == preset
 

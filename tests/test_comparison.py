@@ -32,7 +32,7 @@ from quintet.modalities.pictures import GAP
 from quintet.registry import COMPARED
 from quintet.runs.folder import Run
 from quintet.runs.restoring import make_family, to_size
-from quintet.runs.task import fit_codecs
+from quintet.runs.task import Task
 from quintet.sources.load import Dataset, load_source, take
 
 
@@ -228,7 +228,7 @@ def test_a_comparison_that_is_stopped_keeps_what_is_finished_and_goes_on(tmp_pat
 def test_the_width_that_comes_nearest_is_taken(family: str, parameters: int) -> None:
     dataset = load_source("iris")
     config = plan(family, dataset, steps=1, config={"parameters": parameters})
-    codecs = fit_codecs(config, dataset)
+    codecs = Task.of(config, dataset).fitted(config).codecs
 
     def count(**model: int) -> int:
         changed = chosen.model_copy(update={"model": chosen.model | model})

@@ -27,7 +27,7 @@ from quintet.modalities.text.codec import TextCodec
 from quintet.model.inputs import read_items
 from quintet.registry import MODALITIES, modality_of
 from quintet.runs.restoring import make_family
-from quintet.runs.task import fit_codecs
+from quintet.runs.task import Task
 from quintet.sources.load import Dataset, load_source
 from quintet.training import checkpoint
 from quintet.training.engine import Engine
@@ -62,8 +62,8 @@ def model(source: str, tmp_path_factory: pytest.TempPathFactory) -> quintet.Mode
 @pytest.fixture(scope="module")
 def session(dataset: Dataset) -> Session:
     config = plan("flow", dataset, condition="label", steps=2, preset="tiny")
-    codecs = fit_codecs(config, dataset)
-    return Session(config, dataset, codecs, make_family(config, codecs), Engine("cpu"))
+    task = Task.of(config, dataset).fitted(config)
+    return Session(config, task, make_family(config, task.codecs), Engine("cpu"))
 
 
 def numbers(images: Any) -> list[int]:
@@ -190,7 +190,7 @@ def test_a_task_of_texts_is_measured_on_texts_of_all_kinds(tmp_path: Path, monke
                           steps=1, preset="tiny", runs=tmp_path / "runs")  # fmt: skip
     seen: dict[str, Any] = {}
     monkeypatch.setattr(
-        tasks, "texts_of", lambda model, items, given, *rest: seen.update(items=items, given=given) or {}
+        tasks, "answers_of", lambda model, items, given, *rest: seen.update(items=items, given=given) or {}
     )
     tasks.measure(model.fitted, load_source(str(tmp_path / "pairs.csv")), "test", limit=100)
     assert {text[0] for text in seen["items"]} == set("abcdefghij")

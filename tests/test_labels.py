@@ -13,7 +13,7 @@ import quintet
 from quintet.cli.main import main
 from quintet.core.errors import QuintetWarning
 from quintet.metrics.labels import label_figures
-from quintet.runs.task import items_of
+from quintet.runs.task import Task
 from quintet.sources.load import load_source
 
 
@@ -32,7 +32,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> quintet.Model:
 def test_a_blank_label_is_no_class_and_counts_for_nothing(model: quintet.Model) -> None:
     assert set(model.labels or ()) == {"up", "down"}
     dataset = load_source(model.config.data.source)
-    own = items_of(model.config, dataset, "test")[0].column(0).to_pylist()
+    own = Task.of(model.config, dataset).targets("test").column(0).to_pylist()
     assert None in own
     with pytest.warns(QuintetWarning, match=f"{own.count(None)} of {len(own)} items have no kind"):
         figures = model.evaluate()["metrics"]
@@ -128,4 +128,4 @@ def test_windows_that_chose_the_weights_are_no_reference(tmp_path: Path) -> None
     for select, split in (("last", "validation"), ("held_out", "test")):
         chosen = model.config.training.model_copy(update={"select": select, "patience": None})
         model.fitted.config = model.config.model_copy(update={"training": chosen})
-        assert "".join(model.fitted.held_out()[0]) == "".join(items_of(model.config, dataset, split)[0])
+        assert "".join(model.fitted.held_out()[0]) == "".join(Task.of(model.config, dataset).targets(split))

@@ -20,7 +20,7 @@ from quintet.registry import FAMILIES, family_class, latent_codec
 from quintet.runs import recipes
 from quintet.runs.config import Preset, RunConfig, resolve
 from quintet.runs.restoring import make_family
-from quintet.runs.task import fit_codecs
+from quintet.runs.task import Task
 
 FOLDER = Path(str(resources.files("quintet"))) / "recipes"
 FILES = sorted(path.relative_to(FOLDER).with_suffix("").parts for path in FOLDER.rglob("*.yaml"))
@@ -81,10 +81,10 @@ def resolved(family: str, kind: str, preset: str = "small") -> RunConfig:
 def codecs_of(config: RunConfig, dataset: Dataset) -> Mapping[str, Codec]:
     """Fitted on the data; of latents, on an autoencoder with fresh weights."""
     if config.codec != "a-run":
-        return fit_codecs(config, dataset)
+        return Task.of(config, dataset).fitted(config).codecs
     given = {"family": "vae", "codec": "image", "data": {"source": "x"}, "model": {"bottleneck": "fsq", "grid": 4}}
     first = resolve(given, "thumbnail")
-    inner = fit_codecs(first, dataset)
+    inner = Task.of(first, dataset).fitted(first).codecs
     vae: Any = make_family(first, inner)
     codec = latent_codec(Stage(inner["x"], vae, {}), family_class(config.family), config.coding)
     return {"x": codec.fit(dataset.items)}

@@ -31,7 +31,7 @@ from quintet.families.vae import VAE
 from quintet.fit.api import plan
 from quintet.modalities.table.codec import TableCodec
 from quintet.modalities.table.pieces import pieces_of_numbers
-from quintet.runs.task import fit_codecs, within_run
+from quintet.runs.task import Task
 from quintet.sources import load as sources
 from quintet.sources.load import Dataset, load_source
 
@@ -648,15 +648,15 @@ def test_rows_that_no_model_could_know_are_left_out_of_measurements() -> None:
     dataset = Dataset("news", "table", table, splits)
     for family in ("autoregressive", "flow"):
         config = plan(family, dataset, steps=2, preset="tiny")
-        codecs = fit_codecs(config, dataset)
+        task = Task.of(config, dataset).fitted(config)
         with pytest.warns(QuintetWarning, match="1 of 50 validation and 2 of 50 test rows hold values that training"):
-            left = within_run(config, dataset, codecs)
+            left = task.known().dataset
         assert set(splits["validation"]) - set(left.index("validation")) == {210}
         assert set(splits["test"]) - set(left.index("test")) == {260, 270}
         assert np.array_equal(left.index("train"), splits["train"])
-        codecs["x"].encode(left.rows("test"))
+        task.codecs["x"].encode(left.rows("test"))
         with pytest.raises(DataError):
-            codecs["x"].encode(dataset.rows("test"))
+            task.codecs["x"].encode(dataset.rows("test"))
     with pytest.warns(QuintetWarning, match="are left out"):
         bench = Bench(dataset, None, samples=40)
     assert {split: len(items) for split, items in bench.items.items()} == {"train": 200, "validation": 49, "test": 48}

@@ -290,12 +290,12 @@ def test_defaults_of_short_texts_have_larger_batches() -> None:
 def pair_of(**config: object) -> dict[str, TextCodec]:
     """The codecs of English number words given Chinese ones."""
     from quintet.fit import api
-    from quintet.runs.task import fit_codecs
+    from quintet.runs.task import Task
     from quintet.sources.load import load_source
 
     dataset = load_source("numbers")
     plan = api.plan("autoregressive", dataset, condition="chinese", steps=1, config=config)
-    return fit_codecs(plan, dataset)  # type: ignore[return-value]
+    return Task.of(plan, dataset).fitted(plan).codecs  # type: ignore[return-value]
 
 
 def test_texts_given_texts_have_one_vocabulary() -> None:

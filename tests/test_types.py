@@ -29,7 +29,7 @@ from quintet.modalities.table import streams
 from quintet.modalities.table.codec import TableCodec
 from quintet.modalities.table.columns import describe
 from quintet.registry import modality_of
-from quintet.runs.task import codec_name
+from quintet.runs.task import Task
 from quintet.sources.load import load_source
 
 WRITTEN: dict[str, tuple[list[str], str]] = {
@@ -282,8 +282,8 @@ def test_a_repeated_source_text_is_text_if_the_user_says_so(tmp_path: Path) -> N
     """Five translations of each of 80 sentences: by itself a column of categories."""
     rows = {"german": [f"Satz Nummer {i // 5}" for i in range(400)], "x": [str(i % 7) for i in range(400)]}
     (tmp_path / "x.csv").write_text(table(rows))
-    assert codec_name(load_source(str(tmp_path / "x.csv")), "german") == "table"
-    assert codec_name(load_source(str(tmp_path / "x.csv"), types="german=text"), "german") == "text"
+    assert Task.resolve(load_source(str(tmp_path / "x.csv")), "german").codec == "table"
+    assert Task.resolve(load_source(str(tmp_path / "x.csv"), types="german=text"), "german").codec == "text"
 
 
 def invoices(n: int = 120) -> dict[str, list[str]]:

@@ -16,7 +16,7 @@ from quintet.runs.advice import advice
 from quintet.runs.config import RunConfig
 from quintet.runs.folder import Run, runs_root
 from quintet.runs.restoring import make_family
-from quintet.runs.task import fit_codecs, labelled
+from quintet.runs.task import Task
 from quintet.sources.load import Dataset
 
 BEFORE_CONFIG = {"codec", "manifest.json", ".config.yaml.tmp", ".manifest.json.tmp"}
@@ -25,7 +25,7 @@ BEFORE_CONFIG = {"codec", "manifest.json", ".config.yaml.tmp", ".manifest.json.t
 
 def dry(planned: RunConfig, dataset: Dataset, runs: Path | None = None) -> Answer:
     """The complete configuration, after trying that the codec fits the data and the family the codec."""
-    family = make_family(planned, fit_codecs(planned, labelled(planned, dataset), runs))
+    family = make_family(planned, Task.of(planned, dataset).examples("train").fitted(planned, runs).codecs)
     data, parameters = planned.model_dump(mode="json"), sum(p.numel() for p in family.parameters())
     text = f"# {parameters:,} parameters; nothing was written\n{yaml.safe_dump(data, sort_keys=False)}"
     return Answer({"dry_run": True, "config": data, "parameters": parameters}, text)

@@ -8,7 +8,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from quintet.core import settings
@@ -112,6 +114,15 @@ class Codec(ABC):
         inverse).
         """
         return torch.zeros(len(items), dtype=torch.float64)
+
+    def known(self, items: Any) -> NDArray[np.bool_]:
+        """(N,) which items hold only what training had too, where `encode` refuses or cannot tell others."""
+        return np.ones(len(items), bool)
+
+    @property
+    def labels(self) -> tuple[Any, ...] | None:
+        """The values that an item can have, where it is one label and a symbol for each: None of a blank one."""
+        return None
 
     def losses(self, items: Any) -> list[str] | None:
         """What encoding cuts off each item or replaces in it, in words, "" for nothing; None where it never does."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +13,6 @@ import torch
 
 from quintet import registry
 from quintet.core.afford import affordable, fewer
-from quintet.core.codec import Codec
 from quintet.core.errors import UsageError
 from quintet.core.random import some
 from quintet.evaluation.learnt import learnt_features
@@ -23,7 +23,7 @@ from quintet.metrics.features import FeatureSpace, fit_features
 from quintet.metrics.samples import BIASED, measure_samples
 from quintet.modalities.protocol import Modality
 from quintet.model.fitted import Fitted
-from quintet.runs.task import codec_name, is_label, pick, unblank, within
+from quintet.runs.task import Task
 from quintet.sources.load import Dataset, take
 
 
@@ -45,12 +45,12 @@ class Bench:
         """`features`: "pca", read off the training items; "learnt", by a net that is trained on them once (see
         `learnt`); or one of `Modality.feature_spaces`.
         """
-        if is_label(dataset, condition) and not is_label(dataset, target):
-            dataset = unblank(dataset, condition, list(dataset.splits))
-        self.dataset, self.condition, self.target, self.samples = dataset, condition, target, samples
+        task = Task.resolve(dataset, target, condition).examples(*dataset.splits)
+        self.condition, self.target, self.samples = condition, target, samples
         self.tell: Callable[[str], None] = lambda _: None
-        self.codec = self._codec()
-        self.dataset = within(dataset, [(self.codec, self.rows)])
+        self.codec = task.modality.codec().fit(task.targets("train"))
+        self.task = replace(task, codecs={"x": self.codec}).known()
+        self.dataset = self.task.dataset
         self.items = {split: self.measure(self.rows(split)) for split in dataset.splits}
         column = condition not in (None, "items", dataset.modality)
         self.labels = {split: self._labels(split) for split in dataset.splits} if column else {}
@@ -77,10 +77,10 @@ class Bench:
     @property
     def modality(self) -> Modality:
         """What kind of data the items are."""
-        return registry.MODALITIES[self.codec.modality]
+        return self.task.modality
 
     def rows(self, split: str) -> Any:
-        return pick(self.dataset, self.target, split, without=self.condition)
+        return self.task.targets(split)
 
     @property
     def _whole(self) -> bool:
@@ -89,16 +89,13 @@ class Bench:
         columns = self.dataset.items.column_names if isinstance(self.dataset.items, pa.Table) else []
         return own and not set(columns) & set((self.condition or "").split(","))
 
-    def _codec(self) -> Codec:
-        return registry.CODECS[codec_name(self.dataset, self.target)]().fit(self.rows("train"))
-
     def measure(self, raw: Any) -> np.ndarray:
         """Raw items as they are measured."""
         return self.codec.encode(raw).numpy()
 
     def _labels(self, split: str) -> np.ndarray:
-        table = pick(self.dataset, self.condition, split)
-        return np.asarray(table.column(0).to_pylist())
+        assert self.condition is not None
+        return np.asarray(self.dataset.column(self.condition, split).column(0).to_pylist())
 
     def recipe(self, split: str = "test") -> dict[str, Any]:
         """All that figures depend on but the model and its seed; `id` names it. See `recipes.comparable`."""

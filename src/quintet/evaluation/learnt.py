@@ -20,7 +20,7 @@ from quintet.data import cache
 from quintet.fit import api
 from quintet.metrics.features import FIT_ITEMS, fit_features
 from quintet.model.fitted import Fitted
-from quintet.runs.task import is_label
+from quintet.runs.task import Task
 from quintet.sources.load import Dataset
 
 VERSION, STEPS, SEED = 1, 1000, 0
@@ -73,7 +73,7 @@ def learnt_features(dataset: Dataset, codec: Codec, train: np.ndarray, *, steps:
     steps = steps or STEPS
     named = dataset.labels is not None and "label" in dataset.labels.column_names
     classed = named and registry.MODALITIES[dataset.modality].labelled_by_folders
-    classifies = classed and is_label(dataset, "label")
+    classifies = classed and Task.resolve(dataset, "label", dataset.modality).label
     about = [VERSION, dataset.fingerprint(), "label" if classifies else "items", steps, SEED]
     kept = cache.root() / f"features-{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]}"
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -20,7 +19,7 @@ from quintet.metrics.estimates import area, flat, placements
 from quintet.metrics.memorisation import membership_by_likelihood
 from quintet.model.fitted import Fitted
 from quintet.registry import modality_of
-from quintet.runs.task import items_of, within_run
+from quintet.runs.task import Task
 from quintet.sources.load import Dataset, take
 
 SCORED, MEMBERS, STRETCH = 500, 200, 16
@@ -89,10 +88,11 @@ def scored(
                 items, given, places = items_scored(model, dataset, split, count)
     tell(f"scoring {count:,} unseen items{about}")
     score = scores(model, items, condition=given, seed=seed)
+    beside = likelier(model, dataset, score, items, samples, seed)
     odd, placed = anomalies(model, score, items, given, seed)
     return out | {
         "measured": {"scored": len(score.values), "scored_wanted": most},
-        "metrics": likelier(model, dataset, score, items, samples, seed) | odd,
+        "metrics": beside | odd,
         "scored": places,
         "item_figures": {"nats": score.values.tolist(), **placed},
         "likelihood": score.summary(),
@@ -107,13 +107,9 @@ def items_scored(model: Fitted, dataset: Dataset, split: str, count: int = SCORE
     They are drawn before a model's codec leaves out what it cannot take: all models are scored on the same items, and
     a slow one on `count` of these.
     """
-    index, stream = dataset.index(split), model.codecs["x"].stream
-    if not stream:
-        index = index[some(index, SCORED, 0)]
-        index = index[some(index, count, 0)]
-    data = within_run(model.config, replace(dataset, splits={**dataset.splits, split: index}), model.codecs)
-    items, given = items_of(model.config, data, split)
-    return items, given, [] if stream else data.index(split).tolist()
+    task, stream = Task.of(model.config, dataset, model.codecs), model.codecs["x"].stream
+    task = (task if stream else task.some(split, SCORED).some(split, count)).known()
+    return *task.items(split), [] if stream else task.dataset.index(split).tolist()
 
 
 def likelier(
@@ -125,11 +121,10 @@ def likelier(
     many as there are unseen items, to save time.
     """
     unseen, n = score.values.numpy(), max(2, min(MEMBERS, len(score.values) // 2))
-    train, given = items_of(model.config, dataset, "train")
-    if model.codecs["x"].stream:
+    task, stream = Task.of(model.config, dataset, model.codecs), model.codecs["x"].stream
+    train, given = (task if stream else task.some("train", n, seed)).items("train")
+    if stream:
         train, _ = stretches("".join(train), n, sum(map(len, items)) / len(unseen), seed)
-    else:
-        train, given = some_of(train, given, n, seed)
     seen = scores(model, train, condition=given, seed=seed).values.numpy()
     found = {"membership_by_likelihood": membership_by_likelihood(seen, unseen)}
     if score.kind == "exact" and score.space != "encoded" and ("cond" in model.codecs) == (samples.asked is not None):

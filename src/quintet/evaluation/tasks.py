@@ -19,8 +19,8 @@ from quintet.metrics.labels import LEAST, label_figures, label_values
 from quintet.model.fitted import Fitted
 from quintet.model.inputs import Found
 from quintet.nets.context import is_sequence
-from quintet.runs.task import items_of, within_run
-from quintet.sources.load import Dataset, take
+from quintet.runs.task import Task
+from quintet.sources.load import Dataset
 
 SHOWN = 8
 """Rows of a report that show what was asked for beside what came."""
@@ -56,22 +56,21 @@ def measure(
     sampling settings at temperature 0, or as `sampling` says. Of a slow model fewer of either are measured, as many as
     there is time for in `allowed` seconds: `fewer_items` then says how many. `shown`: some of both, as a report's rows.
     """
-    codecs = {key: codec for key, codec in model.codecs.items() if key == "cond" or task(model) != "label"}
-    kept = within_run(model.config, dataset, codecs)
-    items, given = items_of(model.config, kept, split)
     head: dict[str, Any] = {
         "task": task(model),
         "split": split,
         "parameters": sum(p.numel() for p in model.family.parameters()),
     }
     label = head["task"] == "label"
+    whole = Task.of(model.config, dataset, model.codecs).known(targets=not label)
+    items = whole.dataset.index(split)
     options = {} if label else made_with(model, sampling)
     most = len(items) if label else min(limit, len(items))
     count, about = most, ""
     if allowed is not None:
 
         def some_of(rows: int) -> None:
-            few = take(given, some(items, rows, seed))
+            few = whole.some(split, rows, seed).conditions(split)
             if label:
                 model.classify(few)
             else:
@@ -86,10 +85,9 @@ def measure(
         head["fewer_items"] = fewer(count, most, "items were measured", allowed)
     what = "labelling" if label else f"making the {registry.MODALITIES[head['task']].things} of"
     tell(f"{what} {count:,} items{about}")
-    chosen = some(items, most, seed)
-    chosen = chosen[some(chosen, count, seed)]  # some of those that others are measured on
-    head["scored"] = places = kept.index(split)[chosen].tolist()
-    items, given = take(items, chosen), take(given, chosen)
+    chosen = whole.some(split, most, seed).some(split, count, seed)  # some of those that others are measured on
+    head["scored"] = places = chosen.dataset.index(split).tolist()
+    items, given = chosen.items(split)
     if label:
         found = labels_of(model, items, given)
         head["scored"] = [place for place, known in zip(places, found.pop("labelled"), strict=True) if known]

@@ -24,15 +24,13 @@ from quintet.fit.pixels import (
 )
 from quintet.fit.progress import ProgressLine
 from quintet.fit.session import Report, Session
-from quintet.modalities.text.codec import streamed
 from quintet.model.containers import source_of
 from quintet.model.fitted import Fitted
-from quintet.registry import CODECS, MODALITIES
 from quintet.runs.config import DataSettings, RunConfig, as_config_error, merge, resolve, seconds
 from quintet.runs.folder import Run, runs_root
 from quintet.runs.recipes import readable
 from quintet.runs.restoring import build, conditions_of, restore, write
-from quintet.runs.task import codec_name, is_label, labelled, pick
+from quintet.runs.task import Task
 from quintet.sources.load import Dataset, load_source
 from quintet.training import checkpoint
 from quintet.training.budget import AT_ONCE, Pace, pace, steps_for
@@ -118,45 +116,17 @@ def plan(
         value = (merged["data"] if name in ("target", "condition") else merged).get(name)
         if value is not None and not isinstance(value, str):
             raise ConfigError(f"{name} must be a text, got {value!r}", where=name)
-    merged.setdefault("codec", codec_name(dataset, merged["data"].get("target")))
+    reads = (merged.get("given") or {}).get("codec")
+    task = Task.resolve(dataset, merged["data"].get("target"), merged["data"].get("condition") or None,
+                        codec=merged.get("codec"), reads=None if reads is None else str(reads))  # fmt: skip
+    merged["codec"] = task.codec
     if merged.get("steps") is None and merged.get("budget") is None:
         merged["budget"] = 60.0
-    reads = reads_as(merged.get("given") or {}, dataset, merged["data"].get("condition"))
-    items = str(merged.get("coding", {}).get("items", "auto"))
-    found = resolve(merged, kind_of(dataset, merged["codec"], merged["data"].get("target"), reads, items), reads)
+    condition = None if task.given is None else task.given.name
+    found = resolve(merged, task.recipe(merged.get("coding") or {}), condition)
     if found.plan and (budget is not None or found.steps != found.plan[-1][1]):
         return found.model_copy(update={"plan": ()})  # it was of another number of steps
     return found
-
-
-def reads_as(given: Mapping[str, Any], dataset: Dataset, condition: str | None) -> str | None:
-    """The codec of a condition: as `given` says, else by its values. ConfigError for one that it cannot have."""
-    if not condition:
-        return None
-    guess, said = codec_name(dataset, condition), given.get("codec")
-    if said is None or said == guess:
-        return guess
-    if {said, guess} != {"text", "table"}:
-        known = "text (read letter by letter) or table (categories and numbers)"
-        why = f"the condition {condition} is read as {guess}; a column can be {known}"
-        raise ConfigError(f"no codec {said!r} for this condition", where="given.codec", why=why)
-    return str(said)
-
-
-def kind_of(dataset: Dataset, codec: str, target: str | None, condition: str | None, items: str = "auto") -> str:
-    """The kind of data that picks the defaults: the name of the codec, but for latents, small images, many short texts,
-    texts that are given texts or recordings, and labels that are given a text, an image or a recording. `condition` is
-    the name of the condition's codec, `items` how the user wants texts to be cut.
-    """
-    if codec not in CODECS:
-        return "latent"
-    if codec == "table" and condition not in (None, "table") and is_label(dataset, target):
-        return f"label_of_{condition}"
-    if codec == "text" and condition in ("text", "audio"):
-        return "pair" if condition == "text" else "transcript"
-    if codec == "text" and not streamed(pick(dataset, target, "train", codec=codec), items):
-        return "texts"
-    return MODALITIES[codec].kind(dataset.items) if codec == dataset.modality else codec
 
 
 @checked
@@ -177,11 +147,11 @@ SMALLEST = 8
 """Items of the smallest batch that is taken for the sake of a budget."""
 
 
-def _affordable(session: Session, dataset: Dataset, root: Path, loose: Mapping[str, RunConfig | None]) -> Session:
+def _affordable(session: Session, task: Task, root: Path, loose: Mapping[str, RunConfig | None]) -> Session:
     """The session, or one with smaller batches or a smaller preset where the budget buys too few steps and these were
     left to us. Batches that would take too much memory are worked on in pieces. ConfigError where nothing helps.
     """
-    engine, first, budget = session.engine, session.config, session.config.budget
+    engine, first, budget, dataset = session.engine, session.config, session.config.budget, task.dataset
     assert budget is not None
 
     def measured(session: Session) -> tuple[RunConfig, Pace]:
@@ -193,7 +163,7 @@ def _affordable(session: Session, dataset: Dataset, root: Path, loose: Mapping[s
     slow = found.seconds
     each = slow * config.training.batch_size / session.config.training.batch_size
     if budget < WANTED * each and (tiny := loose.get("preset")) is not None:
-        session = session_of(tiny, dataset, root, engine)
+        session = session_of(tiny, task, root, engine)
         config, found = measured(session)
     each = found.seconds * config.training.batch_size / session.config.training.batch_size
     least = LEAST if loose else FEWEST
@@ -216,7 +186,7 @@ def _affordable(session: Session, dataset: Dataset, root: Path, loose: Mapping[s
         told = f"{budget:g} s buy only about {int(budget / slow)} steps of {first.family}"
         warn(f"{told}: trained with {' and '.join(changed)}")
     if config.training != session.config.training:
-        return session_of(config, dataset, root, engine)
+        return session_of(config, task, root, engine)
     return session
 
 
@@ -250,7 +220,7 @@ def _train(
     engine, asked = Engine(config.device), config
     run = Run.create(root, name, f"{dataset.name}-{config.family}") if engine.first else None
     try:
-        own = labelled(config, dataset)
+        own = Task.of(config, dataset).examples("train")
         session = session_of(config, own, root, engine)
         began = time.perf_counter()
         estimate = None
@@ -264,7 +234,7 @@ def _train(
             training = config.training.model_copy(update={"sample_every": estimate.every})
             planned = {"steps": estimate.steps, "plan": ((0, *estimate[:3]),), "training": training}
             session.config = config.model_copy(update=planned)
-            if told := sensible(session.config, own, root):
+            if told := sensible(session.config, own.dataset, root):
                 warn(told)
         config, codecs, family = session.config, session.codecs, session.family
         if run is not None:
@@ -273,7 +243,7 @@ def _train(
                 "device": str(engine.device),
                 "asked": asked.model_dump(mode="json"),
             }
-            facts["items"] = {split: len(own.index(split)) for split in own.splits}
+            facts["items"] = {split: len(index) for split, index in own.dataset.splits.items()}
             write(run, config, family, codecs, facts, session.cond)
         session.train(run, report, on_trainer, estimate)
     except BaseException as error:
@@ -310,7 +280,7 @@ def resume(
             fix="restore them, or pass --changed-data",
         )
     engine = Engine(config.device)
-    session = Session(config, labelled(config, dataset), codecs, family.to(engine.device), engine)
+    session = Session(config, Task.of(config, dataset, codecs).examples("train"), family.to(engine.device), engine)
     with ProgressLine(f"training {config.family}") as line:
         session.train(folder, report or line, on_trainer)
     return Fitted(folder, family, codecs, config, session.cond)

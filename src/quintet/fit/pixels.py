@@ -18,7 +18,7 @@ from quintet.registry import FAMILIES, MODALITIES
 from quintet.runs.config import RunConfig
 from quintet.runs.recipes import readable
 from quintet.runs.restoring import make_family, to_size
-from quintet.runs.task import fit_codecs, labelled
+from quintet.runs.task import Task
 from quintet.sources.load import SOURCES, Dataset, take
 from quintet.training.budget import pace
 from quintet.training.engine import Engine
@@ -51,11 +51,11 @@ class Pixels(NamedTuple):
         return max(self.height, self.width)
 
 
-def session_of(config: RunConfig, dataset: Dataset, root: Path, engine: Engine) -> Session:
+def session_of(config: RunConfig, task: Task, root: Path, engine: Engine) -> Session:
     """The work on a run: codecs fitted on the data, and the family of the size that is asked for."""
-    codecs = fit_codecs(config, dataset, root)
-    config = to_size(config, codecs)
-    return Session(config, dataset, codecs, make_family(config, codecs).to(engine.device), engine)
+    task = task.fitted(config, root)
+    config = to_size(config, task.codecs)
+    return Session(config, task, make_family(config, task.codecs).to(engine.device), engine)
 
 
 def judged(dataset: Dataset) -> bool:
@@ -102,7 +102,7 @@ def bought(config: RunConfig, dataset: Dataset, root: Path) -> int:
     assert config.budget is not None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what there is to say of the data is said when they are trained on
-        session = session_of(config, labelled(config, dataset), root, Engine(config.device))
+        session = session_of(config, Task.of(config, dataset).examples("train"), root, Engine(config.device))
         each = math.inf
         # Small steps seem slower than they are, since a part of a batch costs more than its share: tried on more.
         for wanted in (WANTED, readable(config.family, config.codec) or WANTED):

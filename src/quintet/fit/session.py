@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from quintet import registry
-from quintet.core.codec import Codec
 from quintet.core.errors import ConfigError, DataError, EnvironmentFault, warn
 from quintet.core.family import Family
-from quintet.core.random import seed_of, some
+from quintet.core.random import seed_of
 from quintet.data.loader import Items, Loader
 from quintet.fit.live import SAMPLES, Live
 from quintet.metrics.features import fit_features
@@ -22,8 +20,7 @@ from quintet.runs.card import write_card
 from quintet.runs.config import RunConfig
 from quintet.runs.folder import Run
 from quintet.runs.lock import Lock
-from quintet.runs.task import HELD, items_of, within_run
-from quintet.sources.load import Dataset, take
+from quintet.runs.task import HELD, Task
 from quintet.training import checkpoint
 from quintet.training.budget import Estimate
 from quintet.training.engine import Engine
@@ -39,27 +36,20 @@ BATCHES = 4
 """Of so many the loss on unseen items is measured at each look, which then costs about as much as a step."""
 
 
-# -- data ------------------------------------------------------------------------------------------------------------
-
-
 def lengths(x: Items, cond: Items | None) -> Tensor | None:
     """(N,) how long items and conditions are together, where any of them has a length of its own."""
     known = [each for each in (x.lengths(), None if cond is None else cond.lengths()) if each is not None]
     return torch.stack(known).sum(0) if known else None
 
 
-# -- a session ---------------------------------------------------------------------------------------------------
-
-
 class Session:
     """One process's work on a run: data, family, and what happens at the trainer's intervals."""
 
-    def __init__(
-        self, config: RunConfig, dataset: Dataset, codecs: Mapping[str, Codec], family: Family, engine: Engine
-    ) -> None:
-        self.config, self.codecs, self.family, self.engine = config, codecs, family, engine
-        self.dataset = within_run(config, dataset, codecs)
-        x, cond = self.items("train")
+    def __init__(self, config: RunConfig, task: Task, family: Family, engine: Engine) -> None:
+        """`task` has its codecs."""
+        self.config, self.task, self.family, self.engine = config, task.known(), family, engine
+        self.codecs = codecs = task.codecs
+        x, cond = self.items(self.task, "train")
         self.cond: Tensor | None = None if cond is None else cond[cond.drawn(KEPT_CONDITIONS)].cpu()
         stream, pad = codecs["x"].shifts, getattr(codecs["x"].space, "pad", None)
         even = lengths(x, cond) if family.ragged else None
@@ -71,7 +61,8 @@ class Session:
                               why=family.missing["log_prob"], fix=fix)  # fmt: skip
         train = x[x.drawn(FEATURE_ITEMS)]
         features = fit_features(train.cpu().numpy(), codecs["x"].preprocessing, pad=pad)
-        unseen, given = self.items("validation", HELD)
+        few = self.task if codecs["x"].stream else self.task.some("validation", HELD)  # one text is many windows
+        unseen, given = self.items(few, "validation")
         if not len(unseen):
             why = "every one of them holds a value, or is given one, that no training item has"
             fix = "more items, --data.split none, or another --condition"
@@ -80,16 +71,11 @@ class Session:
         held, cond_held = unseen[chosen], None if given is None else given[chosen]
         self.look = Live(features, train, held, cond_held, config.sampling, lossy=BATCHES * config.training.batch_size)
 
-    def items(self, split: str, limit: int | None = None) -> tuple[Items, Items | None]:
-        """(x, cond) of a split, encoded; at most `limit` items, the same ones in every run on these data."""
-        raw, given = items_of(self.config, self.dataset, split)
-        if limit is not None and not self.codecs["x"].stream:  # one text is many windows
-            chosen = some(raw, limit, 0)
-            raw, given = take(raw, chosen), None if given is None else take(given, chosen)
-        device = self.engine.device
-        return Items(self.codecs["x"], raw, device), None if given is None else Items(
-            self.codecs["cond"], given, device
-        )
+    def items(self, task: Task, split: str) -> tuple[Items, Items | None]:
+        """(x, cond) of a split, encoded."""
+        raw, given = task.items(split)
+        x = Items(self.codecs["x"], raw, self.engine.device)
+        return x, None if given is None else Items(self.codecs["cond"], given, self.engine.device)
 
     def train(
         self,
@@ -185,7 +171,7 @@ class Session:
                 try:
                     codec = self.codecs["x"]
                     path = writer.path / "samples" / f"step-{trainer.step:08d}"
-                    registry.MODALITIES[codec.modality].picture(path, codec.decode(x[:100]), codec)
+                    self.task.modality.picture(path, codec.decode(x[:100]), codec)
                 except OSError as error:
                     warn(f"samples not written ({error})")
                 waited = stale([*writer.metrics(), figures], settings.figure)

@@ -6,7 +6,9 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from quintet.core.codec import Codec, Face, Stage, digest
@@ -155,6 +157,9 @@ class LatentCodec(Codec):
         for name, value in sorted(self.family.state_dict().items()):
             weights.update(f"{name} {tuple(value.shape)}".encode() + value.detach().cpu().numpy().tobytes())
         return digest({"face": self.face, "inner": self.inner.to_json(), "autoencoder": weights.hexdigest()})
+
+    def known(self, items: Any) -> NDArray[np.bool_]:
+        return self.inner.known(items)
 
     def losses(self, items: Any) -> list[str] | None:
         return self.inner.losses(items)

@@ -154,6 +154,41 @@ class Modality(ABC):
         """Several completions of the same items, each a draw of all of them, as one list of items."""
         return join(draws)
 
+    # -- what a model of them is ------------------------------------------------------------------------------------
+
+    columns: ClassVar[str] = ""
+    """How columns of a table, or beside other items, become such items, in words; "" where they cannot."""
+    gaps: ClassVar[bool] = True
+    """Whether an item may lack a part of what it is, as a row with an empty cell does; a text that lacks is none."""
+
+    def takes(self, columns: pa.Table) -> bool:
+        """Whether these training cells, by their values, are such items rather than of another kind."""
+        return False
+
+    def of_columns(self, columns: pa.Table) -> Any:
+        """Columns as raw items. Raises UsageError for those that cannot be."""
+        raise UsageError(f"columns are no {self.things}", where=", ".join(columns.column_names))
+
+    def labels(self, items: Any) -> bool:
+        """Whether each of these training items is one label: a category, to be named or to be given."""
+        return False
+
+    def recipe(self, items: Any, given: str | None, coding: Mapping[str, Any]) -> str:
+        """With which recipe a model of these training items begins, given what is of the kind `given` (None: nothing).
+        `coding`: what the user says of their codec.
+        """
+        return self.kind(items) if self.owns(items) else self.name
+
+    def given_settings(self, coding: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings of a codec of conditions of this kind that are not the user's to choose; `coding`: those of the
+        items' codec.
+        """
+        return {}
+
+    def fit_pair(self, codec: Codec, items: Any, given: Any, settings: Mapping[str, Any]) -> tuple[Codec, Codec]:
+        """(`codec` fitted on items, a codec with these settings fitted on conditions of this kind)."""
+        return codec.fit(items), self.codec(None, self.codec.Settings(**settings)).fit(given)
+
     # -- what is understood of them ----------------------------------------------------------------------------------
 
     readable: ClassVar[bool] = False

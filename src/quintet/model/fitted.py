@@ -27,8 +27,8 @@ from quintet.modalities.text.codec import Pieces, TextCodec
 from quintet.model.containers import conditions
 from quintet.runs.config import RunConfig, as_config_error, merge
 from quintet.runs.folder import Run
-from quintet.runs.task import HELD, items_of
-from quintet.sources.load import load_source, take
+from quintet.runs.task import HELD, Task
+from quintet.sources.load import load_source
 
 ENOUGH = 99
 """Reference items with which p = 0.01 is the least that can be found."""
@@ -239,13 +239,7 @@ class Fitted:
     @property
     def labels(self) -> tuple[Any, ...] | None:
         """The labels of a model of one categorical column whose likelihoods are exact; None for any other model."""
-        codec = self.codecs["x"]
-        if not isinstance(codec, TableCodec) or codec.face != "discrete" or codec.space.shape != (1,):
-            return None
-        (column,) = codec.columns
-        if not column.categorical or self.family.likelihood != "exact":
-            return None
-        return (*column.values, None) if column.nulls else column.values
+        return self.codecs["x"].labels if self.family.likelihood == "exact" else None
 
     def classify(self, given: Any, n: int | None = None, *, batch_size: int = 256) -> pa.Table:
         """p(label | given) for every label: the columns `predicted`, and `p_LABEL` of each label, 1 together.
@@ -480,22 +474,20 @@ class Fitted:
         Where the weights were chosen by some of these, only the others count: an item that chose them is likelier than
         a new one. If the others are too few, test items are taken, or, without `test`, all, which is warned.
         """
-        dataset = load_source(**self.config.data.reading())
-        items, given = items_of(self.config, dataset, "validation")
-        stream = self.codecs["x"].stream  # one text is many windows, of which any may have chosen the weights
+        task = Task.of(self.config, load_source(**self.config.data.reading()), self.codecs).known()
+        whole = self.codecs["x"].stream  # one text is many windows, of which any may have chosen the weights
+        split = "validation"
         if self.config.training.select != "last" or self.config.training.patience is not None:
-            others = np.setdiff1d(np.arange(len(items)), random.some(items, HELD, 0))
-            if not stream and len(others) >= ENOUGH:
-                items, given = take(items, others), None if given is None else take(given, others)
+            items = len(task.dataset.index(split))
+            others = np.setdiff1d(np.arange(items), random.some(range(items), HELD, 0))
+            if not whole and len(others) >= ENOUGH:
+                task = task.at(split, others)
             elif test:
-                items, given = items_of(self.config, dataset, "test")
+                split = "test"
             else:
                 told = "the reference items also chose the weights, so that new items have smaller p than they should"
                 warn(told)
-        if stream:
-            return items, given
-        some = random.some(items, count_of(limit, "limit"), 0)
-        return take(items, some), None if given is None else take(given, some)
+        return (task if whole else task.some(split, count_of(limit, "limit"))).items(split)
 
 
 def by_symbol(found: LogProb) -> np.ndarray:

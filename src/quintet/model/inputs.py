@@ -16,10 +16,9 @@ from quintet.core.random import some
 from quintet.data import written
 from quintet.data.dataset import join
 from quintet.data.written import Form
-from quintet.modalities.table.codec import TableCodec
 from quintet.registry import MODALITIES
 from quintet.runs.config import RunConfig
-from quintet.runs.task import given_codec, items_of, pick, within_run
+from quintet.runs.task import Task
 from quintet.sources.load import SOURCES, Dataset, load_source, take
 
 
@@ -96,27 +95,20 @@ def read_items(
     for one in kinds.values():
         reading |= MODALITIES[one.modality].reading(one)
     dataset = load_items(name, **reading) if split == "all" else load_source(name, **reading)
-    if source is None and codecs is not None:
-        codec = codecs["x"]
-        label = False
-        if "cond" in codecs and isinstance(codec, TableCodec):  # an item is given its label, whatever it had
-            label = len(codec.columns) == 1 and codec.columns[0].categorical
-        dataset = within_run(config, dataset, {key: one for key, one in codecs.items() if key == "cond" or not label})
-    if unlabelled and not has(dataset, config.data.target):
-        given = pick(dataset, config.data.condition, split, codec=given_codec(config, dataset))
-        if not len(given):
-            raise DataError("no items", where=name)
-        places = dataset.places if split == "all" else None
-        return Found(None, of_kind(given, kinds.get("cond"), own["fit"]), split, places=places)
-    if not has(dataset, config.data.condition):
+    lacking = unlabelled and not has(dataset, config.data.target)
+    if not lacking and not has(dataset, config.data.condition):
         config = config.model_copy(update={"data": config.data.model_copy(update={"condition": None})})
-    items, given = items_of(config, dataset, split)
-    if not len(items):
+    task = Task.of(config, dataset, like or codecs)
+    if source is None and codecs is not None:  # an item is given its label, whatever it had
+        task = task.known(targets="cond" not in codecs or codecs["x"].labels is None)
+    if lacking and task.given is None:
+        raise DataError(f"no column {task.target}", where=name, why="it is what this run models")
+    items, given = None if lacking else task.targets(split), task.conditions(split)
+    if not len(given if items is None else items):
         raise DataError("no items", where=name)
-    items = of_kind(items, kinds.get("x"), own["fit"])
-    given = of_kind(given, kinds.get("cond"), own["fit"])
+    items, given = of_kind(items, kinds.get("x"), own["fit"]), of_kind(given, kinds.get("cond"), own["fit"])
     written, places = (dataset.written, dataset.places) if split == "all" else (None, None)
-    return Found(items, given, split, written=written, places=places)
+    return Found(items, given, split, written=None if items is None else written, places=places)
 
 
 def of_kind(items: Any, codec: Codec | None, fit: str) -> Any:

@@ -154,8 +154,7 @@ def uses(run: Run, family: Family, codecs: Mapping[str, Codec]) -> dict[str, str
 
 def is_label(codecs: Mapping[str, Codec]) -> bool:
     """Whether the model names one label given something."""
-    space = codecs["x"].space
-    return "cond" in codecs and codecs["x"].modality == "table" and space.dims == 1 and isinstance(space, Discrete)
+    return "cond" in codecs and codecs["x"].labels is not None
 
 
 def described(space: Space) -> str:

@@ -82,7 +82,11 @@ def resolve(given: Mapping[str, Any], kind: str, condition: str | None = None) -
     `kind`, of task, picks the recipe (where it has none of its own: that of the codec); `condition` is the name of the
     condition's codec.
     """
-    from quintet.registry import codec_class, family_class  # which import torch: a configuration is read without it
+    from quintet.registry import (  # which import torch: a configuration is read without it
+        MODALITIES,
+        codec_class,
+        family_class,
+    )
 
     name = str(given.get("family", ""))
     family = family_class(name)
@@ -111,9 +115,7 @@ def resolve(given: Mapping[str, Any], kind: str, condition: str | None = None) -
         section, reading = "given", dict(merged.get("given", {}))
         reading.pop("codec", None)  # which is `condition`
         if condition is not None:
-            own = {"items": "separate"} if condition == "text" else {}  # an item is a text, never a window
-            if own and merged["coding"].get("joint"):
-                own |= {field: merged["coding"][field] for field in ("tokens", "vocab_size", "joint")}
+            own = MODALITIES[condition].given_settings(merged["coding"])
             fields = codec_class(condition).Settings.model_fields
             kept = codec_class(condition).Settings(**{**reading, **own}).model_dump(mode="json")
             merged[section] = {"codec": condition} | kept

@@ -1,9 +1,10 @@
-"""What a run models, given what and how encoded: the items, conditions and labels of its data."""
+"""What a run models, given what and how encoded: a `Task`, resolved once from data and what the user asked."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,184 +12,207 @@ import numpy as np
 import pyarrow as pa
 
 from quintet import registry
+from quintet.core import random
 from quintet.core.codec import Codec
-from quintet.core.errors import DataError, UsageError, warn
-from quintet.core.random import some
-from quintet.data import written
-from quintet.modalities.table.codec import TableCodec
-from quintet.modalities.table.columns import describe
-from quintet.modalities.text.codec import TextCodec
+from quintet.core.errors import ConfigError, DataError, warn
+from quintet.modalities.protocol import Modality
+from quintet.registry import MODALITIES
 from quintet.runs.config import RunConfig
 from quintet.runs.folder import runs_root
 from quintet.runs.restoring import latent_codec
 from quintet.sources.load import Dataset
 
-
-def pick(
-    dataset: Dataset, column: str | None, split: str, *, without: str | None = None, codec: str | None = None
-) -> Any:
-    """Columns of a split, or the items themselves (None, "items" or the modality's name), less the columns `without`.
-
-    A column whose codec is text is a list of strings, as text items are. `codec`: default by `codec_name`.
-    """
-    if column is None or column in ("items", dataset.modality):
-        rows = dataset.rows(split)
-        given = [
-            name for name in (without or "").split(",") if dataset.modality == "table" and name in rows.column_names
-        ]
-        return rows.drop_columns(given) if given else rows
-    table = dataset.column(column, split)
-    if (codec or codec_name(dataset, column)) != "text":
-        return table
-    if table.num_columns != 1 or not pa.types.is_string(table.column(0).type):
-        raise UsageError("this is not one column of texts", where=f"column {column}", fix="leave --codec out")
-    return ["" if text is None else text for text in table.column(0).to_pylist()]
-
-
-WORDS = 64
-"""A column of strings with more values than this, most of them different, is text; else a category."""
-
-
-def codec_name(dataset: Dataset, column: str | None) -> str:
-    """The codec of a column, or of the items."""
-    if column is None or column in ("items", dataset.modality):
-        return dataset.modality
-    table = dataset.column(column, "train")
-    if table.num_columns == 1 and pa.types.is_string(table.column(0).type):
-        said = written.of(table.schema.field(0))
-        if said is not None:  # by the user
-            return "text" if said.kind == "text" else "table"
-        cells = table.column(0).take(pa.array(some(len(table), 10_000, 0)))
-        kinds = len(cells.unique())
-        return "text" if kinds > WORDS and 2 * kinds > len(cells) else "table"
-    return "table"
-
-
-def given_codec(config: RunConfig, dataset: Dataset) -> str:
-    """The codec of the condition: that of the run, which a short file that is brought later does not change."""
-    return str(config.given.get("codec") or codec_name(dataset, config.data.condition))
-
-
-def is_label(dataset: Dataset, column: str | None) -> bool:
-    """Whether this is one column of categories: strings, booleans, or integers of few values."""
-    if column is None or column in ("items", dataset.modality):
-        return False
-    table = dataset.column(column, "train")
-    return table.num_columns == 1 and describe(column, table.column(0), bins=WORDS, own=WORDS).categorical
-
-
-def fit_codecs(config: RunConfig, dataset: Dataset, runs: str | Path | None = None) -> dict[str, Codec]:
-    """`x` with the face that the family takes, and `cond`, fitted on the training split.
-
-    `runs`: where a codec that is a trained autoencoder is looked for.
-    """
-    family, data = registry.family_class(config.family), config.data
-    if config.codec in registry.CODECS:
-        x = registry.make_codec(config.codec, family, config.coding)
-    else:
-        x = latent_codec(config, codec_name(dataset, data.target), runs_root(runs))
-    items = target_of(config, dataset, "train")
-    if data.condition is None:
-        return {"x": x.fit(items)}
-    name, settings = given_codec(config, dataset), {k: v for k, v in config.given.items() if k != "codec"}
-    given = pick(dataset, data.condition, "train", without=data.target, codec=name)
-    if isinstance(x, TextCodec) and x.settings.joint and name == "text":
-        vocabulary = x.learn([*items, *given])
-        cond = TextCodec(None, TextCodec.Settings(**settings)).fit(given, vocabulary)
-        return {"x": x.fit(items, vocabulary), "cond": cond}
-    return {"x": x.fit(items), "cond": condition_codec(name, given, settings)}
-
-
-def condition_codec(name: str, items: Any, settings: Mapping[str, Any]) -> Codec:
-    """Of a condition: symbols where all of it is symbols (categories, text), else real numbers."""
-    if name != "table":
-        kind = registry.CODECS[name]
-        return kind(None, kind.Settings(**settings)).fit(items)
-    codec = TableCodec("discrete", TableCodec.Settings(**{**settings, "strict": True})).fit(items)
-    numbers = any(not column.categorical for column in codec.columns)
-    if not numbers:
-        return codec
-    return TableCodec("continuous", TableCodec.Settings(**{**settings, "shared_by": 1})).fit(items)  # nothing is drawn
-
-
-def items_of(config: RunConfig, dataset: Dataset, split: str) -> tuple[Any, Any]:
-    """(items, conditions) of a split, raw; conditions are None for an unconditional run."""
-    data = config.data
-    given = None
-    if data.condition is not None:
-        given = pick(dataset, data.condition, split, without=data.target, codec=given_codec(config, dataset))
-    return target_of(config, dataset, split), given
-
-
-def within(dataset: Dataset, parts: Sequence[tuple[Codec, Callable[[str], Any]]]) -> Dataset:
-    """The data without held-out rows that hold what training lacks: a new category, or the first missing cell of a
-    column. No model can say anything about them; how many they are is warned.
-
-    `parts`: codecs of tables, each with the rows of a split that it encodes.
-    """
-    splits, lost = dict(dataset.splits), {}
-    for split, index in dataset.splits.items():
-        kept = np.ones(len(index), bool)
-        for codec, rows in parts:
-            if split != "train" and isinstance(codec, TableCodec):
-                kept &= codec.known(rows(split))
-        if not kept.all():
-            splits[split], lost[split] = index[kept], int((~kept).sum())
-    if not lost:
-        return dataset
-    told = " and ".join(f"{count:,} of {len(dataset.splits[split]):,} {split}" for split, count in lost.items())
-    warn(f"{told} rows hold values that training lacks and are left out")
-    return replace(dataset, splits=splits)
-
-
-def within_run(config: RunConfig, dataset: Dataset, codecs: Mapping[str, Codec]) -> Dataset:
-    """`within` by the codecs of a run, or by some of them."""
-    parts: list[tuple[Codec, Callable[[str], Any]]] = []
-    if "x" in codecs:
-        parts.append((codecs["x"], lambda split: items_of(config, dataset, split)[0]))
-    if "cond" in codecs:
-        parts.append((codecs["cond"], lambda split: items_of(config, dataset, split)[1]))
-    return within(dataset, parts)
-
-
-def labelled(config: RunConfig, dataset: Dataset) -> Dataset:
-    """The data without training rows whose label is blank, be it the label that is modelled or that of a condition;
-    how many they are is warned. What is given to a model of a label may be blank.
-
-    A blank is not one more label: it says that the label is not known.
-    """
-    target, condition = config.data.target, config.data.condition
-    if condition is not None and config.codec == "table" and is_label(dataset, target):
-        return unblank(dataset, target, ["train"])
-    return unblank(dataset, condition, ["train"]) if is_label(dataset, condition) else dataset
-
-
-def unblank(dataset: Dataset, column: str | None, splits: Sequence[str]) -> Dataset:
-    """The data without those rows of these splits in which this label is blank; how many they are is warned."""
-    assert column is not None
-    kept = dict(dataset.splits)
-    for split in splits:
-        blank, index = np.asarray(dataset.column(column, split).column(0).is_null()), dataset.index(split)
-        if not blank.any():
-            continue
-        kept[split] = index[~blank]
-        of = "left out of training" if split == "train" else "left out"
-        told = f"{blank.sum():,} of {len(index):,} {TOLD.get(split, split)} rows have no {column} and are {of}"
-        warn(told)
-        if blank.all() and split == "train":
-            raise DataError(f"no training row has a {column}", where=dataset.name, fix="choose another column")
-    return replace(dataset, splits=kept)
-
-
+HELD = 512
+"""Unseen items that samples are compared with, and that the loss is measured on."""
 TOLD = {"train": "training"}
 """Names of splits within a sentence, where they differ."""
 
 
-def target_of(config: RunConfig, dataset: Dataset, split: str) -> Any:
-    """The raw items that the run models: texts where its codec is the texts' own, whatever their column looks like."""
-    codec = config.codec if config.codec in registry.CODECS else None
-    return pick(dataset, config.data.target, split, without=config.data.condition, codec=codec)
+@dataclass(frozen=True)
+class Task:
+    """What is modelled, given what, and how both are encoded.
+
+    `target` is a column, or None for the items themselves; `condition` is a column, several with commas, "items" (or
+    the name of their kind), or None. `codec`: the name of a kind of data, or of a run whose latents are the codec.
+    `modality` and `given` are the kinds of what is modelled and of what is given (None: nothing is). `codecs` are
+    fitted on the training split: `x`, and `cond` where something is given; {} until then.
+    """
+
+    dataset: Dataset
+    target: str | None
+    condition: str | None
+    codec: str
+    modality: Modality
+    given: Modality | None
+    codecs: Mapping[str, Codec] = field(default_factory=dict)
+
+    @classmethod
+    def resolve(
+        cls,
+        dataset: Dataset,
+        target: str | None = None,
+        condition: str | None = None,
+        *,
+        codec: str | None = None,
+        reads: str | None = None,
+        codecs: Mapping[str, Codec] | None = None,
+    ) -> Task:
+        """The task of these data. `codec`, and `reads`, the codec of the condition: by default by the training values.
+
+        `codecs`: those of a fitted model, whose kinds a short file that is brought later does not change.
+        """
+        kinds = {key: fitted.modality for key, fitted in (codecs or {}).items()}
+        modality = MODALITIES.get(kinds.get("x", codec or "")) or kind_of(dataset, target)
+        given = read_as(dataset, condition, kinds.get("cond", reads)) if condition else None
+        return cls(dataset, target, condition, codec or modality.name, modality, given, codecs or {})
+
+    @classmethod
+    def of(cls, config: RunConfig, dataset: Dataset, codecs: Mapping[str, Codec] | None = None) -> Task:
+        """The task of a run."""
+        data = config.data
+        return cls.resolve(dataset, data.target, data.condition, codec=config.codec, reads=config.given.get("codec"),
+                           codecs=codecs)  # fmt: skip
+
+    # -- items -------------------------------------------------------------------------------------------------------
+
+    def items(self, split: str) -> tuple[Any, Any]:
+        """(raw items, what each of them is given) of a split; None where nothing is given."""
+        return self.targets(split), self.conditions(split)
+
+    def targets(self, split: str) -> Any:
+        """The raw items that are modelled."""
+        return read(self.dataset, self.modality, self.target, split, without=self.condition)
+
+    def conditions(self, split: str) -> Any:
+        """What is given, raw; None where nothing is."""
+        if self.given is None:
+            return None
+        return read(self.dataset, self.given, self.condition, split, without=self.target)
+
+    def at(self, split: str, places: np.ndarray) -> Task:
+        """The task with those items of a split that are at these places in it; `dataset.index` says where they lie."""
+        splits = {**self.dataset.splits, split: self.dataset.index(split)[places]}
+        return replace(self, dataset=replace(self.dataset, splits=splits))
+
+    def some(self, split: str, n: int, seed: int = 0) -> Task:
+        """The task with at most n items of a split, drawn by `seed`: the way to take fewer of them."""
+        return self.at(split, random.some(self.dataset.index(split), n, seed))
+
+    # -- what it is --------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def label(self) -> bool:
+        """Whether it is to name the label of what is given."""
+        own = self.codec in MODALITIES
+        return own and self.given is not None and self.modality.labels(self.targets("train"))
+
+    def recipe(self, coding: Mapping[str, Any]) -> str:
+        """Which defaults it begins with: see `Modality.recipe`, and "latent" for any latents."""
+        if self.codec not in MODALITIES:
+            return registry.codec_class(self.codec).name
+        return self.modality.recipe(self.targets("train"), None if self.given is None else self.given.name, coding)
+
+    def examples(self, *splits: str) -> Task:
+        """The task without rows of these splits that are no example of it; how many is warned.
+
+        Those are rows in which the label is blank that is to be named, and in any other task those in which a label or
+        a text is blank that is given. A blank is not one more value: it says that the value is not known. What is given
+        to a model that names labels may be blank.
+        """
+        if self.label:
+            return self._filled(self.targets("train").column_names[0], splits)
+        if self.given is None or self.condition is None or not beside(self.dataset, self.condition):
+            return self
+        if not self.given.gaps or self.given.labels(self.conditions("train")):
+            return self._filled(self.condition, splits)
+        return self
+
+    def _filled(self, column: str, splits: tuple[str, ...]) -> Task:
+        """The task without those rows of these splits in which this column is blank."""
+        kept = dict(self.dataset.splits)
+        for split in splits:
+            blank, index = np.asarray(self.dataset.column(column, split).column(0).is_null()), self.dataset.index(split)
+            if not blank.any():
+                continue
+            kept[split] = index[~blank]
+            of = "left out of training" if split == "train" else "left out"
+            told = f"{blank.sum():,} of {len(index):,} {TOLD.get(split, split)} rows have no {column} and are {of}"
+            warn(told)
+            if blank.all() and split == "train":
+                raise DataError(f"no training row has a {column}", where=self.dataset.name, fix="choose another column")
+        return replace(self, dataset=replace(self.dataset, splits=kept))
+
+    # -- codecs ------------------------------------------------------------------------------------------------------
+
+    def fitted(self, config: RunConfig, runs: str | Path | None = None) -> Task:
+        """The task with its codecs, fitted on the training split: `x` has the face that the family takes.
+
+        `runs`: where a codec that is a trained autoencoder is looked for.
+        """
+        if self.codec in MODALITIES:
+            x = registry.make_codec(self.codec, registry.family_class(config.family), config.coding)
+        else:
+            x = latent_codec(config, self.modality.name, runs_root(runs))
+        items, given = self.items("train")
+        if self.given is None:
+            return replace(self, codecs={"x": x.fit(items)})
+        settings = {key: value for key, value in config.given.items() if key != "codec"}
+        x, cond = self.given.fit_pair(x, items, given, settings)
+        return replace(self, codecs={"x": x, "cond": cond})
+
+    def known(self, *, targets: bool = True) -> Task:
+        """The task without held-out rows that hold what training lacks: a new category, or the first missing cell of a
+        column. No model can say anything about them; how many they are is warned.
+
+        `targets`: by what is modelled too, not only by what is given.
+        """
+        splits, lost = dict(self.dataset.splits), []
+        for split, index in self.dataset.splits.items():
+            kept = np.ones(len(index), bool)
+            if split != "train" and targets and "x" in self.codecs:
+                kept &= self.codecs["x"].known(self.targets(split))
+            if split != "train" and self.given is not None and "cond" in self.codecs:
+                kept &= self.codecs["cond"].known(self.conditions(split))
+            if not kept.all():
+                splits[split] = index[kept]
+                lost.append(f"{(~kept).sum():,} of {len(index):,} {split}")
+        if not lost:
+            return self
+        told = f"{' and '.join(lost)} rows hold values that training lacks and are left out"
+        warn(told)
+        return replace(self, dataset=replace(self.dataset, splits=splits))
 
 
-HELD = 512
-"""Unseen items that samples are compared with, and that the loss is measured on."""
+def beside(dataset: Dataset, column: str | None) -> bool:
+    """Whether this names columns, not the items themselves."""
+    return column not in (None, "items", dataset.modality)
+
+
+def read(dataset: Dataset, modality: Modality, column: str | None, split: str, *, without: str | None) -> Any:
+    """Columns of a split as raw items of a kind; or the items of the source, of a table less the columns `without`."""
+    if column is not None and beside(dataset, column):
+        return modality.of_columns(dataset.column(column, split))
+    rows = dataset.rows(split)
+    if without is None or not isinstance(rows, pa.Table):
+        return rows
+    return rows.drop_columns([name for name in without.split(",") if name in rows.column_names])
+
+
+def kind_of(dataset: Dataset, column: str | None) -> Modality:
+    """The kind of data of the items, or, by its training values, of a column."""
+    if column is None or not beside(dataset, column):
+        return MODALITIES[dataset.modality]
+    cells = dataset.column(column, "train")
+    return next(modality for modality in MODALITIES.values() if modality.takes(cells))
+
+
+def read_as(dataset: Dataset, condition: str, said: str | None) -> Modality:
+    """The kind that a condition is read as: `said`, else by its values. ConfigError for one that it cannot be."""
+    if said is None:
+        return kind_of(dataset, condition)
+    chosen = MODALITIES.get(said)
+    if chosen is not None and (chosen.columns if beside(dataset, condition) else chosen.name == dataset.modality):
+        return chosen
+    known = " or ".join(f"{kind.name} ({kind.columns})" for kind in MODALITIES.values() if kind.columns)
+    why = f"the condition {condition} is read as {kind_of(dataset, condition).name}; a column can be {known}"
+    raise ConfigError(f"no codec {said!r} for this condition", where="given.codec", why=why)

@@ -181,8 +181,16 @@ class TableCodec(Codec):
 
     # -- raw -> encoded ----------------------------------------------------------------------------------------------
 
-    def known(self, items: pa.Table) -> np.ndarray:
-        """(N,) rows whose every cell is like one of training's; `encode` refuses the others."""
+    @property
+    def labels(self) -> tuple[Any, ...] | None:
+        """The values of the only column, if they are categories with a symbol each."""
+        if self.face != "discrete" or self.space.shape != (1,) or not self.columns[0].categorical:
+            return None
+        (column,) = self.columns
+        return (*column.values, None) if column.nulls else column.values
+
+    def known(self, items: pa.Table) -> NDArray[np.bool_]:
+        """Rows whose every cell is like one of training's."""
         strict, rows, items = self.settings.strict, np.ones(items.num_rows, bool), self.rows(items)
         for column in self.columns:
             rows &= column.known(items[column.name], strict=strict)

@@ -30,6 +30,7 @@ from quintet.data.splits import row_texts
 from quintet.modalities.protocol import Figures, Format, Modality
 from quintet.modalities.provenance import KEY, Provenance, text_of
 from quintet.modalities.table.codec import TableCodec
+from quintet.modalities.table.columns import describe
 from quintet.modalities.table.given import as_rows, raw_conditions, raw_rows, write_table
 from quintet.modalities.table.pictures import histograms, is_number, scatter_png
 from quintet.modalities.table.reading import SUFFIXES, dataset_of
@@ -39,6 +40,8 @@ from quintet.modalities.table.streams import read_tables
 SHOWN, POINTS = 8, 4000
 FLAT = 16
 """A table of at most this many columns, all of them real numbers without holes, is points in space."""
+VALUES = 64
+"""Integers of more values than that are numbers, no labels."""
 
 
 def csv(table: pa.Table, provenance: Provenance) -> bytes:
@@ -97,6 +100,7 @@ class TableModality(Modality):
     sets = SETS
     suffixes = SUFFIXES
     readable = True
+    columns = "categories and numbers"
     labelled_by_folders = False
 
     def read(self, entries: Sequence[Entry], found: Found) -> Dataset:
@@ -196,6 +200,31 @@ class TableModality(Modality):
     def lines(self, items: pa.Table) -> str:
         rows = [items.column_names, *(row.values() for row in items.to_pylist())]
         return "\n".join("  ".join(str(cell) for cell in row) for row in rows)
+
+    def takes(self, columns: pa.Table) -> bool:
+        """Whatever no other kind of data takes."""
+        return True
+
+    def of_columns(self, columns: pa.Table) -> pa.Table:
+        return columns
+
+    def labels(self, items: Any) -> bool:
+        """One column of strings, booleans, or integers of few values."""
+        if not self.owns(items) or items.num_columns != 1:
+            return False
+        return describe(items.column_names[0], items.column(0), bins=VALUES, own=VALUES).categorical
+
+    def recipe(self, items: Any, given: str | None, coding: Mapping[str, Any]) -> str:
+        label = given not in (None, self.name) and self.labels(items)
+        return f"label_of_{given}" if label else super().recipe(items, given, coding)
+
+    def fit_pair(self, codec: Codec, items: Any, given: Any, settings: Mapping[str, Any]) -> tuple[Codec, Codec]:
+        """Conditions are symbols where all columns are categories, else real numbers, of which none is drawn."""
+        codec = codec.fit(items)
+        condition = TableCodec("discrete", TableCodec.Settings(**{**settings, "strict": True})).fit(given)
+        if all(column.categorical for column in condition.columns):
+            return codec, condition
+        return codec, TableCodec("continuous", TableCodec.Settings(**{**settings, "shared_by": 1})).fit(given)
 
     def preview(self, items: pa.Table, captions: list[str]) -> bytes:
         if items.num_columns == 2 and all(is_number(kind) for kind in items.schema.types):

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from quintet.core.codec import Codec
-from quintet.core.errors import EnvironmentFault, warn
+from quintet.core.errors import EnvironmentFault, UsageError, warn
 from quintet.core.random import some
 from quintet.core.spaces import Discrete
+from quintet.data import written
 from quintet.data.archives import Entry
 from quintet.data.dataset import Dataset, Found
 from quintet.modalities.frames import column_of, is_column
@@ -26,7 +27,7 @@ from quintet.modalities.protocol import Figures, Format, Marks, Modality
 from quintet.modalities.provenance import Provenance
 from quintet.modalities.table.given import write_table
 from quintet.modalities.table.reading import text_column, tidy
-from quintet.modalities.text.codec import TextCodec
+from quintet.modalities.text.codec import TextCodec, streamed
 from quintet.modalities.text.given import raw_texts
 from quintet.modalities.text.reading import SUFFIXES, dataset_of, read_texts
 from quintet.modalities.text.sets import SETS
@@ -36,6 +37,12 @@ WINDOW = 128
 LONG = 400
 """Characters of a text that a report shows, or of one beside another, three quarters of that."""
 SHOWN = 6
+VALUES, SEEN = 64, 10_000
+"""A column of strings with more values than this, most of them different, is text, else a category; so many cells are
+looked at.
+"""
+ANSWERS = {"text": "pair", "audio": "transcript"}
+"""Recipes of texts that belong to what is given, by the kind of that."""
 
 
 def txt(items: Sequence[str], provenance: Provenance) -> bytes:
@@ -59,6 +66,8 @@ class TextModality(Modality):
     suffixes = SUFFIXES
     naive = "letters drawn by themselves"
     readable = True
+    columns = "read letter by letter"
+    gaps = False
 
     def read(self, entries: Sequence[Entry], found: Found) -> Dataset:
         return read_texts(entries, found)
@@ -97,6 +106,43 @@ class TextModality(Modality):
         else:
             return None
         return write_table(pa.table({"text": column}), folder / "texts.arrow")
+
+    def takes(self, columns: pa.Table) -> bool:
+        """One column that the user calls text, or of strings of many values, most of them different."""
+        if columns.num_columns != 1 or not pa.types.is_string(columns.column(0).type):
+            return False
+        said = written.of(columns.schema.field(0))
+        if said is not None:  # by the user
+            return said.kind == "text"
+        cells = columns.column(0).take(pa.array(some(len(columns), SEEN, 0)))
+        kinds = len(cells.unique())
+        return kinds > VALUES and 2 * kinds > len(cells)
+
+    def of_columns(self, columns: pa.Table) -> list[str]:
+        """One column of strings."""
+        if columns.num_columns != 1 or not pa.types.is_string(columns.column(0).type):
+            where = f"column {', '.join(columns.column_names)}"
+            raise UsageError("this is not one column of texts", where=where, fix="leave --codec out")
+        return ["" if text is None else text for text in columns.column(0).to_pylist()]
+
+    def recipe(self, items: Any, given: str | None, coding: Mapping[str, Any]) -> str:
+        """Texts that belong to what is given, long texts that are cut into windows, or many short ones."""
+        if given in ANSWERS:
+            return ANSWERS[given]
+        return self.name if streamed(items, str(coding.get("items", "auto"))) else "texts"
+
+    def given_settings(self, coding: Mapping[str, Any]) -> dict[str, Any]:
+        """A condition is a whole text, never a window; of a joint vocabulary its symbols are those of the items."""
+        joint = ("tokens", "vocab_size", "joint") if coding.get("joint") else ()
+        return {"items": "separate"} | {field: coding[field] for field in joint}
+
+    def fit_pair(self, codec: Codec, items: Any, given: Any, settings: Mapping[str, Any]) -> tuple[Codec, Codec]:
+        """With one vocabulary, learnt from both, where that is wanted."""
+        if not isinstance(codec, TextCodec) or not codec.settings.joint:
+            return super().fit_pair(codec, items, given, settings)
+        vocabulary = codec.learn([*items, *given])
+        condition = TextCodec(None, TextCodec.Settings(**settings)).fit(given, vocabulary)
+        return codec.fit(items, vocabulary), condition
 
     def facts(self, items: Sequence[str]) -> dict[str, Any]:
         lengths = [len(text) for text in items]
