@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import quintet
-from quintet.comparison.compare import sized
+from quintet.comparison.contest import sized
 from quintet.comparison.recommend import recommendation
 from quintet.core import afford
 from quintet.core.errors import ConfigError, QuintetWarning

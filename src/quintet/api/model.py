@@ -350,7 +350,7 @@ class Model:
         model as many samples and items are measured as there is time for, at least 20. `measured` says how many.
         `report` is told what is being done.
         """
-        from quintet.comparison.compare import evaluate
+        from quintet.comparison.measuring import evaluate
 
         return evaluate(self.fitted, split=split, samples=samples, seed=seed, sampling=sampling, features=features,
                         budget=budget, report=report)  # fmt: skip

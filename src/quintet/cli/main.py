@@ -140,7 +140,7 @@ def evaluate(
     Of a slow model as many samples and items are measured as --budget has time for, at least 20; the answer says so.
     """
     from quintet.cli.figures import evaluated
-    from quintet.comparison import compare as measuring
+    from quintet.comparison import measuring
     from quintet.fit import api
 
     _enough(samples)

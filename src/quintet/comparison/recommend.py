@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 import yaml
 
-from quintet.comparison.compare import sized
+from quintet.comparison.contest import sized
 from quintet.core.settings import Settings
 from quintet.fit.pixels import sides
 from quintet.metrics.measures import MEASURES, Measure

@@ -1,0 +1,260 @@
+"""Several families on one source: trained alike, and measured; what was stopped goes on where it was left."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shlex
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+from quintet import registry
+from quintet.comparison.document import document, failed, options, reason
+from quintet.comparison.measuring import PARTS, allowed, doing, entry_of, figures_of
+from quintet.core.errors import warn
+from quintet.evaluation.bench import Bench
+from quintet.evaluation.cost import Meter
+from quintet.fit import api
+from quintet.fit.pixels import affordable_pixels, in_small_batches, judged, why_short
+from quintet.model.fitted import Fitted
+from quintet.runs.config import RunConfig, merge, seconds
+from quintet.runs.folder import Run, runs_root
+from quintet.sources.load import Dataset, load_source
+from quintet.training.checkpoint import write_atomic
+from quintet.training.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Contest:
+    """What is asked for: each of the families with each seed on one source. `training` is what `api.train` takes
+    (budget, steps, preset, config), `measured` what a bench does (samples, split, features).
+    """
+
+    source: str
+    families: Sequence[str]
+    condition: str | None
+    seeds: int
+    training: Mapping[str, Any]
+    measured: Mapping[str, Any]
+
+    def dataset(self) -> Dataset:
+        """The source as it is read for training."""
+        return load_source(self.source, **api.reading(self.training["config"]))
+
+    def of(self, dataset: Dataset) -> Self:
+        """With its condition: "auto" is the column `label` where the source has one."""
+        if self.condition != "auto":
+            return self
+        named = dataset.labels is not None and "label" in dataset.labels.column_names
+        return replace(self, condition="label" if named else None)
+
+    def at(self, size: int) -> Self:
+        """On pictures of this size."""
+        config = merge(self.training["config"], {"data": {"size": size}})
+        return replace(self, training={**self.training, "config": config})
+
+    @property
+    def seconds(self) -> float | None:
+        """What a run may take; None where steps say how long it is."""
+        return None if self.training["steps"] is not None else seconds(self.training["budget"] or 60)
+
+    @property
+    def command(self) -> str:
+        """The command line that makes the same comparison."""
+        training, words = self.training, ["quintet compare", self.source]
+        if list(self.families) != list(registry.COMPARED):
+            words.append(f"--families {','.join(self.families)}")
+        words.append(f"--condition {self.condition or 'none'}")
+        steps, parameters = training["steps"], training["config"].get("parameters")
+        words.append(f"--steps {steps}" if steps is not None else f"--budget {training['budget'] or '60s'}")
+        words.append(f"--seeds {self.seeds}")
+        if training["preset"]:
+            words.append(f"--preset {training['preset']}")
+        if parameters is not None:
+            words.append(f"--parameters {parameters}")
+        data = training["config"].get("data") or {}
+        words += [f"--data.{key} {shlex.quote(str(value))}" for key, value in data.items()]
+        return " ".join(words + options(**self.measured))
+
+
+def contest(
+    asked: Contest,
+    runs: str | Path | None,
+    report: Callable[[dict[str, Any]], None] | None,
+    on_trainer: Callable[[Trainer | None], None] | None,
+) -> dict[str, Any]:
+    """Train, then measure; what an earlier call of this comparison has finished is taken as it is."""
+    dataset = asked.dataset()
+    asked = asked.of(dataset)
+    for name in asked.families:
+        registry.family_class(name)
+    wanted = {"command": asked.command, "config": asked.training["config"], "data": dataset.fingerprint()}
+    root = begun(runs_root(runs), f"compare-{dataset.name}", wanted)
+    choice = _choice(root, dataset, asked.families, asked.condition, asked.training)
+    if choice["size"] is not None:
+        asked = asked.at(choice["size"])
+        dataset = asked.dataset()
+    for note in [*choice["notes"], *(f"{name} is left out: {why}" for name, why in choice["left_out"].items())]:
+        warn(note)
+    bench = Bench(dataset, asked.condition, samples=asked.measured["samples"], features=asked.measured["features"])
+    work = Entrants(asked, root, dataset, bench, choice["left_out"], report, on_trainer or (lambda _: None))
+    entries = [work.entry(name, seed) for name, seed in itertools.product(asked.families, range(asked.seeds))]
+    if all(entry["status"] == "ok" or entry["family"] in choice["left_out"] for entry in entries):
+        write_atomic(root / BEGUN, json.dumps(wanted | {"finished": True}))
+    found = document(dataset, bench, bench.recipe(asked.measured["split"]), entries)
+    found["verdict"]["caveats"] = [*choice["notes"], *found["verdict"]["caveats"]]
+    return found | {
+        "command": asked.command,
+        "budget": f"{asked.training['steps']} steps" if asked.seconds is None else f"{asked.seconds:g}s",
+        "seeds": list(range(asked.seeds)),
+        "runs": str(root),
+        **({"stopped": work.stopped} if work.stopped else {}),
+    }
+
+
+@dataclass
+class Entrants:
+    """Trains and measures one run after another, and keeps what is finished. `left_out`: families that are not trained,
+    and why. Once a run was `stopped` no other is begun.
+    """
+
+    asked: Contest
+    root: Path
+    dataset: Dataset
+    bench: Bench
+    left_out: Mapping[str, str]
+    report: Callable[[dict[str, Any]], None] | None
+    on_trainer: Callable[[Trainer | None], None]
+    stopped: str = ""
+
+    def entry(self, family: str, seed: int) -> dict[str, Any]:
+        """The report's entry of a run: what is kept of an earlier call, or what is made now, or why there is none."""
+        who = {"family": family, "seed": seed, "run": f"{family}-{seed}"}
+        kept = self.root / f"{who['run']}.json"
+        if self.stopped:
+            return who | self._interrupted()
+        if kept.is_file():
+            return dict(json.loads(kept.read_text()))
+        if family in self.left_out:
+            return who | failed(self.left_out[family])
+        try:
+            made = who | self._made(family, seed, f"{family}-{seed}")
+            write_atomic(kept, json.dumps(made))
+            return made
+        except KeyboardInterrupt as error:
+            self.stopped = f"stopped by {error}" if str(error) else "stopped"
+            return who | self._interrupted()
+        except Exception as error:  # of whatever kind: the other families' hours must not be lost
+            return who | failed(reason(error))
+        finally:
+            self.on_trainer(None)
+
+    def _interrupted(self) -> dict[str, Any]:
+        return failed(f"{self.stopped} before it was finished")
+
+    def _made(self, family: str, seed: int, run: str) -> dict[str, Any]:
+        """A run's figures: trained, or taken up where it was left, and measured. Raises KeyboardInterrupt if it was
+        stopped.
+        """
+        asked, report, trainers = self.asked, self.report, list[Trainer]()
+        told = None if report is None else lambda record: report({"family": family, "seed": seed} | record)
+
+        def watch(trainer: Trainer) -> None:
+            trainers.append(trainer)
+            self.on_trainer(trainer)
+
+        wanted = {"family": family, "data": asked.source, "condition": asked.condition, "seed": seed, **asked.training}
+        with Meter() as meter:
+            model = trained(self.root, run, wanted, told, watch)
+        self.on_trainer(None)
+        if trainers[0].stop and trainers[0].step < trainers[0].steps:
+            raise KeyboardInterrupt(trainers[0].stop)
+        if told is not None:
+            self.bench.tell = partial(doing, told)
+        limit = allowed(model) / PARTS if asked.seconds is None else max(10.0, asked.seconds / 3)
+        split, samples = asked.measured["split"], asked.measured["samples"]
+        figures, shown, _ = figures_of(model, self.dataset, self.bench, split, samples, seed, limit=limit)
+        return entry_of(model, figures, shown) | {"peak_mb": meter.peak_mb, "joules": meter.joules}
+
+
+BEGUN = "comparison.json"
+"""In the folder of a comparison: what was asked for, and whether all of it is finished."""
+
+
+def begun(root: Path, stem: str, wanted: Mapping[str, Any]) -> Path:
+    """The folder of this comparison if it was begun and not finished, else a new one."""
+    wish = json.loads(json.dumps(wanted, default=str))
+    for path in sorted(root.glob(f"{stem}-*/{BEGUN}")):
+        begun = json.loads(path.read_text())
+        begun.pop("choice", None)
+        if begun == wish:
+            return path.parent
+    folder = Run.create(root, None, stem).path
+    write_atomic(folder / BEGUN, json.dumps(wish))
+    return folder
+
+
+def _choice(
+    root: Path, dataset: Dataset, families: Sequence[str], condition: str | None, training: Mapping[str, Any]
+) -> dict[str, Any]:
+    """{"size", "left_out": {family: why}, "notes"}: at how many pixels a budget buys readable pictures of which
+    families. It is found out once: a comparison that goes on keeps to it. Without a budget nothing is chosen.
+    """
+    begun = json.loads((root / BEGUN).read_text())
+    if "choice" not in begun:
+        begun["choice"] = {"size": None, "left_out": {}, "notes": []}
+        if training["steps"] is None and "codec" not in training["config"] and judged(dataset):
+            begun["choice"] = sized(dataset, families, condition, training, root)
+        write_atomic(root / BEGUN, json.dumps(begun))
+    found: dict[str, Any] = begun["choice"]
+    return found
+
+
+def sized(
+    dataset: Dataset, families: Sequence[str], condition: str | None, training: Mapping[str, Any], root: Path
+) -> dict[str, Any]:
+    """What a comparison of pictures with this budget takes: see `_choice`."""
+    budget, config = seconds(training["budget"] or 60), training["config"]
+
+    def planned(name: str, small: Dataset) -> RunConfig:
+        made = api.plan(name, small, condition=condition, budget=budget, preset=training["preset"], config=config)
+        return made if "batch_size" in (config.get("training") or {}) else in_small_batches(made)
+
+    given = (config.get("data") or {}).get("size") is not None
+    found, whole = affordable_pixels(dataset, families, planned, root, smaller=not given), dataset.items.shape[1:3]
+    choice: dict[str, Any] = {"size": None, "left_out": {}, "notes": []}
+    if not found.works:  # they are trained as they are, and what has learnt too little is said so
+        if found.short:
+            why = "; ".join(why_short(name, *short, budget) for name, short in found.short.items())
+            choice["notes"].append(f"this budget is too short for pictures of this size: {why}")
+        return choice
+    if found.side < max(whole):
+        choice["size"] = found.side
+        choice["notes"].append(
+            f"{budget:g} s a family buy too few steps on pictures of {whole[0]} x {whole[1]} pixels: every family is "
+            f"trained and measured on {found.height} x {found.width} (--data.size {max(whole)} overrules this)"
+        )
+    for name, short in found.short.items():
+        choice["left_out"][name] = (
+            f"it was not trained, since {why_short(name, *short, budget)}, or --steps N to train it all the same"
+        )
+    return choice
+
+
+def trained(
+    root: Path,
+    name: str,
+    wanted: Mapping[str, Any],
+    report: Callable[[dict[str, Any]], None] | None,
+    watch: Callable[[Trainer], None],
+) -> Fitted:
+    """The model of a run of a comparison: trained, or taken up where it was left."""
+    if (root / name / "config.yaml").is_file():
+        return api.resume(root / name, report=report, on_trainer=watch)
+    if (root / name).is_dir():  # killed before it had begun
+        shutil.rmtree(root / name)
+    return api.train(**wanted, run=name, runs=root, report=report, on_trainer=watch)

@@ -1,0 +1,64 @@
+"""What a comparison comes to: a report as HTML, with its figures as JSON beside it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from quintet import registry
+from quintet.comparison.report import ranks, render
+from quintet.comparison.verdict import verdict
+from quintet.core.errors import QuintetError, warn
+from quintet.evaluation.bench import Bench
+from quintet.runs.restoring import versions
+from quintet.sources.load import Dataset
+from quintet.training.checkpoint import write_atomic
+
+
+def options(samples: int, split: str, features: str) -> list[str]:
+    """The options of a measurement."""
+    return [f"--split {split} --samples {samples}", *([f"--features {features}"] if features != "pca" else [])]
+
+
+def document(
+    dataset: Dataset, bench: Bench | None, recipe: Mapping[str, Any], entries: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """What a report shows of these models."""
+    real: dict[str, Any] = {}
+    try:
+        real = {} if bench is None else {"real": {"samples": bench.show(None), "metrics": bench.real()}}
+    except Exception as error:  # what was trained and measured must not be lost with it
+        warn(f"the report shows no figures of real data: {reason(error)}")
+    return real | {
+        "modality": dataset.modality,
+        "things": registry.MODALITIES[dataset.modality].things,
+        "source": dataset.name,
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": versions()["machine"],
+        "versions": versions()["versions"],
+        "recipe": dict(recipe),
+        "curve_name": "energy distance between samples and validation items",
+        "models": entries,
+        "ranks": ranks(entries),
+        "verdict": verdict(entries),
+    }
+
+
+def write(path: Path, result: dict[str, Any]) -> None:
+    """The HTML, and the JSON beside it."""
+    write_atomic(path, render(result))  # type: ignore[arg-type]
+    # Dates, times and decimals of rows that are shown are no JSON, and become what they are written as.
+    write_atomic(path.with_suffix(".json"), json.dumps(result, indent=1, default=str))
+
+
+def reason(error: Exception) -> str:
+    """Why something failed, in words; of an error that is none of quintet's own also its kind."""
+    return str(error) if isinstance(error, QuintetError) else f"{type(error).__name__}: {error}"
+
+
+def failed(why: str) -> dict[str, Any]:
+    """What an entry says that has no figures."""
+    return {"status": "failed", "error": why}
