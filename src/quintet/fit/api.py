@@ -19,6 +19,7 @@ from quintet.fit.pixels import (
     WANTED,
     fewer_pixels,
     in_small_batches,
+    judged,
     sensible,
     session_of,
 )
@@ -170,7 +171,7 @@ def _affordable(session: Session, task: Task, root: Path, loose: Mapping[str, Ru
     if budget < least * each:
         larger = "a smaller --training.batch_size, --preset tiny, " if len(loose) < 2 else ""
         size = fewer_pixels(in_small_batches(first) if "batch_size" in loose else first, dataset, root)
-        sizes = f"fewer pixels (--data.size {size or '32 or 16'}), " if dataset.modality == "image" else ""
+        sizes = f"fewer pixels (--data.size {size or '32 or 16'}), " if judged(dataset) else ""
         raise ConfigError(
             f"a budget of {budget:g} s buys {int(budget / each)} steps of {first.family}, too few to learn anything",
             where=f"{dataset.name}: {first.family}",
