@@ -10,6 +10,8 @@ import pytest
 
 import quintet
 from quintet.cli.main import main
+from quintet.core.errors import QuintetWarning
+from quintet.runs.task import Task
 from quintet.sources.load import load_source
 
 LINES = [f"line {i % 10} of {i}" for i in range(60)]
@@ -86,3 +88,26 @@ def test_conditions_that_are_texts_come_from_their_column(given: Path) -> None:
         assert main(words) == 0
         made = [json.loads(line)["text"] for line in (given / "out.jsonl").read_text().splitlines()]
         assert made == quintet.load("pairs", runs=given).sample(2, condition=lines)
+
+
+def test_a_missing_translation_is_not_learnt_and_has_no_score(root: Path) -> None:
+    """Before, it was the empty text: trained on, and scored as one."""
+    rows = [(f"the number {i}", "" if i % 5 == 0 else f"die zahl {i}") for i in range(200)]
+    (root / "gaps.csv").write_text("en,de\n" + "".join(f"{en},{de}\n" for en, de in rows))
+    with pytest.warns(QuintetWarning, match="training rows have no de and are left out of training"):
+        quintet.train("autoregressive", data=root / "gaps.csv", target="de", condition="en", steps=2, preset="tiny",
+                      run="gaps", runs=root)  # fmt: skip
+    model = quintet.load("gaps", runs=root)
+    task = Task.of(model.config, load_source(str(root / "gaps.csv")), model.codecs)
+    assert None in task.targets("train")
+    with pytest.warns(QuintetWarning, match="test rows have no de and are left out"):
+        left = task.examples()
+    assert all(None not in left.targets(split) and "" not in left.targets(split) for split in left.dataset.splits)
+    with pytest.warns(QuintetWarning, match="test rows have no de and are left out"):
+        assert model.evaluate()["metrics"]["items"] == len(left.targets("test"))
+    assert main(["score", str(root / "gaps"), "--data", str(root / "gaps.csv"), "-o", str(root / "gaps-out.csv")]) == 0
+    found = list(csv.DictReader((root / "gaps-out.csv").open()))
+    assert len(found) == len(rows)
+    assert [row["nats"] == "" for row in found] == [de == "" for _, de in rows]
+    assert {row["note"] for row, (_, de) in zip(found, rows, strict=True) if not de} == {"there is no text"}
+    assert not any(row["note"] for row, (_, de) in zip(found, rows, strict=True) if de)

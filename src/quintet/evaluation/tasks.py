@@ -62,7 +62,8 @@ def measure(
         "parameters": sum(p.numel() for p in model.family.parameters()),
     }
     label = head["task"] == "label"
-    whole = Task.of(model.config, dataset, model.codecs).known(targets=not label)
+    whole = Task.of(model.config, dataset, model.codecs)
+    whole = whole.known(targets=False) if label else whole.examples(split).known()
     items = whole.dataset.index(split)
     options = {} if label else made_with(model, sampling)
     most = len(items) if label else min(limit, len(items))

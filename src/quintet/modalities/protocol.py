@@ -165,8 +165,8 @@ class Modality(ABC):
         """Whether these training cells, by their values, are such items rather than of another kind."""
         return False
 
-    def of_columns(self, columns: pa.Table) -> Any:
-        """Columns as raw items. Raises UsageError for those that cannot be."""
+    def of_columns(self, columns: pa.Table, *, given: bool = False) -> Any:
+        """Columns as raw items, or as what is `given`. Raises UsageError for those that cannot be."""
         raise UsageError(f"columns are no {self.things}", where=", ".join(columns.column_names))
 
     def labels(self, items: Any) -> bool:

@@ -345,7 +345,7 @@ class Fitted:
         """Each text in windows, of which the last ends with it. Raises DataError for a text that fills none."""
         codec = self.text_codec
         for i, text in enumerate(texts):
-            if (size := len(codec.vocabulary.encode(text))) < codec.block:
+            if (size := len(codec.vocabulary.encode(text or ""))) < codec.block:
                 raise DataError(f"text {i + 1} has no latents",
                                 why=f"its {size} symbols fill no window of {codec.block}",
                                 fix="leave it out, or train with --coding.items separate")  # fmt: skip
@@ -474,7 +474,7 @@ class Fitted:
         Where the weights were chosen by some of these, only the others count: an item that chose them is likelier than
         a new one. If the others are too few, test items are taken, or, without `test`, all, which is warned.
         """
-        task = Task.of(self.config, load_source(**self.config.data.reading()), self.codecs).known()
+        task = Task.of(self.config, load_source(**self.config.data.reading()), self.codecs).examples().known()
         whole = self.codecs["x"].stream  # one text is many windows, of which any may have chosen the weights
         split = "validation"
         if self.config.training.select != "last" or self.config.training.patience is not None:

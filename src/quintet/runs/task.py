@@ -87,7 +87,7 @@ class Task:
         """What is given, raw; None where nothing is."""
         if self.given is None:
             return None
-        return read(self.dataset, self.given, self.condition, split, without=self.target)
+        return read(self.dataset, self.given, self.condition, split, without=self.target, given=True)
 
     def at(self, split: str, places: np.ndarray) -> Task:
         """The task with those items of a split that are at these places in it; `dataset.index` says where they lie."""
@@ -113,19 +113,22 @@ class Task:
         return self.modality.recipe(self.targets("train"), None if self.given is None else self.given.name, coding)
 
     def examples(self, *splits: str) -> Task:
-        """The task without rows of these splits that are no example of it; how many is warned.
+        """The task without rows that are no example of it; how many is warned.
 
-        Those are rows in which the label is blank that is to be named, and in any other task those in which a label or
-        a text is blank that is given. A blank is not one more value: it says that the value is not known. What is given
-        to a model that names labels may be blank.
+        Those are rows of any split in which the text that is modelled is missing, and rows of these splits in which the
+        label is blank that is to be named, or, in any other task, a label or a text that is given. A blank is not one
+        more value: it says that the value is not known. What is given to a model that names labels may be blank.
         """
         if self.label:
             return self._filled(self.targets("train").column_names[0], splits)
+        task = self
+        if self.target is not None and beside(self.dataset, self.target) and not self.modality.gaps:
+            task = self._filled(self.target, tuple(self.dataset.splits))
         if self.given is None or self.condition is None or not beside(self.dataset, self.condition):
-            return self
+            return task
         if not self.given.gaps or self.given.labels(self.conditions("train")):
-            return self._filled(self.condition, splits)
-        return self
+            return task._filled(self.condition, splits)
+        return task
 
     def _filled(self, column: str, splits: tuple[str, ...]) -> Task:
         """The task without those rows of these splits in which this column is blank."""
@@ -188,10 +191,12 @@ def beside(dataset: Dataset, column: str | None) -> bool:
     return column not in (None, "items", dataset.modality)
 
 
-def read(dataset: Dataset, modality: Modality, column: str | None, split: str, *, without: str | None) -> Any:
+def read(
+    dataset: Dataset, modality: Modality, column: str | None, split: str, *, without: str | None, given: bool = False
+) -> Any:
     """Columns of a split as raw items of a kind; or the items of the source, of a table less the columns `without`."""
     if column is not None and beside(dataset, column):
-        return modality.of_columns(dataset.column(column, split))
+        return modality.of_columns(dataset.column(column, split), given=given)
     rows = dataset.rows(split)
     if without is None or not isinstance(rows, pa.Table):
         return rows

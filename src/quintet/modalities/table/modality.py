@@ -205,7 +205,7 @@ class TableModality(Modality):
         """Whatever no other kind of data takes."""
         return True
 
-    def of_columns(self, columns: pa.Table) -> pa.Table:
+    def of_columns(self, columns: pa.Table, *, given: bool = False) -> pa.Table:
         return columns
 
     def labels(self, items: Any) -> bool:

@@ -212,19 +212,22 @@ class TextCodec(Codec):
 
         `overlap`: for a model that says the nats of each symbol given those before it: a row that continues a text
         begins with the half row before it, and only what is new in it counts. Else rows follow one another; of a stream
-        the last one ends with its text, and what is new in it counts by its share. A text of a stream without symbols,
-        or without `overlap` with fewer than a row has, gets no row and a note. Raises DataError where all are such.
+        the last one ends with its text, and what is new in it counts by its share. A missing text (None), and a text of
+        a stream without symbols, or without `overlap` with fewer than a row has, gets no row and a note. Raises
+        DataError where all are such.
         """
         rows: list[np.ndarray] = []
         owner, new, lengths, notes = [], [], [], []
         block, half = self.block, max(1, self.block // 2)
+        missing = [text is None for text in ([items] if isinstance(items, str) else items)]
         for i, text in enumerate(_texts(items)):
             symbols, note = self.vocabulary.encode(text), self._strange(text)
             if not self.stream and len(symbols) > block:
                 symbols = np.append(symbols, self.end or 0)
-            if self.stream and len(symbols) < (1 if overlap else block):
+            if missing[i] or (self.stream and len(symbols) < (1 if overlap else block)):
                 why = "it is empty" if overlap else f"this model knows whole windows of {block} symbols only"
-                notes.append(f"a text of {len(symbols)} symbols has no likelihood here: {why}")
+                none = f"a text of {len(symbols)} symbols has no likelihood here: {why}"
+                notes.append("there is no text" if missing[i] else none)
                 lengths.append(max(1, len(symbols)))
                 continue
             done, size = 0, len(symbols)
@@ -324,7 +327,8 @@ def streamed(items: Any, choice: str = "auto") -> bool:
 
 
 def _texts(items: Any) -> list[str]:
-    texts = [items] if isinstance(items, str) else list(items)
+    """A missing text is encoded as the empty one."""
+    texts = [items] if isinstance(items, str) else ["" if text is None else text for text in items]
     for i, text in enumerate(texts):
         if not isinstance(text, str):
             raise DataError(f"expected texts, got {type(text).__name__}", where=f"item {i + 1}")

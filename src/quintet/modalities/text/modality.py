@@ -118,12 +118,13 @@ class TextModality(Modality):
         kinds = len(cells.unique())
         return kinds > VALUES and 2 * kinds > len(cells)
 
-    def of_columns(self, columns: pa.Table) -> list[str]:
-        """One column of strings."""
+    def of_columns(self, columns: pa.Table, *, given: bool = False) -> list[str | None]:
+        """One column of strings. A missing text is None, which no model learns or scores; given, it is empty."""
         if columns.num_columns != 1 or not pa.types.is_string(columns.column(0).type):
             where = f"column {', '.join(columns.column_names)}"
             raise UsageError("this is not one column of texts", where=where, fix="leave --codec out")
-        return ["" if text is None else text for text in columns.column(0).to_pylist()]
+        texts: list[str | None] = columns.column(0).to_pylist()
+        return ["" if text is None else text for text in texts] if given else texts
 
     def recipe(self, items: Any, given: str | None, coding: Mapping[str, Any]) -> str:
         """Texts that belong to what is given, long texts that are cut into windows, or many short ones."""
