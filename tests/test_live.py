@@ -15,13 +15,13 @@ from torch import Tensor
 
 import quintet
 from quintet.cli import console
-from quintet.cli.describe import provenance
 from quintet.core.errors import ConfigError, QuintetWarning
 from quintet.core.family import Family
 from quintet.core.spaces import Continuous
 from quintet.fit.api import plan
 from quintet.fit.live import FIGURES, SAMPLES, Live
 from quintet.metrics.features import fit_features
+from quintet.operations.fitted import provenance
 from quintet.registry import FAMILIES
 from quintet.runs.advice import advice, stale
 from quintet.sources.load import Dataset, load_source

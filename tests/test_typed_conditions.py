@@ -8,9 +8,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from quintet.cli.conditions import typed
 from quintet.core.errors import DataError
 from quintet.modalities.table.codec import TableCodec
+from quintet.operations.conditions import typed
 
 
 @pytest.fixture(scope="module")

@@ -223,10 +223,10 @@ def test_a_prompt_that_ends_in_a_blank_has_one() -> None:
 
 
 def test_stop_texts_as_they_are_typed() -> None:
-    from quintet.cli.wording import unescaped
+    from quintet.operations.requests import SampleRequest
+    from quintet.operations.sampling import stops
 
-    assert unescaped(r"\n\n") == "\n\n"
-    assert unescaped(r"a\tb\\n\d") == "a\tb\\n\\d"
+    assert stops(SampleRequest(run="r", stop=(r"\n\n", r"a\tb\\n\d"))) == ["\n\n", "a\tb\\n\\d"]
 
 
 def test_n_best_is_of_the_models_own_likelihood() -> None:

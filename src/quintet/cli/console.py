@@ -19,6 +19,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Self
 
 from quintet.core.errors import EnvironmentFault, QuintetError, QuintetWarning, out_of_memory
+from quintet.operations.events import Event, Note, Piece
 
 if TYPE_CHECKING:
     from quintet.cli.options import Sections
@@ -295,9 +296,18 @@ class Context:
 
     sections: Sections = field(default_factory=dict)
     signals: Signals = field(default_factory=Signals)
+    json: bool = False
     folders: list[tempfile.TemporaryDirectory[str]] = field(default_factory=list)
 
     def temporary(self) -> Path:
         """A folder that is removed with this context."""
         self.folders.append(tempfile.TemporaryDirectory(prefix="quintet-"))
         return Path(self.folders[-1].name)
+
+    def on_event(self, event: Event) -> None:
+        """Notes go to standard error, and pieces of a text to standard output, which --json leaves to the answer."""
+        match event:
+            case Note(text):
+                print(f"warning: {text}", file=sys.stderr, flush=True)
+            case Piece(_, text, last):
+                print(text, end="\n" * last, file=sys.stderr if self.json else sys.stdout, flush=True)

@@ -9,6 +9,7 @@ from quintet.cli.console import columns, number
 from quintet.comparison.contenders import Figure, contenders, spaces_of
 from quintet.comparison.scoring import unit_of
 from quintet.metrics.measures import MEASURES, PER_CHARACTER
+from quintet.operations.scoring import ScoreResult
 
 
 def likelihood_line(summary: Mapping[str, Any]) -> str:
@@ -32,6 +33,24 @@ def labels_line(summary: Mapping[str, Any]) -> str:
             (found["unlabelled"], "without a label are not counted"))  # fmt: skip
     told = "".join(f"; {count:,} {what}" for count, what in rest if count)
     return f"{labelled}, {found['accuracy']:.1%} as they are in the source (95 % interval {low} to {high}){told}"
+
+
+def scored(found: ScoreResult) -> str:
+    """What the scores of a source's items come to, and where they are."""
+    if found.anomalies is not None:
+        usual, head = found.anomalies["reference"], f"{found.odd:,} of {found.anomalies['items']:,} items"
+        if "p_at_most_0.01" in found.anomalies:
+            return f"{head} are less likely than 99 % of usual ones: {found.output}"
+        chance = f"which any usual item is 1 time in {usual + 1:,}; more cannot be said with so few"
+        return f"{head} are less likely than all of {usual:,} usual ones, {chance}: {found.output}"
+    lines = [likelihood_line(found.likelihood)] if found.likelihood else []
+    if found.items is not None:
+        lines.append(f"{labels_line(found.facts())}: {found.output}")
+    elif found.likelihood:
+        none = found.likelihood.get("without", 0)
+        without = f", {none:,} of them without a likelihood (column note)" if none else ""
+        lines.append(f"{found.likelihood['items'] + none:,} items{without}: {found.output}")
+    return "\n".join(lines)
 
 
 QUESTIONS = {"keeper": "keep", "scoring": "best scores", "anomalies": "finds anomalies", "speed": "fastest",

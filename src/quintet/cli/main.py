@@ -17,6 +17,7 @@ from quintet.cli.console import Answer, Context, Progress, Signals, Stopped
 from quintet.cli.standard_input import DASH, receive
 from quintet.cli.verbs import EVERYWHERE, SETTINGS, Everywhere, Given, Output, RunName, app, verb
 from quintet.core.errors import EnvironmentFault, QuintetError, UsageError
+from quintet.operations.requests import SECTIONS
 
 __all__ = ["app", "main", "using"]
 
@@ -28,7 +29,7 @@ __all__ = ["app", "main", "using"]
     "flow --data moons --budget 60s --run first",
     "diffusion --data digits --condition label --preset small",
     "vae --data digits --steps 500 --training.batch_size 64 --model.width 64",
-    sections=options.SECTIONS,
+    sections=tuple(SECTIONS),
 )
 def train(
     family: Annotated[str | None, Parameter(help="vae, gan, autoregressive, flow or diffusion")] = None,
@@ -56,6 +57,7 @@ def train(
     """
     from quintet.cli import fitting
     from quintet.fit import api
+    from quintet.operations.settings import check_fields
     from quintet.runs.config import merge
     from quintet.sources.load import load_source
 
@@ -69,7 +71,7 @@ def train(
     if not name or not source:
         missing = "a family" if not name else "--data SOURCE"
         raise UsageError(f"{missing} is missing", fix="quintet train --help")
-    options.check_fields(given, str(name))
+    check_fields(given, str(name))
     given.pop("steps" if budget is not None else "budget" if steps is not None else "", None)
     chosen: dict[str, Any] = {"target": target, "condition": condition, "codec": codec, "preset": preset}
     chosen |= {"budget": budget, "steps": steps, "seed": seed, "config": given}
@@ -142,12 +144,13 @@ def evaluate(
     from quintet.cli.figures import evaluated
     from quintet.comparison import measuring
     from quintet.fit import api
+    from quintet.operations.settings import check_fields
 
     _enough(samples)
     model = api.load(run, runs=everywhere.runs)
     assert context is not None
     settings = context.sections.get("sampling", {})
-    options.check_fields({"sampling": settings}, model.config.family)
+    check_fields({"sampling": settings}, model.config.family)
     with Progress(model.run.name) as progress:
         result = measuring.evaluate(model, split=split, samples=samples, seed=seed, sampling=settings,
                                     features=features, budget=budget, report=progress.report)  # fmt: skip

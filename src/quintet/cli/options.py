@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
@@ -10,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from quintet.core.errors import ConfigError, DataError, UsageError
+from quintet.operations.requests import SECTIONS
 
 if TYPE_CHECKING:
     import yaml
 
 Sections = dict[str, dict[str, Any]]
-SECTIONS = ("model", "sampling", "training", "data", "coding", "given")
 DOTTED = re.compile(r"--([A-Za-z_-]+)\.([A-Za-z_][\w-]*)(?:=(.*))?", re.DOTALL)
 
 
@@ -72,34 +71,19 @@ def check_sections(sections: Iterable[str], allowed: Sequence[str], verb: str) -
     """Raise ConfigError for a section that does not exist, UsageError for one that this verb does not take."""
     for section in sections:
         if section not in SECTIONS:
+            from quintet.operations.settings import unknown
+
             raise unknown("section", section, SECTIONS, f"--{section}")
         if section not in allowed:
             why = f"it takes --{', --'.join(allowed)}" if allowed else "it takes no settings"
             raise UsageError(f"quintet {verb} does not take --{section}.*", why=why)
 
 
-def check_fields(sections: Mapping[str, Any], family: str) -> None:
-    """Raise ConfigError, with the nearest name, for a field that this family's sections do not have."""
-    from pydantic import BaseModel
-
-    from quintet.registry import family_class
-    from quintet.runs.config import DataSettings
-    from quintet.training.settings import TrainingSettings
-
-    cls = family_class(family)
-    model: type[BaseModel] = cls.Settings  # named, since mypy takes the classes of a class for metaclasses
-    kinds: dict[str, type[BaseModel]] = {"model": model, "sampling": cls.Sampling, "training": TrainingSettings}
-    kinds["data"] = DataSettings
-    for section, kind in kinds.items():
-        for field in sections.get(section, {}):
-            if field not in kind.model_fields:
-                raise unknown("field", str(field), kind.model_fields, f"{section}.{field}")
-
-
 def read_config(path: Path | None) -> dict[str, Any]:
     """A --config file: YAML with the keys of a run's config.yaml, complete or in part."""
     if path is None:
         return {}
+    from quintet.operations.settings import unknown
     from quintet.runs.config import RunConfig
 
     try:
@@ -129,11 +113,3 @@ def _names(data: Any) -> Iterable[Any]:
         for name, value in data.items():
             yield name
             yield from _names(value)
-
-
-def unknown(kind: str, name: str, known: Iterable[str], where: str) -> ConfigError:
-    """An error that names the nearest known name."""
-    names = list(known)
-    near = difflib.get_close_matches(name, names, 1, 0.5)
-    hint = f"did you mean {near[0]}? " if near else ""
-    return ConfigError(f"unknown {kind} {name!r}", where=where, why=f"{hint}known: {', '.join(names)}")

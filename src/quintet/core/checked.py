@@ -16,6 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 
 from quintet.core.errors import UsageError
+from quintet.core.settings import MOST
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -109,10 +110,6 @@ def kind_name(thing: Any) -> str:
     package = kind.__module__.split(".")[0]
     name = kind.__qualname__ if package == "builtins" else f"{package}.{kind.__qualname__}"
     return f"{name} of {kind_name(thing[0])}" if isinstance(thing, list | tuple) and thing else name
-
-
-MOST = 2**32 - 1
-"""The largest number of anything, which every random source also takes as a seed."""
 
 
 def count_of(value: Any, name: str, least: int = 1) -> int:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
+MOST = 2**32 - 1
+"""The largest number of anything, which every random source also takes as a seed."""
+
 
 class Settings(BaseModel):
     """Base of every settings class: immutable, no unknown keys, defaults validated, no NaN."""

@@ -1,4 +1,4 @@
-"""Conditions as they are typed: text on the command line or in a file -> values that a run's condition codec knows."""
+"""Conditions as they are typed: text in a request or in a file -> values that a run's condition codec knows."""
 
 from __future__ import annotations
 
@@ -22,10 +22,6 @@ DEFAULT = 64
 
 def read_conditions(model: Fitted, value: str | None, file: Path | None, n: int | None) -> tuple[Any, int]:
     """(condition, n) for `Fitted.draw`. Fewer lines than n are repeated from the start."""
-    if n is not None and n < 1:
-        raise UsageError(f"-n {n}: at least 1")
-    if value is not None and file is not None:
-        raise UsageError("both --condition and --conditions", fix="give one of them")
     if (value is not None or file is not None) and "cond" not in model.codecs:
         raise UsageError(
             "this run takes no condition", where=model.run.name, fix="quintet train ... --condition COLUMN"
@@ -61,7 +57,7 @@ def from_file(model: Fitted, file: Path) -> Any:
 
 
 def one(model: Fitted, text: str) -> Any:
-    """The value that `--condition` writes, for all items."""
+    """The value that a typed condition means, for all items."""
     if "cond" not in model.codecs:
         raise UsageError("this run takes no condition", where=model.run.name)
     return typed(model.codecs["cond"], text)

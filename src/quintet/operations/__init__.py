@@ -1,0 +1,1 @@
+"""One request and one result for each verb: the only door for the command line, a server and a studio."""

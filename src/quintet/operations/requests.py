@@ -1,0 +1,160 @@
+"""What can be asked: one request a verb, with the limits, the default and the meaning of each of its fields. It is free
+of torch, since the help of the command line is made from it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from abc import ABC
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_validator
+
+from quintet.core.errors import UsageError
+from quintet.core.settings import MOST, Settings
+
+SECTIONS = {"model": "model", "sampling": "sampling", "training": "training", "data": "reading", "coding": "coding",
+            "given": "given"}  # fmt: skip
+"""Sections of settings, whose names depend on the family, and the field of a request that holds each."""
+
+
+class Request(Settings, ABC):
+    """Base of all requests. A value that is none, or beyond its limits, is a UsageError that names the field."""
+
+    runs: Path | None = Field(None, description="folder of runs [$QUINTET_RUNS, or ./runs]")
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _in_our_words(cls, given: Any, make: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return make(given)
+        except ValidationError as error:
+            raise refusal(error, cls) from None
+
+
+LIMITS = {"ge": "at least", "le": "at most", "gt": "more than", "lt": "less than"}
+
+
+def refusal(error: ValidationError, request: type[Request]) -> UsageError:
+    """pydantic's first complaint in our words."""
+    first = error.errors()[0]
+    name, limits = ".".join(str(part) for part in first["loc"]), first.get("ctx") or {}
+    if first["type"] == "missing":
+        return UsageError(f"{name} is missing", why=request.model_fields[name].description or "")
+    if first["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(name, request.model_fields, 1, 0.5)
+        hint = f"did you mean {near[0]}? " if near else ""
+        return UsageError(f"unknown field {name!r}", why=f"{hint}known: {', '.join(request.model_fields)}")
+    said = next((f"{words} {limits[key]:,}" for key, words in LIMITS.items() if key in limits), first["msg"])
+    return UsageError(f"{name} {first['input']!r}: {said[0].lower()}{said[1:]}")
+
+
+Run = Annotated[str, Field(description="a name under the runs folder, or a path")]
+Output = Annotated[str | None, Field(description="where to write; the suffix decides the format")]
+Seed = Annotated[int, Field(ge=0, le=MOST, description="item i depends on the seed and i alone")]
+Condition = Annotated[
+    str | None, Field(description="one value for all [the items' own, or drawn from the training data]")
+]
+Data = Annotated[str | None, Field(description="a source or file of such items [the run's own test split]")]
+Split = Annotated[str | None, Field(description="train, validation, test or all [test; all of a file]")]
+Count = Annotated[
+    int | None, Field(ge=1, le=MOST, description="so many of them, drawn at random [all of a file, else 8]")
+]
+Sampling = Annotated[dict[str, Any], Field(description="settings of sampling, in the place of the run's own")]
+
+
+class SampleRequest(Request):
+    """New items of a run."""
+
+    run: Run
+    n: int | None = Field(None, ge=1, le=10_000_000, description="how many [64, or one a line of --conditions]")
+    seed: Seed = 0
+    condition: Condition = None
+    conditions: Path | None = Field(None, description="a file with one value a line, or of such items")
+    prompt: str | None = Field(None, description="text that the samples begin with")
+    length: int | None = Field(
+        None, ge=1, le=MOST, description="symbols at most behind the prompt [the rest of a window]"
+    )
+    stop: tuple[str, ...] = Field(
+        (), description="a text ends before this, in which \\n is a line end; may be repeated"
+    )
+    regex: str | None = Field(None, description="a regular expression that the new text matches")
+    stream: bool = Field(False, description="show each text as it is made [-n 1]")
+    n_best: int | None = Field(
+        None, ge=1, le=MOST, description="the so many likeliest texts of each condition, with scores"
+    )
+    output: Output = None
+    sampling: Sampling = {}
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        if self.condition is not None and self.conditions is not None:
+            raise UsageError("both condition and conditions", fix="give one of them")
+        if self.n_best is not None and self.stream:
+            raise UsageError(
+                "n_best and stream together", why="the likeliest are known when all are", fix="one of them"
+            )
+        return self
+
+
+class ScoreRequest(Request):
+    """How likely items are."""
+
+    run: Run
+    data: str | None = Field(None, description="a source of the run's kind of items [the run's own]")
+    split: Split = None
+    rank: bool = Field(False, description="least likely first, with the share p of usual items below")
+    condition: Condition = None
+    output: Output = None
+    seed: int = Field(0, ge=0, le=MOST, description="of the noise in bounds and estimates")
+
+
+class CompleteRequest(Request):
+    """Items whose holes are to be filled."""
+
+    run: Run
+    data: Data = None
+    known: str | None = Field(
+        None,
+        description="images: top, bottom, left, right or a mask (PNG, white is known); tables: columns; audio: seconds",
+    )
+    mask: str | None = Field(None, description="images: a mask in the sense of other tools: white is the hole")
+    draws: int = Field(1, ge=1, le=MOST, description="different completions of each item")
+    n: Count = None
+    seed: Seed = 0
+    condition: Condition = None
+    output: Output = None
+    sampling: Sampling = {}
+
+
+class ReconstructRequest(Request):
+    """Items that are to be encoded and decoded again."""
+
+    run: Run
+    data: Data = None
+    n: Count = None
+    beside: bool = Field(False, description="each original before its reconstruction")
+    condition: Condition = None
+    output: Output = None
+
+
+class InterpolateRequest(Request):
+    """Paths from one item to the next."""
+
+    run: Run
+    data: Data = None
+    n: int = Field(4, ge=1, le=MOST, description="pairs, of items drawn at random: 0 and 1, 2 and 3, ...")
+    steps: int = Field(8, ge=2, le=MOST, description="items on each path, both ends included")
+    condition: Condition = None
+    output: Output = None
+
+
+class EncodeRequest(Request):
+    """Items whose latents are wanted."""
+
+    run: Run
+    data: Data = None
+    split: Split = None
+    condition: Condition = None
+    output: Output = None
