@@ -5,19 +5,29 @@ from __future__ import annotations
 import csv
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
 import quintet
 from quintet.api.model import Model
 from quintet.cli.main import main
+from quintet.core.codec import Codec
 from quintet.core.errors import DataError, QuintetWarning
+from quintet.families.vae import VAE
 from quintet.modalities.audio.codec import AudioCodec
 from quintet.modalities.audio.recordings import Recordings
+from quintet.modalities.image.codec import ImageCodec
+from quintet.modalities.latent import LatentCodec
+from quintet.modalities.table.codec import TableCodec
 from quintet.modalities.text.codec import TextCodec
-from quintet.modalities.text.vocabulary import CODE_POINTS
+from quintet.modalities.text.vocabulary import CODE_POINTS, Characters
+from quintet.model.fitted import Fitted
+from quintet.registry import family_class
+from quintet.runs.folder import Run
 
 SENTENCES = [f"line {i} has {i * i % 97} of them" for i in range(90)]
 
@@ -170,3 +180,46 @@ def test_a_recording_that_is_cut_is_marked() -> None:
     )
     long, short = (np.ones(n, np.float32) / 4 for n in (4000, 500))
     assert [bool(note) for note in codec.losses(Recordings([long, short], 2000))] == [True, False]
+
+
+# -- one pass --------------------------------------------------------------------------------------------------------
+
+ROWS = pa.table({"x": np.arange(40) % 7 + 0.5, "name": ["red", "green", "blue", "grey"] * 10})
+GREY = (np.arange(40 * 16).reshape(40, 4, 4, 1) % 5 * 50).astype(np.uint8)
+SOUNDS = Recordings([np.sin(np.arange(300 + i) / 9).astype(np.float32) for i in range(40)], 2000)
+TEXTS = [f"line {i} of them" for i in range(40)]
+SMALL = {"vae": {"width": 8, "depth": 1}, "autoregressive": {"width": 8, "depth": 1, "heads": 1}}
+FITTED: dict[str, tuple[str, Codec, Any, tuple[object, str]]] = {
+    "table": ("vae", TableCodec(), ROWS, (TableCodec, "_encode")),
+    "cells": ("vae", TableCodec(), ROWS, (TableCodec, "units")),
+    "symbols": ("autoregressive", TableCodec("discrete"), ROWS, (TableCodec, "_encode")),
+    "image": ("vae", ImageCodec(), GREY, (ImageCodec, "_encode")),
+    "audio": ("vae", AudioCodec(), SOUNDS, (AudioCodec, "_wave")),
+    "text": ("autoregressive", TextCodec("discrete"), TEXTS, (Characters, "encode")),
+    "bits": ("vae", TextCodec("continuous"), TEXTS, (Characters, "encode")),
+    "windows": ("vae", TextCodec("continuous", TextCodec.Settings(items="stream", block=8)), TEXTS,
+                (Characters, "encode")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("latents", [False, True], ids=["", "latents"])
+@pytest.mark.parametrize("name", FITTED)
+def test_each_item_is_encoded_once_when_it_is_scored(name: str, latents: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the innermost function of its codec that sees all of it, whatever it is counted in."""
+    family, codec, items, (owner, method) = FITTED[name]
+    codec, net = codec.fit(items), family_class(family)
+    if latents:
+        if family != "vae":
+            pytest.skip("it has no latents")
+        codec = LatentCodec(codec, VAE(codec.space, None, VAE.Settings(width=8, depth=1)))  # type: ignore[arg-type]
+        codec.fit(items)
+    model = Fitted(Run(Path("no-run")), net(codec.space, None, net.Settings(**SMALL[family])), {"x": codec}, None)  # type: ignore[call-arg, arg-type]
+    seen, true = [0], getattr(owner, method)
+
+    def counted(self: Any, items: Any, *rest: Any) -> Any:
+        seen[0] += 1 if name in ("audio", "text", "bits", "windows") else len(items)
+        return true(self, items, *rest)
+
+    monkeypatch.setattr(owner, method, counted)
+    found = model.log_prob(items)
+    assert len(found.values) == seen[0] == 40

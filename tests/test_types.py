@@ -415,7 +415,9 @@ def test_frames_are_read_in_the_written_form_of_the_training_file(tmp_path: Path
     assert done["price"].str.fullmatch(r"\d{1,3}(\.\d{3})*,\d\d €").all()
     assert done["day"].tolist() == rows["day"][:30]
     given = quintet.train("vae", data=tmp_path / "x.csv", condition="price", steps=2, runs=tmp_path / "runs")
-    parsed = model.codecs["x"].units(own)[0][:, 1]  # type: ignore[attr-defined]
+    codec = model.codecs["x"]
+    assert isinstance(codec, TableCodec)
+    parsed = codec.units(codec.rows(own))[0][:, 1]
     assert len(given.sample(2, condition=rows["price"][:2])) == 2
     assert len(set(parsed)) > 20
 

@@ -62,9 +62,9 @@ def test_latents_of_texts_are_those_of_their_windows(root: Path, run: str) -> No
     with pytest.warns(QuintetWarning, match="a row for each of its 3 windows"):
         assert model.encode(LONG).allclose(z, atol=1e-5)
     assert model.encode(LONG[:16]).shape == z[:1].shape
-    with pytest.raises(UsageError, match="text 2 has no latents of its own"):
+    with pytest.raises(UsageError, match="item 2 has no latents of its own"):
         model.encode([LONG[:16], LONG])
-    with pytest.raises(DataError, match="text 2 has no latents") as short:
+    with pytest.raises(DataError, match="item 2 has no latents") as short:
         model.encode([LONG[:16], "short"])
     assert "5 symbols fill no window of 16" in str(short.value.why)
     with pytest.raises(UsageError, match="from one window to another"):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
@@ -27,6 +29,75 @@ Preprocessing = Literal["flattened", "standardised", "symbols"]
 def digest(state: Mapping[str, Any]) -> str:
     """12 digits of the sha256 of JSON, keys sorted."""
     return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Raw items in an encoded space, with all that a likelihood of them needs besides: what one pass over them finds.
+
+    `x` (R, *space.shape). `log_det` (R,): log p(raw) = log p(x) + log_det, that is log |dx / draw|, or the log of a
+    cell's volume (or its inverse). `notes` (N,): what encoding cuts off each item or replaces in it, "" for nothing;
+    None where it never does. `identity` names the space that the likelihoods of these items are measured in, where
+    other models may have another: 12 digits of a hash over all that decides what is kept of the items, "" where all of
+    them is. Likelihoods of different identity have no common scale.
+
+    An item that is longer than a row of x has several, one after another: `rows` (N,) says how many, None: one each.
+    `counted` (R, places) bool: which places of a row count for its item, None: all. `overlapping`: the others stand in
+    a row to be read before those, so that only the nats of each symbol can be summed. `lengths` (N,): dimensions of
+    each item, where they differ.
+    """
+
+    x: Tensor
+    log_det: Tensor
+    notes: tuple[str, ...] | None = None
+    identity: str = ""
+    rows: Tensor | None = None
+    counted: Tensor | None = None
+    overlapping: bool = False
+    lengths: Tensor | None = None
+
+    @property
+    def owner(self) -> Tensor:
+        """(R,) which item each row is of."""
+        rows = torch.ones(len(self.x), dtype=torch.long) if self.rows is None else self.rows
+        return torch.arange(len(rows)).repeat_interleave(rows)
+
+    @property
+    def share(self) -> Tensor | None:
+        """(R,) how much of each row counts; None: all of it."""
+        return None if self.counted is None else self.counted.double().mean(1)
+
+    def of_rows(self, each: Tensor | None) -> Tensor | None:
+        """What belongs to the items (N, ...), as it belongs to the rows (R, ...)."""
+        return each if each is None or self.rows is None else each[self.owner.to(each.device)]
+
+    def total(self, values: Tensor) -> Tensor:
+        """(N,) sums of values of the rows (R,), NaN for an item that has none."""
+        if self.rows is None:
+            return values
+        total = torch.zeros(len(self.rows), dtype=torch.float64).index_add_(0, self.owner, values.double())
+        return total.masked_fill(self.rows == 0, math.nan)
+
+
+class Vocabulary(Protocol):
+    """Text <-> symbols 0 ... size - 1. `decode` takes any symbols.
+
+    `unseen`: the symbol of whatever training lacks, which no sample holds, or None. `joins_blanks`: whether a word and
+    the blank before it are one symbol. `pieces`: the UTF-8 of each symbol, joined and decoded what `decode` gives; a
+    piece may be part of a character.
+    """
+
+    size: int
+    unseen: int | None
+    joins_blanks: bool
+
+    def encode(self, text: str) -> np.ndarray: ...
+
+    def decode(self, symbols: Sequence[int]) -> str: ...
+
+    def pieces(self) -> list[bytes]: ...
+
+    def to_json(self) -> Any: ...
 
 
 class Codec(ABC):
@@ -58,6 +129,9 @@ class Codec(ABC):
     shifts: bool = False
     """Whether encoded windows of a stream, joined along the last axis, may be cut at any other place: the windows that
     result are those of the text. Latents may not, because each of them stands for its own window as a whole."""
+
+    vocabulary: Vocabulary | None = None
+    """What spells items that are texts; None for all others."""
 
     @property
     def stage(self) -> Stage | None:
@@ -102,17 +176,26 @@ class Codec(ABC):
     def decode(self, x: Tensor) -> Any:
         """Raw items, as many as x has rows."""
 
-    def identity(self, items: Any) -> str:
-        """Names the space that the likelihoods of these items are measured in, where other models may have another: 12
-        digits of a hash over all that decides what is kept of the items. "" where all of them is. Likelihoods of
-        different identity have no common scale.
+    def encoded(self, items: Any) -> Encoded:
+        """What `encode` gives, as training has it, and what a likelihood needs besides: a row an item, and of a
+        stream a row a window.
         """
-        return digest(self.to_json()) if self.measure == "encoded" else ""
+        notes = self.losses(items)
+        return Encoded(self.encode(items), self.log_det(items), None if notes is None else tuple(notes),
+                       self.identity())  # fmt: skip
+
+    def whole(self, items: Any, *, overlap: bool = False) -> Encoded:
+        """The same of whole items, which are a row each unless they may be longer than one. `overlap`: for a model
+        that says the nats of each symbol given those before it, rows of one item may overlap.
+        """
+        return self.encoded(items)
+
+    def joined(self, x: Tensor, rows: Encoded) -> Any:
+        """Raw items of x (R, *space.shape), put together as those that `encoded` or `whole` made `rows` of."""
+        return self.decode(x)
 
     def log_det(self, items: Any) -> Tensor:
-        """(B,) with log p(raw) = log p(x) + log_det: log |dx / draw|, or the log of a cell's volume (or its
-        inverse).
-        """
+        """(B,) `Encoded.log_det` alone."""
         return torch.zeros(len(items), dtype=torch.float64)
 
     def known(self, items: Any) -> NDArray[np.bool_]:
@@ -124,9 +207,17 @@ class Codec(ABC):
         """The values that an item can have, where it is one label and a symbol for each: None of a blank one."""
         return None
 
+    def every(self) -> Any:
+        """A raw item of each of the `labels`, as a table of one column."""
+        raise Unsupported(f"{self.name} items are no labels")
+
     def losses(self, items: Any) -> list[str] | None:
-        """What encoding cuts off each item or replaces in it, in words, "" for nothing; None where it never does."""
+        """`Encoded.notes` where items are a row each."""
         return None
+
+    def identity(self) -> str:
+        """`Encoded.identity` where it does not depend on the items."""
+        return digest(self.to_json()) if self.measure == "encoded" else ""
 
     def partial(self, items: Any, known: Any = None) -> tuple[Tensor, Tensor]:
         """Items with holes -> (x (B, *space.shape), known (B, *space.shape) bool); x is any valid value in the holes.

@@ -61,6 +61,10 @@ class Family(nn.Module, ABC):
     likelihood: ClassVar[Literal["exact", "bound", "estimate", "none"]]
     missing: ClassVar[Mapping[str, str]] = {}
 
+    in_order: bool = False
+    """Whether it knows each symbol given those before it, from left to right: `log_prob_each`, and `nets.decoding.
+    InOrder` to write texts."""
+
     ragged: bool = False
     """Whether a batch costs what its longest item does, so that batches should hold items of similar length."""
 
@@ -100,9 +104,9 @@ class Family(nn.Module, ABC):
         """(B,) nats of the encoded x, summed over dimensions: a density on Continuous, a mass on Discrete spaces."""
         self.refuse("log_prob")
 
-    def log_prob_each(self, x: Tensor, cond: Tensor | None = None) -> Tensor | None:
-        """(B, dims) nats of each symbol given those before it in their order; None where a family has no such nats."""
-        return None
+    def log_prob_each(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        """(B, dims) nats of each symbol given those before it, of a family that is `in_order`."""
+        self.refuse("log_prob_each")
 
     def log_probs(self, n: int, cond: Tensor | None = None) -> Tensor:
         """(n, V) nats of each symbol of a Discrete space of one position: all that `log_prob` can say there."""

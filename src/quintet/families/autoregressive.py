@@ -105,6 +105,7 @@ class Autoregressive(Family):
         if self.head is not None:
             nn.init.zeros_(self.head.weight)
         self.end = self.space.pad if s.order == "fixed" else None
+        self.in_order = s.order == "fixed"
         self.ragged = is_sequence(condition) and getattr(condition, "pad", None) is not None
         self.register_buffer("prior", self.space.start(), persistent=False)
 
@@ -202,8 +203,8 @@ class Autoregressive(Family):
         return -self.nats(x, self.given(cond, len(x))).sum(1)
 
     @torch.no_grad()
-    def log_prob_each(self, x: Tensor, cond: Tensor | None = None) -> Tensor | None:
-        return None if self.sources is not None else -self.nats(x, self.given(cond, len(x)))
+    def log_prob_each(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        return -self.nats(x, self.given(cond, len(x)))
 
     @torch.no_grad()
     def log_probs(self, n: int, cond: Tensor | None = None) -> Tensor:

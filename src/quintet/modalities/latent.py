@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from quintet.core.codec import Codec, Face, Stage, digest
+from quintet.core.codec import Codec, Encoded, Face, Stage, digest
 from quintet.core.errors import CheckpointError, Unsupported
 from quintet.core.family import Autoencoder
 from quintet.core.likelihood import Measure
@@ -117,15 +118,37 @@ class LatentCodec(Codec):
         parts = [self._face(z) for z in self._latents(items)]
         return torch.cat(parts) if parts else torch.empty(0, *self.space.shape)
 
+    def encoded(self, items: Any) -> Encoded:
+        """Its log_det: density of (z - mean) / scale -> that of z."""
+        starts = range(0, len(items), CHUNK)
+        parts = [items] if self.stream else [part(items, slice(start, start + CHUNK)) for start in starts]
+        x, notes = [], list[str]()
+        for some in parts:
+            found = self.inner.encoded(some)
+            x.append(self.above(found.x))
+            notes += found.notes or ()
+        told = tuple(notes) if len(notes) == len(items) and not self.stream else None
+        return Encoded(torch.cat(x), self._log_volume(sum(map(len, x))), told, self.identity())
+
+    def whole(self, items: Any, *, overlap: bool = False) -> Encoded:
+        """Each latent stands for its row as a whole, so that none overlap."""
+        if not self.stream:
+            return self.encoded(items)
+        found = self.inner.whole(items)
+        return replace(found, x=self.above(found.x), log_det=self._log_volume(len(found.x)), identity=self.identity())
+
+    def joined(self, x: Tensor, rows: Encoded) -> Any:
+        return self.inner.joined(self.below(x), rows)
+
     def _face(self, z: Tensor) -> Tensor:
         return self.family.indices(z) if self.face == "discrete" else (z - self.mean) / self.scale
 
     @torch.no_grad()
     def above(self, x: Tensor) -> Tensor:
         """x of the inner codec -> x of this one."""
-        return torch.cat(
-            [self._face(self.family.encode(some.to(self.device)).float().cpu()) for some in x.split(CHUNK)]
-        )
+        parts = [self._face(self.family.encode(some.to(self.device)).float().cpu()) for some in x.split(CHUNK)
+                 if len(some)]  # fmt: skip
+        return torch.cat(parts) if parts else torch.empty(0, *self.space.shape)
 
     def decode(self, x: Tensor) -> Any:
         return self.inner.decode(self.below(x))
@@ -149,7 +172,7 @@ class LatentCodec(Codec):
             fix="complete with the autoencoder's own run, or with a model of the items themselves",
         )
 
-    def identity(self, items: Any) -> str:
+    def identity(self) -> str:
         """Latents are those of one autoencoder's weights; a likelihood is of them as it gives them, whatever the scale
         that they were brought to.
         """
@@ -161,15 +184,11 @@ class LatentCodec(Codec):
     def known(self, items: Any) -> NDArray[np.bool_]:
         return self.inner.known(items)
 
-    def losses(self, items: Any) -> list[str] | None:
-        return self.inner.losses(items)
-
     def log_det(self, items: Any) -> Tensor:
-        """Density of (z - mean) / scale -> that of z."""
-        return self.log_volume(len(self.inner.log_det(items)) if self.stream else len(items))
+        return self.encoded(items).log_det
 
-    def log_volume(self, rows: int) -> Tensor:
-        """(rows,) `log_det` of so many rows."""
+    def _log_volume(self, rows: int) -> Tensor:
+        """(rows,) log_det of so many rows."""
         scaled = -float(self.scale.log().expand(self.space.shape).sum()) if self.face == "continuous" else 0.0
         return torch.full((rows,), scaled, dtype=torch.float64)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,16 +14,13 @@ from torch import Tensor
 
 from quintet.core import random
 from quintet.core.checked import count_of
-from quintet.core.codec import Codec
+from quintet.core.codec import Codec, Encoded
 from quintet.core.errors import DataError, Unsupported, UsageError, warn
 from quintet.core.family import Family, OnStep
-from quintet.core.likelihood import Kind, LogProb
+from quintet.core.likelihood import LogProb
 from quintet.core.random import Rows, seed_of, uniform
-from quintet.core.spaces import Continuous
-from quintet.modalities.latent import LatentCodec
-from quintet.modalities.table.codec import TableCodec
-from quintet.modalities.text.codec import Pieces, TextCodec
 from quintet.model.containers import conditions
+from quintet.model.scoring import by_symbol, in_pieces, scored
 from quintet.runs.config import RunConfig, as_config_error, merge
 from quintet.runs.folder import Run
 from quintet.runs.task import HELD, Task
@@ -118,22 +114,31 @@ class Fitted:
 
     @torch.no_grad()
     def log_prob(self, items: Any, *, condition: Any = None, seed: int = 0, batch_size: int = 256) -> LogProb:
-        """The log-likelihood of raw items in their own measure, and what kind it is.
+        """The log-likelihood of raw items in their own measure, and what kind it is, given `condition`.
 
-        A conditional model scores given `condition`. Quantised data are dequantised by noise from `seed`.
-
-        A text has one value, however long or short it is: what is longer than the model reads at once is scored in
-        pieces, those of a model of the next symbol overlapping. `LogProb.notes` says of each item what was cut,
-        replaced or unseen, and a warning how many such items there are.
+        Quantised data are dequantised by noise from `seed`. An item has one value, however long it is: what is longer
+        than the model reads at once is scored in pieces. `LogProb.notes` says of each what was cut, replaced or unseen,
+        and a warning how many such items there are.
         """
-        codec = self.codecs["x"]
         self.able("log_prob")
-        seed, batch_size = count_of(seed, "seed", 0), count_of(batch_size, "batch_size")
-        if isinstance(codec, TextCodec) or codec.stream:
-            return self._log_prob_texts(items, condition, seed, batch_size)
-        x, log_det = codec.encode(items), codec.log_det(items)
-        found = self._log_prob(x, log_det, self.given(condition, len(x)), seed, batch_size)
-        return replace(found, notes=self.warned(codec.losses(items)), identity=codec.identity(items))
+        if not len(items):
+            raise UsageError("no items", why="an empty list was given")
+        found = self.codecs["x"].whole(items, overlap=self.family.in_order)
+        if not len(found.x):
+            fix = "" if self.family.in_order else ", or train autoregressive, or with --coding.items separate"
+            raise DataError("none of these items has a likelihood", why=found.notes[0] if found.notes else "",
+                            fix=f"leave them out{fix}")  # fmt: skip
+        cond = found.of_rows(self.given(condition, len(items)))
+        score = scored(self.family, self.codecs["x"], found, cond, seed, batch_size)
+        return replace(score, notes=self.warned(in_pieces(found)))
+
+    @torch.no_grad()
+    def log_prob_windows(self, items: Any, *, condition: Any = None, seed: int = 0, batch_size: int = 256) -> LogProb:
+        """The log-likelihoods of encoded items as training has them: of a long text, of each of its windows side by
+        side, without what does not fill one.
+        """
+        found = self.codecs["x"].encoded(items)
+        return scored(self.family, self.codecs["x"], found, self.given(condition, len(found.x)), seed, batch_size)
 
     def warned(self, notes: Sequence[str] | None) -> tuple[str, ...] | None:
         """`notes` of items, after a warning of how many there are and what the first says."""
@@ -143,98 +148,6 @@ class Fitted:
         told = f"{sum(map(bool, notes)):,} of {len(notes):,} items are marked; the first, item {first}: {notes[first]}"
         warn(told)
         return tuple(notes)
-
-    @torch.no_grad()
-    def log_prob_windows(self, items: Any, *, condition: Any = None, seed: int = 0, batch_size: int = 256) -> LogProb:
-        """The log-likelihoods of encoded items as training has them: of a long text, of each of its windows side by
-        side, without what does not fill one.
-        """
-        codec = self.codecs["x"]
-        x, log_det = codec.encode(items), codec.log_det(items)
-        found = self._log_prob(x, log_det, self.given(condition, len(x)), seed, batch_size)
-        return replace(found, identity=codec.identity(items))
-
-    @property
-    def text_codec(self) -> TextCodec:
-        """The codec of a model of texts; of one on latents, that of its autoencoder."""
-        codec = self.codecs["x"]
-        codec = codec.inner if isinstance(codec, LatentCodec) else codec
-        assert isinstance(codec, TextCodec)
-        return codec
-
-    def _log_prob_texts(self, texts: Any, condition: Any, seed: int, batch_size: int) -> LogProb:
-        """`log_prob` of whole texts."""
-        family, cond = self.family, self.given(condition, len(texts))
-        assert family.likelihood != "none"
-        kind: Kind = family.likelihood
-        outer, codec, ordered = self.codecs["x"], self.text_codec, None
-        if outer is codec and codec.face == "discrete":
-            nothing = torch.zeros(1, codec.block, dtype=torch.long)
-            ordered = family.log_prob_each(nothing.to(self.device), None if cond is None else cond[:1])
-        pieces = codec.pieces(texts, overlap=ordered is not None)
-        owner, (first, last) = pieces.owner, pieces.new.T
-        cond = None if cond is None else cond[owner.to(cond.device)]
-        stderr = None
-        if ordered is not None:
-            parts, place = [], torch.arange(codec.block)
-            for start in range(0, len(owner), batch_size):
-                some = slice(start, start + batch_size)
-                each = family.log_prob_each(pieces.symbols[some].to(self.device), None if cond is None else cond[some])
-                assert each is not None
-                counted = (place >= first[some, None]) & (place < last[some, None])
-                parts.append(each.double().cpu().masked_fill(~counted, 0.0).sum(1))
-                unseen = pieces.symbols[some].where(counted, 1)
-                parts[-1] += codec.log_volume(unseen)
-            values, space = torch.cat(parts), codec.measure
-        else:
-            x, volume = self._rows(pieces.symbols)
-            found = self._log_prob(x, volume, cond, seed, batch_size)
-            share = (last - first).double() / codec.block
-            values, space = found.values * share, found.space
-            kind = "estimate" if bool((share < 1).any()) else kind
-            if found.stderr is not None:
-                squares = (found.stderr.double() * share).square()
-                stderr = torch.zeros(len(texts), dtype=torch.float64).index_add_(0, owner, squares).sqrt()
-        total = torch.zeros(len(texts), dtype=torch.float64).index_add_(0, owner, values)
-        none = torch.bincount(owner, minlength=len(texts)) == 0
-        total = total.masked_fill(none, math.nan)
-        stderr = None if stderr is None else stderr.masked_fill(none, math.nan)
-        lengths = pieces.lengths if codec.stream or bool((pieces.lengths > codec.block).any()) else None
-        notes, identity = self.warned(pieces.notes), outer.identity(texts)
-        return LogProb(total, kind, space, codec.dims, stderr, lengths, notes, identity)
-
-    def _rows(self, symbols: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows of a text's symbols (B, block) as x and its log-volumes, on latents too."""
-        outer, codec = self.codecs["x"], self.text_codec
-        x = codec.face_of(symbols)
-        if isinstance(outer, LatentCodec):
-            return outer.above(x), outer.log_volume(len(x))
-        return x, codec.log_volume(symbols)
-
-    def _log_prob(self, x: Tensor, log_det: Tensor, cond: Tensor | None, seed: int, batch_size: int) -> LogProb:
-        """The log-likelihood of encoded items."""
-        family, codec = self.family, self.codecs["x"]
-        assert family.likelihood != "none"
-        if len(x) == 0:
-            raise UsageError("no items", why="an empty list was given")
-        family.space.check(x)
-        quantised = isinstance(family.space, Continuous) and family.space.quantised
-        values, errors = [], []
-        for start in range(0, len(x), batch_size):
-            part = x[start : start + batch_size].to(self.device)
-            if isinstance(family.space, Continuous):
-                part = family.space.dequantise(part, Rows(seed_of("dequantise", seed), start, len(part)))
-            some = None if cond is None else cond[start : start + batch_size]
-            rows = Rows(seed_of("score", seed), start, len(part))
-            value, error = family.log_prob_error(part, some, generator=rows)
-            values.append(value.double().cpu())
-            errors.append(error)
-        stderr = torch.cat([e.cpu() for e in errors if e is not None]) if errors and errors[0] is not None else None
-        space = "dequantised" if quantised and codec.measure == "mass" else codec.measure
-        kind = family.likelihood
-        if quantised and space == "encoded" and kind == "exact":
-            kind = "bound"  # a density over the cells of what the codec keeps, as "dequantised" is of raw items
-        return LogProb(torch.cat(values) + log_det, kind, space, codec.dims, stderr)
 
     @property
     def labels(self) -> tuple[Any, ...] | None:
@@ -247,12 +160,9 @@ class Fitted:
         `given` are the conditions of a model of one categorical column: `n` of them, or one value for all.
         """
         self.able("classify")
-        codec, names = self.codecs["x"], self.labels
-        assert isinstance(codec, TableCodec)
-        assert names is not None
-        column = codec.columns[0]
-        every = pa.table({column.name: pa.array(names, column.type)})
-        symbols, share = codec.encode(every)[:, 0], codec.log_det(every)
+        every = self.codecs["x"].every()
+        found, names = self.codecs["x"].encoded(every), every.column(0)
+        symbols, share = found.x[:, 0], found.log_det
         cond = self.given(given, n or len(given))
         assert cond is not None
         parts = [
@@ -260,8 +170,8 @@ class Fitted:
             for part in cond.split(batch_size)
         ]
         p = torch.cat(parts).exp().numpy()
-        predicted = every[column.name].take(pa.array(p.argmax(1)))
-        return pa.table({"predicted": predicted} | {f"p_{name}": p[:, i] for i, name in enumerate(names)})
+        predicted = names.take(pa.array(p.argmax(1)))
+        return pa.table({"predicted": predicted} | {f"p_{name}": p[:, i] for i, name in enumerate(names.to_pylist())})
 
     def given(self, condition: Any, n: int) -> Tensor | None:
         """`condition`, which a conditional model cannot do without here."""
@@ -309,56 +219,46 @@ class Fitted:
             out.append(self.codecs["x"].fill(items, known, self.codecs["x"].decode(torch.cat(parts))))
         return out[0] if draws == 1 else out
 
-    @torch.no_grad()
     def encode(self, items: Any, *, condition: Any = None, batch_size: int = 256) -> Tensor:
         """The latents of raw items, a row each.
 
-        A model of windows of long texts has latents of a window. Of one text that is longer, each window has a row, the
-        last one ending with the text, and this is warned; several must be a window each.
+        A model of windows of long items has latents of a window. Of one item that is longer, each window has a row, the
+        last one ending with the item, and this is warned; several must be a window each.
         """
-        self.able("encode")
-        if self.codecs["x"].stream:
-            z, owner = self.encode_windows(items, condition=condition, batch_size=batch_size)
-            if len(z) > len(items):
-                size = f"the {self.text_codec.block} symbols of a window"
-                if len(items) > 1:
-                    raise UsageError(f"text {int(torch.bincount(owner).argmax()) + 1} has no latents of its own",
-                                     why=f"it is longer than {size}", fix="encode one text at a time")  # fmt: skip
-                told = f"the text is longer than {size}: a row for each of its {len(z)} windows"
-                warn(told)
-            return z
-        x = self.codecs["x"].encode(items)
-        self.warned(self.codecs["x"].losses(items))
-        return self._encode(x, self.given(condition, len(x)), count_of(batch_size, "batch_size"))
+        z, found, _ = self._latents(items, condition, batch_size)
+        if len(z) > len(items) > 1:
+            raise UsageError(f"item {int(found.owner.bincount().argmax()) + 1} has no latents of its own",
+                             why="it is longer than a window", fix="encode one item at a time")  # fmt: skip
+        if len(z) > len(items):
+            told = f"the item is longer than a window: a row for each of its {len(z)} windows"
+            warn(told)
+        return z
+
+    def encode_windows(self, items: Any, *, condition: Any = None, batch_size: int = 256) -> tuple[Tensor, Tensor]:
+        """Of a model of windows of long items: the latents of the windows of each item, of which the last ends with
+        it, and (rows,) which item each is of.
+        """
+        z, found, _ = self._latents(items, condition, batch_size)
+        return z, found.owner
 
     @torch.no_grad()
-    def encode_windows(self, texts: Any, *, condition: Any = None, batch_size: int = 256) -> tuple[Tensor, Tensor]:
-        """Of a model of windows of long texts: the latents of the windows of each text, of which the last ends with
-        it, and (rows,) which text each is of.
-        """
-        pieces, cond = self._whole_windows(texts), self.given(condition, len(texts))
-        self.warned(self.text_codec.losses(texts))
-        cond = None if cond is None else cond[pieces.owner.to(cond.device)]
-        return self._encode(self._rows(pieces.symbols)[0], cond, count_of(batch_size, "batch_size")), pieces.owner
-
-    def _whole_windows(self, texts: Any) -> Pieces:
-        """Each text in windows, of which the last ends with it. Raises DataError for a text that fills none."""
-        codec = self.text_codec
-        for i, text in enumerate(texts):
-            if (size := len(codec.vocabulary.encode(text or ""))) < codec.block:
-                raise DataError(f"text {i + 1} has no latents",
-                                why=f"its {size} symbols fill no window of {codec.block}",
-                                fix="leave it out, or train with --coding.items separate")  # fmt: skip
-        return codec.pieces(texts, overlap=False)
-
-    def _encode(self, x: Tensor, cond: Tensor | None, batch_size: int) -> Tensor:
-        """The latents of encoded items under an encoded condition."""
-        self.family.space.check(x)
+    def _latents(self, items: Any, condition: Any, batch_size: int = 256) -> tuple[Tensor, Encoded, Tensor | None]:
+        """The latents of encoded items, these, and a condition a row. Raises DataError for an item without a row."""
+        self.able("encode")
+        codec, batch_size = self.codecs["x"], count_of(batch_size, "batch_size")
+        found = codec.whole(items) if codec.stream else codec.encoded(items)
+        if found.rows is not None and found.notes is not None and not found.rows.all():
+            i = int(found.rows.argmin())
+            raise DataError(f"item {i + 1} has no latents", why=found.notes[i],
+                            fix="leave it out, or train with --coding.items separate")  # fmt: skip
+        self.warned(found.notes)
+        self.family.space.check(found.x)
+        cond = found.of_rows(self.given(condition, len(items)))
         parts = []
-        for start in range(0, len(x), batch_size):
+        for start in range(0, len(found.x), batch_size):
             some = slice(start, start + batch_size)
-            parts.append(self.family.encode(x[some].to(self.device), None if cond is None else cond[some]).cpu())
-        return torch.cat(parts)
+            parts.append(self.family.encode(found.x[some].to(self.device), None if cond is None else cond[some]).cpu())
+        return torch.cat(parts), found, cond
 
     @torch.no_grad()
     def decode(self, z: Tensor, *, condition: Any = None, batch_size: int = 256) -> Any:
@@ -380,43 +280,29 @@ class Fitted:
 
     def _decode(self, z: Tensor, cond: Tensor | None, batch_size: int = 256) -> Any:
         """`decode` under an encoded condition (len(z), ...)."""
+        return self.codecs["x"].decode(self._decoded(z, cond, batch_size))
+
+    def _decoded(self, z: Tensor, cond: Tensor | None, batch_size: int = 256) -> Tensor:
+        """Encoded items of latents."""
         parts = []
         for start in range(0, len(z), batch_size):
             some = slice(start, start + batch_size)
             parts.append(self.family.decode(z[some].to(self.device), None if cond is None else cond[some]).cpu())
-        return self.codecs["x"].decode(torch.cat(parts))
+        return torch.cat(parts)
 
     @torch.no_grad()
-    def _reconstruct_texts(self, texts: Any, condition: Any, batch_size: int = 256) -> list[str]:
-        """Each whole text by its windows."""
-        outer, codec, pieces = self.codecs["x"], self.text_codec, self._whole_windows(texts)
-        self.warned(codec.losses(texts))
-        cond = self.given(condition, len(texts))
-        x = self._rows(pieces.symbols)[0]
-        rows: list[Tensor] = []
-        for some in torch.arange(len(x)).split(batch_size):
-            own = None if cond is None else cond[pieces.owner[some].to(cond.device)]
-            made = self.family.decode(self.family.encode(x[some].to(self.device), own), own).cpu()
-            rows.extend(codec.symbols(outer.below(made) if isinstance(outer, LatentCodec) else made))
-        out: list[list[int]] = [[] for _ in texts]
-        for row, owner, (first, last) in zip(rows, pieces.owner.tolist(), pieces.new.tolist(), strict=True):
-            out[owner] += row[len(row) - (last - first) :].tolist()
-        return [codec.vocabulary.decode(symbols) for symbols in out]
-
     def reconstruct(self, items: Any, *, condition: Any = None) -> Any:
-        """decode(encode(items)): what the latents keep of them. Of a model of windows, each text window by window."""
-        if self.codecs["x"].stream:
-            return self._reconstruct_texts(items, condition)
-        return self.decode(self.encode(items, condition=condition), condition=condition)
+        """decode(encode(items)): what the latents keep of them. Of a model of windows, each item window by window."""
+        self.able("decode")
+        z, found, cond = self._latents(items, condition)
+        return self.codecs["x"].joined(self._decoded(z, cond), found)
 
     def _ends(self, items: Any, condition: Any) -> Tensor:
-        """The latents of the ends of paths: of a model of windows of long texts, of a window each."""
-        if not self.codecs["x"].stream:
-            return self.encode(items, condition=condition)
-        z, owner = self.encode_windows(items, condition=condition)
-        if len(owner.unique()) < len(z):
-            raise UsageError("a path goes from one window to another", fix="give parts of the texts, of that length",
-                             why=f"a text is longer than the {self.text_codec.block} symbols of a window")  # fmt: skip
+        """The latents of the ends of paths: of a model of windows of long items, of a window each."""
+        z, _, _ = self._latents(items, condition)
+        if len(z) > len(items):
+            raise UsageError("a path goes from one window to another", fix="give parts of the items, of that length",
+                             why="an item is longer than a window")  # fmt: skip
         return z
 
     def interpolate(self, first: Any, last: Any, *, steps: int = 8, condition: Any = None) -> list[Any]:
@@ -488,12 +374,6 @@ class Fitted:
                 told = "the reference items also chose the weights, so that new items have smaller p than they should"
                 warn(told)
         return (task if whole else task.some(split, count_of(limit, "limit"))).items(split)
-
-
-def by_symbol(found: LogProb) -> np.ndarray:
-    """(B,) nats a symbol."""
-    lengths = found.dims if found.lengths is None else found.lengths.double()
-    return (found.values / lengths).numpy()
 
 
 def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:

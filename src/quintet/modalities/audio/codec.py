@@ -78,7 +78,7 @@ class AudioCodec(Codec):
         only: dict[str, tuple[Face, ...]] = {"waveform": ("continuous",), "mulaw": ("discrete",)}
         return only.get(settings.representation, cls.faces)
 
-    def identity(self, items: Any) -> str:
+    def identity(self) -> str:
         """Recordings are cut to one length, and mel bands keep only the loudness: values of another length or of other
         bands are of another space. Both faces of the same bands are probabilities of the same levels.
         """

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from quintet.core.codec import Codec, Face, Preprocessing, digest
+from quintet.core.codec import Codec, Encoded, Face, Preprocessing, digest
 from quintet.core.errors import DataError
 from quintet.core.likelihood import Measure
 from quintet.data.mapped import chunks
@@ -64,8 +64,25 @@ class ImageCodec(Codec):
         return images
 
     def encode(self, items: Any) -> Tensor:
-        k = np.round(self._array(items) / self.unit).clip(0, self.levels - 1).astype(np.int64)
-        return self.representation.encode(torch.from_numpy(k))
+        return self._encode(self._nearest(self._array(items)))
+
+    def _nearest(self, images: np.ndarray) -> np.ndarray:
+        """The level (N, H, W, C) that is nearest to each value."""
+        return np.round(images / self.unit).clip(0, self.levels - 1)
+
+    def _encode(self, levels: np.ndarray) -> Tensor:
+        return self.representation.encode(torch.from_numpy(levels.astype(np.int64)))
+
+    def encoded(self, items: Any) -> Encoded:
+        """Values that training lacks become the nearest that it has."""
+        images = self._array(items)
+        k = self._nearest(images)
+        notes = (
+            f"{count:,} of {self.dims:,} values are not of training: the nearest of its {self.levels} took their place"
+            if count else ""
+            for count in (k * self.unit != images).reshape(len(images), -1).sum(1).tolist()
+        )  # fmt: skip
+        return Encoded(self._encode(k), self.log_det(images), tuple(notes), self.identity())
 
     def decode(self, x: Tensor) -> np.ndarray:
         return (self.representation.decode(x).numpy() * self.unit).astype(np.uint8)
@@ -92,19 +109,9 @@ class ImageCodec(Codec):
         """Density on [-1, 1] -> mass of a level: the log of a bin's volume."""
         return torch.full((len(items),), self.representation.log_cell, dtype=torch.float64)
 
-    def identity(self, items: Any) -> str:
+    def identity(self) -> str:
         """Pictures of another size, or of other values, are other items, though they show the same."""
         return digest({"shape": self.shape, "unit": self.unit, "levels": self.levels})
-
-    def losses(self, items: Any) -> list[str]:
-        """Values that training lacks become the nearest that it has."""
-        images = self._array(items)
-        k = np.round(images / self.unit).clip(0, self.levels - 1)
-        return [
-            f"{count:,} of {self.dims:,} values are not of training: the nearest of its {self.levels} took their place"
-            if count else ""
-            for count in (k * self.unit != images).reshape(len(images), -1).sum(1).tolist()
-        ]  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:
         return {"face": self.face, "shape": list(self.shape), "unit": self.unit, "levels": self.levels}

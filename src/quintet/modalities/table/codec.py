@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import Tensor
 
 from quintet.core import settings
-from quintet.core.codec import Codec, Face, Preprocessing, digest
+from quintet.core.codec import Codec, Encoded, Face, Preprocessing, digest
 from quintet.core.errors import DataError, UsageError, warn
 from quintet.core.likelihood import Measure
 from quintet.core.spaces import Continuous, Discrete
@@ -189,6 +189,10 @@ class TableCodec(Codec):
         (column,) = self.columns
         return (*column.values, None) if column.nulls else column.values
 
+    def every(self) -> pa.Table:
+        (column,) = self.columns
+        return pa.table({column.name: pa.array(self.labels, column.type)})
+
     def known(self, items: pa.Table) -> NDArray[np.bool_]:
         """Rows whose every cell is like one of training's."""
         strict, rows, items = self.settings.strict, np.ones(items.num_rows, bool), self.rows(items)
@@ -196,9 +200,8 @@ class TableCodec(Codec):
             rows &= column.known(items[column.name], strict=strict)
         return rows
 
-    def units(self, items: Any) -> tuple[Floats, np.ndarray]:
-        """(N, columns): the cells as numbers, and which are null (there the number is 0)."""
-        table = self.rows(items)
+    def units(self, table: pa.Table) -> tuple[Floats, np.ndarray]:
+        """(N, columns) of `rows`: the cells as numbers, and which are null (there the number is 0)."""
         units = np.zeros((table.num_rows, len(self.columns)))
         null = np.zeros(units.shape, bool)
         for i, column in enumerate(self.columns):
@@ -215,7 +218,25 @@ class TableCodec(Codec):
         return units, null
 
     def encode(self, items: Any) -> Tensor:
-        return self._encode(*self.units(items))
+        return self._encode(*self._split(*self.units(self.rows(items))))
+
+    def encoded(self, items: Any) -> Encoded:
+        """Categories that training lacks are all one value, whatever they are: where there are such, what is scored
+        depends on which training had.
+        """
+        table = self.rows(items)
+        units, null = self.units(table)
+        parts, missing = self._split(units, null)
+        x, notes = self._encode(parts, missing), [""] * len(units)
+        for i, column in enumerate(self.columns):
+            if column.number:
+                continue
+            for row in np.flatnonzero((units[:, i] == len(column.categories)) & ~null[:, i]).tolist():
+                found = f"{column.name} {table[column.name][row].as_py()!r} is not of training"
+                notes[row] = f"{notes[row]}; {found}" if notes[row] else found
+        known = {column.name: list(map(str, column.categories)) for column in self.columns}
+        log_det = torch.from_numpy(self._log_det(parts, missing, x.numpy()))
+        return Encoded(x, log_det, tuple(notes), digest(known) if any(notes) else "")
 
     def _split(self, units: Floats, null: np.ndarray) -> tuple[Floats, np.ndarray]:
         """Cells (N, columns) -> those of the parts of each column, (N, parts)."""
@@ -226,7 +247,7 @@ class TableCodec(Codec):
         return np.stack([part for parts in each for part in parts], 1), np.repeat(null, [len(p) for p in each], 1)
 
     def _encode(self, units: Floats, null: np.ndarray) -> Tensor:
-        units, null = self._split(units, null)
+        """Cells of the parts of columns -> x."""
         rows = row_hash(np.where(null, 0.0, units).view(np.int64))
         if self.face == "discrete":
             return torch.from_numpy(self._symbols(units, null, rows))
@@ -253,10 +274,10 @@ class TableCodec(Codec):
         return np.stack(parts, 1)
 
     def log_det(self, items: Any) -> Tensor:
+        return self.encoded(items).log_det
+
+    def _log_det(self, units: Floats, null: np.ndarray, x: np.ndarray) -> Floats:
         """log p(row) - log p(encoded row), as the class says: sum_c log w_c(cell), less that of its bin or of N(z)."""
-        units, null = self.units(items)
-        x = self._encode(units, null).numpy()
-        units, null = self._split(units, null)
         rows = row_hash(np.where(null, 0.0, units).view(np.int64))
         total, at = np.zeros(len(units)), 0
         for i, column in enumerate(self.parts):
@@ -277,25 +298,7 @@ class TableCodec(Codec):
                 )
             total += column.nulls * math.log(2)
             at += column.width
-        return torch.from_numpy(total)
-
-    def losses(self, items: Any) -> list[str]:
-        """Categories that training lacks are all one value, whatever they are."""
-        units, null = self.units(items)
-        table, out = self.rows(items), [""] * len(units)
-        for i, column in enumerate(self.columns):
-            if column.number:
-                continue
-            for row in np.flatnonzero((units[:, i] == len(column.categories)) & ~null[:, i]).tolist():
-                found = f"{column.name} {table[column.name][row].as_py()!r} is not of training"
-                out[row] = f"{out[row]}; {found}" if out[row] else found
-        return out
-
-    def identity(self, items: Any) -> str:
-        """Where rows have categories that training lacks, what is scored depends on which it had."""
-        if not any(self.losses(items)):
-            return ""
-        return digest({column.name: list(map(str, column.categories)) for column in self.columns})
+        return total
 
     # -- encoded -> raw ----------------------------------------------------------------------------------------------
 
@@ -364,7 +367,7 @@ class TableCodec(Codec):
                     raise DataError("a null is said to be known", where=where, why="training had none")
             hole = ~given[:, i]
             units[hole, i] = column.pieces.quantile(np.full(int(hole.sum()), 0.5))
-        x = self._encode(units, null)
+        x = self._encode(*self._split(units, null))
         width = [len(column.sizes) if self.face == "discrete" else column.width for column in self.columns]
         return x, torch.from_numpy(np.repeat(given, width, 1))
 

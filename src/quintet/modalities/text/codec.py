@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from quintet.core.codec import Codec, Face, digest
+from quintet.core.codec import Codec, Encoded, Face, Vocabulary, digest
 from quintet.core.errors import DataError, warn
 from quintet.core.likelihood import Measure
 from quintet.modalities.representations import Bits, Representation, Symbols
-from quintet.modalities.text.vocabulary import CODE_POINTS, BytePairs, Bytes, Characters, Vocabulary, utf8
+from quintet.modalities.text.vocabulary import CODE_POINTS, BytePairs, Bytes, Characters, utf8
 
 HOLE = "\u2588"
 """This character (a full block) stands for one lost symbol in a text that is to be completed."""
@@ -30,17 +30,6 @@ FEW = 32
 
 
 # -- vocabularies ----------------------------------------------------------------------------------------------------
-
-
-class Pieces(NamedTuple):
-    """Texts in rows of symbols (R, block): whose each row is (R,), from where to where it is new (R, 2), how many
-    symbols each text has (N,), and what is to be said of it."""
-
-    symbols: Tensor
-    owner: Tensor
-    new: Tensor
-    lengths: Tensor
-    notes: tuple[str, ...]
 
 
 # -- the codec -------------------------------------------------------------------------------------------------------
@@ -74,11 +63,12 @@ class TextCodec(Codec):
     wanted = "a text, a list of texts, or a column of them"
     faces: ClassVar[tuple[Face, ...]] = ("discrete", "continuous")
     measure: Measure = "mass"
+    vocabulary: Vocabulary
 
     def __init__(self, face: Face | None = None, settings: Any = None) -> None:
         super().__init__(face, settings)
         self.block = 0
-        self.vocabulary: Vocabulary = Bytes()
+        self.vocabulary = Bytes()
 
     def learn(self, items: Any) -> Vocabulary:
         """The vocabulary of these texts."""
@@ -131,10 +121,25 @@ class TextCodec(Codec):
     # -- symbols ---------------------------------------------------------------------------------------------------
 
     def encode(self, items: Any) -> Tensor:
-        return self.representation.encode(self._windows(items) if self.stream else self._rows(items))
+        return self.representation.encode(self._symbols(_texts(items)))
 
-    def _windows(self, items: Any) -> Tensor:
-        stream = self.vocabulary.encode("".join(_texts(items)))
+    def encoded(self, items: Any) -> Encoded:
+        """Of separate texts the notes say what is cut, and which characters training lacks."""
+        texts = _texts(items)
+        strange = [self._strange(text) for text in texts]
+        if self.stream:
+            symbols, notes = self._symbols(texts), None
+        else:
+            each = [self.vocabulary.encode(text) for text in texts]
+            symbols = self._rows(each)
+            notes = tuple("; ".join(self._cut(len(row)) + told) for row, told in zip(each, strange, strict=True))
+        return Encoded(self.representation.encode(symbols), self._log_volume(symbols), notes, self._space_of(strange))
+
+    def _symbols(self, texts: list[str]) -> Tensor:
+        """(B, block): windows of a stream, or a text each."""
+        if not self.stream:
+            return self._rows([self.vocabulary.encode(text) for text in texts])
+        stream = self.vocabulary.encode("".join(texts))
         count = len(stream) // self.block
         if not count:
             raise DataError(
@@ -143,17 +148,16 @@ class TextCodec(Codec):
             )
         return torch.from_numpy(stream[: count * self.block].reshape(count, self.block))
 
-    def _rows(self, items: Any) -> Tensor:
-        texts = _texts(items)
+    def _rows(self, texts: Sequence[np.ndarray]) -> Tensor:
+        """Symbols of each text, with the end behind them, or cut."""
         rows = np.full((len(texts), self.block), self.vocabulary.size, dtype=np.int64)
-        for row, text in zip(rows, texts, strict=True):
-            symbols = self.vocabulary.encode(text)[: self.block]
-            row[: len(symbols)] = symbols
+        for row, symbols in zip(rows, texts, strict=True):
+            row[: len(symbols)] = symbols[: self.block]
         return torch.from_numpy(rows)
 
-    def face_of(self, symbols: Tensor) -> Tensor:
-        """Rows of symbols (B, block) as x (B, *space.shape)."""
-        return self.representation.encode(symbols)
+    def _cut(self, size: int) -> list[str]:
+        """What is said of a separate text of so many symbols."""
+        return [f"cut to {self.block} of {size} symbols"] if size > self.block else []
 
     def symbols(self, x: Tensor) -> Tensor:
         """(B, block) symbols of any x in the space."""
@@ -167,12 +171,12 @@ class TextCodec(Codec):
         return row[: next((i for i, symbol in enumerate(row) if symbol < 0 or symbol == self.end), len(row))]
 
     def log_det(self, items: Any) -> Tensor:
-        """Density of analog bits -> mass: the log of a cell's volume, 2 a bit; and the share of a character that
-        training lacks in the mass of their symbol. (B,), of windows for a stream."""
-        return self.log_volume(self._windows(items) if self.stream else self._rows(items))
+        return self._log_volume(self._symbols(_texts(items)))
 
-    def log_volume(self, symbols: Tensor) -> Tensor:
-        """(B,) `log_det` of rows of symbols (B, block)."""
+    def _log_volume(self, symbols: Tensor) -> Tensor:
+        """(B,) of rows of symbols (B, block): that of their cells, and the share of a character that training lacks in
+        the mass of their symbol.
+        """
         out = torch.full((len(symbols),), self.representation.log_cell, dtype=torch.float64)
         if isinstance(self.vocabulary, Characters):
             out -= symbols.eq(0).sum(1) * math.log(CODE_POINTS - len(self.vocabulary.alphabet))
@@ -180,20 +184,11 @@ class TextCodec(Codec):
 
     # -- whole texts -----------------------------------------------------------------------------------------------
 
-    def identity(self, items: Any) -> str:
-        """Where characters of these texts are replaced, what is scored depends on which the vocabulary has."""
-        if not any(self._strange(text) for text in _texts(items)):
+    def _space_of(self, strange: Iterable[list[str]]) -> str:
+        """Where characters of texts are replaced, what is scored depends on which the vocabulary has."""
+        if not any(strange):
             return ""
         return digest({"vocabulary": self.vocabulary.alphabet if isinstance(self.vocabulary, Characters) else "UTF-8"})
-
-    def losses(self, items: Any) -> list[str]:
-        """Of texts that are an item each: cut, and symbols that training lacks; of a stream, the latter alone."""
-        out = []
-        for text in _texts(items):
-            size = len(self.vocabulary.encode(text))
-            cut = [] if self.stream or size <= self.block else [f"cut to {self.block} of {size} symbols"]
-            out.append("; ".join([*cut, *self._strange(text)]))
-        return out
 
     def _strange(self, text: str) -> list[str]:
         """What is said of characters that training lacks, or that have no UTF-8."""
@@ -207,55 +202,65 @@ class TextCodec(Codec):
         shown = shown if not "".join(strange).isprintable() else "".join(sorted(strange)[:8])
         return [f"{sum(char in strange for char in text)} characters are not of training ({shown})"]
 
-    def pieces(self, items: Any, overlap: bool) -> Pieces:
-        """All symbols of each text, the end of a separate one too, in rows of at most `block`.
-
-        `overlap`: for a model that says the nats of each symbol given those before it: a row that continues a text
-        begins with the half row before it, and only what is new in it counts. Else rows follow one another; of a stream
-        the last one ends with its text, and what is new in it counts by its share. A missing text (None), and a text of
-        a stream without symbols, or without `overlap` with fewer than a row has, gets no row and a note. Raises
-        DataError where all are such.
+    def whole(self, items: Any, *, overlap: bool = False) -> Encoded:
+        """All symbols of each text, the end of a separate one too. A missing text (None), and a text of a stream
+        without symbols, or without `overlap` with fewer than a row has, has no row.
         """
-        rows: list[np.ndarray] = []
-        owner, new, lengths, notes = [], [], [], []
-        block, half = self.block, max(1, self.block // 2)
+        texts, block = _texts(items), self.block
+        strange = [self._strange(text) for text in texts]
+        pieces: list[tuple[np.ndarray, tuple[int, int]]] = []
+        rows, lengths, notes = [], [], []
         missing = [text is None for text in ([items] if isinstance(items, str) else items)]
-        for i, text in enumerate(_texts(items)):
-            symbols, note = self.vocabulary.encode(text), self._strange(text)
-            if not self.stream and len(symbols) > block:
-                symbols = np.append(symbols, self.end or 0)
-            if missing[i] or (self.stream and len(symbols) < (1 if overlap else block)):
-                why = "it is empty" if overlap else f"this model knows whole windows of {block} symbols only"
-                none = f"a text of {len(symbols)} symbols has no likelihood here: {why}"
-                notes.append("there is no text" if missing[i] else none)
-                lengths.append(max(1, len(symbols)))
-                continue
-            done, size = 0, len(symbols)
-            while done < size or not done:
-                until = min(size, done + (half if overlap and done else block))
-                start = max(0, until - block) if overlap or self.stream else done
-                row = np.full(block, self.end or 0, dtype=np.int64)
-                row[: until - start] = symbols[start:until]
-                rows.append(row)
-                owner.append(i)
-                new.append((done - start, until - start if self.stream else block))
-                done = max(until, 1)
-            if size > block:
-                note.append(f"longer than {block} symbols, scored in {'overlapping ' if overlap else ''}pieces")
-            if size > block and self.stream and not overlap and size % block:
-                note.append(f"its last {size % block} symbols count by their share of a window")
-            lengths.append(size if self.stream else max(size, block))
-            notes.append("; ".join(note))
-        if not rows:
-            fix = "leave them out" if overlap else "train autoregressive, or with --coding.items separate"
-            raise DataError("none of these texts has a likelihood", why=notes[0] if notes else "", fix=fix)
-        return Pieces(torch.from_numpy(np.stack(rows)), torch.tensor(owner), torch.tensor(new), torch.tensor(lengths),
-                      tuple(notes))  # fmt: skip
+        for text, told, no_text in zip(texts, strange, missing, strict=True):
+            own, before = self.vocabulary.encode(text), len(pieces)
+            if not self.stream and len(own) > block:
+                own = np.append(own, self.end or 0)
+            size = len(own)
+            if no_text:
+                told = ["there is no text"]
+            elif self.stream and size < (1 if overlap else block):
+                why = f"this model knows whole windows of {block} symbols only"
+                told = ["it is empty" if overlap else f"its {size} symbols fill no window of {block}: {why}"]
+            else:
+                pieces += self._pieces(own, overlap)
+            rows.append(len(pieces) - before)
+            lengths.append(max(1, size) if self.stream else max(size, block))
+            notes.append("; ".join(told))
+        x = torch.from_numpy(np.stack([row for row, _ in pieces]) if pieces else np.zeros((0, block), np.int64))
+        place, (first, last) = torch.arange(block), torch.tensor([new for _, new in pieces]).view(-1, 2).T
+        counted = (place >= first[:, None]) & (place < last[:, None])
+        longer = self.stream or max(lengths, default=0) > block
+        volume = self._log_volume(x.where(counted, 1) if overlap else x)
+        return Encoded(self.representation.encode(x), volume, tuple(notes), self._space_of(strange), torch.tensor(rows),
+                       counted, overlap, torch.tensor(lengths) if longer else None)  # fmt: skip
+
+    def _pieces(self, symbols: np.ndarray, overlap: bool) -> Iterator[tuple[np.ndarray, tuple[int, int]]]:
+        """Rows of `block` symbols, and from where to where each is new.
+
+        `overlap`: a row that continues a text begins with the half row before it. Else rows follow one another, and of
+        a stream the last one ends with its text.
+        """
+        block, half, size, done = self.block, max(1, self.block // 2), len(symbols), 0
+        while done < size or not done:
+            until = min(size, done + (half if overlap and done else block))
+            start = max(0, until - block) if overlap or self.stream else done
+            row = np.full(block, self.end or 0, dtype=np.int64)
+            row[: until - start] = symbols[start:until]
+            yield row, (done - start, until - start if self.stream else block)
+            done = max(until, 1)
+
+    def joined(self, x: Tensor, rows: Encoded) -> list[str]:
+        if rows.counted is None or rows.rows is None:
+            return self.decode(x)
+        out: list[list[int]] = [[] for _ in rows.rows]
+        for row, counted, owner in zip(self.symbols(x), rows.counted, rows.owner.tolist(), strict=True):
+            out[owner] += row[counted].tolist()
+        return [self.vocabulary.decode(symbols) for symbols in out]
 
     def extent(self, items: Any) -> dict[str, int]:
         """How much text the encoded items hold: tokens (the ends of separate texts too), characters and bytes."""
         if self.stream:
-            windows = self._windows(items)
+            windows = self._symbols(_texts(items))
             text = self.vocabulary.decode(windows.flatten().tolist())
             return {"tokens": windows.numel(), "characters": len(text), "bytes": len(utf8(text).encode())}
         texts = _texts(items)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -22,29 +22,11 @@ RARE = 4
 """A byte pair that occurs less often in the training texts is no symbol of its own."""
 
 
-class Vocabulary(Protocol):
-    """Text <-> symbols 0 ... size - 1. `decode` takes any symbols.
-
-    `unseen`: the symbol of whatever training lacks, which no sample holds, or None.
-    `pieces`: the UTF-8 of each symbol, joined and decoded what `decode` gives; a piece may be part of a character.
-    """
-
-    size: int
-    unseen: int | None
-
-    def encode(self, text: str) -> np.ndarray: ...
-
-    def decode(self, symbols: Sequence[int]) -> str: ...
-
-    def pieces(self) -> list[bytes]: ...
-
-    def to_json(self) -> Any: ...
-
-
 class Characters:
     """The training split's characters in the order of their code points, from 1 on; 0 is any other one, U+FFFD."""
 
     unseen: int | None = 0
+    joins_blanks = False
 
     def __init__(self, alphabet: str) -> None:
         self.alphabet, self.size = alphabet, len(alphabet) + 1
@@ -79,6 +61,7 @@ class Bytes:
 
     size = 256
     unseen: int | None = None
+    joins_blanks = False
 
     def encode(self, text: str) -> np.ndarray:
         return np.frombuffer(text.encode("utf-8", "replace"), np.uint8).astype(np.int64)
@@ -97,6 +80,7 @@ class BytePairs:
     """Byte-level byte pair encoding (Sennrich et al. 2016, arXiv:1508.07909; Radford et al. 2019), by `tokenizers`."""
 
     unseen: int | None = None
+    joins_blanks = True
 
     def __init__(self, state: Mapping[str, Any]) -> None:
         self.state = state
