@@ -154,7 +154,7 @@ def test_what_failed_is_named_and_the_rest_is_measured(tmp_path: Path, monkeypat
     assert [entry["status"] for entry in result["models"]] == ["failed", "ok"]
     assert result["verdict"]["keeper"]["label"] == "gan"
     assert "KeyError" in (tmp_path / "r.html").read_text()
-    assert "vae was left out. KeyError" in compared(result)
+    assert "vae failed: KeyError" in compared(result)
 
     monkeypatch.setattr(Bench, "run", sound)  # mended: the same call takes up what there is
     again = quintet.compare("iris", **asked, runs=tmp_path)

@@ -100,7 +100,8 @@ def compared(result: Mapping[str, Any]) -> str:
     unit, spaces = unit_of([one for one in crowd if one.done]), spaces_of(crowd)
     for one in crowd:
         if not one.done:
-            failed.append(f"{one.label} was left out. {one.runs[0].get('error') or ''}")
+            ended = "was left out" if one.end == "left out" else "failed"
+            failed.append(f"{one.label} {ended}: {one.runs[0].get('error') or 'no reason is known'}")
             continue
         quality = [show(one.figure(MEASURES[key]), ".2f") for key in ("auc", "coverage")]
         cost = [show(one.figure(MEASURES[key]), ".3g") for key in ("ms_per_sample", "train_seconds")]

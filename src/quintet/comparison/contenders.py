@@ -47,6 +47,11 @@ class Contender:
         """The runs that finished."""
         return [run for run in self.runs if run.get("status", "ok") == "ok"]
 
+    @property
+    def end(self) -> str:
+        """Of a contender without figures: whether it "failed", or was "left out" before it was tried."""
+        return "left out" if all(run.get("status") == "left out" for run in self.runs) else "failed"
+
     def values(self, measure: Measure) -> list[tuple[float, float]]:
         """(value, standard error) of each run that has a finite value; an unknown error is 0."""
         found = [reading(run, measure) for run in self.done]

@@ -140,7 +140,7 @@ class Entrants:
         if kept.is_file():
             return dict(json.loads(kept.read_text()))
         if family in self.left_out:
-            return who | failed(self.left_out[family])
+            return who | failed(self.left_out[family], "left out")
         try:
             made = who | self._made(family, seed, f"{family}-{seed}")
             write_atomic(kept, json.dumps(made))

@@ -59,6 +59,6 @@ def reason(error: Exception) -> str:
     return str(error) if isinstance(error, QuintetError) else f"{type(error).__name__}: {error}"
 
 
-def failed(why: str) -> dict[str, Any]:
-    """What an entry says that has no figures."""
-    return {"status": "failed", "error": why}
+def failed(why: str, status: str = "failed") -> dict[str, Any]:
+    """What an entry says that has no figures; "left out" is what was not tried."""
+    return {"status": status, "error": why}

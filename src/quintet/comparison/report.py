@@ -47,7 +47,7 @@ class Entry(TypedDict):
     run: str
     seed: int
     status: str
-    """ "ok" or "failed"; with "failed", `error` says why and nothing below is needed."""
+    """ "ok", "failed" or "left out"; without "ok", `error` says why and nothing below is needed."""
     label: NotRequired[str]
     error: NotRequired[str | None]
     likelihood: NotRequired[Likelihood | None]
@@ -197,7 +197,7 @@ def _row(measure: Measure, crowd: Sequence[Contender], reference: Mapping[str, A
     cells = []
     for contender, figure, mark in zip(crowd, found, marks, strict=True):
         if figure is None:
-            cells.append(Cell("failed" if not contender.done else "–"))
+            cells.append(Cell(contender.end if not contender.done else "–"))
             continue
         if measure.key == "memorised" and contender.memorises:
             mark = "copies"
@@ -256,7 +256,9 @@ def _likelihood(crowd: Sequence[Contender], winner: str | None) -> list[dict[str
             figure = contender.figure(measure)
             if figure is None:
                 reasons = [run["likelihood_reason"] for run in contender.done if run.get("likelihood_reason")]
-                cells.append(Cell("none" if contender.done else "failed", remark=str(reasons[0]) if reasons else ""))
+                cells.append(
+                    Cell("none" if contender.done else contender.end, remark=str(reasons[0]) if reasons else "")
+                )
                 continue
             mark = "best" if contender.label == winner else ""
             kind = ", ".join(filter(None, [contender.likelihood_kind, spaces[contender.label]]))

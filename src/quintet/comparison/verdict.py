@@ -286,7 +286,8 @@ def _troubles(contender: Contender) -> list[str]:
         of = f" in {failed} of {len(contender.runs)} runs" if len(contender.runs) > 1 else ""
         errors = [str(run.get("error") or "") for run in contender.runs if run.get("status", "ok") != "ok"]
         why = f": {errors[0]}" if contender.done and errors[0] else "."
-        notes.append(f"{contender.label} failed{of}{why}")
+        ended = "was left out" if contender.end == "left out" else "failed"
+        notes.append(f"{contender.label} {ended}{of}{why}")
     for measure in (NATS, *QUALITY):
         broken = [run for run in contender.done if (found := reading(run, measure)) and not math.isfinite(found[0])]
         if broken:
