@@ -125,8 +125,9 @@ def test_data_of_a_kind_that_was_never_measured_are_to_be_compared(monkeypatch: 
     found = recommendation(load_source("moons"), 60)
     assert (found["purposes"], found["order"]) == ({}, list(COMPARED))
     assert found["command"].startswith("quintet compare moons --families vae,gan,autoregressive")
-    assert any("nothing has been measured" in note for note in found["cautions"])
-    assert "likeliest first" in recommended(found)
+    assert "to fill holes: vae, gan, autoregressive, flow, diffusion, masked_diffusion." in found["cautions"][0]
+    assert "anomalies: vae, autoregressive, flow, diffusion, masked_diffusion; " in found["cautions"][0]
+    assert "likeliest first" not in recommended(found)
 
 
 def test_families_that_write_no_words_are_not_recommended_for_texts() -> None:

@@ -129,4 +129,6 @@ def recommended(found: Mapping[str, Any]) -> str:
         lines.append(f"{one['purpose']}: {one['family']}. {one['why']}{marks}.")
     lines += [""] * bool(found["purposes"]) + [f"note: {caution}" for caution in found["cautions"]]
     lines += ["", "the figures are from", *(f"  [{i}] {run}" for i, run in enumerate(runs, 1))] if runs else []
-    return "\n".join([*lines, "", f"likeliest first: {', '.join(found['order'])}", f"next: {found['command']}"])
+    if found["purposes"]:
+        lines += ["", f"likeliest first: {', '.join(found['order'])}"]
+    return "\n".join([*lines, f"next: {found['command']}"])

@@ -30,6 +30,8 @@ PURPOSES = {
     "privacy": "to be safest against copying",
     "labels": "to name labels",
 }
+NEEDS = {"scores": "score", "holes": "complete"}
+"""Purposes that not every family can serve, and the verb that each needs."""
 FEW = 300
 """Items: fewer are easily learnt by heart."""
 SHORT = 30.0
@@ -224,7 +226,7 @@ def recommendation(dataset: Dataset, seconds: float, config: Mapping[str, Any] |
         "shape": asdict(shape),
         "purposes": purposes,
         "order": order,
-        "cautions": [*choice["notes"], *cautions(shape, known)],
+        "cautions": [*choice["notes"], *([] if purposes else unmeasured(dataset.modality)), *cautions(shape, known)],
         "command": f"quintet compare {source} --families {','.join(order[:3])}{budget}"
         if len(order) > 1
         else f"quintet train {order[0]} --data {source}{given}{budget}",
@@ -247,6 +249,16 @@ def ordered(known: Knowledge, modality: str, seconds: float, late: Iterable[str]
     return sorted(able, key=lambda family: family in late)
 
 
+def unmeasured(modality: str) -> list[str]:
+    """What can be said of data on which nothing was measured: which families can do what."""
+    able = {
+        purpose: ", ".join(family for family in FAMILIES if not refusal(family, modality, verb))
+        for purpose, verb in NEEDS.items()
+    }
+    can = "; ".join(f"{PURPOSES[purpose]}: {families}" for purpose, families in able.items())
+    return [f"nothing was measured on data of this kind: compare the families on your own. Able {can}."]
+
+
 def cautions(shape: Shape, known: Knowledge) -> list[str]:
     """What to mind on data of this shape."""
     notes = []
@@ -256,8 +268,6 @@ def cautions(shape: Shape, known: Knowledge) -> list[str]:
             "--training.patience 2, and look at the copies in the report."
         )
     notes += [note.format(**asdict(shape)) for note in known.notes]
-    if not known.samples:
-        notes.append("nothing has been measured on data of this kind yet: compare the families on your own.")
     if shape.missing:
         notes.append("empty cells are modelled as what they are, and made again; quintet complete fills them.")
     if shape.label is not None:
