@@ -127,6 +127,17 @@ def test_a_bad_setting_is_a_config_error(bad: dict[str, object], tmp_path: Path)
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("given", "config", "found"),
+    [({}, {}, 0), ({}, {"seed": 7}, 7), ({}, {"seed": "7"}, 7), ({"seed": 0}, {"seed": 7}, 0)],
+)
+def test_the_seed_is_that_of_the_configuration_unless_another_is_given(
+    given: dict[str, int], config: dict[str, object], found: int, tmp_path: Path
+) -> None:
+    model = quintet.train("flow", data="moons", steps=1, preset="tiny", runs=tmp_path, config=config, **given)
+    assert model.config.seed == found
+
+
 @pytest.mark.parametrize("n", [0, -1, 10**9])
 def test_absurd_counts_are_refused(n: int, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="n must be"):
