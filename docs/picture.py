@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw
 
 from quintet.comparison.contenders import contenders
 from quintet.comparison.report import number
-from quintet.metrics.measures import MEASURES
+from quintet.metrics.measures import AUC
 from quintet.modalities.pictures import font
 
 TITLES = {
@@ -61,7 +61,7 @@ def drawn(report: dict[str, Any]) -> Image.Image:
     keeper = report["verdict"]["keeper"]
     panels = [("real digits", "not seen in training", panel(report["real"]["samples"]), False)]
     for label, title in TITLES.items():
-        figure = crowd[label].figure(MEASURES["auc"])
+        figure = crowd[label].figure(AUC)
         assert figure is not None
         auc = number(figure.mean, figure.half)
         picture = panel(crowd[label].done[0]["samples"])

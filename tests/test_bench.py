@@ -11,11 +11,11 @@ import pytest
 
 import quintet
 from quintet.cli.figures import evaluated
-from quintet.comparison.report import QUALITY
 from quintet.core.errors import DataError
 from quintet.evaluation.bench import Bench
 from quintet.evaluation.recipes import comparable, identified
 from quintet.metrics.distances import energy_distance
+from quintet.registry import QUALITY
 from quintet.sources.load import load_source
 
 EVERY = {"auc", "gaussian", "sliced", "frechet", "diversity", "nearer_to_training", "membership_by_samples"}

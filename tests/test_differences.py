@@ -14,11 +14,10 @@ from quintet.comparison.differences import Difference, beats, difference, foremo
 from quintet.comparison.report import ranks, render
 from quintet.comparison.verdict import verdict
 from quintet.metrics.distances import prdc
-from quintet.metrics.measures import MEASURES, NATS
+from quintet.metrics.measures import AUC, COVERAGE, NATS
 from quintet.metrics.samples import measure_samples
 from quintet.metrics.texts import text_figures_by_item, translation_figures
-
-AUC, COVERAGE = MEASURES["auc"], MEASURES["coverage"]
+from quintet.registry import MEASURES
 
 
 def entry(family: str, auc: float = 0.6, seed: int = 0, **more: Any) -> dict[str, Any]:

@@ -15,8 +15,7 @@ from quintet.comparison import recommend
 from quintet.comparison.recommend import PURPOSES, Evidence, knowledge, ranked, recommendation, results
 from quintet.data.dataset import Dataset
 from quintet.fit import pixels
-from quintet.metrics.measures import MEASURES
-from quintet.registry import COMPARED, FAMILIES, MODALITIES, refusal
+from quintet.registry import COMPARED, FAMILIES, MEASURES, MODALITIES, refusal
 from quintet.sources.load import SOURCES, load_source
 from quintet.training.budget import Pace
 

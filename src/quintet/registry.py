@@ -16,6 +16,7 @@ from quintet.families.flow import Flow
 from quintet.families.gan import GAN
 from quintet.families.masked_diffusion import MaskedDiffusion
 from quintet.families.vae import VAE
+from quintet.metrics.measures import COST, FIRST, LAST, LIKELIHOOD
 from quintet.modalities.audio.modality import AudioModality
 from quintet.modalities.image.modality import ImageModality
 from quintet.modalities.latent import LatentCodec
@@ -42,6 +43,12 @@ MODALITIES: dict[str, Modality] = {
 }
 
 
+SPECIAL = tuple(measure for modality in MODALITIES.values() for measure in modality.measures)
+"""Figures of one kind of data alone."""
+QUALITY = (*FIRST, *SPECIAL, *LAST)
+"""Figures of what models make, in the order of a report."""
+MEASURES = {measure.key: measure for measure in (*QUALITY, *LIKELIHOOD, *COST)}
+"""Every figure by its key, as results name it."""
 RESULTS = MODALITIES["table"]
 """What rows of results are written as: scores, labels, latents."""
 

@@ -8,7 +8,7 @@ from typing import Any
 from quintet.cli.console import columns, number
 from quintet.comparison.contenders import Figure, contenders, spaces_of
 from quintet.comparison.scoring import unit_of
-from quintet.metrics.measures import MEASURES, PER_CHARACTER
+from quintet.metrics.measures import AUC, COVERAGE, PER_CHARACTER, SECONDS, SPEED
 from quintet.operations.scoring import ScoreResult
 
 
@@ -103,8 +103,8 @@ def compared(result: Mapping[str, Any]) -> str:
             ended = "was left out" if one.end == "left out" else "failed"
             failed.append(f"{one.label} {ended}: {one.runs[0].get('error') or 'no reason is known'}")
             continue
-        quality = [show(one.figure(MEASURES[key]), ".2f") for key in ("auc", "coverage")]
-        cost = [show(one.figure(MEASURES[key]), ".3g") for key in ("ms_per_sample", "train_seconds")]
+        quality = [show(one.figure(measure), ".2f") for measure in (AUC, COVERAGE)]
+        cost = [show(one.figure(measure), ".3g") for measure in (SPEED, SECONDS)]
         kind = ", ".join(filter(None, [one.likelihood_kind, spaces[one.label]]))
         rows.append((one.label, *quality, show(one.figure(unit.measure), ".4g"), kind, *cost))
     nats = "nats/character" if unit.measure is PER_CHARACTER else "nats"

@@ -18,8 +18,8 @@ import yaml
 from quintet.comparison.contest import sized
 from quintet.core.settings import Settings
 from quintet.fit.pixels import sides
-from quintet.metrics.measures import MEASURES, Measure
-from quintet.registry import COMPARED, FAMILIES, MODALITIES, refusal
+from quintet.metrics.measures import Measure
+from quintet.registry import COMPARED, FAMILIES, MEASURES, MODALITIES, refusal
 from quintet.sources.load import Dataset
 
 PURPOSES = {

@@ -13,7 +13,8 @@ from quintet.comparison.differences import foremost, having, ranked
 from quintet.comparison.scoring import by_character
 from quintet.comparison.verdict import verdict
 from quintet.evaluation.recipes import flat
-from quintet.metrics.measures import COST, LIKELIHOOD, MEASURES, NATS, PER_CHARACTER, QUALITY, Measure
+from quintet.metrics.measures import AUC, COST, LIKELIHOOD, MEMORISED, NATS, PER_CHARACTER, Measure
+from quintet.registry import QUALITY
 from quintet.runs.advice import Advice
 
 
@@ -164,7 +165,7 @@ def _advised(crowd: Sequence[Contender]) -> list[tuple[str, str, str]]:
 
 
 def _gap(contender: Contender) -> float:
-    auc = contender.figure(MEASURES["auc"])
+    auc = contender.figure(AUC)
     return abs(auc.mean - 0.5) if auc else math.inf
 
 
@@ -199,12 +200,11 @@ def _row(measure: Measure, crowd: Sequence[Contender], reference: Mapping[str, A
         if figure is None:
             cells.append(Cell(contender.end if not contender.done else "–"))
             continue
-        if measure.key == "memorised" and contender.memorises:
+        if measure is MEMORISED and contender.memorises:
             mark = "copies"
         half = figure.half if measure.better or measure in QUALITY else 0.0
         cells.append(number(figure.mean, half, percent=measure.percent)._replace(mark=mark))
-    # The reference of "trained on samples" is the same classifier trained on real items.
-    key = {"tstr": "trtr", "efficacy": "efficacy_real"}.get(measure.key, measure.key)
+    key = measure.reference or measure.key
     words = [run["predicted"] for c in crowd for run in c.done if run.get("predicted")]
     told = f"Here: {words[0]}." if measure.key == "efficacy" and words else ""
     value, half = reference.get(key), 2 * float(reference.get(f"{key}_stderr") or 0.0)
@@ -270,7 +270,7 @@ def _likelihood(crowd: Sequence[Contender], winner: str | None) -> list[dict[str
 
 def _forest(crowd: Sequence[Contender]) -> dict[str, Any] | None:
     """The AUC of each contender with its interval, as percentages of an axis that holds 0.5."""
-    figures = [(c.label, f) for c in crowd if (f := c.figure(MEASURES["auc"])) and math.isfinite(f.half)]
+    figures = [(c.label, f) for c in crowd if (f := c.figure(AUC)) and math.isfinite(f.half)]
     if not figures:
         return None
     low = min(0.45, math.floor(min(max(f.low, 0.0) for _, f in figures) * 20) / 20)

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from quintet.comparison.contenders import Contender, Entry, Figure, answer, contenders, names, plus_minus, reading
 from quintet.comparison.differences import beats, distance, foremost, from_fewer, having, seeds_told, ties
 from quintet.comparison.scoring import best_scoring
-from quintet.metrics.measures import MEASURES, NATS, QUALITY, Measure
+from quintet.metrics.measures import ANOMALY, AUC, COVERAGE, ENERGY, MEMORISED, NATS, SPEED, Measure
+from quintet.registry import QUALITY, SPECIAL
 
-AUC, COVERAGE, ANOMALY = MEASURES["auc"], MEASURES["coverage"], MEASURES["anomaly"]
-SPEED, MEMORISED = MEASURES["ms_per_sample"], MEASURES["memorised"]
+DECIDERS = (*(measure for measure in SPECIAL if measure.decides), COVERAGE, ENERGY)
+"""Figures that decide between those whose samples a classifier tells from real data equally well."""
 
 
 def verdict(models: Sequence[Entry]) -> dict[str, Any]:
@@ -43,13 +44,8 @@ def verdict(models: Sequence[Entry]) -> dict[str, Any]:
     }
 
 
-RIGHT = {
-    MEASURES["accuracy"]: "It names the right label of {} of unseen items.",
-    MEASURES["exact_match"]: "{} of its texts have no error.",
-    MEASURES["character_error_rate"]: "Its texts need {} edits a character.",
-}
-"""Of models whose answers are right or wrong: figures that decide, the next one where the one before is a tie, and how
-each is said."""
+RIGHT = tuple(measure for measure in QUALITY if measure.right)
+"""Figures of answers that are right or wrong; the next one decides where the one before is a tie."""
 
 
 def _figure(measure: Measure, contender: Contender) -> Figure:
@@ -78,7 +74,7 @@ def _right(alive: Sequence[Contender]) -> dict[str, Any] | None:
     best = foremost(measure, pool)
     found, tied = _figure(measure, best), [c.label for c in ties(measure, best, pool)]
     value = f"{found.mean:.1%} ± {found.half:.1%}" if measure.percent else plus_minus(found)
-    sentence = RIGHT[measure].format(value)
+    sentence = measure.right.format(value)
     if measure is not known[0]:
         sentence += f" By {known[0].name.lower()} that is a tie."
     if tied:
@@ -119,7 +115,7 @@ def _keeper(alive: Sequence[Contender]) -> dict[str, Any]:
     )
 
 
-def _tied(best: Contender, others: Sequence[Contender], decider: Decider | None, how: str, *, everyone: bool) -> str:
+def _tied(best: Contender, others: Sequence[Contender], decider: Measure | None, how: str, *, everyone: bool) -> str:
     """That it is a tie, and what decides it, or that nothing does and why one might choose all the same."""
     first = "Its samples are among the hardest to tell from real data"
     if everyone:
@@ -131,7 +127,7 @@ def _tied(best: Contender, others: Sequence[Contender], decider: Decider | None,
         return f"{_value(measure, best)} against " + ", ".join(f"{c.label} {_value(measure, c)}" for c in others)
 
     if decider is not None:
-        return f"{tie}{best.label} comes first for {decider.words}, {against(decider.measure)}."
+        return f"{tie}{best.label} comes first for {decider.decides}, {against(decider)}."
     either = "either" if len(others) == 1 else "any of them"
     covered = "Nothing else decides either"
     if all(c.figure(COVERAGE) for c in (best, *others)):
@@ -167,33 +163,16 @@ def _passed_over(scored: Sequence[Contender], pool: Sequence[Contender], best: C
     return told
 
 
-class Decider(NamedTuple):
-    """A figure that decides between those whose samples a classifier tells from real data equally well."""
-
-    measure: Measure
-    words: str
-
-
-DECIDERS = (
-    Decider(
-        MEASURES["ngram_divergence"],
-        "runs of letters that are more like those of real texts (divergence of n-grams)",
-    ),
-    Decider(COVERAGE, "covering more of the real data"),
-    Decider(MEASURES["energy"], "a smaller energy distance to the real data"),
-)
-
-
-def _decided(tied: Sequence[Contender], nearest: Contender) -> tuple[Contender, Decider | None]:
+def _decided(tied: Sequence[Contender], nearest: Contender) -> tuple[Contender, Measure | None]:
     """Of those that tie by AUC the one that a further figure clearly puts before the nearest, and that figure; else
     the nearest, and None.
     """
     for decider in DECIDERS:
-        if len(having(decider.measure, tied)) < len(tied) or len(tied) < 2:
+        if len(having(decider, tied)) < len(tied) or len(tied) < 2:
             continue
-        first = foremost(decider.measure, tied)
+        first = foremost(decider, tied)
         rivals = [c for c in tied if c is not first and nearest in (first, c)]
-        if all(beats(decider.measure, first, rival) for rival in rivals):
+        if all(beats(decider, first, rival) for rival in rivals):
             return first, decider
     return nearest, None
 

@@ -18,6 +18,7 @@ from quintet.core.errors import UsageError
 from quintet.data.archives import Entry
 from quintet.data.dataset import Dataset, Found, Reading, Scale, join
 from quintet.data.published import Source
+from quintet.metrics.measures import Measure
 from quintet.modalities.provenance import INSIDE, Provenance, beside, replace, text_of
 
 if TYPE_CHECKING:
@@ -255,6 +256,9 @@ class Modality(ABC):
     """In which such items alone can be measured, by the name by which a user chooses one."""
     naive: ClassVar[str] = "the average item"
     """What `untaught` gives, in words."""
+
+    measures: ClassVar[tuple[Measure, ...]] = ()
+    """The figures of `figures` and `marks`, and of whatever else is special to them, as a report shows them."""
 
     @property
     def at_most(self) -> Mapping[str, int]:

@@ -18,6 +18,7 @@ from quintet.core.errors import UsageError
 from quintet.core.random import some
 from quintet.data.archives import Entry
 from quintet.data.dataset import Dataset, Found
+from quintet.metrics.measures import Measure
 from quintet.modalities.audio.codec import AudioCodec
 from quintet.modalities.audio.given import raw_recordings, write_recordings
 from quintet.modalities.audio.pictures import spectrogram_png, spectrograms, waves
@@ -74,6 +75,11 @@ class AudioModality(Modality):
     previewed = 6
     formats = {".wav": Format(in_one), ".flac": Format(partial(in_one, container="FLAC")), ".npz": Format(npz)}
     single = ".wav"
+
+    measures = (
+        Measure("mel", "Distance of mel bands, dB", "low", "Energy distance of mean levels and how much they vary."),
+        Measure("cepstral", "Distance of mel cepstra, dB", "low", "The same of the shape of the spectrum."),
+    )
 
     sets = SETS
     suffixes = SUFFIXES

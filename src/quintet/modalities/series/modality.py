@@ -19,6 +19,7 @@ from quintet.core.errors import DataError, UsageError
 from quintet.core.random import some
 from quintet.data.archives import Entry
 from quintet.data.dataset import Dataset, Found, Reading, Scale
+from quintet.metrics.measures import Measure
 from quintet.modalities.frames import as_array, is_column, is_frame, table_of, wrong
 from quintet.modalities.pictures import png_of
 from quintet.modalities.protocol import Figures, Format, Modality
@@ -112,6 +113,15 @@ class SeriesModality(Modality):
     things = "windows"
     previewed = SHOWN
     formats = {".csv": Format(csv), ".png": Format(png, values=False), ".npz": Format(npz)}
+
+    measures = (
+        Measure("autocorrelation", "Distance of autocorrelations", "low", "Mean over lags, of mean autocorrelations."),
+        Measure("spectrum", "Distance of spectra", "low", "Total variation of mean shares of power; 0 to 1."),
+        Measure("predictive", "Trained on samples, the next step", "low",
+                "Absolute error on real windows, in deviations.", reference="predictive_real"),
+        Measure("crps", "Forecasts, CRPS", "low", "Of the last quarter of unseen windows, in deviations."),
+        Measure("crps_covered", "Forecasts within 90 %", "", "True values between the 5 % and 95 % quantiles.", True),
+    )  # fmt: skip
 
     sets = SETS
     suffixes = SUFFIXES

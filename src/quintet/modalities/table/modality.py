@@ -27,6 +27,7 @@ from quintet.data.arrays import columns_of
 from quintet.data.arrow import filled
 from quintet.data.dataset import Dataset, Found, take
 from quintet.data.splits import row_texts
+from quintet.metrics.measures import Measure
 from quintet.modalities.protocol import Figures, Format, Modality
 from quintet.modalities.provenance import KEY, Provenance, text_of
 from quintet.modalities.table.codec import TableCodec
@@ -96,6 +97,19 @@ class TableModality(Modality):
     things = "rows"
     previewed = 400_000
     formats = {".csv": Format(csv), ".parquet": Format(parquet), ".jsonl": Format(jsonl), ".npz": Format(npz)}
+
+    measures = (
+        Measure(
+            "column_shapes", "Column shapes", "high", "1 - Kolmogorov's distance or total variation, mean of columns."
+        ),
+        Measure(
+            "pair_trends", "Pair trends", "high", "Of two columns: 1 - difference of correlations or contingencies."
+        ),
+        Measure("ranges_kept", "Ranges kept", "high", "Rows within the ranges and categories of training.", True),
+        Measure("rules_kept", "Rules kept", "high", "Rows that keep what every training row keeps.", True),
+        Measure("efficacy", "Trained on samples, a column predicted", "high", "R2, AUC of two categories, or accuracy.",
+                reference="efficacy_real"),
+    )  # fmt: skip
 
     sets = SETS
     suffixes = SUFFIXES

@@ -21,6 +21,7 @@ from quintet.core.spaces import Discrete
 from quintet.data import written
 from quintet.data.archives import Entry
 from quintet.data.dataset import Dataset, Found
+from quintet.metrics.measures import Measure
 from quintet.modalities.frames import column_of, is_column
 from quintet.modalities.pictures import INK, PAPER, font, png_of
 from quintet.modalities.protocol import Figures, Format, Marks, Modality
@@ -61,6 +62,28 @@ class TextModality(Modality):
     things = "texts"
     previewed = 16
     formats = {".txt": Format(txt), ".jsonl": Format(jsonl)}
+
+    measures = (
+        Measure(
+            "exact_match", "Exact matches", "high", "Share of texts without any error.", True,
+            right="{} of its texts have no error.",
+        ),
+        Measure(
+            "character_error_rate", "Character error rate", "low", "Edits a character of the text that is wanted.",
+            percent=True, right="Its texts need {} edits a character.",
+        ),
+        Measure("word_error_rate", "Word error rate", "low", "Edits a word of the text that is wanted.", True),
+        Measure("bleu", "BLEU", "high", "0 to 100; its signature is in the settings of the measurement."),
+        Measure("chrf", "chrF", "high", "0 to 100: characters in common."),
+        Measure("judge_bits", "Bits a character, by a judge", "", "An n-gram model of held-out text; as real is best."),
+        Measure(
+            "ngram_divergence", "N-gram divergence", "low", "Jensen-Shannon, of three characters, in bits; 0 to 1.",
+            decides="runs of letters that are more like those of real texts (divergence of n-grams)",
+        ),
+        Measure("ngram_entropy", "N-gram entropy", "", "Of three characters, in bits; near to real is best."),
+        Measure("distinct", "Distinct pairs of words", "", "Over all pairs of words; near to real is best."),
+        Measure("self_bleu", "Self-BLEU", "", "Of each text against the others; 1 if they all agree."),
+    )  # fmt: skip
 
     sets = SETS
     suffixes = SUFFIXES
