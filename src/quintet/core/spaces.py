@@ -34,6 +34,11 @@ class Continuous:
         return math.prod(self.shape)
 
     @property
+    def sequence(self) -> bool:
+        """Whether its dimensions have neighbours, as in recordings and images; plain numbers have none."""
+        return len(self.shape) > 1
+
+    @property
     def quantised(self) -> bool:
         """Whether any dimension takes separate values only."""
         return self.levels is not None or any(self.widths or ())
@@ -90,6 +95,11 @@ class Discrete:
     @property
     def dims(self) -> int:
         return math.prod(self.shape)
+
+    @property
+    def sequence(self) -> bool:
+        """Whether its symbols are of one alphabet and in a row, as in texts; columns and a single one are not."""
+        return self.sizes is None and self.dims > 1
 
     def start(self) -> Tensor | None:
         """(dims, vocab_size) what a model adds to its logits; None where that is nothing.

@@ -18,7 +18,6 @@ from quintet.core.random import some
 from quintet.metrics.labels import LEAST, label_figures, label_values
 from quintet.model.fitted import Fitted
 from quintet.model.inputs import Found
-from quintet.nets.context import is_sequence
 from quintet.runs.task import Task
 from quintet.sources.load import Dataset
 
@@ -36,7 +35,7 @@ def task(model: Fitted) -> str:
     if model.labels is not None:
         return "label"
     kind = registry.MODALITIES[codec.modality]
-    return kind.name if kind.marked(codec) and is_sequence(given.space) else "samples"
+    return kind.name if kind.marked(codec) and given.space.sequence else "samples"
 
 
 def measure(

@@ -16,7 +16,7 @@ from quintet.core.random import Generator, uniform
 from quintet.core.spaces import Discrete, Space
 from quintet.nets.build import upcast
 from quintet.nets.conditioning import conditioner, embed
-from quintet.nets.context import Context, Given, Reading, hidden, is_sequence, same_alphabet
+from quintet.nets.context import Context, Given, Reading, hidden, same_alphabet
 from quintet.nets.decoding import Best, Constraint, Reader, Rules, Steps, alike, beam_search, draws, finish, told
 from quintet.nets.packing import pack, within
 from quintet.nets.symbols import Backbone, Choice, Grams, Ranks, cross_entropy
@@ -84,7 +84,7 @@ class Autoregressive(Family):
         self.settings = s = settings or self.Settings()
         self.start = nn.Parameter(torch.randn(s.width) * 0.02)
         self.tokens = nn.Embedding(self.space.vocab_size, s.width)
-        reads, label = is_sequence(condition), space.dims == 1
+        reads, label = condition is not None and condition.sequence, space.dims == 1
         self.context: Context | None = None
         if reads and condition is not None:
             shared = s.tied == "all" and same_alphabet(space, condition)
@@ -106,7 +106,7 @@ class Autoregressive(Family):
             nn.init.zeros_(self.head.weight)
         self.end = self.space.pad if s.order == "fixed" else None
         self.in_order = s.order == "fixed"
-        self.ragged = is_sequence(condition) and getattr(condition, "pad", None) is not None
+        self.ragged = reads and getattr(condition, "pad", None) is not None
         self.register_buffer("prior", self.space.start(), persistent=False)
 
     def given(self, cond: Tensor | None, n: int, generator: Generator | None = None) -> Given:

@@ -60,13 +60,12 @@ class Tokens(nn.Module):
 def reader(condition: Space, width: int) -> nn.Module:
     """A net(cond (B, *condition.shape)) -> (B, width) that suits the kind of condition.
 
-    Symbols that share one alphabet are a sequence; those with `sizes` of their own, or a single one, are columns. Real
-    arrays with two axes or more (images, spectrograms) are read by convolutions, other numbers by a perceptron.
+    Texts are read by attention, columns of symbols by embeddings, images and recordings by convolutions, other numbers
+    by a perceptron.
     """
     if isinstance(condition, Discrete):
-        sequence = condition.sizes is None and condition.dims > 1
-        return nn.Sequential(nn.Flatten(), (Tokens if sequence else Symbols)(condition, width))
-    if len(condition.shape) > 1:
+        return nn.Sequential(nn.Flatten(), (Tokens if condition.sequence else Symbols)(condition, width))
+    if condition.sequence:
         return ConvEncoder(condition.shape, (width,), 32, 1)
     return nn.Sequential(nn.Flatten(), nn.Linear(condition.dims, width), nn.SiLU(), nn.Linear(width, width))
 

@@ -54,13 +54,6 @@ class Given:
         return Given(*(None if part is None else part[rows] for part in (self.emb, self.context, self.seen)))
 
 
-def is_sequence(condition: Space | None) -> bool:
-    """Texts (symbols of one alphabet), images and recordings; not single symbols, columns, or plain numbers."""
-    if isinstance(condition, Discrete):
-        return condition.sizes is None and condition.dims > 1
-    return isinstance(condition, Continuous) and len(condition.shape) > 1
-
-
 def same_alphabet(space: Space, condition: Space) -> bool:
     """Whether symbols of both may be embedded by one table."""
     both = isinstance(space, Discrete) and isinstance(condition, Discrete)
