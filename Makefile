@@ -4,7 +4,7 @@ BIN := .venv/bin
 BUDGET ?= 50s
 QUALITY ?= 20s
 
-.PHONY: demo test test-slow lint bench quality docs clean
+.PHONY: demo test test-slow test-mutants lint bench quality docs clean
 
 .venv/pip: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -23,6 +23,9 @@ test: .venv/pip-test  ## the fast suite, one thread a process
 
 test-slow: .venv/pip-test  ## minutes of training: quality of the defaults, speed of the trainer
 	$(BIN)/pytest -m slow -s -p no:xdist
+
+test-mutants: .venv/pip-test  ## plants bugs one at a time, each caught by a named test; writes docs/mutants.md
+	$(BIN)/python tests/mutants.py -o docs/mutants.md
 
 lint: .venv/pip-test
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -105,6 +106,17 @@ def test_state_is_json(name: str) -> None:
     assert again.space == codec.space
     assert (again.measure, again.dims) == (codec.measure, codec.dims)
     assert torch.equal(again.encode(items), codec.encode(items))
+
+
+@pytest.mark.parametrize("face", ["continuous", "discrete"])
+def test_masses_of_all_pictures_sum_to_one(face: Any) -> None:
+    """All pictures of one pixel of two channels of 5 levels, under an even density over the cells of their levels."""
+    pictures = 10 * np.stack(np.meshgrid(range(5), range(5)), -1).reshape(25, 1, 1, 2).astype(np.uint8)
+    codec = ImageCodec(face).fit(pictures)
+    width = 5.0 if face == "discrete" else 2 + 2 / 4  # from -1 to 1 and half a cell on each side
+    density = -2 * math.log(width)
+    assert float((density + codec.log_det(pictures)).exp().sum()) == pytest.approx(1)
+    assert codec.dims == 2
 
 
 @pytest.mark.parametrize("face", ["continuous", "discrete"])
