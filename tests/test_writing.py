@@ -18,8 +18,8 @@ from quintet.cli import main as cli
 from quintet.core.errors import DataError, QuintetWarning, Unsupported, UsageError
 from quintet.families.autoregressive import Autoregressive
 from quintet.modalities.text.codec import HOLE, TextCodec
-from quintet.modalities.text.spelling import Regex, Speller, Stop
 from quintet.model.fitted import Fitted
+from quintet.model.spelling import Regex, Speller, Stop
 from quintet.runs.config import resolve
 from quintet.runs.folder import Run
 

@@ -20,11 +20,11 @@ from quintet.core.family import Family, OnStep
 from quintet.core.likelihood import LogProb
 from quintet.modalities.frames import back, is_frame, library, scalar
 from quintet.modalities.protocol import Modality
-from quintet.modalities.text.spelling import Constraint
 from quintet.model.containers import raw_items
 from quintet.model.fitted import Fitted
 from quintet.model.inputs import read_items
 from quintet.model.writing import Hypothesis, Wanted, Writer, parts_of
+from quintet.nets.decoding import Constraint
 from quintet.registry import MODALITIES
 from quintet.runs.config import RunConfig
 from quintet.runs.folder import Run

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from quintet.core.checked import count_of
+from quintet.core.codec import Vocabulary
 from quintet.core.errors import DataError, Unsupported, UsageError, warn
 from quintet.core.family import OnStep
 from quintet.core.random import Rows, seed_of
-from quintet.families.autoregressive import Autoregressive
-from quintet.modalities.text.codec import TextCodec
-from quintet.modalities.text.spelling import Begin, Constraint, Regex, Speller, Stop, together
-from quintet.modalities.text.vocabulary import BytePairs
 from quintet.model.fitted import Fitted
-from quintet.nets.decoding import finish
+from quintet.model.spelling import Begin, Regex, Speller, Stop, together
+from quintet.nets.decoding import Constraint, InOrder, finish
 
 
 class Hypothesis(NamedTuple):
@@ -62,11 +60,12 @@ class Writer:
 
     def __init__(self, model: Fitted, wanted: Wanted) -> None:
         self.model, self.prompts, self.wanted = model, list(wanted.prompts), wanted
-        self.family, self.codec = parts_of(model)
+        self.family, self.vocabulary = parts_of(model)
+        self.space, self.long = self.family.space, model.codecs["x"].stream
         self.settings = model.sampling(wanted.sampling)
-        self.pieces, self.size = self.codec.vocabulary.pieces(), self.family.space.vocab_size
-        self.rows = [self.codec.vocabulary.encode(prompt) for prompt in self.prompts]
-        self.blank = [isinstance(self.codec.vocabulary, BytePairs) and self.ends_in_blank(row) for row in self.rows]
+        self.pieces, self.size = self.vocabulary.pieces(), self.space.vocab_size
+        self.rows = [self.vocabulary.encode(prompt) for prompt in self.prompts]
+        self.blank = [self.vocabulary.joins_blanks and self.ends_in_blank(row) for row in self.rows]
         self.regex = {blank: self.pattern(blank) for blank in set(self.blank)} if wanted.regex is not None else {}
         self.x, self.known, self.begin, self.until = self.laid_out()
 
@@ -78,9 +77,9 @@ class Writer:
 
     def pattern(self, blank: bool) -> Regex:
         """What is new matches the pattern, behind the blank that it begins with where the prompt ends in one."""
-        pieces = [b"" if i == self.family.space.unseen else piece for i, piece in enumerate(self.pieces)]
+        pieces = [b"" if i == self.space.unseen else piece for i, piece in enumerate(self.pieces)]
         pattern = f" (?:{self.wanted.regex})" if blank else str(self.wanted.regex)
-        return Regex(pattern, pieces, self.size, self.codec.end, self.room)
+        return Regex(pattern, pieces, self.size, self.space.pad, self.room)
 
     def at_once(self, batch_size: int, cond: Tensor | None, copies: int) -> int:
         """How many prompts are worked on together, each by several `copies`."""
@@ -96,11 +95,11 @@ class Writer:
 
     def laid_out(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """x (n, T), known (n, T) and where each row's new part begins and ends, (n,)."""
-        block = self.codec.block
+        block = self.space.dims
         rows = [row[: len(row) - blank] for row, blank in zip(self.rows, self.blank, strict=True)]
         begin = torch.tensor([len(row) for row in rows])
         length = self.wanted.length
-        if not self.codec.stream:
+        if not self.long:
             if length is not None and length > block:
                 raise UsageError(
                     f"a text of this model has at most {block} symbols, not {length}",
@@ -118,8 +117,8 @@ class Writer:
 
     def room(self, begin: int) -> int:
         """How many new symbols a text may have whose prompt takes `begin`."""
-        block, length = self.codec.block, self.wanted.length
-        if self.codec.stream:
+        block, length = self.space.dims, self.wanted.length
+        if self.long:
             return length or (block - begin if begin < block else block)
         return min(length or block, block - begin)
 
@@ -129,10 +128,13 @@ class Writer:
         first = Begin(self.pieces, b" ", self.size) if blank and not self.regex else None
         return together(self.wanted.constraint, self.regex.get(blank), stop, first)
 
+    def speller(self) -> Speller:
+        """What makes text of new symbols."""
+        return Speller(self.pieces, self.wanted.stop, self.space.pad)
+
     def spelt(self, i: int, row: Sequence[int], begin: int) -> str:
         """The text of row i: its prompt as it was given, and what is new up to the end or a stop text."""
-        new = self.codec._until_end(list(row[begin : int(self.until[i])]))
-        text = Speller(self.pieces, self.wanted.stop)(new, final=True)
+        text = self.speller()(row[begin : int(self.until[i])], final=True)
         return self.prompts[i] + (text.removeprefix(" ") if self.blank[i] else text)
 
     def write(self, batch_size: int = 256, on_step: OnStep | None = None) -> list[str]:
@@ -163,7 +165,7 @@ class Writer:
             raise UsageError("a beam search knows its text only at its end", fix="--sampling.beams 1, or no stream")
         given = [condition] * (index + 1) if condition is not None else None
         cond, device = self.model.condition(given, index + 1, seed), self.model.device
-        speller, text = Speller(self.pieces, self.wanted.stop), self.prompts[0]
+        speller, text = self.speller(), self.prompts[0]
         if text:
             yield text
         steps = self.family.extend(self.x.to(device), self.known.to(device), None if cond is None else cond[index:],
@@ -171,7 +173,7 @@ class Writer:
                                    constraint=self.constraint(self.blank[0]))  # fmt: skip
         waits = self.blank[0]  # the prompt, which has been given, ends in the blank that the first piece begins with
         for _, _, new in steps:
-            if piece := speller(self.codec._until_end(new[0].tolist())):
+            if piece := speller(new[0].tolist()):
                 piece, waits = piece.removeprefix(" ") if waits else piece, False
                 text += piece
                 yield piece
@@ -202,22 +204,19 @@ class Writer:
         cut = 0
         for text, prompt, blank in zip(texts, self.prompts, self.blank, strict=False):
             new = " " * blank + text[len(prompt) :]
-            cut += not self.regex[blank].matches(self.codec.vocabulary.encode(new).tolist())
+            cut += not self.regex[blank].matches(self.vocabulary.encode(new).tolist())
         if cut:
             what = f"{cut} of {len(texts)} texts do not match {self.wanted.regex!r}: the constraint does not let them"
             warn(what)
 
 
-def parts_of(model: Fitted) -> tuple[Autoregressive, TextCodec]:
-    """The family and the codec of a model that writes symbol by symbol, or Unsupported."""
+def parts_of(model: Fitted) -> tuple[InOrder, Vocabulary]:
+    """The family of a model that writes symbol by symbol and what spells its texts, or Unsupported."""
     family, codec = model.family, model.codecs["x"]
-    if not isinstance(family, Autoregressive):
-        raise Unsupported(f"{family.name} does not write symbol by symbol", where=model.run.name,
-                          why="lengths, stop texts, patterns, streams and n-best need the next symbol's distribution",
-                          fix="quintet train autoregressive")  # fmt: skip
-    if not isinstance(codec, TextCodec):
-        raise Unsupported(f"this model's items are of kind {codec.modality}, not text", where=model.run.name)
-    if family.sources is not None:
-        raise Unsupported("a model of every order does not write from left to right", where=model.run.name,
-                          fix="train with --model.order fixed")  # fmt: skip
-    return family, codec
+    if not family.in_order:
+        raise Unsupported(f"{family.name} does not write symbol by symbol here", where=model.run.name,
+                          why="lengths, stop texts, patterns, streams and n-best need the distribution of each symbol "
+                          "given those before it", fix="quintet train autoregressive, --model.order fixed")  # fmt: skip
+    if codec.vocabulary is None:
+        raise Unsupported(f"this model's items are of kind {codec.name}, not text", where=model.run.name)
+    return cast(InOrder, family), codec.vocabulary

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Generator as Iteration
-from typing import NamedTuple, Protocol, cast
+from typing import Any, ClassVar, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor
 
 from quintet.core.family import OnStep
-from quintet.core.random import quantile
+from quintet.core.random import Generator, quantile
+from quintet.core.spaces import Discrete
 from quintet.nets.context import Given
 from quintet.nets.stepping import stepper
 from quintet.nets.symbols import Choice, choose, guide, penalise
@@ -221,6 +222,40 @@ def resample(weight: Tensor, u: Tensor) -> tuple[Tensor, Tensor] | None:
 
 
 # -- beam search -----------------------------------------------------------------------------------------------------
+
+
+class InOrder(Protocol):
+    """What a family has that knows each symbol given those before it (`Family.in_order`), to write texts with."""
+
+    name: ClassVar[str]
+    space: Discrete
+
+    def at_once(self, s: Any, cond: Tensor | None, copies: int = 1) -> int:
+        """How many rows, of which there are several `copies`, may be worked on together."""
+
+    def extend(
+        self,
+        x: Tensor,
+        known: Tensor,
+        cond: Tensor | None = None,
+        *,
+        sampling: Any = None,
+        generator: Generator | None = None,
+        constraint: Constraint | None = None,
+    ) -> Steps:
+        """Rows x (n, T), of which a prefix is known, one symbol after another."""
+
+    def n_best(
+        self,
+        x: Tensor,
+        known: Tensor,
+        cond: Tensor | None = None,
+        *,
+        k: int = 1,
+        sampling: Any = None,
+        constraint: Constraint | None = None,
+    ) -> Best:
+        """The k likeliest completions of each row of x (n, T)."""
 
 
 class Best(NamedTuple):

@@ -167,8 +167,8 @@ class TextCodec(Codec):
         return [self.vocabulary.decode(self._until_end(row)) for row in self.symbols(x).tolist()]
 
     def _until_end(self, row: list[int]) -> list[int]:
-        """Up to the end symbol, or to the first that is none (negative)."""
-        return row[: next((i for i, symbol in enumerate(row) if symbol < 0 or symbol == self.end), len(row))]
+        """Up to the end symbol."""
+        return row[: row.index(self.end)] if self.end in row else row
 
     def log_det(self, items: Any) -> Tensor:
         return self._log_volume(self._symbols(_texts(items)))

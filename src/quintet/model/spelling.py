@@ -5,14 +5,13 @@ from __future__ import annotations
 import codecs
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from itertools import takewhile
 
 import torch
 from torch import Tensor
 
 from quintet.core.errors import DataError, EnvironmentFault, UsageError
-
-Constraint = Callable[[Tensor, Tensor], Tensor]
-"""(x (B, t), start (B,)) -> (B, V): see `nets.decoding.Constraint`."""
+from quintet.nets.decoding import Constraint
 
 KEPT = 2**22
 """Symbols of the beginnings of texts whose state in an automaton is remembered."""
@@ -20,11 +19,12 @@ KEPT = 2**22
 
 class Speller:
     """Symbols -> text, as soon as it is certain: a character whose bytes are not all there waits, and so does what may
-    be the beginning of a stop text. `done` behind a stop text, which is left out.
+    be the beginning of a stop text. `done` behind a stop text, which is left out. Behind the symbol `end`, or a
+    negative one, nothing counts.
     """
 
-    def __init__(self, pieces: Sequence[bytes], stops: Sequence[str] = ()) -> None:
-        self.pieces, self.stops = pieces, tuple(stops)
+    def __init__(self, pieces: Sequence[bytes], stops: Sequence[str] = (), end: int | None = None) -> None:
+        self.pieces, self.stops, self.end = pieces, tuple(stops), end
         self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self.waiting, self.done = "", False
 
@@ -32,7 +32,8 @@ class Speller:
         """The text that these add."""
         if self.done:
             return ""
-        self.waiting += self.decoder.decode(b"".join(self.pieces[i] for i in symbols), final)
+        new = takewhile(lambda symbol: symbol >= 0 and symbol != self.end, symbols)
+        self.waiting += self.decoder.decode(b"".join(self.pieces[i] for i in new), final)
         found = cut(self.waiting, self.stops)
         if found is not None:
             self.done, out = True, found
