@@ -61,6 +61,12 @@ class Items:
         return None if pad is None or self.resident is None else (self.resident != pad).flatten(1).sum(1)
 
 
+def lengths(x: Items, cond: Items | None) -> Tensor | None:
+    """(N,) how long items and conditions are together, where any of them has a length of its own."""
+    known = [each for each in (x.lengths(), None if cond is None else cond.lengths()) if each is not None]
+    return torch.stack(known).sum(0) if known else None
+
+
 BUCKET = 64
 """Batches that are sorted by length together: enough that a batch is even, few enough that it is random."""
 

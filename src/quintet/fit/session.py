@@ -12,7 +12,7 @@ from torch import Tensor
 from quintet.core.errors import ConfigError, DataError, EnvironmentFault, warn
 from quintet.core.family import Family
 from quintet.core.random import seed_of
-from quintet.data.loader import Items, Loader
+from quintet.data.loader import Items, Loader, lengths
 from quintet.fit.live import SAMPLES, Live
 from quintet.metrics.features import fit_features
 from quintet.runs.advice import advice, stale
@@ -34,12 +34,6 @@ KEPT_CONDITIONS = 2048
 FEATURE_ITEMS = 10_000
 BATCHES = 4
 """Of so many the loss on unseen items is measured at each look, which then costs about as much as a step."""
-
-
-def lengths(x: Items, cond: Items | None) -> Tensor | None:
-    """(N,) how long items and conditions are together, where any of them has a length of its own."""
-    known = [each for each in (x.lengths(), None if cond is None else cond.lengths()) if each is not None]
-    return torch.stack(known).sum(0) if known else None
 
 
 class Session:
@@ -112,7 +106,7 @@ class Session:
                         self.look.take(int(seen[-1].get("samples", SAMPLES)))
             if on_trainer:
                 on_trainer(trainer)
-            self._loop(trainer, run, report)
+            Watch(self, trainer, run, report).train()
             if run is not None and self.engine.first:
                 write_card(run, self.family, self.codecs)
         finally:
@@ -126,101 +120,115 @@ class Session:
         if run is not None and self.engine.first:
             run.weights = run.used()
 
-    def _loop(self, trainer: Trainer, run: Run | None, report: Report | None) -> None:
-        every = max(1, trainer.steps // 200)
-        writer = run if self.engine.first else None
-        settings = trainer.settings
-        failures = 0
-        told: set[str] = set()
 
-        def tell(record: dict[str, Any]) -> None:
-            record = {"step": trainer.step, "steps": trainer.steps, "seconds": round(trainer.seconds, 3), **record}
-            if writer:
-                writer.log(record)
-            if report:
-                report(record)
+class Watch:
+    """What happens while a run trains: its records, looks with pictures and advice, checkpoints, and the plan as it is
+    corrected. Only the first process writes.
+    """
 
-        def record_config(changed: dict[str, Any]) -> None:
-            self.config = self.config.model_copy(update=changed)
-            if writer:
-                try:
-                    writer.write_config(self.config)
-                except OSError as error:
-                    warn(f"the corrected plan was not written ({error})")
+    def __init__(self, session: Session, trainer: Trainer, run: Run | None, report: Report | None) -> None:
+        self.session, self.trainer, self.report = session, trainer, report
+        self.run = run if session.engine.first else None
+        self.every = max(1, trainer.steps // 200)
+        self.failures = 0
+        self.told = set[str]()
 
-        def on_step(losses: dict[str, float]) -> None:
-            micro = trainer.settings.micro_batch
-            if writer and micro != self.config.training.micro_batch:
-                few = f"{micro} of the {settings.batch_size} items of a batch at once"
-                warn(f"memory did not suffice: from here on {few}")
-                training = self.config.training.model_copy(update={"micro_batch": micro})
-                record_config({"training": training})
-            if trainer.step % every == 0 or trainer.step in (1, trainer.steps):
-                tell({key: value if math.isfinite(value) else None for key, value in losses.items()})
+    def train(self) -> None:
+        """Run the trainer to its end."""
+        self.trainer.run(on_step=self.on_step, on_interval=self.on_interval, on_save=self.on_save, on_plan=self.on_plan)
+        self.session.engine.barrier()
 
-        def on_interval() -> None:
-            enough = False
-            if writer:
-                if not self.look.settled:
-                    self.look.afford(self.family, max(QUICK, SHARE * trainer.between()))
-                if self.look.count < self.look.most and "fewer" not in told:
-                    told.add("fewer")
-                    few = f"{self.look.count} samples in the place of {self.look.most}, and rougher figures"
-                    warn(f"sampling is slow: looks while it trains have {few}")
-                x, figures = self.look(self.family)
-                try:
-                    codec = self.codecs["x"]
-                    path = writer.path / "samples" / f"step-{trainer.step:08d}"
-                    self.task.modality.picture(path, codec.decode(x[:100]), codec)
-                except OSError as error:
-                    warn(f"samples not written ({error})")
-                waited = stale([*writer.metrics(), figures], settings.figure)
-                if settings.select != "last" and not waited:
-                    try:
-                        checkpoint.save(writer.bests, trainer.step, {"model": self.family.state_dict()},
-                                        {"step": trainer.step}, keep=1)  # fmt: skip
-                    except OSError as error:
-                        warn(f"best weights not written ({error})")
-                enough = settings.patience is not None and waited >= settings.patience
-            if self.engine.any(enough):
-                trainer.steps = trainer.step  # the end is here: for the rest it is as if it had been planned so
-            if writer:
-                tell(figures)
-                for one in advice(writer.metrics()):
-                    if one.kind not in told:
-                        told.add(one.kind)
-                        warn(f"{one.kind}: {one.text}")
+    def tell(self, record: dict[str, Any]) -> None:
+        """Write a record, and report it."""
+        trainer = self.trainer
+        record = {"step": trainer.step, "steps": trainer.steps, "seconds": round(trainer.seconds, 3), **record}
+        if self.run:
+            self.run.log(record)
+        if self.report:
+            self.report(record)
 
-        def on_save() -> None:
-            nonlocal failures
-            if not writer:
-                return
+    def warn_once(self, kind: str, told: str) -> None:
+        if kind not in self.told:
+            self.told.add(kind)
+            warn(told)
+
+    def configure(self, changed: dict[str, Any]) -> None:
+        """Change the run's configuration."""
+        self.session.config = self.session.config.model_copy(update=changed)
+        if self.run:
             try:
-                checkpoint.save(writer.checkpoints, trainer.step, trainer.tensors(), trainer.state(),
-                                keep=trainer.settings.keep)  # fmt: skip
-                failures = 0
+                self.run.write_config(self.session.config)
             except OSError as error:
-                failures = _failed_save(writer, error, failures + 1)
+                warn(f"the corrected plan was not written ({error})")
 
-        def on_plan(legs: list[Leg]) -> None:
-            plan = tuple(tuple(leg) for leg in legs)
-            if plan == self.config.plan:
-                return
-            record_config({"steps": trainer.steps, "plan": plan})
-            if trainer.loose:
-                warn(
-                    f"a look takes {trainer.look_seconds:.2g} s: from here on there is one every "
-                    f"{legs[-1].every:,} steps"
-                )
+    def on_step(self, losses: dict[str, float]) -> None:
+        trainer, training = self.trainer, self.session.config.training
+        micro = trainer.settings.micro_batch
+        if self.run and micro != training.micro_batch:
+            few = f"{micro} of the {training.batch_size} items of a batch at once"
+            warn(f"memory did not suffice: from here on {few}")
+            self.configure({"training": training.model_copy(update={"micro_batch": micro})})
+        if trainer.step % self.every == 0 or trainer.step in (1, trainer.steps):
+            self.tell({key: value if math.isfinite(value) else None for key, value in losses.items()})
 
-        trainer.run(on_step=on_step, on_interval=on_interval, on_save=on_save, on_plan=on_plan)
-        self.engine.barrier()
+    def on_interval(self) -> None:
+        figures, enough = self.look(self.run) if self.run else ({}, False)
+        if self.session.engine.any(enough):
+            self.trainer.steps = self.trainer.step  # the end is here: for the rest it is as if it had been planned so
+        if self.run:
+            self.tell(figures)
+            for one in advice(self.run.metrics()):
+                self.warn_once(one.kind, f"{one.kind}: {one.text}")
 
+    def look(self, run: Run) -> tuple[dict[str, Any], bool]:
+        """(figures of samples and unseen items, whether they have been as good before for long enough); samples are
+        written as a picture, and the weights if they are the best so far.
+        """
+        session, trainer, settings = self.session, self.trainer, self.trainer.settings
+        family, look, codec = session.family, session.look, session.codecs["x"]
+        if not look.settled:
+            look.afford(family, max(QUICK, SHARE * trainer.between()))
+        if look.count < look.most:
+            few = f"{look.count} samples in the place of {look.most}, and rougher figures"
+            self.warn_once("fewer", f"sampling is slow: looks while it trains have {few}")
+        x, figures = look(family)
+        try:
+            path = run.path / "samples" / f"step-{trainer.step:08d}"
+            session.task.modality.picture(path, codec.decode(x[:100]), codec)
+        except OSError as error:
+            warn(f"samples not written ({error})")
+        waited = stale([*run.metrics(), figures], settings.figure)
+        if settings.select != "last" and not waited:
+            try:
+                checkpoint.save(run.bests, trainer.step, {"model": family.state_dict()}, {"step": trainer.step}, keep=1)
+            except OSError as error:
+                warn(f"best weights not written ({error})")
+        return figures, settings.patience is not None and waited >= settings.patience
 
-def _failed_save(run: Run, error: OSError, failures: int) -> int:
-    """Warn while an older checkpoint stands, at most three times in a row; else EnvironmentFault."""
-    if failures >= 3 or not checkpoint.steps(run.checkpoints):
-        where = str(run.checkpoints)
-        raise EnvironmentFault("cannot write checkpoints", where=where, why=str(error), fix="free disk space")
-    warn(f"checkpoint not written ({error}); training goes on from an older one")
-    return failures
+    def on_save(self) -> None:
+        """Write a checkpoint. What fails is warned while an older one stands, at most three times in a row; then it is
+        an EnvironmentFault.
+        """
+        run, trainer = self.run, self.trainer
+        if not run:
+            return
+        try:
+            checkpoint.save(run.checkpoints, trainer.step, trainer.tensors(), trainer.state(),
+                            keep=trainer.settings.keep)  # fmt: skip
+            self.failures = 0
+        except OSError as error:
+            self.failures += 1
+            if self.failures >= 3 or not checkpoint.steps(run.checkpoints):
+                raise EnvironmentFault("cannot write checkpoints", where=str(run.checkpoints), why=str(error),
+                                       fix="free disk space") from error  # fmt: skip
+            warn(f"checkpoint not written ({error}); training goes on from an older one")
+
+    def on_plan(self, legs: list[Leg]) -> None:
+        """Keep the plan that the trainer corrected."""
+        plan = tuple(tuple(leg) for leg in legs)
+        if plan == self.session.config.plan:
+            return
+        self.configure({"steps": self.trainer.steps, "plan": plan})
+        if self.trainer.loose:
+            each = f"{self.trainer.look_seconds:.2g} s"
+            warn(f"a look takes {each}: from here on there is one every {legs[-1].every:,} steps")
