@@ -76,10 +76,8 @@ def compare(
     else:
         result = _runs([Run.open(one, runs) for one in what], **measured)
     if output is not None:
-        path = Path(output)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(path, result)
-        result["report"] = str(path)
+        write(Path(output), result)
+        result["report"] = str(Path(output))
     return result
 
 

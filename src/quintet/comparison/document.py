@@ -49,6 +49,7 @@ def document(
 
 def write(path: Path, result: dict[str, Any]) -> None:
     """The HTML, and the JSON beside it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, render(result))  # type: ignore[arg-type]
     # Dates, times and decimals of rows that are shown are no JSON, and become what they are written as.
     write_atomic(path.with_suffix(".json"), json.dumps(result, indent=1, default=str))

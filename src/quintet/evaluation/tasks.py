@@ -68,16 +68,8 @@ def measure(
     most = len(items) if label else min(limit, len(items))
     count, about = most, ""
     if allowed is not None:
-
-        def some_of(rows: int) -> None:
-            few = whole.some(split, rows, seed).conditions(split)
-            if label:
-                model.classify(few)
-            else:
-                model.draw(rows, condition=few, seed=seed, sampling=options)
-
         tell("trying how long items take")
-        count, wait = affordable(some_of, most, allowed)
+        count, wait = affordable(tried(model, whole, split, seed, options), most, allowed)
         about = f", about {wait:.0f} s"
     head["measured"] = {"items": count, "items_wanted": most}
     if count < most:
@@ -93,6 +85,18 @@ def measure(
         head["scored"] = [place for place, known in zip(places, found.pop("labelled"), strict=True) if known]
         return head | found
     return head | answers_of(model, items, given, seed, options)
+
+
+def tried(model: Fitted, whole: Task, split: str, seed: int, options: Mapping[str, Any]) -> Callable[[int], object]:
+    """What labels, or makes, so many items of a split: to be timed."""
+
+    def work(rows: int) -> object:
+        few = whole.some(split, rows, seed).conditions(split)
+        if task(model) == "label":
+            return model.classify(few)
+        return model.draw(rows, condition=few, seed=seed, sampling=options)
+
+    return work
 
 
 def labels_of(model: Fitted, items: pa.Table, given: Any) -> dict[str, Any]:

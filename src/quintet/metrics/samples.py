@@ -61,10 +61,9 @@ def measure_samples(
 
     Items (N, ...) are as `features` were fitted; `seen` are the features of `train`, if they are known. Both sides are
     cut to the same number, at most `max_items`: the real items are the same for all models and seeds, samples are drawn
-    by `seed`. With labels on all sides, also `tstr`, its
-    reference `trtr` (the same classifier trained on as many real items), and `conditional`, the share of samples that
-    are taken for what was asked for. For the best value that a perfect model could reach, pass unseen real items (a
-    validation split) as `fake`.
+    by `seed`. With labels on all sides, also `tstr`, its reference `trtr` (the same classifier trained on as many real
+    items), and `conditional`, the share of samples that are taken for what was asked for. For the best value that a
+    perfect model could reach, pass unseen real items (a validation split) as `fake`.
     """
     n = min(len(test), len(fake), max_items)
     if n < FEWEST:
@@ -74,20 +73,13 @@ def measure_samples(
         )  # fmt: skip
     chosen, made = some(test, n, seed_of("test")), some(fake, n, seed_of(seed, "samples"))
     taught = some(train, len(fake), seed_of(seed, "train"))
-    few = some(n, MAX_DIVERSE, seed)
     real, fake_part = np.asarray(test)[chosen], np.asarray(fake)[made]
     seen, a, b = features(train) if seen is None else seen, features(real), features(fake_part)
     memorised = memorised_share(seen, a, b)
     by_item = {"auc": told_apart(real, fake_part, seed), "coverage": covered(balls(a, b))}
     estimates: dict[str, Estimate] = {
         "auc": area_of_placements(*by_item["auc"]),
-        **prdc(a, b),
-        "frechet": frechet_distance(a, b),
-        "kernel": kernel_distance(a, b),
-        "energy": energy_distance(a, b),
-        "gaussian": gaussian_distance(a, b),
-        "sliced": sliced_distance(a, b),
-        "diversity": diversity(a[few], b[few]),
+        **likeness(a, b, seed),
         "memorised": Estimate(memorised["share"], memorised["stderr"]),
         "memorised_duplicates": Estimate(memorised["duplicates"], memorised["duplicates_stderr"]),
         "nearer_to_training": nearer_to_training(seen[taught], a, b),
@@ -100,5 +92,19 @@ def measure_samples(
         estimates |= conditional_accuracy(seen, train_labels, a, test_labels[chosen], b, fake_labels[made])
     figures = flat(estimates) | {f"memorised_{key}": memorised[key] for key in ("expected", "p_value", "flagged")}
     values = {key: [side.round(6).tolist() for side in sides] for key, sides in by_item.items()}
-    items = {"real_items": chosen.tolist(), "sample_figures": values}
-    return figures | {"items": n, "train_items": len(train)}, items
+    counts = {"items": n, "train_items": len(train)}
+    return figures | counts, {"real_items": chosen.tolist(), "sample_figures": values}
+
+
+def likeness(real: Array, fake: Array, seed: int) -> dict[str, Estimate]:
+    """How near samples are to as many real items, and how varied, by their features (N, dims)."""
+    few = some(real, MAX_DIVERSE, seed)
+    return {
+        **prdc(real, fake),
+        "frechet": frechet_distance(real, fake),
+        "kernel": kernel_distance(real, fake),
+        "energy": energy_distance(real, fake),
+        "gaussian": gaussian_distance(real, fake),
+        "sliced": sliced_distance(real, fake),
+        "diversity": diversity(real[few], fake[few]),
+    }
