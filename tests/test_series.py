@@ -159,11 +159,11 @@ def test_arrays_are_windows_only_where_that_is_said(tmp_path: Path) -> None:
 def test_the_built_in_set_is_what_it_says() -> None:
     data = load_source("days")
     assert data.modality == "series"
-    assert len(data.items) == 6866
+    assert len(data.items) == 14_148
     assert {split: len(index) for split, index in data.splits.items()} == {
-        "train": 6590,
-        "validation": 138,
-        "test": 138,
+        "train": 13_580,
+        "validation": 284,
+        "test": 284,
     }
     assert figures.season_of(bridged(data.rows("train").values[::20]), 36) == 24
 
