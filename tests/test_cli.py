@@ -22,9 +22,10 @@ from safetensors.numpy import load_file
 import quintet
 from quintet.cli import console
 from quintet.cli import main as cli
-from quintet.cli.console import Progress, Stopped, columns, last, plain
-from quintet.cli.fitting import differences
+from quintet.cli.console import Progress, Stopped, columns, plain
 from quintet.cli.options import extract
+from quintet.operations.records import last
+from quintet.operations.training import differences
 
 VERBS = ("train", "resume", "sample", "score", "evaluate", "compare", "recommend", "inspect", "runs", "data", "doctor")
 TINY = ("--preset", "tiny", "--steps", "3")

@@ -12,18 +12,19 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Self
 
 from quintet.core.errors import EnvironmentFault, QuintetError, QuintetWarning, out_of_memory
-from quintet.operations.events import Event, Note, Piece
+from quintet.operations.events import Begun, Event, Note, OnEvent, Piece, Record, Stop
+from quintet.operations.records import last
 
 if TYPE_CHECKING:
     from quintet.cli.options import Sections
-    from quintet.training.trainer import Trainer
 
 BROKEN_PIPE = 141
 INTERNAL = 1
@@ -132,31 +133,6 @@ def clock(seconds: float) -> str:
 
 # -- records of training ---------------------------------------------------------------------------------------------
 
-LIVE = {"quality", "quality_stderr", "diversity", "copies", "copying", "held_out"}
-"""Figures of a look, which are no losses."""
-RESERVED = {"step", "steps", "seconds", "family", "seed", "samples"} | LIVE
-
-
-def losses(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The losses and their parts in a record."""
-    return {key: value for key, value in record.items() if key not in RESERVED}
-
-
-def last(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """The newest figures of a run: step, steps, seconds, those of its last look, losses, and `loss`, that of what
-    samples.
-    """
-    out: dict[str, Any] = {"step": 0, "steps": None, "seconds": 0.0, "loss": None, "losses": {}}
-    out |= dict.fromkeys(("quality", "held_out"))
-    for record in records:
-        out |= {key: record[key] for key in ("step", "steps", "seconds", "quality", "held_out") if key in record}
-        if found := losses(record):
-            out["losses"] = found
-            out["loss"] = next(
-                (found[key] for key in ("model", "generator") if key in found), next(iter(found.values()))
-            )
-    return out
-
 
 def figures(news: Mapping[str, Any]) -> list[str]:
     """Loss, that of unseen items, and quality, where they are known."""
@@ -258,13 +234,13 @@ class Stopped(KeyboardInterrupt):
 
 
 class Signals:
-    """Inside, SIGINT and SIGTERM let a trainer finish its step and save; without a trainer they raise Stopped.
+    """Inside, SIGINT and SIGTERM `stop` training behind its step, when it is saved; else they raise Stopped.
 
     A second SIGINT raises at once.
     """
 
     def __init__(self) -> None:
-        self.trainer: Trainer | None = None
+        self.stop: Stop | None = None
         self.received: signal.Signals | None = None
         self.before: dict[int, Any] = {}
 
@@ -277,15 +253,11 @@ class Signals:
         for number, handler in self.before.items():
             signal.signal(number, handler)
 
-    def watch(self, trainer: Trainer | None) -> None:
-        """From now on, signals stop this trainer; None: they raise."""
-        self.trainer = trainer
-
     def handle(self, number: int, _: FrameType | None) -> None:
         again, self.received = self.received is not None, signal.Signals(number)
-        if self.trainer is None or (again and number == signal.SIGINT):
+        if self.stop is None or (again and number == signal.SIGINT):
             raise Stopped(self.received)
-        self.trainer.stop = self.received.name
+        self.stop(self.received.name)
         note = f"\n{self.received.name}: finishing this step and saving (Ctrl-C again stops at once)\n"
         os.write(2, note.encode())  # print may be what the signal interrupted
 
@@ -297,6 +269,7 @@ class Context:
     sections: Sections = field(default_factory=dict)
     signals: Signals = field(default_factory=Signals)
     json: bool = False
+    progress: Progress | None = None
     folders: list[tempfile.TemporaryDirectory[str]] = field(default_factory=list)
 
     def temporary(self) -> Path:
@@ -304,10 +277,29 @@ class Context:
         self.folders.append(tempfile.TemporaryDirectory(prefix="quintet-"))
         return Path(self.folders[-1].name)
 
+    def stopped(self, data: Mapping[str, Any], what: str, told: str, where: str, fix: str, text: str = "") -> Answer:
+        """The answer of work that a signal has stopped: what it came to, and how it goes on."""
+        assert self.signals.received is not None
+        print(f"{told}\n  go on: {fix}", file=sys.stderr)
+        stop = {"error": "Stopped", "what": what, "where": where, "why": "", "fix": fix}
+        return Answer({**data, **stop}, text, 128 + self.signals.received)
+
+    @contextmanager
+    def showing(self, title: str) -> Iterator[OnEvent]:
+        """Inside, records are shown as the progress of what the title says."""
+        with Progress(title) as self.progress:
+            yield self.on_event
+
     def on_event(self, event: Event) -> None:
-        """Notes go to standard error, and pieces of a text to standard output, which --json leaves to the answer."""
+        """Notes and progress go to standard error, pieces of a text to standard output, which --json leaves to the
+        answer; from the beginning of training on signals stop it.
+        """
         match event:
             case Note(text):
                 print(f"warning: {text}", file=sys.stderr, flush=True)
-            case Piece(_, text, last):
-                print(text, end="\n" * last, file=sys.stderr if self.json else sys.stdout, flush=True)
+            case Record(values) if self.progress is not None:
+                self.progress.report(values)
+            case Begun(stop):
+                self.signals.stop = stop
+            case Piece(_, text, over):
+                print(text, end="\n" * over, file=sys.stderr if self.json else sys.stdout, flush=True)

@@ -8,9 +8,10 @@ from typing import Any
 import yaml
 
 from quintet import __version__
-from quintet.cli.console import Answer, columns, last, number
+from quintet.cli.console import Answer, columns, number
 from quintet.core.errors import CheckpointError, QuintetError
 from quintet.modalities.provenance import read_provenance
+from quintet.operations.records import last
 from quintet.runs.advice import advice
 from quintet.runs.folder import Run, runs_root
 from quintet.runs.lock import writer

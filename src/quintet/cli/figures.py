@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from quintet.cli.console import columns, number
+import yaml
+
+from quintet.cli.console import clock, columns, figures, number
 from quintet.comparison.contenders import Figure, contenders, spaces_of
 from quintet.comparison.scoring import unit_of
 from quintet.metrics.measures import AUC, COVERAGE, PER_CHARACTER, SECONDS, SPEED
 from quintet.operations.scoring import ScoreResult
+from quintet.operations.training import PlanResult, TrainResult
 
 
 def likelihood_line(summary: Mapping[str, Any]) -> str:
@@ -33,6 +36,20 @@ def labels_line(summary: Mapping[str, Any]) -> str:
             (found["unlabelled"], "without a label are not counted"))  # fmt: skip
     told = "".join(f"; {count:,} {what}" for count, what in rest if count)
     return f"{labelled}, {found['accuracy']:.1%} as they are in the source (95 % interval {low} to {high}){told}"
+
+
+def planned(found: PlanResult) -> str:
+    """What would be trained, as a configuration file."""
+    settings = yaml.safe_dump(found.config, sort_keys=False)
+    return f"# {found.parameters:,} parameters; nothing was written\n{settings}"
+
+
+def trained(done: TrainResult) -> str:
+    """How a run came to its end, and what one may do next."""
+    early = f" of {done.planned:,}, ended early" if done.steps < done.planned else ""
+    head = f"{done.run}: {done.steps:,} steps{early} in {clock(done.seconds)}"
+    text = ", ".join([head, *figures(done.facts())])
+    return f"{text}\n  next: quintet sample {done.address}, quintet evaluate {done.address}"
 
 
 def scored(found: ScoreResult) -> str:

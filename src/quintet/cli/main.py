@@ -8,16 +8,25 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import CycloptsError, Parameter
 
 from quintet.cli import console, options, using
-from quintet.cli.console import Answer, Context, Progress, Signals, Stopped
+from quintet.cli.console import Answer, Context, Signals, Stopped
 from quintet.cli.standard_input import DASH, receive
-from quintet.cli.verbs import EVERYWHERE, SETTINGS, Everywhere, Given, Output, RunName, app, verb
+from quintet.cli.verbs import EVERYWHERE, SETTINGS, Everywhere, Given, Output, app, asks, verb
 from quintet.core.errors import EnvironmentFault, QuintetError, UsageError
-from quintet.operations.requests import SECTIONS
+from quintet.operations.requests import (
+    CompareRequest,
+    EvaluateRequest,
+    RecommendRequest,
+    ResumeRequest,
+    TrainRequest,
+)
+
+if TYPE_CHECKING:
+    from quintet.operations.training import TrainResult
 
 __all__ = ["app", "main", "using"]
 
@@ -25,115 +34,53 @@ __all__ = ["app", "main", "using"]
 # -- training --------------------------------------------------------------------------------------------------------
 
 
-@verb(
+@asks(
+    TrainRequest,
     "flow --data moons --budget 60s --run first",
     "diffusion --data digits --condition label --preset small",
     "vae --data digits --steps 500 --training.batch_size 64 --model.width 64",
-    sections=tuple(SECTIONS),
 )
-def train(
-    family: Annotated[str | None, Parameter(help="vae, gan, autoregressive, flow or diffusion")] = None,
-    /,
-    *,
-    data: Annotated[str | None, Parameter(help="a source: quintet data lists them")] = None,
-    target: Annotated[str | None, Parameter(help="the column to model [the items]")] = None,
-    condition: Annotated[str | None, Parameter(help="the column that is given, e.g. label")] = None,
-    codec: Annotated[str | None, Parameter(help="how items become tensors [as the data]")] = None,
-    preset: Annotated[str | None, Parameter(help="classic, tiny, small or base [small]")] = None,
-    budget: Annotated[str | None, Parameter(help="how long, e.g. 90s, 2m, 1h [60s]")] = None,
-    steps: Annotated[int | None, Parameter(help="how many updates, instead of a budget")] = None,
-    seed: Annotated[int | None, Parameter(help="of weights, data order and noise [0]")] = None,
-    run: Annotated[str | None, Parameter(help="a name for the run [SOURCE-FAMILY-NUMBER]")] = None,
-    config: Annotated[Path | None, Parameter(help="YAML like a run's config.yaml, complete or in part")] = None,
-    resume: Annotated[Literal["auto"] | None, Parameter(help="auto: go on if the run exists already")] = None,
-    dry_run: Annotated[bool, Parameter(help="show the complete configuration, write nothing")] = False,
-    everywhere: Everywhere = EVERYWHERE,
-    context: Given = None,
-) -> Answer:
+def train(request: TrainRequest, context: Context) -> Answer:
     """Train one family on one source.
 
     Every setting is an option: --model.FIELD, --sampling.FIELD, --training.FIELD and --data.FIELD VALUE.
     --dry-run shows them all. Options win over --config, which wins over --preset.
     """
-    from quintet.cli import fitting
-    from quintet.fit import api
-    from quintet.operations.settings import check_fields
-    from quintet.runs.config import merge
-    from quintet.sources.load import load_source
+    from quintet.cli.figures import planned
+    from quintet.operations.training import PlanResult, asked, train
 
-    assert context is not None
-    if budget is not None and steps is not None:
-        raise UsageError("both --budget and --steps", fix="give one of them")
-    if resume and not run:
-        raise UsageError("--resume auto needs the run's name", fix="--run NAME")
-    given = merge(options.read_config(config), context.sections)
-    name, source = family or given.get("family"), data or (given.get("data") or {}).get("source")
-    if not name or not source:
-        missing = "a family" if not name else "--data SOURCE"
-        raise UsageError(f"{missing} is missing", fix="quintet train --help")
-    check_fields(given, str(name))
-    given.pop("steps" if budget is not None else "budget" if steps is not None else "", None)
-    chosen: dict[str, Any] = {"target": target, "condition": condition, "codec": codec, "preset": preset}
-    chosen |= {"budget": budget, "steps": steps, "seed": seed, "config": given}
-    if dry_run or resume:
-        dataset = load_source(str(source), **api.reading(given))
-        planned = api.plan(str(name), dataset, **chosen)
-        if dry_run:
-            return fitting.dry(planned, dataset, everywhere.runs)
-        assert run is not None
-        if fitting.continues(planned, run, everywhere.runs):
-            return _resume(run, everywhere, context)
-    with Progress(f"{Path(str(source)).name} {name}") as progress:
-        model = api.train(str(name), data=str(source), run=run, runs=everywhere.runs, report=progress.report,
-                          on_trainer=context.signals.watch, **chosen)  # fmt: skip
-    return fitting.trained(model, context.signals)
+    family, source, _ = asked(request)
+    with context.showing(f"{Path(source).name} {family}") as on_event:
+        done = train(request, on_event)
+    return Answer(done.facts(), planned(done)) if isinstance(done, PlanResult) else _trained(done, context)
 
 
-@verb("first", "runs/first --changed-data")
-def resume(
-    run: RunName,
-    /,
-    *,
-    changed_data: Annotated[bool, Parameter(help="go on although the data are not the same")] = False,
-    everywhere: Everywhere = EVERYWHERE,
-    context: Given = None,
-) -> Answer:
+@asks(ResumeRequest, "first", "runs/first --changed-data")
+def resume(request: ResumeRequest, context: Context) -> Answer:
     """Continue a run to its end, as if it had never stopped."""
-    assert context is not None
-    return _resume(run, everywhere, context, changed_data)
+    from quintet.operations.training import resume
+
+    with context.showing(request.run) as on_event:
+        done = resume(request, on_event)
+    return _trained(done, context)
 
 
-def _resume(run: str, everywhere: Everywhere, context: Context, changed_data: bool = False) -> Answer:
-    from quintet.cli.fitting import trained
-    from quintet.fit import api
+def _trained(done: TrainResult, context: Context) -> Answer:
+    """A run that has come to its end, or was stopped by a signal and saved."""
+    from quintet.cli.figures import trained
 
-    with Progress(run) as progress:
-        model = api.resume(run, runs=everywhere.runs, changed_data=changed_data, report=progress.report,
-                           on_trainer=context.signals.watch)  # fmt: skip
-    return trained(model, context.signals)
-
-
-Features = Annotated[
-    str, Parameter(help="what distances are measured in: pca, learnt (a net trained on the data) or inception [pca]")
-]
+    if not done.stopped:
+        return Answer(done.facts(), trained(done))
+    what, fix = f"stopped by {done.stopped} and saved", f"quintet resume {done.address}"
+    told = f"{done.run}: {what} at step {done.step:,} of {done.steps:,}"
+    return context.stopped(done.facts(), what, told, done.run, fix)
 
 
 # -- comparing --------------------------------------------------------------------------------------------------
 
 
-@verb("first", "digits-vae-1 --split validation --samples 500", sections=("sampling",))
-def evaluate(
-    run: RunName,
-    /,
-    *,
-    split: Annotated[str, Parameter(help="what they are measured against: train, validation or test [test]")] = "test",
-    samples: Annotated[int, Parameter(help="how many samples to measure [1000]")] = 1000,
-    seed: Annotated[int, Parameter(help="of the samples and of bounds and estimates [0]")] = 0,
-    features: Features = "pca",
-    budget: Annotated[str | None, Parameter(help="how long it may take [as training did, 2m to 10m]")] = None,
-    everywhere: Everywhere = EVERYWHERE,
-    context: Given = None,
-) -> Answer:
+@asks(EvaluateRequest, "first", "digits-vae-1 --split validation --samples 500")
+def evaluate(request: EvaluateRequest, context: Context) -> Answer:
     """Measure a model on unseen items: likelihood, sample quality, coverage, memorisation, speed.
 
     Of a classifier: accuracy, log-loss and calibration. Of texts that are given a text, an image or a recording: how
@@ -142,121 +89,48 @@ def evaluate(
     Of a slow model as many samples and items are measured as --budget has time for, at least 20; the answer says so.
     """
     from quintet.cli.figures import evaluated
-    from quintet.comparison import measuring
-    from quintet.fit import api
-    from quintet.operations.settings import check_fields
+    from quintet.operations.measuring import evaluate
 
-    _enough(samples)
-    model = api.load(run, runs=everywhere.runs)
-    assert context is not None
-    settings = context.sections.get("sampling", {})
-    check_fields({"sampling": settings}, model.config.family)
-    with Progress(model.run.name) as progress:
-        result = measuring.evaluate(model, split=split, samples=samples, seed=seed, sampling=settings,
-                                    features=features, budget=budget, report=progress.report)  # fmt: skip
-    data = {"run": str(model.run.path), "name": model.run.name, "likelihood_reason": None, **result}
-    return Answer(data, evaluated(data))
+    with context.showing(Path(request.run).name) as on_event:
+        found = evaluate(request, on_event).facts()
+    return Answer(found, evaluated(found))
 
 
-@verb(
+@asks(
+    CompareRequest,
     "moons --budget 60s -o report.html",
     "digits --families vae,flow,diffusion --steps 500 --seeds 3",
     "digits-vae-1 digits-vae-2 digits-gan-1     (runs of the same data)",
     "monday.json tuesday.json -o both.html      (reports that were measured alike)",
-    sections=("data",),
 )
-def compare(
-    *what: Annotated[str, Parameter(help="a source to train on (quintet data lists them), or runs, or reports")],
-    families: Annotated[str | None, Parameter(help="names with commas between [all]")] = None,
-    condition: Annotated[str, Parameter(help="a column, or none [label, where there is one]")] = "auto",
-    budget: Annotated[str | None, Parameter(help="for each run [60s]")] = None,
-    steps: Annotated[int | None, Parameter(help="for each run, instead of a budget")] = None,
-    parameters: Annotated[int | None, Parameter(help="about so many in each [the defaults' own]")] = None,
-    seeds: Annotated[int, Parameter(help="runs of each family [1]")] = 1,
-    preset: Annotated[str | None, Parameter(help="classic, tiny, small or base [small]")] = None,
-    samples: Annotated[int, Parameter(help="how many samples of each run are measured [1000]")] = 1000,
-    split: Annotated[str, Parameter(help="what they are measured against [test]")] = "test",
-    features: Features = "pca",
-    output: Output = None,
-    everywhere: Everywhere = EVERYWHERE,
-    context: Given = None,
-) -> Answer:
+def compare(request: CompareRequest, context: Context) -> Answer:
     """Say which model to keep: train several families on one source, or take runs, and measure all alike.
 
     The same split, budget and figures for all; runs that differ by their seed alone are one contender.
     """
     from quintet.cli.figures import compared
-    from quintet.comparison import compare as comparison
-    from quintet.comparison.compare import is_source
+    from quintet.operations.measuring import compare
 
-    if budget is not None and steps is not None:
-        raise UsageError("both --budget and --steps", fix="give one of them")
-    assert context is not None
-    if seeds < 1:
-        raise UsageError(f"--seeds {seeds}: at least 1")
-    if parameters is not None and parameters < 1:
-        raise UsageError(f"--parameters {parameters}: at least 1")
-    _enough(samples)
-    training: dict[str, Any] = {
-        "families": families,
-        "budget": budget,
-        "steps": steps,
-        "parameters": parameters,
-        "preset": preset,
-    }
-    if what and not is_source(what, everywhere.runs):
-        vain = [f"--{name}" for name, value in training.items() if value is not None]
-        vain += [f"--data.{field}" for field in context.sections.get("data", {})]
-        if vain:
-            raise UsageError(f"{', '.join(vain)}: only for a source", why="runs have been trained already")
-    names = [name.strip() for name in families.split(",") if name.strip()] if families else None
-    given = None if condition == "none" else condition
-    path = Path(output or f"compare-{Path(what[0]).name if what else ''}.html")
-    with Progress(" ".join(Path(one).name for one in what)) as progress:
-        result = comparison.compare(*what, **training | {"families": names}, condition=given, seeds=seeds,
-                             samples=samples,
-                             split=split, features=features, output=path, runs=everywhere.runs,
-                             report=progress.report, config=dict(context.sections),
-                             on_trainer=context.signals.watch)  # fmt: skip
-    if (received := context.signals.received) is not None and "stopped" in result:
-        what_for, fix = f"stopped by {received.name}; what was finished is kept", "the same command goes on"
-        print(f"{what_for}\n  go on: {fix}", file=sys.stderr)
-        stop = {"error": "Stopped", "what": what_for, "where": result["runs"], "why": "", "fix": fix}
-        return Answer({**result, **stop}, compared(result), 128 + received)
-    return Answer(result, compared(result))
+    with context.showing(" ".join(Path(one).name for one in request.what)) as on_event:
+        result = compare(request, on_event)
+    found = result.facts()
+    if not result.stopped or context.signals.received is None:
+        return Answer(found, compared(found))
+    what = f"{result.stopped}; what was finished is kept"
+    return context.stopped(found, what, what, str(result.runs), "the same command goes on", compared(found))
 
 
-def _enough(samples: int) -> None:
-    if samples < 20:
-        raise UsageError(f"--samples {samples}: the figures need at least 20")
-
-
-@verb("digits", "people.csv --budget 10m --json", sections=("data",))
-def recommend(
-    source: Annotated[str, Parameter(help="quintet data lists them")],
-    /,
-    *,
-    budget: Annotated[str, Parameter(help="how long each may train [60s]")] = "60s",
-    everywhere: Everywhere = EVERYWHERE,
-    context: Given = None,
-) -> Answer:
+@asks(RecommendRequest, "digits", "people.csv --budget 10m --json")
+def recommend(request: RecommendRequest, context: Context) -> Answer:
     """Say before any training which family to begin with for each purpose, and why.
 
     From the data's kind, size and shape, the machine and the budget, and what was measured on sets like it.
     """
     from quintet.cli.figures import recommended
-    from quintet.comparison.recommend import recommendation
-    from quintet.fit import api
-    from quintet.runs.config import seconds
-    from quintet.sources.load import load_source
+    from quintet.operations.measuring import recommend
 
-    assert context is not None
-    dataset = load_source(source, **api.reading(context.sections))
-    found = recommendation(dataset, seconds(budget), dict(context.sections))
+    found = recommend(request, context.on_event).facts()
     return Answer(found, recommended(found))
-
-
-# -- looking ---------------------------------------------------------------------------------------------------------
 
 
 @verb("first", "first --verify", "points.csv")

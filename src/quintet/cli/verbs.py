@@ -108,5 +108,7 @@ def parameter(name: str, field: FieldInfo, *, first: bool) -> inspect.Parameter:
         words += f" [{field.default}]"
     shown = Parameter(name=SHORT.get(name), help=words)
     annotation: Any = Annotated[field.annotation, shown]
+    if first and field.annotation == tuple[str, ...]:
+        return Kinds(name, Kinds.VAR_POSITIONAL, annotation=Annotated[str, shown])
     kind = Kinds.POSITIONAL_ONLY if first else Kinds.KEYWORD_ONLY
     return Kinds(name, kind, default=Kinds.empty if field.is_required() else field.default, annotation=annotation)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from quintet.core.errors import QuintetWarning
 
@@ -36,7 +36,26 @@ class Piece:
     last: bool = False
 
 
-Event = Note | Step | Piece
+@dataclass(frozen=True)
+class Record:
+    """What training says of itself: step, steps, seconds, losses and figures; or what is being done, as `doing`. In a
+    comparison also of which family and seed it is.
+    """
+
+    values: Mapping[str, Any]
+
+
+Stop = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Begun:
+    """Training has begun: `stop`, called with the reason, ends it behind its step and saves it. None: it is over."""
+
+    stop: Stop | None
+
+
+Event = Note | Step | Piece | Record | Begun
 OnEvent = Callable[[Event], None]
 Q = TypeVar("Q")
 A = TypeVar("A")

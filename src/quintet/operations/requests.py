@@ -7,7 +7,7 @@ from __future__ import annotations
 import difflib
 from abc import ABC
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_validator
 
@@ -23,6 +23,10 @@ class Request(Settings, ABC):
     """Base of all requests. A value that is none, or beyond its limits, is a UsageError that names the field."""
 
     runs: Path | None = Field(None, description="folder of runs [$QUINTET_RUNS, or ./runs]")
+
+    def sections(self) -> dict[str, dict[str, Any]]:
+        """The sections of settings that it holds."""
+        return {name: values for name, field in SECTIONS.items() if (values := getattr(self, field, None))}
 
     @model_validator(mode="wrap")
     @classmethod
@@ -158,3 +162,99 @@ class EncodeRequest(Request):
     split: Split = None
     condition: Condition = None
     output: Output = None
+
+
+# -- training and measuring --------------------------------------------------------------------------------------------
+
+Reading = Annotated[dict[str, Any], Field(description="how a path is read: size, fit, rate, unit, group, time, ...")]
+Features = Annotated[
+    str, Field(description="what distances are measured in: pca, learnt (a net trained on the data) or inception [pca]")
+]
+Preset = Annotated[str | None, Field(description="classic, tiny, small or base [small]")]
+
+
+class TrainRequest(Request):
+    """A family to be trained on a source. Its fields win over those of `config`, which wins over the preset."""
+
+    family: str | None = Field(None, description="vae, gan, autoregressive, flow or diffusion")
+    data: str | None = Field(None, description="a source: quintet data lists them")
+    target: str | None = Field(None, description="the column to model [the items]")
+    condition: str | None = Field(None, description="the column that is given, e.g. label")
+    codec: str | None = Field(None, description="how items become tensors [as the data]")
+    preset: Preset = None
+    budget: str | None = Field(None, description="how long, e.g. 90s, 2m, 1h [60s]")
+    steps: int | None = Field(None, description="how many updates, instead of a budget")
+    seed: int | None = Field(None, ge=0, le=MOST, description="of weights, data order and noise [0]")
+    run: str | None = Field(None, description="a name for the run [SOURCE-FAMILY-NUMBER]")
+    config: Path | None = Field(None, description="YAML like a run's config.yaml, complete or in part")
+    resume: Literal["auto"] | None = Field(None, description="auto: go on if the run exists already")
+    dry_run: bool = Field(False, description="show the complete configuration, write nothing")
+    model: dict[str, Any] = Field({}, description="settings of the family's nets")
+    sampling: dict[str, Any] = Field({}, description="settings of sampling")
+    training: dict[str, Any] = Field({}, description="settings of training")
+    reading: Reading = {}
+    coding: dict[str, Any] = Field({}, description="settings of the items' codec")
+    given: dict[str, Any] = Field({}, description="settings of the condition's codec")
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        one_length(self.budget, self.steps)
+        if self.resume and not self.run:
+            raise UsageError("resume needs the run's name", fix="--run NAME")
+        return self
+
+
+def one_length(budget: str | None, steps: int | None) -> None:
+    """Raise UsageError if training is to end by both."""
+    if budget is not None and steps is not None:
+        raise UsageError("both budget and steps", fix="give one of them")
+
+
+class ResumeRequest(Request):
+    """A run that is to go on to its end."""
+
+    run: Run
+    changed_data: bool = Field(False, description="go on although the data are not the same")
+
+
+class EvaluateRequest(Request):
+    """A run that is to be measured on unseen items."""
+
+    run: Run
+    split: str = Field("test", description="what they are measured against: train, validation or test")
+    samples: int = Field(1000, ge=20, le=MOST, description="how many samples to measure")
+    seed: int = Field(0, ge=0, le=MOST, description="of the samples and of bounds and estimates")
+    features: Features = "pca"
+    budget: str | None = Field(None, description="how long it may take [as training did, 2m to 10m]")
+    sampling: Sampling = {}
+
+
+class CompareRequest(Request):
+    """A source on which families are to be trained and measured alike; or runs, or reports, to be put side by side."""
+
+    what: tuple[str, ...] = Field((), description="a source to train on (quintet data lists them), or runs, or reports")
+    families: str | None = Field(None, description="names with commas between [all]")
+    condition: str = Field("auto", description="a column, or none [label, where there is one]")
+    budget: str | None = Field(None, description="for each run [60s]")
+    steps: int | None = Field(None, description="for each run, instead of a budget")
+    parameters: int | None = Field(None, ge=1, description="about so many in each [the defaults' own]")
+    seeds: int = Field(1, ge=1, le=MOST, description="runs of each family")
+    preset: Preset = None
+    samples: int = Field(1000, ge=20, le=MOST, description="how many samples of each run are measured")
+    split: str = Field("test", description="what they are measured against")
+    features: Features = "pca"
+    output: Output = None
+    reading: Reading = {}
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        one_length(self.budget, self.steps)
+        return self
+
+
+class RecommendRequest(Request):
+    """A source for which a family is to be recommended before any training."""
+
+    source: str = Field(description="quintet data lists them")
+    budget: str = Field("60s", description="how long each may train")
+    reading: Reading = {}

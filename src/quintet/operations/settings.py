@@ -1,21 +1,30 @@
-"""Sections of settings, checked by name against those of a family."""
+"""Sections of settings: read as they are typed and from files, and checked by name. Nothing heavy is imported before a
+family is asked for its fields.
+"""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import Any
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from quintet.core.errors import ConfigError
-from quintet.registry import family_class
-from quintet.runs.config import DataSettings
-from quintet.training.settings import TrainingSettings
+from quintet.core.errors import ConfigError, DataError
+from quintet.operations.requests import SECTIONS
+
+if TYPE_CHECKING:
+    import yaml
 
 
 def check_fields(sections: Mapping[str, Any], family: str) -> None:
     """Raise ConfigError, with the nearest name, for a field that this family's sections do not have."""
+    from quintet.registry import family_class
+    from quintet.runs.config import DataSettings
+    from quintet.training.settings import TrainingSettings
+
     cls = family_class(family)
     model: type[BaseModel] = cls.Settings  # named, since mypy takes the classes of a class for metaclasses
     kinds: dict[str, type[BaseModel]] = {"model": model, "sampling": cls.Sampling, "training": TrainingSettings}
@@ -32,3 +41,68 @@ def unknown(kind: str, name: str, known: Iterable[str], where: str) -> ConfigErr
     near = difflib.get_close_matches(name, names, 1, 0.5)
     hint = f"did you mean {near[0]}? " if near else ""
     return ConfigError(f"unknown {kind} {name!r}", where=where, why=f"{hint}known: {', '.join(names)}")
+
+
+# -- as they are typed and in files ------------------------------------------------------------------------------------
+
+
+def read_yaml(text: str, what: str, where: str) -> Any:
+    """Lists, mappings, null, and else texts as they are written: what a text means is decided by the setting that it is
+    given to. YAML alone would take the column `no` for False, 0100 for 64 and 12:30 for 750.
+
+    Raises ConfigError of `what` is wrong, `where`.
+    """
+    import yaml
+
+    try:
+        return yaml.load(text, Loader=_loader())
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        raise ConfigError(what, where=where, why=str(error).splitlines()[0]) from None
+
+
+@cache
+def _loader() -> type[yaml.SafeLoader]:
+    """YAML whose plain words are texts, but for null, and for << of mappings."""
+    import yaml
+
+    known = yaml.SafeLoader.yaml_implicit_resolvers
+    kept = {
+        first: [(tag, words) for tag, words in several if tag.endswith((":null", ":merge"))]
+        for first, several in known.items()
+    }
+    return type("Texts", (yaml.SafeLoader,), {"yaml_implicit_resolvers": kept})
+
+
+def read_config(path: Path | None) -> dict[str, Any]:
+    """A --config file: YAML with the keys of a run's config.yaml, complete or in part."""
+    if path is None:
+        return {}
+    from quintet.runs.config import RunConfig
+
+    try:
+        data = read_yaml(path.read_text(), "not YAML", str(path))
+    except OSError as error:
+        raise DataError("cannot read the configuration", where=str(path), why=error.strerror or str(error)) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError("not YAML", where=str(path), why=str(error)) from None
+    if not isinstance(data, dict):
+        raise ConfigError("not a mapping of sections", where=str(path))
+    for name in _names(data):
+        if not isinstance(name, str):
+            raise ConfigError(f"the name of a setting is a text, not {name!r}", where=str(path))
+    for key in data:
+        if key not in RunConfig.model_fields:
+            raise unknown("key", str(key), RunConfig.model_fields, str(path))
+    given = {key: value for key, value in data.items() if value is not None}
+    for section in SECTIONS:
+        if not isinstance(given.get(section, {}), Mapping):
+            raise ConfigError(f"{section} is not a mapping of fields", where=str(path))
+    return given
+
+
+def _names(data: Any) -> Iterable[Any]:
+    """All names in mappings within mappings."""
+    if isinstance(data, dict):
+        for name, value in data.items():
+            yield name
+            yield from _names(value)

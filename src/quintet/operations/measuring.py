@@ -1,0 +1,95 @@
+"""`evaluate`, `compare` and `recommend`: how good models are, which to keep, and which to begin with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict
+
+from quintet.comparison import compare as comparison
+from quintet.comparison import measuring
+from quintet.comparison.recommend import recommendation
+from quintet.core.errors import UsageError
+from quintet.fit import api
+from quintet.operations.events import OnEvent, operation
+from quintet.operations.fitted import Result
+from quintet.operations.requests import CompareRequest, EvaluateRequest, RecommendRequest
+from quintet.operations.settings import check_fields
+from quintet.operations.training import Listener
+from quintet.runs.config import seconds
+from quintet.sources.load import load_source
+
+
+class EvaluateResult(Result):
+    """The figures of a model; which there are depends on what it is for."""
+
+    model_config = ConfigDict(extra="allow")
+
+    run: str
+    name: str
+    likelihood: dict[str, Any] | None = None
+    likelihood_reason: str | None = None
+    metrics: dict[str, Any]
+
+
+@operation
+def evaluate(request: EvaluateRequest, on_event: OnEvent) -> EvaluateResult:
+    """Measure a model on unseen items, and write the report of its run."""
+    model = api.load(request.run, runs=request.runs)
+    check_fields(request.sections(), model.config.family)
+    found = measuring.evaluate(model, split=request.split, samples=request.samples, seed=request.seed,
+                               sampling=request.sampling, features=request.features, budget=request.budget,
+                               report=Listener(on_event).report)  # fmt: skip
+    facts = {"run": str(model.run.path), "name": model.run.name, "likelihood_reason": None}
+    return EvaluateResult(**facts | found)
+
+
+class CompareResult(Result):
+    """What a report shows: the figures of each model, and the verdict."""
+
+    model_config = ConfigDict(extra="allow")
+
+    models: list[dict[str, Any]]
+    verdict: dict[str, Any]
+    report: str
+    runs: str | None = None
+    stopped: str = ""
+
+
+@operation
+def compare(request: CompareRequest, on_event: OnEvent) -> CompareResult:
+    """Train several families on one source, or take runs or reports, measure all alike, and write the report."""
+    training = request.model_dump(include={"families", "budget", "steps", "parameters", "preset"})
+    if request.what and not comparison.is_source(request.what, request.runs):
+        vain = [name for name, value in training.items() if value is not None]
+        vain += [f"data.{field}" for field in request.reading]
+        if vain:
+            raise UsageError(f"{', '.join(vain)}: only for a source", why="runs have been trained already")
+    families = request.families and [name.strip() for name in request.families.split(",") if name.strip()]
+    condition = None if request.condition == "none" else request.condition
+    path = Path(request.output or f"compare-{Path(request.what[0]).name if request.what else ''}.html")
+    listener = Listener(on_event)
+    found = comparison.compare(*request.what, **training | {"families": families}, condition=condition,
+                               seeds=request.seeds, samples=request.samples, split=request.split,
+                               features=request.features, output=path, runs=request.runs, config=request.sections(),
+                               report=listener.report, on_trainer=listener.watch)  # fmt: skip
+    return CompareResult(**found)
+
+
+class RecommendResult(Result):
+    """A family for each purpose with its reason, what to mind, and the command to begin with."""
+
+    source: str
+    shape: dict[str, Any]
+    purposes: dict[str, dict[str, Any]]
+    order: list[str]
+    cautions: list[str]
+    command: str
+
+
+@operation
+def recommend(request: RecommendRequest, on_event: OnEvent) -> RecommendResult:
+    """Say before any training which family to begin with for each purpose, and why."""
+    dataset = load_source(request.source, **api.reading(request.sections()))
+    return RecommendResult(**recommendation(dataset, seconds(request.budget), request.sections()))

@@ -1,0 +1,184 @@
+"""`train` and `resume`: a run to its end, or to where it is stopped."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from quintet.core.errors import ConfigError, UsageError
+from quintet.fit import api
+from quintet.model.fitted import Fitted
+from quintet.operations.events import Begun, OnEvent, Record, operation
+from quintet.operations.fitted import Result
+from quintet.operations.records import last
+from quintet.operations.requests import ResumeRequest, TrainRequest
+from quintet.operations.settings import check_fields, read_config
+from quintet.runs.advice import advice
+from quintet.runs.config import RunConfig, merge
+from quintet.runs.folder import Run, runs_root
+from quintet.runs.restoring import make_family
+from quintet.runs.task import Task
+from quintet.sources.load import Dataset, load_source
+from quintet.training.trainer import Trainer
+
+BEFORE_CONFIG = {"codec", "manifest.json", ".config.yaml.tmp", ".manifest.json.tmp"}
+"""What a run folder holds before its config.yaml, which is written last."""
+
+
+class PlanResult(Result):
+    """What would be trained: the complete configuration."""
+
+    dry_run: bool
+    config: dict[str, Any]
+    parameters: int
+
+
+class TrainResult(Result):
+    """How far a run has come, its newest figures, and what they advise."""
+
+    run: str
+    name: str
+    family: str
+    source: str
+    step: int
+    steps: int
+    seconds: float
+    loss: float | None
+    losses: dict[str, Any]
+    quality: float | None
+    held_out: float | None
+    advice: list[dict[str, str]]
+    parameters: int
+    address: str = Field(exclude=True)
+    """The run as an argument of other verbs."""
+    planned: int = Field(exclude=True)
+    """The steps that were planned, of a run that may have ended early."""
+    stopped: str = Field("", exclude=True)
+    """Why it was stopped before its end."""
+
+
+@operation
+def train(request: TrainRequest, on_event: OnEvent) -> TrainResult | PlanResult:
+    """Train a family; or go on with the run if it is to be resumed and exists; or only say what would be trained."""
+    family, source, config = asked(request)
+    check_fields(config, family)
+    config.pop("steps" if request.budget is not None else "budget" if request.steps is not None else "", None)
+    chosen = request.model_dump(include={"target", "condition", "codec", "preset", "budget", "steps", "seed"})
+    chosen["config"] = config
+    if request.dry_run or request.resume:
+        dataset = load_source(source, **api.reading(config))
+        plan = api.plan(family, dataset, **chosen)
+        if request.dry_run:
+            return planned(plan, dataset, request.runs)
+        assert request.run is not None
+        if continues(plan, request.run, request.runs):
+            return resume(ResumeRequest(run=request.run, runs=request.runs), on_event)
+    listener = Listener(on_event)
+    model = api.train(family, data=source, run=request.run, runs=request.runs, report=listener.report,
+                      on_trainer=listener.watch, **chosen)  # fmt: skip
+    return listener.result(model)
+
+
+def asked(request: TrainRequest) -> tuple[str, str, dict[str, Any]]:
+    """Family, source and sections of settings, of the request and its file."""
+    config = merge(read_config(request.config), request.sections())
+    family, source = request.family or config.get("family"), request.data or (config.get("data") or {}).get("source")
+    if not family or not source:
+        missing = "family" if not family else "data"
+        fix = "quintet train FAMILY --data SOURCE; quintet train --help shows more"
+        raise UsageError(
+            f"{missing} is missing", why=f"it is {TrainRequest.model_fields[missing].description}", fix=fix
+        )
+    return str(family), str(source), config
+
+
+@operation
+def resume(request: ResumeRequest, on_event: OnEvent) -> TrainResult:
+    """Continue a run to its end, as if it had never stopped."""
+    listener = Listener(on_event)
+    model = api.resume(request.run, runs=request.runs, changed_data=request.changed_data, report=listener.report,
+                       on_trainer=listener.watch)  # fmt: skip
+    return listener.result(model)
+
+
+class Listener:
+    """Hears of one training, and tells it on."""
+
+    def __init__(self, on_event: OnEvent) -> None:
+        self.on_event = on_event
+        self.trainer: Trainer | None = None
+
+    def report(self, record: dict[str, Any]) -> None:
+        self.on_event(Record(record))
+
+    def watch(self, trainer: Trainer | None) -> None:
+        self.trainer = trainer
+
+        def stop(why: str) -> None:
+            assert trainer is not None
+            trainer.stop = why
+
+        self.on_event(Begun(None if trainer is None else stop))
+
+    def result(self, model: Fitted) -> TrainResult:
+        """What became of the training."""
+        run, trainer = model.run, self.trainer
+        assert trainer is not None
+        news = last(run.metrics())
+        return TrainResult(
+            run=str(run.path),
+            name=run.name,
+            family=model.config.family,
+            source=model.config.data.source,
+            step=trainer.step,
+            steps=trainer.steps,
+            seconds=round(trainer.seconds, 3),
+            **{key: news[key] for key in ("loss", "losses", "quality", "held_out")},
+            advice=[one._asdict() for one in advice(run.metrics_of_weights())],
+            parameters=sum(p.numel() for p in model.family.parameters()),
+            address=run.address,
+            planned=model.config.steps or trainer.steps,
+            stopped=trainer.stop if trainer.step < trainer.steps else "",
+        )
+
+
+def planned(plan: RunConfig, dataset: Dataset, runs: Path | None = None) -> PlanResult:
+    """The complete configuration, after trying that the codec fits the data and the family the codec."""
+    family = make_family(plan, Task.of(plan, dataset).examples("train").fitted(plan, runs).codecs)
+    parameters = sum(p.numel() for p in family.parameters())
+    return PlanResult(dry_run=True, config=plan.model_dump(mode="json"), parameters=parameters)
+
+
+def continues(planned: RunConfig, name: str, runs: Path | None) -> bool:
+    """Whether that run exists; ConfigError if it was made with another configuration than the planned one. What counts
+    is what was asked for, since a budget may have changed batches, preset and looks of the run itself.
+
+    What a start left behind that was killed before it wrote config.yaml is cleared away: there is nothing in it yet.
+    """
+    folder = runs_root(runs) / name
+    if not (folder / "config.yaml").is_file():
+        if folder.is_dir() and {path.name for path in folder.iterdir()} <= BEFORE_CONFIG:
+            shutil.rmtree(folder)
+        return False
+    old, new = Run(folder).manifest().get("asked") or {}, planned.model_dump(mode="json")
+    changed = [f"{key}: {was!r} in the run, {now!r} now" for key, was, now in differences(old, new)
+               if key not in ("budget", "steps", "plan")]  # fmt: skip
+    if changed:
+        fix = f"another --run name, or quintet resume {Run(folder).address} to go on as it was"
+        raise ConfigError("the run has another configuration", where=str(folder), why="; ".join(changed), fix=fix)
+    return True
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
+    """(dotted key, old, new) wherever two configurations differ."""
+    out: list[tuple[str, Any, Any]] = []
+    for key in [*old, *(key for key in new if key not in old)]:
+        was, now = old.get(key), new.get(key)
+        if isinstance(was, dict) and isinstance(now, dict):
+            out += differences(was, now, f"{prefix}{key}.")
+        elif was != now:
+            out.append((prefix + key, was, now))
+    return out
