@@ -24,6 +24,7 @@ import quintet
 from quintet.cli.main import main
 from quintet.core.errors import ConfigError, DataError, QuintetWarning
 from quintet.data import written
+from quintet.data.arrow import as_table
 from quintet.evaluation.tasks import against
 from quintet.modalities.table import streams
 from quintet.modalities.table.codec import TableCodec
@@ -503,3 +504,9 @@ def test_identifiers_are_made_anew(tmp_path: Path) -> None:
     assert rows[1]["number"] not in ("", "10003")
     assert main(["score", run, "--data", str(path), "-o", str(tmp_path / "scores.csv")]) == 0
     assert main(["evaluate", run, "--samples", "30"]) == 0
+
+
+@pytest.mark.parametrize("items", [{1: [2, 3]}, [{1: 2}, {1: 3}], [{"a": 1}, {None: 2}]])
+def test_the_name_of_a_column_is_a_text(items: Any) -> None:
+    with pytest.raises(DataError, match=r"the name of a column is a text, not (1|None)"):
+        as_table(items)

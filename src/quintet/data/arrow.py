@@ -207,14 +207,22 @@ def as_table(items: Any, names: tuple[str, ...] = ()) -> pa.Table:
     if isinstance(items, pa.Table):
         return items
     if isinstance(items, Mapping):
-        return pa.table({name: as_column(cells) for name, cells in items.items()})
+        return pa.table({name: as_column(cells) for name, cells in named(items).items()})
     if isinstance(items, list) and items and isinstance(items[0], Mapping):
-        return pa.Table.from_pylist([dict(row) for row in items])
+        return pa.Table.from_pylist([named(row) for row in items])
     array = np.asarray(items)
     array = array[:, None] if array.ndim == 1 else array
     if array.ndim != 2 or (names and array.shape[1] != len(names)):
         raise DataError(f"expected rows of {len(names) or 'some'} columns, got an array of shape {array.shape}")
     return pa.table({name: array[:, i] for i, name in enumerate(names or [f"x{i}" for i in range(array.shape[1])])})
+
+
+def named(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """The row, or the columns, by names; DataError for one that is no text."""
+    for name in row:
+        if not isinstance(name, str):
+            raise DataError(f"the name of a column is a text, not {name!r}")
+    return dict(row)
 
 
 def as_column(cells: Any) -> Any:
