@@ -139,6 +139,11 @@ class Codec(ABC):
         return None
 
     @property
+    def takes_all(self) -> bool:
+        """Whether it takes all items of its kind, whatever training had: `known` then need not be asked."""
+        return True
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What a user should know of what was decided about the data, in sentences."""
         return ()

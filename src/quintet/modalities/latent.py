@@ -181,6 +181,10 @@ class LatentCodec(Codec):
             weights.update(f"{name} {tuple(value.shape)}".encode() + value.detach().cpu().numpy().tobytes())
         return digest({"face": self.face, "inner": self.inner.to_json(), "autoencoder": weights.hexdigest()})
 
+    @property
+    def takes_all(self) -> bool:
+        return self.inner.takes_all
+
     def known(self, items: Any) -> NDArray[np.bool_]:
         return self.inner.known(items)
 

@@ -169,13 +169,14 @@ class Task:
 
         `targets`: by what is modelled too, not only by what is given.
         """
+        parts = {"x": self.targets} if targets else {}
+        parts |= {} if self.given is None else {"cond": self.conditions}
+        parts = {key: part for key, part in parts.items() if key in self.codecs and not self.codecs[key].takes_all}
         splits, lost = dict(self.dataset.splits), []
         for split, index in self.dataset.splits.items():
             kept = np.ones(len(index), bool)
-            if split != "train" and targets and "x" in self.codecs:
-                kept &= self.codecs["x"].known(self.targets(split))
-            if split != "train" and self.given is not None and "cond" in self.codecs:
-                kept &= self.codecs["cond"].known(self.conditions(split))
+            for key, part in parts.items() if split != "train" else ():
+                kept &= self.codecs[key].known(part(split))
             if not kept.all():
                 splits[split] = index[kept]
                 lost.append(f"{(~kept).sum():,} of {len(index):,} {split}")

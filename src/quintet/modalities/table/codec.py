@@ -193,6 +193,10 @@ class TableCodec(Codec):
         (column,) = self.columns
         return pa.table({column.name: pa.array(self.labels, column.type)})
 
+    @property
+    def takes_all(self) -> bool:
+        return False
+
     def known(self, items: pa.Table) -> NDArray[np.bool_]:
         """Rows whose every cell is like one of training's."""
         strict, rows, items = self.settings.strict, np.ones(items.num_rows, bool), self.rows(items)
