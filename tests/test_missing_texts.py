@@ -101,7 +101,7 @@ def test_a_missing_translation_is_not_learnt_and_has_no_score(root: Path) -> Non
     task = Task.of(model.config, load_source(str(root / "gaps.csv")), model.codecs)
     assert None in task.targets("train")
     with pytest.warns(QuintetWarning, match="test rows have no de and are left out"):
-        left = task.examples()
+        left = task.examples("train", "validation", "test")
     assert all(None not in left.targets(split) and "" not in left.targets(split) for split in left.dataset.splits)
     with pytest.warns(QuintetWarning, match="test rows have no de and are left out"):
         assert model.evaluate()["metrics"]["items"] == len(left.targets("test"))

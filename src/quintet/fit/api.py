@@ -221,7 +221,7 @@ def _train(
     engine, asked = Engine(config.device), config
     run = Run.create(root, name, f"{dataset.name}-{config.family}") if engine.first else None
     try:
-        own = Task.of(config, dataset).examples("train")
+        own = Task.of(config, dataset).examples("train", "validation")
         session = session_of(config, own, root, engine)
         began = time.perf_counter()
         estimate = None
@@ -281,7 +281,9 @@ def resume(
             fix="restore them, or pass --changed-data",
         )
     engine = Engine(config.device)
-    session = Session(config, Task.of(config, dataset, codecs).examples("train"), family.to(engine.device), engine)
+    session = Session(
+        config, Task.of(config, dataset, codecs).examples("train", "validation"), family.to(engine.device), engine
+    )
     with ProgressLine(f"training {config.family}") as line:
         session.train(folder, report or line, on_trainer)
     return Fitted(folder, family, codecs, config, session.cond)

@@ -147,7 +147,7 @@ class Listener:
 
 def planned(plan: RunConfig, dataset: Dataset, runs: Path | None = None) -> PlanResult:
     """The complete configuration, after trying that the codec fits the data and the family the codec."""
-    family = make_family(plan, Task.of(plan, dataset).examples("train").fitted(plan, runs).codecs)
+    family = make_family(plan, Task.of(plan, dataset).examples("train", "validation").fitted(plan, runs).codecs)
     parameters = sum(p.numel() for p in family.parameters())
     return PlanResult(dry_run=True, config=plan.model_dump(mode="json"), parameters=parameters)
 

@@ -113,17 +113,17 @@ class Task:
         return self.modality.recipe(self.targets("train"), None if self.given is None else self.given.name, coding)
 
     def examples(self, *splits: str) -> Task:
-        """The task without rows that are no example of it; how many is warned.
+        """The task without those rows of these splits that are no example of it; how many is warned.
 
-        Those are rows of any split in which the text that is modelled is missing, and rows of these splits in which the
-        label is blank that is to be named, or, in any other task, a label or a text that is given. A blank is not one
-        more value: it says that the value is not known. What is given to a model that names labels may be blank.
+        In them the label is blank that is to be named; in any other task the text is missing that is modelled, or a
+        label or a text is blank that is given. A blank is not one more value: it says that the value is not known. What
+        is given to a model that names labels may be blank.
         """
         if self.label:
             return self._filled(self.targets("train").column_names[0], splits)
         task = self
         if self.target is not None and beside(self.dataset, self.target) and not self.modality.gaps:
-            task = self._filled(self.target, tuple(self.dataset.splits))
+            task = self._filled(self.target, splits)
         if self.given is None or self.condition is None or not beside(self.dataset, self.condition):
             return task
         if not self.given.gaps or self.given.labels(self.conditions("train")):
