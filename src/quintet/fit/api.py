@@ -281,9 +281,8 @@ def resume(
             fix="restore them, or pass --changed-data",
         )
     engine = Engine(config.device)
-    session = Session(
-        config, Task.of(config, dataset, codecs).examples("train", "validation"), family.to(engine.device), engine
-    )
+    task = Task.of(config, dataset, codecs).examples("train", "validation")
+    session = Session(config, task, family.to(engine.device), engine)
     with ProgressLine(f"training {config.family}") as line:
         session.train(folder, report or line, on_trainer)
     return Fitted(folder, family, codecs, config, session.cond)

@@ -102,9 +102,8 @@ def bought(config: RunConfig, dataset: Dataset, root: Path) -> int:
     assert config.budget is not None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what there is to say of the data is said when they are trained on
-        session = session_of(
-            config, Task.of(config, dataset).examples("train", "validation"), root, Engine(config.device)
-        )
+        task = Task.of(config, dataset).examples("train", "validation")
+        session = session_of(config, task, root, Engine(config.device))
         each = math.inf
         # Small steps seem slower than they are, since a part of a batch costs more than its share: tried on more.
         for wanted in (WANTED, readable(config.family, config.codec) or WANTED):

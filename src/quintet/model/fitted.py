@@ -360,11 +360,8 @@ class Fitted:
         Where the weights were chosen by some of these, only the others count: an item that chose them is likelier than
         a new one. If the others are too few, test items are taken, or, without `test`, all, which is warned.
         """
-        task = (
-            Task.of(self.config, load_source(**self.config.data.reading()), self.codecs)
-            .examples("validation", "test")
-            .known()
-        )
+        task = Task.of(self.config, load_source(**self.config.data.reading()), self.codecs)
+        task = task.examples("validation", "test").known()
         whole = self.codecs["x"].stream  # one text is many windows, of which any may have chosen the weights
         split = "validation"
         if self.config.training.select != "last" or self.config.training.patience is not None:
