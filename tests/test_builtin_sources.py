@@ -13,13 +13,15 @@ import pytest
 import soundfile
 from PIL import Image
 
-from quintet.cli.sources import describe_source, list_sources
+from quintet.cli.sources import described as in_words
 from quintet.core.errors import DataError, EnvironmentFault, UsageError
 from quintet.data import published as sets_files
 from quintet.data.dataset import SPLITS, Dataset, Reading
 from quintet.modalities.audio.sets import PITCHES
 from quintet.modalities.text.sets import chinese as in_chinese
 from quintet.modalities.text.sets import english
+from quintet.operations.requests import DataRequest
+from quintet.operations.sources import data, described
 from quintet.sources import hub
 from quintet.sources.load import SOURCES, Source, load_source
 
@@ -271,42 +273,42 @@ def test_the_hub_without_its_client_or_without_a_network(monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("name", ["digits", "moons", "wine", "notes", "numbers"])
 def test_a_source_has_facts_and_a_picture(name: str, tmp_path: Path) -> None:
-    answer = describe_source(name, output=str(tmp_path / "x.png"))
-    assert answer.data["items"] == len(load_source(name).items)
-    assert sum(answer.data["splits"].values()) == answer.data["items"]
-    assert answer.data["duplicates"]["across_splits"] == 0
+    answer = described(name, output=str(tmp_path / "x.png"))
+    assert answer.facts()["items"] == len(load_source(name).items)
+    assert sum(answer.facts()["splits"].values()) == answer.facts()["items"]
+    assert answer.facts()["duplicates"]["across_splits"] == 0
     picture = np.asarray(Image.open(tmp_path / "x.png").convert("RGBA"))
     assert min(picture.shape[:2]) > 100
     assert picture[..., :3].std() > 10
-    assert "problem" not in answer.text or name == "wine"
+    assert "problem" not in in_words(answer) or name == "wine"
 
 
 def test_what_is_wrong_with_a_table_is_said(tmp_path: Path) -> None:
     rows = [f"{i},{'' if i % 3 else i % 9},same,{'inf' if i == 5 else i / 7}" for i in range(200)]
     (tmp_path / "x.csv").write_text("\n".join(["id,holes,one,real", *rows, *rows[:20]]))
-    answer = describe_source(str(tmp_path / "x.csv"), output=str(tmp_path / "x.png"))
-    said = "\n".join(answer.data["problems"])
+    answer = described(str(tmp_path / "x.csv"), output=str(tmp_path / "x.png"))
+    said = "\n".join(answer.facts()["problems"])
     assert "column one has one value" in said
     assert "column real: 2 cells are NaN or infinite" in said
     assert "% of the cells are missing" in said
-    assert answer.data["duplicates"] == {"items": 20, "across_splits": 0}
-    assert answer.data["missing"] == sum(column["missing"] for column in answer.data["columns"]) > 100
+    assert answer.facts()["duplicates"] == {"items": 20, "across_splits": 0}
+    assert answer.facts()["missing"] == sum(column["missing"] for column in answer.facts()["columns"]) > 100
     (tmp_path / "y.csv").write_text("\n".join(["id,x", *(f"k{i},{i % 4}" for i in range(200))]))
-    assert "identifier" in "\n".join(describe_source(str(tmp_path / "y.csv")).data["problems"])
+    assert "identifier" in "\n".join(described(str(tmp_path / "y.csv")).facts()["problems"])
     for split in ("train", "test"):
         (tmp_path / "z").mkdir(exist_ok=True)
         (tmp_path / "z" / f"{split}.csv").write_text("a,b\n" + "\n".join(f"{i},{i * i}" for i in range(100)))
-    answer = describe_source(str(tmp_path / "z"))
-    assert answer.data["duplicates"]["across_splits"] == 100
-    assert "held-out" in answer.text
+    answer = described(str(tmp_path / "z"))
+    assert answer.facts()["duplicates"]["across_splits"] == 100
+    assert "held-out" in in_words(answer)
 
 
 def test_the_list_loads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QUINTET_DATA", "nowhere")
     monkeypatch.setattr(Source, "__call__", None)
-    entries = {entry["name"]: entry for entry in list_sources().data["sources"]}
+    entries = {entry["name"]: entry for entry in data(DataRequest(), print).facts()["sources"]}
     assert entries.keys() == SOURCES.keys()
     assert "error" not in entries["digits"]
     assert entries["adult"]["fix"].endswith("archive.ics.uci.edu/dataset/2/adult")
     with pytest.raises(UsageError, match="picture"):
-        describe_source("moons", output="x.txt")
+        described("moons", output="x.txt")

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 import quintet
-from quintet.cli.sources import some_of
 from quintet.core.errors import CheckpointError
 from quintet.core.family import Family
 from quintet.core.random import normal, some
@@ -30,6 +29,7 @@ from quintet.metrics import classifiers, samples
 from quintet.modalities.table.codec import TableCodec
 from quintet.modalities.text.codec import TextCodec
 from quintet.model.inputs import numbered, read_items
+from quintet.operations.sources import some_of
 from quintet.registry import MODALITIES, modality_of
 from quintet.runs.restoring import make_family
 from quintet.runs.task import Task

@@ -10,7 +10,8 @@ from PIL import Image
 
 import quintet
 from quintet.cli.main import main
-from quintet.cli.sources import describe_source
+from quintet.cli.sources import described as in_words
+from quintet.operations.sources import described
 from quintet.sources.load import load_source
 
 
@@ -32,7 +33,7 @@ def test_depth_maps_are_read_on_one_scale(tmp_path: Path) -> None:
     dataset = load_source(str(source), whole=True)
     assert np.array_equal(dataset.items[..., 0], np.round(depths() * (255 / 3000)))
     assert dataset.scale == (0, 3000)
-    assert "3000 becomes 255" in describe_source(str(source)).text
+    assert "3000 becomes 255" in in_words(described(str(source)))
     near = folder(tmp_path / "near", depths()[1::2])  # read for a run, they are on the scale of the run
     assert load_source(str(near), whole=True, scale=(0, 3000)).items.max() == 17
 

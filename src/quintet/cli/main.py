@@ -15,10 +15,11 @@ from cyclopts import CycloptsError, Parameter
 from quintet.cli import console, options, using
 from quintet.cli.console import Answer, Context, Signals, Stopped
 from quintet.cli.standard_input import DASH, receive
-from quintet.cli.verbs import EVERYWHERE, SETTINGS, Everywhere, Given, Output, app, asks, verb
+from quintet.cli.verbs import EVERYWHERE, SETTINGS, Everywhere, Given, app, asks, verb
 from quintet.core.errors import EnvironmentFault, QuintetError, UsageError
 from quintet.operations.requests import (
     CompareRequest,
+    DataRequest,
     EvaluateRequest,
     RecommendRequest,
     ResumeRequest,
@@ -160,32 +161,22 @@ def runs(*, everywhere: Everywhere = EVERYWHERE, context: Given = None) -> Answe
     return list_runs(everywhere.runs)
 
 
-@verb(
+@asks(
+    DataRequest,
     "",
     "digits -o preview.png",
     "photos/ --data.size 32     (or photos.zip, table.csv, hf:owner/name)",
-    sections=("data",),
 )
-def data(
-    source: Annotated[str | None, Parameter(help="a name, a path or hf:owner/name [list the names]")] = None,
-    /,
-    *,
-    output: Output = None,
-    everywhere: Everywhere = EVERYWHERE,
-    context: Given = None,
-) -> Answer:
+def data(request: DataRequest, context: Context) -> Answer:
     """List the sources, or show what was understood of one: kind, counts, columns, missing cells, duplicates, problems.
 
     -o writes a picture of some items. --data.size, fit, rate, unit, group, time: how a path is read.
     """
-    from quintet.cli import sources
+    from quintet.cli.sources import described, listed
+    from quintet.operations.sources import SourceResult, data
 
-    assert context is not None
-    if source is None:
-        return sources.list_sources()
-    from quintet.fit import api
-
-    return sources.describe_source(source, output=output, **api.reading(context.sections))
+    found = data(request, context.on_event)
+    return Answer(found.facts(), described(found) if isinstance(found, SourceResult) else listed(found))
 
 
 @verb("", "--json")

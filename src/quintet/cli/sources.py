@@ -1,40 +1,17 @@
-"""What `quintet data` shows: the sources, or what was understood of one."""
+"""What `data` says of the sources, or of one, in words."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from quintet.cli.console import Answer, columns, number
-from quintet.core.errors import EnvironmentFault, UsageError
-from quintet.core.random import some
-from quintet.data import arrow
-from quintet.data.dataset import Dataset, take
-from quintet.data.published import HOMES
-from quintet.data.splits import keys_of
-from quintet.data.written import forms
-from quintet.modalities.table.columns import is_key
-from quintet.registry import MODALITIES
-from quintet.sources.load import SOURCES, Source, data_root, load_source
-
-SHOWN = 20
-"""Values of a column that are listed."""
-FEW = 50
-"""Fewer training items, or items of a class, than this are a problem worth a line."""
+from quintet.cli.console import columns, number
+from quintet.operations.sources import SourceResult, SourcesResult
 
 
-# -- the list --------------------------------------------------------------------------------------------------------
-
-
-def list_sources() -> Answer:
-    """Every name: what it is, and where its files are expected if they are not there. Nothing is loaded."""
-    entries = [_entry(name, source) for name, source in SOURCES.items()]
-    rows, families = [], set()
+def listed(found: SourcesResult) -> str:
+    """A line a source, and one for a collection."""
+    entries, rows, families = found.sources, [], set()
     for entry in entries:
         family, _, member = entry["name"].partition("/")
         if member:  # one line for a collection
@@ -46,144 +23,33 @@ def list_sources() -> Answer:
             rows.append((entry["name"], entry["modality"], entry["about"], entry["state"]))
     more = ("Or a path: a folder of images, sounds or texts, a .csv .tsv .parquet .jsonl .feather .txt .npy .npz file, "
             "a zip or tar of those; or hf:owner/name.")  # fmt: skip
-    text = columns(rows, ("source", "kind", "what", "where"))
-    return Answer({"root": str(data_root()), "sources": entries}, f"{text}\n\n{more}")
+    return f"{columns(rows, ('source', 'kind', 'what', 'where'))}\n\n{more}"
 
 
-def _entry(name: str, source: Any) -> dict[str, Any]:
-    if not isinstance(source, Source):  # put there by a program
-        found = source()
-        source = Source(source, found.modality, len(found.items), found.about)
-    entry = {"name": name, "modality": source.modality, "items": source.items, "about": source.about,
-             "columns": list(source.columns)}  # fmt: skip
-    if not source.folder:
-        return entry | {"state": "built in"}
-    if not source.missing:
-        return entry | {"state": str(data_root() / source.folder)}
-    fix = f"get it from {HOMES[source.folder]}"
-    return entry | {"error": "file not found", "where": source.missing, "fix": fix, "state": f"not here: {fix}"}
-
-
-# -- one source ------------------------------------------------------------------------------------------------------
-
-
-def describe_source(name: str, *, output: str | None = None, **reading: Any) -> Answer:
-    """Kind, counts, columns, missing cells, duplicates, problems and notes; `output`: a picture (.png) of some items.
-
-    `reading`: how it is read, as for `load_source`.
-    """
-    if output is not None and Path(output).suffix.lower() != ".png":
-        raise UsageError(f"a picture cannot be written to {output}", fix="-o preview.png")
-    dataset = load_source(name, **reading)
-    modality = MODALITIES[dataset.modality]
-    facts = modality.facts(dataset.items)
-    splits = {split: len(index) for split, index in dataset.splits.items()}
-    table = column_facts(dataset.items, dataset.index("train")) if isinstance(dataset.items, pa.Table) else []
-    labels = [] if dataset.labels is None else column_facts(dataset.labels)
-    repeated = duplicates(dataset)
-    data: dict[str, Any] = {
-        "name": dataset.name,
-        "source": dataset.source or dataset.name,
-        "modality": dataset.modality,
-        "about": dataset.about,
-        "items": len(dataset.items),
-        "splits": splits,
-        "columns": table,
-        "labels": labels,
-        **facts,
-        "missing": sum(fact["missing"] for fact in table),
-        "duplicates": repeated,
-        "problems": problems(dataset, table, labels, repeated),
-        "notes": list(dataset.notes),
-        "fingerprint": dataset.fingerprint(),
-    }
-    rows = [(dataset.name, dataset.about), ("kind", dataset.modality), ("items", f"{data['items']:,}")]
-    rows += [("splits", ", ".join(f"{split} {size:,}" for split, size in splits.items()))]
-    rows += [(key, _fact(value)) for key, value in facts.items()]
-    rows += [(f"column {c['name']}", f"{_column_text(c)}; {c['modelled']}") for c in table]
-    if table:
+def described(found: SourceResult) -> str:
+    """Kind, counts, columns, missing cells, duplicates, problems and notes of a source."""
+    rows = [(found.name, found.about), ("kind", found.modality), ("items", f"{found.items:,}")]
+    rows += [("splits", ", ".join(f"{split} {size:,}" for split, size in found.splits.items()))]
+    rows += [(key, _fact(value)) for key, value in found.understood.items()]
+    rows += [(f"column {c['name']}", f"{_column_text(c)}; {c['modelled']}") for c in found.columns]
+    if found.columns:
         rows.append(
             ("types", '--data.types "COLUMN=number|decimal|integer|category|text|datetime|boolean|id|drop" decides')
         )
-    rows += [(f"label {c['name']}", f"{_column_text(c)}; for --condition {c['name']}") for c in labels]
-    if table:
-        rows.append(("missing cells", f"{data['missing']:,}"))
-    rows.append(("duplicates", f"{repeated['items']:,} items, {repeated['across_splits']:,} in more than one split"))
-    rows += [("problem", text) for text in data["problems"]] + [("note", text) for text in dataset.notes]
-    if output is not None:
-        picture = modality.preview(*some_of(dataset, modality.previewed))
-        try:
-            Path(output).write_bytes(picture)
-        except OSError as error:
-            why = error.strerror or ""
-            raise EnvironmentFault("cannot write the picture", where=output, why=why) from None
-        data["picture"] = output
-        rows.append(("picture", output))
-    return Answer(data, columns(rows))
+    rows += [(f"label {c['name']}", f"{_column_text(c)}; for --condition {c['name']}") for c in found.labels]
+    if found.columns:
+        rows.append(("missing cells", f"{found.missing:,}"))
+    again = found.duplicates
+    rows.append(("duplicates", f"{again['items']:,} items, {again['across_splits']:,} in more than one split"))
+    rows += [("problem", text) for text in found.problems] + [("note", text) for text in found.notes]
+    rows += [("picture", found.picture)] if found.picture is not None else []
+    return columns(rows)
 
 
 def _fact(value: Any) -> str:
     if isinstance(value, list) and len(value) == 3 and all(isinstance(part, float) for part in value):
         return "{} ... {} (median {})".format(*(number(value[i]) for i in (0, 2, 1)))
     return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def some_of(dataset: Dataset, count: int) -> tuple[Any, list[str]]:
-    """Training items, drawn by a fixed seed, and their labels in words."""
-    index = dataset.index("train")
-    index = index[some(index, count, 0)]
-    labels = [] if dataset.labels is None else take(dataset.labels, index).to_pylist()
-    captions = [", ".join(str(value) for value in row.values()) for row in labels] or [""] * len(index)
-    return take(dataset.items, index), captions
-
-
-# -- columns ---------------------------------------------------------------------------------------------------------
-
-
-def column_facts(table: pa.Table, train: np.ndarray | None = None) -> list[dict[str, Any]]:
-    """Name, type, range or values, and missing cells of each column; what becomes of it is read off the rows `train`,
-    as training does.
-    """
-    facts, known = [], forms(table)
-    for name in table.column_names:
-        column = table[name]
-        fact: dict[str, Any] = {"name": name, "type": str(column.type), "missing": column.null_count}
-        form = known.get(name)
-        fact["taken"] = form.taken if form is not None else _kind(column.type)
-        learnt = column if train is None else column.take(pa.array(train))
-        fact["modelled"] = _fate(learnt, None if form is None else form.kind, alone=table.num_columns == 1)
-        distinct = pc.count_distinct(column, mode="only_valid").as_py()
-        ordered = pa.types.is_floating(column.type) or pa.types.is_temporal(column.type)
-        if ordered or (pa.types.is_integer(column.type) and distinct > SHOWN):
-            span = pa.types.is_duration(column.type)  # Arrow does not order them
-            ends = pc.min_max(column.cast(pa.int64()) if span else column).as_py()
-            fact |= {"distinct": distinct} | {
-                end: pa.scalar(each, pa.int64()).cast(column.type).as_py() if span and each is not None else each
-                for end, each in ends.items()}  # fmt: skip
-        else:
-            counted = sorted(column.drop_null().value_counts().to_pylist(), key=lambda entry: -entry["counts"])
-            fact |= {"distinct": distinct, "values": sorted(entry["values"] for entry in counted[:SHOWN])}
-            fact["rarest"] = counted[-1]["counts"] if counted else 0
-        facts.append(fact)
-    return facts
-
-
-def _kind(kind: pa.DataType) -> str:
-    """A type of Arrow in the words of `data.types`."""
-    if pa.types.is_temporal(kind):
-        return "datetime"
-    if pa.types.is_boolean(kind):
-        return "truth value"
-    return "category" if not arrow.is_number(kind) else "whole number" if pa.types.is_integer(kind) else "decimal"
-
-
-def _fate(column: pa.ChunkedArray, said: str | None, *, alone: bool) -> str:
-    """What happens to a column of a table, which may be its only one."""
-    if said not in ("category", "text") and not alone and is_key(column):
-        return "left out: it only names its rows (=text keeps it)"
-    if pa.types.is_temporal(column.type):
-        return "modelled by its parts, as far as they vary: year, week or month, day, time"
-    return "modelled as numbers" if arrow.is_number(column.type) else "modelled as categories"
 
 
 def _column_text(fact: Mapping[str, Any]) -> str:
@@ -196,50 +62,3 @@ def _column_text(fact: Mapping[str, Any]) -> str:
     shown = values if len(fact["values"]) == fact["distinct"] else values[:8]
     more = " ..." if fact["distinct"] > len(shown) else ""
     return f"{taken}, {fact['distinct']:,} values: {', '.join(shown)}{more}{missing}"
-
-
-# -- what may be wrong -----------------------------------------------------------------------------------------------
-
-
-def duplicates(dataset: Dataset) -> dict[str, int]:
-    """How many items equal an earlier one, and how many different items are in more than one split."""
-    keys = keys_of(MODALITIES[dataset.modality].contents(dataset.items))
-    parts = {split: np.unique(keys[index]) for split, index in dataset.splits.items()}
-    everything = np.concatenate(list(parts.values())) if parts else keys[:0]
-    _, times = np.unique(everything, return_counts=True)
-    return {"items": len(keys) - len(np.unique(keys)), "across_splits": int((times > 1).sum())}
-
-
-def problems(dataset: Dataset, table: list[dict[str, Any]], labels: list[dict[str, Any]],
-             repeated: Mapping[str, int]) -> list[str]:  # fmt: skip
-    """What a person should look at before training on this."""
-    found = []
-    train = len(dataset.index("train"))
-    if dataset.modality == "text" and train == 1:
-        length = len(dataset.rows("train")[0])
-        if length < 10_000:
-            found.append(f"only {length:,} characters to train on")
-    elif train < FEW:
-        found.append(f"only {train:,} items to train on")
-    if repeated["across_splits"]:
-        found.append(f"{repeated['across_splits']:,} items are in more than one split: held-out figures flatter")
-    for fact in table:
-        name, column = fact["name"], dataset.items[fact["name"]]
-        if pa.types.is_floating(column.type):
-            bad = len(column) - column.null_count - (pc.sum(pc.is_finite(column)).as_py() or 0)
-            if bad:
-                found.append(f"column {name}: {bad:,} cells are NaN or infinite")
-        if fact["distinct"] <= 1:
-            found.append(f"column {name} has one value")
-        elif fact["distinct"] == len(column) > FEW and not pa.types.is_floating(column.type):
-            found.append(f"column {name}: every value is different, as in an identifier")
-        elif pa.types.is_string(column.type) and fact["distinct"] > 1000:
-            found.append(f"column {name} has {fact['distinct']:,} different strings")
-        if fact["missing"] > len(column) / 2:
-            found.append(f"column {name}: {100 * fact['missing'] / len(column):.0f} % of the cells are missing")
-    for fact in labels:
-        if fact["missing"]:
-            found.append(f"label {fact['name']}: {fact['missing']:,} items have none")
-        if "rarest" in fact and fact["distinct"] <= SHOWN and fact["rarest"] < FEW <= train:
-            found.append(f"label {fact['name']}: the rarest class has {fact['rarest']:,} items")
-    return found + MODALITIES[dataset.modality].problems(dataset.items)

@@ -258,3 +258,11 @@ class RecommendRequest(Request):
     source: str = Field(description="quintet data lists them")
     budget: str = Field("60s", description="how long each may train")
     reading: Reading = {}
+
+
+class DataRequest(Request):
+    """A source that is to be looked at, or none: all that have a name."""
+
+    source: str | None = Field(None, description="a name, a path or hf:owner/name [list the names]")
+    output: Output = None
+    reading: Reading = {}

@@ -1,0 +1,225 @@
+"""`data`: the sources, or what was understood of one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import ConfigDict, Field
+
+from quintet.core.errors import EnvironmentFault, UsageError
+from quintet.core.random import some
+from quintet.data import arrow
+from quintet.data.dataset import Dataset, take
+from quintet.data.published import HOMES
+from quintet.data.splits import keys_of
+from quintet.data.written import forms
+from quintet.fit import api
+from quintet.modalities.table.columns import is_key
+from quintet.operations.events import OnEvent, operation
+from quintet.operations.fitted import Result
+from quintet.operations.requests import DataRequest
+from quintet.registry import MODALITIES
+from quintet.sources.load import SOURCES, Source, data_root, load_source
+
+SHOWN = 20
+"""Values of a column that are listed."""
+FEW = 50
+"""Fewer training items, or items of a class, than this are a problem worth a line."""
+
+
+class SourcesResult(Result):
+    """The sources that have a name, and where their files are looked for."""
+
+    root: str
+    sources: list[dict[str, Any]]
+
+
+class SourceResult(Result):
+    """What was understood of a source; which further facts there are depends on its kind."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+    source: str
+    modality: str
+    about: str
+    items: int
+    splits: dict[str, int]
+    columns: list[dict[str, Any]]
+    labels: list[dict[str, Any]]
+    missing: int
+    duplicates: dict[str, int]
+    problems: list[str]
+    notes: list[str]
+    fingerprint: str
+    picture: str | None = None
+    understood: dict[str, Any] = Field(exclude=True)
+    """The further facts."""
+
+
+@operation
+def data(request: DataRequest, on_event: OnEvent) -> SourcesResult | SourceResult:
+    """Every name with what it is and where its files are expected, without loading any; or one source."""
+    if request.source is not None:
+        return described(request.source, request.output, **api.reading(request.sections()))
+    entries = [_entry(name, source) for name, source in SOURCES.items()]
+    return SourcesResult(root=str(data_root()), sources=entries)
+
+
+def _entry(name: str, source: Any) -> dict[str, Any]:
+    if not isinstance(source, Source):  # put there by a program
+        found = source()
+        source = Source(source, found.modality, len(found.items), found.about)
+    entry = {"name": name, "modality": source.modality, "items": source.items, "about": source.about,
+             "columns": list(source.columns)}  # fmt: skip
+    if not source.folder:
+        return entry | {"state": "built in"}
+    if not source.missing:
+        return entry | {"state": str(data_root() / source.folder)}
+    fix = f"get it from {HOMES[source.folder]}"
+    return entry | {"error": "file not found", "where": source.missing, "fix": fix, "state": f"not here: {fix}"}
+
+
+def described(name: str, output: str | None = None, **reading: Any) -> SourceResult:
+    """What was understood of a source that is read like this; `output`: a picture (.png) of some items."""
+    if output is not None and Path(output).suffix.lower() != ".png":
+        raise UsageError(f"a picture cannot be written to {output}", fix="-o preview.png")
+    dataset = load_source(name, **reading)
+    modality = MODALITIES[dataset.modality]
+    table = column_facts(dataset.items, dataset.index("train")) if isinstance(dataset.items, pa.Table) else []
+    labels = [] if dataset.labels is None else column_facts(dataset.labels)
+    repeated, facts = duplicates(dataset), modality.facts(dataset.items)
+    if output is not None:
+        try:
+            Path(output).write_bytes(modality.preview(*some_of(dataset, modality.previewed)))
+        except OSError as error:
+            why = error.strerror or ""
+            raise EnvironmentFault("cannot write the picture", where=output, why=why) from None
+    return SourceResult(
+        name=dataset.name,
+        source=dataset.source or dataset.name,
+        modality=dataset.modality,
+        about=dataset.about,
+        items=len(dataset.items),
+        splits={split: len(index) for split, index in dataset.splits.items()},
+        columns=table,
+        labels=labels,
+        missing=sum(fact["missing"] for fact in table),
+        duplicates=repeated,
+        problems=problems(dataset, table, labels, repeated),
+        notes=list(dataset.notes),
+        fingerprint=dataset.fingerprint(),
+        understood=facts,
+        **{name: fact for name, fact in facts.items() if name not in SourceResult.model_fields},
+        **({} if output is None else {"picture": output}),
+    )
+
+
+def some_of(dataset: Dataset, count: int) -> tuple[Any, list[str]]:
+    """Training items, drawn by a fixed seed, and their labels in words."""
+    index = dataset.index("train")
+    index = index[some(index, count, 0)]
+    labels = [] if dataset.labels is None else take(dataset.labels, index).to_pylist()
+    captions = [", ".join(str(value) for value in row.values()) for row in labels] or [""] * len(index)
+    return take(dataset.items, index), captions
+
+
+# -- columns ---------------------------------------------------------------------------------------------------------
+
+
+def column_facts(table: pa.Table, train: np.ndarray | None = None) -> list[dict[str, Any]]:
+    """Name, type, range or values, and missing cells of each column; what becomes of it is read off the rows `train`,
+    as training does.
+    """
+    facts, known = [], forms(table)
+    for name in table.column_names:
+        column = table[name]
+        fact: dict[str, Any] = {"name": name, "type": str(column.type), "missing": column.null_count}
+        form = known.get(name)
+        fact["taken"] = form.taken if form is not None else _kind(column.type)
+        learnt = column if train is None else column.take(pa.array(train))
+        fact["modelled"] = _fate(learnt, None if form is None else form.kind, alone=table.num_columns == 1)
+        distinct = pc.count_distinct(column, mode="only_valid").as_py()
+        ordered = pa.types.is_floating(column.type) or pa.types.is_temporal(column.type)
+        if ordered or (pa.types.is_integer(column.type) and distinct > SHOWN):
+            span = pa.types.is_duration(column.type)  # Arrow does not order them
+            ends = pc.min_max(column.cast(pa.int64()) if span else column).as_py()
+            fact |= {"distinct": distinct} | {
+                end: pa.scalar(each, pa.int64()).cast(column.type).as_py() if span and each is not None else each
+                for end, each in ends.items()}  # fmt: skip
+        else:
+            counted = sorted(column.drop_null().value_counts().to_pylist(), key=lambda entry: -entry["counts"])
+            fact |= {"distinct": distinct, "values": sorted(entry["values"] for entry in counted[:SHOWN])}
+            fact["rarest"] = counted[-1]["counts"] if counted else 0
+        facts.append(fact)
+    return facts
+
+
+def _kind(kind: pa.DataType) -> str:
+    """A type of Arrow in the words of `data.types`."""
+    if pa.types.is_temporal(kind):
+        return "datetime"
+    if pa.types.is_boolean(kind):
+        return "truth value"
+    return "category" if not arrow.is_number(kind) else "whole number" if pa.types.is_integer(kind) else "decimal"
+
+
+def _fate(column: pa.ChunkedArray, said: str | None, *, alone: bool) -> str:
+    """What happens to a column of a table, which may be its only one."""
+    if said not in ("category", "text") and not alone and is_key(column):
+        return "left out: it only names its rows (=text keeps it)"
+    if pa.types.is_temporal(column.type):
+        return "modelled by its parts, as far as they vary: year, week or month, day, time"
+    return "modelled as numbers" if arrow.is_number(column.type) else "modelled as categories"
+
+
+# -- what may be wrong -----------------------------------------------------------------------------------------------
+
+
+def duplicates(dataset: Dataset) -> dict[str, int]:
+    """How many items equal an earlier one, and how many different items are in more than one split."""
+    keys = keys_of(MODALITIES[dataset.modality].contents(dataset.items))
+    parts = {split: np.unique(keys[index]) for split, index in dataset.splits.items()}
+    everything = np.concatenate(list(parts.values())) if parts else keys[:0]
+    _, times = np.unique(everything, return_counts=True)
+    return {"items": len(keys) - len(np.unique(keys)), "across_splits": int((times > 1).sum())}
+
+
+def problems(dataset: Dataset, table: list[dict[str, Any]], labels: list[dict[str, Any]],
+             repeated: Mapping[str, int]) -> list[str]:  # fmt: skip
+    """What a person should look at before training on this."""
+    found = []
+    train = len(dataset.index("train"))
+    if dataset.modality == "text" and train == 1:
+        length = len(dataset.rows("train")[0])
+        if length < 10_000:
+            found.append(f"only {length:,} characters to train on")
+    elif train < FEW:
+        found.append(f"only {train:,} items to train on")
+    if repeated["across_splits"]:
+        found.append(f"{repeated['across_splits']:,} items are in more than one split: held-out figures flatter")
+    for fact in table:
+        name, column = fact["name"], dataset.items[fact["name"]]
+        if pa.types.is_floating(column.type):
+            bad = len(column) - column.null_count - (pc.sum(pc.is_finite(column)).as_py() or 0)
+            if bad:
+                found.append(f"column {name}: {bad:,} cells are NaN or infinite")
+        if fact["distinct"] <= 1:
+            found.append(f"column {name} has one value")
+        elif fact["distinct"] == len(column) > FEW and not pa.types.is_floating(column.type):
+            found.append(f"column {name}: every value is different, as in an identifier")
+        elif pa.types.is_string(column.type) and fact["distinct"] > 1000:
+            found.append(f"column {name} has {fact['distinct']:,} different strings")
+        if fact["missing"] > len(column) / 2:
+            found.append(f"column {name}: {100 * fact['missing'] / len(column):.0f} % of the cells are missing")
+    for fact in labels:
+        if fact["missing"]:
+            found.append(f"label {fact['name']}: {fact['missing']:,} items have none")
+        if "rarest" in fact and fact["distinct"] <= SHOWN and fact["rarest"] < FEW <= train:
+            found.append(f"label {fact['name']}: the rarest class has {fact['rarest']:,} items")
+    return found + MODALITIES[dataset.modality].problems(dataset.items)
