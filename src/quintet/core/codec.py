@@ -155,7 +155,7 @@ class Codec(ABC):
 
     @property
     def modality(self) -> str:
-        """What raw items are: image, text, audio or table."""
+        """Which kind of data raw items are."""
         return self.name
 
     def __init__(self, face: Face | None = None, settings: Any = None) -> None:

@@ -121,7 +121,8 @@ class CompleteRequest(Request):
     data: Data = None
     known: str | None = Field(
         None,
-        description="images: top, bottom, left, right or a mask (PNG, white is known); tables: columns; audio: seconds",
+        description="images: top, bottom, left, right or a mask (PNG, white is known); tables: columns; audio: "
+        "seconds; series: steps, or channels",
     )
     mask: str | None = Field(None, description="images: a mask in the sense of other tools: white is the hole")
     draws: int = Field(1, ge=1, le=MOST, description="different completions of each item")

@@ -159,7 +159,10 @@ class SeriesCodec(Codec):
             self.space = Continuous((len(parts), steps), widths=tuple(widths.tolist()) if widths.any() else None)
             return
         sizes, shares = [len(part.middles) for part in parts], [part.shares for part in parts]
-        self.space = Discrete((self.dims,), max(sizes), tuple(sizes * steps), shares=tuple(shares * steps))
+        if min(sizes) == max(sizes):  # equal shares too: there is nothing to start from
+            self.space = Discrete((self.dims,), sizes[0])
+        else:
+            self.space = Discrete((self.dims,), max(sizes), tuple(sizes * steps), shares=tuple(shares * steps))
 
     # -- raw <-> encoded ---------------------------------------------------------------------------------------------
 

@@ -220,9 +220,6 @@ class SeriesModality(Modality):
     def dims(self, items: Windows) -> int:
         return items.steps * len(items.channels)
 
-    def missing(self, items: Windows) -> bool:
-        return bool(np.isnan(items.values).any())
-
     def problems(self, items: Windows) -> list[str]:
         spread = np.nanmax(items.values, (0, 1)) - np.nanmin(items.values, (0, 1))
         return [f"channel {name} has one value" for name, each in zip(items.channels, spread, strict=True) if each == 0]
