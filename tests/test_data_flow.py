@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,8 @@ def model(source: str, tmp_path_factory: pytest.TempPathFactory) -> quintet.Mode
 
 @pytest.fixture(scope="module")
 def session(dataset: Dataset) -> Session:
-    config = plan("flow", dataset, condition="label", steps=2, preset="tiny")
+    training = {"batch_size": 64}  # so that the loss is measured on some of the unseen items
+    config = plan("flow", dataset, condition="label", steps=2, preset="tiny", config={"training": training})
     task = Task.of(config, dataset).fitted(config)
     return Session(config, task, make_family(config, task.codecs), Engine("cpu"))
 
@@ -213,7 +215,29 @@ def test_a_task_of_texts_is_measured_on_texts_of_all_kinds(tmp_path: Path, monke
     assert [text.split()[0] for text in seen["items"]] == [text.replace(" ", "") for text in seen["given"]]
 
 
-# -- items, conditions and noise are those that belong together ------------------------------------------------------
+# -- labels, conditions and noise are those that belong to their items -----------------------------------------------
+
+
+def test_labels_are_those_of_their_own_items_in_every_split(tmp_path: Path) -> None:
+    """Each item says which label it has, and neighbours have different ones."""
+    rows = [{"text": f"sentence {i} of kind {i % 7}", "label": f"kind {i % 7}"} for i in range(300)]
+    (tmp_path / "texts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    x = np.random.default_rng(0).integers(7, 255, (300, 4, 4))
+    x[:, 0, 0] = np.arange(300) % 7
+    np.savez(tmp_path / "images.npz", x=x.astype(np.uint8), label=np.array([row["label"] for row in rows]))
+    for i, row in enumerate(rows):
+        (tmp_path / "folder" / row["label"]).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "folder" / row["label"] / f"{i}.txt").write_text(row["text"])
+    last = {
+        "texts.jsonl": lambda text: text[-1],
+        "folder": lambda text: text[-1],
+        "images.npz": lambda image: image.min(),
+    }
+    for name, kind in last.items():
+        found = load_source(str(tmp_path / name))
+        for split in ("train", "validation", "test"):
+            labels = found.column("label", split).column(0).to_pylist()
+            assert [f"kind {kind(item)}" for item in found.rows(split)] == labels
 
 
 def test_looks_see_validation_items_under_their_own_conditions(
@@ -420,6 +444,10 @@ def test_the_weights_are_the_averaged_ones_whoever_gives_the_model(
     assert any(not torch.equal(tensor, tensors["model"][name]) for name, tensor in tensors["ema"].items())
     for who in (model.family.state_dict(), quintet.load(model.run.path).family.state_dict(), looked):
         assert all(torch.equal(who[name], tensor) for name, tensor in tensors["ema"].items())
+    checkpoint.save(model.run.checkpoints, 99, tensors, {"step": 99}, keep=9)  # by a process that goes on with the run
+    used = model.run.used()
+    assert used is not None
+    assert used.step == 8, "the weights of this model, not the newest that its folder has"
 
 
 # -- what is on the disk when a checkpoint has its name --------------------------------------------------------------
