@@ -10,7 +10,7 @@ import pytest
 
 from quintet.core.errors import DataError
 from quintet.modalities.table.codec import TableCodec
-from quintet.operations.conditions import typed
+from quintet.modalities.table.typed import typed
 
 
 @pytest.fixture(scope="module")

@@ -75,6 +75,8 @@ class Modality(ABC):
     """The named sets of this kind of data."""
     suffixes: ClassVar[tuple[str, ...]]
     """Of the files that are read as items of this kind."""
+    empty_lines: ClassVar[bool] = False
+    """Whether an empty line of a file is an item too, as an empty text is."""
     labelled_by_folders: ClassVar[bool] = True
     """Whether items are of classes, as folders of files name them; rows are not, which have columns for that."""
     feature: ClassVar[str] = ""
@@ -128,6 +130,14 @@ class Modality(ABC):
     def conditions(self, given: Any, codec: Codec, n: int) -> Any:
         """n raw conditions from what a program gives; None: they are items like any other."""
         return None
+
+    def typed(self, codec: Codec, text: str) -> Any:
+        """The condition that a person types. Raises DataError for what is none."""
+        return text
+
+    def holds_conditions(self, suffix: str) -> bool:
+        """Whether a file with this suffix holds conditions as its items; else it has one a line."""
+        return True
 
     def reading(self, codec: Codec) -> dict[str, Any]:
         """How files that are brought to a fitted model are read, so that they are like its training items."""

@@ -34,9 +34,10 @@ from quintet.modalities.table.codec import TableCodec
 from quintet.modalities.table.columns import describe
 from quintet.modalities.table.given import as_rows, raw_conditions, raw_rows, write_table
 from quintet.modalities.table.pictures import histograms, is_number, scatter_png
-from quintet.modalities.table.reading import SUFFIXES, dataset_of
+from quintet.modalities.table.reading import ROWS, SUFFIXES, dataset_of
 from quintet.modalities.table.sets import SETS
 from quintet.modalities.table.streams import read_tables
+from quintet.modalities.table.typed import typed
 
 SHOWN, POINTS = 8, 4000
 FLAT = 16
@@ -147,6 +148,12 @@ class TableModality(Modality):
 
     def raw(self, items: Any, codec: Codec, column: str | None, scale: Any) -> pa.Table:
         return raw_rows(items, codec)
+
+    def typed(self, codec: Codec, text: str) -> Any:
+        return typed(codec, text)
+
+    def holds_conditions(self, suffix: str) -> bool:
+        return suffix in ROWS
 
     def conditions(self, given: Any, codec: Codec, n: int) -> Any:
         return raw_conditions(given, codec, n)

@@ -39,6 +39,8 @@ SUFFIXES = (*CSV, *JSON, *PARQUET, *FEATHER, *EXCEL)
 BLOCK = 2**24
 """Bytes of CSV that are parsed together; a single row must be smaller."""
 LINES = 20_000
+ROWS = (".csv", ".tsv", ".parquet", ".jsonl")
+"""Suffixes of files whose lines are rows, not texts."""
 MISSING = ["", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "-nan", "NULL", "null", "<NA>"]
 EXCEL_MISSING = (*MISSING, "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#NULL!")
 """Also what stands in a cell whose formula failed."""

@@ -27,7 +27,7 @@ from quintet.modalities.pictures import INK, PAPER, font, png_of
 from quintet.modalities.protocol import Figures, Format, Marks, Modality
 from quintet.modalities.provenance import Provenance
 from quintet.modalities.table.given import write_table
-from quintet.modalities.table.reading import text_column, tidy
+from quintet.modalities.table.reading import ROWS, text_column, tidy
 from quintet.modalities.text.codec import TextCodec, streamed
 from quintet.modalities.text.given import raw_texts
 from quintet.modalities.text.reading import SUFFIXES, dataset_of, read_texts
@@ -58,6 +58,7 @@ def jsonl(items: Sequence[str], provenance: Provenance) -> bytes:
 
 class TextModality(Modality):
     name = "text"
+    empty_lines = True
     codec = TextCodec
     things = "texts"
     previewed = 16
@@ -116,6 +117,9 @@ class TextModality(Modality):
         """Cut in the middle of each."""
         other = [items[(i + max(1, len(items) // 2)) % len(items)] for i in range(len(items))]
         return [a[: len(a) // 2] + b[len(b) // 2 :] for a, b in zip(items, other, strict=True)]
+
+    def holds_conditions(self, suffix: str) -> bool:
+        return suffix in ROWS
 
     def raw(self, items: Any, codec: Codec, column: str | None, scale: Any) -> list[str]:
         return raw_texts(items, codec, column)
