@@ -13,6 +13,7 @@ from quintet.comparison.contenders import contenders
 from quintet.comparison.differences import Difference, beats, difference, foremost, ranked
 from quintet.comparison.report import ranks, render
 from quintet.comparison.verdict import verdict
+from quintet.metrics.classifiers import told_apart
 from quintet.metrics.distances import prdc
 from quintet.metrics.measures import AUC, COVERAGE, NATS
 from quintet.metrics.samples import measure_samples
@@ -107,6 +108,27 @@ def test_what_was_scored_on_fewer_items_is_compared_on_those_both_have() -> None
     assert verdict(models)["scoring"]["label"] == "flow"
     same = verdict([models[0], scored("vae", hard, list(range(359)))])["scoring"]
     assert "were compared on" not in same["sentence"]
+
+
+def test_two_models_are_compared_by_the_same_items_wherever_these_stand() -> None:
+    """Items 20 to 39 are in both; each is a nat better under the flow, whatever the items are that only one has."""
+    nats = -10.0 * np.arange(60)
+    models = [scored("flow", nats[:40] + 1, list(range(40))), scored("vae", nats[20:], list(range(20, 60)))]
+    flow, vae = contenders(models)
+    found = difference(NATS, flow, vae)
+    assert (found.gap, found.items) == (pytest.approx(1), 20)
+    assert found.half < 1e-9
+
+
+def test_items_that_are_unlike_all_samples_are_told_apart_and_the_others_are_not() -> None:
+    """The first half of the real items is distributed as the samples are, the second is far away."""
+    rng = np.random.default_rng(0)
+    real, fake = np.concatenate([rng.normal(0, 1, (80, 2)), rng.normal(10, 1, (80, 2))]), rng.normal(0, 1, (160, 2))
+    of_real, of_samples = told_apart(real, fake)
+    assert of_real[80:].mean() > 0.95
+    assert of_real[:80].mean() < 0.7
+    assert of_samples.mean() == pytest.approx(of_real.mean())
+    assert of_samples.std() < of_real.std()
 
 
 def test_who_is_ahead_on_shared_items_comes_first() -> None:

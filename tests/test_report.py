@@ -67,7 +67,7 @@ def test_planted_winners_are_named() -> None:
     }  # fmt: skip
     assert found["keeper"]["ties"] == []
     assert "0.55 ± 0.02" in found["keeper"]["sentence"]
-    assert "Next is flow" in found["keeper"]["sentence"]
+    assert "Next is flow, 0.70 ± 0.02" in found["keeper"]["sentence"]
     assert "only an estimate" in found["scoring"]["sentence"]
     assert "180 times as fast as diffusion" in found["speed"]["sentence"]
     assert json.loads(json.dumps(found)) == found
