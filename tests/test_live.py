@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 import quintet
-from quintet.cli import console
 from quintet.core.errors import ConfigError, QuintetWarning
 from quintet.core.family import Family
 from quintet.core.spaces import Continuous
 from quintet.fit.api import plan
 from quintet.fit.live import FIGURES, SAMPLES, Live
 from quintet.metrics.features import fit_features
+from quintet.operations import records
 from quintet.operations.fitted import provenance
 from quintet.registry import FAMILIES
 from quintet.runs.advice import advice, stale
@@ -127,7 +127,7 @@ def test_a_look_tells_copies_and_collapse_from_health() -> None:
 
 
 def test_the_program_knows_a_looks_figures() -> None:
-    assert set(FIGURES) == console.LIVE  # written twice, because the program starts without torch
+    assert set(FIGURES) == records.LIVE  # written twice, because the program starts without torch
 
 
 # -- a run -----------------------------------------------------------------------------------------------------------

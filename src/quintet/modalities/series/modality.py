@@ -215,10 +215,13 @@ class SeriesModality(Modality):
             facts |= {"from": ends[0], "to": ends[1]}
         if items.entity is not None:
             facts["entities"] = len(np.unique(items.entity))
-        return facts | {"missing": f"{np.isnan(items.values).mean():.1%} of the values"}
+        return facts | {"missing": f"{np.isnan(items.values).mean():.2%} of the values"}
 
     def dims(self, items: Windows) -> int:
         return items.steps * len(items.channels)
+
+    def missing(self, items: Windows) -> bool:
+        return bool(np.isnan(items.values).any())
 
     def problems(self, items: Windows) -> list[str]:
         spread = np.nanmax(items.values, (0, 1)) - np.nanmin(items.values, (0, 1))
