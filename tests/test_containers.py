@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,10 @@ import torch
 from PIL import Image
 
 import quintet
+from quintet.core.checked import checked
 from quintet.core.errors import ConfigError, DataError, UsageError
+from quintet.data import arrow
+from quintet.modalities import frames
 from quintet.sources.load import load_source
 
 TEXTS = [f"{a} {b} {c}" for a in ("red", "green", "blue", "grey", "pink") for b in ("cat", "dog", "cow", "hen")
@@ -196,3 +200,23 @@ def test_a_mistyped_option_names_the_nearest_one(tmp_path: Path, rows: quintet.M
         with pytest.raises(ConfigError) as raised:
             quintet.train("flow", data="iris", config={section: {wrong: 1}}, runs=tmp_path)
         assert f"did you mean {right}?" in str(raised.value)
+
+
+def test_tensors_of_types_that_numpy_lacks_are_taken() -> None:
+    halves = torch.tensor([[0.5, -0.25]], dtype=torch.bfloat16)
+    assert frames.as_array(halves).tolist() == [[0.5, -0.25]]
+
+
+def test_what_is_called_must_be_a_function() -> None:
+    @checked
+    def told(report: Callable[[str], None] | None = None) -> None:
+        """Take it."""
+
+    told(print)
+    with pytest.raises(UsageError, match="report must be a function or None, got"):
+        told(np.zeros(3))  # type: ignore[arg-type]
+
+
+def test_numbers_beyond_64_bits_are_refused() -> None:
+    with pytest.raises(DataError, match="no column can hold"):
+        arrow.as_column([2**70])

@@ -431,3 +431,10 @@ def test_features_refuse_what_they_cannot_measure() -> None:
         fit_features(np.zeros((1, 4)), "standardised")
     assert features(np.zeros((0, 4))).shape == (0, 5)
     assert json.loads(json.dumps(features.recipe)) == features.recipe
+
+
+def test_too_few_items_for_neighbours_are_refused() -> None:
+    few = np.random.default_rng(0).normal(size=(5, 2))
+    for figure in (metrics.balls, metrics.prdc):
+        with pytest.raises(DataError, match="more than k=5"):
+            figure(few, few)

@@ -23,7 +23,7 @@ R = TypeVar("R")
 C = TypeVar("C", bound=type)
 
 WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "True or False", Path: "a path",
-         type(None): "None", Mapping: "a mapping", Sequence: "a list"}  # fmt: skip
+         type(None): "None", Mapping: "a mapping", Sequence: "a list", Callable: "a function"}  # fmt: skip
 
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:
@@ -86,6 +86,8 @@ def fits(value: Any, hint: Any) -> bool:
         return isinstance(value, kind) and not isinstance(value, bool | np.bool_)
     if hint is Path:
         return isinstance(value, os.PathLike)
+    if origin is Callable:
+        return callable(value)
     if origin in (Mapping, Sequence):
         if not isinstance(value, origin) or isinstance(value, str | bytes):
             return False

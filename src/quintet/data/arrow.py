@@ -233,5 +233,5 @@ def as_column(cells: Any) -> Any:
         return pa.array(
             cells if isinstance(cells, list | tuple) else np.atleast_1d(np.asarray(cells)), from_pandas=True
         )
-    except (pa.ArrowException, UnicodeEncodeError, TypeError) as error:
+    except (pa.ArrowException, UnicodeEncodeError, TypeError, OverflowError) as error:
         raise DataError("cells that no column can hold", why=str(error).splitlines()[0]) from None

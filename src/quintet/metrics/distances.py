@@ -135,8 +135,7 @@ def prdc(real: Array, fake: Array, k: int = 5) -> dict[str, Estimate]:
     fake, over k (may exceed 1); coverage: share of real balls with a fake inside. The errors hold the other sample
     fixed, but for that of the coverage, which has both (see `covered`).
     """
-    if min(len(real), len(fake)) <= k:
-        raise DataError(f"precision and coverage need more than k={k} items on both sides")
+    enough(real, fake, k)
     between = cdist(real, fake)
     real_radius = np.partition(cdist(real, real), k, axis=1)[:, k]  # position 0 is the item itself
     fake_radius = np.partition(cdist(fake, fake), k, axis=1)[:, k]
@@ -151,8 +150,15 @@ def prdc(real: Array, fake: Array, k: int = 5) -> dict[str, Estimate]:
     }
 
 
+def enough(real: Array, fake: Array, k: int) -> None:
+    """Raise DataError unless each item has a k-th neighbour."""
+    if min(len(real), len(fake)) <= k:
+        raise DataError(f"precision and coverage need more than k={k} items on both sides")
+
+
 def balls(real: Array, fake: Array, k: int = 5) -> Array:
     """(N, M): whether each fake lies in the ball around each real item that reaches to its k-th neighbour."""
+    enough(real, fake, k)
     near: Array = cdist(real, fake) <= np.partition(cdist(real, real), k, axis=1)[:, k, None]
     return near
 

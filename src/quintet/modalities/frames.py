@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.feather
+import torch
 from torch import Tensor
 
 from quintet.core.checked import kind_name
@@ -118,14 +119,17 @@ def cells_of(cells: Any) -> Any:
     """The cells of one column of a dict: a column, an array, a list, or one value."""
     if is_column(cells):
         return column_of(cells)
-    return arrow.as_column(
-        [cells] if scalar(cells) else cells.numpy(force=True) if isinstance(cells, Tensor) else cells
-    )
+    return arrow.as_column([cells] if scalar(cells) else numpy_of(cells) if isinstance(cells, Tensor) else cells)
 
 
 def as_array(items: Any) -> np.ndarray:
     """An array from a tensor or nested lists."""
-    return items.numpy(force=True) if isinstance(items, Tensor) else np.asarray(items)
+    return numpy_of(items) if isinstance(items, Tensor) else np.asarray(items)
+
+
+def numpy_of(tensor: Tensor) -> np.ndarray:
+    """A tensor as an array; of types that NumPy lacks, as bfloat16, as float32."""
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy(force=True)
 
 
 def counted(values: Any, n: int) -> Any:

@@ -21,6 +21,7 @@ from quintet.data.dataset import Scale, take
 from quintet.modalities.frames import (
     as_array,
     counted,
+    numpy_of,
     wrong,
 )
 from quintet.registry import MODALITIES
@@ -53,7 +54,7 @@ def conditions(given: Any, codec: Codec, n: int, column: str | None = None) -> A
     if isinstance(given, Iterator | set | frozenset):
         raise UsageError(f"conditions as {kind_name(given)}", why="their order or number is unknown", fix="give a list")
     if isinstance(given, Tensor):
-        given = given.numpy(force=True)
+        given = numpy_of(given)
     values = MODALITIES[codec.modality].conditions(given, codec, n)
     if values is not None:
         return values
