@@ -507,6 +507,22 @@ def test_verifying_a_run_that_is_being_written_reports_no_damage(tmp_path: Path)
         writer.join()
 
 
+def test_checkpoints_that_go_while_they_are_listed_are_listed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listing = Path.glob
+
+    def replaced_behind_it(path: Path, pattern: str) -> list[Path]:
+        found = list(listing(path, pattern))
+        if [one.name for one in found] == ["step-00000001"]:
+            found[0].rename(path / "step-00000002")  # the writer is faster
+        return found
+
+    (tmp_path / "step-00000001").mkdir()
+    monkeypatch.setattr(Path, "glob", replaced_behind_it)
+    assert [path.name for path in checkpoint.steps(tmp_path)] == ["step-00000002"]
+
+
 @pytest.mark.parametrize(("steps", "save_every"), [(2, 1), (3, 3), (30, 1)])
 def test_no_checkpoint_holds_nan(tmp_path: Path, steps: int, save_every: int) -> None:
     """At a learning rate of 1e38 the weights are gone before the loss shows it."""

@@ -7,7 +7,6 @@ from typing import Any
 
 import yaml
 
-from quintet import __version__
 from quintet.cli.console import Answer, columns, number
 from quintet.core.errors import CheckpointError, QuintetError
 from quintet.modalities.provenance import read_provenance
@@ -18,20 +17,6 @@ from quintet.runs.lock import writer
 from quintet.training import checkpoint
 
 # -- a run or a file -------------------------------------------------------------------------------------------------
-
-
-def provenance(run: Run, **facts: Any) -> dict[str, Any]:
-    """Where samples of this run come from: the sha256 of the weights that made them, and `facts`."""
-    config, weights = run.config(), run.used()
-    return {
-        "quintet": __version__,
-        "run": run.name,
-        "family": config.family,
-        "data": config.data.source,
-        "step": None if weights is None else weights.step,
-        "weights": None if weights is None else weights.sha256,
-        **facts,
-    }
 
 
 def describe_file(path: Path) -> Answer:

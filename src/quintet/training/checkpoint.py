@@ -91,8 +91,15 @@ def _digest(step: Any, files: Any) -> str:
 
 
 def steps(root: Path) -> list[Path]:
-    """The checkpoints of a run, oldest first."""
-    return sorted(path for path in root.glob("step-*") if path.is_dir()) if root.is_dir() else []
+    """The checkpoints of a run, oldest first.
+
+    While a run is written, all that were listed may be gone before they are looked at: then they are listed again.
+    """
+    while listed := sorted(root.glob("step-*")):
+        found = [path for path in listed if path.is_dir()]
+        if found or any(path.exists() for path in listed):
+            return found
+    return []
 
 
 def sweep(root: Path) -> None:
