@@ -82,11 +82,11 @@ def operations() -> str:
             return f"no ({reasons.index(reason) + 1})"
         return FAMILIES[family].likelihood if verb == "score" else "yes"
 
-    def face(family: str, modality: str) -> str:
-        return make_codec(modality, FAMILIES[family]).face
+    def taken(family: str, modality: str) -> str:
+        return make_codec(modality, FAMILIES[family]).kind
 
     rows = [
-        (f"`{family}`", modality, face(family, modality), *(cell(family, modality, verb) for verb in VERBS))
+        (f"`{family}`", modality, taken(family, modality), *(cell(family, modality, verb) for verb in VERBS))
         for family in FAMILIES
         for modality in CODECS
         if modality in ("image", "text", "audio", "table")

@@ -46,15 +46,15 @@ def some() -> Recordings:
     return Recordings([tone(440), tone(220, 0.2), noise, chord()], RATE)
 
 
-def codec(face: Any = None, **options: Any) -> AudioCodec:
-    return AudioCodec(face, AudioCodec.Settings(**options)).fit(some())
+def codec(representation: Any = None, **options: Any) -> AudioCodec:
+    return AudioCodec(representation, AudioCodec.Settings(**options)).fit(some())
 
 
 CODECS = {
     "mel": lambda: codec("continuous"),
     "mel symbols": lambda: codec("discrete"),
-    "waveform": lambda: codec(representation="waveform"),
-    "mulaw": lambda: codec(representation="mulaw"),
+    "waveform": lambda: codec(features="waveform"),
+    "mulaw": lambda: codec(features="mulaw"),
 }
 
 
@@ -154,12 +154,12 @@ def test_spaces() -> None:
     mel = codec("continuous", seconds=0.8)
     assert mel.space == Continuous((32, 32), 64)
     assert codec("discrete", seconds=0.8).space == Discrete((1024,), 64)
-    assert codec(representation="waveform", seconds=0.5).space == Continuous((1, 4000))
-    assert codec(representation="mulaw", seconds=0.5).space == Discrete((4000,), 256)
+    assert codec(features="waveform", seconds=0.5).space == Continuous((1, 4000))
+    assert codec(features="mulaw", seconds=0.5).space == Discrete((4000,), 256)
     assert mel.measure == "encoded"
-    assert codec(representation="waveform").measure == "density"
+    assert codec(features="waveform").measure == "density"
     with pytest.raises(Unsupported):
-        codec("discrete", representation="waveform")
+        codec("discrete", features="waveform")
 
 
 @pytest.mark.parametrize("name", CODECS)
@@ -175,7 +175,7 @@ def test_encodings_are_in_their_space(name: str) -> None:
     assert all(s.dtype == np.float32 and len(s) <= c.samples for s in again)
 
 
-def test_faces_agree() -> None:
+def test_representations_agree() -> None:
     picture, symbols = codec("continuous"), codec("discrete")
     k = picture.space.quantise(picture.encode(some()))
     assert torch.equal(k.transpose(1, 2).flatten(1), symbols.encode(some()))
@@ -206,7 +206,7 @@ def test_loudness_and_length_are_kept() -> None:
 
 
 def test_waveform_is_exact_up_to_silence() -> None:
-    c = codec(representation="waveform")
+    c = codec(features="waveform")
     items = some()
     for before, after in zip(items, c.decode(c.encode(items)), strict=True):
         cut = before[: len(after)]
@@ -253,17 +253,17 @@ def test_state_is_json(name: str) -> None:
     assert again.measure == c.measure
 
 
-@pytest.mark.parametrize("representation", ["mel", "waveform", "mulaw"])
+@pytest.mark.parametrize("features", ["mel", "waveform", "mulaw"])
 @pytest.mark.parametrize(
     "samples",
     [np.zeros(4000), np.full(4000, 0.5), np.zeros(1), np.ones(1), np.zeros(0), np.full(40_000, -1.0)],
     ids=["silence", "constant", "one zero", "one", "empty", "long"],
 )
-def test_odd_recordings(representation: str, samples: np.ndarray) -> None:
+def test_odd_recordings(features: str, samples: np.ndarray) -> None:
     items = Recordings([samples.astype(np.float32)], RATE)
     for c in (
-        codec(representation=representation),
-        AudioCodec(None, AudioCodec.Settings(representation=representation)),
+        codec(features=features),
+        AudioCodec(None, AudioCodec.Settings(features=features)),
     ):
         if c.rate == 0:  # also as the only thing to learn from
             if len(samples) == 0:

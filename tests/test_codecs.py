@@ -108,24 +108,24 @@ def test_state_is_json(name: str) -> None:
     assert torch.equal(again.encode(items), codec.encode(items))
 
 
-@pytest.mark.parametrize("face", ["continuous", "discrete"])
-def test_masses_of_all_pictures_sum_to_one(face: Any) -> None:
+@pytest.mark.parametrize("representation", ["continuous", "discrete"])
+def test_masses_of_all_pictures_sum_to_one(representation: Any) -> None:
     """All pictures of one pixel of two channels of 5 levels, under an even density over the cells of their levels."""
     pictures = 10 * np.stack(np.meshgrid(range(5), range(5)), -1).reshape(25, 1, 1, 2).astype(np.uint8)
-    codec = ImageCodec(face).fit(pictures)
-    width = 5.0 if face == "discrete" else 2 + 2 / 4  # from -1 to 1 and half a cell on each side
+    codec = ImageCodec(representation).fit(pictures)
+    width = 5.0 if representation == "discrete" else 2 + 2 / 4  # from -1 to 1 and half a cell on each side
     density = -2 * math.log(width)
     assert float((density + codec.log_det(pictures)).exp().sum()) == pytest.approx(1)
     assert codec.dims == 2
 
 
-@pytest.mark.parametrize("face", ["continuous", "discrete"])
-def test_a_density_of_codes_is_a_density_of_numbers(face: str) -> None:
+@pytest.mark.parametrize("representation", ["continuous", "discrete"])
+def test_a_density_of_codes_is_a_density_of_numbers(representation: str) -> None:
     """A standard normal density of codes, or any probabilities of bins: the raw density sums to 1, with its tails."""
-    codec = TableCodec(face).fit(TABLE.select(["x"]))
+    codec = TableCodec(representation).fit(TABLE.select(["x"]))
     raw = np.linspace(-300, 300, 600_001)
     x = codec.encode(raw)
-    if face == "continuous":
+    if representation == "continuous":
         log_p = torch.distributions.Normal(0.0, 1.0).log_prob(x[:, 0].double())
     else:
         p = torch.rand(codec.space.sizes, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -164,5 +164,5 @@ def test_what_does_not_fit_is_refused() -> None:
         image.encode(np.zeros((2, 6, 5, 3)))
     with pytest.raises(DataError, match="shorter than one window"):
         text.encode(["short"])
-    with pytest.raises(Unsupported, match="no spoken face"):
+    with pytest.raises(Unsupported, match="no spoken representation"):
         TextCodec("spoken")  # type: ignore[arg-type]

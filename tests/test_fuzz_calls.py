@@ -260,7 +260,7 @@ FIELDS = [
     "data.time",
     "data.scale",
     "coding.block",
-    "coding.face",
+    "coding.representation",
     "coding.tokens",
     "coding.bins",
     "nothing.x",

@@ -44,7 +44,7 @@ def test_waveforms_of_different_lengths_are_not_ranked(tmp_path: Path) -> None:
     for i in range(100):
         soundfile.write(sounds / f"tone{i}.wav", 0.5 * np.sin(np.arange(400) * (0.1 + 0.01 * i)), 4000)
     for run, seconds in (("short", 0.02), ("long", 0.04)):
-        train("vae", tmp_path, run, sounds, coding={"representation": "waveform", "seconds": seconds})
+        train("vae", tmp_path, run, sounds, coding={"features": "waveform", "seconds": seconds})
     result = quintet.compare("short", "long", runs=tmp_path, samples=20)
     spaces = [entry["likelihood"]["space"] for entry in result["models"]]
     assert spaces == ["density", "density"]

@@ -21,16 +21,16 @@ def mask(items: Any, known: str | None, *, hole: str | None = None, fit: str = "
     return MODALITIES["image"].known(items, known, hole=hole, fit=fit)
 
 
-@pytest.mark.parametrize("face", ["continuous", "discrete"])
+@pytest.mark.parametrize("representation", ["continuous", "discrete"])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("each", [False, True])
 def test_a_mask_of_pixels_is_one_of_all_their_channels(
-    face: Literal["continuous", "discrete"], channels: int, each: bool
+    representation: Literal["continuous", "discrete"], channels: int, each: bool
 ) -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (5, 4, 3, channels), dtype=np.uint8)
     images[0, 0, 0] = 255  # so that 255 - images are values of the space too
-    codec = ImageCodec(face).fit(images)
+    codec = ImageCodec(representation).fit(images)
     known = rng.random((5, 4, 3) if each else (4, 3)) < 0.5
     x, mask = codec.partial(images, known)
     assert mask.shape == x.shape

@@ -144,14 +144,14 @@ def test_latents_are_what_the_autoencoder_makes(stage: str, runs: Path) -> None:
     inner, family = model.codecs["x"], model.family
     x = inner.encode(images)
     plain = inner.decode(family.decode(family.encode(x)))
-    for face in LatentCodec.offered(family):
-        codec = LatentCodec(inner, family, face).fit(images)
+    for representation in LatentCodec.offered(family):
+        codec = LatentCodec(inner, family, representation).fit(images)
         z = codec.encode(images)
         codec.space.check(z)
         assert same(codec.decode(z), plain)
         state = LatentCodec.from_json(codec.to_json(), inner, family)
         assert torch.equal(state.encode(images[:5]), codec.encode(images[:5]))
-        if face == "discrete":
+        if representation == "discrete":
             assert codec.space == Discrete((4,), 12)
         else:
             assert isinstance(codec.space, Continuous)

@@ -192,18 +192,18 @@ def noise(n: int = 400, steps: int = 6, channels: int = 2) -> Windows:
     return Windows(values, ("a", "b")[:channels])
 
 
-@pytest.mark.parametrize("face", ["continuous", "discrete"])
-def test_encoding_is_ordered_and_its_state_is_json(face: str) -> None:
+@pytest.mark.parametrize("representation", ["continuous", "discrete"])
+def test_encoding_is_ordered_and_its_state_is_json(representation: str) -> None:
     items = noise()
-    codec = SeriesCodec(face).fit(items)  # type: ignore[arg-type]
+    codec = SeriesCodec(representation).fit(items)  # type: ignore[arg-type]
     x = codec.encode(items)
     codec.space.check(x)
     back = SeriesCodec.from_json(json.loads(json.dumps(codec.to_json())))
     assert torch.equal(back.encode(items), x)
     assert back.space == codec.space
     again = codec.decode(x)
-    assert torch.equal(codec.encode(again), x) or face == "continuous"
-    if face == "continuous":
+    assert torch.equal(codec.encode(again), x) or representation == "continuous"
+    if representation == "continuous":
         assert x.shape[1:] == (2, 6)
         np.testing.assert_allclose(again.values, items.values, atol=1e-4)
         assert x.mean().abs() < 1e-4
@@ -268,21 +268,21 @@ def test_counts_are_dequantised_by_one_cell() -> None:
     assert (codec.decode(codec.encode(Windows(values, ("count",)))).values == values).all()
 
 
-@pytest.mark.parametrize("face", ["continuous", "discrete"])
-def test_holes_are_where_values_miss_and_hide_what_is_there(face: str) -> None:
+@pytest.mark.parametrize("representation", ["continuous", "discrete"])
+def test_holes_are_where_values_miss_and_hide_what_is_there(representation: str) -> None:
     items = noise()
-    codec = SeriesCodec(face).fit(items)  # type: ignore[arg-type]
+    codec = SeriesCodec(representation).fit(items)  # type: ignore[arg-type]
     known = np.arange(6) < 4
     x, mask = codec.partial(items, known)
     other = Windows(np.where(known[:, None], items.values, 99.0), items.channels)
     assert torch.equal(codec.partial(other, known)[0], x)  # the future is not looked at
-    wide = mask.view(len(items), 2, 6).mT if face == "continuous" else mask.view(len(items), 6, 2)
+    wide = mask.view(len(items), 2, 6).mT if representation == "continuous" else mask.view(len(items), 6, 2)
     assert (wide == torch.from_numpy(known)[:, None]).all()
     short = Windows(items.values[:, :4], items.channels)
     assert torch.equal(codec.partial(short)[1], mask)
     alone = Windows(items.values[:, :, 1:], ("b",))  # a channel that is lacking is a hole too
     wide = codec.partial(alone)[1]
-    wide = wide.view(len(items), 2, 6).mT if face == "continuous" else wide.view(len(items), 6, 2)
+    wide = wide.view(len(items), 2, 6).mT if representation == "continuous" else wide.view(len(items), 6, 2)
     assert (wide == torch.tensor([False, True])).all()
     filled = codec.fill(short, None, codec.decode(torch.zeros_like(x)))
     assert (filled.values[:, :4] == items.values[:, :4]).all()

@@ -37,7 +37,7 @@ from quintet.sources.load import Dataset, load_source
 
 RNG = np.random.default_rng(0)
 N = 600
-faces = pytest.mark.parametrize("face", ["discrete", "continuous"])
+representations = pytest.mark.parametrize("representation", ["discrete", "continuous"])
 
 
 def holes(values: list[Any], share: float = 0.1) -> list[Any]:
@@ -90,12 +90,12 @@ def points(codec: TableCodec, n: int, seed: int = 0) -> Tensor:
 # -- types -----------------------------------------------------------------------------------------------------------
 
 
-@faces
+@representations
 @pytest.mark.parametrize("name", COLUMNS)
-def test_any_point_decodes_to_what_the_column_may_hold(face: Any, name: str) -> None:
+def test_any_point_decodes_to_what_the_column_may_hold(representation: Any, name: str) -> None:
     """The type, the range, the decimals, the categories; nulls only where training had some. Twice the same."""
     table = TABLE.select([name])
-    codec = TableCodec(face).fit(table)
+    codec = TableCodec(representation).fit(table)
     x = points(codec, 400)
     back = codec.decode(x)
     assert back.schema == table.schema
@@ -116,10 +116,10 @@ def test_any_point_decodes_to_what_the_column_may_hold(face: Any, name: str) -> 
         assert set(cells.to_pylist()) <= set(seen.to_pylist())
 
 
-@faces
-def test_rows_come_back(face: Any) -> None:
+@representations
+def test_rows_come_back(representation: Any) -> None:
     """Nulls, categories and few values exactly; other numbers within their bin, or to single precision."""
-    codec = TableCodec(face).fit(TABLE)
+    codec = TableCodec(representation).fit(TABLE)
     back = codec.decode(codec.encode(TABLE))
     assert back.schema == TABLE.schema
     for c in codec.columns:
@@ -133,7 +133,7 @@ def test_rows_come_back(face: Any) -> None:
             before, after = (c.calendar.split(np.nan_to_num(units)) for units in (x, y))
             for part, old, new in zip(c.parts, before, after, strict=True):
                 assert (part.pieces.symbol(old) == part.pieces.symbol(new)).all(), part.name
-        elif face == "discrete":
+        elif representation == "discrete":
             assert (c.pieces.symbol(np.nan_to_num(x)) == c.pieces.symbol(np.nan_to_num(y))).all()
         else:
             assert np.nanmax(np.abs(x - y)) <= 1e-5 * np.nanstd(x) + c.pieces.lattice
@@ -142,14 +142,14 @@ def test_rows_come_back(face: Any) -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.none() | st.floats(-1e9, 1e9) | st.sampled_from([0.0, 1.5]), min_size=1, max_size=40),
        st.sampled_from(["discrete", "continuous"]))  # fmt: skip
-def test_any_column_of_numbers(cells: list[float | None], face: Any) -> None:
+def test_any_column_of_numbers(cells: list[float | None], representation: Any) -> None:
     table = pa.table({"x": pa.array(cells, pa.float64())})
-    codec = TableCodec(face).fit(table)
+    codec = TableCodec(representation).fit(table)
     x = codec.encode(table)
     codec.space.check(x)
     back = codec.decode(x)
     assert back["x"].is_null().to_pylist() == [c is None for c in cells]
-    if face == "discrete":
+    if representation == "discrete":
         assert torch.equal(codec.encode(back), x)
     assert torch.isfinite(codec.log_det(table)).all()
     again = TableCodec.from_json(json.loads(json.dumps(codec.to_json())))
@@ -184,13 +184,13 @@ def test_single_precision_is_told_from_rounding() -> None:
 # -- spikes, tails, rare values --------------------------------------------------------------------------------------
 
 
-@faces
-def test_spikes_keep_their_share(face: Any) -> None:
+@representations
+def test_spikes_keep_their_share(representation: Any) -> None:
     """A value of 30 % has its symbol, and comes back in 30 % of even draws from F."""
     x = np.where(RNG.random(5000) < 0.3, 0.5, np.exp(RNG.normal(size=5000)))
-    codec = TableCodec(face).fit(pa.table({"x": x}))
+    codec = TableCodec(representation).fit(pa.table({"x": x}))
     generator, n = torch.Generator().manual_seed(0), 20_000
-    if face == "discrete":
+    if representation == "discrete":
         weights = torch.from_numpy(codec.columns[0].pieces.weight)
         coarse = torch.multinomial(weights, n, replacement=True, generator=generator)
         z = torch.stack([coarse, torch.randint(64, (n,), generator=generator)], 1)
@@ -231,14 +231,14 @@ def streets(n: int = 4000) -> tuple[list[str], dict[str, int]]:
     return words, {word: words.count(word) for word in set(words)}
 
 
-@faces
-def test_rare_categories_share_a_symbol_and_are_not_drawn(face: Any) -> None:
+@representations
+def test_rare_categories_share_a_symbol_and_are_not_drawn(representation: Any) -> None:
     """What fewer than 3 rows hold never comes back, in its place stands (rare); all others do come back."""
     words, counts = streets()
     table = pa.table({"w": words, "x": RNG.random(4000)})
     few = {word for word, count in counts.items() if count < 3}
     with pytest.warns(QuintetWarning, match=rf"the rarest {len(few)} .* share a symbol.*Fewer than 3 rows.*\(rare\)"):
-        codec = TableCodec(face, TableCodec.Settings(categories=20)).fit(table)
+        codec = TableCodec(representation, TableCodec.Settings(categories=20)).fit(table)
     made = set(codec.decode(points(codec, 20_000))["w"].to_pylist())
     assert len(made) > 40
     assert made <= {"(rare)"} | (set(words) - few)
@@ -250,14 +250,18 @@ def test_rare_categories_share_a_symbol_and_are_not_drawn(face: Any) -> None:
     assert TableCodec.from_json(json.loads(json.dumps(codec.to_json()))).decode(seldom)["w"].to_pylist() == ["(rare)"]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        TableCodec(face).fit(pa.table({"b": [True] * 199 + [False], "x": RNG.random(200)}))  # no name, no text
+        TableCodec(representation).fit(
+            pa.table({"b": [True] * 199 + [False], "x": RNG.random(200)})
+        )  # no name, no text
 
 
-@faces
-def test_rare_categories_are_drawn_by_frequency_where_the_user_wants_it(face: Any) -> None:
+@representations
+def test_rare_categories_are_drawn_by_frequency_where_the_user_wants_it(representation: Any) -> None:
     words, counts = streets()
     with pytest.warns(QuintetWarning, match="one of them is, by their frequencies"):
-        codec = TableCodec(face, TableCodec.Settings(shared_by=1)).fit(pa.table({"w": words, "x": RNG.random(4000)}))
+        codec = TableCodec(representation, TableCodec.Settings(shared_by=1)).fit(
+            pa.table({"w": words, "x": RNG.random(4000)})
+        )
     once = {word for word, count in counts.items() if count == 1}
     made = codec.decode(points(codec, 20_000))["w"].to_pylist()
     assert set(made) <= set(words)
@@ -328,7 +332,7 @@ def test_rare_values_are_not_drawn_too_often(family: str, tmp_path: Path, monkey
     splits = {"train": np.arange(3000), "validation": np.arange(100), "test": np.arange(100)}
     monkeypatch.setitem(sources.SOURCES, "limits", lambda: Dataset("limits", "table", table, splits))
     model = quintet.train(family, data="limits", steps=1, preset="tiny", runs=tmp_path, run="r",
-                          config={"coding": {"face": "discrete"}})  # fmt: skip
+                          config={"coding": {"representation": "discrete"}})  # fmt: skip
     assert isinstance(model.family.space, Discrete)
     made = model.sample(2000, seed=0)
     assert made["limit"].to_pylist().count(777) <= 10
@@ -422,10 +426,10 @@ def log_p(codec: TableCodec, x: Tensor) -> Tensor:
     return total
 
 
-@faces
-def test_a_density_integrates_to_one(face: Any) -> None:
+@representations
+def test_a_density_integrates_to_one(representation: Any) -> None:
     """One column of real numbers with tails, beyond the training range too."""
-    codec = TableCodec(face).fit(pa.table({"x": np.exp(RNG.normal(size=3000))}))
+    codec = TableCodec(representation).fit(pa.table({"x": np.exp(RNG.normal(size=3000))}))
     assert codec.measure == "density"
     (low, high) = codec.columns[0].pieces.high[0], codec.columns[0].pieces.low[-1]
     far = (high - low) * np.geomspace(1e-9, 1e7, 60_001)
@@ -436,11 +440,11 @@ def test_a_density_integrates_to_one(face: Any) -> None:
     assert abs(np.trapezoid(values, raw) - 1) < 2e-3
 
 
-@faces
-def test_a_mixed_column_integrates_to_one(face: Any) -> None:
+@representations
+def test_a_mixed_column_integrates_to_one(representation: Any) -> None:
     """Probabilities at spikes and of null, a density between: they sum to one together."""
     x = np.where(RNG.random(3000) < 0.4, 2.0, RNG.normal(size=3000))
-    codec = TableCodec(face).fit(pa.table({"x": pa.array(holes_of(x, 0.1))}))
+    codec = TableCodec(representation).fit(pa.table({"x": pa.array(holes_of(x, 0.1))}))
     grid = np.linspace(-60, 60, 1_200_001)
     grid = grid[np.abs(grid - 2.0) > 1e-12]
     values = (log_p(codec, codec.encode(grid)) + codec.log_det(grid)).exp().numpy()
@@ -459,7 +463,7 @@ def mean_mass(codec: TableCodec, cells: Any) -> float:
     """The probability of one cell, estimated over the codec's own draws: there is a second column that varies them."""
     units, null = codec.units(codec.rows(cells))
     column, estimates = codec.columns[0], []
-    if codec.face == "discrete":
+    if codec.kind == "discrete":
         inside = 0.0 if null[0, 0] else float(column.pieces.log_weight(units[:1, 0])[0])
         symbol = column.pieces.count if null[0, 0] else int(column.pieces.symbol(units[:1, 0])[0])
         inside -= 0.0 if null[0, 0] else float(np.log(column.pieces.weight[symbol]))
@@ -517,14 +521,14 @@ def moments(n: int = 3000, hours: int = 5 * 365 * 24) -> NDArray[np.int64]:
     return np.datetime64("2016-03-01T00").astype("datetime64[s]").astype(np.int64) + 3600 * RNG.integers(0, hours, n)
 
 
-@faces
+@representations
 @pytest.mark.parametrize("kind", [pa.timestamp("s"), pa.timestamp("us", tz="UTC"), pa.timestamp("ns"), pa.date32(),
                                   pa.date64()])  # fmt: skip
-def test_moments_come_back_to_the_hour(face: Any, kind: pa.DataType) -> None:
+def test_moments_come_back_to_the_hour(representation: Any, kind: pa.DataType) -> None:
     """Year, week, weekday and hour are parts of their own: a moment comes back as it was, not as its month."""
     cells = pa.array(moments(), pa.timestamp("s")).cast(pa.date32() if pa.types.is_date(kind) else kind).cast(kind)
     table = pa.table({"when": cells, "x": RNG.random(3000)})
-    codec = TableCodec(face).fit(table)
+    codec = TableCodec(representation).fit(table)
     assert codec.dims == 2
     assert [part.name for part in codec.columns[0].parts][:3] == ["when (year)", "when (week)", "when (weekday)"]
     assert len(codec.columns[0].parts) == (3 if pa.types.is_date(kind) else 4)
@@ -594,15 +598,15 @@ def test_probabilities_of_dates_sum_to_one() -> None:
 # -- holes -----------------------------------------------------------------------------------------------------------
 
 
-@faces
-def test_holes_are_nulls_and_lacking_columns(face: Any) -> None:
+@representations
+def test_holes_are_nulls_and_lacking_columns(representation: Any) -> None:
     table = TABLE.select(["float64?", "string", "int8?", "bool"])
-    codec = TableCodec(face).fit(table)
+    codec = TableCodec(representation).fit(table)
     given = table.drop_columns(["bool"])
     x, known = codec.partial(given)
     codec.space.check(x)
     assert known.shape == x.shape
-    widths = [len(c.sizes) if face == "discrete" else c.width for c in codec.columns]
+    widths = [len(c.sizes) if representation == "discrete" else c.width for c in codec.columns]
     ends = list(itertools.accumulate(widths, initial=0))
     for (a, b), name in zip(itertools.pairwise(ends), table.column_names, strict=True):
         expected = [False] * N if name == "bool" else [c is not None for c in given[name].to_pylist()]
@@ -675,13 +679,13 @@ def test_a_run_is_trained_measured_and_scored_all_the_same(
     assert any("1 of 30 test rows" in str(found.message) for found in recwarn)
 
 
-@faces
-def test_dates_of_months_keep_their_day(face: Any, tmp_path: Path) -> None:
+@representations
+def test_dates_of_months_keep_their_day(representation: Any, tmp_path: Path) -> None:
     """Figures of the first and the fifteenth of each month: samples are of such days, and of no others."""
     months = np.datetime64("1990-01") + np.arange(240)
     days = np.concatenate([months.astype("datetime64[D]"), months.astype("datetime64[D]") + 14])
     table = pa.table({"day": pa.array(days), "price": np.linspace(1, 2, 480) + 0.01 * RNG.random(480)})
-    codec = TableCodec(face).fit(table)
+    codec = TableCodec(representation).fit(table)
     assert [part.name for part in codec.columns[0].parts] == ["day (year)", "day (month)", "day (day)"]
     back = codec.decode(codec.encode(table))["day"]
     assert back.equals(table["day"])
@@ -689,7 +693,7 @@ def test_dates_of_months_keep_their_day(face: Any, tmp_path: Path) -> None:
     made = codec.decode(points(codec, 2000))["day"]
     assert pc.min_max(made)["min"].as_py() >= dt.date(1990, 1, 1)
     assert pc.min_max(made)["max"].as_py() <= dt.date(2009, 12, 15)
-    if face == "discrete":
+    if representation == "discrete":
         assert set(pc.day(made).to_pylist()) <= {1, 15}
     other = pa.table({"day": pa.array([dt.date(2001, 3, 9)]), "price": [1.5]})
     assert codec.decode(codec.encode(other))["day"][0].as_py().strftime("%Y-%m") == "2001-03"
@@ -705,8 +709,8 @@ def test_last_days_of_months_stay_last() -> None:
     assert last.mean() > 0.3  # the 31st of a short month is its last day
 
 
-@pytest.mark.parametrize("face", ["continuous", "discrete"])
-def test_a_vae_that_has_learnt_nothing_draws_rare_values_as_seldom_as_training_has_them(face: str) -> None:
+@pytest.mark.parametrize("representation", ["continuous", "discrete"])
+def test_a_vae_that_has_learnt_nothing_draws_rare_values_as_seldom_as_training_has_them(representation: str) -> None:
     """3 of 3,000 rows: 2 of 2,000 samples are to be expected, beside two, three and four frequent values, which need
     all patterns of their bits, and beside blanks.
     """
@@ -719,7 +723,7 @@ def test_a_vae_that_has_learnt_nothing_draws_rare_values_as_seldom_as_training_h
     columns["blank"][[5, 50, 500]] = "odd"
     columns["number"] = np.where(columns["three"] == "odd", 99, rng.integers(1, 4, 3000))
     train = pa.table({name: pa.array(cells.tolist()) for name, cells in columns.items()})
-    codec = TableCodec(face).fit(train)  # type: ignore[arg-type]
+    codec = TableCodec(representation).fit(train)  # type: ignore[arg-type]
     assert codec.decode(codec.encode(train)).to_pylist() == train.to_pylist()
     torch.manual_seed(0)
     made = codec.decode(VAE(codec.space).sample(2000, generator=torch.Generator().manual_seed(0)))

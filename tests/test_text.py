@@ -29,19 +29,19 @@ from quintet.sources.load import load_source
 WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
 SHORT = [f"{a} times {b}" for a in WORDS for b in WORDS]
 LONG = ["the quick brown fox jumps over the lazy dog. " * 30]
-FACES, TOKENS = ("discrete", "continuous"), ("characters", "bytes", "bpe")
+REPRESENTATIONS, TOKENS = ("discrete", "continuous"), ("characters", "bytes", "bpe")
 
 
-def codec(texts: list[str], face: str = "discrete", **given: object) -> TextCodec:
-    return TextCodec(face, TextCodec.Settings(**{"vocab_size": 300, **given})).fit(texts)
+def codec(texts: list[str], representation: str = "discrete", **given: object) -> TextCodec:
+    return TextCodec(representation, TextCodec.Settings(**{"vocab_size": 300, **given})).fit(texts)
 
 
-@pytest.mark.parametrize("face", FACES)
+@pytest.mark.parametrize("representation", REPRESENTATIONS)
 @pytest.mark.parametrize("tokens", TOKENS)
 @pytest.mark.parametrize("items", ["stream", "separate"])
-def test_texts_come_back(face: str, tokens: str, items: str) -> None:
+def test_texts_come_back(representation: str, tokens: str, items: str) -> None:
     texts = LONG if items == "stream" else SHORT
-    one = codec(texts, face, tokens=tokens, items=items)
+    one = codec(texts, representation, tokens=tokens, items=items)
     x = one.encode(texts)
     one.space.check(x)
     back = one.decode(x)
@@ -57,17 +57,17 @@ def test_texts_come_back(face: str, tokens: str, items: str) -> None:
 
 
 @pytest.mark.parametrize("tokens", ["characters", "bpe"])
-@pytest.mark.parametrize("face", FACES)
-def test_every_window_that_is_trained_on_is_a_piece_of_the_text(face: str, tokens: str) -> None:
+@pytest.mark.parametrize("representation", REPRESENTATIONS)
+def test_every_window_that_is_trained_on_is_a_piece_of_the_text(representation: str, tokens: str) -> None:
     """At every offset, in both representations: numbered words, so that no window occurs by chance."""
     text = " ".join(f"{i}:{WORDS[i % 10]}" for i in range(400))
-    one = codec([text], face, tokens=tokens, window=16)
+    one = codec([text], representation, tokens=tokens, window=16)
     x = Items(one, [text], torch.device("cpu"))
     loader = Loader(one.space, x, None, seed=0, stream=one.shifts)
     offsets = set()
     for epoch in range(80):
         batch = loader.batch(epoch * len(x), 0, len(x), len(x)).x
-        if face == "continuous":
+        if representation == "continuous":
             batch = batch.sign()  # as before the noise that dequantises
         one.space.check(batch)
         windows = one.decode(batch)
@@ -112,7 +112,7 @@ def test_items_are_windows_of_few_long_documents_or_many_short_texts() -> None:
     assert [codec(texts, window=16).block for texts in (LONG, SHORT)] == [16, 20]
     assert codec(["x" * 300] * 50).stream
     assert not codec(LONG, items="separate", block=1600).stream
-    assert TextCodec.faces == ("discrete", "continuous")
+    assert TextCodec.representations == ("discrete", "continuous")
 
 
 def test_what_is_too_long_is_cut_with_a_notice() -> None:
@@ -131,14 +131,14 @@ def test_unknown_characters_and_an_empty_text() -> None:
     assert int(one.encode(["Ä"])[0, 0]) == 0
 
 
-@pytest.mark.parametrize("face", FACES)
+@pytest.mark.parametrize("representation", REPRESENTATIONS)
 @pytest.mark.parametrize("tokens", TOKENS)
 @pytest.mark.parametrize("items", ["stream", "separate"])
 @pytest.mark.filterwarnings("ignore:.*longer than")
-def test_decode_is_total(face: str, tokens: str, items: str) -> None:
-    one = codec(LONG, face, tokens=tokens, items=items, block=24)
+def test_decode_is_total(representation: str, tokens: str, items: str) -> None:
+    one = codec(LONG, representation, tokens=tokens, items=items, block=24)
     generator = torch.Generator().manual_seed(0)
-    if face == "discrete":
+    if representation == "discrete":
         x = torch.randint(0, one.size, (200, 24), generator=generator)
     else:
         x = 10 * torch.randn(200, *one.space.shape, generator=generator)
@@ -196,23 +196,23 @@ def test_a_cell_of_bits_has_its_volume() -> None:
     assert float(codec(SHORT).log_det(SHORT).sum()) == 0
 
 
-@pytest.mark.parametrize("face", FACES)
-def test_a_prompt_and_holes(face: str) -> None:
-    one = codec(SHORT, face)
+@pytest.mark.parametrize("representation", REPRESENTATIONS)
+def test_a_prompt_and_holes(representation: str) -> None:
+    one = codec(SHORT, representation)
     items = ["one ti", f"t{HOLE}o{HOLE}", "", HOLE]
     x, known = one.partial(items)
     one.space.check(x)
     assert x.shape == known.shape
-    if face == "continuous":
+    if representation == "continuous":
         assert (known == known[:, :1]).all()
         known = known[:, 0]
     assert known.sum(1).tolist() == [6, 18, 0, 19]
     assert known[0, :6].all()
     assert known[1].tolist() == [True, False, True, False] + [True] * 16
     assert one.symbols(x)[1, 4:].eq(one.end).all()
-    stream = codec(LONG, face, block=8)
+    stream = codec(LONG, representation, block=8)
     _, known = stream.partial([f"t{HOLE}e", "the quic"])
-    assert (known if face == "discrete" else known[:, 0]).sum(1).tolist() == [2, 8]
+    assert (known if representation == "discrete" else known[:, 0]).sum(1).tolist() == [2, 8]
     with pytest.raises(DataError, match="9 symbols, but an item has 8"):
         stream.partial(["the quick"])
     with pytest.raises(DataError, match="takes no mask"):
@@ -332,7 +332,7 @@ def test_settings_of_a_condition_need_one() -> None:
 
 
 @pytest.mark.parametrize("name", ["vae", "gan", "autoregressive", "flow", "diffusion", "masked_diffusion"])
-def test_every_family_takes_a_face_of_text(name: str) -> None:
+def test_every_family_takes_a_representation_of_text(name: str) -> None:
     from quintet.registry import family_class, make_codec
 
     cls: type[Family] = family_class(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from quintet.core.codec import Codec, Face, Stage
+from quintet.core.codec import Codec, RepresentationKind, Stage
 from quintet.core.errors import Unsupported, UsageError
 from quintet.core.family import Family
 from quintet.core.spaces import Continuous
@@ -88,21 +88,21 @@ def codec_class(name: str) -> type[Codec]:
     return CODECS.get(name, LatentCodec)
 
 
-def faces_taken(family: type[Family]) -> tuple[Face, ...]:
-    """The faces of codecs that this family takes."""
+def kinds_taken(family: type[Family]) -> tuple[RepresentationKind, ...]:
+    """The representations of codecs that this family takes."""
     return tuple("continuous" if space is Continuous else "discrete" for space in family.accepts)
 
 
 def latent_codec(stage: Stage, family: type[Family], settings: Mapping[str, Any]) -> Codec:
-    """An unfitted codec with the first face of these latents that this family accepts, or the one that `settings`
-    names.
+    """An unfitted codec with the first representation of these latents that this family accepts, or the one that
+    `settings` names.
     """
     options = dict(settings)
-    chosen = options.pop("face", None)
-    taken, offered = faces_taken(family), LatentCodec.offered(stage.family)
-    for face in (chosen,) if chosen else offered:
-        if face in taken:
-            return LatentCodec(stage.codec, stage.family, face, LatentCodec.Settings(**options), stage.recipe)
+    chosen = options.pop("representation", None)
+    taken, offered = kinds_taken(family), LatentCodec.offered(stage.family)
+    for representation in (chosen,) if chosen else offered:
+        if representation in taken:
+            return LatentCodec(stage.codec, stage.family, representation, LatentCodec.Settings(**options), stage.recipe)
     raise Unsupported(
         f"{family.name} takes {' or '.join(taken)} data, but these latents are {' or '.join(offered)}",
         fix="train the autoencoder with --model.bottleneck fsq",
@@ -110,16 +110,16 @@ def latent_codec(stage: Stage, family: type[Family], settings: Mapping[str, Any]
 
 
 def make_codec(name: str, family: type[Family], settings: Mapping[str, Any] | None = None) -> Codec:
-    """An unfitted codec with its first face that this family accepts, or the one that `settings` names."""
+    """An unfitted codec with its first representation that this family accepts, or the one that `settings` names."""
     if name not in CODECS:
         raise UsageError(f"unknown codec {name!r}", why=f"codecs: {', '.join(CODECS)}")
-    codec, taken = CODECS[name], faces_taken(family)
+    codec, taken = CODECS[name], kinds_taken(family)
     given = dict(settings or {})
-    chosen = given.pop("face", None)
+    chosen = given.pop("representation", None)
     options = codec.Settings(**given)
-    for face in (chosen,) if chosen else codec.faces_of(options):
-        if face in taken:
-            return codec(face, options)
+    for representation in (chosen,) if chosen else codec.representations_of(options):
+        if representation in taken:
+            return codec(representation, options)
     raise Unsupported(f"{family.name} takes {' or '.join(taken)} data, which codec {name} does not give")
 
 

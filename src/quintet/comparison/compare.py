@@ -50,7 +50,7 @@ def compare(
     `what` is a source (also one that lies in memory, as for `train`), or runs, or reports (.json). Of a source, each
     family is trained with each seed on the same split and budget: seconds (`budget`) or `steps`, and `parameters` if
     all are to be of one size. `condition` "auto" is the column `label` where the source has one. Families that cannot
-    model the source (no face of its codec) are listed with the reason. Runs must be of the same data, target and
+    model it (no representation of its codec) are listed with the reason. Runs must be of the same data, target and
     condition; those that differ by their seed alone are one contender. Reports must have been measured by one recipe;
     their figures are put together as they are, and a contender that is in several has the names of the files added.
     Each run stands alone: its figures do not depend on which others are compared. Returns what the report shows; with

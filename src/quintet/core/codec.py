@@ -21,7 +21,7 @@ from quintet.core.family import Autoencoder
 from quintet.core.likelihood import Measure
 from quintet.core.spaces import Discrete, Space
 
-Face = Literal["continuous", "discrete"]
+RepresentationKind = Literal["continuous", "discrete"]
 Preprocessing = Literal["flattened", "standardised", "symbols"]
 """What is done with encoded items before features are read off them: see `metrics.features`."""
 
@@ -112,8 +112,8 @@ class Codec(ABC):
     name: ClassVar[str]
     wanted: ClassVar[str] = ""
     """What a program may give as raw items, in words."""
-    faces: ClassVar[tuple[Face, ...]]
-    """The faces it has, the preferred first: a run takes the first that its family accepts."""
+    representations: ClassVar[tuple[RepresentationKind, ...]]
+    """What it can represent items as, the preferred first: a run takes the first that its family accepts."""
 
     space: Space
     measure: Measure
@@ -158,16 +158,18 @@ class Codec(ABC):
         """Which kind of data raw items are."""
         return self.name
 
-    def __init__(self, face: Face | None = None, settings: Any = None) -> None:
-        if face is not None and face not in self.faces:
-            raise Unsupported(f"{self.name} has no {face} face", why=f"it has: {', '.join(self.faces)}")
-        self.face: Face = face or self.faces[0]
+    def __init__(self, representation: RepresentationKind | None = None, settings: Any = None) -> None:
+        if representation is not None and representation not in self.representations:
+            raise Unsupported(
+                f"{self.name} has no {representation} representation", why=f"it has: {', '.join(self.representations)}"
+            )
+        self.kind: RepresentationKind = representation or self.representations[0]
         self.settings: Any = settings or self.Settings()
 
     @classmethod
-    def faces_of(cls, settings: Any) -> tuple[Face, ...]:
-        """Its faces under these settings."""
-        return cls.faces
+    def representations_of(cls, settings: Any) -> tuple[RepresentationKind, ...]:
+        """Its representations under these settings."""
+        return cls.representations
 
     @abstractmethod
     def fit(self, items: Any) -> Self:

@@ -74,7 +74,7 @@ class Family(nn.Module, ABC):
             wanted = " or ".join(kind.__name__ for kind in self.accepts)
             raise Unsupported(
                 f"{self.name} needs {wanted} data, got {type(space).__name__}",
-                fix="choose a codec with that face (--codec), or another family",
+                fix="choose a codec with that representation (--coding.representation, --codec), or another family",
             )
         self.space, self.condition = space, condition
 

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from quintet.core.codec import Codec, Encoded, Face, Stage, digest
+from quintet.core.codec import Codec, Encoded, RepresentationKind, Stage, digest
 from quintet.core.errors import CheckpointError, Unsupported
 from quintet.core.family import Autoencoder
 from quintet.core.likelihood import Measure
@@ -41,32 +41,36 @@ class LatentCodec(Codec):
     """
 
     name = "latent"
-    faces: ClassVar[tuple[Face, ...]] = ("discrete", "continuous")
+    representations: ClassVar[tuple[RepresentationKind, ...]] = ("discrete", "continuous")
     measure: Measure = "encoded"
 
     def __init__(
         self,
         inner: Codec,
         family: Autoencoder,
-        face: Face | None = None,
+        representation: RepresentationKind | None = None,
         settings: Any = None,
         recipe: Mapping[str, Any] | None = None,
     ) -> None:
         offered = self.offered(family)
-        if face is not None and face not in offered:
-            fix = "" if face == "continuous" else "train the autoencoder with --model.bottleneck fsq"
-            raise Unsupported(f"these latents have no {face} face", why=f"they have: {', '.join(offered)}", fix=fix)
-        super().__init__(face or offered[0], settings)
+        if representation is not None and representation not in offered:
+            fix = "" if representation == "continuous" else "train the autoencoder with --model.bottleneck fsq"
+            raise Unsupported(
+                f"these latents have no {representation} representation",
+                why=f"they have: {', '.join(offered)}",
+                fix=fix,
+            )
+        super().__init__(representation or offered[0], settings)
         self.inner, self.family, self.recipe = inner, family, dict(recipe or {})
         self.mean, self.scale = torch.zeros(1), torch.ones(1)
         self.dims, self.stream = inner.dims, inner.stream
         self.space = family.latent
-        if self.face == "continuous":
+        if self.kind == "continuous":
             self.space = Continuous(tuple(self._values(inner, family)))
 
     @staticmethod
-    def offered(family: Autoencoder) -> tuple[Face, ...]:
-        """The faces that this autoencoder's latents have, the preferred first."""
+    def offered(family: Autoencoder) -> tuple[RepresentationKind, ...]:
+        """The representations that this autoencoder's latents have, the preferred first."""
         return ("discrete", "continuous") if isinstance(family.latent, Discrete) else ("continuous",)
 
     @staticmethod
@@ -90,7 +94,7 @@ class LatentCodec(Codec):
 
     def fit(self, items: Any) -> Self:
         """Read the channels' means and scales off some training items; the autoencoder stays as it is."""
-        if self.face == "continuous":
+        if self.kind == "continuous":
             z = torch.cat(list(self._latents(items, FITTED)))
             flat = z.transpose(0, 1).flatten(1)
             spread = flat.std(1)
@@ -115,7 +119,7 @@ class LatentCodec(Codec):
             yield self.inner.encode(part(items, some)) if whole is None else whole[some]
 
     def encode(self, items: Any) -> Tensor:
-        parts = [self._face(z) for z in self._latents(items)]
+        parts = [self._represented(z) for z in self._latents(items)]
         return torch.cat(parts) if parts else torch.empty(0, *self.space.shape)
 
     def encoded(self, items: Any) -> Encoded:
@@ -140,13 +144,13 @@ class LatentCodec(Codec):
     def joined(self, x: Tensor, rows: Encoded) -> Any:
         return self.inner.joined(self.below(x), rows)
 
-    def _face(self, z: Tensor) -> Tensor:
-        return self.family.indices(z) if self.face == "discrete" else (z - self.mean) / self.scale
+    def _represented(self, z: Tensor) -> Tensor:
+        return self.family.indices(z) if self.kind == "discrete" else (z - self.mean) / self.scale
 
     @torch.no_grad()
     def above(self, x: Tensor) -> Tensor:
         """x of the inner codec -> x of this one."""
-        parts = [self._face(self.family.encode(some.to(self.device)).float().cpu()) for some in x.split(CHUNK)
+        parts = [self._represented(self.family.encode(some.to(self.device)).float().cpu()) for some in x.split(CHUNK)
                  if len(some)]  # fmt: skip
         return torch.cat(parts) if parts else torch.empty(0, *self.space.shape)
 
@@ -158,7 +162,7 @@ class LatentCodec(Codec):
         """x of this codec -> x of the inner one."""
         parts = []
         for some in x.detach().cpu().split(CHUNK):
-            if self.face == "discrete":
+            if self.kind == "discrete":
                 z = self.family.codes(some)
             else:
                 z = some.float().nan_to_num().clamp(-OUT, OUT) * self.scale + self.mean
@@ -179,7 +183,7 @@ class LatentCodec(Codec):
         weights = hashlib.sha256()
         for name, value in sorted(self.family.state_dict().items()):
             weights.update(f"{name} {tuple(value.shape)}".encode() + value.detach().cpu().numpy().tobytes())
-        return digest({"face": self.face, "inner": self.inner.to_json(), "autoencoder": weights.hexdigest()})
+        return digest({"representation": self.kind, "inner": self.inner.to_json(), "autoencoder": weights.hexdigest()})
 
     @property
     def takes_all(self) -> bool:
@@ -193,11 +197,15 @@ class LatentCodec(Codec):
 
     def _log_volume(self, rows: int) -> Tensor:
         """(rows,) log_det of so many rows."""
-        scaled = -float(self.scale.log().expand(self.space.shape).sum()) if self.face == "continuous" else 0.0
+        scaled = -float(self.scale.log().expand(self.space.shape).sum()) if self.kind == "continuous" else 0.0
         return torch.full((rows,), scaled, dtype=torch.float64)
 
     def to_json(self) -> dict[str, Any]:
-        return {"face": self.face, "mean": self.mean.flatten().tolist(), "scale": self.scale.flatten().tolist()}
+        return {
+            "representation": self.kind,
+            "mean": self.mean.flatten().tolist(),
+            "scale": self.scale.flatten().tolist(),
+        }
 
     @classmethod
     def from_json(
@@ -210,7 +218,7 @@ class LatentCodec(Codec):
         """The state alone does not make the codec: the autoencoder and its codec are given."""
         if inner is None or family is None:
             raise CheckpointError("a latent codec without its autoencoder")
-        codec = cls(inner, family, data["face"], recipe=recipe)
+        codec = cls(inner, family, data["representation"], recipe=recipe)
         shape = (-1, *[1] * (len(codec.space.shape) - 1))
         codec.mean, codec.scale = torch.tensor(data["mean"]).view(shape), torch.tensor(data["scale"]).view(shape)
         return codec

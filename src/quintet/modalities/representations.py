@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from quintet.core.codec import Face
+from quintet.core.codec import RepresentationKind
 from quintet.core.spaces import Continuous, Discrete
 
 
@@ -104,6 +104,8 @@ class Bits(Representation):
         return known[:, None].expand(-1, *self.space.shape).clone()
 
 
-def of_levels(face: Face, shape: Sequence[int], levels: int, axes: Sequence[int]) -> Representation:
+def of_levels(
+    representation: RepresentationKind, shape: Sequence[int], levels: int, axes: Sequence[int]
+) -> Representation:
     """Of values that take `levels` levels: as symbols, or as numbers."""
-    return Symbols(shape, levels) if face == "discrete" else Levels(shape, levels, axes)
+    return Symbols(shape, levels) if representation == "discrete" else Levels(shape, levels, axes)

@@ -109,9 +109,9 @@ def resolve(given: Mapping[str, Any], kind: str, condition: str | None = None) -
             fields = settings.model_fields
             merged[section] = settings(**merged.get(section, {})).model_dump(mode="json")
         section, coding = "coding", dict(merged.get("coding", {}))
-        face = {"face": coding.pop("face")} if "face" in coding else {}
-        fields = codec_class(str(merged.get("codec"))).Settings.model_fields
-        merged[section] = face | codec_class(str(merged.get("codec"))).Settings(**coding).model_dump(mode="json")
+        options = codec_class(str(merged.get("codec"))).Settings
+        fields, chosen = options.model_fields, {key: coding.pop(key) for key in ("representation",) if key in coding}
+        merged[section] = chosen | options(**coding).model_dump(mode="json")
         section, reading = "given", dict(merged.get("given", {}))
         reading.pop("codec", None)  # which is `condition`
         if condition is not None:

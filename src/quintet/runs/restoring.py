@@ -128,7 +128,7 @@ def restore(run: Run) -> tuple[Family, dict[str, Codec], RunConfig, int]:
 
 
 def latent_codec(config: RunConfig, modality: str, root: Path) -> Codec:
-    """The run that `config.codec` names as an unfitted codec, with the face that `config.family` takes."""
+    """The run that `config.codec` names as an unfitted codec, with the representation that `config.family` takes."""
     name = config.codec
     try:
         run = Run.open(name, root)

@@ -148,7 +148,7 @@ class Task:
     # -- codecs ------------------------------------------------------------------------------------------------------
 
     def fitted(self, config: RunConfig, runs: str | Path | None = None) -> Task:
-        """The task with its codecs, fitted on the training split: `x` has the face that the family takes.
+        """The task with its codecs, fitted on the training split: `x` has the representation that the family takes.
 
         `runs`: where a codec that is a trained autoencoder is looked for.
         """

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from quintet.core import settings
-from quintet.core.codec import Codec, Face, Preprocessing, digest
+from quintet.core.codec import Codec, Preprocessing, RepresentationKind, digest
 from quintet.core.errors import DataError, Unsupported
 from quintet.core.random import some
 from quintet.core.spaces import Continuous, Discrete
@@ -20,7 +20,7 @@ from quintet.modalities.audio import spectrum
 from quintet.modalities.audio.recordings import Recordings
 from quintet.modalities.representations import of_levels
 
-Representation = Literal["mel", "waveform", "mulaw"]
+Features = Literal["mel", "waveform", "mulaw"]
 
 LONGEST = 4.0
 """Seconds: no more than that by default, however long the recordings are."""
@@ -47,7 +47,7 @@ class AudioCodec(Codec):
     """
 
     class Settings(settings.Settings):
-        representation: Representation = "mel"
+        features: Features = "mel"
         seconds: float | None = Field(
             None, ge=0.02, le=120, description="length of all; default: the 98th percentile, at most 4 s"
         )
@@ -61,29 +61,31 @@ class AudioCodec(Codec):
     name = "audio"
     preprocessing: Preprocessing = "flattened"
     wanted = "a list of arrays of samples, or quintet's Recordings"
-    faces: ClassVar[tuple[Face, ...]] = ("continuous", "discrete")
+    representations: ClassVar[tuple[RepresentationKind, ...]] = ("continuous", "discrete")
 
-    def __init__(self, face: Face | None = None, settings: Any = None) -> None:
-        super().__init__(face, settings)
-        have = self.faces_of(self.settings)
-        if face is not None and face not in have:
-            raise Unsupported(f"{self.settings.representation} audio has no {face} face", why=f"it is {have[0]}")
-        self.face = face or have[0]
-        self.measure = "density" if self.settings.representation == "waveform" else "encoded"
+    def __init__(self, representation: RepresentationKind | None = None, settings: Any = None) -> None:
+        super().__init__(representation, settings)
+        have = self.representations_of(self.settings)
+        if representation is not None and representation not in have:
+            raise Unsupported(
+                f"{self.settings.features} audio has no {representation} representation", why=f"it is {have[0]}"
+            )
+        self.kind = representation or have[0]
+        self.measure = "density" if self.settings.features == "waveform" else "encoded"
         self.rate, self.samples, self.frames = 0, 0, 0
         self.high, self.scale = 0.0, 1.0
 
     @classmethod
-    def faces_of(cls, settings: Any) -> tuple[Face, ...]:
-        only: dict[str, tuple[Face, ...]] = {"waveform": ("continuous",), "mulaw": ("discrete",)}
-        return only.get(settings.representation, cls.faces)
+    def representations_of(cls, settings: Any) -> tuple[RepresentationKind, ...]:
+        only: dict[str, tuple[RepresentationKind, ...]] = {"waveform": ("continuous",), "mulaw": ("discrete",)}
+        return only.get(settings.features, cls.representations)
 
     def identity(self) -> str:
         """Recordings are cut to one length, and mel bands keep only the loudness: values of another length or of other
-        bands are of another space. Both faces of the same bands are probabilities of the same levels.
+        bands are of another space. Both representations of the same bands are probabilities of the same levels.
         """
-        kept = ("bands", "hop", "window", "levels", "decibels") if self.settings.representation == "mel" else ()
-        told = {name: getattr(self.settings, name) for name in ("representation", *kept)}
+        kept = ("bands", "hop", "window", "levels", "decibels") if self.settings.features == "mel" else ()
+        told = {name: getattr(self.settings, name) for name in ("features", *kept)}
         return digest(
             told | {"rate": self.rate, "samples": self.samples, "high": round(self.high, 2) if kept else None}
         )
@@ -103,25 +105,25 @@ class AudioCodec(Codec):
         few = recordings[some(recordings, LOOKED_AT, 0)]
         peaks = [float(np.abs(samples).max(initial=0.0)) for samples in few]
         self.scale = min(1.0, max(peaks)) or 1.0
-        if self.settings.representation == "mel":
+        if self.settings.features == "mel":
             self.high = max(float(self._decibels(self._wave(samples)).max()) for samples in few)
         return self
 
     def _set_length(self, samples: int) -> None:
         """Lengths and the space: whole frames, and a multiple of 4 of them in pictures (nets halve)."""
         s = self.settings
-        if s.representation != "mel":
+        if s.features != "mel":
             self.samples = self.dims = samples
-            self.space = Continuous((1, samples)) if s.representation == "waveform" else Discrete((samples,), 256)
+            self.space = Continuous((1, samples)) if s.features == "waveform" else Discrete((samples,), 256)
             return
         self.stride = max(1, round(s.hop * self.rate / 2))
         """Samples between two windows; a frame is the mean power of two."""
         self.width = max(2 * self.stride, round(s.window * s.hop * self.rate / 2) * 2)
         frames = -(-samples // (2 * self.stride))
-        self.frames = frames if frames <= 8 or self.face == "discrete" else -(-frames // 4) * 4
+        self.frames = frames if frames <= 8 or self.kind == "discrete" else -(-frames // 4) * 4
         self.samples, self.dims = self.frames * 2 * self.stride, self.frames * s.bands
         self.filters = spectrum.mel_filters(s.bands, self.width, self.rate)
-        self.cells = of_levels(self.face, (self.frames, s.bands), s.levels, (1, 0))
+        self.cells = of_levels(self.kind, (self.frames, s.bands), s.levels, (1, 0))
         self.space = self.cells.space
 
     # -- raw -> encoded ----------------------------------------------------------------------------------------------
@@ -160,9 +162,9 @@ class AudioCodec(Codec):
 
     def _encode(self, wave: Tensor) -> Tensor:
         s = self.settings
-        if s.representation == "waveform":
+        if s.features == "waveform":
             return wave[None] / self.scale
-        if s.representation == "mulaw":
+        if s.features == "mulaw":
             return spectrum.mu_law(wave)
         share = (self._decibels(wave) - self.high) / s.decibels + 1
         return self.cells.encode((share.clamp(0, 1) * (s.levels - 1)).round().long()[None])[0]
@@ -178,11 +180,11 @@ class AudioCodec(Codec):
         return out
 
     def log_det(self, items: Any) -> Tensor:
-        """waveform: log |dx / draw|. mel: density on [-1, 1] -> mass of a level, so that both faces agree."""
+        """waveform: log |dx / draw|. mel: density on [-1, 1] -> mass of a level, so that both representations agree."""
         s, value = self.settings, 0.0
-        if s.representation == "waveform":
+        if s.features == "waveform":
             value = -self.dims * math.log(self.scale)
-        elif s.representation == "mel":
+        elif s.features == "mel":
             value = self.cells.log_cell
         return torch.full((len(items),), value, dtype=torch.float64)
 
@@ -194,9 +196,9 @@ class AudioCodec(Codec):
 
     def _decode(self, row: Tensor) -> Tensor:
         s = self.settings
-        if s.representation == "mel":
+        if s.features == "mel":
             return self._vocode(self._levels(row))
-        wave = spectrum.mu_law_inverse(row) if s.representation == "mulaw" else row.flatten() * self.scale
+        wave = spectrum.mu_law_inverse(row) if s.features == "mulaw" else row.flatten() * self.scale
         wave = wave.float().nan_to_num(0.0).clamp(-1, 1)
         return wave[: _end(wave.abs() > SILENCE, 1)]
 
@@ -223,7 +225,7 @@ class AudioCodec(Codec):
         """
         x = self.encode(items)
         given = torch.from_numpy(self._given(items, known))
-        if self.settings.representation != "mel":
+        if self.settings.features != "mel":
             return x, given.view(x.shape)
         edge, span = (self.width - self.stride) // 2, self.width + self.stride
         padded = torch.nn.functional.pad(given, (edge, span), value=True)  # silence outside is known
@@ -264,7 +266,7 @@ class AudioCodec(Codec):
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "face": self.face,
+            "representation": self.kind,
             "settings": self.settings.model_dump(mode="json"),
             "rate": self.rate,
             "samples": self.samples,
@@ -274,7 +276,7 @@ class AudioCodec(Codec):
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        codec = cls(data["face"], cls.Settings(**data["settings"]))
+        codec = cls(data["representation"], cls.Settings(**data["settings"]))
         codec.rate, codec.high, codec.scale = data["rate"], data["high"], data["scale"]
         codec._set_length(data["samples"])
         return codec

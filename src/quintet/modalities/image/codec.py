@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from quintet.core.codec import Codec, Encoded, Face, Preprocessing, digest
+from quintet.core.codec import Codec, Encoded, Preprocessing, RepresentationKind, digest
 from quintet.core.errors import DataError
 from quintet.core.likelihood import Measure
 from quintet.data.mapped import chunks
@@ -26,11 +26,11 @@ class ImageCodec(Codec):
     name = "image"
     preprocessing: Preprocessing = "flattened"
     wanted = "a picture of Pillow, a list of them, or an array (N, H, W, C)"
-    faces: ClassVar[tuple[Face, ...]] = ("continuous", "discrete")
+    representations: ClassVar[tuple[RepresentationKind, ...]] = ("continuous", "discrete")
     measure: Measure = "mass"
 
-    def __init__(self, face: Face | None = None, settings: Any = None) -> None:
-        super().__init__(face, settings)
+    def __init__(self, representation: RepresentationKind | None = None, settings: Any = None) -> None:
+        super().__init__(representation, settings)
         self.shape: tuple[int, int, int] = (0, 0, 0)
         self.unit, self.levels = 1, 256
 
@@ -50,7 +50,7 @@ class ImageCodec(Codec):
 
     def _set_space(self) -> None:
         self.dims = math.prod(self.shape)
-        self.representation = of_levels(self.face, self.shape, self.levels, (2, 0, 1))
+        self.representation = of_levels(self.kind, self.shape, self.levels, (2, 0, 1))
         self.space = self.representation.space
 
     def _array(self, items: Any) -> np.ndarray:
@@ -114,11 +114,11 @@ class ImageCodec(Codec):
         return digest({"shape": self.shape, "unit": self.unit, "levels": self.levels})
 
     def to_json(self) -> dict[str, Any]:
-        return {"face": self.face, "shape": list(self.shape), "unit": self.unit, "levels": self.levels}
+        return {"representation": self.kind, "shape": list(self.shape), "unit": self.unit, "levels": self.levels}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        codec = cls(data["face"])
+        codec = cls(data["representation"])
         h, w, c = data["shape"]
         codec.shape, codec.unit, codec.levels = (h, w, c), data["unit"], data["levels"]
         codec._set_space()

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from quintet.core import settings
-from quintet.core.codec import Codec, Face
+from quintet.core.codec import Codec, RepresentationKind
 from quintet.core.errors import DataError
 from quintet.core.spaces import Continuous, Discrete
 from quintet.modalities.series.windows import Clock, Floats, Windows, bridged
@@ -124,10 +124,10 @@ class SeriesCodec(Codec):
 
     name = "series"
     wanted = "an array (N, steps, channels) with NaN where a value is missing, or quintet's Windows"
-    faces: ClassVar[tuple[Face, ...]] = ("continuous", "discrete")
+    representations: ClassVar[tuple[RepresentationKind, ...]] = ("continuous", "discrete")
 
-    def __init__(self, face: Face | None = None, settings: Any = None) -> None:
-        super().__init__(face, settings)
+    def __init__(self, representation: RepresentationKind | None = None, settings: Any = None) -> None:
+        super().__init__(representation, settings)
         self.parts: tuple[Channel, ...] = ()
         self.channels: tuple[str, ...] = ()
         self.columns: tuple[str, str] = ("", "")
@@ -154,7 +154,7 @@ class SeriesCodec(Codec):
     def _set_space(self, steps: int, parts: tuple[Channel, ...]) -> None:
         self.steps, self.parts, self.dims = steps, parts, steps * len(parts)
         self.measure = "mass" if all(part.grid for part in parts) else "density"
-        if self.face == "continuous":
+        if self.kind == "continuous":
             widths = np.repeat([part.grid / part.std for part in parts], steps)
             self.space = Continuous((len(parts), steps), widths=tuple(widths.tolist()) if widths.any() else None)
             return
@@ -183,7 +183,7 @@ class SeriesCodec(Codec):
 
     def encode(self, items: Any) -> Tensor:
         values = bridged(self._check(items).values)
-        if self.face == "continuous":
+        if self.kind == "continuous":
             means, stds = ([getattr(part, name) for part in self.parts] for name in ("mean", "std"))
             return torch.from_numpy(((values - means) / stds).transpose(0, 2, 1)).float().contiguous()
         bins = [part.bins(values[:, :, place]) for place, part in enumerate(self.parts)]
@@ -193,7 +193,7 @@ class SeriesCodec(Codec):
         x = x.detach().cpu()
         values = np.empty((len(x), self.steps, len(self.parts)))
         for place, part in enumerate(self.parts):
-            if self.face == "continuous":
+            if self.kind == "continuous":
                 column = x[:, place].double().nan_to_num(0.0, 1e6, -1e6).numpy() * part.std + part.mean
                 values[:, :, place] = _nearest(column, part.grid)
             else:
@@ -204,7 +204,7 @@ class SeriesCodec(Codec):
     def log_det(self, items: Any) -> Tensor:
         """continuous: log |dx / dvalue|, or the log of a cell of the grid in x. discrete: log p(value | its bin)."""
         values = bridged(self._check(items).values)
-        if self.face == "continuous":
+        if self.kind == "continuous":
             each = [np.log((part.grid or 1.0) / part.std) for part in self.parts]
             return torch.full((len(values),), self.steps * float(np.sum(each)), dtype=torch.float64)
         volumes = [part.log_volume(values[:, :, place]).sum(1) for place, part in enumerate(self.parts)]
@@ -243,7 +243,7 @@ class SeriesCodec(Codec):
         given = self._given(shaped, known)
         held = self.encode(replace(shaped, values=np.where(given, shaped.values, np.nan)))
         mask = torch.from_numpy(given)
-        return held, mask.transpose(1, 2).contiguous() if self.face == "continuous" else mask.flatten(1)
+        return held, mask.transpose(1, 2).contiguous() if self.kind == "continuous" else mask.flatten(1)
 
     def fill(self, items: Any, known: Any, completed: Any) -> Windows:
         shaped = self._check(items)
@@ -253,7 +253,7 @@ class SeriesCodec(Codec):
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "face": self.face,
+            "representation": self.kind,
             "settings": self.settings.model_dump(mode="json"),
             "channels": list(self.channels),
             "columns": list(self.columns),
@@ -264,7 +264,7 @@ class SeriesCodec(Codec):
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        codec = cls(data["face"], cls.Settings(**data["settings"]))
+        codec = cls(data["representation"], cls.Settings(**data["settings"]))
         codec.channels, codec.columns = tuple(data["channels"]), (data["columns"][0], data["columns"][1])
         codec.clock = Clock(*data["clock"])
         parts: list[dict[str, Any]] = [

@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import Tensor
 
 from quintet.core import settings
-from quintet.core.codec import Codec, Encoded, Face, Preprocessing, digest
+from quintet.core.codec import Codec, Encoded, Preprocessing, RepresentationKind, digest
 from quintet.core.errors import DataError, UsageError, warn
 from quintet.core.likelihood import Measure
 from quintet.core.spaces import Continuous, Discrete
@@ -30,7 +30,7 @@ FINE, FEW_COLUMNS = 64, 6
 """In a table of fewer columns a number's bin has FINE parts, a second symbol: what is drawn within a part is a function
 of the row's symbols, of which there would be too few different ones."""
 FURTHEST = 8.0
-"""|z| of the continuous face is at most this when decoded, whatever a model gives."""
+"""|z| of the continuous representation is at most this when decoded, whatever a model gives."""
 
 
 class TableCodec(Codec):
@@ -78,10 +78,10 @@ class TableCodec(Codec):
     name = "table"
     preprocessing: Preprocessing = "standardised"
     wanted = "a DataFrame, an Arrow table, a dict of columns, rows as dicts, or an array (N, columns)"
-    faces: ClassVar[tuple[Face, ...]] = ("continuous", "discrete")
+    representations: ClassVar[tuple[RepresentationKind, ...]] = ("continuous", "discrete")
 
-    def __init__(self, face: Face | None = None, settings: Any = None) -> None:
-        super().__init__(face, settings)
+    def __init__(self, representation: RepresentationKind | None = None, settings: Any = None) -> None:
+        super().__init__(representation, settings)
         self.columns: tuple[Column, ...] = ()
         self.parts: tuple[Column, ...] = ()
         self.dropped: tuple[str, ...] = ()
@@ -140,7 +140,7 @@ class TableCodec(Codec):
                 name,
                 table[name],
                 bins=s.bins,
-                own=s.categories if self.face == "discrete" else None,
+                own=s.categories if self.kind == "discrete" else None,
                 fine=fine,
                 strict=s.strict,
                 shared_by=s.shared_by,
@@ -154,7 +154,7 @@ class TableCodec(Codec):
 
     def _set_space(self) -> None:
         self.parts = tuple(part for column in self.columns for part in column.parts or (column,))
-        if self.face == "continuous":
+        if self.kind == "continuous":
             widths = [w for c in self.parts for w in (*[2.0] * c.bits, *[0.0] * (not c.bits), *[2.0] * c.nulls)]
             shares = tuple(share for c in self.parts for share in c.bit_shares)
             self.space = Continuous((len(widths),), widths=tuple(widths), shares=shares) if any(widths) else Continuous(
@@ -184,7 +184,7 @@ class TableCodec(Codec):
     @property
     def labels(self) -> tuple[Any, ...] | None:
         """The values of the only column, if they are categories with a symbol each."""
-        if self.face != "discrete" or self.space.shape != (1,) or not self.columns[0].categorical:
+        if self.kind != "discrete" or self.space.shape != (1,) or not self.columns[0].categorical:
             return None
         (column,) = self.columns
         return (*column.values, None) if column.nulls else column.values
@@ -253,7 +253,7 @@ class TableCodec(Codec):
     def _encode(self, units: Floats, null: np.ndarray) -> Tensor:
         """Cells of the parts of columns -> x."""
         rows = row_hash(np.where(null, 0.0, units).view(np.int64))
-        if self.face == "discrete":
+        if self.kind == "discrete":
             return torch.from_numpy(self._symbols(units, null, rows))
         out = np.empty((len(units), *self.space.shape), np.float32)
         at = 0
@@ -286,7 +286,7 @@ class TableCodec(Codec):
         total, at = np.zeros(len(units)), 0
         for i, column in enumerate(self.parts):
             pieces, missing = column.pieces, null[:, i]
-            if self.face == "discrete":
+            if self.kind == "discrete":
                 total += column.log_inside(units[:, i], missing, x[:, at])
                 at += len(column.sizes)
                 continue
@@ -308,7 +308,7 @@ class TableCodec(Codec):
 
     def decode(self, x: Tensor) -> pa.Table:
         values = x.detach().cpu().flatten(1)
-        if self.face == "discrete":
+        if self.kind == "discrete":
             rows, at = row_hash(values.numpy()), 0
         else:
             values = values.float().nan_to_num(0.0, FURTHEST, -FURTHEST)
@@ -316,7 +316,7 @@ class TableCodec(Codec):
         found = []
         for column in self.parts:
             u = uniforms(rows, column.pieces.salt)
-            if self.face == "discrete":
+            if self.kind == "discrete":
                 units, null = column.decode(values[:, at : at + len(column.sizes)].numpy(), u)
                 at += len(column.sizes)
             else:
@@ -372,7 +372,7 @@ class TableCodec(Codec):
             hole = ~given[:, i]
             units[hole, i] = column.pieces.quantile(np.full(int(hole.sum()), 0.5))
         x = self._encode(*self._split(units, null))
-        width = [len(column.sizes) if self.face == "discrete" else column.width for column in self.columns]
+        width = [len(column.sizes) if self.kind == "discrete" else column.width for column in self.columns]
         return x, torch.from_numpy(np.repeat(given, width, 1))
 
     def fill(self, items: Any, known: Any, completed: Any) -> pa.Table:
@@ -403,7 +403,7 @@ class TableCodec(Codec):
     def to_json(self) -> dict[str, Any]:
         schema = pa.schema([(column.name, column.type) for column in self.columns])
         return {
-            "face": self.face,
+            "representation": self.kind,
             "settings": self.settings.model_dump(mode="json"),
             "schema": base64.b64encode(schema.serialize().to_pybytes()).decode(),
             "columns": [column.to_json() for column in self.columns],
@@ -415,7 +415,7 @@ class TableCodec(Codec):
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        codec = cls(data["face"], cls.Settings(**data["settings"]))
+        codec = cls(data["representation"], cls.Settings(**data["settings"]))
         schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(data["schema"])))
         codec.columns = tuple(
             Column.from_json(field, column) for field, column in zip(schema, data["columns"], strict=True)

@@ -29,7 +29,7 @@ RARE = "(rare)"
 GROUP = 64
 """Categories that share a symbol where not all have their own; a second symbol tells them apart."""
 BITS = 8
-"""Up to this many symbols, numbers are bits on the continuous face as categories are; with more, one real number."""
+"""Up to this many symbols, continuous numbers are bits, as categories are; with more, one real number."""
 LEAST = 1e-6
 """Share of training that a symbol is taken to have had at least (values where all cells of a column are null)."""
 
@@ -75,7 +75,7 @@ class Column:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """How many symbols each of its positions on the discrete face has."""
+        """How many symbols each of its positions in the discrete representation has."""
         if self.parts:
             return tuple(size for part in self.parts for size in part.sizes)
         return (self.symbols, self.fine) if self.fine > 1 else (self.symbols,)
@@ -114,7 +114,7 @@ class Column:
 
     @property
     def bits(self) -> int:
-        """Dimensions +-1 of its symbol on the continuous face; 0: it is one real number."""
+        """Dimensions +-1 of its symbol in the continuous representation; 0: it is one real number."""
         if self.number and self.pieces.count > BITS:
             return 0
         frequent, seldom = self._ranked
@@ -149,8 +149,8 @@ class Column:
         return np.where(code >> first & 1, seldom[(code >> first + 1) % len(seldom)], often)
 
     def pattern(self, x: Floats, null: NDArray[np.bool_], u: Floats) -> NDArray[np.int64]:
-        """The symbol of each cell x whose bits stand on the continuous face; of a null one is drawn by u in (0, 1), as
-        often as the others have it.
+        """The symbol of each cell x of a column of bits; of a null one is drawn by u in (0, 1), as often
+        as the others have it.
         """
         ends = np.cumsum(self.pieces.weight)
         drawn = np.searchsorted(ends, u * ends[-1], side="right").clip(0, self.pieces.count - 1)
@@ -158,14 +158,14 @@ class Column:
 
     @property
     def bit_shares(self) -> tuple[float, ...]:
-        """How often training had 1 in each dimension of the continuous face, none quite 0 or 1; 1/2 of real numbers."""
+        """How often training had 1 in each continuous dimension, none quite 0 or 1; 1/2 of real numbers."""
         ones = self.to_bits(np.arange(self.pieces.count)) > 0 if self.bits else None
         shares = np.array([0.5]) if ones is None else self.pieces.weight @ ones
         return tuple(np.append(shares, [self.null_share] * self.nulls).clip(LEAST, 1 - LEAST).tolist())
 
     @property
     def width(self) -> int:
-        """Dimensions of the continuous face: bits or a real number, and whether it is null."""
+        """Dimensions of the continuous representation: bits or a real number, and whether it is null."""
         return sum(part.width for part in self.parts) or (self.bits or 1) + self.nulls
 
     def spelt(self, cells: pa.ChunkedArray) -> pa.ChunkedArray:

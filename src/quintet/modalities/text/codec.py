@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from quintet.core.codec import Codec, Encoded, Face, Vocabulary, digest
+from quintet.core.codec import Codec, Encoded, RepresentationKind, Vocabulary, digest
 from quintet.core.errors import DataError, warn
 from quintet.core.likelihood import Measure
 from quintet.modalities.representations import Bits, Representation, Symbols
@@ -61,12 +61,12 @@ class TextCodec(Codec):
 
     name = "text"
     wanted = "a text, a list of texts, or a column of them"
-    faces: ClassVar[tuple[Face, ...]] = ("discrete", "continuous")
+    representations: ClassVar[tuple[RepresentationKind, ...]] = ("discrete", "continuous")
     measure: Measure = "mass"
     vocabulary: Vocabulary
 
-    def __init__(self, face: Face | None = None, settings: Any = None) -> None:
-        super().__init__(face, settings)
+    def __init__(self, representation: RepresentationKind | None = None, settings: Any = None) -> None:
+        super().__init__(representation, settings)
         self.block = 0
         self.vocabulary = Bytes()
 
@@ -113,7 +113,7 @@ class TextCodec(Codec):
         self.end = None if self.stream else self.vocabulary.size
         unseen = self.vocabulary.unseen
         self.representation: Representation = (
-            Symbols((self.block,), self.size, pad=self.end, unseen=unseen) if self.face == "discrete"
+            Symbols((self.block,), self.size, pad=self.end, unseen=unseen) if self.kind == "discrete"
             else Bits(self.block, self.size, unseen)
         )  # fmt: skip
         self.space = self.representation.space
@@ -307,12 +307,12 @@ class TextCodec(Codec):
         return [_by_pieces(text, new) for text, new in whole]
 
     def to_json(self) -> dict[str, Any]:
-        state = {"face": self.face, "settings": self.settings.model_dump(mode="json")}
+        state = {"representation": self.kind, "settings": self.settings.model_dump(mode="json")}
         return state | {"stream": self.stream, "block": self.block, "vocabulary": self.vocabulary.to_json()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        codec = cls(data["face"], cls.Settings(**data["settings"]))
+        codec = cls(data["representation"], cls.Settings(**data["settings"]))
         codec.stream = codec.shifts = bool(data["stream"])
         codec.block, state = int(data["block"]), data["vocabulary"]
         kinds: dict[str, Callable[[], Vocabulary]] = {
