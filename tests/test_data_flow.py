@@ -28,8 +28,9 @@ from quintet.fit.live import Live
 from quintet.fit.session import Session
 from quintet.metrics import classifiers, samples
 from quintet.modalities.table.codec import TableCodec
+from quintet.modalities.table.facts import numbered
 from quintet.modalities.text.codec import TextCodec
-from quintet.model.inputs import numbered, read_items
+from quintet.model.inputs import read_items
 from quintet.operations.sources import some_of
 from quintet.registry import MODALITIES, modality_of
 from quintet.runs.restoring import make_family

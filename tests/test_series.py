@@ -398,13 +398,13 @@ def test_written_files_say_which_value_is_of_what(tmp_path: Path) -> None:
 def test_several_draws_are_written_as_quantiles(tmp_path: Path) -> None:
     one = Windows(np.zeros((2, 3, 1)), ("a",), Clock())
     draws = [Windows(one.values + k, one.channels) for k in range(21)]
-    table = rows(SeriesModality().several(draws))
+    table = rows(SeriesModality().several(draws, draws[0]))
     assert table.column_names == ["window", "step", "a", "a_q05", "a_q95"]
     assert table.num_rows == 6
     assert table["a"].to_pylist() == [10.0] * 6
     assert table["a_q05"].to_pylist() == [1.0] * 6
     assert table["a_q95"].to_pylist() == [19.0] * 6
-    SeriesModality().write(tmp_path / "out.png", SeriesModality().several(draws), {})
+    SeriesModality().write(tmp_path / "out.png", SeriesModality().several(draws, draws[0]), {})
     assert (tmp_path / "out.png").stat().st_size > 500
 
 

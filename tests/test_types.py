@@ -465,7 +465,7 @@ def test_strings_of_a_frame_are_typed_as_those_of_a_file(tmp_path: Path) -> None
 def test_data_says_left_out_where_training_leaves_out(tmp_path: Path) -> None:
     """One text that recurs within the file, but not among the training rows."""
     from quintet.modalities.table.codec import TableCodec
-    from quintet.operations.sources import column_facts
+    from quintet.modalities.table.facts import column_facts
 
     texts = pa.table({"note": [f"comment {i % 39}" for i in range(40)], "x": [i % 3 for i in range(40)]})
     train = np.arange(39)

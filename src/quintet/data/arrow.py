@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from quintet.core.errors import DataError
 
+FORM = b"quintet.form"
+"""In the metadata of a field: how its cells are written in their file, which travels with the column."""
 Floats = NDArray[np.float64]
 DECIMALS = 9
 """More digits behind the point than this are no rounding."""
@@ -235,3 +237,37 @@ def as_column(cells: Any) -> Any:
         )
     except (pa.ArrowException, UnicodeEncodeError, TypeError, OverflowError) as error:
         raise DataError("cells that no column can hold", why=str(error).splitlines()[0]) from None
+
+
+def tidy(table: pa.Table, *, empty: bool = True) -> tuple[pa.Table, list[str]]:
+    """Columns of numbers, truth values, times and strings; what cannot be modelled is dropped, with a note.
+
+    `empty`: whether columns without any value are dropped, which only a whole table can know.
+    """
+    columns, fields, notes = [], [], []
+    for field in table.schema:
+        name, column, kind = field.name, table[field.name], field.type
+        if pa.types.is_dictionary(kind):
+            column = column.cast(kind.value_type)
+            kind = column.type
+        if empty and table.num_rows and column.null_count == table.num_rows:
+            notes.append(f"column {name} has no values: left out")
+        elif pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+            notes.append(f"column {name} of type {kind}: left out")
+        else:
+            if pa.types.is_decimal(kind):  # Arrow's own cast to floating point is off by a last digit, hence by all of
+                column = column.cast(pa.string())  # the digits that a column of 0.01, 0.02, ... is rounded to
+            columns.append(column.cast(plain_type(kind)))
+            form = (field.metadata or {}).get(FORM)
+            fields.append(pa.field(name, columns[-1].type, metadata=None if form is None else {FORM: form}))
+    if not columns:
+        raise DataError("no column can be used", why="; ".join(notes))
+    return pa.table(columns, schema=pa.schema(fields)), notes
+
+
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_decimal(kind):
+        return pa.float64()
+    if pa.types.is_float16(kind):
+        return pa.float32()
+    return pa.string() if pa.types.is_large_string(kind) or str(kind) == "string_view" else kind

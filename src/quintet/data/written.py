@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-KEY = b"quintet.form"
+from quintet.data.arrow import FORM
 
 Kind = Literal["number", "time", "truth", "text", "category", "id"]
 SYMBOLS = "$€£¥₹₽₩₺₴₪฿₫"
@@ -415,7 +415,7 @@ def guess_beside_marks(cells: Any, *, comma: bool) -> Form | None:
 
 def of(field: pa.Field) -> Form | None:
     """The form of a field, if it has one."""
-    found = (field.metadata or {}).get(KEY)
+    found = (field.metadata or {}).get(FORM)
     return None if found is None else from_json(json.loads(found))
 
 
@@ -433,7 +433,7 @@ def attach(table: pa.Table, known: Mapping[str, Form]) -> pa.Table:
     """The table with these forms in its metadata."""
     if not known:
         return table
-    fields = [field.with_metadata({KEY: json.dumps(asdict(known[field.name])).encode()}) if field.name in known
+    fields = [field.with_metadata({FORM: json.dumps(asdict(known[field.name])).encode()}) if field.name in known
               else field for field in table.schema]  # fmt: skip
     return pa.table(table.columns, schema=pa.schema(fields))
 

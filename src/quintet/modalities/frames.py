@@ -137,3 +137,10 @@ def counted(values: Any, n: int) -> Any:
     if len(values) != n:
         raise UsageError(f"{len(values)} conditions for {n} items", fix="give one condition, or one an item")
     return values
+
+
+def side_by_side(table: pa.Table, given: pa.Table) -> pa.Table:
+    """A table with the columns of what its rows were given behind its own."""
+    for name in given.column_names:
+        table = table.append_column(name if name not in table.column_names else f"given_{name}", given[name])
+    return table

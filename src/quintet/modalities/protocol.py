@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 STANDARD = "-"
 """As a path: standard output."""
+FEW = 50
+"""Fewer training items, or items of a class, than this are a problem worth a line."""
 
 
 class Format(NamedTuple):
@@ -81,6 +83,8 @@ class Modality(ABC):
     """Whether items are of classes, as folders of files name them; rows are not, which have columns for that."""
     feature: ClassVar[str] = ""
     """What the hub calls a column of such files; "" where it has none."""
+    arrays: ClassVar[tuple[str, ...]] = ()
+    """Names by which a file of several arrays may call that of such items."""
 
     def asked(self, reading: Reading) -> bool:
         """Whether how a source is read says that its items are of this kind: no other is then tried."""
@@ -161,8 +165,10 @@ class Modality(ABC):
             raise UsageError(f"--known is not for {self.name}", why="a text is a prompt, and each █ in it a hole")
         return items, None
 
-    def several(self, draws: Sequence[Any]) -> Any:
-        """Several completions of the same items, each a draw of all of them, as one list of items."""
+    def several(self, draws: Sequence[Any], items: Any, cells: pa.Table | None = None) -> Any:
+        """Completions of `items`, each a draw of all of them, as one list. `cells`: what the items are in their file,
+        where the completions go to a file that is like it.
+        """
         return join(draws)
 
     # -- what a model of them is ------------------------------------------------------------------------------------
@@ -212,6 +218,17 @@ class Modality(ABC):
     def facts(self, items: Any) -> dict[str, Any]:
         """What there is to know about the items, for a person; {} where columns say it all."""
         return {}
+
+    def column_facts(self, items: Any, train: NDArray[np.int64] | None = None) -> list[dict[str, Any]]:
+        """Name, type, range or values, and missing cells of each column of the items, and what becomes of it where the
+        rows `train` are trained on; [] where they have no columns.
+        """
+        return []
+
+    def scarce(self, dataset: Dataset) -> str:
+        """What there is to train on, where it is very little; else ""."""
+        count = len(dataset.index("train"))
+        return f"{count:,} items" if count < FEW else ""
 
     def problems(self, items: Any) -> list[str]:
         """What a person should look at before training on them."""
@@ -316,6 +333,8 @@ class Modality(ABC):
         """
         return {}
 
+    hole: ClassVar[str] = ""
+    """What a person types for a lost part of an item that begins with a prompt; "" where no item is typed."""
     completed: ClassVar[int] = 0
     """So many items of a split are completed, and what comes of it is measured by `completions`."""
 
@@ -369,6 +388,13 @@ class Modality(ABC):
         if suffix not in INSIDE:
             written.append(replace(beside(Path(path)), (text_of(provenance, indent=1) + "\n").encode()))
         return written
+
+    columned: ClassVar[tuple[str, ...]] = ()
+    """Suffixes of the formats that may hold further columns."""
+
+    def with_columns(self, items: Any, columns: pa.Table) -> pa.Table:
+        """Items beside these columns, a row an item, for such a format."""
+        raise NotImplementedError(f"no columns beside {self.things}")
 
     def encoded(self, suffix: str, items: Any, provenance: Provenance, codec: Codec | None, scale: Any) -> bytes:
         """A file's bytes."""

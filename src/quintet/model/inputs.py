@@ -13,7 +13,6 @@ import pyarrow as pa
 from quintet.core.codec import Codec
 from quintet.core.errors import DataError
 from quintet.core.random import some
-from quintet.data import written
 from quintet.data.dataset import join
 from quintet.data.written import Form
 from quintet.registry import MODALITIES
@@ -123,14 +122,6 @@ def has(dataset: Dataset, columns: str | None) -> bool:
     have = [*(dataset.labels.column_names if dataset.labels is not None else [])]
     have += dataset.items.column_names if isinstance(dataset.items, pa.Table) else []
     return set(columns.split(",")) <= set(have)
-
-
-def numbered(table: pa.Table, rows: int) -> pa.Table:
-    """Completions, a block of all rows for each draw, with columns that name the row (from 0) and the draw (from 1)."""
-    forms = written.forms(table)
-    beside = {"row": np.arange(len(table)) % rows, "draw": np.arange(len(table)) // rows + 1}
-    names = {name if name not in table.column_names else f"{name}_number": cells for name, cells in beside.items()}
-    return written.attach(pa.table(names | dict(zip(table.column_names, table.columns, strict=True))), forms)
 
 
 def chain(parts: Sequence[Any], *, interleave: bool = False) -> Any:

@@ -6,9 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from quintet.data import written
 from quintet.fit import api
-from quintet.model.inputs import chain, numbered
 from quintet.operations.events import OnEvent, Step, operation
 from quintet.operations.fitted import Result, brought, given, modality_in, opened, place_of, write
 from quintet.operations.requests import CompleteRequest
@@ -43,9 +41,8 @@ def complete(request: CompleteRequest, on_event: OnEvent) -> CompleteResult:
                          seed=request.seed, sampling=request.sampling,
                          on_step=lambda step, steps, _: on_event(Step(step, steps)))  # fmt: skip
     seconds = time.perf_counter() - began
-    out = modality.several(out) if draws > 1 else out
-    if modality.name == "table":
-        out = as_brought(out, items, found.written, draws, path)
+    cells = found.written if path.lower().endswith(".csv") else None
+    out = modality.several(out if draws > 1 else [out], items, cells)
     facts = write(model, path, out, seed=request.seed, draws=draws, known=request.known,
                   data=request.data or model.config.data.source, **found.facts(),
                   sampling=model.sampling(request.sampling).model_dump(mode="json"))  # fmt: skip
@@ -53,10 +50,3 @@ def complete(request: CompleteRequest, on_event: OnEvent) -> CompleteResult:
     if known is not None:
         facts |= {"mask": request.mask, "kept_pixels": float(known.mean())}
     return CompleteResult(**facts)
-
-
-def as_brought(out: Any, items: Any, raw: Any, draws: int, path: str) -> Any:
-    """Completed rows with the given cells as the file has them, and the number of row and draw if there are several."""
-    if raw is not None and path.lower().endswith(".csv"):
-        out = written.kept(out, chain([items] * draws), chain([raw] * draws))
-    return numbered(out, len(items)) if draws > 1 else out

@@ -12,15 +12,13 @@ import pyarrow as pa
 
 from quintet.core.errors import Unsupported, UsageError
 from quintet.fit import api
-from quintet.modalities.table.codec import TableCodec
-from quintet.modalities.text.codec import HOLE
 from quintet.model.fitted import Fitted
 from quintet.model.writing import Wanted, Writer, parts_of
 from quintet.operations.conditions import read_conditions
 from quintet.operations.events import OnEvent, Piece, Step, operation
 from quintet.operations.fitted import Result, modality_in, opened, place_of, write
 from quintet.operations.requests import SampleRequest
-from quintet.registry import RESULTS
+from quintet.registry import MODALITIES, RESULTS, modality_of
 
 
 class SampleResult(Result):
@@ -42,13 +40,13 @@ def sample(request: SampleRequest, on_event: OnEvent) -> SampleResult:
     """Make new items and write them, with a note of run, seed and settings, in the format of the output's suffix."""
     verb = "sample" if request.prompt is None else "complete"
     folder = opened(request.run, request.runs, verb, request.sampling)
-    kind = modality_in(folder).name
+    modality = modality_in(folder)
     if request.n_best is None:
         path = place_of(folder, request.output, f"seed{request.seed}")
     else:
         path = place_of(folder, request.output, "best", RESULTS)
-    if request.prompt is not None and kind != "text":
-        raise UsageError(f"a prompt is for text, not for {kind}", fix="quintet complete RUN --data FILE")
+    if request.prompt is not None and not modality.hole:
+        raise UsageError(f"a prompt is for text, not for {modality.name}", fix="quintet complete RUN --data FILE")
     model = api.load(request.run, runs=request.runs)
     alone = (request.stream or request.n_best is not None) and request.conditions is None
     n = 1 if request.n is None and alone else request.n
@@ -62,7 +60,8 @@ def sample(request: SampleRequest, on_event: OnEvent) -> SampleResult:
     told = None if values is None else typed if typed is not None else [str(value) for value in values]
     facts = write(model, path, items, seed=request.seed, n=n, condition=told,
                   sampling=model.sampling(request.sampling).model_dump(mode="json"), **asked(request))  # fmt: skip
-    facts |= {"n": n, "seed": request.seed, "kind": kind, "seconds": seconds, "ms_per_sample": 1000 * seconds / n}
+    facts |= {"n": n, "seed": request.seed, "kind": modality.name, "seconds": seconds,
+              "ms_per_sample": 1000 * seconds / n}  # fmt: skip
     return SampleResult(**facts)
 
 
@@ -92,7 +91,7 @@ def made(model: Fitted, request: SampleRequest, values: Any, n: int, on_event: O
     if request.stream:
         return [streamed(model, request, values, i, on_event) for i in range(n)]
     limited = request.length is not None or bool(request.stop) or request.regex is not None
-    if limited or (request.prompt is not None and HOLE not in request.prompt and writes(model)):
+    if limited or writes(model, request.prompt):
         return writer(model, request, values, n).write(on_step=on_step)
     options: dict[str, Any] = {"seed": request.seed, "condition": values, "sampling": request.sampling}
     if request.prompt is None:
@@ -106,8 +105,10 @@ def writer(model: Fitted, request: SampleRequest, values: Any, n: int) -> Writer
                                 None, request.seed, request.sampling))  # fmt: skip
 
 
-def writes(model: Fitted) -> bool:
-    """Whether it writes symbol by symbol."""
+def writes(model: Fitted, prompt: str | None) -> bool:
+    """Whether it goes on from this prompt, which has no holes, symbol by symbol."""
+    if prompt is None or MODALITIES[model.codecs["x"].modality].hole in prompt:
+        return False
     try:
         parts_of(model)
     except Unsupported:
@@ -117,8 +118,9 @@ def writes(model: Fitted) -> bool:
 
 def likeliest(writer: Writer, k: int) -> pa.Table:
     """A table with a row for each of the k likeliest texts of each condition."""
+    kind = writer.model.codecs["x"].modality
     rows = [
-        {"item": i, "rank": rank, "log_prob": one.log_prob, "score": one.score, "text": one.item}
+        {"item": i, "rank": rank, "log_prob": one.log_prob, "score": one.score, kind: one.item}
         for i, several in enumerate(writer.n_best(k))
         for rank, one in enumerate(several, 1)
     ]
@@ -136,18 +138,15 @@ def streamed(model: Fitted, request: SampleRequest, values: Any, i: int, on_even
 
 
 def beside(model: Fitted, items: Any, values: Any, seed: int, path: str) -> Any:
-    """The samples with the columns of what they were given, where the format has columns: tables, and .jsonl of texts.
+    """The samples beside the columns of what they were given, where it has some and the format has: tables, and .jsonl
+    of texts.
 
     `values` are those that were asked for; without them, those that `Fitted.draw` draws for this seed.
     """
-    codec = model.codecs.get("cond")
-    table, lines = isinstance(items, pa.Table), path.endswith(".jsonl") and isinstance(items, list)
-    if not isinstance(codec, TableCodec) or not (table or lines):
+    modality = modality_of(items)
+    if "cond" not in model.codecs or (Path(path).suffix.lower() or modality.suffix) not in modality.columned:
         return items
     drawn = model.condition(values, len(items), seed)
     assert drawn is not None
-    given = codec.decode(drawn)
-    shown = items if table else pa.table({"text": pa.array(items, pa.string())})
-    for name in given.column_names:
-        shown = shown.append_column(name if name not in shown.column_names else f"given_{name}", given[name])
-    return shown
+    given = model.codecs["cond"].decode(drawn)
+    return modality.with_columns(items, given) if isinstance(given, pa.Table) else items

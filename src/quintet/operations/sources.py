@@ -13,23 +13,16 @@ from pydantic import ConfigDict, Field
 
 from quintet.core.errors import EnvironmentFault, UsageError
 from quintet.core.random import some
-from quintet.data import arrow
 from quintet.data.dataset import Dataset, take
 from quintet.data.published import HOMES
 from quintet.data.splits import keys_of
-from quintet.data.written import forms
 from quintet.fit import api
-from quintet.modalities.table.columns import is_key
+from quintet.modalities.protocol import FEW
 from quintet.operations.events import OnEvent, operation
 from quintet.operations.fitted import Result
 from quintet.operations.requests import DataRequest
-from quintet.registry import MODALITIES
+from quintet.registry import MODALITIES, modality_of
 from quintet.sources.load import SOURCES, Source, data_root, load_source
-
-SHOWN = 20
-"""Values of a column that are listed."""
-FEW = 50
-"""Fewer training items, or items of a class, than this are a problem worth a line."""
 
 
 class SourcesResult(Result):
@@ -91,8 +84,8 @@ def described(name: str, output: str | None = None, **reading: Any) -> SourceRes
         raise UsageError(f"a picture cannot be written to {output}", fix="-o preview.png")
     dataset = load_source(name, **reading)
     modality = MODALITIES[dataset.modality]
-    table = column_facts(dataset.items, dataset.index("train")) if isinstance(dataset.items, pa.Table) else []
-    labels = [] if dataset.labels is None else column_facts(dataset.labels)
+    table = modality.column_facts(dataset.items, dataset.index("train"))
+    labels = [] if dataset.labels is None else modality_of(dataset.labels).column_facts(dataset.labels)
     repeated, facts = duplicates(dataset), modality.facts(dataset.items)
     if output is not None:
         try:
@@ -129,55 +122,6 @@ def some_of(dataset: Dataset, count: int) -> tuple[Any, list[str]]:
     return take(dataset.items, index), captions
 
 
-# -- columns ---------------------------------------------------------------------------------------------------------
-
-
-def column_facts(table: pa.Table, train: np.ndarray | None = None) -> list[dict[str, Any]]:
-    """Name, type, range or values, and missing cells of each column; what becomes of it is read off the rows `train`,
-    as training does.
-    """
-    facts, known = [], forms(table)
-    for name in table.column_names:
-        column = table[name]
-        fact: dict[str, Any] = {"name": name, "type": str(column.type), "missing": column.null_count}
-        form = known.get(name)
-        fact["taken"] = form.taken if form is not None else _kind(column.type)
-        learnt = column if train is None else column.take(pa.array(train))
-        fact["modelled"] = _fate(learnt, None if form is None else form.kind, alone=table.num_columns == 1)
-        distinct = pc.count_distinct(column, mode="only_valid").as_py()
-        ordered = pa.types.is_floating(column.type) or pa.types.is_temporal(column.type)
-        if ordered or (pa.types.is_integer(column.type) and distinct > SHOWN):
-            span = pa.types.is_duration(column.type)  # Arrow does not order them
-            ends = pc.min_max(column.cast(pa.int64()) if span else column).as_py()
-            fact |= {"distinct": distinct} | {
-                end: pa.scalar(each, pa.int64()).cast(column.type).as_py() if span and each is not None else each
-                for end, each in ends.items()}  # fmt: skip
-        else:
-            counted = sorted(column.drop_null().value_counts().to_pylist(), key=lambda entry: -entry["counts"])
-            fact |= {"distinct": distinct, "values": sorted(entry["values"] for entry in counted[:SHOWN])}
-            fact["rarest"] = counted[-1]["counts"] if counted else 0
-        facts.append(fact)
-    return facts
-
-
-def _kind(kind: pa.DataType) -> str:
-    """A type of Arrow in the words of `data.types`."""
-    if pa.types.is_temporal(kind):
-        return "datetime"
-    if pa.types.is_boolean(kind):
-        return "truth value"
-    return "category" if not arrow.is_number(kind) else "whole number" if pa.types.is_integer(kind) else "decimal"
-
-
-def _fate(column: pa.ChunkedArray, said: str | None, *, alone: bool) -> str:
-    """What happens to a column of a table, which may be its only one."""
-    if said not in ("category", "text") and not alone and is_key(column):
-        return "left out: it only names its rows (=text keeps it)"
-    if pa.types.is_temporal(column.type):
-        return "modelled by its parts, as far as they vary: year, week or month, day, time"
-    return "modelled as numbers" if arrow.is_number(column.type) else "modelled as categories"
-
-
 # -- what may be wrong -----------------------------------------------------------------------------------------------
 
 
@@ -193,14 +137,8 @@ def duplicates(dataset: Dataset) -> dict[str, int]:
 def problems(dataset: Dataset, table: list[dict[str, Any]], labels: list[dict[str, Any]],
              repeated: Mapping[str, int]) -> list[str]:  # fmt: skip
     """What a person should look at before training on this."""
-    found = []
-    train = len(dataset.index("train"))
-    if dataset.modality == "text" and train == 1:
-        length = len(dataset.rows("train")[0])
-        if length < 10_000:
-            found.append(f"only {length:,} characters to train on")
-    elif train < FEW:
-        found.append(f"only {train:,} items to train on")
+    train, scarce = len(dataset.index("train")), MODALITIES[dataset.modality].scarce(dataset)
+    found = [f"only {scarce} to train on"] if scarce else []
     if repeated["across_splits"]:
         found.append(f"{repeated['across_splits']:,} items are in more than one split: held-out figures flatter")
     for fact in table:
@@ -220,6 +158,6 @@ def problems(dataset: Dataset, table: list[dict[str, Any]], labels: list[dict[st
     for fact in labels:
         if fact["missing"]:
             found.append(f"label {fact['name']}: {fact['missing']:,} items have none")
-        if "rarest" in fact and fact["distinct"] <= SHOWN and fact["rarest"] < FEW <= train:
+        if "rarest" in fact and fact["distinct"] <= len(fact["values"]) and fact["rarest"] < FEW <= train:
             found.append(f"label {fact['name']}: the rarest class has {fact['rarest']:,} items")
     return found + MODALITIES[dataset.modality].problems(dataset.items)

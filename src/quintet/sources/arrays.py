@@ -15,10 +15,10 @@ from quintet.data.archives import BadFile, Entry, zip_entries
 from quintet.data.arrays import array_of, columns_of
 from quintet.data.dataset import Dataset, Found
 from quintet.data.splits import PUBLISHED
-from quintet.registry import candidates
+from quintet.registry import MODALITIES, candidates
 
 SUFFIXES = (".npy", ".npz")
-ITEMS = ("x", "images", "image", "data", "features")
+ITEMS = {"x", "data", "features"} | {name for modality in MODALITIES.values() for name in modality.arrays}
 LABELS = ("y", "labels", "label", "target", "targets")
 
 

@@ -16,9 +16,9 @@ from PIL import Image
 from quintet.core.errors import DataError, EnvironmentFault, UsageError
 from quintet.data import cache
 from quintet.data.archives import Entry, reason
+from quintet.data.arrow import tidy
 from quintet.data.dataset import Dataset, Found, Reading
 from quintet.data.splits import PUBLISHED
-from quintet.modalities.table.reading import tidy
 from quintet.registry import MODALITIES
 from quintet.sources.arrays import from_columns
 

@@ -89,6 +89,7 @@ class ImageModality(Modality):
     sets = SETS
     suffixes = opens = SUFFIXES
     feature = "Image"
+    arrays = ("image", "images")
     feature_spaces = {"inception": Inception}
 
     def read(self, entries: Sequence[Entry], found: Found) -> Dataset:

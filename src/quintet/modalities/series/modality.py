@@ -204,7 +204,9 @@ class SeriesModality(Modality):
             raise UsageError(f"no channel {lacking[0]}", why=why)
         return replace(items, values=np.where(np.isin(items.channels, names), items.values, np.nan)), None
 
-    def several(self, draws: Sequence[Windows]) -> Windows:
+    def several(self, draws: Sequence[Windows], items: Any, cells: pa.Table | None = None) -> Windows:
+        if len(draws) == 1:
+            return draws[0]
         numbered = [replace(each, draw=np.full(len(each), i)) for i, each in enumerate(draws, start=1)]
         return sum(numbered[1:], numbered[0])
 

@@ -25,13 +25,15 @@ from quintet.data import written
 from quintet.data.archives import Entry
 from quintet.data.arrays import columns_of
 from quintet.data.arrow import filled
-from quintet.data.dataset import Dataset, Found, take
+from quintet.data.dataset import Dataset, Found, join, take
 from quintet.data.splits import row_texts
 from quintet.metrics.measures import Measure
+from quintet.modalities.frames import side_by_side
 from quintet.modalities.protocol import Figures, Format, Modality
 from quintet.modalities.provenance import KEY, Provenance, text_of
 from quintet.modalities.table.codec import TableCodec
 from quintet.modalities.table.columns import describe
+from quintet.modalities.table.facts import column_facts, numbered
 from quintet.modalities.table.given import as_rows, raw_conditions, raw_rows, write_table
 from quintet.modalities.table.pictures import histograms, is_number, scatter_png
 from quintet.modalities.table.reading import ROWS, SUFFIXES, dataset_of
@@ -98,6 +100,7 @@ class TableModality(Modality):
     things = "rows"
     previewed = 400_000
     formats = {".csv": Format(csv), ".parquet": Format(parquet), ".jsonl": Format(jsonl), ".npz": Format(npz)}
+    columned = tuple(formats)
 
     measures = (
         Measure(
@@ -173,6 +176,12 @@ class TableModality(Modality):
             raise UsageError(f"no column {lacking[0]}", why=f"columns: {', '.join(items.column_names)}")
         return items.select(names), None
 
+    def several(self, draws: Sequence[pa.Table], items: pa.Table, cells: pa.Table | None = None) -> pa.Table:
+        """With the given cells as the file has them, and the number of row and draw if there are several."""
+        count, out = len(draws), join(draws)
+        out = out if cells is None else written.kept(out, join([items] * count), join([cells] * count))
+        return numbered(out, len(items)) if count > 1 else out
+
     def untaught(self, train: NDArray[Any], n: int) -> None:
         """Columns that are drawn by themselves may be a fair model."""
 
@@ -221,6 +230,12 @@ class TableModality(Modality):
     def lines(self, items: pa.Table) -> str:
         rows = [items.column_names, *(row.values() for row in items.to_pylist())]
         return "\n".join("  ".join(str(cell) for cell in row) for row in rows)
+
+    def column_facts(self, items: pa.Table, train: NDArray[np.int64] | None = None) -> list[dict[str, Any]]:
+        return column_facts(items, train)
+
+    def with_columns(self, items: pa.Table, columns: pa.Table) -> pa.Table:
+        return side_by_side(items, columns)
 
     def takes(self, columns: pa.Table) -> bool:
         """Whatever no other kind of data takes."""

@@ -23,6 +23,7 @@ from quintet.core.errors import DataError, EnvironmentFault
 from quintet.core.random import some
 from quintet.data import written
 from quintet.data.archives import BadFile, Entry, Problems, reason
+from quintet.data.arrow import tidy
 from quintet.data.dataset import Dataset, Found, take
 from quintet.data.encodings import decoded
 from quintet.data.splits import arrange, assign, row_keys
@@ -132,39 +133,6 @@ def distinct(given: Sequence[str]) -> tuple[list[str], list[str]]:
         names[next(new for new in itertools.chain([name], numbered) if new not in names)] = None
     changed = [new for old, new in zip(given, names, strict=True) if old != new]
     return list(names), [f"columns renamed: {', '.join(changed)}"] if changed else []
-
-
-def tidy(table: pa.Table, *, empty: bool = True) -> tuple[pa.Table, list[str]]:
-    """Columns of numbers, truth values, times and strings; what cannot be modelled is dropped, with a note.
-
-    `empty`: whether columns without any value are dropped, which only a whole table can know.
-    """
-    columns: dict[str, Any] = {}
-    notes = []
-    for name in table.column_names:
-        column, kind = table[name], table[name].type
-        if pa.types.is_dictionary(kind):
-            column = column.cast(kind.value_type)
-            kind = column.type
-        if empty and table.num_rows and column.null_count == table.num_rows:
-            notes.append(f"column {name} has no values: left out")
-        elif pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-            notes.append(f"column {name} of type {kind}: left out")
-        else:
-            if pa.types.is_decimal(kind):  # Arrow's own cast to floating point is off by a last digit, hence by all of
-                column = column.cast(pa.string())  # the digits that a column of 0.01, 0.02, ... is rounded to
-            columns[name] = column.cast(plain_type(kind))
-    if not columns:
-        raise DataError("no column can be used", why="; ".join(notes))
-    return written.attach(pa.table(columns), written.forms(table)), notes
-
-
-def plain_type(kind: pa.DataType) -> pa.DataType:
-    if pa.types.is_decimal(kind):
-        return pa.float64()
-    if pa.types.is_float16(kind):
-        return pa.float32()
-    return pa.string() if pa.types.is_large_string(kind) or str(kind) == "string_view" else kind
 
 
 def joined(parts: Sequence[pa.Table], where: str) -> pa.Table:

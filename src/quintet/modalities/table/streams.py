@@ -17,6 +17,7 @@ import pyarrow.parquet
 from quintet.core.errors import ConfigError, DataError
 from quintet.data import cache, written
 from quintet.data.archives import BadFile, Entry, Problems
+from quintet.data.arrow import tidy
 from quintet.data.dataset import SPLITS, Dataset, Found
 from quintet.data.splits import assign, row_keys, stretches
 from quintet.data.written import Form
@@ -33,7 +34,6 @@ from quintet.modalities.table.reading import (
     dataset_of,
     joined,
     json_batches,
-    tidy,
     unreadable,
     whole,
 )

@@ -20,21 +20,24 @@ from quintet.core.random import some
 from quintet.core.spaces import Discrete
 from quintet.data import written
 from quintet.data.archives import Entry
+from quintet.data.arrow import tidy
 from quintet.data.dataset import Dataset, Found
 from quintet.metrics.measures import Measure
-from quintet.modalities.frames import column_of, is_column
+from quintet.modalities.frames import column_of, is_column, side_by_side
 from quintet.modalities.pictures import INK, PAPER, font, png_of
 from quintet.modalities.protocol import Figures, Format, Marks, Modality
 from quintet.modalities.provenance import Provenance
 from quintet.modalities.table.given import write_table
-from quintet.modalities.table.reading import ROWS, text_column, tidy
-from quintet.modalities.text.codec import TextCodec, streamed
+from quintet.modalities.table.reading import ROWS, text_column
+from quintet.modalities.text.codec import HOLE, TextCodec, streamed
 from quintet.modalities.text.given import raw_texts
 from quintet.modalities.text.reading import SUFFIXES, dataset_of, read_texts
 from quintet.modalities.text.sets import SETS
 
 WINDOW = 128
 """Characters of a long text that count as an item."""
+LITTLE = 10_000
+"""Fewer characters of one long text are a problem worth a line."""
 LONG = 400
 """Characters of a text that a report shows, or of one beside another, three quarters of that."""
 SHOWN = 6
@@ -60,9 +63,11 @@ class TextModality(Modality):
     name = "text"
     empty_lines = True
     codec = TextCodec
+    hole = HOLE
     things = "texts"
     previewed = 16
     formats = {".txt": Format(txt), ".jsonl": Format(jsonl)}
+    columned = (".jsonl",)
 
     measures = (
         Measure(
@@ -134,6 +139,9 @@ class TextModality(Modality):
             return None
         return write_table(pa.table({"text": column}), folder / "texts.arrow")
 
+    def with_columns(self, items: list[str], columns: pa.Table) -> pa.Table:
+        return side_by_side(pa.table({"text": pa.array(items, pa.string())}), columns)
+
     def takes(self, columns: pa.Table) -> bool:
         """One column that the user calls text, or of strings of many values, most of them different."""
         if columns.num_columns != 1 or not pa.types.is_string(columns.column(0).type):
@@ -177,6 +185,13 @@ class TextModality(Modality):
         alphabet = set().union(*items)
         return {"characters": sum(lengths), "lengths": [min(lengths), int(np.median(lengths)), max(lengths)],
                 "alphabet": len(alphabet)}  # fmt: skip
+
+    def scarce(self, dataset: Dataset) -> str:
+        """Of one long text its characters count."""
+        texts = dataset.rows("train")
+        if len(texts) != 1:
+            return super().scarce(dataset)
+        return f"{len(texts[0]):,} characters" if len(texts[0]) < LITTLE else ""
 
     def count(self, dataset: Dataset, split: str) -> int:
         """Long texts are many windows of about `WINDOW` characters."""

@@ -1,0 +1,70 @@
+"""What there is to know of each column, and what becomes of completed rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from quintet.data import arrow, written
+from quintet.data.written import forms
+from quintet.modalities.table.columns import is_key
+
+SHOWN = 20
+"""Values of a column that are listed."""
+
+
+def column_facts(table: pa.Table, train: np.ndarray | None = None) -> list[dict[str, Any]]:
+    """Name, type, range or values, and missing cells of each column; what becomes of it is read off the rows `train`,
+    as training does.
+    """
+    facts, known = [], forms(table)
+    for name in table.column_names:
+        column = table[name]
+        fact: dict[str, Any] = {"name": name, "type": str(column.type), "missing": column.null_count}
+        form = known.get(name)
+        fact["taken"] = form.taken if form is not None else _kind(column.type)
+        learnt = column if train is None else column.take(pa.array(train))
+        fact["modelled"] = _fate(learnt, None if form is None else form.kind, alone=table.num_columns == 1)
+        distinct = pc.count_distinct(column, mode="only_valid").as_py()
+        ordered = pa.types.is_floating(column.type) or pa.types.is_temporal(column.type)
+        if ordered or (pa.types.is_integer(column.type) and distinct > SHOWN):
+            span = pa.types.is_duration(column.type)  # Arrow does not order them
+            ends = pc.min_max(column.cast(pa.int64()) if span else column).as_py()
+            fact |= {"distinct": distinct} | {
+                end: pa.scalar(each, pa.int64()).cast(column.type).as_py() if span and each is not None else each
+                for end, each in ends.items()}  # fmt: skip
+        else:
+            counted = sorted(column.drop_null().value_counts().to_pylist(), key=lambda entry: -entry["counts"])
+            fact |= {"distinct": distinct, "values": sorted(entry["values"] for entry in counted[:SHOWN])}
+            fact["rarest"] = counted[-1]["counts"] if counted else 0
+        facts.append(fact)
+    return facts
+
+
+def _kind(kind: pa.DataType) -> str:
+    """A type of Arrow in the words of `data.types`."""
+    if pa.types.is_temporal(kind):
+        return "datetime"
+    if pa.types.is_boolean(kind):
+        return "truth value"
+    return "category" if not arrow.is_number(kind) else "whole number" if pa.types.is_integer(kind) else "decimal"
+
+
+def _fate(column: pa.ChunkedArray, said: str | None, *, alone: bool) -> str:
+    """What happens to a column of a table, which may be its only one."""
+    if said not in ("category", "text") and not alone and is_key(column):
+        return "left out: it only names its rows (=text keeps it)"
+    if pa.types.is_temporal(column.type):
+        return "modelled by its parts, as far as they vary: year, week or month, day, time"
+    return "modelled as numbers" if arrow.is_number(column.type) else "modelled as categories"
+
+
+def numbered(table: pa.Table, rows: int) -> pa.Table:
+    """Completions, a block of all rows for each draw, with columns that name the row (from 0) and the draw (from 1)."""
+    forms = written.forms(table)
+    beside = {"row": np.arange(len(table)) % rows, "draw": np.arange(len(table)) // rows + 1}
+    names = {name if name not in table.column_names else f"{name}_number": cells for name, cells in beside.items()}
+    return written.attach(pa.table(names | dict(zip(table.column_names, table.columns, strict=True))), forms)
