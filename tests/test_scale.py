@@ -32,7 +32,7 @@ def test_depth_maps_are_read_on_one_scale(tmp_path: Path) -> None:
     source = folder(tmp_path / "depths", depths())
     dataset = load_source(str(source), whole=True)
     assert np.array_equal(dataset.items[..., 0], np.round(depths() * (255 / 3000)))
-    assert dataset.scale == (0, 3000)
+    assert dataset.decided["scale"] == (0, 3000)
     assert "3000 becomes 255" in in_words(described(str(source)))
     near = folder(tmp_path / "near", depths()[1::2])  # read for a run, they are on the scale of the run
     assert load_source(str(near), whole=True, scale=(0, 3000)).items.max() == 17
@@ -55,11 +55,11 @@ def test_real_numbers_of_any_range(tmp_path: Path, low: float, high: float, kind
     else:
         path = folder(tmp_path / "values", values, ".tiff")
     dataset = load_source(str(path), whole=True)
-    assert dataset.scale is not None
+    assert "scale" in dataset.decided
     from quintet.modalities.image.reading import from_codes
 
-    back = from_codes(dataset.items[..., 0], dataset.scale)
-    assert np.abs(back - values).max() <= 0.51 * (dataset.scale[1] - dataset.scale[0]) / 255
+    back = from_codes(dataset.items[..., 0], dataset.decided["scale"])
+    assert np.abs(back - values).max() <= 0.51 * (dataset.decided["scale"][1] - dataset.decided["scale"][0]) / 255
 
 
 def test_samples_come_back_in_the_units_of_the_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

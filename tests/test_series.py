@@ -476,11 +476,11 @@ def test_the_command_line_forecasts_a_file(tmp_path: Path, monkeypatch: pytest.M
 
 def test_known_steps_or_channels_by_words() -> None:
     modality, items = SeriesModality(), noise()
-    steps, _ = modality.known(items, "4", hole=None, fit="crop")
+    steps, _ = modality.known(items, "4", hole=None, reading={})
     assert np.isnan(steps.values[:, 4:]).all()
     assert not np.isnan(steps.values[:, :4]).any()
-    one, _ = modality.known(items, "b", hole=None, fit="crop")
+    one, _ = modality.known(items, "b", hole=None, reading={})
     assert np.isnan(one.values[:, :, 0]).all()
     assert not np.isnan(one.values[:, :, 1]).any()
     with pytest.raises(UsageError, match="no channel c"):
-        modality.known(items, "c", hole=None, fit="crop")
+        modality.known(items, "c", hole=None, reading={})

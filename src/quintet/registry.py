@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
 from quintet.core.codec import Codec, RepresentationKind, Stage
@@ -17,13 +18,9 @@ from quintet.families.gan import GAN
 from quintet.families.masked_diffusion import MaskedDiffusion
 from quintet.families.vae import VAE
 from quintet.metrics.measures import COST, FIRST, LAST, LIKELIHOOD
-from quintet.modalities.audio.modality import AudioModality
-from quintet.modalities.image.modality import ImageModality
+from quintet.modalities import KINDS
 from quintet.modalities.latent import LatentCodec
 from quintet.modalities.protocol import Modality
-from quintet.modalities.series.modality import SeriesModality
-from quintet.modalities.table.modality import TableModality
-from quintet.modalities.text.modality import TextModality
 
 FAMILIES: dict[str, type[Family]] = {
     "vae": VAE,
@@ -38,8 +35,7 @@ COMPARED = ("vae", "gan", "autoregressive", "flow", "diffusion")
 CLASSIFIER, AUTOENCODER = "autoregressive", "vae"
 """Families whose nets features are read off: what a model of labels sees in an item, and the latents of items."""
 MODALITIES: dict[str, Modality] = {
-    modality.name: modality
-    for modality in (ImageModality(), TextModality(), AudioModality(), TableModality(), SeriesModality())
+    kind: import_module(f"quintet.modalities.{kind}.modality").MODALITY for kind in KINDS
 }
 
 

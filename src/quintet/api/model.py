@@ -106,7 +106,7 @@ class Model:
             found = read_items(self.config, str(items), None, like=self.codecs)
             return found.items, found.given if condition is None else self._given(condition)
         column = self.config.data.target
-        return raw_items(items, self.codecs["x"], column, self.config.data.scale), self._given(condition)
+        return raw_items(items, self.codecs["x"], column, self.config.data.reading()), self._given(condition)
 
     def _given(self, condition: Any) -> Any:
         """Conditions, of a file as it holds them."""
@@ -117,12 +117,12 @@ class Model:
 
     def _original(self, items: Any) -> Any:
         """Images of 16 bits or real numbers in the units of their files; anything else as it is."""
-        return self.modality.values(items, self.config.data.scale)
+        return self.modality.values(items, self.config.data.reading())
 
     def _like(self, made: Any, items: Any) -> Any:
         """What was made of these items in their units, or as a frame of their library with their index."""
-        if self.config.data.scale is not None and getattr(items, "dtype", None) not in (np.uint8, torch.uint8):
-            return self._original(made)
+        if getattr(items, "dtype", None) not in (np.uint8, torch.uint8):
+            made = self._original(made)
         return back(made, library(items) if is_frame(items) else None, getattr(items, "index", None))
 
     # -- new items ---------------------------------------------------------------------------------------------------

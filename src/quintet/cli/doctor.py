@@ -13,6 +13,7 @@ import torch
 
 from quintet.cli.console import Answer, columns
 from quintet.data.published import data_root
+from quintet.modalities.options import OPTIONS
 from quintet.runs.folder import runs_root
 from quintet.training.engine import has_bf16
 
@@ -28,10 +29,8 @@ PACKAGES = (
     "rich",
     "pillow",
 )
-EXTRAS = {
-    "text": "byte-pair symbols of texts, regular expressions with --regex, BLEU and chrF",
-    "hf": "sources hf:owner/name",
-    "excel": "spreadsheets (.xlsx) as tables",
+EXTRAS = {"hf": "sources hf:owner/name"} | {
+    name: what for kind in OPTIONS.values() for name, what in kind.extras.items()
 }
 """What can be installed besides, as `pip install 'quintet[NAME]'`, and what for."""
 LITTLE = 2**30

@@ -19,7 +19,7 @@ import pyarrow as pa
 from quintet.data.archives import Entry
 from quintet.data.dataset import Dataset
 
-VERSION = 3
+VERSION = 4
 """Raised when what lies in the cache would be read differently."""
 SMALL = 2**26
 """Bytes of decoded data that simply stay in memory."""
@@ -92,7 +92,7 @@ def save(folder: Path, dataset: Dataset) -> None:
         "splits": {name: [int(index[0]) if len(index) else 0, len(index)] for name, index in dataset.splits.items()},
         "about": dataset.about,
         "notes": dataset.notes,
-        "scale": dataset.scale,
+        "decided": dataset.decided,
         "digest": dataset.fingerprint(),
     }
     with (folder / META).open("w") as file:
@@ -107,7 +107,7 @@ def load(folder: Path, opened: Opened) -> Dataset:
     labels = mapped_table(folder / "labels.arrow") if (folder / "labels.arrow").is_file() else None
     splits = {name: np.arange(start, start + count) for name, (start, count) in meta["splits"].items()}
     return Dataset("", meta["modality"], items, splits, labels, meta["about"], digest=meta["digest"],
-                   notes=tuple(meta["notes"]), scale=meta["scale"] and tuple(meta["scale"]))  # fmt: skip
+                   notes=tuple(meta["notes"]), decided=meta["decided"])  # fmt: skip
 
 
 def mapped_table(path: Path) -> pa.Table:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import pyarrow as pa
 
 from quintet.core.errors import UsageError
+from quintet.core.settings import Settings
 from quintet.data.mapped import chunks, gather, release
-from quintet.data.written import Form, attach, forms
 
 __all__ = [
     "CHUNK",
@@ -20,7 +20,6 @@ __all__ = [
     "Dataset",
     "Found",
     "Reading",
-    "Scale",
     "chunks",
     "labels_of",
     "release",
@@ -28,28 +27,26 @@ __all__ = [
 ]
 
 SPLITS = ("train", "validation", "test")
-Scale = tuple[int | float, int | float]
-"""What the values 0 and 255 of an image stand for in its file; whole where all values of the files are."""
+Own = TypeVar("Own", bound=Settings)
 CHUNK = 2**16
 """Rows that are looked at together."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How a source is read: see `sources.load_source`."""
+    """How a source is read: see `sources.load_source`. `own`: what only some kinds of data ask, by its name."""
 
-    size: int | None = None
-    fit: str = "crop"
-    rate: int | None = None
-    unit: str = "auto"
-    window: int | None = None
     group: str | None = None
     time: str | None = None
-    whole: bool = False
-    scale: Scale | None = None
-    types: Mapping[str, str] = field(default_factory=dict)
-    forms: Mapping[str, Form] = field(default_factory=dict)
     split: str = "auto"
+    whole: bool = False
+    forms: Mapping[str, Any] = field(default_factory=dict)
+    own: Mapping[str, Any] = field(default_factory=dict)
+
+    def of(self, kind: type[Own]) -> Own:
+        """What one kind of data asks: not checked again, since a codec may ask what a user may not."""
+        mine = {name: value for name, value in self.own.items() if name in kind.model_fields}
+        return cast(Own, kind.model_construct(**mine))
 
 
 @dataclass(frozen=True)
@@ -79,7 +76,7 @@ class Dataset:
     own kind of data, which has a length, gives items by an array of indices, and its `contents` as bytes. `splits`:
     name -> indices. `source`: what `load_source` is called with (default: the name, which is short and names runs).
     `digest`: a sha256 of items, labels and splits that is known already. `notes`: what was found and decided while
-    reading. `scale`: of images of 16 bits or real numbers.
+    reading. `decided`: options of reading that were decided by these items, for others that are to be like them.
     `written`: the cells of a CSV as they stand in it, and `places` (N,): the line of each item of a file of lines,
     from 0 and blank ones counted, if it was read as a whole.
     """
@@ -93,7 +90,7 @@ class Dataset:
     source: str = ""
     digest: str = ""
     notes: tuple[str, ...] = ()
-    scale: Scale | None = None
+    decided: Mapping[str, Any] = field(default_factory=dict)
     written: pa.Table | None = None
     places: np.ndarray | None = None
 
@@ -103,18 +100,15 @@ class Dataset:
 
     def column(self, name: str, split: str) -> pa.Table:
         """Columns of a split, as a table: one of the labels (or of a table's own), or several with commas."""
-        columns: dict[str, Any] = {}
-        for table in (self.labels, self.items):
-            if isinstance(table, pa.Table):
-                columns |= {column: table[column] for column in table.column_names}
+        tables = [table for table in (self.labels, self.items) if isinstance(table, pa.Table)]
+        columns = {column.name: (column, table[column.name]) for table in tables for column in table.schema}
         names = [part.strip() for part in name.split(",")]
         for wanted in names:
             if wanted not in columns:
                 why = f"columns: {', '.join(columns) or 'none'}"
                 raise UsageError(f"{self.name} has no column {wanted}", why=why)
-        known = {name: form for table in (self.labels, self.items) if isinstance(table, pa.Table)
-                 for name, form in forms(table).items()}  # fmt: skip
-        return take(attach(pa.table({wanted: columns[wanted] for wanted in names}), known), self.index(split))
+        fields, cells = zip(*(columns[wanted] for wanted in names), strict=True)
+        return take(pa.table(list(cells), schema=pa.schema(fields)), self.index(split))
 
     def index(self, split: str) -> np.ndarray:
         if split not in self.splits:

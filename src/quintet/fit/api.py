@@ -104,9 +104,7 @@ def plan(
 ) -> RunConfig:
     """The complete configuration that `train` would use."""
     named: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-    named |= {"family": family, "data": {"source": dataset.source or dataset.name}}
-    if dataset.scale is not None:
-        named["data"]["scale"] = dataset.scale
+    named |= {"family": family, "data": {"source": dataset.source or dataset.name, **dataset.decided}}
     for key, value in (("target", target), ("condition", condition)):
         if value is not None:
             named["data"][key] = value

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from quintet.core.codec import Codec
 from quintet.core.errors import UsageError
 from quintet.data.archives import Entry
-from quintet.data.dataset import Dataset, Found, Reading, Scale, join
+from quintet.data.dataset import Dataset, Found, Reading, join
 from quintet.data.published import Source
 from quintet.metrics.measures import Measure
+from quintet.modalities import NONE, Choices
 from quintet.modalities.provenance import INSIDE, Provenance, beside, replace, text_of
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ class Modality(ABC):
     """Suffixes of files that `raw` takes by their path, an item each; any other path is a source."""
 
     @abstractmethod
-    def raw(self, items: Any, codec: Codec, column: str | None, scale: Scale | None) -> Any:
+    def raw(self, items: Any, codec: Codec, column: str | None, reading: Choices) -> Any:
         """Whatever a program holds as raw items: see `containers.raw_items`."""
 
     def conditions(self, given: Any, codec: Codec, n: int) -> Any:
@@ -143,11 +144,13 @@ class Modality(ABC):
         """Whether a file with this suffix holds conditions as its items; else it has one a line."""
         return True
 
-    def reading(self, codec: Codec) -> dict[str, Any]:
-        """How files that are brought to a fitted model are read, so that they are like its training items."""
+    def reading(self, codec: Codec, reading: Choices) -> dict[str, Any]:
+        """How files that are brought to a fitted model are read, so that they are like its training items, which were
+        read as `reading` says.
+        """
         return {}
 
-    def like(self, items: Any, codec: Codec, fit: str) -> Any:
+    def like(self, items: Any, codec: Codec, reading: Choices) -> Any:
         """Items that were read like that in the shape of the training items; a change of them is warned."""
         return items
 
@@ -155,9 +158,9 @@ class Modality(ABC):
     def stored(self, data: Any, folder: Path) -> Path | None:
         """What a program holds, written to a file or a folder that `read` understands; None if it is no such data."""
 
-    def known(self, items: Any, known: str | None, *, hole: str | None, fit: str) -> tuple[Any, Any]:
+    def known(self, items: Any, known: str | None, *, hole: str | None, reading: Choices) -> tuple[Any, Any]:
         """(items, raw mask) for `Codec.partial` from what a person says is known of them; None leaves it to the items'
-        own holes. `hole`: a picture in which the holes are white; `fit`: how it is brought to the items' size.
+        own holes. `hole`: a picture in which the holes are white; `reading`: how the training items were read.
         """
         if hole is not None:
             raise UsageError(f"--mask is for images, not for {self.name}", fix="--known")
@@ -273,8 +276,8 @@ class Modality(ABC):
         """Items as they are looked at: images brightened to 0 ... 255."""
         return items
 
-    def values(self, items: Any, scale: Any) -> Any:
-        """Items in the units of the files that they are like; `scale`: of images of 16 bits or real numbers."""
+    def values(self, items: Any, reading: Choices) -> Any:
+        """Items in the units of the files that they are like, which were read as `reading` says."""
         return items
 
     # -- how samples are measured ------------------------------------------------------------------------------------
@@ -366,27 +369,27 @@ class Modality(ABC):
             raise UsageError(f"{what} cannot hold items of kind {self.name}", where=str(path), why=f"known: {known}")
 
     def write(
-        self, path: str | Path, items: Any, provenance: Provenance, *, codec: Codec | None = None, scale: Any = None
+        self, path: str | Path, items: Any, note: Provenance, *, codec: Codec | None = None, reading: Choices = NONE
     ) -> list[Path]:
         """Write raw items as a codec decodes them, in the format of the suffix. Returns the files.
 
-        A path without a suffix, or one that ends in /, is a folder of single files. `codec` and `scale`: see `view` and
-        `values`. Files are replaced as a whole: a reader sees the old or the new one. Raises OSError, and UsageError
-        for a format that does not fit.
+        A path without a suffix, or one that ends in /, is a folder of single files. `codec` and `reading`: see `view`
+        and `values`. Files are replaced as a whole: a reader sees the old or the new one. Raises OSError, and
+        UsageError for a format that does not fit.
         """
         self.check_output(path)
         if str(path) == STANDARD:
-            sys.stdout.buffer.write(self.encoded(self.suffix, items, provenance, codec, scale))
+            sys.stdout.buffer.write(self.encoded(self.suffix, items, note, codec, reading))
             sys.stdout.buffer.flush()
             return []
         if is_folder(path):
             digits = max(5, len(str(len(items) - 1)))
-            contents = enumerate(self.singles(items, provenance, codec, scale))
+            contents = enumerate(self.singles(items, note, codec, reading))
             return [replace(Path(path) / f"{i:0{digits}d}{self.single}", content) for i, content in contents]
         suffix = Path(path).suffix.lower()
-        written = [replace(Path(path), self.encoded(suffix, items, provenance, codec, scale))]
+        written = [replace(Path(path), self.encoded(suffix, items, note, codec, reading))]
         if suffix not in INSIDE:
-            written.append(replace(beside(Path(path)), (text_of(provenance, indent=1) + "\n").encode()))
+            written.append(replace(beside(Path(path)), (text_of(note, indent=1) + "\n").encode()))
         return written
 
     columned: ClassVar[tuple[str, ...]] = ()
@@ -396,12 +399,12 @@ class Modality(ABC):
         """Items beside these columns, a row an item, for such a format."""
         raise NotImplementedError(f"no columns beside {self.things}")
 
-    def encoded(self, suffix: str, items: Any, provenance: Provenance, codec: Codec | None, scale: Any) -> bytes:
+    def encoded(self, suffix: str, items: Any, provenance: Provenance, codec: Codec | None, reading: Choices) -> bytes:
         """A file's bytes."""
         form = self.formats[suffix]
-        return form.encode(self.values(items, scale) if form.values else self.view(items, codec), provenance)
+        return form.encode(self.values(items, reading) if form.values else self.view(items, codec), provenance)
 
-    def singles(self, items: Any, provenance: Provenance, codec: Codec | None, scale: Any) -> Iterator[bytes]:
+    def singles(self, items: Any, provenance: Provenance, codec: Codec | None, reading: Choices) -> Iterator[bytes]:
         """The files of a folder, each with its `index` in its provenance."""
         raise UsageError(f"no folder of single {self.things}")
 

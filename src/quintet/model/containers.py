@@ -17,7 +17,8 @@ from torch import Tensor
 from quintet.core.checked import kind_name
 from quintet.core.codec import Codec
 from quintet.core.errors import EnvironmentFault, UsageError
-from quintet.data.dataset import Scale, take
+from quintet.data.dataset import take
+from quintet.modalities import NONE, Choices
 from quintet.modalities.frames import (
     as_array,
     counted,
@@ -29,12 +30,12 @@ from quintet.registry import MODALITIES
 # -- raw items ---------------------------------------------------------------------------------------------------------
 
 
-def raw_items(items: Any, codec: Codec, column: str | None = None, scale: Scale | None = None) -> Any:
+def raw_items(items: Any, codec: Codec, column: str | None = None, reading: Choices = NONE) -> Any:
     """Whatever holds items, as the raw items that `codec` takes; one item is a list of one.
 
-    `column`: the name of the column that items are in, where a frame of texts has several. `scale`: of images of 16
-    bits or real numbers, which all such pictures and all arrays but uint8 are then in. Raises UsageError or DataError
-    for what is no such item, with its type.
+    `column`: the name of the column that items are in, where a frame of texts has several. `reading`: how the training
+    items were read, in whose units pictures of 16 bits or real numbers and all arrays but uint8 then are. Raises
+    UsageError or DataError for what is no such item, with its type.
     """
     codec = getattr(codec, "inner", codec)  # of latents: that of the items which they are of
     if isinstance(items, Iterator):
@@ -43,7 +44,7 @@ def raw_items(items: Any, codec: Codec, column: str | None = None, scale: Scale 
         raise wrong(items, codec)
     if isinstance(items, np.ndarray) and items.size == 0:
         raise UsageError("no items", why=f"an array of shape {items.shape} was given")
-    out = MODALITIES[codec.modality].raw(items, codec, column, scale)
+    out = MODALITIES[codec.modality].raw(items, codec, column, reading)
     if len(out) == 0:
         raise UsageError("no items", why="an empty list was given")
     return out

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from quintet.core.codec import Codec
 from quintet.core.errors import DataError
 from quintet.core.random import some
 from quintet.data.dataset import join
-from quintet.data.written import Form
+from quintet.modalities import Choices
 from quintet.registry import MODALITIES
 from quintet.runs.config import RunConfig
 from quintet.runs.task import Task
@@ -50,9 +49,7 @@ class Found:
 
 
 def load_items(source: str, **reading: Any) -> Dataset:
-    """A whole source in its own order, as the split "all"; an item is a line where that is not said."""
-    if Path(source).suffix.lower() == ".txt" and reading.get("unit") != "document":
-        reading["unit"] = "line"
+    """A whole source in its own order, as the split "all"."""
     return whole(load_source(source, **reading, whole=True))
 
 
@@ -71,7 +68,7 @@ def read_items(
     unlabelled: bool = False,
     codecs: Mapping[str, Codec] | None = None,
     like: Mapping[str, Codec] | None = None,
-    forms: Mapping[str, Form] | None = None,
+    forms: Mapping[str, Any] | None = None,
 ) -> Found:
     """The items of `source` that this run's model takes, with their conditions where the source has them.
 
@@ -88,12 +85,12 @@ def read_items(
     own = config.data.reading()
     name = source or config.data.source
     split = split or ("test" if source is None or source in SOURCES else "all")
-    reading = {key: own[key] for key in ("size", "fit", "rate", "unit", "scale")} if source else own
-    reading = {key: value for key, value in reading.items() if key != "source"} | {"forms": forms or {}}
+    reading = {} if source else {key: value for key, value in own.items() if key != "source"}
     kinds = {key: getattr(one, "inner", one) for key, one in (like or {}).items()} if source else {}
     for one in kinds.values():
-        reading |= MODALITIES[one.modality].reading(one)
-    dataset = load_items(name, **reading) if split == "all" else load_source(name, **reading)
+        reading |= MODALITIES[one.modality].reading(one, own)
+    load = load_items if split == "all" else load_source
+    dataset = load(name, **reading, forms=forms or {})
     lacking = unlabelled and not has(dataset, config.data.target)
     if not lacking and not has(dataset, config.data.condition):
         config = config.model_copy(update={"data": config.data.model_copy(update={"condition": None})})
@@ -105,14 +102,14 @@ def read_items(
     items, given = None if lacking else task.targets(split), task.conditions(split)
     if not len(given if items is None else items):
         raise DataError("no items", where=name)
-    items, given = of_kind(items, kinds.get("x"), own["fit"]), of_kind(given, kinds.get("cond"), own["fit"])
+    items, given = of_kind(items, kinds.get("x"), own), of_kind(given, kinds.get("cond"), own)
     written, places = (dataset.written, dataset.places) if split == "all" else (None, None)
     return Found(items, given, split, written=None if items is None else written, places=places)
 
 
-def of_kind(items: Any, codec: Codec | None, fit: str) -> Any:
+def of_kind(items: Any, codec: Codec | None, reading: Choices) -> Any:
     """Items in the shape of those that their codec was fitted on, if there is one."""
-    return items if codec is None or items is None else MODALITIES[codec.modality].like(items, codec, fit)
+    return items if codec is None or items is None else MODALITIES[codec.modality].like(items, codec, reading)
 
 
 def has(dataset: Dataset, columns: str | None) -> bool:

@@ -35,7 +35,7 @@ def complete(request: CompleteRequest, on_event: OnEvent) -> CompleteResult:
     path = place_of(folder, request.output, f"completed-seed{request.seed}")
     found = brought(folder, request.data).some(request.n if request.n or request.data else 8)
     model = api.load(request.run, runs=request.runs)
-    items, known = modality.known(found.items, request.known, hole=request.mask, fit=model.config.data.fit)
+    items, known = modality.known(found.items, request.known, hole=request.mask, reading=model.config.data.reading())
     began = time.perf_counter()
     out = model.complete(items, known=known, condition=given(model, request.condition, found), draws=draws,
                          seed=request.seed, sampling=request.sampling,

@@ -89,5 +89,5 @@ def provenance(run: Run, **facts: Any) -> dict[str, Any]:
 def write(model: Fitted, path: str, items: Any, /, **facts: Any) -> dict[str, Any]:
     """Write items with their provenance; what every such operation results in."""
     note = provenance(model.run, **facts)
-    files = modality_of(items).write(path, items, note, codec=model.codecs["x"], scale=model.config.data.scale)
+    files = modality_of(items).write(path, items, note, codec=model.codecs["x"], reading=model.config.data.reading())
     return {"run": str(model.run.path), "n": len(items), "output": path, "files": files, "provenance": note}

@@ -13,6 +13,7 @@ from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_va
 
 from quintet.core.errors import UsageError
 from quintet.core.settings import MOST, Settings
+from quintet.modalities.options import OPTIONS
 
 SECTIONS = {"model": "model", "sampling": "sampling", "training": "training", "data": "reading", "coding": "coding",
             "given": "given"}  # fmt: skip
@@ -121,8 +122,7 @@ class CompleteRequest(Request):
     data: Data = None
     known: str | None = Field(
         None,
-        description="images: top, bottom, left, right or a mask (PNG, white is known); tables: columns; audio: "
-        "seconds; series: steps, or channels",
+        description="; ".join(kind.known for kind in OPTIONS.values() if kind.known),
     )
     mask: str | None = Field(None, description="images: a mask in the sense of other tools: white is the hole")
     draws: int = Field(1, ge=1, le=MOST, description="different completions of each item")

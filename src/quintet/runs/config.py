@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from abc import ABC
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args
 
@@ -11,37 +12,33 @@ from pydantic import Field, ValidationError
 
 from quintet.core.errors import ConfigError, UsageError
 from quintet.core.settings import Settings
+from quintet.modalities.options import OPTIONS
 from quintet.runs.recipes import presets, recipe
 from quintet.training.settings import TrainingSettings
 
 Preset = Literal["classic", "tiny", "small", "base"]
 
 
-class DataSettings(Settings):
+class AnyData(Settings, ABC):
     """What is modelled: `target` (default: the items themselves), given `condition` (a column, or several with commas).
 
-    The rest says how a source is read: see `data.sources.load_source`.
+    The rest says how a source is read: see `sources.load.load_source`.
     """
 
     source: str
     target: str | None = None
     condition: str | None = None
-    size: int | None = Field(None, ge=4, le=4096, description="images: pixels of the longer side")
-    fit: Literal["crop", "pad", "stretch"] = Field("crop", description="images of other proportions")
-    rate: int | None = Field(None, ge=1000, le=192_000, description="audio: samples a second")
-    unit: Literal["auto", "document", "line"] = Field("auto", description="text: what an item is")
-    window: int | None = Field(None, ge=2, le=100_000, description="series: steps of an item, in rows sorted by time")
     group: str | None = Field(None, description="rows with one value of this column stay in one split")
     time: str | None = Field(None, description="split by this column: the last rows are the test split")
     split: Literal["auto", "none"] = Field("auto", description="none: train on all items, which every split then holds")
-    types: str | dict[str, str] | None = Field(None, description="tables: what columns are, price=decimal,zip=category")
-    scale: tuple[int | float, int | float] | None = Field(
-        None, description="images of 16 bits or real numbers: the values of black and white"
-    )
 
     def reading(self) -> dict[str, Any]:
         """How the source is read: the arguments of `load_source`."""
         return self.model_dump(exclude={"target", "condition"})
+
+
+class DataSettings(*(kind.reading for kind in reversed(OPTIONS.values())), AnyData):  # type: ignore[misc]
+    """With what single kinds of data ask."""
 
 
 class RunConfig(Settings):

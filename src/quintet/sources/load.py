@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from quintet.core.errors import ConfigError, DataError, UsageError
-from quintet.data.dataset import SPLITS, Dataset, Reading, Scale, take
+from quintet.data.dataset import SPLITS, Dataset, Reading, take
 from quintet.data.published import Source, data_root, named_file
-from quintet.data.written import Form
-from quintet.modalities.table.types import wishes
+from quintet.modalities.options import OPTIONS
 from quintet.registry import MODALITIES
 from quintet.sources.files import KNOWN, read_path
 from quintet.sources.hub import PREFIX, read_hub
@@ -27,37 +26,30 @@ SOURCES: dict[str, Callable[[], Dataset]] = {
 def load_source(
     source: str,
     *,
-    size: int | None = None,
-    fit: Literal["crop", "pad", "stretch"] = "crop",
-    rate: int | None = None,
-    unit: Literal["auto", "document", "line"] = "auto",
-    window: int | None = None,
     group: str | None = None,
     time: str | None = None,
-    whole: bool = False,
-    scale: Scale | None = None,
-    types: str | Mapping[str, Any] | None = None,
-    forms: Mapping[str, Form] | None = None,
     split: Literal["auto", "none"] = "auto",
+    whole: bool = False,
+    forms: Mapping[str, Any] | None = None,
+    **own: Any,
 ) -> Dataset:
     """A name of `SOURCES`, a path, or hf:owner/name[:config], read and split.
 
-    The rest is for paths and the hub. `size`: pixels of an image's longer side; `fit`: what is done with images of
-    other proportions; `rate`: samples a second of audio; `unit`: what an item of a text file is; `window`: steps of a
-    window, where rows or arrays are series (`time` is then their column of times, `group` that of entities); `group`:
-    rows with one value of this column stay in one split; `time`: the rows that are last by this column are the test
-    split; `whole`: not split, all items in their own order in every split; `scale`: which values of images of 16 bits
-    or real numbers are black and white (default: their least and largest); `types`: what columns are,
-    "price=decimal,zip=category" or a mapping, of `types.KINDS`; `forms`: in which the columns of a CSV are written,
-    where that fits; `split`: "none" trains on all items, which every split then holds.
+    The rest is for paths and the hub. `group`: rows with one value of this column stay in one split; `time`: the rows
+    that are last by this column are the test split; `split`: "none" trains on all items, which every split then holds;
+    `whole`: not split, all items in their own order in every split; `forms`: in which the columns of a CSV are written,
+    where that fits; `own`: what single kinds of data let their user choose, see `modalities.options`.
     Raises UsageError for a name that is not known, DataError for what cannot be read.
     """
+    unknown = own.keys() - {name for kind in OPTIONS.values() for name in kind.reading.model_fields}
+    if unknown:
+        raise TypeError(f"no kind of data is read by {', '.join(sorted(unknown))}")
     if source in SOURCES:
-        if types:
-            raise ConfigError("the columns of a built-in source have their types", where=f"data.types, {source}",
-                              fix="leave out data.types")  # fmt: skip
+        settled = {name: why for kind in OPTIONS.values() for name, why in kind.settled.items() if own.get(name)}
+        for name, why in settled.items():
+            raise ConfigError(why, where=f"data.{name}, {source}", fix=f"leave out data.{name}")
         return SOURCES[source]()
-    reading = Reading(size, fit, rate, unit, window, group, time, whole, scale, wishes(types), forms or {}, split)
+    reading = Reading(group, time, split, whole, forms or {}, own)
     if source.startswith(PREFIX):
         return read_hub(source, reading)
     path = Path(source).expanduser()

@@ -19,6 +19,7 @@ from quintet.core.random import some
 from quintet.data.archives import Entry
 from quintet.data.dataset import Dataset, Found
 from quintet.metrics.measures import Measure
+from quintet.modalities import Choices
 from quintet.modalities.audio.codec import AudioCodec
 from quintet.modalities.audio.given import raw_recordings, write_recordings
 from quintet.modalities.audio.pictures import spectrogram_png, spectrograms, waves
@@ -100,19 +101,19 @@ class AudioModality(Modality):
         parts = [np.concatenate([a[: len(a) // 2], b[len(b) // 2 :]]) for a, b in zip(items, other, strict=True)]
         return Recordings(parts, items.rate)
 
-    def raw(self, items: Any, codec: Codec, column: str | None, scale: Any) -> Recordings:
+    def raw(self, items: Any, codec: Codec, column: str | None, reading: Choices) -> Recordings:
         return raw_recordings(items, codec)
 
-    def reading(self, codec: Codec) -> dict[str, Any]:
-        return {"rate": codec.rate} if isinstance(codec, AudioCodec) else {}
+    def reading(self, codec: Codec, reading: Choices) -> dict[str, Any]:
+        return {"rate": codec.rate if isinstance(codec, AudioCodec) else reading["rate"]}
 
     def stored(self, data: Any, folder: Path) -> Path | None:
         return write_recordings(data, folder / "recordings") if isinstance(data, Recordings) else None
 
-    def known(self, items: Recordings, known: str | None, *, hole: str | None, fit: str) -> tuple[Any, Any]:
+    def known(self, items: Recordings, known: str | None, *, hole: str | None, reading: Choices) -> tuple[Any, Any]:
         """The first so many seconds."""
         if known is None or hole is not None:
-            return super().known(items, known, hole=hole, fit=fit)
+            return super().known(items, known, hole=hole, reading=reading)
         try:
             count = round(float(known.removesuffix("s")) * items.rate)
         except ValueError:
@@ -172,6 +173,11 @@ class AudioModality(Modality):
     def looks(self, items: Recordings, codec: Codec) -> dict[str, bytes]:
         return {".wav": in_one(items[:HEARD], {}), ".png": spectrogram_png(items)}
 
-    def singles(self, items: Recordings, provenance: Provenance, codec: Codec | None, scale: Any) -> Iterator[bytes]:
+    def singles(
+        self, items: Recordings, provenance: Provenance, codec: Codec | None, reading: Choices
+    ) -> Iterator[bytes]:
         for index, samples in enumerate(items):
             yield sound(samples, items.rate, {**provenance, "index": index})
+
+
+MODALITY = AudioModality()

@@ -17,6 +17,7 @@ from quintet.data import cache
 from quintet.data.archives import BadFile, Entry, Problems, reason
 from quintet.data.dataset import Dataset, Found
 from quintet.data.splits import arrange, assign, key_of
+from quintet.modalities.audio.options import AudioReading
 from quintet.modalities.audio.recordings import Recordings
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
@@ -98,7 +99,7 @@ def read_sounds(sounds: Sequence[Sound], found: Found) -> Dataset:
     problems.check()
     found = found.at(good)
     rates = Counter(rate for _, rate in facts)
-    rate = found.reading.rate or max(rates, key=lambda value: (rates[value], value))
+    rate = found.reading.of(AudioReading).rate or max(rates, key=lambda value: (rates[value], value))
     notes = []
     if set(rates) != {rate}:
         said = ", ".join(f"{count:,} at {value:,}" for value, count in rates.most_common(4))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from quintet.core.errors import DataError
-from quintet.data.dataset import Scale, chunks
+from quintet.data.dataset import chunks
+from quintet.modalities.image.options import Scale
 from quintet.modalities.image.reading import Range, as_codes
 
 

@@ -11,13 +11,13 @@ from PIL import Image, ImageOps
 
 from quintet.core.errors import DataError, warn
 from quintet.data.archives import BadFile
-from quintet.data.dataset import Scale
 from quintet.modalities.frames import (
     as_array,
     is_column,
     is_frame,
     wrong,
 )
+from quintet.modalities.image.options import Scale
 from quintet.modalities.image.reading import Shape, as_codes, as_eight_bits, open_image, resized
 
 

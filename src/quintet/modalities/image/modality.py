@@ -18,12 +18,14 @@ from PIL import Image, PngImagePlugin
 from quintet.core.codec import Codec
 from quintet.core.errors import UsageError, warn
 from quintet.data.archives import Entry
-from quintet.data.dataset import Dataset, Found, Scale, chunks
+from quintet.data.dataset import Dataset, Found, chunks
+from quintet.modalities import Choices
 from quintet.modalities.image.arrays import channels_last, coded
 from quintet.modalities.image.codec import ImageCodec
 from quintet.modalities.image.given import raw_images, write_pictures
 from quintet.modalities.image.inception import Inception
 from quintet.modalities.image.masks import image_mask
+from quintet.modalities.image.options import ImageReading, decided
 from quintet.modalities.image.reading import SUFFIXES, Shape, from_codes, picture_of, pictures_of, read_images, resized
 from quintet.modalities.image.sets import SETS
 from quintet.modalities.pictures import grid_png
@@ -99,10 +101,10 @@ class ImageModality(Modality):
         """(N, H, W[, C]) or (N, C, H, W)."""
         if array.ndim not in (3, 4):
             return None
-        images, scale, notes = coded(channels_last(array, found.where), found.reading.scale)
+        images, scale, notes = coded(channels_last(array, found.where), found.reading.of(ImageReading).scale)
         found = Found(found.where, found.reading, "" if scale else found.key, found.splits, labels)
         dataset = read_images(pictures_of(images), found)
-        return replace(dataset, scale=scale, notes=(*notes, *dataset.notes))
+        return replace(dataset, decided=decided(scale), notes=(*notes, *dataset.notes))
 
     def owns(self, items: Any) -> bool:
         return isinstance(items, np.ndarray)
@@ -115,13 +117,14 @@ class ImageModality(Modality):
         half, other = items.shape[1] // 2, (np.arange(len(items)) + max(1, len(items) // 2)) % len(items)
         return np.concatenate([items[:, :half], items[other][:, half:]], 1)
 
-    def raw(self, items: Any, codec: Codec, column: str | None, scale: Scale | None) -> NDArray[Any]:
-        return raw_images(items, codec, scale)
+    def raw(self, items: Any, codec: Codec, column: str | None, reading: Choices) -> NDArray[Any]:
+        return raw_images(items, codec, reading.get("scale"))
 
-    def reading(self, codec: Codec) -> dict[str, Any]:
-        return {"size": max(codec.shape[:2])} if isinstance(codec, ImageCodec) else {}
+    def reading(self, codec: Codec, reading: Choices) -> dict[str, Any]:
+        size = max(codec.shape[:2]) if isinstance(codec, ImageCodec) else reading["size"]
+        return {"size": size, "fit": reading["fit"], "scale": reading["scale"]}
 
-    def like(self, items: Any, codec: Codec, fit: str) -> Any:
+    def like(self, items: Any, codec: Codec, reading: Choices) -> Any:
         """In the codec's size and channels."""
         if not isinstance(codec, ImageCodec) or not isinstance(items, np.ndarray) or items.shape[1:] == codec.shape:
             return items
@@ -130,7 +133,7 @@ class ImageModality(Modality):
         out = np.empty((len(items), *codec.shape), np.uint8)
         for i, image in enumerate(items):
             pixels = np.ascontiguousarray(image[..., 0] if image.shape[-1] == 1 else image)
-            out[i] = resized(Image.fromarray(pixels.astype(np.uint8)), Shape(*codec.shape, True, fit))
+            out[i] = resized(Image.fromarray(pixels.astype(np.uint8)), Shape(*codec.shape, True, reading["fit"]))
         return out
 
     def stored(self, data: Any, folder: Path) -> Path | None:
@@ -138,10 +141,11 @@ class ImageModality(Modality):
             return None
         return write_pictures(data, folder / "pictures")
 
-    def known(self, items: Any, known: str | None, *, hole: str | None, fit: str) -> tuple[Any, Any]:
+    def known(self, items: Any, known: str | None, *, hole: str | None, reading: Choices) -> tuple[Any, Any]:
         """A half, or a picture in which the known part is white; the upper half if nothing is said."""
         if hole is not None and known is not None:
             raise UsageError("both --known and --mask", why="each says which pixels are given", fix="leave one out")
+        fit = reading["fit"]
         if hole is not None:
             return items, ~image_mask(items, hole, fit, hole=True)
         return items, image_mask(items, known or "top", fit)
@@ -178,15 +182,19 @@ class ImageModality(Modality):
         """The codec's largest value, white, becomes 255."""
         return brightened(items, top_of(codec))
 
-    def values(self, items: NDArray[Any], scale: Scale | None) -> NDArray[Any]:
+    def values(self, items: NDArray[Any], reading: Choices) -> NDArray[Any]:
+        scale = reading.get("scale")
         return items if scale is None else from_codes(items, scale)
 
     def singles(
-        self, items: NDArray[Any], provenance: Provenance, codec: Codec | None, scale: Scale | None
+        self, items: NDArray[Any], provenance: Provenance, codec: Codec | None, reading: Choices
     ) -> Iterator[bytes]:
         """Of 16 bits where the data are so."""
-        values = self.values(items, scale)
+        values = self.values(items, reading)
         shown = values if values.dtype == np.uint16 and values.shape[-1] == 1 else self.view(items, codec)
         for index, image in enumerate(shown):
             pixels = image[..., 0] if image.shape[-1] == 1 else image
             yield png(Image.fromarray(pixels), {**provenance, "index": index})
+
+
+MODALITY = ImageModality()

@@ -15,8 +15,9 @@ from PIL import Image, ImageOps
 
 from quintet.data import cache
 from quintet.data.archives import BadFile, Entry, Problems, reason
-from quintet.data.dataset import Dataset, Found, Scale, chunks, release
+from quintet.data.dataset import Dataset, Found, chunks, release
 from quintet.data.splits import arrange, assign, key_of
+from quintet.modalities.image.options import ImageReading, Scale, decided
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
@@ -261,8 +262,9 @@ def read_images(pictures: Sequence[Picture], found: Found) -> Dataset:
         return kept
     good, headers, keys, problems, values = survey(pictures, found.where)
     found = found.at(good)
-    shape, notes = common_shape(headers, found.reading.size, found.reading.fit)
-    shape, notes = scaled(shape, notes, values, found.reading.scale)
+    asked = found.reading.of(ImageReading)
+    shape, notes = common_shape(headers, asked.size, asked.fit)
+    shape, notes = scaled(shape, notes, values, asked.scale)
     return read_surveyed(pictures, found, good, keys, problems, shape, notes)
 
 
@@ -355,7 +357,7 @@ def decode_all(
     _, splits, few = arrange(part[good])
     labels = None if found.labels is None else found.labels.filter(pa.array(good))
     return Dataset("", "image", items, splits, labels, notes=(*notes, *few, *problems.notes()),
-                   scale=shape.scale)  # fmt: skip
+                   decided=decided(shape.scale))  # fmt: skip
 
 
 def narrow(

@@ -18,14 +18,16 @@ from quintet.core.codec import Codec
 from quintet.core.errors import DataError, UsageError
 from quintet.core.random import some
 from quintet.data.archives import Entry
-from quintet.data.dataset import Dataset, Found, Reading, Scale
+from quintet.data.dataset import Dataset, Found, Reading
 from quintet.metrics.measures import Measure
+from quintet.modalities import Choices
 from quintet.modalities.frames import as_array, is_column, is_frame, table_of, wrong
 from quintet.modalities.pictures import png_of
 from quintet.modalities.protocol import Figures, Format, Modality
 from quintet.modalities.provenance import KEY, Provenance, software, text_of
-from quintet.modalities.series import reading
+from quintet.modalities.series import reading as files
 from quintet.modalities.series.codec import SeriesCodec
+from quintet.modalities.series.options import SeriesReading
 from quintet.modalities.series.pictures import lines
 from quintet.modalities.series.sets import SETS
 from quintet.modalities.series.windows import Floats, Windows
@@ -128,16 +130,16 @@ class SeriesModality(Modality):
     labelled_by_folders = False
 
     def asked(self, reading: Reading) -> bool:
-        return reading.window is not None
+        return reading.of(SeriesReading).window is not None
 
     def read(self, entries: Sequence[Entry], found: Found) -> Dataset:
-        return reading.read_series(entries, found)
+        return files.read_series(entries, found)
 
     def from_array(self, array: NDArray[Any], labels: pa.Table | None, found: Found) -> Dataset | None:
-        return reading.from_array(array, labels, found) if self.asked(found.reading) else None
+        return files.from_array(array, labels, found) if self.asked(found.reading) else None
 
     def from_columns(self, columns: pa.Table, found: Found) -> Dataset | None:
-        return reading.from_table(columns, found) if self.asked(found.reading) else None
+        return files.from_table(columns, found) if self.asked(found.reading) else None
 
     def owns(self, items: Any) -> bool:
         return isinstance(items, Windows)
@@ -150,7 +152,7 @@ class SeriesModality(Modality):
         half, other = items.steps // 2, (np.arange(len(items)) + max(1, len(items) // 2)) % max(1, len(items))
         return replace(items, values=np.concatenate([items.values[:, :half], items.values[other][:, half:]], 1))
 
-    def raw(self, items: Any, codec: Codec, column: str | None, scale: Scale | None) -> Windows:
+    def raw(self, items: Any, codec: Codec, column: str | None, reading: Choices) -> Windows:
         """Arrays (N, T, C), (T, C) or, of one channel, (T,); of a frame its columns of the channels' names."""
         if isinstance(items, Windows):
             return items
@@ -181,7 +183,7 @@ class SeriesModality(Modality):
             raise DataError("not windows", why=why, fix=f"give {codec.wanted}")
         return Windows(np.where(np.isfinite(values), values, np.nan), codec.channels)
 
-    def reading(self, codec: Codec) -> dict[str, Any]:
+    def reading(self, codec: Codec, reading: Choices) -> dict[str, Any]:
         if not isinstance(codec, SeriesCodec):
             return {}
         return {"window": codec.steps, "time": codec.columns[0] or None, "group": codec.columns[1] or None}
@@ -189,10 +191,10 @@ class SeriesModality(Modality):
     def stored(self, data: Any, folder: Path) -> Path | None:
         return None
 
-    def known(self, items: Windows, known: str | None, *, hole: str | None, fit: str) -> tuple[Any, Any]:
+    def known(self, items: Windows, known: str | None, *, hole: str | None, reading: Choices) -> tuple[Any, Any]:
         """The first so many steps: the rest is forecast. Or channels, by their names: the others are holes."""
         if known is None or hole is not None:
-            return super().known(items, known, hole=hole, fit=fit)
+            return super().known(items, known, hole=hole, reading=reading)
         if known.isdecimal():
             return replace(
                 items, values=np.where(np.arange(items.steps)[:, None] < int(known), items.values, np.nan)
@@ -281,3 +283,6 @@ class SeriesModality(Modality):
         from quintet.modalities.series.figures import forecast_figures  # what it needs takes long to load
 
         return Figures(forecast_figures(complete, real("train"), real(split), count=count, seed=seed), {})
+
+
+MODALITY = SeriesModality()

@@ -16,9 +16,11 @@ from quintet.core.errors import DataError
 from quintet.data.archives import Entry
 from quintet.data.dataset import Dataset, Found
 from quintet.data.splits import TEST, VALIDATION, arrange, assign, keys_of
+from quintet.modalities.series.options import SeriesReading
 from quintet.modalities.series.windows import Clock, Floats, Windows
 from quintet.modalities.table import reading as tables
 from quintet.modalities.table import types
+from quintet.modalities.table.options import TableReading
 
 MOST = 20_000
 """Training windows: where more could be cut out, they begin at every second step, every third, ..."""
@@ -46,7 +48,7 @@ def read_series(entries: Sequence[Entry], found: Found) -> Dataset:
         table, more = tables.whole(entry, found.where)
         notes += more
         if entry.suffix in tables.CSV:
-            table, more = types.typed(table, reading.types, reading.forms, found.where)
+            table, more = types.typed(table, reading.of(TableReading).wishes, reading.forms, found.where)
             notes += more
         if by_file:
             table = table.append_column("file", pa.array([entry.stem] * len(table), pa.string()))
@@ -62,7 +64,7 @@ def from_table(table: pa.Table, found: Found, notes: Sequence[str] = ()) -> Data
     """
     reading, where = found.reading, found.where
     table, renamed = tables.named(table)
-    table, typed = types.retyped(table, reading.types, where, reading.forms)
+    table, typed = types.retyped(table, reading.of(TableReading).wishes, where, reading.forms)
     if not len(table):
         raise DataError("no rows", where=where, fix="the file has a header alone, or nothing")
     time, entity = time_column(table, found), reading.group
@@ -167,13 +169,13 @@ def dense(steps: NDArray[np.int64], values: Floats, entity: str, where: str) -> 
 
 
 def cut(longs: Sequence[Long], frame: Windows, found: Found, notes: Sequence[str] = ()) -> Dataset:
-    """Windows of `found.reading.window` steps out of long series, split by time: the last tenth of the steps is the
+    """Windows of so many steps as are asked for out of long series, split by time: the last tenth of the steps is the
     test split, the tenth before it validation, and no window reaches over an edge.
 
     Training windows begin at every step, held-out ones at every eighth of a window. A source that is read as a whole is
     cut into windows side by side, of which the last may be short.
     """
-    length, whole = int(found.reading.window or 0), found.reading.whole
+    length, whole = int(found.reading.of(SeriesReading).window or 0), found.reading.whole
     first, last = min(one.start for one in longs), max(one.start + len(one.values) for one in longs)
     edges, said = [first, last], [*notes]
     if not whole and found.reading.split != "none":
@@ -210,7 +212,7 @@ def cut(longs: Sequence[Long], frame: Windows, found: Found, notes: Sequence[str
 
 def from_windows(values: Floats, labels: pa.Table | None, found: Found) -> Dataset:
     """(N, T, C) windows that are cut already, split by hash."""
-    if values.shape[1] != found.reading.window:
+    if values.shape[1] != found.reading.of(SeriesReading).window:
         raise DataError(f"windows of {values.shape[1]:,} steps", where=found.where,
                         fix=f"--data.window {values.shape[1]}")  # fmt: skip
     windows = Windows(np.where(np.isfinite(values), values, np.nan), tuple(f"x{i}" for i in range(values.shape[2])))

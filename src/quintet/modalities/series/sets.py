@@ -48,7 +48,7 @@ def days() -> Dataset:
     for first, length in GAPS:
         values[first : first + length] = np.nan
     frame = Windows(np.empty((0, 0, 2)), ("load", "temperature"), Clock("us", MONDAY, HOUR))
-    found = Found("days", Reading(window=WINDOW))
+    found = Found("days", Reading(own={"window": WINDOW}))
     return replace(cut([Long(0, values)], frame, found), name="days")
 
 

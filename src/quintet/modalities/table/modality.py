@@ -28,6 +28,7 @@ from quintet.data.arrow import filled
 from quintet.data.dataset import Dataset, Found, join, take
 from quintet.data.splits import row_texts
 from quintet.metrics.measures import Measure
+from quintet.modalities import Choices
 from quintet.modalities.frames import side_by_side
 from quintet.modalities.protocol import Figures, Format, Modality
 from quintet.modalities.provenance import KEY, Provenance, text_of
@@ -149,7 +150,7 @@ class TableModality(Modality):
         first, second = items.select(range(half)), items.select(range(half, items.num_columns)).take(other)
         return pa.Table.from_arrays([*first.columns, *second.columns], schema=items.schema)
 
-    def raw(self, items: Any, codec: Codec, column: str | None, scale: Any) -> pa.Table:
+    def raw(self, items: Any, codec: Codec, column: str | None, reading: Choices) -> pa.Table:
         return raw_rows(items, codec)
 
     def typed(self, codec: Codec, text: str) -> Any:
@@ -166,10 +167,10 @@ class TableModality(Modality):
         table = as_rows(data)
         return None if table is None else write_table(table, folder / "table.arrow")
 
-    def known(self, items: pa.Table, known: str | None, *, hole: str | None, fit: str) -> tuple[Any, Any]:
+    def known(self, items: pa.Table, known: str | None, *, hole: str | None, reading: Choices) -> tuple[Any, Any]:
         """Columns, by their names."""
         if known is None or hole is not None:
-            return super().known(items, known, hole=hole, fit=fit)
+            return super().known(items, known, hole=hole, reading=reading)
         names = [name.strip() for name in known.split(",")]
         lacking = [name for name in names if name not in items.column_names]
         if lacking:
@@ -301,3 +302,6 @@ def points_of(table: pa.Table) -> NDArray[np.float64]:
 def short(value: Any) -> Any:
     """A number as short as it can be read."""
     return f"{value:.4g}" if isinstance(value, float) else value
+
+
+MODALITY = TableModality()

@@ -28,6 +28,7 @@ from quintet.data.dataset import Dataset, Found, take
 from quintet.data.encodings import decoded
 from quintet.data.splits import arrange, assign, row_keys
 from quintet.modalities.table import types
+from quintet.modalities.table.options import TableReading
 
 CSV, JSON, PARQUET, FEATHER = (
     (".csv", ".tsv"),
@@ -61,7 +62,7 @@ def dataset_of(table: pa.Table, found: Found, notes: Sequence[str] = ()) -> Data
         why = f"{table.num_columns:,} columns, and a table may have {COLUMNS:,}"
         raise DataError("too many columns", where=found.where, why=why, fix="choose some of them")
     table, renamed = named(table)
-    table, typed = types.retyped(table, found.reading.types, found.where, found.reading.forms)
+    table, typed = types.retyped(table, found.reading.of(TableReading).wishes, found.where, found.reading.forms)
     rows = table.num_rows
     places, without = np.arange(table.num_rows), text_column(tidy(table)[0])
     if without is not None and 0 < table[without].null_count < table.num_rows:

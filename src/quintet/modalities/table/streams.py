@@ -22,6 +22,7 @@ from quintet.data.dataset import SPLITS, Dataset, Found
 from quintet.data.splits import assign, row_keys, stretches
 from quintet.data.written import Form
 from quintet.modalities.table import types
+from quintet.modalities.table.options import TableReading
 from quintet.modalities.table.reading import (
     BLOCK,
     CSV,
@@ -60,7 +61,7 @@ def read_tables(entries: Sequence[Entry], found: Found) -> Dataset:
     if found.splits:
         sizes = [part.num_rows for part in parts]
         found = replace(found, splits=list(np.repeat(np.array(found.splits), sizes)))
-    given = found.reading.types
+    given = found.reading.of(TableReading).wishes
     if all(entry.suffix in CSV for entry in entries):  # typed together: what one file shows holds for all
         table, more = types.typed(joined(parts, found.where), given, found.reading.forms, found.where)
         raw = joined(parts, found.where) if found.reading.whole else None
@@ -76,7 +77,7 @@ def read_tables(entries: Sequence[Entry], found: Found) -> Dataset:
 def stream(entries: Sequence[Entry], found: Found, folder: Path) -> Dataset:
     """Files larger than memory -> one Arrow file a split, in two passes: hashes of rows, then the rows themselves."""
     other = next((entry for entry in entries if entry.suffix not in CSV), None)
-    if other is not None and found.reading.types:
+    if other is not None and found.reading.of(TableReading).wishes:
         raise ConfigError("data.types is for tables that fit into memory, and for CSV files of any size",
                           where=f"{found.where}, {other.name}",
                           why=f"files of more than {LARGE // 2**20} MiB are streamed",
@@ -190,7 +191,7 @@ def _csv_batches(file: Any, entry: Entry, schema: Any, found: Found, notes: list
             yield fitted(strings, schema)
             continue
         if forms is None:
-            table, more = types.typed(strings, found.reading.types, {}, entry.name)
+            table, more = types.typed(strings, found.reading.of(TableReading).wishes, {}, entry.name)
             forms, names = written.forms(table), table.column_names
             said += more
         for name, form in list(forms.items()):

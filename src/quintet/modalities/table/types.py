@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,29 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from quintet.core.errors import ConfigError, DataError
+from quintet.core.errors import DataError
 from quintet.data import written
 from quintet.data.written import Form
 
-KINDS = ("number", "decimal", "integer", "category", "text", "datetime", "boolean", "id", "drop")
-"""What the user may say of a column; `datetime:%d.%m.%Y` names its form as strptime does."""
 TRUTHS = (("yes", "no"), ("true", "false"), ("1", "0"), ("y", "n"), ("t", "f"), ("on", "off"))
 FEW = 20
 """Rows from which numbers that all differ look like identifiers."""
-
-
-def wishes(given: str | Mapping[str, Any] | None) -> dict[str, str]:
-    """`price=decimal,zip=category`, or a mapping, as a mapping. Raises ConfigError for a kind that there is not."""
-    if given is None:
-        return {}
-    if isinstance(given, str):
-        pairs = [part.partition("=") for part in re.split(r",(?=[^,=]+=)", given) if part.strip()]
-        given = {name.strip(): kind.strip() for name, _, kind in pairs}
-    for name, kind in given.items():
-        if str(kind).partition(":")[0] not in KINDS:
-            raise ConfigError(f"unknown type {str(kind)!r}", where=f"data.types, column {name}",
-                              why=f"types: {', '.join(KINDS)}", fix='"price=decimal,zip=category"')  # fmt: skip
-    return {str(name): str(kind) for name, kind in given.items()}
 
 
 def check_names(given: Mapping[str, str], names: Sequence[str], where: str) -> None:

@@ -23,6 +23,7 @@ from quintet.data.archives import Entry
 from quintet.data.arrow import tidy
 from quintet.data.dataset import Dataset, Found
 from quintet.metrics.measures import Measure
+from quintet.modalities import Choices
 from quintet.modalities.frames import column_of, is_column, side_by_side
 from quintet.modalities.pictures import INK, PAPER, font, png_of
 from quintet.modalities.protocol import Figures, Format, Marks, Modality
@@ -126,8 +127,11 @@ class TextModality(Modality):
     def holds_conditions(self, suffix: str) -> bool:
         return suffix in ROWS
 
-    def raw(self, items: Any, codec: Codec, column: str | None, scale: Any) -> list[str]:
+    def raw(self, items: Any, codec: Codec, column: str | None, reading: Choices) -> list[str]:
         return raw_texts(items, codec, column)
+
+    def reading(self, codec: Codec, reading: Choices) -> dict[str, Any]:
+        return {"unit": reading["unit"]}
 
     def stored(self, data: Any, folder: Path) -> Path | None:
         """Texts, or a column of them."""
@@ -279,3 +283,6 @@ def page(items: Sequence[str]) -> bytes:
     for number, (line, colour) in enumerate(lines):
         draw.text((10, 8 + 18 * number), line, colour, font(13))
     return png_of(sheet)
+
+
+MODALITY = TextModality()

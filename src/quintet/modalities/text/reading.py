@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +14,7 @@ from quintet.data.archives import BadFile, Entry, Problems
 from quintet.data.dataset import SPLITS, Dataset, Found
 from quintet.data.encodings import decoded
 from quintet.data.splits import arrange, assign, keys_of, stretches
+from quintet.modalities.text.options import TextReading
 
 SUFFIXES = (".txt", ".text")
 LINES = 50
@@ -53,7 +55,9 @@ def read_texts(entries: Sequence[Entry], found: Found) -> Dataset:
                 raise DataError(f"{entry.name} is too large", where=found.where, why=str(error), fix=fix) from None
             problems.add(entry.name, error)
     problems.check()
-    found, unit = found.at(good), found.reading.unit
+    found, unit = found.at(good), found.reading.of(TextReading).unit
+    if found.reading.whole and unit == "auto" and Path(found.where).suffix.lower() == ".txt":
+        unit = "line"
     published = [split for split in found.splits if split]
     if unit == "auto":
         unit = "line" if all(is_list(text) for text in texts) else "document"
