@@ -25,7 +25,7 @@ from quintet.api import verbs
 from quintet.cli import main as cli
 from quintet.cli import options
 from quintet.modalities.pictures import grid_png
-from quintet.modalities.table.types import KINDS
+from quintet.modalities.table.options import KINDS
 
 ROOT = Path(__file__).parents[1]
 READMES = ("README.md", "README.zh-CN.md")
