@@ -18,7 +18,7 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from quintet.comparison.contenders import contenders
-from quintet.comparison.report import number
+from quintet.comparison.report import number_cell
 from quintet.metrics.measures import AUC
 from quintet.modalities.pictures import font
 
@@ -63,7 +63,7 @@ def drawn(report: dict[str, Any]) -> Image.Image:
     for label, title in TITLES.items():
         figure = crowd[label].figure(AUC)
         assert figure is not None
-        auc = number(figure.mean, figure.half)
+        auc = number_cell(figure.mean, figure.half)
         picture = panel(crowd[label].done[0]["samples"])
         panels.append((title, f"AUC {auc.text} ± {auc.spread}", picture, label == keeper["label"]))
     across, (wide, high) = 3, panels[0][2].size

@@ -22,7 +22,7 @@ from quintet.core.spaces import Continuous, Discrete
 from quintet.metrics.features import fit_features
 from quintet.modalities.audio import spectrum
 from quintet.modalities.audio.codec import AudioCodec
-from quintet.modalities.audio.modality import joined
+from quintet.modalities.audio.modality import with_silence_between
 from quintet.modalities.audio.pictures import spectrograms
 from quintet.modalities.audio.recordings import Recordings
 from quintet.modalities.provenance import read_provenance
@@ -366,7 +366,7 @@ def test_a_file_of_sound(tmp_path: Path, suffix: str) -> None:
     (path,) = modality_of(items).write(tmp_path / f"x{suffix}", items, NOTE)
     samples, rate = soundfile.read(path)
     assert rate == RATE
-    np.testing.assert_allclose(samples, joined(items), atol=2**-15)
+    np.testing.assert_allclose(samples, with_silence_between(items), atol=2**-15)
     assert len(samples) == len(items[0]) + len(items[1]) + RATE // 4
     assert read_provenance(path) == NOTE
     content = path.read_bytes()

@@ -30,11 +30,11 @@ from quintet.fit import api, pixels
 from quintet.model.fitted import Fitted
 from quintet.runs.folder import Run
 from quintet.sources.load import load_source
-from quintet.training.budget import AT_ONCE, Estimate, Pace, pace, steps_for
+from quintet.training.budget import BACKWARD_BYTES, BudgetPlan, Pace, pace, steps_for
 from quintet.training.engine import Engine
 from quintet.training.plan import Leg, position
 from quintet.training.settings import TrainingSettings
-from quintet.training.trainer import FEWEST, LOOKING, Trainer
+from quintet.training.trainer import LEAST_STEPS, LOOKING, Trainer
 
 DATA = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
 
@@ -173,7 +173,7 @@ def test_planning_stops_after_the_first_step_that_is_too_slow() -> None:
     begun = clock.now
     bought = steps_for(60.0, Timed(clock), loader, SETTINGS, seed=0, engine=Engine("cpu"), clock=clock)
     assert clock.now - begun <= 40
-    assert bought.steps == FEWEST
+    assert bought.steps == LEAST_STEPS
 
 
 def test_steps_of_a_busy_machine_are_not_priced_by_their_first_item() -> None:
@@ -194,7 +194,7 @@ def test_a_run_is_never_one_step() -> None:
     clock = Clock(lambda now: 0.1 if now < 1 else 50.0)
     run = trainer(clock, 1000, budget=60.0)
     run.run()
-    assert run.step >= FEWEST
+    assert run.step >= LEAST_STEPS
 
 
 def test_threads_that_wait_do_not_spin() -> None:
@@ -329,14 +329,14 @@ def paced(monkeypatch: pytest.MonkeyPatch, seconds_an_item: Callable[[str], floa
 
     for module in (pixels, api):
         monkeypatch.setattr(module, "pace", measured)
-    monkeypatch.setattr(api, "steps_for", lambda *_, **__: Estimate(8, 8, 0, 1e9, 1.0, 0.0))
+    monkeypatch.setattr(api, "steps_for", lambda *_, **__: BudgetPlan(8, 8, 0, 1e9, 1.0, 0.0))
 
 
 def test_a_batch_is_made_smaller_for_the_sake_of_a_budget(
     colour: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """60 s buy 30 steps of 64 items at 2 s each, 120 of 16 items; a step keeps so much that 4 items go at a time."""
-    paced(monkeypatch, lambda size: 2 / 64, item_bytes=AT_ONCE / 4)
+    paced(monkeypatch, lambda size: 2 / 64, item_bytes=BACKWARD_BYTES / 4)
     with pytest.warns(QuintetWarning, match="30 steps of vae: trained with batches of 16 in the place of 64"):
         model = quintet.train("vae", data=colour, budget="60s", runs=tmp_path)
     made = model.run.config()
@@ -408,7 +408,7 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 
     for module in (pixels, api):
         monkeypatch.setattr(module, "pace", measured)
-    monkeypatch.setattr(api, "steps_for", lambda *_, **__: Estimate(2, 2, 0, 1e9, 1.0, 0.0))
+    monkeypatch.setattr(api, "steps_for", lambda *_, **__: BudgetPlan(2, 2, 0, 1e9, 1.0, 0.0))
     return tried
 
 
@@ -487,7 +487,7 @@ def test_timing_stops_before_a_batch_takes_too_much_memory(monkeypatch: pytest.M
 
     def kept(trial: Trainer) -> int:
         trial.update()
-        return AT_ONCE // 5
+        return BACKWARD_BYTES // 5
 
     real = loader.batch
     monkeypatch.setattr(loader, "batch", lambda at, start, n, total, **kw: (rows.append(total), real(

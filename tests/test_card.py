@@ -12,7 +12,7 @@ import pytest
 import quintet
 from quintet.cli.describe import describe_run
 from quintet.runs.card import write_card
-from quintet.runs.folder import Weights
+from quintet.runs.folder import UsedWeights
 
 
 def card(model: quintet.Model) -> str:
@@ -60,7 +60,7 @@ def test_advice_on_a_card_is_of_the_weights_that_it_names(tmp_path: Path) -> Non
     for step, quality in qualities.items():
         model.run.log({"step": step, "steps": 800, "quality": quality, **healthy})
     for step, diverged in ((400, False), (800, True)):
-        model.run.weights = Weights(step, "ab" * 32)
+        model.run.weights = UsedWeights(step, "ab" * 32)
         write_card(model.run, model.family, model.codecs)
         text = card(model)
         assert ("divergence" in text) == diverged

@@ -22,13 +22,13 @@ from PIL import Image
 
 import quintet
 from quintet.cli.figures import compared
-from quintet.comparison.compare import is_source, labels
+from quintet.comparison.compare import contender_names, is_source
 from quintet.core.errors import DataError, QuintetWarning, UsageError
 from quintet.evaluation import cost
 from quintet.evaluation.bench import Bench
-from quintet.evaluation.nearest import nearest
+from quintet.evaluation.nearest import nearest_shown
 from quintet.fit.api import plan
-from quintet.modalities.pictures import GAP
+from quintet.modalities.pictures import GAP_PIXELS
 from quintet.registry import COMPARED
 from quintet.runs.folder import Run
 from quintet.runs.restoring import make_family, to_size
@@ -71,7 +71,10 @@ def test_runs_are_compared_and_seeds_are_one_contender(trained: Path, tmp_path: 
 
 def test_contenders_of_one_family_are_named_by_how_they_differ(trained: Path) -> None:
     folders = [quintet.load(name, runs=trained).run for name in ("a", "b", "strong", "g")]
-    assert labels(folders, [run.config() for run in folders]) == ["vae (beta 1.0)"] * 2 + ["vae (beta 4.0)", "gan"]
+    assert contender_names(folders, [run.config() for run in folders]) == ["vae (beta 1.0)"] * 2 + [
+        "vae (beta 4.0)",
+        "gan",
+    ]
 
 
 def test_runs_of_other_data_are_refused_by_what_differs(trained: Path) -> None:
@@ -306,20 +309,20 @@ class Told:
 def test_copies_of_training_images_are_shown_above_their_originals() -> None:
     bench = Bench(load_source("digits"), None, samples=20)
     copies = bench.rows("train")[30:40]
-    shown = nearest(Told(copies), bench)  # type: ignore[arg-type]
+    shown = nearest_shown(Told(copies), bench)  # type: ignore[arg-type]
     sheet = np.asarray(Image.open(io.BytesIO(base64.b64decode(shown["png"]))))
-    height = 8 * (sheet.shape[0] // (2 * 8 + GAP))
+    height = 8 * (sheet.shape[0] // (2 * 8 + GAP_PIXELS))
     assert sheet[:height].std() > 10
     assert np.array_equal(sheet[:height], sheet[-height:])
 
 
 def test_rows_and_texts_stand_beside_the_nearest() -> None:
     bench = Bench(load_source("iris"), None, samples=20)
-    shown = nearest(Told(bench.rows("train")), bench, 3)  # type: ignore[arg-type]
+    shown = nearest_shown(Told(bench.rows("train")), bench, 3)  # type: ignore[arg-type]
     assert [row[0] for row in shown["rows"]] == ["sample", "nearest"] * 3
     assert all(a[1:] == b[1:] for a, b in zip(shown["rows"][::2], shown["rows"][1::2], strict=True))
     texts = [f"{word} number {i}" for i in range(30) for word in ("red", "blue")]
     splits = {"train": np.arange(40), "validation": np.arange(40, 50), "test": np.arange(50, 60)}
     bench = Bench(Dataset("colours", "text", texts, splits), None, samples=10)
-    rows = nearest(Told(texts[:4]), bench, 4)["rows"]  # type: ignore[arg-type]
+    rows = nearest_shown(Told(texts[:4]), bench, 4)["rows"]  # type: ignore[arg-type]
     assert all(a == b and float(d) < 1e-12 for a, b, d in rows)

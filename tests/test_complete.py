@@ -19,7 +19,7 @@ from quintet.families.diffusion import Diffusion
 from quintet.families.flow import Flow
 from quintet.families.gan import GAN
 from quintet.nets.flows import Guided, MaskedAutoregressive
-from quintet.nets.latent import descend, hamiltonian, nearest
+from quintet.nets.latent import descend, hamiltonian, nearest_candidate
 
 KNOWN = torch.tensor([True, False, True, False])
 GIVEN = torch.tensor([0.4, 0.0, -0.3, 0.0], dtype=torch.float64)
@@ -306,9 +306,12 @@ def test_descend_finds_the_bottom_and_nearest_looks_at_known_entries_only() -> N
     assert float((found - bottom).abs().max()) < 1e-3
     candidates = torch.tensor([[[0.0, 9.0], [1.0, 0.0]]])
     one = torch.ones(1, 2)
-    assert int(nearest(candidates, torch.zeros(1, 2), torch.tensor([[True, False]]), one)) == 0
-    assert int(nearest(candidates, torch.zeros(1, 2), torch.tensor([[True, True]]), one)) == 1
-    assert int(nearest(candidates, torch.zeros(1, 2), torch.tensor([[True, True]]), torch.tensor([[0.1, 9.0]]))) == 0
+    assert int(nearest_candidate(candidates, torch.zeros(1, 2), torch.tensor([[True, False]]), one)) == 0
+    assert int(nearest_candidate(candidates, torch.zeros(1, 2), torch.tensor([[True, True]]), one)) == 1
+    assert (
+        int(nearest_candidate(candidates, torch.zeros(1, 2), torch.tensor([[True, True]]), torch.tensor([[0.1, 9.0]])))
+        == 0
+    )
 
 
 # -- guidance of the flow --------------------------------------------------------------------------------------------

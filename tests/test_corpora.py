@@ -24,9 +24,9 @@ def texts(n: int, seed: int = 0, words: int = 12) -> list[str]:
 
 
 def test_distinct_by_hand() -> None:
-    assert corpora.distinct(["a b a b", "a b"], 1).value == pytest.approx(2 / 6)
-    assert corpora.distinct(["a b a b", "a b"], 2).value == pytest.approx(2 / 4)
-    assert corpora.distinct(["a", "b"], 2).value == 0  # no pair at all
+    assert corpora.distinct_n(["a b a b", "a b"], 1).value == pytest.approx(2 / 6)
+    assert corpora.distinct_n(["a b a b", "a b"], 2).value == pytest.approx(2 / 4)
+    assert corpora.distinct_n(["a", "b"], 2).value == 0  # no pair at all
 
 
 def test_self_bleu_agrees_with_sacrebleu() -> None:

@@ -494,5 +494,5 @@ def test_a_flipped_bit_of_a_checkpoint_is_noticed(tmp_path: Path) -> None:
 def test_a_copy_elsewhere_is_another_entry_of_the_cache() -> None:
     """Two folders may hold other pictures under the same names, of the same sizes and times."""
     entries = [Entry("a.png", 100, 1.0, lambda: None)]
-    keys = {cache.key_of(Path(where), entries, reading) for where in ("one", "two") for reading in ({}, {"size": 8})}
+    keys = {cache.cache_key(Path(where), entries, reading) for where in ("one", "two") for reading in ({}, {"size": 8})}
     assert len(keys) == 4

@@ -236,7 +236,7 @@ JUDGE, REAL, WRITTEN, MORE = corpora.Judge(LINES[:600]), LINES[:300], LINES[600:
 
 def language(made: list[str]) -> Found:
     return {
-        "distinct": corpora.distinct(made),
+        "distinct": corpora.distinct_n(made),
         "self_bleu": corpora.self_bleu(made),
         "entropy": corpora.ngram_entropy(made),
         "divergence": corpora.ngram_divergence(REAL, made),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from quintet.comparison.contenders import contenders
-from quintet.comparison.differences import Difference, beats, difference, foremost, ranked
+from quintet.comparison.differences import Difference, beats, difference, foremost, ranks_with_ties
 from quintet.comparison.report import ranks, render
 from quintet.comparison.verdict import verdict
 from quintet.metrics.classifiers import told_apart
@@ -138,7 +138,7 @@ def test_who_is_ahead_on_shared_items_comes_first() -> None:
               scored("c", base[:40] + 1 + rng.normal(0, 0.1, 40), list(range(40)))]  # fmt: skip
     crowd = contenders(models)
     assert foremost(NATS, crowd).label == "a"
-    assert ranked(NATS, crowd) == [1, 3, 2]
+    assert ranks_with_ties(NATS, crowd) == [1, 3, 2]
     assert difference(NATS, crowd[2], crowd[1]).items == 40
 
 

@@ -14,7 +14,7 @@ from quintet.core.random import Rows
 from quintet.core.spaces import Continuous, Discrete, Space
 from quintet.families.autoregressive import Autoregressive
 from quintet.nets import packing
-from quintet.nets.packing import pack, within
+from quintet.nets.packing import document_mask, pack
 from quintet.nets.symbols import cross_entropy
 from quintet.nets.transformer import Cache, Transformer
 
@@ -192,7 +192,7 @@ def test_packing_keeps_every_symbol() -> None:
         assert torch.equal(packed.index.flatten()[packed.back], wanted)
         assert torch.equal(packed.documents.flatten()[packed.back], wanted // 8)
         assert (packed.documents >= 0).sum() == lengths.sum()
-        mask = within(packed.documents)
+        mask = document_mask(packed.documents)
         assert bool(mask.any(-1).all()), "a row of the softmax must not be empty"
     assert packing.pack(torch.tensor([3, 3]), 5).index.shape == (2, 3)
 

@@ -18,7 +18,7 @@ from quintet.core.errors import ConfigError, QuintetWarning
 from quintet.core.family import Family
 from quintet.core.spaces import Continuous
 from quintet.fit.api import plan
-from quintet.fit.live import FIGURES, SAMPLES, Live
+from quintet.fit.live import LOOK_FIGURES, SAMPLES, Live
 from quintet.metrics.features import fit_features
 from quintet.operations import records
 from quintet.operations.fitted import provenance
@@ -113,7 +113,7 @@ def test_a_look_tells_copies_and_collapse_from_health() -> None:
     train, held, fresh = data[:1200], data[1200:1700], data[1700:]
     live = Live(fit_features(train.numpy(), "standardised"), train, held, None, {})
     _, healthy = live(Copier(fresh))
-    assert set(healthy) == set(FIGURES)
+    assert set(healthy) == set(LOOK_FIGURES)
     assert healthy["quality"] == pytest.approx(0.0, abs=4 * healthy["quality_stderr"])
     assert healthy["diversity"] == pytest.approx(1.0, abs=0.15)
     assert not healthy["copying"]
@@ -127,7 +127,7 @@ def test_a_look_tells_copies_and_collapse_from_health() -> None:
 
 
 def test_the_program_knows_a_looks_figures() -> None:
-    assert set(FIGURES) == records.LIVE  # written twice, because the program starts without torch
+    assert set(LOOK_FIGURES) == records.LIVE  # written twice, because the program starts without torch
 
 
 # -- a run -----------------------------------------------------------------------------------------------------------
@@ -232,4 +232,4 @@ def test_a_collapsed_vae_is_told_so_and_its_card_says_it(tmp_path: Path) -> None
     assert [one.kind for one in advice(model.run.metrics())] == ["posterior collapse"]
     assert "posterior collapse" in (model.run.path / "CARD.md").read_text()
     records = [json.loads(line) for line in (model.run.path / "metrics.jsonl").read_text().splitlines()]
-    assert all(set(FIGURES) <= set(r) for r in records if "quality" in r)
+    assert all(set(LOOK_FIGURES) <= set(r) for r in records if "quality" in r)

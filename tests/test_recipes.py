@@ -127,7 +127,7 @@ def test_every_preset_fits_every_recipe(family: str, kind: str) -> None:
 def test_an_unknown_section_or_field_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="unknown section 'modle'"):
         recipes.sections({"modle": {"width": 8}}, "recipes/flow/image.yaml")
-    monkeypatch.setattr(recipes, "read", lambda family, name: {"model": {"widht": 8}} if name == "image" else {})
+    monkeypatch.setattr(recipes, "recipe_file", lambda family, name: {"model": {"widht": 8}} if name == "image" else {})
     with pytest.raises(ConfigError, match="unknown field 'widht'"):
         resolved("flow", "image")
 

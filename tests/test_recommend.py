@@ -12,7 +12,7 @@ import pytest
 
 from quintet.cli.figures import recommended
 from quintet.comparison import recommend
-from quintet.comparison.recommend import PURPOSES, Evidence, knowledge, ranked, recommendation, results
+from quintet.comparison.recommend import PURPOSES, Evidence, families_by_rank, knowledge, recommendation, results
 from quintet.data.dataset import Dataset
 from quintet.fit import pixels
 from quintet.registry import COMPARED, FAMILIES, MEASURES, MODALITIES, refusal
@@ -61,7 +61,7 @@ def test_everything_that_is_recommended_exists() -> None:
             if purpose == "labels":
                 continue
             evidence = getattr(known, purpose)
-            families = ranked(evidence)[:1] + [one.family for one in evidence if one.because]
+            families = families_by_rank(evidence)[:1] + [one.family for one in evidence if one.because]
             assert families, (kind, purpose)
             for family in families:
                 assert family in FAMILIES
@@ -111,10 +111,10 @@ def test_families_are_ranked_by_what_was_measured(monkeypatch: pytest.MonkeyPatc
     high = Evidence(run="x", set="b", measure="coverage", values={"vae": 0.0, "gan": 0.5, "flow": 0.9})
     half = Evidence(run="x", set="c", measure="auc", values={"vae": 0.55, "gan": 0.4, "flow": 0.9})
     told = Evidence(family="diffusion", because="it does")
-    assert ranked([low]) == ["gan", "vae", "flow"]
-    assert ranked([high]) == ["flow", "gan", "vae"]
-    assert ranked([told, half]) == ["vae", "gan", "flow", "diffusion"]
-    assert ranked([low, high, half])[0] == "gan"
+    assert families_by_rank([low]) == ["gan", "vae", "flow"]
+    assert families_by_rank([high]) == ["flow", "gan", "vae"]
+    assert families_by_rank([told, half]) == ["vae", "gan", "flow", "diffusion"]
+    assert families_by_rank([low, high, half])[0] == "gan"
     assert recommend.why([low], "flow") == "on a, energy distance, less is better: peer 0, gan 1, vae 2, flow 4"
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from quintet.cli.figures import compared
 from quintet.comparison.contenders import interval
-from quintet.comparison.report import number, ranks, render
+from quintet.comparison.report import number_cell, ranks, render
 from quintet.comparison.verdict import verdict
 from quintet.metrics.classifiers import classifier_two_sample
 from quintet.metrics.estimates import area, placements
@@ -376,7 +376,7 @@ def test_a_given_verdict_is_shown_as_it_is() -> None:
     ],
 )
 def test_numbers_are_as_long_as_they_are_known(value: float, half: float, text: str, spread: str) -> None:
-    cell = number(value, half)
+    cell = number_cell(value, half)
     assert (cell.text, cell.spread) == (text, spread)
 
 
@@ -440,10 +440,10 @@ def test_a_scatter_keeps_the_frame_of_its_reference() -> None:
 
 
 def test_large_numbers_with_wide_intervals_can_be_printed() -> None:
-    from quintet.comparison.report import number
+    from quintet.comparison.report import number_cell
 
-    assert number(54321.0, 1234.0).text == "54,321"
-    assert number(300_000.0, 0.4).spread != "0"
+    assert number_cell(54321.0, 1234.0).text == "54,321"
+    assert number_cell(300_000.0, 0.4).spread != "0"
 
 
 def test_texts_that_tie_by_the_classifier_are_told_apart_by_their_letters() -> None:

@@ -19,7 +19,7 @@ def tone(hertz: float, loud: float = 1.0, n: int = RATE // 2) -> np.ndarray:
     return (loud * np.sin(2 * np.pi * hertz * np.arange(n) / RATE)).astype(np.float32)
 
 
-def levels(*samples: np.ndarray) -> sounds.Levels:
+def levels(*samples: np.ndarray) -> sounds.Decibels:
     return sounds.levels_of(Recordings(samples, RATE))
 
 

@@ -103,7 +103,7 @@ def test_any_point_decodes_to_what_the_column_may_hold(representation: Any, name
     assert back.equals(codec.decode(x))
     cells, seen = back[name], table[name]
     assert (cells.null_count > 0) == (seen.null_count > 0)
-    if arrow.is_number(seen.type):
+    if arrow.is_numeric(seen.type):
         low, high = (getattr(seen.drop_null().to_numpy(), f)() for f in ("min", "max"))
         made = cells.drop_null().to_numpy()
         assert ((made >= low) & (made <= high)).all()

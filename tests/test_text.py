@@ -347,15 +347,15 @@ def test_every_family_takes_a_representation_of_text(name: str) -> None:
 def test_byte_pairs_of_a_long_text_are_made_in_pieces(text: str, piece: int) -> None:
     """What is encoded piece by piece, so that memory is bounded, is what the tokenizer makes of the whole."""
     one = PIECEMEAL.vocabulary
-    before, vocabulary.PIECE = vocabulary.PIECE, piece
+    before, vocabulary.PIECE_CHARACTERS = vocabulary.PIECE_CHARACTERS, piece
     try:
-        pieces = list(vocabulary.in_pieces(text))
+        pieces = list(vocabulary.pieces_of(text))
         words = max(map(len, re.split("[ \n]", text)), default=0)
         if words < 7 * piece:
             assert one.encode(text).tolist() == one.tokenizer.encode(text).ids
             assert all(len(part) <= piece + words + 2 + len(text) * (len(text) <= 8 * piece) for part in pieces)
     finally:
-        vocabulary.PIECE = before
+        vocabulary.PIECE_CHARACTERS = before
     assert "".join(pieces) == text
     assert all(len(part) <= 8 * piece for part in pieces)
     assert one.decode(one.encode(text).tolist()) == text

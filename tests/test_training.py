@@ -30,12 +30,12 @@ from quintet.data.loader import Loader
 from quintet.families.flow import Flow
 from quintet.registry import FAMILIES, family_class
 from quintet.runs.folder import Run
-from quintet.runs.lock import Lock, writer
+from quintet.runs.lock import Lock, who_writes
 from quintet.training import checkpoint
 from quintet.training import muon as muon_module
 from quintet.training.budget import steps_for
 from quintet.training.engine import Engine
-from quintet.training.muon import hidden, orthogonal
+from quintet.training.muon import hidden_matrices, orthogonal
 from quintet.training.optim import EMA, Flat, learning_rate
 from quintet.training.settings import TrainingSettings
 from quintet.training.trainer import Trainer
@@ -234,7 +234,7 @@ def steps_of_muon(count: int = 6) -> tuple[Matrices, Matrices]:
     """`count` steps by us and by torch on the same random gradients; torch takes each half of the pair by itself."""
     ours, theirs = Matrices(), Matrices()
     settings = TrainingSettings(optimiser="muon", weight_decay=0.1, momentum=0.9, betas=(0.8, 0.95))
-    flat = Flat(dict(ours.named_parameters()), settings, hidden(ours))
+    flat = Flat(dict(ours.named_parameters()), settings, hidden_matrices(ours))
     halves = [nn.Parameter(half.clone()) for half in theirs.pair.detach().chunk(2)]
     common = {"lr": 0.02, "weight_decay": 0.1}
     muon = torch.optim.Muon([theirs.a, theirs.b, theirs.c, *halves], momentum=0.9, adjust_lr_fn="match_rms_adamw",
@@ -302,7 +302,7 @@ def test_orthogonal_keeps_the_singular_vectors() -> None:
 def test_the_hidden_matrices_of_a_transformer() -> None:
     """All of its linear maps, and neither tables nor heads nor what is no matrix."""
     net = family_class("autoregressive")(Discrete((6,), 5))
-    names = {name for name, p in net.named_parameters() if p in hidden(net)}
+    names = {name for name, p in net.named_parameters() if p in hidden_matrices(net)}
     linear = {f"{name}.weight" for name, m in net.net.named_modules(prefix="net") if isinstance(m, nn.Linear)}
     assert names == linear
     assert len(names) == 4 * net.settings.depth
@@ -442,7 +442,7 @@ def test_a_run_has_one_writer(finished: dict[str, Run]) -> None:
     with pytest.raises(EnvironmentFault, match=f"another process writes this run\n  why: pid {os.getpid()}"):
         quintet.resume(run.path)
     other.release()
-    assert writer(run.path) is None
+    assert who_writes(run.path) is None
     assert not (run.path / "lock.json").exists()
 
 
@@ -453,7 +453,7 @@ def test_a_lock_that_a_killed_process_left_stops_nobody(finished: dict[str, Run]
     folder = finished["gan"].path
     lock, note = Lock(folder), folder / "lock.json"
     note.write_text(content.replace("%s", socket.gethostname()))
-    writer(folder)
+    who_writes(folder)
     lock.acquire()
     lock.release()
     assert not note.exists()

@@ -19,7 +19,7 @@ from quintet.core.errors import DataError, QuintetWarning, Unsupported, UsageErr
 from quintet.families.autoregressive import Autoregressive
 from quintet.modalities.text.codec import HOLE, TextCodec
 from quintet.model.fitted import Fitted
-from quintet.model.spelling import Regex, Speller, Stop
+from quintet.model.spelling import Regex, Speller, StopTexts
 from quintet.runs.config import resolve
 from quintet.runs.folder import Run
 
@@ -74,7 +74,7 @@ def test_a_character_waits_for_all_its_bytes_and_a_stop_for_its_end() -> None:
 
 
 def test_stop_looks_at_the_new_part_only() -> None:
-    stop = Stop([b"a", b"bc", b"c"], ["abc", "cc"], 4)
+    stop = StopTexts([b"a", b"bc", b"c"], ["abc", "cc"], 4)
     x = torch.tensor([[2, 0, 1], [2, 2, 0], [0, 0, 1], [0, 1, 2]])
     assert stop(x, torch.tensor([0, 0, 2, 1]))[:, 0].tolist() == [False, False, True, False]
     assert stop(x, torch.tensor([0, 2, 3, 3]))[:, 0].tolist() == [False, True, True, True]

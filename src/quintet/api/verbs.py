@@ -14,7 +14,7 @@ from quintet.model.fitted import Fitted
 P = ParamSpec("P")
 
 
-def opened(verb: Callable[P, Fitted]) -> Callable[P, Model]:
+def with_containers(verb: Callable[P, Fitted]) -> Callable[P, Model]:
     """The same verb with a model that takes whatever holds items, and samples frames if it was trained on one."""
 
     @functools.wraps(verb)
@@ -25,4 +25,4 @@ def opened(verb: Callable[P, Fitted]) -> Callable[P, Model]:
     return call
 
 
-train, resume, load = opened(api.train), opened(api.resume), opened(api.load)
+train, resume, load = with_containers(api.train), with_containers(api.resume), with_containers(api.load)

@@ -13,7 +13,7 @@ from quintet.modalities.provenance import read_provenance
 from quintet.operations.records import last
 from quintet.runs.advice import advice
 from quintet.runs.folder import Run, runs_root
-from quintet.runs.lock import writer
+from quintet.runs.lock import who_writes
 from quintet.training import checkpoint
 
 # -- a run or a file -------------------------------------------------------------------------------------------------
@@ -92,11 +92,11 @@ def _about(model: Any) -> list[tuple[str, str]]:
 
 def verify_run(run: Run) -> Answer:
     """Check every digest of every checkpoint. Raises CheckpointError that names the first damaged file."""
-    from quintet.runs.restoring import build
+    from quintet.runs.restoring import rebuild
 
-    build(run)  # configuration and codec are read on the way
+    rebuild(run)  # configuration and codec are read on the way
     folders = checkpoint.steps(run.checkpoints)
-    if not folders and (who := writer(run.path)) is not None:
+    if not folders and (who := who_writes(run.path)) is not None:
         data = {"run": str(run.path), "name": run.name, "verified": []}
         return Answer(data, f"{run.name}: no checkpoint yet; it is being written by {who}")
     if not folders:

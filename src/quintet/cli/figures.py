@@ -10,7 +10,7 @@ import yaml
 from quintet.cli.console import clock, columns, figures, number
 from quintet.comparison.contenders import Figure, contenders, spaces_of
 from quintet.comparison.scoring import unit_of
-from quintet.metrics.measures import AUC, COVERAGE, PER_CHARACTER, SECONDS, SPEED
+from quintet.metrics.measures import AUC, COVERAGE, PER_CHARACTER, SPEED, TRAIN_SECONDS
 from quintet.operations.scoring import ScoreResult
 from quintet.operations.training import PlanResult, TrainResult
 
@@ -121,7 +121,7 @@ def compared(result: Mapping[str, Any]) -> str:
             failed.append(f"{one.label} {ended}: {one.runs[0].get('error') or 'no reason is known'}")
             continue
         quality = [show(one.figure(measure), ".2f") for measure in (AUC, COVERAGE)]
-        cost = [show(one.figure(measure), ".3g") for measure in (SPEED, SECONDS)]
+        cost = [show(one.figure(measure), ".3g") for measure in (SPEED, TRAIN_SECONDS)]
         kind = ", ".join(filter(None, [one.likelihood_kind, spaces[one.label]]))
         rows.append((one.label, *quality, show(one.figure(unit.measure), ".4g"), kind, *cost))
     nats = "nats/character" if unit.measure is PER_CHARACTER else "nats"

@@ -9,14 +9,14 @@ from typing import Any
 
 from quintet import registry
 from quintet.comparison.contest import Contest, contest
-from quintet.comparison.document import document, failed, options, reason, write
-from quintet.comparison.measuring import PARTS, allowed, check_split, entry_of, figures_of
+from quintet.comparison.document import document, failed, failure_reason, options, write_report
+from quintet.comparison.measuring import TIME_PARTS, allowed, check_split, entry_of, figures_of
 from quintet.comparison.report import ranks
 from quintet.comparison.verdict import verdict
 from quintet.core.checked import checked
 from quintet.core.errors import DataError, UsageError
 from quintet.evaluation.bench import Bench
-from quintet.evaluation.recipes import comparable, flat
+from quintet.evaluation.recipes import comparable, dotted
 from quintet.evaluation.tasks import task
 from quintet.fit import api
 from quintet.model.containers import source_of
@@ -76,7 +76,7 @@ def compare(
     else:
         result = _runs([Run.open(one, runs) for one in what], **measured)
     if output is not None:
-        write(Path(output), result)
+        write_report(Path(output), result)
         result["report"] = str(Path(output))
     return result
 
@@ -112,15 +112,15 @@ def _runs(folders: Sequence[Run], *, samples: int, split: str, features: str) ->
     if kinds == {"samples"}:
         bench = Bench(dataset, data.condition, target=data.target, samples=samples, features=features)
     entries: list[dict[str, Any]] = []
-    limit = max(map(allowed, models)) / PARTS  # the same for all
+    limit = max(map(allowed, models)) / TIME_PARTS  # the same for all
     recipe: dict[str, Any] = {}
-    for model, label in zip(models, labels(folders, configs), strict=True):
+    for model, label in zip(models, contender_names(folders, configs), strict=True):
         entry = {"family": model.config.family, "seed": model.config.seed, "run": model.run.name, "label": label}
         try:
             figures, shown, recipe = figures_of(model, dataset, bench, split, samples, limit=limit)
             entries.append(entry | entry_of(model, figures, shown))
         except Exception as error:  # the other runs are measured all the same
-            entries.append(entry | failed(reason(error)))
+            entries.append(entry | failed(failure_reason(error)))
     words = ["quintet compare", *(run.name for run in folders)]
     return document(dataset, bench, recipe, entries) | {"command": " ".join(words + options(samples, split, features))}
 
@@ -174,13 +174,13 @@ def _data_of(run: Run, config: RunConfig) -> dict[str, Any]:
 
 CHANCE = {"seed", "steps", "plan", "budget", "training.sample_every"}
 """Settings in which the seeds of one contender may differ: the same budget fixes other steps each time."""
-MOST = 3
+NAMED_SETTINGS = 3
 """So many settings tell two contenders of a family apart in their names; beyond that they have their runs' names."""
 
 
-def labels(folders: Sequence[Run], configs: Sequence[RunConfig]) -> list[str]:
+def contender_names(folders: Sequence[Run], configs: Sequence[RunConfig]) -> list[str]:
     """A name for the contender of each run: its family, and where a family has several, how they differ."""
-    flats = [flat(config.model_dump(mode="json")) for config in configs]
+    flats = [dotted(config.model_dump(mode="json")) for config in configs]
     kept = [{key: value for key, value in settings.items() if key not in CHANCE} for settings in flats]
     names = []
     for config, own in zip(configs, kept, strict=True):
@@ -191,6 +191,10 @@ def labels(folders: Sequence[Run], configs: Sequence[RunConfig]) -> list[str]:
         first = folders[kept.index(own)].name
         told = ", ".join(f"{key.partition('.')[2] or key} {own.get(key, '-')}" for key in differ)
         names.append(
-            f"{config.family} ({told})" if differ and len(differ) <= MOST else first if differ else config.family
+            f"{config.family} ({told})"
+            if differ and len(differ) <= NAMED_SETTINGS
+            else first
+            if differ
+            else config.family
         )
     return names

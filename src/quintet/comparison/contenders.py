@@ -54,7 +54,7 @@ class Contender:
 
     def values(self, measure: Measure) -> list[tuple[float, float]]:
         """(value, standard error) of each run that has a finite value; an unknown error is 0."""
-        found = [reading(run, measure) for run in self.done]
+        found = [value_and_error(run, measure) for run in self.done]
         return [pair for pair in found if pair is not None and math.isfinite(pair[0])]
 
     def figure(self, measure: Measure) -> Figure | None:
@@ -107,7 +107,7 @@ class Contender:
         return int(min(found)) if found else None
 
 
-def reading(run: Entry, measure: Measure) -> tuple[float, float] | None:
+def value_and_error(run: Entry, measure: Measure) -> tuple[float, float] | None:
     """(value, standard error) of one run. A likelihood's error is stated in nats an item, and scaled from that."""
     likelihood, metrics = run.get("likelihood") or {}, run.get("metrics") or {}
     if measure in COST:

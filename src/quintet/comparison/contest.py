@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from quintet import registry
-from quintet.comparison.document import document, failed, options, reason
-from quintet.comparison.measuring import PARTS, allowed, doing, entry_of, figures_of
+from quintet.comparison.document import document, failed, failure_reason, options
+from quintet.comparison.measuring import TIME_PARTS, allowed, doing, entry_of, figures_of
 from quintet.core.errors import warn
 from quintet.evaluation.bench import Bench
 from quintet.evaluation.cost import Meter
@@ -43,7 +43,7 @@ class Contest:
 
     def dataset(self) -> Dataset:
         """The source as it is read for training."""
-        return load_source(self.source, **api.reading(self.training["config"]))
+        return load_source(self.source, **api.reading_of(self.training["config"]))
 
     def of(self, dataset: Dataset) -> Self:
         """With its condition: "auto" is the column `label` where the source has one."""
@@ -149,7 +149,7 @@ class Entrants:
             self.stopped = f"stopped by {error}" if str(error) else "stopped"
             return who | self._interrupted()
         except Exception as error:  # of whatever kind: the other families' hours must not be lost
-            return who | failed(reason(error))
+            return who | failed(failure_reason(error))
         finally:
             self.on_trainer(None)
 
@@ -169,13 +169,13 @@ class Entrants:
 
         wanted = {"family": family, "data": asked.source, "condition": asked.condition, "seed": seed, **asked.training}
         with Meter() as meter:
-            model = trained(self.root, run, wanted, told, watch)
+            model = train_or_resume(self.root, run, wanted, told, watch)
         self.on_trainer(None)
         if trainers[0].stop and trainers[0].step < trainers[0].steps:
             raise KeyboardInterrupt(trainers[0].stop)
         if told is not None:
             self.bench.tell = partial(doing, told)
-        limit = allowed(model) / PARTS if asked.seconds is None else max(10.0, asked.seconds / 3)
+        limit = allowed(model) / TIME_PARTS if asked.seconds is None else max(10.0, asked.seconds / 3)
         split, samples = asked.measured["split"], asked.measured["samples"]
         figures, shown, _ = figures_of(model, self.dataset, self.bench, split, samples, seed, limit=limit)
         return entry_of(model, figures, shown) | {"peak_mb": meter.peak_mb, "joules": meter.joules}
@@ -245,7 +245,7 @@ def sized(
     return choice
 
 
-def trained(
+def train_or_resume(
     root: Path,
     name: str,
     wanted: Mapping[str, Any],

@@ -10,20 +10,18 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from quintet.comparison.contenders import Contender, Entry, Figure, names
-from quintet.metrics.estimates import REFIT
+from quintet.metrics.estimates import REFIT, Array
 from quintet.metrics.measures import Measure
 
-Array = NDArray[Any]
 FEWEST_SHARED = 10
 """Items that two contenders must share to be compared on these, if they were measured on others too."""
-FEWER = 0.75
+LEAST_SHARE = 0.75
 """A classifier that learns from fewer items than this part of another's is weaker, so that its AUC is nearer to 0.5."""
 
 
@@ -73,7 +71,7 @@ def _figures(measure: Measure, a: Contender, b: Contender) -> tuple[Figure, Figu
 
 def from_fewer(measure: Measure, a: Contender, b: Contender) -> bool:
     """Whether the AUC of a comes from so few items beside that of b that it cannot be called nearer to 0.5."""
-    return measure.better == "half" and bool(a.items and b.items and a.items < FEWER * b.items)
+    return measure.better == "half" and bool(a.items and b.items and a.items < LEAST_SHARE * b.items)
 
 
 def _unpaired(measure: Measure, a: Contender, b: Contender) -> Difference:
@@ -216,7 +214,7 @@ def ties(measure: Measure, best: Contender, pool: Sequence[Contender]) -> list[C
     return [c for c in pool if c is not best and not beats(measure, best, c)]
 
 
-def ranked(measure: Measure, crowd: Sequence[Contender]) -> list[int | None]:
+def ranks_with_ties(measure: Measure, crowd: Sequence[Contender]) -> list[int | None]:
     """Ranks with ties: 1 + the number of those that beat it, None where there is no figure. Whoever ties with the best
     is first as well. With `better` "" nobody is.
     """

@@ -31,7 +31,7 @@ def document(
     try:
         real = {} if bench is None else {"real": {"samples": bench.show(None), "metrics": bench.real()}}
     except Exception as error:  # what was trained and measured must not be lost with it
-        warn(f"the report shows no figures of real data: {reason(error)}")
+        warn(f"the report shows no figures of real data: {failure_reason(error)}")
     return real | {
         "modality": dataset.modality,
         "things": registry.MODALITIES[dataset.modality].things,
@@ -47,7 +47,7 @@ def document(
     }
 
 
-def write(path: Path, result: dict[str, Any]) -> None:
+def write_report(path: Path, result: dict[str, Any]) -> None:
     """The HTML, and the JSON beside it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, render(result))  # type: ignore[arg-type]
@@ -55,7 +55,7 @@ def write(path: Path, result: dict[str, Any]) -> None:
     write_atomic(path.with_suffix(".json"), json.dumps(result, indent=1, default=str))
 
 
-def reason(error: Exception) -> str:
+def failure_reason(error: Exception) -> str:
     """Why something failed, in words; of an error that is none of quintet's own also its kind."""
     return str(error) if isinstance(error, QuintetError) else f"{type(error).__name__}: {error}"
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from quintet.comparison.document import document, options, write
+from quintet.comparison.document import document, options, write_report
 from quintet.core.errors import UsageError, warn
 from quintet.evaluation.bench import Bench
-from quintet.evaluation.nearest import nearest
+from quintet.evaluation.nearest import nearest_shown
 from quintet.evaluation.tasks import measure, task
 from quintet.model.fitted import Fitted
 from quintet.runs.advice import advice
@@ -56,14 +56,16 @@ def evaluate(
         if report is not None:
             bench.tell = partial(doing, report)
     entry: dict[str, Any] = {"family": model.config.family, "seed": model.config.seed, "run": model.run.name}
-    figures, shown, recipe = figures_of(model, dataset, bench, split, samples, seed, sampling, limit / PARTS, report)
+    figures, shown, recipe = figures_of(
+        model, dataset, bench, split, samples, seed, sampling, limit / TIME_PARTS, report
+    )
     figures["measured"] |= {"seconds": round(time.perf_counter() - began, 1), "budget": limit}
     result = document(dataset, bench, recipe, [entry | entry_of(model, figures, shown)])
     words = [f"quintet evaluate {model.run.name}", *options(samples, split, features), f"--seed {seed}"]
     words += [] if budget is None else [f"--budget {budget}"]
     result["command"] = " ".join(words)
     try:
-        write(model.run.path / "report.html", result)
+        write_report(model.run.path / "report.html", result)
         write_card(model.run, model.family, model.codecs)
     except OSError as error:
         warn(f"the report was not written ({error})")
@@ -72,7 +74,7 @@ def evaluate(
 
 SHORTEST, LONGEST = 120.0, 600.0
 """Seconds that measuring a model may take at least, and at most, unless the user says how long."""
-PARTS = 4
+TIME_PARTS = 4
 """Of that time samples have a part, scores a part, and what a report shows and the figures themselves the rest."""
 
 
@@ -110,7 +112,7 @@ def figures_of(
         shown = {
             "samples": bench.show(model, min(100, figures["measured"]["samples"] // 2)) if few else bench.show(model)
         }
-        return figures, shown | {"nearest": nearest(model, bench)}, figures["recipe"]
+        return figures, shown | {"nearest": nearest_shown(model, bench)}, figures["recipe"]
     tell = partial(doing, report) if report is not None else lambda _: None
     figures = measure(model, dataset, split, limit=samples, seed=seed, sampling=sampling, allowed=limit, tell=tell)
     shown = {"samples": figures.pop("shown")}

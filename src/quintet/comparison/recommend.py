@@ -32,13 +32,13 @@ PURPOSES = {
 }
 NEEDS = {"scores": "score", "holes": "complete"}
 """Purposes that not every family can serve, and the verb that each needs."""
-FEW = 300
+FEW_ITEMS = 300
 """Items: fewer are easily learnt by heart."""
-SHORT = 30.0
+SHORT_BUDGET = 30.0
 """Seconds of a budget that show little but speed."""
-LABELS = 50
+MOST_LABELS = 50
 BEST = {"low": "less is better", "high": "more is better", "half": "0.5 is best"}
-SHOWN = 3
+NAMED_VALUES = 3
 """Values of a figure that a sentence names, the best first; all of them are in the JSON."""
 
 
@@ -135,7 +135,7 @@ def badness(measure: Named | Measure, value: tuple[str, float]) -> float:
     return {"low": value[1], "high": -value[1], "half": abs(value[1] - 0.5)}[measure.better]
 
 
-def ranked(evidence: Sequence[Evidence]) -> list[str]:
+def families_by_rank(evidence: Sequence[Evidence]) -> list[str]:
     """The families of some evidence, by their mean rank in what was measured; then those that are only expected."""
     ranks: dict[str, list[int]] = {}
     for means in tables(evidence).values():
@@ -150,13 +150,13 @@ def why(evidence: Sequence[Evidence], family: str) -> str:
     parts = [f"{one.because} (not measured)" for one in evidence if one.because]
     for (data, measure), means in tables(evidence).items():
         name, best = measure_of(measure).name, BEST[measure_of(measure).better]
-        shown = [one for place, one in enumerate(means) if place < SHOWN or one == family]
+        shown = [one for place, one in enumerate(means) if place < NAMED_VALUES or one == family]
         values = ", ".join(f"{one} {means[one]:.3g}" for one in shown)
         parts.append(f"on {data}, {name[0].lower() + name[1:]}, {best}: {values}")
     return "; ".join(parts)
 
 
-def figures(evidence: Iterable[Evidence]) -> list[dict[str, Any]]:
+def evidence_rows(evidence: Iterable[Evidence]) -> list[dict[str, Any]]:
     """What was measured, and how: JSON."""
     return [
         {
@@ -174,7 +174,7 @@ def figures(evidence: Iterable[Evidence]) -> list[dict[str, Any]]:
 
 
 @dataclass(frozen=True)
-class Shape:
+class DataFacts:
     """What a recommendation depends on. `dims`: numbers or symbols of an item; `label`: a column to condition on."""
 
     kind: str
@@ -211,7 +211,7 @@ def recommendation(dataset: Dataset, seconds: float, config: Mapping[str, Any] |
         evidence = counting(getattr(known, purpose), budgeted)
         if not evidence or (purpose == "labels" and shape.label is None):
             continue
-        family = ranked(evidence)[0]
+        family = families_by_rank(evidence)[0]
         reason, late = why(evidence, family), choice["left_out"].get(family)
         if late and purpose == "samples":
             family, reason = order[0], f"{family} needs more than this budget, and this one is readable within it"
@@ -219,7 +219,7 @@ def recommendation(dataset: Dataset, seconds: float, config: Mapping[str, Any] |
             reason += f"; but in a comparison {late}"
         asked = f" --target {shape.label} --condition {dataset.modality}" if purpose == "labels" else given
         asked += "".join(f" {option}" for option in dict.fromkeys(one.options for one in evidence) if option)
-        purposes[purpose] = {"purpose": told, "family": family, "why": reason, "rests_on": figures(evidence),
+        purposes[purpose] = {"purpose": told, "family": family, "why": reason, "rests_on": evidence_rows(evidence),
                              "command": f"quintet train {family} --data {source}{asked}{budget}"}  # fmt: skip
     return {
         "source": source,
@@ -244,7 +244,9 @@ def ordered(known: Knowledge, modality: str, seconds: float, late: Iterable[str]
     last.
     """
     measured = [one for one in known.samples if one.values]
-    every = dict.fromkeys([*ranked(counting(known.samples, seconds)), *ranked(counting(measured, seconds)), *COMPARED])
+    every = dict.fromkeys(
+        [*families_by_rank(counting(known.samples, seconds)), *families_by_rank(counting(measured, seconds)), *COMPARED]
+    )
     able = [family for family in every if family in known.only and not refusal(family, modality, "sample")]
     return sorted(able, key=lambda family: family in late)
 
@@ -259,10 +261,10 @@ def unmeasured(modality: str) -> list[str]:
     return [f"nothing was measured on data of this kind: compare the families on your own. Able {can}."]
 
 
-def cautions(shape: Shape, known: Knowledge) -> list[str]:
+def cautions(shape: DataFacts, known: Knowledge) -> list[str]:
     """What to mind on data of this shape."""
     notes = []
-    if shape.items < FEW:
+    if shape.items < FEW_ITEMS:
         notes.append(
             f"{shape.items:,} training items are few, so that a model may copy them: --preset tiny, "
             "--training.patience 2, and look at the copies in the report."
@@ -272,15 +274,15 @@ def cautions(shape: Shape, known: Knowledge) -> list[str]:
         notes.append("empty cells are modelled as what they are, and made again; quintet complete fills them.")
     if shape.label is not None:
         notes.append(f"given its {shape.label}, a model makes what is asked for, and can be tested by it.")
-    if shape.seconds < SHORT:
+    if shape.seconds < SHORT_BUDGET:
         notes.append("less than half a minute shows little but speed: take 60 s at least to decide anything.")
     return notes
 
 
-def shape_of(dataset: Dataset, seconds: float) -> Shape:
+def shape_of(dataset: Dataset, seconds: float) -> DataFacts:
     """Read off the data and the machine."""
     modality, items = MODALITIES[dataset.modality], dataset.items
-    return Shape(
+    return DataFacts(
         modality.kind(items), modality.count(dataset, "train"), modality.dims(items), modality.missing(items),
         label_of(dataset), torch.cuda.is_available(), os.cpu_count() or 1, seconds,
     )  # fmt: skip
@@ -290,6 +292,6 @@ def label_of(dataset: Dataset) -> str | None:
     """The first column beside the items that has few values."""
     for name in () if dataset.labels is None else dataset.labels.column_names:
         values = dataset.labels[name]  # type: ignore[index]
-        if 2 <= len(values.unique()) <= LABELS:
+        if 2 <= len(values.unique()) <= MOST_LABELS:
             return str(name)
     return None

@@ -9,16 +9,16 @@ from typing import Any, NamedTuple, NotRequired, TypedDict, cast
 import jinja2
 
 from quintet.comparison.contenders import Contender, contenders, spaces_of
-from quintet.comparison.differences import foremost, having, ranked
+from quintet.comparison.differences import foremost, having, ranks_with_ties
 from quintet.comparison.scoring import by_character
 from quintet.comparison.verdict import verdict
-from quintet.evaluation.recipes import flat
+from quintet.evaluation.recipes import dotted
 from quintet.metrics.measures import AUC, COST, LIKELIHOOD, MEMORISED, NATS, PER_CHARACTER, Measure
 from quintet.registry import QUALITY
 from quintet.runs.advice import Advice
 
 
-class Samples(TypedDict):
+class ShownSamples(TypedDict):
     """What the samples look like. `kind` "image": `png`, base64; "audio": `png`, of spectrograms, and `sounds`,
     WAV files in base64; "rows": `columns` and `rows`; "text": `items`."""
 
@@ -63,8 +63,8 @@ class Entry(TypedDict):
     ms_per_sample: NotRequired[float | None]
     peak_mb: NotRequired[float | None]
     joules: NotRequired[float | None]
-    samples: NotRequired[Samples | None]
-    nearest: NotRequired[Samples | None]
+    samples: NotRequired[ShownSamples | None]
+    nearest: NotRequired[ShownSamples | None]
     """Samples beside the training items that are nearest to them."""
     advice: NotRequired[list[dict[str, str]]]
     """What training showed: {"kind", "text"} each."""
@@ -76,7 +76,7 @@ class Entry(TypedDict):
 class Real(TypedDict):
     """Real data beside the samples, and `evaluate_samples` of unseen real items: what a perfect model would reach."""
 
-    samples: NotRequired[Samples | None]
+    samples: NotRequired[ShownSamples | None]
     metrics: NotRequired[dict[str, Any] | None]
 
 
@@ -139,13 +139,13 @@ def render(comparison: Comparison) -> str:
         things=comparison.get("things", "such items"),
         nearest=[(c, c.done[0]["nearest"]) for c in crowd if c.done and c.done[0].get("nearest")],
         advised=_advised(crowd),
-        recipe=flat(comparison.get("recipe") or {}),
+        recipe=dotted(comparison.get("recipe") or {}),
         settings=_settings(crowd),
         runs=[(c.label, ", ".join(f"{run['run']} (seed {run['seed']})" for run in c.runs)) for c in crowd],
     )
 
 
-FEWER = {
+FEWER_NOTES = {
     "fewer_samples": "fewer samples", "fewer_scored": "fewer items scored", "fewer_items": "fewer items measured"
 }  # fmt: skip
 """Notes that a slow model was measured by less than others."""
@@ -158,7 +158,7 @@ def _advised(crowd: Sequence[Contender]) -> list[tuple[str, str, str]]:
         for run in contender.done:
             for one in (Advice(**one) for one in run.get("advice") or ()):
                 found.setdefault((contender.label, one.kind), one.text)
-            for key, kind in {**FEWER, "unpredicted": "trained on samples"}.items():
+            for key, kind in {**FEWER_NOTES, "unpredicted": "trained on samples"}.items():
                 if run.get(key):
                     found.setdefault((contender.label, kind), run[key])
     return [(label, kind, text) for (label, kind), text in found.items()]
@@ -169,7 +169,7 @@ def _gap(contender: Contender) -> float:
     return abs(auc.mean - 0.5) if auc else math.inf
 
 
-def number(value: float, half: float = 0.0, *, percent: bool = False) -> Cell:
+def number_cell(value: float, half: float = 0.0, *, percent: bool = False) -> Cell:
     """Three significant digits, or as many as the interval warrants, which shows at least one of its own."""
     if percent and math.isfinite(value):
         return Cell(f"{value:.1%}", f"{half:.1%}" if half and math.isfinite(half) else "")
@@ -203,7 +203,7 @@ def _row(measure: Measure, crowd: Sequence[Contender], reference: Mapping[str, A
         if measure is MEMORISED and contender.memorises:
             mark = "copies"
         half = figure.half if measure.better or measure in QUALITY else 0.0
-        cells.append(number(figure.mean, half, percent=measure.percent)._replace(mark=mark))
+        cells.append(number_cell(figure.mean, half, percent=measure.percent)._replace(mark=mark))
     key = measure.reference or measure.key
     words = [run["predicted"] for c in crowd for run in c.done if run.get("predicted")]
     told = f"Here: {words[0]}." if measure.key == "efficacy" and words else ""
@@ -212,13 +212,13 @@ def _row(measure: Measure, crowd: Sequence[Contender], reference: Mapping[str, A
         "name": measure.name,
         "note": " ".join(filter(None, [measure.note, told])),
         "cells": cells,
-        "real": None if value is None else number(float(value), half, percent=measure.percent),
+        "real": None if value is None else number_cell(float(value), half, percent=measure.percent),
     }
 
 
 def _marks(measure: Measure, crowd: Sequence[Contender]) -> list[str]:
     """Name the best "best", "tie" those that it does not beat, and the others by their rank."""
-    ranks, pool = ranked(measure, crowd), having(measure, crowd)
+    ranks, pool = ranks_with_ties(measure, crowd), having(measure, crowd)
     if not measure.better or len(pool) < 2:
         return [""] * len(crowd)
     best = foremost(measure, pool)
@@ -233,7 +233,7 @@ def ranks(models: Sequence[dict[str, Any]]) -> dict[str, dict[str, int]]:
     crowd = [c for c in contenders(models) if c.done]
     out = {}
     for measure in (*QUALITY, *COST):
-        places = zip(crowd, ranked(measure, crowd), strict=True)
+        places = zip(crowd, ranks_with_ties(measure, crowd), strict=True)
         found = {c.label: rank for c, rank in places if rank is not None}
         if found:
             out[measure.key] = found
@@ -262,7 +262,7 @@ def _likelihood(crowd: Sequence[Contender], winner: str | None) -> list[dict[str
                 continue
             mark = "best" if contender.label == winner else ""
             kind = ", ".join(filter(None, [contender.likelihood_kind, spaces[contender.label]]))
-            cells.append(number(figure.mean, figure.half)._replace(mark=mark, remark=kind))
+            cells.append(number_cell(figure.mean, figure.half)._replace(mark=mark, remark=kind))
         if having(measure, crowd):
             rows.append({"name": measure.name, "note": measure.note, "cells": cells, "real": None})
     return rows
@@ -284,7 +284,7 @@ def _forest(crowd: Sequence[Contender]) -> dict[str, Any] | None:
         "full": high == 1.0,
         "ticks": [(place(v), f"{v:.2g}") for v in _ticks(low, high, log=False, most=6)],
         "rows": [
-            {"label": label, "value": number(f.mean, f.half)}
+            {"label": label, "value": number_cell(f.mean, f.half)}
             | {"low": place(f.low), "high": place(f.high), "mean": place(f.mean)}
             for label, f in figures
         ],
@@ -315,7 +315,7 @@ def _chart(crowd: Sequence[Contender]) -> dict[str, Any] | None:
     for label, points in raw:
         places = [(across(seconds), height(value)) for seconds, value in points]
         path = " ".join(f"{10 * x:.0f},{10 * y:.0f}" for x, y in places)
-        lines.append({"label": label, "path": path, "end": places[-1], "last": number(points[-1][1]).text})
+        lines.append({"label": label, "path": path, "end": places[-1], "last": number_cell(points[-1][1]).text})
     return {
         "log": log,
         "lines": lines,
@@ -343,7 +343,7 @@ def _settings(crowd: Sequence[Contender]) -> dict[str, list[Any]]:
     """Settings in which contenders differ and those that only some have, [(key, values)], and those that all share,
     [(key, value)]. A contender that lacks a setting has None.
     """
-    columns = [flat(c.runs[0].get("config") or {}) for c in crowd]
+    columns = [dotted(c.runs[0].get("config") or {}) for c in crowd]
     told = len([column for column in columns if column])  # a failed run may have none
     out: dict[str, list[Any]] = {"differ": [], "own": [], "same": []}
     for key in sorted({key for column in columns for key in column}):

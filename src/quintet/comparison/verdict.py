@@ -10,7 +10,16 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from quintet.comparison.contenders import Contender, Entry, Figure, answer, contenders, names, plus_minus, reading
+from quintet.comparison.contenders import (
+    Contender,
+    Entry,
+    Figure,
+    answer,
+    contenders,
+    names,
+    plus_minus,
+    value_and_error,
+)
 from quintet.comparison.differences import beats, distance, foremost, from_fewer, having, seeds_told, ties
 from quintet.comparison.scoring import best_scoring
 from quintet.metrics.measures import ANOMALY, AUC, COVERAGE, ENERGY, MEMORISED, NATS, SPEED, Measure
@@ -268,7 +277,9 @@ def _troubles(contender: Contender) -> list[str]:
         ended = "was left out" if contender.end == "left out" else "failed"
         notes.append(f"{contender.label} {ended}{of}{why}")
     for measure in (NATS, *QUALITY):
-        broken = [run for run in contender.done if (found := reading(run, measure)) and not math.isfinite(found[0])]
+        broken = [
+            run for run in contender.done if (found := value_and_error(run, measure)) and not math.isfinite(found[0])
+        ]
         if broken:
             of = f" in {len(broken)} of {len(contender.done)} runs" if len(contender.done) > 1 else ""
             notes.append(f"{contender.label} has no finite figure{of} for {measure.name!r}, and is not ranked by it.")

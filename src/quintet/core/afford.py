@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-FEWEST = 20
+LEAST_MEASURED = 20
 """Samples, or items, by which a model is judged at least: figures of fewer mean nothing."""
 ROUGH = 100
 """Figures of fewer than so many show only large differences, which is then said."""
@@ -31,7 +31,7 @@ def affordable(work: Callable[[int], object], most: int, limit: float) -> Afford
         if each * most <= limit:
             return Affordable(most, each * most)
         if each * rows >= limit / 8 or 4 * rows > most:
-            count = min(most, max(FEWEST, int(limit / each)))
+            count = min(most, max(LEAST_MEASURED, int(limit / each)))
             return Affordable(count, each * count)
         rows *= 4
 

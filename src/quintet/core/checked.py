@@ -16,7 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 
 from quintet.core.errors import UsageError
-from quintet.core.settings import MOST
+from quintet.core.settings import LARGEST_NUMBER
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -125,6 +125,6 @@ def count_of(value: Any, name: str, least: int = 1) -> int:
         raise UsageError(what, why=f"it is of type {kind_name(value)}") from None
     if count < least:
         raise UsageError(f"{name} must be at least {least}, got {count}")
-    if count > MOST:
-        raise UsageError(f"{name} must be at most {MOST:,}, got {count}")
+    if count > LARGEST_NUMBER:
+        raise UsageError(f"{name} must be at most {LARGEST_NUMBER:,}, got {count}")
     return count

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-Kind = Literal["exact", "bound", "estimate"]
+LikelihoodKind = Literal["exact", "bound", "estimate"]
 Measure = Literal["mass", "density", "dequantised", "encoded"]
 
 
@@ -28,7 +28,7 @@ class LogProb:
     """
 
     values: Tensor
-    kind: Kind
+    kind: LikelihoodKind
     space: Measure
     dims: int
     stderr: Tensor | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-MOST = 2**32 - 1
+LARGEST_NUMBER = 2**32 - 1
 """The largest number of anything, which every random source also takes as a seed."""
 
 

@@ -65,7 +65,7 @@ class Entry:
         try:
             opened: BinaryIO = self.opener()
         except BROKEN as error:
-            raise BadFile(reason(error)) from None
+            raise BadFile(in_one_line(error)) from None
         return opened
 
     def read(self, limit: int = FILE_LIMIT) -> bytes:
@@ -76,7 +76,7 @@ class Entry:
             with self.open() as stream:
                 content = stream.read(limit + 1)
         except BROKEN as error:
-            raise BadFile(reason(error)) from None
+            raise BadFile(in_one_line(error)) from None
         if len(content) > limit:
             raise BadFile(f"it unpacks to more than {limit:,} bytes")
         return content
@@ -113,7 +113,7 @@ class Problems:
         return tuple(notes)
 
 
-def reason(error: BaseException) -> str:
+def in_one_line(error: BaseException) -> str:
     """An exception in one short line."""
     text = str(error).strip().splitlines()
     return (text[0] if text else type(error).__name__)[:200]
@@ -139,7 +139,9 @@ def entries_of(path: Path) -> list[Entry]:
             return tar_entries(path)
         return [unpacked(_file(path, path.name))]
     except OSError as error:
-        raise DataError("cannot be read", where=str(path), why=reason(error), fix="check the permissions") from None
+        raise DataError(
+            "cannot be read", where=str(path), why=in_one_line(error), fix="check the permissions"
+        ) from None
 
 
 def _folder(root: Path) -> Iterator[Entry]:
@@ -181,7 +183,7 @@ def safe_name(name: str, where: str) -> str:
     return "/".join(part for part in parts if part not in ("", "."))
 
 
-def hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
     return any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
 
 
@@ -197,7 +199,9 @@ def zip_entries(source: Path | IO[bytes], where: str = "", stamp: float = 0.0) -
             raise refuse(where, f"{count:,} members; {MEMBERS:,} are allowed")
         archive = zipfile.ZipFile(source)
     except BROKEN as error:
-        raise DataError("not a zip file", where=where, why=reason(error), fix="copy or download it again") from None
+        raise DataError(
+            "not a zip file", where=where, why=in_one_line(error), fix="copy or download it again"
+        ) from None
     entries, packed, size = [], 0, 0
     for info in archive.infolist():
         name = safe_name(info.filename, where)
@@ -207,7 +211,7 @@ def zip_entries(source: Path | IO[bytes], where: str = "", stamp: float = 0.0) -
             raise refuse(where, f"the member {name[:100]!r} is encrypted")
         packed, size = packed + info.compress_size, size + info.file_size
         _check_ratio(info.file_size, info.compress_size, where)
-        if not info.is_dir() and not hidden(name):
+        if not info.is_dir() and not is_hidden(name):
             entries.append(unpacked(Entry(name, info.file_size, stamp, _member(archive, info))))
     _check_ratio(size, packed, where)
     return sorted(entries, key=lambda entry: entry.name)
@@ -265,10 +269,12 @@ def tar_entries(path: Path) -> list[Entry]:
             name = safe_name(info.name, where)
             if not info.isreg() and not info.isdir():
                 raise refuse(where, f"the member {name[:100]!r} is a link or a device")
-            if info.isreg() and not hidden(name):
+            if info.isreg() and not is_hidden(name):
                 entries.append(unpacked(Entry(name, info.size, stamp, _slice(plain, info.offset_data, info.size))))
     except BROKEN as error:
-        raise DataError("not a tar file", where=where, why=reason(error), fix="copy or download it again") from None
+        raise DataError(
+            "not a tar file", where=where, why=in_one_line(error), fix="copy or download it again"
+        ) from None
     return sorted(entries, key=lambda entry: entry.name)
 
 

@@ -10,7 +10,7 @@ import zlib
 import numpy as np
 
 from quintet.core.errors import DataError
-from quintet.data.archives import BROKEN, BadFile, Entry, reason
+from quintet.data.archives import BROKEN, BadFile, Entry, in_one_line
 
 
 def array_of(entry: Entry, where: str) -> np.ndarray:
@@ -40,10 +40,10 @@ def array_of(entry: Entry, where: str) -> np.ndarray:
         return np.load(io.BytesIO(entry.read()), allow_pickle=False)
     except (zipfile.BadZipFile, zlib.error) as error:
         raise DataError(
-            "the file is damaged", where=place, why=reason(error), fix="copy or download it again"
+            "the file is damaged", where=place, why=in_one_line(error), fix="copy or download it again"
         ) from None
     except (*BROKEN, SyntaxError, TypeError, tokenize.TokenError) as error:
-        raise DataError("not a NumPy array", where=place, why=reason(error), fix=fix) from None
+        raise DataError("not a NumPy array", where=place, why=in_one_line(error), fix=fix) from None
     except BadFile as error:
         raise DataError("cannot be read", where=place, why=str(error)) from None
 

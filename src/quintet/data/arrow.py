@@ -34,21 +34,21 @@ class Grid(NamedTuple):
     scale: int = 1
 
 
-def plain(kind: pa.DataType) -> pa.DataType:
+def without_dictionary(kind: pa.DataType) -> pa.DataType:
     """The type of the values behind a dictionary."""
-    return plain(kind.value_type) if pa.types.is_dictionary(kind) else kind
+    return without_dictionary(kind.value_type) if pa.types.is_dictionary(kind) else kind
 
 
-def is_number(kind: pa.DataType) -> bool:
+def is_numeric(kind: pa.DataType) -> bool:
     """Integers, floats, decimals, dates, times and durations."""
-    kind, is_ = plain(kind), pa.types
+    kind, is_ = without_dictionary(kind), pa.types
     return (is_.is_integer(kind) or is_.is_floating(kind) or is_.is_decimal(kind)
             or (is_.is_temporal(kind) and not is_.is_interval(kind)))  # fmt: skip
 
 
 def is_category(kind: pa.DataType) -> bool:
     """Texts, booleans and columns of nulls."""
-    kind, is_ = plain(kind), pa.types
+    kind, is_ = without_dictionary(kind), pa.types
     text = is_.is_string(kind) or is_.is_large_string(kind) or is_.is_string_view(kind)
     return text or is_.is_boolean(kind) or is_.is_null(kind)
 
@@ -62,7 +62,7 @@ def filled(cells: pa.ChunkedArray) -> NDArray[np.bool_]:
 # -- numbers -------------------------------------------------------------------------------------------------------
 
 
-def whole(kind: pa.DataType) -> bool:
+def stored_as_integers(kind: pa.DataType) -> bool:
     """Whether cells of this type are integers underneath."""
     return pa.types.is_integer(kind) or pa.types.is_temporal(kind)
 
@@ -76,9 +76,9 @@ def raw(cells: pa.ChunkedArray, where: str) -> tuple[NDArray[Any], NDArray[np.bo
     try:
         if pa.types.is_temporal(kind) and kind.bit_width == 32:
             cells = cells.cast(pa.int32())
-        elif not whole(kind):
+        elif not stored_as_integers(kind):
             cells = cells.cast(pa.float64())
-        if kind != pa.uint64() and whole(kind):
+        if kind != pa.uint64() and stored_as_integers(kind):
             cells = cells.cast(pa.int64())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise DataError("not numbers", where=where, why=str(error)) from None
@@ -95,7 +95,7 @@ def to_grid(cells: pa.ChunkedArray, where: str) -> tuple[Grid, Floats]:
     """The coarsest grid that holds all cells exactly, and those that are not NaN in its units."""
     numbers, null = raw(cells, where)
     numbers = numbers[~null]
-    kind = plain(cells.type)
+    kind = without_dictionary(cells.type)
     if not len(numbers):
         return Grid(False), np.zeros(0)
     if numbers.dtype == np.int64:
@@ -124,9 +124,9 @@ def on_grid(multiples: NDArray[np.int64], scale: int) -> tuple[Grid, Floats]:
 
 def to_units(cells: pa.ChunkedArray, grid: Grid, kind: pa.DataType, where: str) -> Floats:
     """(N,) in units of the grid, NaN for null. Cells of another type are cast to `kind`, where that loses nothing."""
-    if is_category(cells.type) or plain(kind) == pa.uint64():
+    if is_category(cells.type) or without_dictionary(kind) == pa.uint64():
         try:
-            cells = cells.cast(plain(kind))
+            cells = cells.cast(without_dictionary(kind))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise DataError("not numbers", where=where, why=str(error)) from None
     numbers, null = raw(cells, where)
@@ -144,7 +144,7 @@ def to_units(cells: pa.ChunkedArray, grid: Grid, kind: pa.DataType, where: str) 
 
 def from_units(units: Floats, grid: Grid, kind: pa.DataType, null: NDArray[np.bool_] | None = None) -> pa.Array:
     """The inverse of `to_units`, in the type `kind`."""
-    value = plain(kind)
+    value = without_dictionary(kind)
     mask = np.zeros(len(units), bool) if null is None else null
     if not grid.lattice:
         cells = pa.array(units, pa.float64(), mask=mask).cast(value, safe=False)
@@ -152,7 +152,7 @@ def from_units(units: Floats, grid: Grid, kind: pa.DataType, null: NDArray[np.bo
         multiples = grid.base + grid.unit * units.astype(np.int64)
         if value == pa.uint64():
             cells = pa.array(multiples.view(np.uint64) ^ np.uint64(TOP), mask=mask)
-        elif whole(value):
+        elif stored_as_integers(value):
             cells = pa.array(multiples, pa.int64(), mask=mask)
             short = value.bit_width == 32 and pa.types.is_temporal(value)
             cells = (cells.cast(pa.int32()) if short else cells).cast(value)
@@ -175,9 +175,9 @@ def as_dictionary(cells: pa.Array, kind: pa.DataType) -> pa.Array:
 # -- labels --------------------------------------------------------------------------------------------------------
 
 
-def labels(cells: pa.ChunkedArray, known: tuple[Any, ...] = ()) -> pa.Array:
+def as_labels(cells: pa.ChunkedArray, known: tuple[Any, ...] = ()) -> pa.Array:
     """Cells as strings, or as booleans; of the kind of the `known` ones, where they are given."""
-    boolean = isinstance(known[0], bool) if known else pa.types.is_boolean(plain(cells.type))
+    boolean = isinstance(known[0], bool) if known else pa.types.is_boolean(without_dictionary(cells.type))
     if pa.types.is_dictionary(cells.type):
         cells = cells.cast(cells.type.value_type)
     try:
@@ -191,7 +191,7 @@ def from_labels(
     index: NDArray[np.int64], known: tuple[Any, ...], kind: pa.DataType, null: NDArray[np.bool_]
 ) -> pa.Array:
     """Labels by their index, in the type `kind`."""
-    value = plain(kind)
+    value = without_dictionary(kind)
     if not known:
         return pa.nulls(len(index), kind)
     dictionary = pa.array(known).cast(value)
@@ -209,9 +209,9 @@ def as_table(items: Any, names: tuple[str, ...] = ()) -> pa.Table:
     if isinstance(items, pa.Table):
         return items
     if isinstance(items, Mapping):
-        return pa.table({name: as_column(cells) for name, cells in named(items).items()})
+        return pa.table({name: as_column(cells) for name, cells in by_names(items).items()})
     if isinstance(items, list) and items and isinstance(items[0], Mapping):
-        return pa.Table.from_pylist([named(row) for row in items])
+        return pa.Table.from_pylist([by_names(row) for row in items])
     array = np.asarray(items)
     array = array[:, None] if array.ndim == 1 else array
     if array.ndim != 2 or (names and array.shape[1] != len(names)):
@@ -219,7 +219,7 @@ def as_table(items: Any, names: tuple[str, ...] = ()) -> pa.Table:
     return pa.table({name: array[:, i] for i, name in enumerate(names or [f"x{i}" for i in range(array.shape[1])])})
 
 
-def named(row: Mapping[Any, Any]) -> dict[str, Any]:
+def by_names(row: Mapping[Any, Any]) -> dict[str, Any]:
     """The row, or the columns, by names; DataError for one that is no text."""
     for name in row:
         if not isinstance(name, str):

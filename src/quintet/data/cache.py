@@ -19,7 +19,7 @@ import pyarrow as pa
 from quintet.data.archives import Entry
 from quintet.data.dataset import Dataset
 
-VERSION = 4
+CACHE_VERSION = 4
 """Raised when what lies in the cache would be read differently."""
 SMALL = 2**26
 """Bytes of decoded data that simply stay in memory."""
@@ -33,10 +33,10 @@ def root() -> Path:
     return Path(os.environ.get("QUINTET_CACHE") or Path.home() / ".cache" / "quintet" / "encoded")
 
 
-def key_of(path: Path, entries: Iterable[Entry], reading: Mapping[str, Any]) -> str:
+def cache_key(path: Path, entries: Iterable[Entry], reading: Mapping[str, Any]) -> str:
     """A digest over the place, the names, sizes and times of the files, and how they are read."""
     digest = hashlib.blake2b(digest_size=16)
-    digest.update(json.dumps([VERSION, str(path), dict(sorted(reading.items()))]).encode())
+    digest.update(json.dumps([CACHE_VERSION, str(path), dict(sorted(reading.items()))]).encode())
     for entry in entries:
         digest.update(f"{entry.name}\0{entry.size}\0{entry.stamp}\0".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
@@ -60,7 +60,7 @@ def find(key: str, opened: Opened) -> Dataset | None:
         return None
 
 
-def build(key: str, write: Callable[[Path], Dataset], opened: Opened) -> Dataset:
+def cached(key: str, write: Callable[[Path], Dataset], opened: Opened) -> Dataset:
     """`write` puts items into the folder it is given and returns the data set; the whole then appears at once."""
     base = root()
     base.mkdir(parents=True, exist_ok=True)

@@ -15,20 +15,20 @@ from quintet.core.settings import Settings
 from quintet.data.mapped import chunks, gather, release
 
 __all__ = [
-    "CHUNK",
+    "ROWS_AT_ONCE",
     "SPLITS",
     "Dataset",
     "Found",
     "Reading",
     "chunks",
-    "labels_of",
+    "label_table",
     "release",
     "take",
 ]
 
 SPLITS = ("train", "validation", "test")
 Own = TypeVar("Own", bound=Settings)
-CHUNK = 2**16
+ROWS_AT_ONCE = 2**16
 """Rows that are looked at together."""
 
 
@@ -129,8 +129,8 @@ class Dataset:
             elif isinstance(part, pa.Table):
                 for name in part.column_names:
                     digest.update(name.encode())
-                    for start in range(0, max(1, part.num_rows), CHUNK):
-                        digest.update(repr(part[name].slice(start, CHUNK).to_pylist()).encode())
+                    for start in range(0, max(1, part.num_rows), ROWS_AT_ONCE):
+                        digest.update(repr(part[name].slice(start, ROWS_AT_ONCE).to_pylist()).encode())
             elif isinstance(part, list):
                 for text in part:
                     digest.update(text.encode("utf-8", "surrogatepass"))
@@ -165,6 +165,6 @@ def join(parts: Sequence[Any]) -> Any:
     return [item for part in parts for item in part] if isinstance(first, list) else sum(parts[1:], first)
 
 
-def labels_of(y: np.ndarray) -> pa.Table:
+def label_table(y: np.ndarray) -> pa.Table:
     """One column, `label`."""
     return pa.table({"label": y})

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 CHUNK_BYTES = 2**26
-ROWS = 16
+READ_TOGETHER = 16
 """Scattered rows that are read together: the system may map 2 MB around each."""
 
 
@@ -33,7 +33,7 @@ def gather(array: np.ndarray, index: np.ndarray) -> np.ndarray:
     if getattr(array, "_mmap", None) is None:
         return array[index]
     out = np.empty((len(index), *array.shape[1:]), array.dtype)
-    for start in range(0, len(index), ROWS):
-        out[start : start + ROWS] = array[index[start : start + ROWS]]
+    for start in range(0, len(index), READ_TOGETHER):
+        out[start : start + READ_TOGETHER] = array[index[start : start + READ_TOGETHER]]
         release(array)
     return out

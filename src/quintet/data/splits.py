@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from quintet.core.errors import DataError
-from quintet.data.dataset import CHUNK, SPLITS, Found
+from quintet.data.dataset import ROWS_AT_ONCE, SPLITS, Found
 
 Keys = np.ndarray
 """uint64 hashes (N,) of contents."""
@@ -24,14 +24,14 @@ PUBLISHED = {
 """Names of folders and files that say to which split their items belong."""
 
 
-def key_of(content: bytes) -> int:
+def hash_of(content: bytes) -> int:
     """64 bits of blake2b."""
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big")
 
 
 def keys_of(contents: Iterable[bytes]) -> Keys:
     """(N,) uint64, one for each content."""
-    return np.fromiter((key_of(content) for content in contents), np.uint64)
+    return np.fromiter((hash_of(content) for content in contents), np.uint64)
 
 
 def row_keys(table: pa.Table) -> Keys:
@@ -43,8 +43,8 @@ def row_keys(table: pa.Table) -> Keys:
 
 def row_texts(table: pa.Table) -> Iterator[str]:
     """Each row as one text."""
-    for start in range(0, table.num_rows, CHUNK):
-        part = table.slice(start, CHUNK)
+    for start in range(0, table.num_rows, ROWS_AT_ONCE):
+        part = table.slice(start, ROWS_AT_ONCE)
         cells = [_as_text(part[name].combine_chunks()) for name in part.column_names]
         joined = pc.binary_join_element_wise(*cells, "\x1f", null_handling="replace", null_replacement="\x00")
         yield from joined.to_pylist()
@@ -124,7 +124,7 @@ def arrange(part: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray], tuple[
     return order, splits, ()
 
 
-def stretches(counts: Sequence[int]) -> dict[str, np.ndarray]:
+def consecutive(counts: Sequence[int]) -> dict[str, np.ndarray]:
     """Splits of these sizes, one after another."""
     ends = np.cumsum(counts)
     return {name: np.arange(end - count, end) for name, count, end in zip(SPLITS, counts, ends, strict=True)}

@@ -17,7 +17,7 @@ from quintet.core.errors import UsageError
 from quintet.core.random import some
 from quintet.evaluation.learnt import learnt_features
 from quintet.evaluation.recipes import identified, recipe
-from quintet.evaluation.scored import MEMBERS, SCORED, Samples, scored
+from quintet.evaluation.scored import MEMBERS, SCORED, Samples, likelihood_figures
 from quintet.metrics.distances import energy_distance
 from quintet.metrics.features import FeatureSpace, fit_features
 from quintet.metrics.samples import BIASED, measure_samples
@@ -203,7 +203,7 @@ class Bench:
         out["metrics"] = out["metrics"] | self._completions(model, split, seed, limit)
         if model.family.likelihood == "none":
             return out | {"likelihood_reason": model.family.missing["log_prob"]}
-        found = scored(model, self.dataset, split, samples, seed=seed, limit=limit, tell=self.tell)
+        found = likelihood_figures(model, self.dataset, split, samples, seed=seed, limit=limit, tell=self.tell)
         return out | found | {key: out[key] | found[key] for key in ("metrics", "measured")}
 
     def _completions(self, model: Fitted, split: str, seed: int, limit: float | None) -> dict[str, float]:

@@ -10,10 +10,10 @@ from scipy.spatial.distance import cdist
 from quintet.evaluation.bench import Bench
 from quintet.model.fitted import Fitted
 
-SHOWN = 10
+NEIGHBOURS_SHOWN = 10
 
 
-def nearest(model: Fitted, bench: Bench, n: int = SHOWN) -> dict[str, Any]:
+def nearest_shown(model: Fitted, bench: Bench, n: int = NEIGHBOURS_SHOWN) -> dict[str, Any]:
     """The first samples of seed 0, each with its nearest training item in the bench's features, as a report shows
     them: a picture whose second row holds the training items, or rows.
     """

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from quintet.core.errors import DataError
-from quintet.metrics.samples import MAX_DIVERSE, MAX_ITEMS, VERSION
+from quintet.metrics.samples import FIGURES_VERSION, MAX_DIVERSE, MAX_ITEMS
 
 
 def recipe(at_most: Mapping[str, int]) -> dict[str, Any]:
     """What all figures of samples of one kind of data have in common; `at_most`: see `Modality.at_most`."""
     return {
-        "version": VERSION,
+        "version": FIGURES_VERSION,
         "dtype": "float64",
         "at_most": {"items": MAX_ITEMS, "diversity": MAX_DIVERSE, **at_most},
         "classifier": "HistGradientBoosting on raw values, 5-fold; logistic regression for tstr; SVC for conditional",
@@ -22,12 +22,12 @@ def recipe(at_most: Mapping[str, int]) -> dict[str, Any]:
     }
 
 
-def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+def dotted(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """Nested mappings as dotted keys."""
     rows: dict[str, str] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):
-            rows |= flat(value, f"{prefix}{key}.")
+            rows |= dotted(value, f"{prefix}{key}.")
         else:
             rows[f"{prefix}{key}"] = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
     return rows
@@ -42,7 +42,7 @@ def identified(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 def comparable(a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
     """Raise DataError that names the first setting, in alphabetical order, in which two recipes differ."""
-    left, right = (flat({key: value for key, value in recipe.items() if key != "id"}) for recipe in (a, b))
+    left, right = (dotted({key: value for key, value in recipe.items() if key != "id"}) for recipe in (a, b))
     for key in sorted(left | right):
         one, other = left.get(key, "nothing"), right.get(key, "nothing")
         if one != other:

@@ -15,7 +15,7 @@ from quintet.core.likelihood import LogProb
 from quintet.core.random import some
 from quintet.evaluation.tasks import language
 from quintet.metrics.distances import likelihood_gap
-from quintet.metrics.estimates import area, flat, placements
+from quintet.metrics.estimates import area, placements, with_errors
 from quintet.metrics.memorisation import membership_by_likelihood
 from quintet.model.fitted import Fitted
 from quintet.registry import modality_of
@@ -49,7 +49,7 @@ class Samples(NamedTuple):
         return None if self.asked is None else np.asarray(self.asked.column(0).to_pylist())
 
 
-def scored(
+def likelihood_figures(
     model: Fitted,
     dataset: Dataset,
     split: str,
@@ -71,9 +71,9 @@ def scored(
 
         def score_some(rows: int) -> None:
             if stream:  # one more, since symbols of several characters may fill a window less than the others
-                few, condition = stretches("".join(items), rows + 1, length, seed)[0], given
+                few, condition = sampled_stretches("".join(items), rows + 1, length, seed)[0], given
             else:
-                few, condition = some_of(items, given, rows, seed)
+                few, condition = drawn_items(items, given, rows, seed)
             scores(model, few, condition=condition, seed=seed)
 
         tell("trying how long scores take")
@@ -83,7 +83,7 @@ def scored(
         if count < most:
             out["fewer_scored"] = fewer(count, most, "items were scored", limit)
             if stream:
-                items, places = stretches("".join(items), count, length, seed)
+                items, places = sampled_stretches("".join(items), count, length, seed)
             else:
                 items, given, places = items_scored(model, dataset, split, count)
     tell(f"scoring {count:,} unseen items{about}")
@@ -124,13 +124,13 @@ def likelier(
     task, stream = Task.of(model.config, dataset, model.codecs), model.codecs["x"].stream
     train, given = (task if stream else task.some("train", n, seed)).items("train")
     if stream:
-        train, _ = stretches("".join(train), n, sum(map(len, items)) / len(unseen), seed)
+        train, _ = sampled_stretches("".join(train), n, sum(map(len, items)) / len(unseen), seed)
     seen = scores(model, train, condition=given, seed=seed).values.numpy()
     found = {"membership_by_likelihood": membership_by_likelihood(seen, unseen)}
     if score.kind == "exact" and score.space != "encoded" and ("cond" in model.codecs) == (samples.asked is not None):
-        own, asked = some_of(samples.raw, samples.asked, n, seed)
+        own, asked = drawn_items(samples.raw, samples.asked, n, seed)
         found["likelihood_gap"] = likelihood_gap(unseen, scores(model, own, condition=asked, seed=seed).values.numpy())
-    return flat(found)
+    return with_errors(found)
 
 
 def anomalies(
@@ -141,13 +141,13 @@ def anomalies(
     """
     if model.codecs["x"].stream or len(items) < 4:
         return {}, {}
-    few, condition = some_of(items, given, MEMBERS, 0)
+    few, condition = drawn_items(items, given, MEMBERS, 0)
     real = score.values.numpy()
     odd = model.log_prob(modality_of(few).splice(few), condition=condition, seed=seed).values.numpy()
-    return flat({"anomaly": area(real, odd)}), {"anomaly": [side.tolist() for side in placements(real, odd)]}
+    return with_errors({"anomaly": area(real, odd)}), {"anomaly": [side.tolist() for side in placements(real, odd)]}
 
 
-def stretches(text: str, windows: int, length: float, seed: int) -> tuple[list[str], list[int]]:
+def sampled_stretches(text: str, windows: int, length: float, seed: int) -> tuple[list[str], list[int]]:
     """A piece of a long text that holds about so many windows of `length` characters, made of stretches of some windows
     each that are drawn by `seed`; and where these begin.
     """
@@ -164,7 +164,7 @@ def scores(model: Fitted, items: Any, *, condition: Any, seed: int) -> LogProb:
     return scored(items, condition=condition, seed=seed)
 
 
-def some_of(items: Any, given: Any, count: int, seed: int) -> tuple[Any, Any]:
+def drawn_items(items: Any, given: Any, count: int, seed: int) -> tuple[Any, Any]:
     """At most `count` of the items, drawn by `seed`, and what they are given."""
     index = some(items, count, seed)
     return take(items, index), None if given is None else take(given, index)

@@ -15,13 +15,13 @@ from quintet.core.afford import affordable, fewer
 from quintet.core.errors import DataError, warn
 from quintet.core.likelihood import LogProb
 from quintet.core.random import some
-from quintet.metrics.labels import LEAST, label_figures, label_values
+from quintet.metrics.labels import LEAST_PROBABILITY, label_figures, label_values
 from quintet.model.fitted import Fitted
 from quintet.model.inputs import Found
 from quintet.runs.task import Task
 from quintet.sources.load import Dataset
 
-SHOWN = 8
+ROWS_SHOWN = 8
 """Rows of a report that show what was asked for beside what came."""
 
 
@@ -81,7 +81,7 @@ def measure(
     head["scored"] = places = chosen.dataset.index(split).tolist()
     items, given = chosen.items(split)
     if label:
-        found = labels_of(model, items, given)
+        found = classification_figures(model, items, given)
         head["scored"] = [place for place, known in zip(places, found.pop("labelled"), strict=True) if known]
         return head | found
     return head | answers_of(model, items, given, seed, options)
@@ -99,14 +99,14 @@ def tried(model: Fitted, whole: Task, split: str, seed: int, options: Mapping[st
     return work
 
 
-def labels_of(model: Fitted, items: pa.Table, given: Any) -> dict[str, Any]:
+def classification_figures(model: Fitted, items: pa.Table, given: Any) -> dict[str, Any]:
     """Accuracy, log-loss and calibration; the likelihood is that of the labels. `labelled`: which items have one."""
     began = time.perf_counter()
     found = model.classify(given)
     spent = time.perf_counter() - began
     p, y, figures = against(model, found, items)
     own, best = items.column(0).to_pylist(), found["predicted"].to_pylist()
-    rows = [[*shown(given, i), own[i], best[i], f"{p[i].max():.2f}"] for i in some(y, SHOWN, 0).tolist()]
+    rows = [[*shown(given, i), own[i], best[i], f"{p[i].max():.2f}"] for i in some(y, ROWS_SHOWN, 0).tolist()]
     columns = [*(["given"] if shown(given, 0) else []), "label", "predicted", "probability"]
     if not figures:
         raise DataError("no item has a label to be compared with", where=f"column {items.column_names[0]}")
@@ -145,7 +145,7 @@ def against(model: Fitted, found: pa.Table, items: pa.Table) -> tuple[np.ndarray
     if blank.all():
         return p, y, {}
     known = np.flatnonzero(~blank & ~new)
-    nats = torch.from_numpy(np.log(p[known, y[known]].clip(LEAST)))
+    nats = torch.from_numpy(np.log(p[known, y[known]].clip(LEAST_PROBABILITY)))
     score = LogProb(nats, "exact", codec.measure, codec.dims).summary() if len(known) else None
     figures = label_figures(p[~blank], y[~blank]) | {"unlabelled": int(blank.sum())}
     return p, y, {"labels": figures, "likelihood": score}
@@ -163,7 +163,7 @@ def classified(model: Fitted, found: Found) -> tuple[pa.Table, dict[str, Any]]:
         return pa.table(head | columns), {"items": made.num_rows}
     p, y, figures = against(model, made, found.items)
     known = (y >= 0) & (y < p.shape[1])
-    nats = np.log(p[np.arange(len(y)), np.where(known, y, 0)].clip(LEAST))
+    nats = np.log(p[np.arange(len(y)), np.where(known, y, 0)].clip(LEAST_PROBABILITY))
     scores = pa.array(nats, mask=~known)
     table = pa.table(head | {"label": found.items.column(0)} | columns | {"nats": scores})
     return table, {"items": len(y), **{key: value for key, value in figures.items() if value is not None}}
@@ -186,7 +186,7 @@ def answers_of(model: Fitted, items: Any, given: Any, seed: int, options: Mappin
     made = model.draw(len(items), condition=given, seed=seed, sampling=options)
     spent = time.perf_counter() - began
     metrics, each = kinds[model.codecs["x"].modality].marks(made, items, kinds[model.codecs["cond"].modality])
-    rows = [[*shown(given, i), items[i], made[i]] for i in some(items, SHOWN, 0).tolist()]
+    rows = [[*shown(given, i), items[i], made[i]] for i in some(items, ROWS_SHOWN, 0).tolist()]
     columns = [*(["given"] if shown(given, 0) else []), "wanted", "made"]
     out: dict[str, Any] = {
         "ms_per_sample": 1000 * spent / len(items),

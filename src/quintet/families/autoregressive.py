@@ -18,13 +18,13 @@ from quintet.nets.build import upcast
 from quintet.nets.conditioning import conditioner, embed
 from quintet.nets.context import Context, Given, Reading, hidden, same_alphabet
 from quintet.nets.decoding import Best, Constraint, Reader, Rules, Steps, alike, beam_search, draws, finish, told
-from quintet.nets.packing import pack, within
+from quintet.nets.packing import document_mask, pack
 from quintet.nets.symbols import Backbone, Choice, Grams, Ranks, cross_entropy
 from quintet.nets.transformer import Cache
 
 CACHED = 2**26
 """Numbers that the caches of a completion may hold at once (256 MiB in float32); more rows wait their turn."""
-COLUMNS = 64
+DRAWN_AT_ONCE = 64
 """Random numbers that `extend` draws at once for a row."""
 
 
@@ -183,7 +183,7 @@ class Autoregressive(Family):
             h = self.net(h, context=given.context, seen=given.seen).flatten(0, 1)
         elif given.context is None:
             rows = pack(wanted.sum(1), longest)
-            h = self.net(h.flatten(0, 1)[rows.index], mask=within(rows.documents)).flatten(0, 1)[rows.back]
+            h = self.net(h.flatten(0, 1)[rows.index], mask=document_mask(rows.documents)).flatten(0, 1)[rows.back]
         else:
             h = self.net(h, context=given.context, seen=given.seen)[wanted]
         asked = order[:, :longest].expand(len(x), -1)[wanted]
@@ -289,8 +289,8 @@ class Autoregressive(Family):
         again as a new window. Where `constraint` lets nothing follow, the rest of a row is the end symbol, or -1 in a
         space without one. A longer T does not change the symbols of a shorter one.
         """
-        columns = [uniform(len(x), COLUMNS, generator=generator, like=self.start, dtype=torch.float64)
-                   for _ in range(0, x.shape[1], COLUMNS)]  # fmt: skip
+        columns = [uniform(len(x), DRAWN_AT_ONCE, generator=generator, like=self.start, dtype=torch.float64)
+                   for _ in range(0, x.shape[1], DRAWN_AT_ONCE)]  # fmt: skip
         u = torch.cat(columns, 1)[..., None]
         return (yield from self.draw(x, known, cond, sampling or self.Sampling(), u, constraint=constraint))
 

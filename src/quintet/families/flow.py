@@ -32,7 +32,7 @@ from quintet.nets.flows import (
     Standardise,
     Transform,
 )
-from quintet.nets.latent import hamiltonian, nearest
+from quintet.nets.latent import hamiltonian, nearest_candidate
 from quintet.nets.mlp import zero
 
 Kind = Literal["auto", "coupling", "autoregressive", "glow"]
@@ -200,7 +200,7 @@ class Flow(Family):
                 return 0.5 * (z / temperature).square().sum(1) - log_det
 
             scale = draws.std(1).clamp_min(1e-6)
-            start = draws[torch.arange(n, device=x.device), nearest(draws, fixed, mask, scale)]
+            start = draws[torch.arange(n, device=x.device), nearest_candidate(draws, fixed, mask, scale)]
             report = None if on_step is None else lambda move, u: on_step(move, s.moves, u.view(x.shape))
             u = hamiltonian(energy, start, moves=s.moves, generator=generator, scale=scale, report=report)
         return torch.where(known, x, u.view(x.shape))

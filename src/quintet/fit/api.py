@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from quintet.core.checked import checked, count_of
 from quintet.core.errors import ConfigError, DataError, out_of_memory, warn
 from quintet.fit.pixels import (
-    FEW,
+    READABLE_BATCH,
     STEPS,
     WANTED,
     fewer_pixels,
@@ -30,13 +30,13 @@ from quintet.model.fitted import Fitted
 from quintet.runs.config import DataSettings, RunConfig, as_config_error, merge, resolve, seconds
 from quintet.runs.folder import Run, runs_root
 from quintet.runs.recipes import readable
-from quintet.runs.restoring import build, conditions_of, restore, write
+from quintet.runs.restoring import conditions_of, rebuild, restore, write
 from quintet.runs.task import Task
 from quintet.sources.load import Dataset, load_source
 from quintet.training import checkpoint
-from quintet.training.budget import AT_ONCE, Pace, pace, steps_for
+from quintet.training.budget import BACKWARD_BYTES, Pace, pace, steps_for
 from quintet.training.engine import Engine
-from quintet.training.trainer import FEWEST, Trainer
+from quintet.training.trainer import LEAST_STEPS, Trainer
 
 
 @checked
@@ -77,7 +77,7 @@ def train(
     `report` gets each logged record; `on_trainer` gets the trainer before the first step (to be able to stop it).
     """
     seed = None if seed is None else count_of(seed, "seed", 0)
-    dataset = load_source(source_of(data, runs_root(runs)), **reading(config))
+    dataset = load_source(source_of(data, runs_root(runs)), **reading_of(config))
     resolved = plan(family, dataset, target=target, condition=condition, codec=codec, preset=preset, budget=budget,
                     steps=steps, seed=seed, config=config)  # fmt: skip
     given = config or {}
@@ -129,7 +129,7 @@ def plan(
 
 
 @checked
-def reading(config: Mapping[str, Any] | None) -> dict[str, Any]:
+def reading_of(config: Mapping[str, Any] | None) -> dict[str, Any]:
     """How `config` says that the source is read."""
     data = (config or {}).get("data") or {}
     given = {key: value for key, value in data.items() if key not in ("source", "target", "condition")}
@@ -140,7 +140,7 @@ def reading(config: Mapping[str, Any] | None) -> dict[str, Any]:
     return {key: value for key, value in settings.reading().items() if key != "source"}
 
 
-LEAST = 20
+WORTHWHILE_STEPS = 20
 """Steps below which nothing is trained by defaults: they show nothing but noise."""
 SMALLEST = 8
 """Items of the smallest batch that is taken for the sake of a budget."""
@@ -165,7 +165,7 @@ def _affordable(session: Session, task: Task, root: Path, loose: Mapping[str, Ru
         session = session_of(tiny, task, root, engine)
         config, found = measured(session)
     each = found.seconds * config.training.batch_size / session.config.training.batch_size
-    least = LEAST if loose else FEWEST
+    least = WORTHWHILE_STEPS if loose else LEAST_STEPS
     if budget < least * each:
         larger = "a smaller --training.batch_size, --preset tiny, " if len(loose) < 2 else ""
         size = fewer_pixels(in_small_batches(first) if "batch_size" in loose else first, dataset, root)
@@ -197,9 +197,9 @@ def afforded(config: RunConfig, found: Pace, smaller: bool) -> RunConfig:
     each = found.seconds / size
     while smaller and size >= 2 * SMALLEST and config.budget < WANTED * each * size:
         size //= 2
-    while smaller and needed and size >= 2 * FEW and STEPS * config.budget < needed * each * size:
+    while smaller and needed and size >= 2 * READABLE_BATCH and STEPS * config.budget < needed * each * size:
         size //= 2
-    micro, most = training.micro_batch, max(1, int(AT_ONCE / found.item_bytes))
+    micro, most = training.micro_batch, max(1, int(BACKWARD_BYTES / found.item_bytes))
     if micro is None and most < size:
         micro = most
     return config.model_copy(
@@ -269,7 +269,7 @@ def resume(
     `changed_data`.
     """
     folder = Run.open(run, runs)
-    family, codecs, config = build(folder)
+    family, codecs, config = rebuild(folder)
     dataset = load_source(**config.data.reading())
     if dataset.fingerprint() != folder.manifest().get("fingerprint") and not changed_data:
         raise DataError(

@@ -21,9 +21,9 @@ from quintet.runs.task import HELD
 
 SAMPLES = 100
 """Samples of a look: fewer of a slow model, but the same number in each look of a run."""
-AT_ONCE = 2**20
+NUMBERS_AT_ONCE = 2**20
 """Numbers that are sampled or measured at once: large items, a few at a time."""
-FIGURES = ("quality", "quality_stderr", "diversity", "copies", "copying", "held_out")
+LOOK_FIGURES = ("quality", "quality_stderr", "diversity", "copies", "copying", "held_out")
 """What a look measures, by the names that metrics.jsonl has for them."""
 
 
@@ -74,7 +74,7 @@ class Live:
     def __call__(self, family: Family) -> tuple[Tensor, dict[str, float | bool | None]]:
         """(samples, figures); a figure is None where there is none, or where it is not finite."""
         x = self.sample(family, self.count)
-        figures: dict[str, float | bool | None] = dict.fromkeys(FIGURES)
+        figures: dict[str, float | bool | None] = dict.fromkeys(LOOK_FIGURES)
         if self.count < self.most:
             figures["samples"] = self.count
         if family.likelihood != "none":
@@ -114,7 +114,7 @@ class Live:
 
     def pieces(self, n: int) -> list[tuple[int, int]]:
         """Ranges of 0 ... n that are worked on together."""
-        each = max(8, AT_ONCE // math.prod(self.held.shape[1:]))
+        each = max(8, NUMBERS_AT_ONCE // math.prod(self.held.shape[1:]))
         return [(start, min(start + each, n)) for start in range(0, n, each)]
 
 

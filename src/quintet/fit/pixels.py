@@ -25,7 +25,7 @@ from quintet.training.engine import Engine
 
 WANTED = 100
 """Steps that a budget should buy: where it buys fewer, what the user left to us is made smaller."""
-FEW = 16
+READABLE_BATCH = 16
 """Items of a batch: more, smaller batches make pictures readable sooner, down to so many."""
 SIDES = (16, 32)
 """Pixels of the longer side that are tried in the place of more."""
@@ -92,8 +92,8 @@ def at_side(dataset: Dataset, side: int) -> Dataset:
 
 
 def in_small_batches(config: RunConfig) -> RunConfig:
-    """The configuration with batches of `FEW` items, if it has larger ones."""
-    size = min(config.training.batch_size, FEW)
+    """The configuration with batches of `READABLE_BATCH` items, if it has larger ones."""
+    size = min(config.training.batch_size, READABLE_BATCH)
     return config.model_copy(update={"training": config.training.model_copy(update={"batch_size": size})})
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Self
 
-EVERY = 0.2
+REFRESH_SECONDS = 0.2
 """Seconds between two changes of the line."""
 BAR = 20
 
@@ -30,7 +30,7 @@ class ProgressLine:
 
     def __call__(self, record: Mapping[str, Any]) -> None:
         now, step, steps = time.monotonic(), record["step"], record["steps"]
-        if self.watched and (now - self.shown > EVERY or step == steps):
+        if self.watched and (now - self.shown > REFRESH_SECONDS or step == steps):
             self.shown = now
             done = BAR * step // max(steps, 1)
             left = (now - self.began) / max(step, 1) * (steps - step)

@@ -22,7 +22,7 @@ from quintet.runs.folder import Run
 from quintet.runs.lock import Lock
 from quintet.runs.task import HELD, Task
 from quintet.training import checkpoint
-from quintet.training.budget import Estimate
+from quintet.training.budget import BudgetPlan
 from quintet.training.engine import Engine
 from quintet.training.plan import Leg
 from quintet.training.trainer import QUICK, SHARE, Trainer
@@ -76,7 +76,7 @@ class Session:
         run: Run | None,
         report: Report | None,
         on_trainer: Callable[[Trainer], None] | None,
-        estimate: Estimate | None = None,
+        estimate: BudgetPlan | None = None,
     ) -> None:
         """Train to the end from where the run stands; the family then has its averaged weights.
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
@@ -15,9 +13,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from quintet.core.random import some
-from quintet.metrics.estimates import FOLDS, REFIT, Estimate, placements, share
+from quintet.metrics.estimates import FOLDS, REFIT, Array, Estimate, placements, share
 
-Array = NDArray[Any]
 MAX_COLUMNS = 512
 MAX_TAUGHT = 4000
 """Items of a conditional classifier, whose time grows with their square."""

@@ -6,17 +6,14 @@ Arrays are (N, d) float64, usually `Features`; every figure comes with its stand
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial.distance import cdist, pdist
 
 from quintet.core.errors import DataError
 from quintet.core.random import some
-from quintet.metrics.estimates import Estimate, bootstrap, mean, share
+from quintet.metrics.estimates import Array, Estimate, bootstrap, mean, share
 
-Array = NDArray[Any]
 SLICES = 128
 """Directions of the sliced distance."""
 

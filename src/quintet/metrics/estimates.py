@@ -70,6 +70,6 @@ def placements(high: Array, low: Array) -> tuple[Array, Array]:
     return (ranks[:n] - rankdata(high)) / m, 1 - (ranks[n:] - rankdata(low)) / n
 
 
-def flat(figures: dict[str, Estimate]) -> dict[str, float]:
+def with_errors(figures: dict[str, Estimate]) -> dict[str, float]:
     """`NAME` and `NAME_stderr` of each, as reports hold them."""
     return {key: value for name, e in figures.items() for key, value in ((name, e.value), (f"{name}_stderr", e.stderr))}

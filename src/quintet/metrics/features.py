@@ -11,20 +11,18 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
 from quintet.core.codec import Preprocessing
 from quintet.core.errors import DataError
 from quintet.core.random import some
+from quintet.metrics.estimates import Array
 
-Array = NDArray[Any]
-
-VERSION = 2
+FEATURES_VERSION = 2
 """Raised when a feature space is made, or its recipe is put, in another way."""
 COMPONENTS = 64
 FIT_ITEMS = 10_000
-CHUNK = 2048
+ITEMS_AT_ONCE = 2048
 UNIGRAMS, BIGRAMS = 512, 1024
 
 PREPROCESSING: dict[Preprocessing, str] = {
@@ -66,7 +64,7 @@ class Features:
     def __call__(self, items: Any) -> Array:
         """(N, ...) items as they were fitted -> (N, dims) float64. Raises DataError on NaN, Inf or another width."""
         items = np.asarray(items)
-        parts = [self._map(items[start : start + CHUNK]) for start in range(0, len(items), CHUNK)]
+        parts = [self._map(items[start : start + ITEMS_AT_ONCE]) for start in range(0, len(items), ITEMS_AT_ONCE)]
         return np.concatenate(parts) if parts else np.empty((0, len(self.directions) + 1))
 
     def _map(self, items: Array) -> Array:
@@ -100,7 +98,7 @@ def fit_features(train: Any, preprocessing: Preprocessing, *, pad: int | None = 
     pca = PCA(min(COMPONENTS, values.shape[1], len(values) - 1), random_state=0).fit(values)
     recipe = {
         "name": f"{preprocessing}-pca",
-        "version": VERSION,
+        "version": FEATURES_VERSION,
         "preprocessing": PREPROCESSING[preprocessing],
         "values": values.shape[1],
         "dims": len(pca.components_) + 1,

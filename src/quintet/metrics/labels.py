@@ -6,18 +6,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from quintet.core.errors import DataError
-from quintet.metrics.estimates import Estimate, mean
+from quintet.metrics.estimates import Array, Estimate, mean
 
-Array = NDArray[Any]
 BINS = 15
 """Of a calibration error, as in Guo et al. 2017."""
-LEAST = 1e-300
+LEAST_PROBABILITY = 1e-300
 """A probability counts as at least this, since a rounding to 0 would be infinitely bad."""
 
 
@@ -31,7 +28,7 @@ def wilson(hits: int, n: int, z: float = 1.959964) -> tuple[float, float]:
 
 def log_losses(p: Array, y: Array) -> Array:
     """(N,) -log p(y), nats."""
-    losses: Array = -np.log(p[np.arange(len(y)), y].clip(LEAST))
+    losses: Array = -np.log(p[np.arange(len(y)), y].clip(LEAST_PROBABILITY))
     return losses
 
 

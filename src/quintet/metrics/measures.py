@@ -81,10 +81,10 @@ LIKELIHOOD = (
     Measure("bits_per_dim", "Bits per dimension", "low", "The same, as a code length; lower is better."),
 )
 SPEED = Measure("ms_per_sample", "Sampling, ms a sample", "low", "Within 10% is a tie.", tolerance=0.1)
-SECONDS = Measure("train_seconds", "Training, seconds", "", "")
+TRAIN_SECONDS = Measure("train_seconds", "Training, seconds", "", "")
 COST = (
     Measure("parameters", "Parameters", "low", "", tolerance=0.0),
-    SECONDS,
+    TRAIN_SECONDS,
     Measure("steps", "Training steps", "", ""),
     SPEED,
     Measure("peak_mb", "Peak memory, MB", "low", "Within 10% is a tie.", tolerance=0.1),

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 from scipy.stats import betabinom
 from sklearn.neighbors import NearestNeighbors
 
 from quintet.core.random import some
-from quintet.metrics.estimates import Estimate, area, share
+from quintet.metrics.estimates import Array, Estimate, area, share
 
-Array = NDArray[Any]
 CLOSE = 0.1
 """A near duplicate is nearer to a training item than this part of the usual distance of unseen items to theirs."""
 

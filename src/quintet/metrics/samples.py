@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from quintet.core.errors import DataError
 from quintet.core.random import seed_of, some
@@ -21,17 +20,16 @@ from quintet.metrics.distances import (
     prdc,
     sliced_distance,
 )
-from quintet.metrics.estimates import Estimate, flat
+from quintet.metrics.estimates import Array, Estimate, with_errors
 from quintet.metrics.features import FeatureSpace
 from quintet.metrics.memorisation import membership_by_samples, memorised_share, nearer_to_training
 
-Array = NDArray[Any]
-VERSION = 4
+FIGURES_VERSION = 4
 """Raised when a figure of the package is computed in another way."""
 MAX_ITEMS = 2000
 MAX_DIVERSE = 500
 """Items of the diversity, whose time grows with their cube."""
-FEWEST = 5
+LEAST_ITEMS = 5
 """Items a side: the classifier that tells them apart is tested on a fifth of them at a time."""
 BIASED = ("frechet", "sliced")
 """Figures that depend on the number of items, so that they are comparable at equal numbers only."""
@@ -66,10 +64,10 @@ def measure_samples(
     perfect model could reach, pass unseen real items (a validation split) as `fake`.
     """
     n = min(len(test), len(fake), max_items)
-    if n < FEWEST:
+    if n < LEAST_ITEMS:
         raise DataError(
             f"{n} items a side are too few to compare", where="test items and samples",
-            why=f"figures need {FEWEST} at least", fix="give more data, or more samples",
+            why=f"figures need {LEAST_ITEMS} at least", fix="give more data, or more samples",
         )  # fmt: skip
     chosen, made = some(test, n, seed_of("test")), some(fake, n, seed_of(seed, "samples"))
     taught = some(train, len(fake), seed_of(seed, "train"))
@@ -90,7 +88,9 @@ def measure_samples(
         estimates["tstr"] = train_synthetic_test_real(fake, fake_labels, test, test_labels)
         estimates["trtr"] = train_synthetic_test_real(train_x, train_y, test, test_labels)
         estimates |= conditional_accuracy(seen, train_labels, a, test_labels[chosen], b, fake_labels[made])
-    figures = flat(estimates) | {f"memorised_{key}": memorised[key] for key in ("expected", "p_value", "flagged")}
+    figures = with_errors(estimates) | {
+        f"memorised_{key}": memorised[key] for key in ("expected", "p_value", "flagged")
+    }
     values = {key: [side.round(6).tolist() for side in sides] for key, sides in by_item.items()}
     counts = {"items": n, "train_items": len(train)}
     return figures | counts, {"real_items": chosen.tolist(), "sample_figures": values}

@@ -19,7 +19,7 @@ from quintet.core.codec import Codec
 from quintet.core.errors import DataError, UsageError
 from quintet.data import arrow
 
-FRAMES = ("pandas", "polars")
+FRAME_LIBRARIES = ("pandas", "polars")
 
 
 PLAIN_SCALARS = (str, bytes, bool, int, float, np.generic)
@@ -36,7 +36,7 @@ def scalar(thing: Any) -> bool:
 def library(thing: Any) -> str | None:
     """ "pandas" or "polars" for what comes from them."""
     package = type(thing).__module__.split(".")[0]
-    return package if package in FRAMES else None
+    return package if package in FRAME_LIBRARIES else None
 
 
 def is_frame(thing: Any) -> bool:
@@ -55,7 +55,7 @@ def is_column(thing: Any) -> bool:
     return gives and hasattr(thing, "dtype") and not hasattr(thing, "columns")
 
 
-def table_of(frame: Any) -> pa.Table:
+def arrow_table(frame: Any) -> pa.Table:
     """A frame as an Arrow table, without the index of pandas. Raises DataError for cells that Arrow does not know."""
     if isinstance(frame, pa.Table):
         return frame
@@ -82,7 +82,7 @@ def column_of(column: Any, name: str = "items") -> Any:
     if isinstance(column, pa.Array | pa.ChunkedArray):
         return column
     frame = column.to_frame(name=name)
-    return table_of(frame).column(0)
+    return arrow_table(frame).column(0)
 
 
 def plain(table: pa.Table) -> pa.Table:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFont
 
-GAP = 1
+GAP_PIXELS = 1
 INK, BLUE, PAPER, PALE = (40, 40, 40), (47, 111, 208), (255, 255, 255), (225, 225, 225)
 
 
@@ -24,9 +24,11 @@ def grid_png(images: NDArray[np.uint8], columns: int = 8, scale: int = 0) -> byt
     scale = scale or max(1, round(64 / max(height, width)))
     columns = min(columns, n)
     rows = math.ceil(n / columns)
-    sheet = np.zeros((rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, 4), np.uint8)
+    sheet = np.zeros(
+        (rows * (height + GAP_PIXELS) - GAP_PIXELS, columns * (width + GAP_PIXELS) - GAP_PIXELS, 4), np.uint8
+    )
     for index, image in enumerate(images):
-        top, left = index // columns * (height + GAP), index % columns * (width + GAP)
+        top, left = index // columns * (height + GAP_PIXELS), index % columns * (width + GAP_PIXELS)
         cell = sheet[top : top + height, left : left + width]
         cell[..., :3] = image[..., : 3 if channels >= 3 else 1]
         cell[..., 3] = image[..., 3] if channels == 4 else 255

@@ -20,7 +20,7 @@ from quintet.data.dataset import Dataset, Found, Reading, join
 from quintet.data.published import Source
 from quintet.metrics.measures import Measure
 from quintet.modalities import NONE, Choices
-from quintet.modalities.provenance import INSIDE, Provenance, beside, replace, text_of
+from quintet.modalities.provenance import INSIDE, Provenance, replace, sidecar, text_of
 
 if TYPE_CHECKING:
     from quintet.metrics.features import FeatureSpace
@@ -261,7 +261,7 @@ class Modality(ABC):
 
     @abstractmethod
     def shown(self, items: Any, codec: Codec, reference: Any = None) -> dict[str, Any]:
-        """Items as a report shows them (`report.Samples`), perhaps over `reference`, real ones."""
+        """Items as a report shows them (`report.ShownSamples`), perhaps over `reference`, real ones."""
 
     @abstractmethod
     def pairs(self, samples: Any, near: Any, distances: list[float], codec: Codec) -> dict[str, Any]:
@@ -389,7 +389,7 @@ class Modality(ABC):
         suffix = Path(path).suffix.lower()
         written = [replace(Path(path), self.encoded(suffix, items, note, codec, reading))]
         if suffix not in INSIDE:
-            written.append(replace(beside(Path(path)), (text_of(note, indent=1) + "\n").encode()))
+            written.append(replace(sidecar(Path(path)), (text_of(note, indent=1) + "\n").encode()))
         return written
 
     columned: ClassVar[tuple[str, ...]] = ()

@@ -11,7 +11,7 @@ from typing import Any
 from quintet.core.errors import DataError
 
 Provenance = Mapping[str, Any]
-KEY = "quintet"
+METADATA_KEY = "quintet"
 """Under this name the provenance stands in a file's metadata."""
 INSIDE = (".png", ".parquet", ".wav", ".flac")
 """Formats that hold their provenance themselves."""
@@ -27,7 +27,7 @@ def software(provenance: Provenance) -> str:
     return f"quintet {provenance.get('quintet', '')}".strip()
 
 
-def beside(path: Path) -> Path:
+def sidecar(path: Path) -> Path:
     """The file that holds the provenance of one that cannot hold it itself."""
     return path.with_name(f"{path.name}.provenance.json")
 
@@ -71,7 +71,7 @@ def _note(path: Path) -> str | None:
 
         with Image.open(path) as image:
             image.load()  # chunks may also stand behind the pixels
-            found = image.info.get(KEY)
+            found = image.info.get(METADATA_KEY)
             return str(found) if found is not None else None
     if suffix in (".wav", ".flac"):
         import soundfile  # whose errors are RuntimeErrors
@@ -82,6 +82,6 @@ def _note(path: Path) -> str | None:
         import pyarrow.parquet  # whose errors are ValueErrors and OSErrors
 
         metadata = pyarrow.parquet.read_schema(path).metadata or {}
-        found = metadata.get(KEY.encode())
+        found = metadata.get(METADATA_KEY.encode())
         return found.decode() if found is not None else None
-    return beside(path).read_text() if beside(path).is_file() else None
+    return sidecar(path).read_text() if sidecar(path).is_file() else None

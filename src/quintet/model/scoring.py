@@ -9,7 +9,7 @@ from torch import Tensor
 from quintet.core.checked import count_of
 from quintet.core.codec import Codec, Encoded
 from quintet.core.family import Family
-from quintet.core.likelihood import Kind, LogProb
+from quintet.core.likelihood import LikelihoodKind, LogProb
 from quintet.core.random import Rows, seed_of
 from quintet.core.spaces import Continuous
 
@@ -21,7 +21,7 @@ def scored(family: Family, codec: Codec, found: Encoded, cond: Tensor | None, se
     assert family.likelihood != "none"
     seed, batch_size = count_of(seed, "seed", 0), count_of(batch_size, "batch_size")
     family.space.check(found.x)
-    kind: Kind = family.likelihood
+    kind: LikelihoodKind = family.likelihood
     quantised = isinstance(family.space, Continuous) and family.space.quantised
     values, errors = [], []
     for start in range(0, len(found.x), batch_size):

@@ -34,7 +34,7 @@ class Speller:
             return ""
         new = takewhile(lambda symbol: symbol >= 0 and symbol != self.end, symbols)
         self.waiting += self.decoder.decode(b"".join(self.pieces[i] for i in new), final)
-        found = cut(self.waiting, self.stops)
+        found = before_stop(self.waiting, self.stops)
         if found is not None:
             self.done, out = True, found
         else:
@@ -43,7 +43,7 @@ class Speller:
         return out
 
 
-def cut(text: str, stops: Sequence[str]) -> str | None:
+def before_stop(text: str, stops: Sequence[str]) -> str | None:
     """What stands before the first of the stop texts, or None where there is none."""
     at = [index for stop in stops if (index := text.find(stop)) >= 0]
     return text[: min(at)] if at else None
@@ -57,7 +57,7 @@ def _begun(text: str, stops: Sequence[str]) -> int:
 # -- what may come next ----------------------------------------------------------------------------------------------
 
 
-class Stop:
+class StopTexts:
     """Nothing may follow a stop text. Only the new part of a row counts."""
 
     def __init__(self, pieces: Sequence[bytes], stops: Sequence[str], size: int) -> None:

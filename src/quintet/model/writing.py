@@ -16,7 +16,7 @@ from quintet.core.errors import DataError, Unsupported, UsageError, warn
 from quintet.core.family import OnStep
 from quintet.core.random import Rows, seed_of
 from quintet.model.fitted import Fitted
-from quintet.model.spelling import Begin, Regex, Speller, Stop, together
+from quintet.model.spelling import Begin, Regex, Speller, StopTexts, together
 from quintet.nets.decoding import Constraint, InOrder, finish
 
 
@@ -124,7 +124,7 @@ class Writer:
 
     def constraint(self, blank: bool) -> Constraint | None:
         """The end of a stop text, the pattern, a first blank and the caller's own, together."""
-        stop = Stop(self.pieces, self.wanted.stop, self.size) if self.wanted.stop else None
+        stop = StopTexts(self.pieces, self.wanted.stop, self.size) if self.wanted.stop else None
         first = Begin(self.pieces, b" ", self.size) if blank and not self.regex else None
         return together(self.wanted.constraint, self.regex.get(blank), stop, first)
 

@@ -7,13 +7,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from quintet.nets.bottleneck import Shape
 from quintet.nets.conv import ConvDecoder, ConvEncoder, UNet
 from quintet.nets.mlp import MLP, ResidualMLP
 
 Net = Literal["auto", "mlp", "plain", "conv"]
 """`mlp`: residual; `plain`: layers and nothing else; `conv`: for (C, L) and (C, H, W); `auto`: conv where it can be."""
-
-Shape = tuple[int, ...]
 
 
 def upcast(x: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ def slope(energy: Energy, u: Tensor) -> tuple[Tensor, Tensor]:
     return value.detach(), gradient
 
 
-def nearest(candidates: Tensor, x: Tensor, known: Tensor, scale: Tensor) -> Tensor:
+def nearest_candidate(candidates: Tensor, x: Tensor, known: Tensor, scale: Tensor) -> Tensor:
     """(B,) index of the candidate (B, K, D) nearest to x (B, D) in its known entries, in units of `scale` (B, D).
 
     As K grows, the rest of the nearest candidate becomes a draw given what is known: so chains start in all modes.

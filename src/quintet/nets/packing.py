@@ -46,7 +46,7 @@ def pack(lengths: Tensor, width: int) -> Packed:
     return Packed(index.view(shape).to(device), documents.view(shape).to(device), back.to(device))
 
 
-def within(documents: Tensor) -> Tensor:
+def document_mask(documents: Tensor) -> Tensor:
     """(R, 1, L, L) for packed rows: True for a symbol itself and those before it of the same document (R, L)."""
     length = documents.shape[1]
     causal = torch.ones(length, length, dtype=torch.bool, device=documents.device).tril()

@@ -91,5 +91,5 @@ class RecommendResult(Result):
 @operation
 def recommend(request: RecommendRequest, on_event: OnEvent) -> RecommendResult:
     """Say before any training which family to begin with for each purpose, and why."""
-    dataset = load_source(request.source, **api.reading(request.sections()))
+    dataset = load_source(request.source, **api.reading_of(request.sections()))
     return RecommendResult(**recommendation(dataset, seconds(request.budget), request.sections()))

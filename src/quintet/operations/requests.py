@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_validator
 
 from quintet.core.errors import UsageError
-from quintet.core.settings import MOST, Settings
+from quintet.core.settings import LARGEST_NUMBER, Settings
 from quintet.modalities.options import OPTIONS
 
 SECTIONS = {"model": "model", "sampling": "sampling", "training": "training", "data": "reading", "coding": "coding",
@@ -57,14 +57,14 @@ def refusal(error: ValidationError, request: type[Request]) -> UsageError:
 
 Run = Annotated[str, Field(description="a name under the runs folder, or a path")]
 Output = Annotated[str | None, Field(description="where to write; the suffix decides the format")]
-Seed = Annotated[int, Field(ge=0, le=MOST, description="item i depends on the seed and i alone")]
+Seed = Annotated[int, Field(ge=0, le=LARGEST_NUMBER, description="item i depends on the seed and i alone")]
 Condition = Annotated[
     str | None, Field(description="one value for all [the items' own, or drawn from the training data]")
 ]
 Data = Annotated[str | None, Field(description="a source or file of such items [the run's own test split]")]
 Split = Annotated[str | None, Field(description="train, validation, test or all [test; all of a file]")]
 Count = Annotated[
-    int | None, Field(ge=1, le=MOST, description="so many of them, drawn at random [all of a file, else 8]")
+    int | None, Field(ge=1, le=LARGEST_NUMBER, description="so many of them, drawn at random [all of a file, else 8]")
 ]
 Sampling = Annotated[dict[str, Any], Field(description="settings of sampling, in the place of the run's own")]
 
@@ -79,7 +79,7 @@ class SampleRequest(Request):
     conditions: Path | None = Field(None, description="a file with one value a line, or of such items")
     prompt: str | None = Field(None, description="text that the samples begin with")
     length: int | None = Field(
-        None, ge=1, le=MOST, description="symbols at most behind the prompt [the rest of a window]"
+        None, ge=1, le=LARGEST_NUMBER, description="symbols at most behind the prompt [the rest of a window]"
     )
     stop: tuple[str, ...] = Field(
         (), description="a text ends before this, in which \\n is a line end; may be repeated"
@@ -87,7 +87,7 @@ class SampleRequest(Request):
     regex: str | None = Field(None, description="a regular expression that the new text matches")
     stream: bool = Field(False, description="show each text as it is made [-n 1]")
     n_best: int | None = Field(
-        None, ge=1, le=MOST, description="the so many likeliest texts of each condition, with scores"
+        None, ge=1, le=LARGEST_NUMBER, description="the so many likeliest texts of each condition, with scores"
     )
     output: Output = None
     sampling: Sampling = {}
@@ -112,7 +112,7 @@ class ScoreRequest(Request):
     rank: bool = Field(False, description="least likely first, with the share p of usual items below")
     condition: Condition = None
     output: Output = None
-    seed: int = Field(0, ge=0, le=MOST, description="of the noise in bounds and estimates")
+    seed: int = Field(0, ge=0, le=LARGEST_NUMBER, description="of the noise in bounds and estimates")
 
 
 class CompleteRequest(Request):
@@ -125,7 +125,7 @@ class CompleteRequest(Request):
         description="; ".join(kind.known for kind in OPTIONS.values() if kind.known),
     )
     mask: str | None = Field(None, description="images: a mask in the sense of other tools: white is the hole")
-    draws: int = Field(1, ge=1, le=MOST, description="different completions of each item")
+    draws: int = Field(1, ge=1, le=LARGEST_NUMBER, description="different completions of each item")
     n: Count = None
     seed: Seed = 0
     condition: Condition = None
@@ -149,8 +149,8 @@ class InterpolateRequest(Request):
 
     run: Run
     data: Data = None
-    n: int = Field(4, ge=1, le=MOST, description="pairs, of items drawn at random: 0 and 1, 2 and 3, ...")
-    steps: int = Field(8, ge=2, le=MOST, description="items on each path, both ends included")
+    n: int = Field(4, ge=1, le=LARGEST_NUMBER, description="pairs, of items drawn at random: 0 and 1, 2 and 3, ...")
+    steps: int = Field(8, ge=2, le=LARGEST_NUMBER, description="items on each path, both ends included")
     condition: Condition = None
     output: Output = None
 
@@ -185,7 +185,7 @@ class TrainRequest(Request):
     preset: Preset = None
     budget: str | None = Field(None, description="how long, e.g. 90s, 2m, 1h [60s]")
     steps: int | None = Field(None, description="how many updates, instead of a budget")
-    seed: int | None = Field(None, ge=0, le=MOST, description="of weights, data order and noise [0]")
+    seed: int | None = Field(None, ge=0, le=LARGEST_NUMBER, description="of weights, data order and noise [0]")
     run: str | None = Field(None, description="a name for the run [SOURCE-FAMILY-NUMBER]")
     config: Path | None = Field(None, description="YAML like a run's config.yaml, complete or in part")
     resume: Literal["auto"] | None = Field(None, description="auto: go on if the run exists already")
@@ -223,8 +223,8 @@ class EvaluateRequest(Request):
 
     run: Run
     split: str = Field("test", description="what they are measured against: train, validation or test")
-    samples: int = Field(1000, ge=20, le=MOST, description="how many samples to measure")
-    seed: int = Field(0, ge=0, le=MOST, description="of the samples and of bounds and estimates")
+    samples: int = Field(1000, ge=20, le=LARGEST_NUMBER, description="how many samples to measure")
+    seed: int = Field(0, ge=0, le=LARGEST_NUMBER, description="of the samples and of bounds and estimates")
     features: Features = "pca"
     budget: str | None = Field(None, description="how long it may take [as training did, 2m to 10m]")
     sampling: Sampling = {}
@@ -239,9 +239,9 @@ class CompareRequest(Request):
     budget: str | None = Field(None, description="for each run [60s]")
     steps: int | None = Field(None, description="for each run, instead of a budget")
     parameters: int | None = Field(None, ge=1, description="about so many in each [the defaults' own]")
-    seeds: int = Field(1, ge=1, le=MOST, description="runs of each family")
+    seeds: int = Field(1, ge=1, le=LARGEST_NUMBER, description="runs of each family")
     preset: Preset = None
-    samples: int = Field(1000, ge=20, le=MOST, description="how many samples of each run are measured")
+    samples: int = Field(1000, ge=20, le=LARGEST_NUMBER, description="how many samples of each run are measured")
     split: str = Field("test", description="what they are measured against")
     features: Features = "pca"
     output: Output = None

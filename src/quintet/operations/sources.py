@@ -59,7 +59,7 @@ class SourceResult(Result):
 def data(request: DataRequest, on_event: OnEvent) -> SourcesResult | SourceResult:
     """Every name with what it is and where its files are expected, without loading any; or one source."""
     if request.source is not None:
-        return described(request.source, request.output, **api.reading(request.sections()))
+        return described(request.source, request.output, **api.reading_of(request.sections()))
     entries = [_entry(name, source) for name, source in SOURCES.items()]
     return SourcesResult(root=str(data_root()), sources=entries)
 

@@ -69,7 +69,7 @@ def train(request: TrainRequest, on_event: OnEvent) -> TrainResult | PlanResult:
     chosen = request.model_dump(include={"target", "condition", "codec", "preset", "budget", "steps", "seed"})
     chosen["config"] = config
     if request.dry_run or request.resume:
-        dataset = load_source(source, **api.reading(config))
+        dataset = load_source(source, **api.reading_of(config))
         plan = api.plan(family, dataset, **chosen)
         if request.dry_run:
             return planned(plan, dataset, request.runs)

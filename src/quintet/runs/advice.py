@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 Records = Sequence[Mapping[str, Any]]
 
 
-SLACK = 0.01
+AS_GOOD = 0.01
 """A later look counts as good as the best within this share of all that was gained: it has a lower learning rate."""
 
 
@@ -19,11 +19,11 @@ def stale(records: Records, figure: str) -> int:
     known = [value for value in values if math.isfinite(value)]
     if not known:
         return max(0, len(values) - 1)
-    enough = min(known) + SLACK * (known[0] - min(known))
+    enough = min(known) + AS_GOOD * (known[0] - min(known))
     return next(waited for waited, value in enumerate(reversed(values)) if value <= enough)
 
 
-EARLY = 100
+EARLY_STEPS = 100
 
 
 class Advice(NamedTuple):
@@ -36,12 +36,12 @@ class Advice(NamedTuple):
 def advice(records: Records) -> list[Advice]:
     """What the records of a run say about it: posterior collapse, mode collapse, divergence, overfitting, copying.
 
-    Only of what training has had time for: a run's first quarter is not judged, nor its first `EARLY` steps.
+    Only of what training has had time for: a run's first quarter is not judged, nor its first `EARLY_STEPS` steps.
     """
     looks = [r for r in records if "quality" in r]
-    if not looks or looks[-1]["step"] < max(EARLY, 0.25 * looks[-1]["steps"]):
+    if not looks or looks[-1]["step"] < max(EARLY_STEPS, 0.25 * looks[-1]["steps"]):
         return []
-    found = (collapsed(records), narrow(looks), diverging(looks), overfitting(looks), copying(looks))
+    found = (collapsed(records), mode_collapse(looks), diverging(looks), overfitting(looks), copying(looks))
     return [one for one in found if one is not None]
 
 
@@ -61,7 +61,7 @@ LEAST_RATE = 0.1
 """Nats an item: less tells a decoder nothing that can be seen."""
 
 
-def narrow(looks: Records) -> Advice | None:
+def mode_collapse(looks: Records) -> Advice | None:
     """Mode collapse: two looks in a row the samples are much alike."""
     last = [r.get("diversity") for r in looks[-2:]]
     if len(last) < 2 or any(value is None or value >= LEAST_DIVERSITY for value in last):

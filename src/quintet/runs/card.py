@@ -19,8 +19,10 @@ KINDS = {
     "bound": "a lower bound: the truth is at least as high",
     "estimate": "an estimate, which may be too high or too low",
 }
-SHOWN = ("accuracy", "log_loss", "bleu", "chrf", "character_error_rate", "auc", "coverage", "precision", "recall",
-         "frechet", "energy", "tstr", "trtr", "memorised")  # fmt: skip
+CARD_FIGURES = (
+    "accuracy", "log_loss", "bleu", "chrf", "character_error_rate", "auc", "coverage", "precision", "recall", "frechet",
+    "energy", "tstr", "trtr", "memorised",
+)  # fmt: skip
 """Figures of a measurement that a card repeats, in this order; report.html has all of them."""
 NAMES = {"auc": "AUC against real items (0.5 is best)", "tstr": "accuracy, trained on samples",
          "trtr": "accuracy, trained on real items", "memorised": "share unusually near to a training item"}  # fmt: skip
@@ -49,7 +51,7 @@ def card(run: Run, family: Family, codecs: Mapping[str, Codec]) -> str:
         f"# {run.name}",
         "",
         f"A model of the family `{config.family}` for `{data.target or 'items'}` of `{data.source}`{given}: "
-        f"{codecs['x'].modality} as {described(codecs['x'].space)}.",
+        f"{codecs['x'].modality} as {space_in_words(codecs['x'].space)}.",
         "",
         "## How it was made",
         "",
@@ -99,7 +101,7 @@ def measured(run: Run) -> list[str]:
             f"  - log-likelihood {found['nats']:.4g} ± {2 * found['stderr']:.2g} nats an item "
             f"({found['bits_per_dim']:.4g} bits a dimension), {KINDS[found['kind']]} ({found['space']})"
         )
-    for key in SHOWN:
+    for key in CARD_FIGURES:
         if figures.get(key) is not None:
             error = figures.get(f"{key}_stderr")
             spread = f" ± {2 * error:.2g}" if error else ""
@@ -157,7 +159,7 @@ def is_label(codecs: Mapping[str, Codec]) -> bool:
     return "cond" in codecs and codecs["x"].labels is not None
 
 
-def described(space: Space) -> str:
+def space_in_words(space: Space) -> str:
     """In words, what a codec made of an item."""
     shape = " x ".join(map(str, space.shape))
     return f"{shape} symbols of {space.vocab_size:,}" if isinstance(space, Discrete) else f"{shape} numbers"

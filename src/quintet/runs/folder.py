@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Found(NamedTuple):
+class LoadedCheckpoint(NamedTuple):
     """A checkpoint: tensors by group, state, and the folder."""
 
     tensors: dict[str, dict[str, Tensor]]
@@ -34,18 +34,18 @@ def runs_root(runs: str | Path | None = None) -> Path:
     return Path(runs or os.environ.get("QUINTET_RUNS") or "runs")
 
 
-class Weights(NamedTuple):
+class UsedWeights(NamedTuple):
     """Which weights a model has: the step that they are of, and the sha256 of the file that holds them."""
 
     step: int
     sha256: str
 
 
-def weights_in(folder: Path) -> Weights:
+def weights_in(folder: Path) -> UsedWeights:
     """Of a checkpoint that verified: the averaged ones, or those of the best samples or held-out loss."""
     manifest = json.loads((folder / checkpoint.MANIFEST).read_text())
     files = manifest["files"]
-    return Weights(int(manifest["step"]), files.get("ema.safetensors", files["model.safetensors"])["sha256"])
+    return UsedWeights(int(manifest["step"]), files.get("ema.safetensors", files["model.safetensors"])["sha256"])
 
 
 class Run:
@@ -53,7 +53,7 @@ class Run:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.weights: Weights | None = None
+        self.weights: UsedWeights | None = None
         """Those that a model of this run was loaded with, or trained to."""
 
     @property
@@ -137,14 +137,14 @@ class Run:
 
     # -- checkpoints ---------------------------------------------------------------------------------------------
 
-    def latest(self) -> Found | None:
+    def latest(self) -> LoadedCheckpoint | None:
         """The newest checkpoint that verifies; damaged ones are named in a warning. None if there is none."""
         damaged = None
         folders = checkpoint.steps(self.checkpoints)
         while folders:
             folder = folders.pop()
             try:
-                return Found(*checkpoint.load(folder), folder)
+                return LoadedCheckpoint(*checkpoint.load(folder), folder)
             except CheckpointError as error:
                 if not folder.is_dir():  # a newer one has taken its place: the run is being written
                     folders = checkpoint.steps(self.checkpoints)
@@ -155,7 +155,7 @@ class Run:
             raise damaged
         return None
 
-    def best(self, config: RunConfig) -> Found | None:
+    def best(self, config: RunConfig) -> LoadedCheckpoint | None:
         """The averaged weights of the best look, if the run selects them and they are not those of the newest
         checkpoint; a damaged one is named in a warning and passed over.
         """
@@ -163,12 +163,12 @@ class Run:
         if folders and folders[-1].name in {folder.name for folder in checkpoint.steps(self.checkpoints)[-1:]}:
             return None
         try:
-            return Found(*checkpoint.load(folders[-1]), folders[-1]) if folders else None
+            return LoadedCheckpoint(*checkpoint.load(folders[-1]), folders[-1]) if folders else None
         except CheckpointError as error:
             warn(f"{error}; taking the newest weights instead")
             return None
 
-    def used(self) -> Weights | None:
+    def used(self) -> UsedWeights | None:
         """The weights of the model that was loaded; before that, those that `restore` would take. None: none yet."""
         if self.weights is not None:
             return self.weights

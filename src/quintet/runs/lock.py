@@ -29,7 +29,7 @@ class Lock:
         try:
             self.held.acquire()
         except Timeout:
-            why = writer(self.folder) or ""
+            why = who_writes(self.folder) or ""
             raise EnvironmentFault(
                 "another process writes this run", where=str(self.folder), why=why, fix="wait for it"
             ) from None
@@ -50,7 +50,7 @@ class Lock:
             self.held.release()
 
 
-def writer(folder: Path) -> str | None:
+def who_writes(folder: Path) -> str | None:
     """Who writes the run in this folder, as far as its note says; None if nobody does."""
     try:
         note = json.loads((folder / "lock.json").read_text())

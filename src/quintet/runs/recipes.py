@@ -11,40 +11,40 @@ import yaml
 
 from quintet.core.errors import ConfigError
 
-Sections = Mapping[str, Mapping[str, Any]]
-SECTIONS = ("coding", "given", "model", "sampling", "training")
+RecipeSections = Mapping[str, Mapping[str, Any]]
+RECIPE_SECTIONS = ("coding", "given", "model", "sampling", "training")
 """Of a RunConfig; a recipe sets some of their fields, and the others have the defaults of their settings."""
 READABLE = "readable"
 """Beside the sections of a recipe: see `readable`."""
 
 
-def recipe(family: str, kind: str) -> Sections:
+def recipe(family: str, kind: str) -> RecipeSections:
     """What a family starts with on tasks of this kind; {} where nothing but the defaults of its settings."""
-    part = {key: value for key, value in read(family, kind).items() if key != READABLE}
+    part = {key: value for key, value in recipe_file(family, kind).items() if key != READABLE}
     return sections(part, f"recipes/{family}/{kind}.yaml")
 
 
 def readable(family: str, kind: str) -> int | None:
     """Steps, of batches of a few items, below which samples show noise or one colour; None where nobody has looked."""
-    return read(family, kind).get(READABLE)
+    return recipe_file(family, kind).get(READABLE)
 
 
-def presets(family: str) -> Mapping[str, Sections]:
+def presets(family: str) -> Mapping[str, RecipeSections]:
     """What each preset of a family lays over its recipes, by name; `small` is the recipe itself."""
     where = f"recipes/{family}/presets.yaml"
-    return {name: sections(part, f"{where}: {name}") for name, part in read(family, "presets").items()}
+    return {name: sections(part, f"{where}: {name}") for name, part in recipe_file(family, "presets").items()}
 
 
 @cache
-def read(family: str, name: str) -> Mapping[str, Any]:
+def recipe_file(family: str, name: str) -> Mapping[str, Any]:
     """The content of a file; {} where there is none."""
     path = resources.files("quintet").joinpath("recipes", family, f"{name}.yaml")
     return yaml.safe_load(path.read_text("utf-8")) if path.is_file() else {}
 
 
-def sections(part: Mapping[str, Any], where: str) -> Sections:
+def sections(part: Mapping[str, Any], where: str) -> RecipeSections:
     """These sections, or ConfigError for an unknown one; fields within them are checked where they are resolved."""
     for name in part:
-        if name not in SECTIONS:
-            raise ConfigError(f"unknown section {name!r}", where=where, why=f"sections: {', '.join(SECTIONS)}")
+        if name not in RECIPE_SECTIONS:
+            raise ConfigError(f"unknown section {name!r}", where=where, why=f"sections: {', '.join(RECIPE_SECTIONS)}")
     return part

@@ -101,7 +101,7 @@ def conditions_of(run: Run) -> Tensor | None:
         raise CheckpointError("unreadable conditions", where=str(path), why=str(error)) from None
 
 
-def build(run: Run) -> tuple[Family, dict[str, Codec], RunConfig]:
+def rebuild(run: Run) -> tuple[Family, dict[str, Codec], RunConfig]:
     """The family of a run with fresh weights, its codecs and its configuration."""
     config, codecs = run.config(), codecs_of(run)
     return make_family(config, codecs), codecs, config
@@ -111,7 +111,7 @@ def restore(run: Run) -> tuple[Family, dict[str, Codec], RunConfig, int]:
     """`build` with the weights that the run selects, of a checkpoint that verifies, and its step: the averaged ones of
     the newest, or the best.
     """
-    family, codecs, config = build(run)
+    family, codecs, config = rebuild(run)
     found = run.best(config) or run.latest()
     if found is None:
         raise CheckpointError("no checkpoint yet", where=str(run.path), fix=f"quintet resume {run.address}")

@@ -81,13 +81,13 @@ class Task:
 
     def targets(self, split: str) -> Any:
         """The raw items that are modelled."""
-        return read(self.dataset, self.modality, self.target, split, without=self.condition)
+        return column_items(self.dataset, self.modality, self.target, split, without=self.condition)
 
     def conditions(self, split: str) -> Any:
         """What is given, raw; None where nothing is."""
         if self.given is None:
             return None
-        return read(self.dataset, self.given, self.condition, split, without=self.target, given=True)
+        return column_items(self.dataset, self.given, self.condition, split, without=self.target, given=True)
 
     def at(self, split: str, places: np.ndarray) -> Task:
         """The task with those items of a split that are at these places in it; `dataset.index` says where they lie."""
@@ -122,9 +122,9 @@ class Task:
         if self.label:
             return self._filled(self.targets("train").column_names[0], splits)
         task = self
-        if self.target is not None and beside(self.dataset, self.target) and not self.modality.gaps:
+        if self.target is not None and names_columns(self.dataset, self.target) and not self.modality.gaps:
             task = self._filled(self.target, splits)
-        if self.given is None or self.condition is None or not beside(self.dataset, self.condition):
+        if self.given is None or self.condition is None or not names_columns(self.dataset, self.condition):
             return task
         if not self.given.gaps or self.given.labels(self.conditions("train")):
             return task._filled(self.condition, splits)
@@ -187,16 +187,16 @@ class Task:
         return replace(self, dataset=replace(self.dataset, splits=splits))
 
 
-def beside(dataset: Dataset, column: str | None) -> bool:
+def names_columns(dataset: Dataset, column: str | None) -> bool:
     """Whether this names columns, not the items themselves."""
     return column not in (None, "items", dataset.modality)
 
 
-def read(
+def column_items(
     dataset: Dataset, modality: Modality, column: str | None, split: str, *, without: str | None, given: bool = False
 ) -> Any:
     """Columns of a split as raw items of a kind; or the items of the source, of a table less the columns `without`."""
-    if column is not None and beside(dataset, column):
+    if column is not None and names_columns(dataset, column):
         return modality.of_columns(dataset.column(column, split), given=given)
     rows = dataset.rows(split)
     if without is None or not isinstance(rows, pa.Table):
@@ -206,7 +206,7 @@ def read(
 
 def kind_of(dataset: Dataset, column: str | None) -> Modality:
     """The kind of data of the items, or, by its training values, of a column."""
-    if column is None or not beside(dataset, column):
+    if column is None or not names_columns(dataset, column):
         return MODALITIES[dataset.modality]
     cells = dataset.column(column, "train")
     return next(modality for modality in MODALITIES.values() if modality.takes(cells))
@@ -217,7 +217,9 @@ def read_as(dataset: Dataset, condition: str, said: str | None) -> Modality:
     if said is None:
         return kind_of(dataset, condition)
     chosen = MODALITIES.get(said)
-    if chosen is not None and (chosen.columns if beside(dataset, condition) else chosen.name == dataset.modality):
+    if chosen is not None and (
+        chosen.columns if names_columns(dataset, condition) else chosen.name == dataset.modality
+    ):
         return chosen
     known = " or ".join(f"{kind.name} ({kind.columns})" for kind in MODALITIES.values() if kind.columns)
     why = f"the condition {condition} is read as {kind_of(dataset, condition).name}; a column can be {known}"

@@ -56,7 +56,9 @@ def read_path(path: Path, reading: Reading) -> Dataset:
         table = pa.table({"label": pa.array(labels, pa.string())})
         if None in labels:
             notes.append(f"{labels.count(None):,} files are in no class folder: their label is missing")
-    found = Found(str(path), reading, cache.key_of(path, chosen, asdict(reading)), splits if any(splits) else (), table)
+    found = Found(
+        str(path), reading, cache.cache_key(path, chosen, asdict(reading)), splits if any(splits) else (), table
+    )
     dataset = kinds[chosen[0].suffix][1](chosen, found)
     if ignored:
         notes.append(f"{sum(ignored.values()):,} other files are ignored: {', '.join(sorted(ignored))}")

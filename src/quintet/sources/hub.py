@@ -15,7 +15,7 @@ from PIL import Image
 
 from quintet.core.errors import DataError, EnvironmentFault, UsageError
 from quintet.data import cache
-from quintet.data.archives import Entry, reason
+from quintet.data.archives import Entry, in_one_line
 from quintet.data.arrow import tidy
 from quintet.data.dataset import Dataset, Found, Reading
 from quintet.data.splits import PUBLISHED
@@ -42,7 +42,9 @@ def read_hub(source: str, reading: Reading) -> Dataset:
         kind = type(error).__name__
         offline = any(word in kind for word in ("Connection", "Offline", "Timeout", "Proxy", "HTTP", "Gated"))
         fix = "connect to the network, or put the files in a folder and name that" if offline else "check the name"
-        raise DataError("cannot load it from the hub", where=source, why=f"{kind}: {reason(error)}", fix=fix) from None
+        raise DataError(
+            "cannot load it from the hub", where=source, why=f"{kind}: {in_one_line(error)}", fix=fix
+        ) from None
     return from_hub(loaded, source, reading)
 
 
@@ -60,7 +62,7 @@ def from_hub(loaded: Mapping[str, Any], source: str, reading: Reading) -> Datase
     files = {modality.feature: modality for modality in MODALITIES.values() if modality.feature}
     main = next((column for kind in files for column in kinds if kinds[column] == kind), None)
     columns = {column: _column(parts, column, features[column]) for column in features if kinds[column] not in files}
-    key = cache.key_of(Path(source), [], asdict(reading) | {"of": [str(getattr(p, "_fingerprint", "")) for p in
+    key = cache.cache_key(Path(source), [], asdict(reading) | {"of": [str(getattr(p, "_fingerprint", "")) for p in
                        parts.values()]}) if all(hasattr(p, "_fingerprint") for p in parts.values()) else ""  # fmt: skip
     if main is None:
         dataset = from_columns(pa.table(columns), Found(source, reading, "", names))

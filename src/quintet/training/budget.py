@@ -14,12 +14,12 @@ from torch import Tensor
 from quintet.core.family import Family
 from quintet.training.engine import Engine
 from quintet.training.settings import TrainingSettings
-from quintet.training.trainer import EARLY, FASTER, FEWEST, INTERVALS, LOOKING, Stream, Trainer
+from quintet.training.trainer import EARLY_LOOKS, FASTER, INTERVALS, LEAST_STEPS, LOOKING, Stream, Trainer
 
 SLOW, ENOUGH = 0.01, 0.015
 """Of a budget: a step that takes longer than the first is not repeated to find out how long it takes; others are, until
 they took the second, since the plan is corrected while it runs, and what planning takes is lost to training."""
-AT_ONCE = 2**30
+BACKWARD_BYTES = 2**30
 """Bytes that a step may keep for its backward pass; a batch that needs more is worked on in smaller ones."""
 
 
@@ -30,7 +30,7 @@ class Pace(NamedTuple):
     item_bytes: float
 
 
-class Estimate(NamedTuple):
+class BudgetPlan(NamedTuple):
     """What a budget buys: `steps`, looks `every` so many of them, and the threads (0: all) that are fastest.
 
     `left` are the seconds of the budget that planning left, `each` those of a step, `look` those of a look.
@@ -44,7 +44,7 @@ class Estimate(NamedTuple):
     look: float
 
 
-Clock = Callable[[], float]
+ReadSeconds = Callable[[], float]
 
 
 def pace(
@@ -55,10 +55,10 @@ def pace(
     seed: int,
     engine: Engine,
     limit: float,
-    clock: Clock = time.perf_counter,
+    clock: ReadSeconds = time.perf_counter,
 ) -> Pace:
     """Time a step of one item, then of four times as many, up to a batch or until one takes `limit` seconds or more
-    than `AT_ONCE`; the rest is in proportion. So neither time nor memory is spent on a batch that cannot be afforded.
+    than `BACKWARD_BYTES`; the rest is in proportion. So no time or memory is spent on a batch that is too expensive.
 
     On a busy machine small steps are slow whatever their size, above all on several threads. So a step that is slow,
     but not hopeless, is timed on one thread too, and again with more items: what these add to it is their price.
@@ -91,7 +91,7 @@ def pace(
             if before is not None:
                 each = max(0.0, took - before[1]) / (rows - before[0])
                 return Pace(took + each * (total - rows), kept)
-            full = 4 * rows * kept > AT_ONCE
+            full = 4 * rows * kept > BACKWARD_BYTES
             if rows >= total or took >= 3 * limit or full or 2 * took * total <= limit * rows:
                 return Pace(took * total / rows, kept)
             if took >= limit:
@@ -128,9 +128,9 @@ def steps_for(
     engine: Engine,
     interval: Callable[[Family], object] | None = None,
     settle: Callable[[Family, float], object] | None = None,
-    clock: Clock = time.perf_counter,
+    clock: ReadSeconds = time.perf_counter,
     began: float | None = None,
-) -> Estimate:
+) -> BudgetPlan:
     """What fits `budget` seconds, of which some were spent since `began`: times steps and an `interval`, on a copy.
 
     `settle` is told before that how many seconds an interval may take at most.
@@ -180,11 +180,11 @@ def steps_for(
     # on a busy machine planning may take long: nine tenths of the budget go to training all the same
     left = max(budget - (clock() - began), 0.9 * budget)
     looked = max(1, min(INTERVALS, int(LOOKING * budget / look))) if look else INTERVALS
-    total = look * (looked + (EARLY if looked == INTERVALS else 0))
+    total = look * (looked + (EARLY_LOOKS if looked == INTERVALS else 0))
     every = settings.sample_every
     bought = left / (each + look / every) if every else max(left - total, left / 2) / each
-    steps = int(engine.agree(max(FEWEST, int(bought))))
-    return Estimate(steps, every or -(-steps // looked), threads, left, each, look)
+    steps = int(engine.agree(max(LEAST_STEPS, int(bought))))
+    return BudgetPlan(steps, every or -(-steps // looked), threads, left, each, look)
 
 
 def typical(times: list[float]) -> float:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from quintet.core.errors import EnvironmentFault, UsageError
 
-LARGE = 1_000_000
+BF16_PARAMETERS = 1_000_000
 """From this many parameters on, bf16 pays for its casts (measured; small models lose)."""
 
 
@@ -126,7 +126,7 @@ def resolve_precision(precision: str, module: nn.Module, device: torch.device) -
     if precision != "auto":
         return precision
     size = sum(p.numel() for p in module.parameters())
-    return "bf16" if size >= LARGE and has_bf16(device) else "fp32"
+    return "bf16" if size >= BF16_PARAMETERS and has_bf16(device) else "fp32"
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:

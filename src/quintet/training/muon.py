@@ -14,7 +14,7 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
 
 
-def hidden(module: nn.Module) -> dict[nn.Parameter, int]:
+def hidden_matrices(module: nn.Module) -> dict[nn.Parameter, int]:
     """The matrices from features to features, as the nets within state them (`hidden_matrices`: name -> how many of
     their own stand in it, one below the other, as queries and keys do). Not tables and heads, whose rows are symbols.
     """

@@ -16,7 +16,7 @@ from quintet.core.errors import CheckpointError, ConfigError, Diverged, out_of_m
 from quintet.core.family import Batch, Family, Objective
 from quintet.core.random import seed_of
 from quintet.training.engine import Engine, autocast, resolve_precision
-from quintet.training.muon import hidden
+from quintet.training.muon import hidden_matrices
 from quintet.training.optim import EMA, Flat, learning_rate
 from quintet.training.plan import Leg, leg_at, look_due, position
 from quintet.training.settings import TrainingSettings
@@ -27,7 +27,7 @@ MOST_NUMBERS = 2**20
 """Numbers that such items hold at most: fewer items where they are large."""
 INTERVALS = 8
 """Looks in a run, evenly, unless `sample_every` says otherwise."""
-EARLY = 3
+EARLY_LOOKS = 3
 """Looks before them where there are so many: at an eighth, a quarter and half of the first interval, since small data
 are soon learnt by heart.
 """
@@ -35,11 +35,11 @@ LOOKING = 0.1
 """At most this share of a budget goes into looks: fewer where sampling is slow."""
 QUICK, SHARE = 5.0, 0.25
 """In a run of a number of steps a look may take so many seconds, or this share of the training between two looks."""
-PATIENCE = 10
+MOST_SKIPPED = 10
 """Updates in a row that may be skipped for NaN or Inf before training stops."""
 CHECKED = 0.04
 """The plan of a budget is checked each time that this share of the budget has been spent."""
-SLACK = 0.03
+PLAN_SLACK = 0.03
 """The plan stays as it is while it ends within this share of the budget."""
 FASTER = 0.9
 """One thread is taken in the place of all where a step then takes less than this share of the time."""
@@ -47,7 +47,7 @@ CHANGED = 1.5
 """Steps that take so many times as long as before mean that the machine has changed: threads are measured again."""
 HALVINGS = 4
 """Times in a run that the items which are worked on at once are halved where memory does not suffice."""
-FEWEST = 8
+LEAST_STEPS = 8
 """No budget makes a run of fewer steps."""
 
 
@@ -100,7 +100,7 @@ class Trainer:
         self.precision = resolve_precision(settings.precision, family, engine.device)
         self.objectives = family.objectives()
         names = {p: name for name, p in family.named_parameters()}
-        matrices = hidden(family) if settings.optimiser == "muon" else {}
+        matrices = hidden_matrices(family) if settings.optimiser == "muon" else {}
         if settings.optimiser == "muon" and not matrices:
             raise ConfigError(
                 "muon has nothing to do in this net", where="training.optimiser", why="it states no hidden matrices",
@@ -137,9 +137,9 @@ class Trainer:
         self.step += 1
         if not bad:
             self.ema.update(self.step)
-        elif self.skipped >= PATIENCE:
+        elif self.skipped >= MOST_SKIPPED:
             raise Diverged(
-                f"NaN or Inf in {PATIENCE} updates in a row",
+                f"NaN or Inf in {MOST_SKIPPED} updates in a row",
                 where=f"step {self.step}",
                 why=f"the last losses were {record}",
                 fix="lower --training.lr; no checkpoint holds NaN",
@@ -292,8 +292,8 @@ class Trainer:
         left = self.budget - self.seconds - few * self.look_seconds
         left = max(left, self.budget / 2 - (self.seconds - self.looked))  # slow looks leave half of it to the steps
         steps, every = self.steps, old.every
-        if abs((self.steps - self.step) * each - left) > SLACK * self.budget:
-            steps = max(self.step + max(1, int(left / each)), FEWEST)
+        if abs((self.steps - self.step) * each - left) > PLAN_SLACK * self.budget:
+            steps = max(self.step + max(1, int(left / each)), LEAST_STEPS)
         if few < planned:
             every = max(1, -(-(steps - self.step) // few))
         agreed = [int(self.engine.agree(value)) for value in (steps, every, threads)]
@@ -373,4 +373,6 @@ class Trainer:
 
 def looks(steps: int, every: int) -> set[int]:
     """The steps of the early looks: those before the first of `INTERVALS` or more, where an eighth of it is 8 steps."""
-    return {every >> k for k in range(1, EARLY + 1)} if every >= 64 and every * INTERVALS < steps + every else set()
+    return (
+        {every >> k for k in range(1, EARLY_LOOKS + 1)} if every >= 64 and every * INTERVALS < steps + every else set()
+    )

@@ -12,7 +12,7 @@ from scipy.fft import dct
 from quintet.core.errors import DataError
 from quintet.core.random import some
 from quintet.metrics.distances import energy_distance
-from quintet.metrics.estimates import flat
+from quintet.metrics.estimates import with_errors
 from quintet.modalities.audio import spectrum
 from quintet.modalities.audio.recordings import Recordings
 
@@ -23,11 +23,11 @@ CEPSTRA = 13
 MAX_RECORDINGS = 500
 
 
-Levels = list[NDArray[np.float64]]
+Decibels = list[NDArray[np.float64]]
 """Of each recording (frames, BANDS), decibels of full scale, at least FLOOR."""
 
 
-def levels_of(recordings: Recordings) -> Levels:
+def levels_of(recordings: Recordings) -> Decibels:
     """10 log10 of the power in mel bands, a full-scale sine having 1."""
     hop = max(1, round(HOP * recordings.rate))
     window = hop + 2 * round(0.75 * hop)
@@ -41,12 +41,12 @@ def levels_of(recordings: Recordings) -> Levels:
     return out
 
 
-def mel_statistics(levels: Levels) -> NDArray[np.float64]:
+def mel_statistics(levels: Decibels) -> NDArray[np.float64]:
     """(N, 2 BANDS): mean and deviation over time of the level in each band; a distance is root-mean-square decibels."""
     return np.stack([np.concatenate([frames.mean(0), frames.std(0)]) for frames in levels]) / math.sqrt(BANDS)
 
 
-def cepstral_statistics(levels: Levels) -> NDArray[np.float64]:
+def cepstral_statistics(levels: Decibels) -> NDArray[np.float64]:
     """(N, 2 CEPSTRA): the same of the mel cepstra c_1 ... c_CEPSTRA, the orthonormal cosine transform of the levels.
 
     What is left is the shape of the spectrum, smoothed, without its loudness.
@@ -63,7 +63,7 @@ def sound_figures(heldout: Recordings, fake: Recordings, seed: int = 0) -> dict[
         raise DataError(f"recordings of {fake.rate} samples a second against {heldout.rate}")
     n = min(len(heldout), len(fake), MAX_RECORDINGS)
     real, made = (levels_of(side[some(side, n, seed)]) for side in (heldout, fake))
-    return flat(
+    return with_errors(
         {
             "mel": energy_distance(mel_statistics(real), mel_statistics(made)),
             "cepstral": energy_distance(cepstral_statistics(real), cepstral_statistics(made)),

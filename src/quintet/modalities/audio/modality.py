@@ -38,7 +38,7 @@ SECONDS, PLAYERS, SPECTROGRAMS = 10, 4, 50
 """Of recordings in a report: seconds of each, how many can be played, how many are drawn."""
 
 
-def joined(recordings: Recordings) -> NDArray[np.float32]:
+def with_silence_between(recordings: Recordings) -> NDArray[np.float32]:
     """One recording after another (n,), with silence between them."""
     pause = np.zeros(round(PAUSE * recordings.rate), np.float32)
     parts = [part for samples in recordings for part in (np.asarray(samples, np.float32), pause)]
@@ -57,7 +57,7 @@ def sound(samples: NDArray[Any], rate: int, provenance: Provenance, container: L
 
 
 def in_one(recordings: Recordings, provenance: Provenance, container: Literal["WAV", "FLAC"] = "WAV") -> bytes:
-    return sound(joined(recordings), recordings.rate, provenance, container)
+    return sound(with_silence_between(recordings), recordings.rate, provenance, container)
 
 
 def npz(recordings: Recordings, provenance: Provenance) -> bytes:

@@ -14,14 +14,14 @@ import numpy as np
 import pyarrow as pa
 
 from quintet.data import cache
-from quintet.data.archives import BadFile, Entry, Problems, reason
+from quintet.data.archives import BadFile, Entry, Problems, in_one_line
 from quintet.data.dataset import Dataset, Found
-from quintet.data.splits import arrange, assign, key_of
+from quintet.data.splits import arrange, assign, hash_of
 from quintet.modalities.audio.options import AudioReading
 from quintet.modalities.audio.recordings import Recordings
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
-FRAMES = 50_000_000
+MOST_FRAMES = 50_000_000
 """A recording with more samples, over all its channels, is refused by its header (at 44.1 kHz stereo: 9 minutes)."""
 FILE_BYTES = 2**29
 
@@ -47,9 +47,9 @@ def header(content: bytes) -> tuple[int, int]:
     try:
         facts = soundfile.info(io.BytesIO(content))
     except Exception as error:  # libsndfile's errors, and what its reader makes of odd headers
-        raise BadFile(f"not a sound file: {reason(error).rpartition(': ')[2]}") from None
-    if facts.frames * facts.channels > FRAMES:
-        raise BadFile(f"{facts.frames * facts.channels:,} samples; {FRAMES:,} are allowed")
+        raise BadFile(f"not a sound file: {in_one_line(error).rpartition(': ')[2]}") from None
+    if facts.frames * facts.channels > MOST_FRAMES:
+        raise BadFile(f"{facts.frames * facts.channels:,} samples; {MOST_FRAMES:,} are allowed")
     if facts.frames <= 0:
         raise BadFile("it holds no samples")
     return int(facts.frames), int(facts.samplerate)
@@ -62,7 +62,7 @@ def decode(content: bytes, rate: int) -> np.ndarray:
     try:
         samples, own = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
     except Exception as error:
-        raise BadFile(reason(error)[:120]) from None
+        raise BadFile(in_one_line(error)[:120]) from None
     if not len(samples):
         raise BadFile("it holds no samples")
     if not np.isfinite(samples).all():
@@ -95,7 +95,7 @@ def read_sounds(sounds: Sequence[Sound], found: Found) -> Dataset:
             problems.add(sound.name, error)
             continue
         good.append(index)
-        keys.append(key_of(content))
+        keys.append(hash_of(content))
     problems.check()
     found = found.at(good)
     rates = Counter(rate for _, rate in facts)
@@ -128,7 +128,7 @@ def read_sounds(sounds: Sequence[Sound], found: Found) -> Dataset:
         np.save(folder / "rate.npy", rate)
         return _dataset(opened(folder), ends, part, found, problems, (*notes, *how))
 
-    return cache.build(found.key, write, opened)
+    return cache.cached(found.key, write, opened)
 
 
 def opened(folder: Path) -> Recordings:

@@ -30,7 +30,7 @@ from quintet.modalities.image.reading import SUFFIXES, Shape, from_codes, pictur
 from quintet.modalities.image.sets import SETS
 from quintet.modalities.pictures import grid_png
 from quintet.modalities.protocol import Format, Modality
-from quintet.modalities.provenance import KEY, Provenance, software, text_of
+from quintet.modalities.provenance import METADATA_KEY, Provenance, software, text_of
 
 THUMBNAIL = 256
 """An image of at most this many numbers is small: an MLP takes several times the steps of a convolutional net there."""
@@ -60,7 +60,7 @@ def picture(images: NDArray[Any], columns: int, scale: int = 0) -> dict[str, Any
 def png(picture: Image.Image, provenance: Provenance) -> bytes:
     note = PngImagePlugin.PngInfo()
     note.add_text("Software", software(provenance))
-    note.add_text(KEY, text_of(provenance))
+    note.add_text(METADATA_KEY, text_of(provenance))
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", pnginfo=note)
     return buffer.getvalue()

@@ -14,9 +14,9 @@ import pyarrow as pa
 from PIL import Image, ImageOps
 
 from quintet.data import cache
-from quintet.data.archives import BadFile, Entry, Problems, reason
+from quintet.data.archives import BadFile, Entry, Problems, in_one_line
 from quintet.data.dataset import Dataset, Found, chunks, release
-from quintet.data.splits import arrange, assign, key_of
+from quintet.data.splits import arrange, assign, hash_of
 from quintet.modalities.image.options import ImageReading, Scale, decided
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
@@ -75,7 +75,7 @@ def open_image(content: bytes) -> Image.Image:
             warnings.simplefilter("ignore")
             image = Image.open(io.BytesIO(content), formats=FORMATS)
     except Exception as error:
-        why = "it is no PNG, JPEG, WebP, BMP, GIF or TIFF" if "identify" in str(error) else reason(error)
+        why = "it is no PNG, JPEG, WebP, BMP, GIF or TIFF" if "identify" in str(error) else in_one_line(error)
         raise BadFile(why) from None
     if image.width * image.height > PIXELS:
         raise BadFile(f"{image.width} x {image.height} pixels; {PIXELS:,} are allowed")
@@ -104,7 +104,7 @@ def decode(image: Image.Image, shape: Shape) -> np.ndarray:
             image.load()
             return resized(as_eight_bits(ImageOps.exif_transpose(image), shape.scale), shape)
     except Exception as error:
-        raise BadFile(reason(error)) from None
+        raise BadFile(in_one_line(error)) from None
 
 
 def wide(image: Image.Image) -> bool:
@@ -297,7 +297,7 @@ def read_surveyed(
             (folder / "kept.npy").replace(folder / "items.npy")
         return dataset
 
-    return cache.build(found.key, write, opened)
+    return cache.cached(found.key, write, opened)
 
 
 def opened(folder: Path) -> np.ndarray:
@@ -321,7 +321,7 @@ def survey(pictures: Sequence[Picture], where: str) -> tuple[list[int], list[Hea
             problems.add(picture.name, error)
             continue
         good.append(index)
-        keys.append(key_of(content))
+        keys.append(hash_of(content))
     problems.check()
     return good, headers, np.array(keys, np.uint64), problems, values
 
@@ -331,7 +331,7 @@ def wide_values(image: Image.Image) -> np.ndarray:
     try:
         return np.asarray(image)
     except Exception as error:
-        raise BadFile(reason(error)) from None
+        raise BadFile(in_one_line(error)) from None
 
 
 def decode_all(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from quintet.data.archives import zip_entries
-from quintet.data.dataset import Dataset, labels_of
+from quintet.data.dataset import Dataset, label_table
 from quintet.data.published import FILES, Source, named_file, unpack
-from quintet.data.splits import arrange, by_hash, keys_of, random_splits, stretches
+from quintet.data.splits import arrange, by_hash, consecutive, keys_of, random_splits
 from quintet.modalities.image.reading import open_image
 
 
@@ -16,13 +16,13 @@ def digits() -> Dataset:
 
     x, y = load_digits(return_X_y=True)
     images = x.reshape(-1, 8, 8, 1).astype(np.uint8)
-    return Dataset("digits", "image", images, random_splits(len(y)), labels_of(y.astype(np.int64)))
+    return Dataset("digits", "image", images, random_splits(len(y)), label_table(y.astype(np.int64)))
 
 
 def mnist() -> Dataset:
     x_train, y_train, x_test, y_test = (read_idx(unpack("mnist", name)) for name in FILES["mnist"])
     images, y = np.concatenate([x_train, x_test])[..., None], np.concatenate([y_train, y_test]).astype(np.int64)
-    return Dataset("mnist", "image", images, stretches([50_000, 10_000, 10_000]), labels_of(y))
+    return Dataset("mnist", "image", images, consecutive([50_000, 10_000, 10_000]), label_table(y))
 
 
 def read_idx(raw: bytes) -> np.ndarray:
@@ -44,7 +44,7 @@ def sprites() -> Dataset:
             labels.append(entry.name.split("/")[0])
             contents.append(content)
     order, splits, _ = arrange(by_hash(keys_of(contents)))
-    return Dataset("sprites", "image", np.stack(images)[order], splits, labels_of(np.array(labels)[order]))
+    return Dataset("sprites", "image", np.stack(images)[order], splits, label_table(np.array(labels)[order]))
 
 
 SETS: dict[str, Source] = {

@@ -15,7 +15,8 @@ from quintet.core import settings
 from quintet.core.codec import Codec, RepresentationKind
 from quintet.core.errors import DataError
 from quintet.core.spaces import Continuous, Discrete
-from quintet.modalities.series.windows import Clock, Floats, Windows, bridged
+from quintet.data.arrow import Floats
+from quintet.modalities.series.windows import Clock, Windows, bridged
 
 GRIDS = (1000.0, 100.0, 10.0, 1.0, 0.1, 0.01, 0.001)
 """Distances of neighbouring values that are looked for, the widest first."""

@@ -13,8 +13,9 @@ from sklearn.linear_model import Ridge
 
 from quintet.core.errors import DataError
 from quintet.core.random import some
-from quintet.metrics.estimates import Estimate, bootstrap, flat, mean
-from quintet.modalities.series.windows import Floats, Windows, bridged
+from quintet.data.arrow import Floats
+from quintet.metrics.estimates import Estimate, bootstrap, mean, with_errors
+from quintet.modalities.series.windows import Windows, bridged
 
 LAGS, MOST = 48, 1000
 """Lags of the autocorrelation at most; windows of each side."""
@@ -82,7 +83,7 @@ def series_figures(train: Windows, heldout: Windows, fake: Windows, seed: int = 
     taught = bridged(train[some(train, n, seed)].values)
     steps = real.shape[1]
     seen, lags = max(1, min(SEEN, steps // 2)), max(1, min(LAGS, steps // 2))
-    return flat({
+    return with_errors({
         "autocorrelation": autocorrelation_distance(real, made, lags),
         "spectrum": spectrum_distance(real, made),
         "predictive": predictive(made, real, seen),
@@ -183,4 +184,4 @@ def forecast_figures(
     scores = {name: mean((crps(each, truth[:, past:]) / scale).mean((1, 2))) for name, each in rivals.items()}
     low, high = np.quantile(rivals["crps"], [0.05, 0.95], axis=0)
     inside = ((truth[:, past:] >= low) & (truth[:, past:] <= high)).mean((1, 2))
-    return flat(scores | {"crps_covered": mean(inside)})
+    return with_errors(scores | {"crps_covered": mean(inside)})

@@ -18,19 +18,20 @@ from quintet.core.codec import Codec
 from quintet.core.errors import DataError, UsageError
 from quintet.core.random import some
 from quintet.data.archives import Entry
+from quintet.data.arrow import Floats
 from quintet.data.dataset import Dataset, Found, Reading
 from quintet.metrics.measures import Measure
 from quintet.modalities import Choices
-from quintet.modalities.frames import as_array, is_column, is_frame, table_of, wrong
+from quintet.modalities.frames import arrow_table, as_array, is_column, is_frame, wrong
 from quintet.modalities.pictures import png_of
 from quintet.modalities.protocol import Figures, Format, Modality
-from quintet.modalities.provenance import KEY, Provenance, software, text_of
+from quintet.modalities.provenance import METADATA_KEY, Provenance, software, text_of
 from quintet.modalities.series import reading as files
 from quintet.modalities.series.codec import SeriesCodec
 from quintet.modalities.series.options import SeriesReading
 from quintet.modalities.series.pictures import lines
 from quintet.modalities.series.sets import SETS
-from quintet.modalities.series.windows import Floats, Windows
+from quintet.modalities.series.windows import Windows
 from quintet.modalities.table.modality import csv as csv_of
 from quintet.modalities.table.reading import SUFFIXES
 
@@ -104,7 +105,7 @@ def beginnings(windows: Windows) -> tuple[list[str], list[str]]:
 def png(windows: Windows, provenance: Provenance) -> bytes:
     note, buffer = PngImagePlugin.PngInfo(), io.BytesIO()
     note.add_text("Software", software(provenance))
-    note.add_text(KEY, text_of(provenance))
+    note.add_text(METADATA_KEY, text_of(provenance))
     picture(windows).save(buffer, "PNG", pnginfo=note)
     return buffer.getvalue()
 
@@ -158,7 +159,7 @@ class SeriesModality(Modality):
             return items
         assert isinstance(codec, SeriesCodec)
         if is_frame(items):
-            table = table_of(items)
+            table = arrow_table(items)
             names = [name for name in codec.channels if name in table.column_names]
             if not names:
                 raise wrong(items, codec, f"the channels are {', '.join(codec.channels)}")

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from quintet.data.arrow import Floats
 from quintet.modalities.pictures import BLUE, INK, PALE, PAPER, font
-from quintet.modalities.series.windows import Floats, Windows
+from quintet.modalities.series.windows import Windows
 
 WIDTH, HEIGHT, ACROSS, CHANNELS = 230, 52, 4, 6
 """Pixels of a line of one channel; windows side by side; channels that are drawn at most."""

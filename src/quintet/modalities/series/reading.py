@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from quintet.core.errors import DataError
 from quintet.data.archives import Entry
+from quintet.data.arrow import Floats
 from quintet.data.dataset import Dataset, Found
 from quintet.data.splits import TEST, VALIDATION, arrange, assign, keys_of
 from quintet.modalities.series.options import SeriesReading
-from quintet.modalities.series.windows import Clock, Floats, Windows
+from quintet.modalities.series.windows import Clock, Windows
 from quintet.modalities.table import reading as tables
 from quintet.modalities.table import types
 from quintet.modalities.table.options import TableReading

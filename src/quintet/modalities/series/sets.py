@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from quintet.data.arrow import Floats
 from quintet.data.dataset import Dataset, Found, Reading
 from quintet.data.published import Source
 from quintet.modalities.series.reading import Long, cut
-from quintet.modalities.series.windows import Clock, Floats, Windows
+from quintet.modalities.series.windows import Clock, Windows
 
 WEEKS, WINDOW = 104, 48
 HOUR = 3_600_000_000.0

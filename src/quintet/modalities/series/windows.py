@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from quintet.data.arrow import Floats
 
 UNITS = (("weeks", 604_800_000_000), ("days", 86_400_000_000), ("hours", 3_600_000_000), ("minutes", 60_000_000),
          ("seconds", 1_000_000), ("microseconds", 1))  # fmt: skip

@@ -22,9 +22,10 @@ from quintet.core.errors import DataError, UsageError, warn
 from quintet.core.likelihood import Measure
 from quintet.core.spaces import Continuous, Discrete
 from quintet.data import arrow, written
-from quintet.modalities.table.columns import RARE, Column, describe, is_key
+from quintet.data.arrow import Floats
+from quintet.modalities.table.columns import RARE_MARK, Column, describe, is_key
 from quintet.modalities.table.identifiers import Identifiers
-from quintet.modalities.table.pieces import Floats, row_hash, uniforms
+from quintet.modalities.table.pieces import row_hash, uniforms
 
 FINE, FEW_COLUMNS = 64, 6
 """In a table of fewer columns a number's bin has FINE parts, a second symbol: what is drawn within a part is a function
@@ -72,7 +73,7 @@ class TableCodec(Codec):
                                  "columns, else 1")  # fmt: skip
         categories: int = Field(512, ge=1, description="categories with a symbol each; others are told by two symbols")
         shared_by: int = Field(3, ge=1, description="training rows that must share a category or text before it is "
-                               f"drawn; else {RARE} is; 1 draws all")  # fmt: skip
+                               f"drawn; else {RARE_MARK} is; 1 draws all")  # fmt: skip
         strict: bool = Field(False, description="refuse categories, and integers among few, that training lacks")
 
     name = "table"
@@ -111,7 +112,7 @@ class TableCodec(Codec):
             return head + "Where the symbol is drawn, one of them is, by their frequencies"
         least = self.settings.shared_by
         return head + (
-            f"Fewer than {least} rows hold each: samples say {RARE} in their place, so that nobody is known by "
+            f"Fewer than {least} rows hold each: samples say {RARE_MARK} in their place, so that nobody is known by "
             "them (--coding.shared_by 1 draws them too)"
         )
 

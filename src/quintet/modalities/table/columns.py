@@ -17,20 +17,21 @@ from numpy.typing import NDArray
 
 from quintet.core.errors import DataError, warn
 from quintet.data import arrow
+from quintet.data.arrow import Floats
 from quintet.modalities.table.moments import Calendar
-from quintet.modalities.table.pieces import Floats, Pieces, pieces_of_categories, pieces_of_numbers, within
+from quintet.modalities.table.pieces import Pieces, bounded, pieces_of_categories, pieces_of_numbers
 
-FEW = 64
+CATEGORICAL_VALUES = 64
 """Integers of at most this many values, each with a symbol, are categorical: a condition by them is a class."""
 MANY = 100
 """Of at least so many cells some are of a kind seen once: then there are new kinds to expect."""
-RARE = "(rare)"
+RARE_MARK = "(rare)"
 """Stands in samples for a category or a text that too few training rows share."""
 GROUP = 64
 """Categories that share a symbol where not all have their own; a second symbol tells them apart."""
 BITS = 8
 """Up to this many symbols, continuous numbers are bits, as categories are; with more, one real number."""
-LEAST = 1e-6
+SMALLEST_SHARE = 1e-6
 """Share of training that a symbol is taken to have had at least (values where all cells of a column are null)."""
 
 
@@ -89,7 +90,7 @@ class Column:
         if self.nulls:
             symbols = np.append(symbols, self.null_share)
         fine = ((1 / self.fine,) * self.fine,) if self.fine > 1 else ()
-        return (tuple(symbols.clip(LEAST).tolist()), *fine)
+        return (tuple(symbols.clip(SMALLEST_SHARE).tolist()), *fine)
 
     @property
     def values(self) -> tuple[Any, ...]:
@@ -105,7 +106,11 @@ class Column:
         """Whether it is symbols by nature: categories, or integers of few values."""
         if self.grid is None:
             return True
-        return pa.types.is_integer(arrow.plain(self.type)) and self.symbols <= FEW and self.pieces.points is not None
+        return (
+            pa.types.is_integer(arrow.without_dictionary(self.type))
+            and self.symbols <= CATEGORICAL_VALUES
+            and self.pieces.points is not None
+        )
 
     @property
     def mass(self) -> bool:
@@ -161,7 +166,9 @@ class Column:
         """How often training had 1 in each continuous dimension, none quite 0 or 1; 1/2 of real numbers."""
         ones = self.to_bits(np.arange(self.pieces.count)) > 0 if self.bits else None
         shares = np.array([0.5]) if ones is None else self.pieces.weight @ ones
-        return tuple(np.append(shares, [self.null_share] * self.nulls).clip(LEAST, 1 - LEAST).tolist())
+        return tuple(
+            np.append(shares, [self.null_share] * self.nulls).clip(SMALLEST_SHARE, 1 - SMALLEST_SHARE).tolist()
+        )
 
     @property
     def width(self) -> int:
@@ -205,7 +212,7 @@ class Column:
                 if unseen.any():
                     self.refuse(arrow.from_units(units[unseen][:1], self.grid, self.type)[0].as_py())
             return units, null
-        labels = arrow.labels(cells, self.categories)
+        labels = arrow.as_labels(cells, self.categories)
         null = labels.is_null().to_numpy(zero_copy_only=False)
         found = pc.index_in(labels, pa.array(self.categories, labels.type)).to_numpy(zero_copy_only=False)
         units = np.nan_to_num(found.astype(np.float64), nan=len(self.categories))
@@ -221,7 +228,7 @@ class Column:
             units = arrow.to_units(cells, self.grid, self.type, f"column {self.name}")
             null, few = np.isnan(units), strict and self.categorical
             return np.where(null, self.nulls, np.isin(units, np.asarray(self.pieces.points)) if few else True)
-        labels = arrow.labels(cells, self.categories)
+        labels = arrow.as_labels(cells, self.categories)
         null, values = np.asarray(labels.is_null()), pa.array(self.categories, labels.type)
         return np.where(null, self.nulls, np.asarray(pc.is_in(labels, values)) | bool(self.rare))
 
@@ -281,7 +288,7 @@ class Column:
         index, labels = units.astype(np.int64), self.categories
         if self.hides:
             often = len(labels) - self.rare
-            index, labels = index.clip(0, often), (*labels[:often], RARE)
+            index, labels = index.clip(0, often), (*labels[:often], RARE_MARK)
         return arrow.from_labels(index, labels, self.type, null)
 
     def refuse(self, value: Any) -> NoReturn:
@@ -331,30 +338,30 @@ def describe(
     """
     kind, filled = cells.type, cells.drop_null()
     nulls = 1 - len(filled) / len(cells) if len(cells) else 0.0
-    if arrow.is_number(kind):
+    if arrow.is_numeric(kind):
         grid, units = arrow.to_grid(filled, f"column {name}")
         nulls = 1 - len(units) / len(cells) if len(cells) else 0.0  # NaN is null as well
         if len(units):
             few = bins if strict else BITS
             pieces = pieces_of_numbers(units, lattice=grid.lattice, bins=bins, few=few)
             whole = Column(name, kind, pieces, nulls, grid, fine=1 if pieces.points is not None else fine)
-            calendar = Calendar.of(arrow.plain(kind), grid, units) if pieces.points is None else None
+            calendar = Calendar.of(arrow.without_dictionary(kind), grid, units) if pieces.points is None else None
             if calendar is None:
                 return whole
             parts: list[Column] = []
             for (part, (its, last)), numbers in zip(calendar.grids.items(), calendar.split(units), strict=True):
                 of = pieces_of_numbers(numbers, lattice=True, bins=bins, few=few)
-                of = of if last is None else within(of, 0, last)
+                of = of if last is None else bounded(of, 0, last)
                 parts.append(Column(f"{name} ({part})", pa.int64(), of, 0.0 if parts else nulls, its,
                                     fine=1 if of.points is not None else fine))  # fmt: skip
             return replace(whole, calendar=calendar, parts=tuple(parts))
     elif not arrow.is_category(kind):
         raise DataError(f"a column of type {kind}", where=f"column {name}", why="not a number, date, text or boolean",
                         fix="leave it out")  # fmt: skip
-    found = arrow.labels(filled).value_counts()
+    found = arrow.as_labels(filled).value_counts()
     counted = sorted(zip(*(found.field(i).to_pylist() for i in (0, 1)), strict=True), key=lambda c: (-c[1], str(c[0])))
     once = bool(counted) and counted[-1][1] == 1 and len(filled) >= MANY
-    limit = 1 if strict or pa.types.is_boolean(arrow.plain(kind)) else max(shared_by, 1 + once)
+    limit = 1 if strict or pa.types.is_boolean(arrow.without_dictionary(kind)) else max(shared_by, 1 + once)
     often = sum(count >= limit for _, count in counted)
     first = often if own is None else min(own, often)
     counted[first:often] = sorted(counted[first:often], key=lambda c: str(c[0]))
@@ -375,7 +382,7 @@ def is_key(cells: pa.ChunkedArray) -> bool:
     if len(cells) < 20 or cells.null_count:
         return False
     if arrow.is_category(cells.type):
-        return not pa.types.is_boolean(arrow.plain(cells.type)) and len(cells.unique()) == len(cells)
+        return not pa.types.is_boolean(arrow.without_dictionary(cells.type)) and len(cells.unique()) == len(cells)
     if not pa.types.is_integer(cells.type):
         return False
     steps = np.diff(cells.to_numpy().astype(np.float64))

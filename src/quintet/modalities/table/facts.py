@@ -50,7 +50,7 @@ def _kind(kind: pa.DataType) -> str:
         return "datetime"
     if pa.types.is_boolean(kind):
         return "truth value"
-    return "category" if not arrow.is_number(kind) else "whole number" if pa.types.is_integer(kind) else "decimal"
+    return "category" if not arrow.is_numeric(kind) else "whole number" if pa.types.is_integer(kind) else "decimal"
 
 
 def _fate(column: pa.ChunkedArray, said: str | None, *, alone: bool) -> str:
@@ -59,7 +59,7 @@ def _fate(column: pa.ChunkedArray, said: str | None, *, alone: bool) -> str:
         return "left out: it only names its rows (=text keeps it)"
     if pa.types.is_temporal(column.type):
         return "modelled by its parts, as far as they vary: year, week or month, day, time"
-    return "modelled as numbers" if arrow.is_number(column.type) else "modelled as categories"
+    return "modelled as numbers" if arrow.is_numeric(column.type) else "modelled as categories"
 
 
 def numbered(table: pa.Table, rows: int) -> pa.Table:

@@ -12,17 +12,15 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.metrics import r2_score
 
 from quintet.core.random import some
 from quintet.data import arrow
 from quintet.metrics.distances import kolmogorov
-from quintet.metrics.estimates import Estimate, area, bootstrap, flat, share
-from quintet.modalities.table.columns import RARE
+from quintet.metrics.estimates import Array, Estimate, area, bootstrap, share, with_errors
+from quintet.modalities.table.columns import RARE_MARK
 
-Array = NDArray[Any]
 MAX_ROWS, MAX_PAIRS, MAX_COLUMNS = 2000, 200, 50
 """Rows of either side, pairs of columns, columns that are searched for rules."""
 BROKEN, BROKEN_SHARE = 10, 0.01
@@ -43,11 +41,11 @@ class Cells:
     @classmethod
     def of(cls, train: pa.Table) -> Self:
         """Read off training rows."""
-        words = [name for name in train.column_names if not arrow.is_number(train[name].type)]
+        words = [name for name in train.column_names if not arrow.is_numeric(train[name].type)]
         known = {name: sorted(train[name].unique().drop_null().to_pylist(), key=str) for name in words}
         for values in known.values():
-            if RARE not in values and values and isinstance(values[0], str):
-                values.insert(1, RARE)
+            if RARE_MARK not in values and values and isinstance(values[0], str):
+                values.insert(1, RARE_MARK)
         return cls(tuple(train.column_names), {n: {v: i for i, v in enumerate(values)} for n, values in known.items()})
 
     @property
@@ -310,4 +308,4 @@ def table_figures(
         if not what.why and len(few) and all(len(rows) for _, rows in sides):
             for name, rows in sides:
                 estimates[name] = efficacy(rows, few, at, regression=what.number, seed=seed)
-    return flat(estimates) | {"rules": len(found)}
+    return with_errors(estimates) | {"rules": len(found)}

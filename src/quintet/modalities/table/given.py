@@ -15,6 +15,7 @@ from quintet.core.checked import kind_name
 from quintet.core.errors import DataError, UsageError
 from quintet.data import arrow
 from quintet.modalities.frames import (
+    arrow_table,
     as_array,
     cells_of,
     column_of,
@@ -24,7 +25,6 @@ from quintet.modalities.frames import (
     library,
     plain,
     scalar,
-    table_of,
     wrong,
 )
 
@@ -33,7 +33,7 @@ def raw_rows(items: Any, codec: Any) -> pa.Table:
     """A table with columns of the codec's names."""
     names = tuple(one.name for one in codec.columns)
     if is_frame(items):
-        return table_of(items)
+        return arrow_table(items)
     if isinstance(items, str):
         raise wrong(items, codec, "a text is no row; a file is pathlib.Path(...)")
     labels = list(items.index) if library(items) == "pandas" else []
@@ -65,7 +65,7 @@ def raw_conditions(given: Any, codec: Any, n: int) -> Any:
     """n values of the codec's columns, from one for all or one an item."""
     names = [one.name for one in codec.columns]
     if is_frame(given):
-        return counted(table_of(given), n)
+        return counted(arrow_table(given), n)
     if isinstance(given, Mapping):
         if all(map(scalar, given.values())):
             return arrow.as_table([dict(given)] * n)
@@ -96,7 +96,7 @@ def write_table(table: pa.Table, path: Path) -> Path:
 def as_rows(data: Any) -> pa.Table | None:
     """Frames, columns, dicts of columns and rows as dicts as a table; None for anything else."""
     if is_frame(data):
-        return table_of(data)
+        return arrow_table(data)
     if is_column(data):
         return pa.table({str(getattr(data, "name", None) or "x0"): column_of(data)})
     if isinstance(data, Mapping):

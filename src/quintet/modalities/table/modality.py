@@ -31,12 +31,12 @@ from quintet.metrics.measures import Measure
 from quintet.modalities import Choices
 from quintet.modalities.frames import side_by_side
 from quintet.modalities.protocol import Figures, Format, Modality
-from quintet.modalities.provenance import KEY, Provenance, text_of
+from quintet.modalities.provenance import METADATA_KEY, Provenance, text_of
 from quintet.modalities.table.codec import TableCodec
 from quintet.modalities.table.columns import describe
 from quintet.modalities.table.facts import column_facts, numbered
 from quintet.modalities.table.given import as_rows, raw_conditions, raw_rows, write_table
-from quintet.modalities.table.pictures import histograms, is_number, scatter_png
+from quintet.modalities.table.pictures import drawn_as_number, histograms, scatter_png
 from quintet.modalities.table.reading import ROWS, SUFFIXES, dataset_of
 from quintet.modalities.table.sets import SETS
 from quintet.modalities.table.streams import read_tables
@@ -66,7 +66,7 @@ def _quoted(cells: pa.Array) -> pa.Array:
 
 def parquet(table: pa.Table, provenance: Provenance) -> bytes:
     buffer = io.BytesIO()
-    pyarrow.parquet.write_table(table.replace_schema_metadata({KEY: text_of(provenance)}), buffer)
+    pyarrow.parquet.write_table(table.replace_schema_metadata({METADATA_KEY: text_of(provenance)}), buffer)
     return buffer.getvalue()
 
 
@@ -264,7 +264,7 @@ class TableModality(Modality):
         return codec, TableCodec("continuous", TableCodec.Settings(**{**settings, "shared_by": 1})).fit(given)
 
     def preview(self, items: pa.Table, captions: list[str]) -> bytes:
-        if items.num_columns == 2 and all(is_number(kind) for kind in items.schema.types):
+        if items.num_columns == 2 and all(drawn_as_number(kind) for kind in items.schema.types):
             points = points_of(items)
             points = points[np.isfinite(points).all(1)]
             return scatter_png(points[some(points, POINTS, 0)])
@@ -286,7 +286,7 @@ class TableModality(Modality):
 
     def looks(self, items: pa.Table, codec: Codec) -> dict[str, bytes]:
         files = {".csv": csv(items, {})}
-        numbers = items.select([field.name for field in items.schema if is_number(field.type)])
+        numbers = items.select([field.name for field in items.schema if drawn_as_number(field.type)])
         if numbers.num_columns == 2:
             points = points_of(numbers)
             points = points[np.isfinite(points).all(1)]

@@ -8,14 +8,13 @@ from typing import NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from quintet.data import arrow
-from quintet.modalities.table.pieces import Floats
+from quintet.data.arrow import Floats
+from quintet.modalities.table.pieces import Ints
 
-Ints = NDArray[np.int64]
 WEEKS, DAYS = 52, 7
-SECONDS = 86_400
+DAY_SECONDS = 86_400
 FEW_DAYS, MANY_MONTHS = 4, 24
 """Dates on so few days of so many months are dates of months."""
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
@@ -52,7 +51,7 @@ class Calendar(NamedTuple):
         if pa.types.is_date32(kind):
             day = 1
         elif pa.types.is_date64(kind) or pa.types.is_timestamp(kind):
-            day = SECONDS * PER_SECOND[getattr(kind, "unit", "ms")]
+            day = DAY_SECONDS * PER_SECOND[getattr(kind, "unit", "ms")]
         else:
             return None
         days = (grid.base + grid.unit * np.unique(units).astype(np.int64)) // day

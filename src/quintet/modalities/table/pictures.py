@@ -67,7 +67,7 @@ def _counts(column: pa.ChunkedArray) -> tuple[np.ndarray, str, str]:
         ends = pc.min_max(column).as_py()
         values = column.to_numpy(zero_copy_only=False).astype("datetime64[us]").astype(np.int64)
         return np.histogram(values, BINS)[0], str(ends["min"]), str(ends["max"])
-    if is_number(column.type):
+    if drawn_as_number(column.type):
         values = column.to_numpy().astype(np.float64)
         values = values[np.isfinite(values)]
         if len(values) and values.min() < values.max():
@@ -79,6 +79,6 @@ def _counts(column: pa.ChunkedArray) -> tuple[np.ndarray, str, str]:
     return np.array([entry["counts"] for entry in found]), str(found[0]["values"]), last
 
 
-def is_number(kind: pa.DataType) -> bool:
+def drawn_as_number(kind: pa.DataType) -> bool:
     """Whether a column of this type is drawn as numbers."""
     return pa.types.is_integer(kind) or pa.types.is_floating(kind)

@@ -10,15 +10,16 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from quintet.data.arrow import Floats
+
 Ints = NDArray[np.int64]
 
 SPIKE, OFTEN = 0.005, 10
 """A value that makes up more than this share of a column, and so many cells, has a symbol of its own."""
-PIECE = 32
+PIECE_VALUES = 32
 """Training values a stretch of even density: the held-out cost of its height's noise is about 1 / (2 PIECE) nats."""
 PIECES = 512
-LEAST = 4
+TAIL_VALUES = 4
 """The outermost stretches halve in mass down to this many values, so that a heavy tail keeps its shape."""
 EXACT, NEW = 1024, 0.01
 """A column of at most EXACT different numbers, of which the next cell holds a new one with probability NEW at most (the
@@ -205,7 +206,7 @@ def pieces_of_numbers(x: Floats, *, lattice: bool, bins: int, few: int = 8) -> P
         exact = own
     low, high, mass, alone = [], [], [], []
     at = 0
-    size = max(PIECE, n // PIECES)
+    size = max(PIECE_VALUES, n // PIECES)
     while at < len(values):
         if exact[at]:
             low.append(values[at : at + 1] - half)
@@ -232,7 +233,7 @@ def pieces_of_numbers(x: Floats, *, lattice: bool, bins: int, few: int = 8) -> P
     return assemble(starts, ends, np.concatenate(mass), np.concatenate(alone), beyond, bins, lattice=lattice)
 
 
-def within(pieces: Pieces, first: int, last: int) -> Pieces:
+def bounded(pieces: Pieces, first: int, last: int) -> Pieces:
     """The same on the whole numbers first ... last alone; all values lie there. A tail without room is left out."""
     low, high, mass = pieces.low.copy(), pieces.high.copy(), pieces.mass.copy()
     kept = np.ones(len(mass), bool)
@@ -247,7 +248,7 @@ def within(pieces: Pieces, first: int, last: int) -> Pieces:
 def knots(total: int, size: int, *, begins: bool, ends: bool) -> Ints:
     """Ranks 1 ... total at which pieces end: every `size`, and at an outer end of the column after 4, 8, 16 ..."""
     ranks = np.linspace(0, total, max(1, round(total / size)) + 1)[1:].round().astype(np.int64)
-    outer = LEAST * 2 ** np.arange(0, 12)
+    outer = TAIL_VALUES * 2 ** np.arange(0, 12)
     outer = outer[outer < min(size, total // 2)]
     parts = [ranks, *([outer] if begins else []), *([total - outer] if ends else [])]
     return np.unique(np.concatenate(parts))

@@ -22,7 +22,7 @@ import pyarrow.parquet
 from quintet.core.errors import DataError, EnvironmentFault
 from quintet.core.random import some
 from quintet.data import written
-from quintet.data.archives import BadFile, Entry, Problems, reason
+from quintet.data.archives import BadFile, Entry, Problems, in_one_line
 from quintet.data.arrow import tidy
 from quintet.data.dataset import Dataset, Found, take
 from quintet.data.encodings import decoded
@@ -145,7 +145,7 @@ def joined(parts: Sequence[pa.Table], where: str) -> pa.Table:
     try:
         table = pa.concat_tables([written.attach(part, {}) for part in parts], promote_options="permissive")
     except pa.ArrowException as error:
-        raise DataError("the files have different columns", where=where, why=reason(error)) from None
+        raise DataError("the files have different columns", where=where, why=in_one_line(error)) from None
     bare = pa.schema([field.remove_metadata() for field in table.schema])
     return written.attach(pa.table(table.columns, schema=bare), same)
 
@@ -202,7 +202,7 @@ def excel_table(content: bytes) -> tuple[pa.Table, list[str]]:
             sheet.reset_dimensions()  # the size that stands in the file may be wrong
         cells = [list(row) for sheet in sheets[:1] for row in sheet.iter_rows(values_only=True)]
     except Exception as error:  # whatever a damaged zip of XML makes of it
-        raise BadFile(reason(error)) from None
+        raise BadFile(in_one_line(error)) from None
     rows = [[None if cell in EXCEL_MISSING else cell for cell in row] for row in cells]
     rows = [row for row in rows if any(cell is not None for cell in row)]
     if not rows:
@@ -226,7 +226,7 @@ def days(table: pa.Table) -> pa.Table:
 
 
 def unreadable(where: str, error: BaseException) -> DataError:
-    why = reason(error)
+    why = in_one_line(error)
     if "utf" in why.lower():
         fix = f"convert it: iconv -f latin1 -t utf-8 {Path(where).name} > new{Path(where).suffix}"
         return DataError("not whole UTF-8 text", where=where, why=why, fix=fix)
@@ -357,7 +357,7 @@ def json_batches(stream: Any, problems: Problems) -> Batches:
             try:
                 row = json.loads(line)
             except (ValueError, RecursionError) as error:
-                problems.add(f"line {number}", reason(error))
+                problems.add(f"line {number}", in_one_line(error))
                 continue
             if isinstance(row, dict):
                 rows.append(characters(row, problems))

@@ -11,14 +11,14 @@ import pyarrow.csv
 
 from quintet.data.archives import zip_entries
 from quintet.data.arrays import array_of
-from quintet.data.dataset import Dataset, labels_of, take
+from quintet.data.dataset import Dataset, label_table, take
 from quintet.data.published import Source, hashed_validation, named_file, unpack
-from quintet.data.splits import random_splits, row_keys, stretches
+from quintet.data.splits import consecutive, random_splits, row_keys
 
 
 def _plane(name: str, x: np.ndarray, y: np.ndarray) -> Dataset:
     table = pa.table({"x0": x[:, 0], "x1": x[:, 1]})
-    return Dataset(name, "table", table, random_splits(len(x)), labels_of(y.astype(np.int64)))
+    return Dataset(name, "table", table, random_splits(len(x)), label_table(y.astype(np.int64)))
 
 
 def moons(n: int = 10_000) -> Dataset:
@@ -58,7 +58,7 @@ def measurements(name: str) -> Callable[[], Dataset]:
         columns = [str(column).replace(" ", "_").replace("(", "").replace(")", "") for column in bunch.feature_names]
         table = pa.table({column: bunch.data[:, i].astype(np.float64) for i, column in enumerate(columns)})
         classes = np.array([str(bunch.target_names[i]) for i in bunch.target])
-        return Dataset(name, "table", table, random_splits(len(classes)), labels_of(classes))
+        return Dataset(name, "table", table, random_splits(len(classes)), label_table(classes))
 
     return load
 
@@ -75,7 +75,7 @@ def diabetes() -> Dataset:
     return Dataset("diabetes", "table", table, random_splits(table.num_rows))
 
 
-PARTS = ("train", "val", "test")
+SPLIT_FILES = ("train", "val", "test")
 ADULT = ("age", "workclass", "fnlwgt", "education", "education_num", "marital_status", "occupation", "relationship",
          "race", "sex", "capital_gain", "capital_loss", "hours_per_week", "native_country", "income")  # fmt: skip
 CALIFORNIA = ("median_income", "house_age", "average_rooms", "average_bedrooms", "population", "average_occupancy",
@@ -103,7 +103,7 @@ def _packed(folder: str) -> dict[str, list[np.ndarray]]:
     path = named_file(folder, f"{folder}_tabddpm_split.npz")
     arrays = {entry.stem: array_of(entry, str(path)) for entry in zip_entries(path)}
     stems = {name.removesuffix("_train") for name in arrays if name.endswith("_train")}
-    return {stem: [arrays[f"{stem}_{part}"] for part in PARTS] for stem in sorted(stems)}
+    return {stem: [arrays[f"{stem}_{part}"] for part in SPLIT_FILES] for stem in sorted(stems)}
 
 
 def _whole_numbers(values: np.ndarray) -> np.ndarray:
@@ -116,7 +116,7 @@ def california() -> Dataset:
     packed = _packed("california")
     x, y = np.concatenate(packed["X_num"]), np.concatenate(packed["y"])
     columns = {name: _whole_numbers(x[:, i]) for i, name in enumerate(CALIFORNIA)} | {"median_house_value": y}
-    return Dataset("california", "table", pa.table(columns), stretches([len(part) for part in packed["y"]]))
+    return Dataset("california", "table", pa.table(columns), consecutive([len(part) for part in packed["y"]]))
 
 
 def churn() -> Dataset:
@@ -126,7 +126,7 @@ def churn() -> Dataset:
     columns: dict[str, np.ndarray] = {name: _whole_numbers(x[:, i]) for i, name in enumerate(CHURN_NUMBERS)}
     columns |= {name: kinds[:, i] if i == 0 else kinds[:, i].astype(np.int64) for i, name in enumerate(CHURN_KINDS)}
     notes = ("the published file holds estimated_salary twice: the second is left out",)
-    splits = stretches([len(part) for part in packed["y"]])
+    splits = consecutive([len(part) for part in packed["y"]])
     return Dataset("churn", "table", pa.table(columns | {"exited": y}), splits, notes=notes)
 
 
@@ -140,7 +140,7 @@ def density(name: str) -> Callable[[], Dataset]:
                 for part in ("train", "valid", "test")]  # fmt: skip
         values = np.concatenate(rows)
         table = pa.table({f"v{i}": np.ascontiguousarray(values[:, i]) for i in range(values.shape[1])})
-        return Dataset(f"density20/{name}", "table", table, stretches([len(part) for part in rows]))
+        return Dataset(f"density20/{name}", "table", table, consecutive([len(part) for part in rows]))
 
     return load
 

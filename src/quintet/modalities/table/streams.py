@@ -19,7 +19,7 @@ from quintet.data import cache, written
 from quintet.data.archives import BadFile, Entry, Problems
 from quintet.data.arrow import tidy
 from quintet.data.dataset import SPLITS, Dataset, Found
-from quintet.data.splits import assign, row_keys, stretches
+from quintet.data.splits import assign, consecutive, row_keys
 from quintet.data.written import Form
 from quintet.modalities.table import types
 from quintet.modalities.table.options import TableReading
@@ -52,7 +52,7 @@ def read_tables(entries: Sequence[Entry], found: Found) -> Dataset:
         return kept
     size = sum(entry.size * (PACKED if entry.packed else 1) for entry in entries)
     if size > LARGE and found.key:
-        return cache.build(found.key, lambda folder: stream(entries, found, folder), opened)
+        return cache.cached(found.key, lambda folder: stream(entries, found, folder), opened)
     parts, notes = [], []
     for entry in entries:
         table, more = whole(entry, found.where)
@@ -114,7 +114,7 @@ def stream(entries: Sequence[Entry], found: Found, folder: Path) -> Dataset:
     for writer in writers:
         writer.close()
     items = opened(folder)
-    splits = stretches(np.bincount(part, minlength=3).tolist())
+    splits = consecutive(np.bincount(part, minlength=3).tolist())
     if found.reading.split == "none":
         splits = dict.fromkeys(SPLITS, splits["train"])
     notes.append("larger than memory should be: kept as Arrow files in the cache, and memory-mapped")

@@ -13,7 +13,7 @@ import numpy as np
 
 from quintet.core.errors import DataError
 from quintet.core.random import some
-from quintet.metrics.estimates import Estimate, bootstrap, flat, mean
+from quintet.metrics.estimates import Estimate, bootstrap, mean, with_errors
 
 ORDER = 3
 """Characters of the n-grams whose entropy and divergence are measured."""
@@ -31,7 +31,7 @@ def ngrams(symbols: Sequence[Hashable], n: int) -> list[tuple[Hashable, ...]]:
 # -- variety ---------------------------------------------------------------------------------------------------------
 
 
-def distinct(texts: Sequence[str], n: int = 2, *, seed: int = 0) -> Estimate:
+def distinct_n(texts: Sequence[str], n: int = 2, *, seed: int = 0) -> Estimate:
     """distinct-n: different n-grams of words over all n-grams of words (Li et al. 2016, arXiv:1510.03055).
 
     Falls with the amount of text, so compare equal numbers of texts of equal lengths only. Error: bootstrap of texts.
@@ -200,9 +200,9 @@ def corpus_figures(
     n = min(len(heldout), len(fake), most, MOST_TEXTS)
     drawn = ([side[i] for i in some(side, n, seed)] for side in (heldout, fake))
     real, made = ([text for text in side if text] for side in drawn)
-    return flat(
+    return with_errors(
         {
-            "distinct": distinct(made, seed=seed),
+            "distinct": distinct_n(made, seed=seed),
             "self_bleu": self_bleu([made[i] for i in some(made, BLEU_TEXTS, seed)]),
             "ngram_entropy": ngram_entropy(made),
             "ngram_divergence": ngram_divergence(real, made),

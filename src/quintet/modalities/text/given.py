@@ -12,11 +12,11 @@ import pyarrow.feather
 from quintet.core.checked import kind_name
 from quintet.core.errors import DataError, UsageError
 from quintet.modalities.frames import (
+    arrow_table,
     cells_of,
     column_of,
     is_column,
     is_frame,
-    table_of,
     wrong,
 )
 
@@ -32,7 +32,7 @@ def raw_texts(items: Any, codec: Any, column: str | None) -> list[str]:
         except (pa.ArrowException, ValueError) as error:
             raise wrong(items, codec, str(error).splitlines()[0]) from None
     if is_frame(items):
-        table = table_of(items)
+        table = arrow_table(items)
         strings = [name for name in table.column_names if pa.types.is_string(table[name].type)]
         named = [name for name in (column, "text") if name in strings]
         if not named and len(strings) != 1:

@@ -13,7 +13,7 @@ from quintet.core.errors import DataError
 from quintet.data.archives import BadFile, Entry, Problems
 from quintet.data.dataset import SPLITS, Dataset, Found
 from quintet.data.encodings import decoded
-from quintet.data.splits import arrange, assign, keys_of, stretches
+from quintet.data.splits import arrange, assign, consecutive, keys_of
 from quintet.modalities.text.options import TextReading
 
 SUFFIXES = (".txt", ".text")
@@ -69,16 +69,18 @@ def read_texts(entries: Sequence[Entry], found: Found) -> Dataset:
         found = found.at(np.repeat(np.arange(len(lines)), [len(part) for part in lines]))
         texts = [line for part in lines for line in part]
     elif len(texts) == 1 and found.reading.split == "none":
-        return Dataset("", "text", texts * 3, stretches([1, 1, 1]), notes=(
+        return Dataset("", "text", texts * 3, consecutive([1, 1, 1]), notes=(
             "one text, which every split holds (--data.split none)", *encodings, *problems.notes()))  # fmt: skip
     elif len(texts) == 1 and not found.reading.whole:
-        return Dataset("", "text", cut(texts[0], found.where), stretches([1, 1, 1]), notes=(
+        return Dataset("", "text", thirds(texts[0], found.where), consecutive([1, 1, 1]), notes=(
             "one text: the first 80 % are train, then 10 % validation, 10 % test (--data.unit line: items are lines)",
             *encodings, *problems.notes()))  # fmt: skip
     elif len(published) == len(texts) and len(texts) == len(set(published)) == 3:
         by_split = dict(zip(published, texts, strict=True))
         note = "one text a split, as the files say"
-        return Dataset("", "text", [by_split[name] for name in SPLITS], stretches([1, 1, 1]), notes=(note, *encodings))
+        return Dataset(
+            "", "text", [by_split[name] for name in SPLITS], consecutive([1, 1, 1]), notes=(note, *encodings)
+        )
     return replace(dataset_of(texts, found, (*notes, *encodings, *problems.notes())), places=places)
 
 
@@ -99,7 +101,7 @@ def is_list(text: str) -> bool:
     return len(lines) >= LINES and blank <= len(lines) // 100 and short >= 0.95 * len(lines)
 
 
-def cut(text: str, where: str) -> list[str]:
+def thirds(text: str, where: str) -> list[str]:
     """One text as three: 80, 10 and 10 %, at the ends of lines where there are some."""
     places = []
     for fraction in (0.8, 0.9):

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from quintet.data.dataset import Dataset, labels_of
+from quintet.data.dataset import Dataset, label_table
 from quintet.data.published import Source, hashed_validation, unpack
-from quintet.data.splits import arrange, by_hash, keys_of, stretches
+from quintet.data.splits import arrange, by_hash, consecutive, keys_of
 
 
 def pydocs() -> Dataset:
@@ -22,14 +22,14 @@ def pydocs() -> Dataset:
     part = by_hash(keys_of(name.encode() for name in names))
     texts = ["\n\n".join(topics[name].strip() for name, p in zip(names, part, strict=True) if p == split) + "\n"
              for split in (0, 1, 2)]  # fmt: skip
-    return Dataset("pydocs", "text", texts, stretches([1, 1, 1]))
+    return Dataset("pydocs", "text", texts, consecutive([1, 1, 1]))
 
 
 ONES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
         "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen")  # fmt: skip
 TENS = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
-FIGURES = "零一二三四五六七八九"
-UNITS = ("", "十", "百", "千")
+NUMERALS = "零一二三四五六七八九"
+NUMERAL_PLACES = ("", "十", "百", "千")
 COUNTS = {1: 10, 2: 90, 3: 900, 4: 4000, 5: 6000, 6: 9000}
 """How many numbers of each length; all of the short ones."""
 
@@ -54,7 +54,7 @@ def chinese(n: int) -> str:
     would begin with 一十 begins with 十.
     """
     if n == 0:
-        return FIGURES[0]
+        return NUMERALS[0]
     high, low = divmod(n, 10_000)
     text = _four(high) + "万" if high else ""
     if low:
@@ -68,7 +68,7 @@ def _four(n: int) -> str:
     for place in (3, 2, 1, 0):
         figure = n // 10**place % 10
         if figure:
-            text += ("零" if gap and text else "") + FIGURES[figure] + UNITS[place]
+            text += ("零" if gap and text else "") + NUMERALS[figure] + NUMERAL_PLACES[place]
         gap = not figure
     return text
 
@@ -102,10 +102,10 @@ def multi30k() -> Dataset:
             sentences += unpack("multi30k", f"raw/{part}.{language}.gz").decode().splitlines()
         counts.append(len(columns["de"]) - sum(counts))
     labels = pa.table({"english": [line.strip() for line in columns["en"]]})
-    return Dataset("multi30k", "text", [line.strip() for line in columns["de"]], stretches(counts), labels)
+    return Dataset("multi30k", "text", [line.strip() for line in columns["de"]], consecutive(counts), labels)
 
 
-QUESTIONS = ("description", "entity", "abbreviation", "human", "location", "number")
+QUESTION_KINDS = ("description", "entity", "abbreviation", "human", "location", "number")
 SENTENCES = ("subjective", "objective")
 
 
@@ -118,16 +118,16 @@ def _labelled_lines(folder: str, names: Mapping[str, str], classes: tuple[str, .
 
 def trec() -> Dataset:
     texts, labels, names = _labelled_lines(
-        "trec", {"train": "TREC.train.all.gz", "test": "TREC.test.all.gz"}, QUESTIONS
+        "trec", {"train": "TREC.train.all.gz", "test": "TREC.test.all.gz"}, QUESTION_KINDS
     )
     order, splits = hashed_validation(names, keys_of(text.encode() for text in texts))
-    return Dataset("trec", "text", [texts[i] for i in order], splits, labels_of(np.array(labels)[order]))
+    return Dataset("trec", "text", [texts[i] for i in order], splits, label_table(np.array(labels)[order]))
 
 
 def subj() -> Dataset:
     texts, labels, _ = _labelled_lines("subj", {"train": "subj.all.gz"}, SENTENCES)
     order, splits, _ = arrange(by_hash(keys_of(text.encode() for text in texts)))
-    return Dataset("subj", "text", [texts[i] for i in order], splits, labels_of(np.array(labels)[order]))
+    return Dataset("subj", "text", [texts[i] for i in order], splits, label_table(np.array(labels)[order]))
 
 
 SETS: dict[str, Source] = {

@@ -18,7 +18,7 @@ CODE_POINTS = 0x110000
 """Of Unicode: those that training lacks share the mass of one symbol evenly."""
 
 
-RARE = 4
+RAREST_PAIR = 4
 """A byte pair that occurs less often in the training texts is no symbol of its own."""
 
 
@@ -99,13 +99,16 @@ class BytePairs:
         tokenizer.pre_tokenizer = before.Sequence([alone, before.ByteLevel(add_prefix_space=False)])
         tokenizer.decoder = lib.decoders.ByteLevel()
         trainer = lib.trainers.BpeTrainer(
-            vocab_size=size, min_frequency=RARE, initial_alphabet=before.ByteLevel.alphabet(), show_progress=False
+            vocab_size=size,
+            min_frequency=RAREST_PAIR,
+            initial_alphabet=before.ByteLevel.alphabet(),
+            show_progress=False,
         )
-        tokenizer.train_from_iterator((piece for text in texts for piece in in_pieces(utf8(text))), trainer)
+        tokenizer.train_from_iterator((piece for text in texts for piece in pieces_of(utf8(text))), trainer)
         return cls(json.loads(tokenizer.to_str()))
 
     def encode(self, text: str) -> np.ndarray:
-        parts = [np.array(self.tokenizer.encode(piece).ids, dtype=np.int64) for piece in in_pieces(utf8(text))]
+        parts = [np.array(self.tokenizer.encode(piece).ids, dtype=np.int64) for piece in pieces_of(utf8(text))]
         return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
     def decode(self, symbols: Sequence[int]) -> str:
@@ -123,7 +126,7 @@ class BytePairs:
         return self.state
 
 
-PIECE = 2**16
+PIECE_CHARACTERS = 2**16
 """Characters that byte pairs are made of at once: the tokenizer keeps some 200 bytes of notes on each of them."""
 
 
@@ -131,14 +134,18 @@ BETWEEN = re.compile(r"(?<=\S)(?=[ \n])|(?<=[\u4e00-\u9fff])")
 """Where two byte pairs always part: before a blank or a line's end behind a word, and behind a Chinese character."""
 
 
-def in_pieces(text: str) -> Iterator[str]:
+def pieces_of(text: str) -> Iterator[str]:
     """A text in pieces of about PIECE characters whose byte pairs, joined, are those of the whole. A word that is
     longer than eight of them is cut all the same.
     """
     start = 0
     while start < len(text):
-        found = BETWEEN.search(text, start + PIECE, start + 8 * PIECE)
-        end = found.start() if found else start + (8 * PIECE if len(text) - start > 8 * PIECE else len(text))
+        found = BETWEEN.search(text, start + PIECE_CHARACTERS, start + 8 * PIECE_CHARACTERS)
+        end = (
+            found.start()
+            if found
+            else start + (8 * PIECE_CHARACTERS if len(text) - start > 8 * PIECE_CHARACTERS else len(text))
+        )
         yield text[start:end]
         start = end
 
