@@ -162,17 +162,17 @@ def test_the_best_weights_are_used_and_survive_damage(tmp_path: Path) -> None:
     assert f"weights: of step {best}, sha256 {digest}" in text
     assert f"- quality {found[best]:.4g}:" in text
     for used in (model, again):
-        note = provenance(used.run)
+        note = provenance(used.fitted)
         assert (note["step"], note["weights"]) == (best, digest)
     checkpoint.save(again.run.checkpoints, 41, {"model": weights, "ema": {}}, {"step": 41}, keep=1)
-    assert provenance(again.run)["step"] == best  # whatever is written to the folder while this model is in use
+    assert provenance(again.fitted)["step"] == best  # whatever is written to the folder while this model is in use
     shutil.rmtree(again.run.checkpoints / "step-00000041")
     checkpoint.save(again.run.checkpoints, 40, last_one[0], last_one[1], keep=1)
     (folder / "model.safetensors").write_bytes(b"damage")
     with pytest.warns(QuintetWarning, match="taking the newest weights"):
         last = quintet.load("r", runs=tmp_path)
     assert any(not torch.equal(tensor, weights[name]) for name, tensor in last.family.state_dict().items())
-    assert provenance(last.run)["step"] == 40
+    assert provenance(last.fitted)["step"] == 40
 
 
 def test_training_ends_early_where_nothing_gets_better_and_has_then_ended(tmp_path: Path) -> None:

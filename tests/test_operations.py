@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import shutil
+import threading
 import warnings
+from abc import ABC
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,12 +16,20 @@ from annotated_types import Ge, Gt, Le, Lt
 
 import quintet
 from quintet.cli.main import app, main
-from quintet.core.errors import QuintetWarning, UsageError
-from quintet.operations.events import Event, Note, Step, notes, operation
-from quintet.operations.requests import Request, SampleRequest
+from quintet.core.errors import QuintetWarning, UsageError, warn
+from quintet.core.listening import unheard
+from quintet.operations.events import Advice, Event, Note, Step, heard, operation
+from quintet.operations.requests import Local, Request, SampleRequest
 from quintet.operations.sampling import sample
 
-REQUESTS = {one.__name__.removesuffix("Request").lower(): one for one in Request.__subclasses__()}
+
+def finals(request: type[Request]) -> Iterator[type[Request]]:
+    """The requests below an abstract one."""
+    for one in request.__subclasses__():
+        yield from finals(one) if ABC in one.__bases__ else [one]
+
+
+REQUESTS = {one.__name__.removesuffix("Request").lower(): one for one in finals(Local)}
 
 
 def limits(request: type[Request]) -> Iterator[tuple[str, float]]:
@@ -125,17 +135,47 @@ def test_warnings_of_ours_are_notes_and_all_others_stay(recwarn: pytest.Warnings
     @operation
     def work(request: Any, on_event: Any) -> str:
         for _ in range(3):
-            warnings.warn("made good", QuintetWarning, stacklevel=1)  # once a place
+            warn("made good")  # once
+        warn("train longer", "mode collapse")
         warnings.warn("of a library", UserWarning, stacklevel=1)
         return "done"
 
-    heard: list[Event] = []
-    assert work(None, heard.append) == "done"
-    assert heard == [Note("made good")]
+    events: list[Event] = []
+    assert work(None, events.append) == "done"
+    assert events == [Note("made good"), Advice("mode collapse", "train longer")]
     assert [str(one.message) for one in recwarn] == ["of a library"]
-    with notes(heard.append), warnings.catch_warnings():
-        warnings.warn("within", QuintetWarning, stacklevel=1)
-    assert heard[1:] == [Note("within")]
+    with heard(events.append), warnings.catch_warnings():
+        warn("within")
+        with unheard():
+            warn("of what is tried out")
+    assert events[2:] == [Note("within")]
+    with pytest.warns(QuintetWarning, match="mode collapse: train longer"):  # of a program that listens to nothing
+        warn("train longer", "mode collapse")
+
+
+def test_two_operations_at_once_have_their_own_notes() -> None:
+    """Each in a thread, one within the other in time: what one says is not told to the other, nor lost."""
+    begun, over = threading.Event(), threading.Event()
+
+    @operation
+    def first(request: Any, on_event: Any) -> None:
+        begun.set()
+        over.wait(10)
+        warn("of the first")
+
+    @operation
+    def second(request: Any, on_event: Any) -> None:
+        begun.wait(10)
+        warn("of the second")
+
+    told: dict[str, list[Event]] = {"first": [], "second": []}
+    threads = [threading.Thread(target=work, args=(None, told[work.__name__].append)) for work in (first, second)]
+    threads[0].start()
+    threads[1].start()
+    threads[1].join()
+    over.set()
+    threads[0].join()
+    assert told == {"first": [Note("of the first")], "second": [Note("of the second")]}
 
 
 def test_the_command_line_shows_the_same_words(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

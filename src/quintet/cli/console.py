@@ -20,7 +20,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Self
 
 from quintet.core.errors import EnvironmentFault, QuintetError, QuintetWarning, out_of_memory
-from quintet.operations.events import Begun, Event, Note, OnEvent, Piece, Record, Stop
+from quintet.operations.events import Advice, Begun, Event, Note, OnEvent, Piece, Record, Stop
 from quintet.operations.records import last
 
 if TYPE_CHECKING:
@@ -297,6 +297,8 @@ class Context:
         match event:
             case Note(text):
                 print(f"warning: {text}", file=sys.stderr, flush=True)
+            case Advice(kind, text):
+                print(f"warning: {kind}: {text}", file=sys.stderr, flush=True)
             case Record(values) if self.progress is not None:
                 self.progress.report(values)
             case Begun(stop):

@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from quintet import __version__
 from quintet.cli.console import Answer, Context
-from quintet.operations.requests import SECTIONS, Request
+from quintet.operations.requests import SECTIONS, Local, Request
 
 app = App(
     name="quintet",
@@ -34,7 +34,7 @@ app = App(
 class Everywhere:
     """Options of every verb."""
 
-    runs: Annotated[Path | None, Parameter(help=Request.model_fields["runs"].description)] = None
+    runs: Annotated[Path | None, Parameter(help=Local.model_fields["runs"].description)] = None
     json: Annotated[bool, Parameter(help="one JSON object on standard output")] = False
 
 
@@ -62,7 +62,7 @@ def verb(*examples: str, sections: tuple[str, ...] = ()) -> Callable[[Callable[.
 
 # -- verbs whose options are the fields of a request ------------------------------------------------------------------
 
-Q = TypeVar("Q", bound=Request)
+Q = TypeVar("Q", bound=Local)
 SHORT = {"n": ["-n", "--n"], "output": ["-o", "--output"]}
 """Options with a short name."""
 Kinds = inspect.Parameter

@@ -28,7 +28,18 @@ def check_split(split: str) -> None:
                          fix=f"did you mean {near[0]}?" if near else "--split test")  # fmt: skip
 
 
-def evaluate(
+def evaluate(model: Fitted, **asked: Any) -> dict[str, Any]:
+    """What `measured` finds; report.html and report.json in the run folder of the model show it."""
+    figures, result = measured(model, **asked)
+    try:
+        write_report(model.run.path / "report.html", result)
+        write_card(model.run, model.family, model.codecs)
+    except OSError as error:
+        warn(f"the report was not written ({error})")
+    return figures
+
+
+def measured(
     model: Fitted,
     *,
     split: str = "test",
@@ -38,8 +49,8 @@ def evaluate(
     features: str = "pca",
     budget: str | float | None = None,
     report: Callable[[dict[str, Any]], None] | None = None,
-) -> dict[str, Any]:
-    """The figures of one model, chosen by what it is for; report.html and report.json in its run folder show them.
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The figures of one model, chosen by what it is for, and what a report of it shows.
 
     Labels and texts that are given something are compared with the true ones (see `tasks.measure`), with `sampling`
     for texts; any other model is measured by its samples, on a bench. `budget`: about how long that may take, see
@@ -64,12 +75,7 @@ def evaluate(
     words = [f"quintet evaluate {model.run.name}", *options(samples, split, features), f"--seed {seed}"]
     words += [] if budget is None else [f"--budget {budget}"]
     result["command"] = " ".join(words)
-    try:
-        write_report(model.run.path / "report.html", result)
-        write_card(model.run, model.family, model.codecs)
-    except OSError as error:
-        warn(f"the report was not written ({error})")
-    return figures
+    return figures, result
 
 
 SHORTEST, LONGEST = 120.0, 600.0

@@ -6,6 +6,8 @@ import errno
 import sys
 import warnings
 
+from quintet.core.listening import listener
+
 
 class QuintetError(Exception):
     """Base of every error that quintet raises on purpose.
@@ -41,14 +43,19 @@ PASSED = ("quintet", "torch", "contextlib", "functools")
 """Packages between a line of a user's program and what warns: ours, and what calls our functions back."""
 
 
-def warn(what: str) -> None:
-    """Warn of something that was made good, at the line of the user's program that led to it."""
+def warn(what: str, kind: str = "") -> None:
+    """Say what was made good, or as advice of some `kind` what one may try: to the listener; without one as a warning
+    at the line of the user's program that led to it.
+    """
+    if (heard := listener()) is not None:
+        return heard.note(kind, what)
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in PASSED:
         frame = frame.f_back
     said = frame.f_globals.setdefault("__warningregistry__", {})
     module = frame.f_globals.get("__name__", "")
-    warnings.warn_explicit(what, QuintetWarning, frame.f_code.co_filename, frame.f_lineno, module, said)
+    told = f"{kind}: {what}" if kind else what
+    warnings.warn_explicit(told, QuintetWarning, frame.f_code.co_filename, frame.f_lineno, module, said)
 
 
 class UsageError(QuintetError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from quintet.core.errors import QuintetError
+from quintet.core.listening import unheard
 from quintet.core.random import some
 from quintet.fit.session import Session
 from quintet.registry import FAMILIES, MODALITIES
@@ -100,8 +100,7 @@ def in_small_batches(config: RunConfig) -> RunConfig:
 def bought(config: RunConfig, dataset: Dataset, root: Path) -> int:
     """Steps that the budget of a configuration buys on data of this shape."""
     assert config.budget is not None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what there is to say of the data is said when they are trained on
+    with unheard():  # what there is to say of the data is said when they are trained on
         task = Task.of(config, dataset).examples("train", "validation")
         session = session_of(config, task, root, Engine(config.device))
         each = math.inf

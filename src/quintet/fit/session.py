@@ -147,10 +147,10 @@ class Watch:
         if self.report:
             self.report(record)
 
-    def warn_once(self, kind: str, told: str) -> None:
+    def warn_once(self, kind: str, told: str, *, advice: bool = False) -> None:
         if kind not in self.told:
             self.told.add(kind)
-            warn(told)
+            warn(told, kind if advice else "")
 
     def configure(self, changed: dict[str, Any]) -> None:
         """Change the run's configuration."""
@@ -178,7 +178,7 @@ class Watch:
         if self.run:
             self.tell(figures)
             for one in advice(self.run.metrics()):
-                self.warn_once(one.kind, f"{one.kind}: {one.text}")
+                self.warn_once(one.kind, one.text, advice=True)
 
     def look(self, run: Run) -> tuple[dict[str, Any], bool]:
         """(figures of samples and unseen items, whether they have been as good before for long enough); samples are

@@ -158,6 +158,9 @@ class Modality(ABC):
     def stored(self, data: Any, folder: Path) -> Path | None:
         """What a program holds, written to a file or a folder that `read` understands; None if it is no such data."""
 
+    parts: ClassVar[tuple[str, ...]] = ()
+    """The words for a part that is known; any other `known` is a file with a mask. None: `known` names no files."""
+
     def known(self, items: Any, known: str | None, *, hole: str | None, reading: Choices) -> tuple[Any, Any]:
         """(items, raw mask) for `Codec.partial` from what a person says is known of them; None leaves it to the items'
         own holes. `hole`: a picture in which the holes are white; `reading`: how the training items were read.

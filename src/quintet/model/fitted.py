@@ -18,6 +18,7 @@ from quintet.core.codec import Codec, Encoded
 from quintet.core.errors import DataError, Unsupported, UsageError, warn
 from quintet.core.family import Family, OnStep
 from quintet.core.likelihood import LogProb
+from quintet.core.listening import batches
 from quintet.core.random import Rows, seed_of, uniform
 from quintet.model.containers import conditions
 from quintet.model.scoring import by_symbol, in_pieces, scored
@@ -105,10 +106,10 @@ class Fitted:
         batch_size = count_of(batch_size or (1024 if self.family.space.dims <= 32 else 256), "batch_size")
         settings, cond = self.sampling(sampling), self.condition(condition, n, seed)
         parts = []
-        for start in range(0, n, batch_size):
-            count = min(batch_size, n - start)
-            rows = Rows(seed_of("sample", seed), start, count)
-            part = None if cond is None else cond[start : start + count]
+        for some in batches(n, batch_size, told=on_step is None):
+            count = some.stop - some.start
+            rows = Rows(seed_of("sample", seed), some.start, count)
+            part = None if cond is None else cond[some]
             parts.append(self.family.sample(count, part, sampling=settings, generator=rows, on_step=on_step).cpu())
         return torch.cat(parts)
 
@@ -167,7 +168,7 @@ class Fitted:
         assert cond is not None
         parts = [
             self.family.log_probs(len(part), part)[:, symbols.to(part.device)].double().cpu() + share
-            for part in cond.split(batch_size)
+            for part in (cond[some] for some in batches(len(cond), batch_size))
         ]
         p = torch.cat(parts).exp().numpy()
         predicted = names.take(pa.array(p.argmax(1)))
@@ -208,10 +209,9 @@ class Fitted:
         out = []
         for draw in range(draws):
             parts = []
-            for start in range(0, len(x), batch_size):
-                some = slice(start, start + batch_size)
+            for some in batches(len(x), batch_size, told=on_step is None):
                 part = x[some].to(self.device)
-                rows = Rows(seed_of("complete", seed, draw), start, len(part))
+                rows = Rows(seed_of("complete", seed, draw), some.start, len(part))
                 given = None if cond is None else cond[some]
                 done = self.family.complete(part, mask[some].to(self.device), given, sampling=settings,
                                             generator=rows, on_step=on_step)  # fmt: skip
@@ -255,8 +255,7 @@ class Fitted:
         self.family.space.check(found.x)
         cond = found.of_rows(self.given(condition, len(items)))
         parts = []
-        for start in range(0, len(found.x), batch_size):
-            some = slice(start, start + batch_size)
+        for some in batches(len(found.x), batch_size):
             parts.append(self.family.encode(found.x[some].to(self.device), None if cond is None else cond[some]).cpu())
         return torch.cat(parts), found, cond
 
@@ -285,8 +284,7 @@ class Fitted:
     def _decoded(self, z: Tensor, cond: Tensor | None, batch_size: int = 256) -> Tensor:
         """Encoded items of latents."""
         parts = []
-        for start in range(0, len(z), batch_size):
-            some = slice(start, start + batch_size)
+        for some in batches(len(z), batch_size):
             parts.append(self.family.decode(z[some].to(self.device), None if cond is None else cond[some]).cpu())
         return torch.cat(parts)
 

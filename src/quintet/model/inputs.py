@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,17 +23,23 @@ from quintet.sources.load import SOURCES, Dataset, load_source, take
 @dataclass(frozen=True)
 class Found:
     """Raw items (None: a source without labels), their conditions (None where there are none), and the split; `index`:
-    their places in it, where they are some of them only.
+    their places in it, where they are some of them only. Items that no source has are the split "all" of none.
     """
 
     items: Any
-    given: Any
-    split: str
+    given: Any = None
+    split: str = "all"
     index: np.ndarray | None = None
     written: pa.Table | None = None
     """The same rows as they stand in a CSV, as strings."""
     places: np.ndarray | None = None
     """Of items that are lines of one file: which lines, from 0, blank ones counted."""
+    source: str | None = None
+    """The source that they are of."""
+    own: bool = False
+    """Whether nobody brought them: they are of the data that the run was trained on."""
+    known: Any = None
+    """Of items with holes that are not to be seen in them: a raw mask, True for what is known."""
 
     def some(self, n: int | None) -> Found:
         """n of them, drawn by a fixed seed, or all."""
@@ -41,7 +47,7 @@ class Found:
             return self
         index = some(self.items, n, 0)
         given, raw = (None if each is None else take(each, index) for each in (self.given, self.written))
-        return Found(take(self.items, index), given, self.split, index, raw)
+        return replace(self, items=take(self.items, index), given=given, index=index, written=raw, places=None)
 
     def facts(self) -> dict[str, Any]:
         """{"split", "items"} of items that were drawn, for provenance; nothing if all were taken."""
@@ -104,7 +110,8 @@ def read_items(
         raise DataError("no items", where=name)
     items, given = of_kind(items, kinds.get("x"), own), of_kind(given, kinds.get("cond"), own)
     written, places = (dataset.written, dataset.places) if split == "all" else (None, None)
-    return Found(items, given, split, written=None if items is None else written, places=places)
+    written = None if items is None else written
+    return Found(items, given, split, written=written, places=places, source=name, own=not source)
 
 
 def of_kind(items: Any, codec: Codec | None, reading: Choices) -> Any:

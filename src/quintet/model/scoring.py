@@ -10,6 +10,7 @@ from quintet.core.checked import count_of
 from quintet.core.codec import Codec, Encoded
 from quintet.core.family import Family
 from quintet.core.likelihood import LikelihoodKind, LogProb
+from quintet.core.listening import batches
 from quintet.core.random import Rows, seed_of
 from quintet.core.spaces import Continuous
 
@@ -24,9 +25,8 @@ def scored(family: Family, codec: Codec, found: Encoded, cond: Tensor | None, se
     kind: LikelihoodKind = family.likelihood
     quantised = isinstance(family.space, Continuous) and family.space.quantised
     values, errors = [], []
-    for start in range(0, len(found.x), batch_size):
-        some = slice(start, start + batch_size)
-        part, given = found.x[some].to(device), None if cond is None else cond[some]
+    for some in batches(len(found.x), batch_size):
+        start, part, given = some.start, found.x[some].to(device), None if cond is None else cond[some]
         if found.overlapping:
             assert found.counted is not None
             each = family.log_prob_each(part, given).double().cpu()

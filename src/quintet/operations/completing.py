@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from quintet.core.errors import UsageError
 from quintet.fit import api
+from quintet.model.fitted import Fitted
+from quintet.model.inputs import Found
 from quintet.operations.events import OnEvent, Step, operation
-from quintet.operations.fitted import Result, brought, given, modality_in, opened, place_of, write
-from quintet.operations.requests import CompleteRequest
+from quintet.operations.fitted import (
+    Made,
+    Result,
+    brought,
+    given,
+    modality_in,
+    opened,
+    place_of,
+    provenance,
+    ready,
+    written,
+)
+from quintet.operations.requests import Complete, CompleteRequest
+from quintet.registry import MODALITIES
 
 
 class CompleteResult(Result):
@@ -31,22 +47,37 @@ class CompleteResult(Result):
 def complete(request: CompleteRequest, on_event: OnEvent) -> CompleteResult:
     """Fill the holes of items and write the items, all of the first draw, then all of the second, ..."""
     folder = opened(request.run, request.runs, "complete", request.sampling)
-    modality, draws = modality_in(folder), request.draws
+    modality = modality_in(folder)
     path = place_of(folder, request.output, f"completed-seed{request.seed}")
     found = brought(folder, request.data).some(request.n if request.n or request.data else 8)
     model = api.load(request.run, runs=request.runs)
     items, known = modality.known(found.items, request.known, hole=request.mask, reading=model.config.data.reading())
+    cells = found.written if path.lower().endswith(".csv") else None
+    made = completed(model, request, replace(found, items=items, known=known, written=cells), on_event)
+    mask = {} if known is None else {"mask": request.mask}
+    return CompleteResult(**written(model, path, made), **mask)
+
+
+def completed(model: Fitted, request: Complete, found: Found, on_event: OnEvent) -> Made:
+    """Items with their holes filled by a loaded model, all of the first draw, then all of the second, ...
+
+    Holes are what `found.known` and `request.known` leave, and what can be seen in the items. Rows that are `written`
+    in a file keep their cells as they stand there.
+    """
+    ready(model, "complete", request.sampling)
+    modality, draws, items, known = MODALITIES[model.codecs["x"].modality], request.draws, found.items, found.known
+    if known is None:
+        if modality.parts and request.known not in (None, *modality.parts):
+            raise UsageError(f"known {request.known!r}: no such part", why=f"parts: {', '.join(modality.parts)}",
+                             fix="or give a mask")  # fmt: skip
+        items, known = modality.known(items, request.known, hole=None, reading=model.config.data.reading())
     began = time.perf_counter()
     out = model.complete(items, known=known, condition=given(model, request.condition, found), draws=draws,
                          seed=request.seed, sampling=request.sampling,
                          on_step=lambda step, steps, _: on_event(Step(step, steps)))  # fmt: skip
-    seconds = time.perf_counter() - began
-    cells = found.written if path.lower().endswith(".csv") else None
-    out = modality.several(out if draws > 1 else [out], items, cells)
-    facts = write(model, path, out, seed=request.seed, draws=draws, known=request.known,
-                  data=request.data or model.config.data.source, **found.facts(),
-                  sampling=model.sampling(request.sampling).model_dump(mode="json"))  # fmt: skip
-    facts |= {"kind": modality.name, "draws": draws, "seconds": seconds}
-    if known is not None:
-        facts |= {"mask": request.mask, "kept_pixels": float(known.mean())}
-    return CompleteResult(**facts)
+    facts: dict[str, Any] = {"kind": modality.name, "draws": draws, "seconds": time.perf_counter() - began}
+    facts |= {} if known is None else {"kept_pixels": float(known.mean())}
+    out = modality.several(out if draws > 1 else [out], items, found.written)
+    note = provenance(model, seed=request.seed, draws=draws, known=request.known, data=found.source, **found.facts(),
+                      sampling=model.sampling(request.sampling).model_dump(mode="json"))  # fmt: skip
+    return Made(out, facts, note)

@@ -12,29 +12,37 @@ from quintet.core.codec import Codec
 from quintet.core.errors import DataError, UsageError
 from quintet.model.fitted import Fitted
 from quintet.model.inputs import read_items
+from quintet.operations.requests import Sample
 from quintet.registry import MODALITIES
 from quintet.sources.load import take
 
 DEFAULT = 64
 
 
-def read_conditions(model: Fitted, value: str | None, file: Path | None, n: int | None) -> tuple[Any, int]:
-    """(condition, n) for `Fitted.draw`. Fewer lines than n are repeated from the start."""
-    if (value is not None or file is not None) and "cond" not in model.codecs:
-        raise UsageError(
-            "this run takes no condition", where=model.run.name, fix="quintet train ... --condition COLUMN"
-        )
-    if value is not None:
-        return typed(model.codecs["cond"], value), n or DEFAULT
-    if file is None:
+def asked_for(model: Fitted, request: Sample, values: Any) -> tuple[Any, int]:
+    """(condition, n) for `Fitted.draw`, of raw conditions or the typed one."""
+    alone = (request.stream or request.n_best is not None) and values is None
+    n = 1 if request.n is None and alone else request.n
+    if request.condition is not None:
+        return one(model, request.condition), n or DEFAULT
+    if values is None:
         return None, n or DEFAULT
-    values = from_file(model, file)
+    takes_conditions(model)
     n = n or len(values)
     return take(values, np.arange(n) % len(values)), n
 
 
-def from_file(model: Fitted, file: Path) -> Any:
+def takes_conditions(model: Fitted) -> None:
+    """Raise UsageError unless it does."""
+    if "cond" not in model.codecs:
+        raise UsageError(
+            "this run takes no condition", where=model.run.name, fix="quintet train ... --condition COLUMN"
+        )
+
+
+def read_conditions(model: Fitted, file: Path) -> Any:
     """The conditions of a file: one a line, or items of the condition's kind (rows of a CSV, images, recordings)."""
+    takes_conditions(model)
     codec = model.codecs["cond"]
     modality = MODALITIES[codec.modality]
     if modality.holds_conditions(file.suffix.lower()):
@@ -56,8 +64,7 @@ def from_file(model: Fitted, file: Path) -> Any:
 
 def one(model: Fitted, text: str) -> Any:
     """The value that a typed condition means, for all items."""
-    if "cond" not in model.codecs:
-        raise UsageError("this run takes no condition", where=model.run.name)
+    takes_conditions(model)
     return typed(model.codecs["cond"], text)
 
 

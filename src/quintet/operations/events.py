@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from quintet.core.errors import QuintetWarning
+from quintet.core.listening import Listener, listening
 
 
 @dataclass(frozen=True)
@@ -20,8 +19,18 @@ class Note:
 
 
 @dataclass(frozen=True)
+class Advice:
+    """What the figures of a training say: in a word or two what is wrong, and what one may try."""
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Step:
-    """A step of the items that are being made, out of so many; each batch of them begins anew."""
+    """A step of the items that are being made, out of so many, where each batch of them begins anew; or a batch of
+    those that are scored, encoded, decoded or measured.
+    """
 
     step: int
     steps: int
@@ -55,35 +64,29 @@ class Begun:
     stop: Stop | None
 
 
-Event = Note | Step | Piece | Record | Begun
+Event = Note | Advice | Step | Piece | Record | Begun
 OnEvent = Callable[[Event], None]
 Q = TypeVar("Q")
 A = TypeVar("A")
 
 
 def operation(work: Callable[[Q, OnEvent], A]) -> Callable[[Q, OnEvent], A]:
-    """An operation, of which every warning of ours is a `Note`, wherever below it is given."""
+    """An operation that tells `on_event` what is said below it: see `heard`."""
 
     @functools.wraps(work)
     def call(request: Q, on_event: OnEvent) -> A:
-        with notes(on_event):
+        with heard(on_event):
             return work(request, on_event)
 
     return call
 
 
-@contextmanager
-def notes(on_event: OnEvent) -> Iterator[None]:
-    """Inside, each warning of quintet's own is given to `on_event`, once a place; all others go their way."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("default", category=QuintetWarning)
-        others = warnings.showwarning
+def heard(on_event: OnEvent) -> AbstractContextManager[None]:
+    """Inside, `on_event` is given all that quintet says in this thread or task: notes and advice, each once, and a step
+    for each batch that is done.
+    """
 
-        def show(message: Warning | str, category: type[Warning], *where: object, **more: object) -> None:
-            if issubclass(category, QuintetWarning):
-                on_event(Note(str(message)))
-            else:
-                others(message, category, *where, **more)  # type: ignore[arg-type]
+    def note(kind: str, text: str) -> None:
+        on_event(Advice(kind, text) if kind else Note(text))
 
-        warnings.showwarning = show
-        yield
+    return listening(Listener(note, lambda step, steps: on_event(Step(step, steps))))

@@ -1,16 +1,21 @@
-"""What the operations of a fitted model share: opening its run, where results go, and writing items."""
+"""What the operations of a fitted model share. Each has two halves: one asks a loaded model, in memory alone, and gives
+`Made`; the other opens the run, reads items from files and writes what was made.
+"""
 
 from __future__ import annotations
 
 from abc import ABC
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 from quintet import __version__
 from quintet.core.errors import Unsupported
+from quintet.core.family import Family
 from quintet.modalities.protocol import Modality
 from quintet.model.fitted import Fitted
 from quintet.model.inputs import Found, read_items
@@ -31,14 +36,37 @@ class Result(BaseModel, ABC):
         return self.model_dump(exclude_unset=True)
 
 
+@dataclass(frozen=True)
+class Made:
+    """What a loaded model has made, in memory: raw items or a table of results; what there is to say of them, as the
+    fields of the verb's result; and the note of where they come from. `given`: of items that conditions have columns
+    for, these columns.
+    """
+
+    items: Any
+    facts: Mapping[str, Any]
+    note: Mapping[str, Any]
+    given: pa.Table | None = None
+
+
+def able(family: Family | type[Family], operation: str, where: str) -> None:
+    """Raise Unsupported, with the family's reason, for an operation that it lacks."""
+    if operation in family.missing:
+        raise Unsupported(f"{family.name} has no {operation}", where=where, why=family.missing[operation],
+                          fix="quintet train another family")  # fmt: skip
+
+
+def ready(model: Fitted, operation: str, sampling: Mapping[str, Any] | None = None) -> None:
+    """Raise what a loaded model refuses, before any work."""
+    able(model.family, operation, model.run.name)
+    check_fields({"sampling": sampling or {}}, model.config.family)
+
+
 def opened(run: str, runs: Path | None, operation: str, sampling: Mapping[str, Any] | None = None) -> Run:
     """The run, or its family's refusal, before anything is loaded."""
     folder = Run.open(run, runs)
     config = folder.config()
-    family = family_class(config.family)
-    if operation in family.missing:
-        raise Unsupported(f"{family.name} has no {operation}", where=folder.name, why=family.missing[operation],
-                          fix="quintet train another family")  # fmt: skip
+    able(family_class(config.family), operation, folder.name)
     check_fields({"sampling": sampling or {}}, config.family)
     return folder
 
@@ -72,12 +100,12 @@ def given(model: Fitted, condition: str | None, found: Found) -> Any:
     return found.given if condition is None else one(model, condition)
 
 
-def provenance(run: Run, **facts: Any) -> dict[str, Any]:
-    """Where samples of this run come from: the sha256 of the weights that made them, and `facts`."""
-    config, weights = run.config(), run.used()
+def provenance(model: Fitted, **facts: Any) -> dict[str, Any]:
+    """Where what a model made comes from: the sha256 of the weights that made it, and `facts`."""
+    config, weights = model.config, model.run.used()
     return {
         "quintet": __version__,
-        "run": run.name,
+        "run": model.run.name,
         "family": config.family,
         "data": config.data.source,
         "step": None if weights is None else weights.step,
@@ -86,8 +114,11 @@ def provenance(run: Run, **facts: Any) -> dict[str, Any]:
     }
 
 
-def write(model: Fitted, path: str, items: Any, /, **facts: Any) -> dict[str, Any]:
-    """Write items with their provenance; what every such operation results in."""
-    note = provenance(model.run, **facts)
-    files = modality_of(items).write(path, items, note, codec=model.codecs["x"], reading=model.config.data.reading())
-    return {"run": str(model.run.path), "n": len(items), "output": path, "files": files, "provenance": note}
+def written(model: Fitted, path: str, made: Made, form: Modality | None = None) -> dict[str, Any]:
+    """Write what was made, items as their kind of data is written or as `form`; with what every such operation
+    results in.
+    """
+    form = form or modality_of(made.items)
+    files = form.write(path, made.items, made.note, codec=model.codecs["x"], reading=model.config.data.reading())
+    facts = {"run": str(model.run.path), "n": len(made.items), "output": path, "files": files, "provenance": made.note}
+    return {**facts, **made.facts}

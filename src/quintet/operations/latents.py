@@ -11,11 +11,19 @@ from pydantic import Field
 
 from quintet.core.errors import UsageError
 from quintet.fit import api
-from quintet.model.inputs import chain
+from quintet.model.fitted import Fitted
+from quintet.model.inputs import Found, chain
 from quintet.operations.conditions import one
 from quintet.operations.events import OnEvent, operation
-from quintet.operations.fitted import Result, brought, given, modality_in, opened, place_of, provenance, write
-from quintet.operations.requests import EncodeRequest, InterpolateRequest, ReconstructRequest
+from quintet.operations.fitted import Made, Result, brought, given, opened, place_of, provenance, ready, written
+from quintet.operations.requests import (
+    Encode,
+    EncodeRequest,
+    Interpolate,
+    InterpolateRequest,
+    Reconstruct,
+    ReconstructRequest,
+)
 from quintet.registry import RESULTS
 from quintet.sources.load import take
 
@@ -40,16 +48,23 @@ def reconstruct(request: ReconstructRequest, on_event: OnEvent) -> ReconstructRe
     path = place_of(folder, request.output, "reconstructed")
     found = brought(folder, request.data).some(request.n or (None if request.data else 8))
     model = api.load(request.run, runs=request.runs)
+    return ReconstructResult(**written(model, path, reconstructed(model, request, found, on_event)))
+
+
+def reconstructed(model: Fitted, request: Reconstruct, found: Found, on_event: OnEvent) -> Made:
+    """Items that a loaded model has encoded and decoded again; `mean_absolute_error_encoded` is how far they are from
+    what they were, encoded.
+    """
+    ready(model, "encode")
     items = model.reconstruct(found.items, condition=given(model, request.condition, found))
     codec = model.codecs["x"]
     before, after = codec.encode(found.items).double(), codec.encode(items).double()
     rows = min(len(before), len(after))  # byte pairs of a long text may be fewer or more than they were
     error = float((before[:rows] - after[:rows]).abs().mean())
     shown = chain([found.items, items], interleave=True) if request.beside else items
-    facts = write(model, path, shown, data=request.data or model.config.data.source, beside=request.beside,
-                  **found.facts())  # fmt: skip
-    kind = modality_in(folder).name
-    return ReconstructResult(**facts, kind=kind, mean_absolute_error_encoded=error, items=len(items))
+    note = provenance(model, data=found.source, beside=request.beside, **found.facts())
+    facts = {"kind": codec.modality, "mean_absolute_error_encoded": error, "items": len(items)}
+    return Made(shown, facts, note)
 
 
 class InterpolateResult(Result):
@@ -71,18 +86,29 @@ def interpolate(request: InterpolateRequest, on_event: OnEvent) -> InterpolateRe
     folder = opened(request.run, request.runs, "encode")
     path = place_of(folder, request.output, "interpolated")
     found = brought(folder, request.data).some(2 * request.n)
-    pairs = len(found.items) // 2
-    if not pairs:
-        raise UsageError("two items are needed to go from one to the other", where=str(request.data))
+    check_pairs(found)
     model = api.load(request.run, runs=request.runs)
+    return InterpolateResult(**written(model, path, interpolated(model, request, found, on_event)))
+
+
+def check_pairs(found: Found) -> int:
+    """How many pairs of items there are; UsageError if there is none."""
+    if len(found.items) < 2:
+        raise UsageError("two items are needed to go from one to the other", where=found.source or "")
+    return len(found.items) // 2
+
+
+def interpolated(model: Fitted, request: Interpolate, found: Found, on_event: OnEvent) -> Made:
+    """The items on the way from one item to the next by a loaded model: 0 to 1, 2 to 3, ..., path after path."""
+    ready(model, "encode")
+    pairs = check_pairs(found)
     if "cond" in model.codecs and request.condition is None:
-        raise UsageError("both ends of a path need one condition", where=folder.name, fix="--condition VALUE")
+        raise UsageError("both ends of a path need one condition", where=model.run.name, fix="--condition VALUE")
     value = None if request.condition is None else one(model, request.condition)
     first, last = (take(found.items, np.arange(start, 2 * pairs, 2)) for start in (0, 1))
     paths = model.interpolate(first, last, steps=request.steps, condition=value)
-    facts = write(model, path, chain(paths), data=request.data or model.config.data.source, steps=request.steps,
-                  condition=request.condition, **found.facts())  # fmt: skip
-    return InterpolateResult(**facts, kind=modality_in(folder).name, pairs=pairs, steps=request.steps)
+    note = provenance(model, data=found.source, steps=request.steps, condition=request.condition, **found.facts())
+    return Made(chain(paths), {"kind": model.codecs["x"].modality, "pairs": pairs, "steps": request.steps}, note)
 
 
 class EncodeResult(Result):
@@ -104,6 +130,13 @@ def encode(request: EncodeRequest, on_event: OnEvent) -> EncodeResult:
     path = place_of(folder, request.output, "latents", RESULTS)
     found = brought(folder, request.data, request.split)
     model = api.load(request.run, runs=request.runs)
+    facts = written(model, path, encoded(model, request, found, on_event), RESULTS)
+    return EncodeResult(**{name: facts[name] for name in EncodeResult.model_fields})
+
+
+def encoded(model: Fitted, request: Encode, found: Found, on_event: OnEvent) -> Made:
+    """The latents of items by a loaded model: columns z0, z1, ..., and where rows are windows, `item`."""
+    ready(model, "encode")
     values, columns = given(model, request.condition, found), {}
     windows = model.codecs["x"].stream
     if windows:
@@ -113,6 +146,5 @@ def encode(request: EncodeRequest, on_event: OnEvent) -> EncodeResult:
         z = model.encode(found.items, condition=values)
     flat, shape = z.flatten(1).double().numpy(), list(z.shape[1:])
     table = pa.table(columns | {f"z{i}": flat[:, i] for i in range(flat.shape[1])})
-    note = provenance(model.run, data=request.data or model.config.data.source, split=found.split, shape=shape)
-    files = RESULTS.write(path, table, note)
-    return EncodeResult(run=str(folder.path), n=len(z), shape=shape, output=path, files=files, windows=windows)
+    note = provenance(model, data=found.source, split=found.split, shape=shape)
+    return Made(table, {"shape": shape, "windows": windows}, note)

@@ -12,9 +12,11 @@ from quintet.comparison import measuring
 from quintet.comparison.recommend import recommendation
 from quintet.core.errors import UsageError
 from quintet.fit import api
+from quintet.model.fitted import Fitted
+from quintet.model.inputs import Found
 from quintet.operations.events import OnEvent, operation
-from quintet.operations.fitted import Result
-from quintet.operations.requests import CompareRequest, EvaluateRequest, RecommendRequest
+from quintet.operations.fitted import Made, Result, provenance
+from quintet.operations.requests import CompareRequest, Evaluate, EvaluateRequest, RecommendRequest
 from quintet.operations.settings import check_fields
 from quintet.operations.training import Listener
 from quintet.runs.config import seconds
@@ -37,12 +39,25 @@ class EvaluateResult(Result):
 def evaluate(request: EvaluateRequest, on_event: OnEvent) -> EvaluateResult:
     """Measure a model on unseen items, and write the report of its run."""
     model = api.load(request.run, runs=request.runs)
+    found = measuring.evaluate(model, **asked(model, request, on_event))
+    return EvaluateResult(**named(model) | found)
+
+
+def evaluated(model: Fitted, request: Evaluate, found: Found, on_event: OnEvent) -> Made:
+    """The figures of a loaded model on unseen items of its run's own data, as `EvaluateResult` has them."""
+    figures, _ = measuring.measured(model, **asked(model, request, on_event))
+    return Made(None, named(model) | figures, provenance(model, split=request.split, seed=request.seed))
+
+
+def asked(model: Fitted, request: Evaluate, on_event: OnEvent) -> dict[str, Any]:
+    """How a model is to be measured."""
     check_fields(request.sections(), model.config.family)
-    found = measuring.evaluate(model, split=request.split, samples=request.samples, seed=request.seed,
-                               sampling=request.sampling, features=request.features, budget=request.budget,
-                               report=Listener(on_event).report)  # fmt: skip
-    facts = {"run": str(model.run.path), "name": model.run.name, "likelihood_reason": None}
-    return EvaluateResult(**facts | found)
+    return {**request.model_dump(include=set(Evaluate.model_fields)), "report": Listener(on_event).report}
+
+
+def named(model: Fitted) -> dict[str, Any]:
+    """Which model is measured."""
+    return {"run": str(model.run.path), "name": model.run.name, "likelihood_reason": None}
 
 
 class CompareResult(Result):

@@ -23,8 +23,6 @@ SECTIONS = {"model": "model", "sampling": "sampling", "training": "training", "d
 class Request(Settings, ABC):
     """Base of all requests. A value that is none, or beyond its limits, is a UsageError that names the field."""
 
-    runs: Path | None = Field(None, description="folder of runs [$QUINTET_RUNS, or ./runs]")
-
     def sections(self) -> dict[str, dict[str, Any]]:
         """The sections of settings that it holds."""
         return {name: values for name, field in SECTIONS.items() if (values := getattr(self, field, None))}
@@ -55,28 +53,23 @@ def refusal(error: ValidationError, request: type[Request]) -> UsageError:
     return UsageError(f"{name} {first['input']!r}: {said[0].lower()}{said[1:]}")
 
 
-Run = Annotated[str, Field(description="a name under the runs folder, or a path")]
-Output = Annotated[str | None, Field(description="where to write; the suffix decides the format")]
-Seed = Annotated[int, Field(ge=0, le=LARGEST_NUMBER, description="item i depends on the seed and i alone")]
 Condition = Annotated[
     str | None, Field(description="one value for all [the items' own, or drawn from the training data]")
 ]
-Data = Annotated[str | None, Field(description="a source or file of such items [the run's own test split]")]
-Split = Annotated[str | None, Field(description="train, validation, test or all [test; all of a file]")]
-Count = Annotated[
-    int | None, Field(ge=1, le=LARGEST_NUMBER, description="so many of them, drawn at random [all of a file, else 8]")
-]
+Seed = Annotated[int, Field(ge=0, le=LARGEST_NUMBER, description="item i depends on the seed and i alone")]
+Noise = Annotated[int, Field(ge=0, le=LARGEST_NUMBER, description="of the noise in bounds and estimates")]
 Sampling = Annotated[dict[str, Any], Field(description="settings of sampling, in the place of the run's own")]
 
+# -- what a loaded model is asked --------------------------------------------------------------------------------------
+# Items and conditions come beside these: from files, or from whatever an app was sent.
 
-class SampleRequest(Request):
-    """New items of a run."""
 
-    run: Run
-    n: int | None = Field(None, ge=1, le=10_000_000, description="how many [64, or one a line of --conditions]")
+class Sample(Request, ABC):
+    """New items."""
+
+    n: int | None = Field(None, ge=1, le=10_000_000, description="how many [64, or one for each condition]")
     seed: Seed = 0
     condition: Condition = None
-    conditions: Path | None = Field(None, description="a file with one value a line, or of such items")
     prompt: str | None = Field(None, description="text that the samples begin with")
     length: int | None = Field(
         None, ge=1, le=LARGEST_NUMBER, description="symbols at most behind the prompt [the rest of a window]"
@@ -89,13 +82,10 @@ class SampleRequest(Request):
     n_best: int | None = Field(
         None, ge=1, le=LARGEST_NUMBER, description="the so many likeliest texts of each condition, with scores"
     )
-    output: Output = None
     sampling: Sampling = {}
 
     @model_validator(mode="after")
-    def _together(self) -> Self:
-        if self.condition is not None and self.conditions is not None:
-            raise UsageError("both condition and conditions", fix="give one of them")
+    def _not_streamed(self) -> Self:
         if self.n_best is not None and self.stream:
             raise UsageError(
                 "n_best and stream together", why="the likeliest are known when all are", fix="one of them"
@@ -103,78 +93,165 @@ class SampleRequest(Request):
         return self
 
 
-class ScoreRequest(Request):
+class Translate(Sample, ABC):
+    """Of texts, the texts that a model of texts given texts makes of them: the likeliest symbol at each step, unless
+    `sampling` says more.
+    """
+
+
+class Score(Request, ABC):
     """How likely items are."""
 
-    run: Run
-    data: str | None = Field(None, description="a source of the run's kind of items [the run's own]")
-    split: Split = None
-    rank: bool = Field(False, description="least likely first, with the share p of usual items below")
     condition: Condition = None
-    output: Output = None
-    seed: int = Field(0, ge=0, le=LARGEST_NUMBER, description="of the noise in bounds and estimates")
+    seed: Noise = 0
 
 
-class CompleteRequest(Request):
+class Rank(Score, ABC):
+    """Items from the least likely on, each with the share p of usual items that are at most as likely."""
+
+
+class Classify(Request, ABC):
+    """The label of each item, and the probability of each label."""
+
+
+class Complete(Request, ABC):
     """Items whose holes are to be filled."""
 
-    run: Run
-    data: Data = None
     known: str | None = Field(
         None,
         description="; ".join(kind.known for kind in OPTIONS.values() if kind.known),
     )
-    mask: str | None = Field(None, description="images: a mask in the sense of other tools: white is the hole")
     draws: int = Field(1, ge=1, le=LARGEST_NUMBER, description="different completions of each item")
-    n: Count = None
     seed: Seed = 0
     condition: Condition = None
-    output: Output = None
     sampling: Sampling = {}
 
 
-class ReconstructRequest(Request):
+class Reconstruct(Request, ABC):
     """Items that are to be encoded and decoded again."""
 
-    run: Run
-    data: Data = None
-    n: Count = None
     beside: bool = Field(False, description="each original before its reconstruction")
     condition: Condition = None
-    output: Output = None
 
 
-class InterpolateRequest(Request):
-    """Paths from one item to the next."""
+class Interpolate(Request, ABC):
+    """Paths from one item to the next, pair by pair."""
 
-    run: Run
-    data: Data = None
-    n: int = Field(4, ge=1, le=LARGEST_NUMBER, description="pairs, of items drawn at random: 0 and 1, 2 and 3, ...")
     steps: int = Field(8, ge=2, le=LARGEST_NUMBER, description="items on each path, both ends included")
     condition: Condition = None
-    output: Output = None
 
 
-class EncodeRequest(Request):
+class Encode(Request, ABC):
     """Items whose latents are wanted."""
 
-    run: Run
-    data: Data = None
-    split: Split = None
     condition: Condition = None
+
+
+Features = Annotated[
+    str, Field(description="what distances are measured in: pca, learnt (a net trained on the data) or inception [pca]")
+]
+
+
+class Evaluate(Request, ABC):
+    """A model that is to be measured on unseen items of its run's own data."""
+
+    split: str = Field("test", description="what they are measured against: train, validation or test")
+    samples: int = Field(1000, ge=20, le=LARGEST_NUMBER, description="how many samples to measure")
+    seed: int = Field(0, ge=0, le=LARGEST_NUMBER, description="of the samples and of bounds and estimates")
+    features: Features = "pca"
+    budget: str | None = Field(None, description="how long it may take [as training did, 2m to 10m]")
+    sampling: Sampling = {}
+
+
+# -- the same of a run in a folder, with files that are read and written -----------------------------------------------
+
+Output = Annotated[str | None, Field(description="where to write; the suffix decides the format")]
+Split = Annotated[str | None, Field(description="train, validation, test or all [test; all of a file]")]
+Count = Annotated[
+    int | None, Field(ge=1, le=LARGEST_NUMBER, description="so many of them, drawn at random [all of a file, else 8]")
+]
+
+
+class Local(Request, ABC):
+    """Base of requests that name files and folders of this machine."""
+
+    runs: Path | None = Field(None, description="folder of runs [$QUINTET_RUNS, or ./runs]")
+
+
+class OfRun(Local, ABC):
+    """Base of requests of a run."""
+
+    run: str = Field(description="a name under the runs folder, or a path")
+
+
+class OfItems(OfRun, ABC):
+    """Base of requests of a run that are about items."""
+
+    data: str | None = Field(None, description="a source or file of such items [the run's own test split]")
+
+
+class SampleRequest(Sample, OfRun):
+    """New items of a run."""
+
+    conditions: Path | None = Field(None, description="a file with one value a line, or of such items")
     output: Output = None
+
+    @model_validator(mode="after")
+    def _one_condition(self) -> Self:
+        if self.condition is not None and self.conditions is not None:
+            raise UsageError("both condition and conditions", fix="give one of them")
+        return self
+
+
+class ScoreRequest(Score, OfItems):
+    """How likely items are."""
+
+    data: str | None = Field(None, description="a source of the run's kind of items [the run's own]")
+    split: Split = None
+    rank: bool = Field(False, description="least likely first, with the share p of usual items below")
+    output: Output = None
+
+
+class CompleteRequest(Complete, OfItems):
+    """Items whose holes are to be filled."""
+
+    mask: str | None = Field(None, description="images: a mask in the sense of other tools: white is the hole")
+    n: Count = None
+    output: Output = None
+
+
+class ReconstructRequest(Reconstruct, OfItems):
+    """Items that are to be encoded and decoded again."""
+
+    n: Count = None
+    output: Output = None
+
+
+class InterpolateRequest(Interpolate, OfItems):
+    """Paths from one item to the next."""
+
+    n: int = Field(4, ge=1, le=LARGEST_NUMBER, description="pairs, of items drawn at random: 0 and 1, 2 and 3, ...")
+    output: Output = None
+
+
+class EncodeRequest(Encode, OfItems):
+    """Items whose latents are wanted."""
+
+    split: Split = None
+    output: Output = None
+
+
+class EvaluateRequest(Evaluate, OfRun):
+    """A run that is to be measured on unseen items."""
 
 
 # -- training and measuring --------------------------------------------------------------------------------------------
 
 Reading = Annotated[dict[str, Any], Field(description="how a path is read: size, fit, rate, unit, group, time, ...")]
-Features = Annotated[
-    str, Field(description="what distances are measured in: pca, learnt (a net trained on the data) or inception [pca]")
-]
 Preset = Annotated[str | None, Field(description="classic, tiny, small or base [small]")]
 
 
-class TrainRequest(Request):
+class TrainRequest(Local):
     """A family to be trained on a source. Its fields win over those of `config`, which wins over the preset."""
 
     family: str | None = Field(None, description="vae, gan, autoregressive, flow or diffusion")
@@ -211,26 +288,13 @@ def one_length(budget: str | None, steps: int | None) -> None:
         raise UsageError("both budget and steps", fix="give one of them")
 
 
-class ResumeRequest(Request):
+class ResumeRequest(OfRun):
     """A run that is to go on to its end."""
 
-    run: Run
     changed_data: bool = Field(False, description="go on although the data are not the same")
 
 
-class EvaluateRequest(Request):
-    """A run that is to be measured on unseen items."""
-
-    run: Run
-    split: str = Field("test", description="what they are measured against: train, validation or test")
-    samples: int = Field(1000, ge=20, le=LARGEST_NUMBER, description="how many samples to measure")
-    seed: int = Field(0, ge=0, le=LARGEST_NUMBER, description="of the samples and of bounds and estimates")
-    features: Features = "pca"
-    budget: str | None = Field(None, description="how long it may take [as training did, 2m to 10m]")
-    sampling: Sampling = {}
-
-
-class CompareRequest(Request):
+class CompareRequest(Local):
     """A source on which families are to be trained and measured alike; or runs, or reports, to be put side by side."""
 
     what: tuple[str, ...] = Field((), description="a source to train on (quintet data lists them), or runs, or reports")
@@ -253,7 +317,7 @@ class CompareRequest(Request):
         return self
 
 
-class RecommendRequest(Request):
+class RecommendRequest(Local):
     """A source for which a family is to be recommended before any training."""
 
     source: str = Field(description="quintet data lists them")
@@ -261,7 +325,7 @@ class RecommendRequest(Request):
     reading: Reading = {}
 
 
-class DataRequest(Request):
+class DataRequest(Local):
     """A source that is to be looked at, or none: all that have a name."""
 
     source: str | None = Field(None, description="a name, a path or hf:owner/name [list the names]")

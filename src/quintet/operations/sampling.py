@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,17 @@ import numpy as np
 import pyarrow as pa
 
 from quintet.core.errors import Unsupported, UsageError
+from quintet.evaluation.tasks import made_with, task
 from quintet.fit import api
+from quintet.modalities.protocol import Modality
 from quintet.model.fitted import Fitted
+from quintet.model.inputs import Found
 from quintet.model.writing import Wanted, Writer, parts_of
-from quintet.operations.conditions import read_conditions
+from quintet.operations.conditions import asked_for, read_conditions
 from quintet.operations.events import OnEvent, Piece, Step, operation
-from quintet.operations.fitted import Result, modality_in, opened, place_of, write
-from quintet.operations.requests import SampleRequest
-from quintet.registry import MODALITIES, RESULTS, modality_of
+from quintet.operations.fitted import Made, Result, modality_in, opened, place_of, provenance, ready, written
+from quintet.operations.requests import Sample, SampleRequest, Translate
+from quintet.registry import MODALITIES, RESULTS
 
 
 class SampleResult(Result):
@@ -38,34 +42,69 @@ class SampleResult(Result):
 @operation
 def sample(request: SampleRequest, on_event: OnEvent) -> SampleResult:
     """Make new items and write them, with a note of run, seed and settings, in the format of the output's suffix."""
-    verb = "sample" if request.prompt is None else "complete"
-    folder = opened(request.run, request.runs, verb, request.sampling)
+    folder = opened(request.run, request.runs, needed(request), request.sampling)
     modality = modality_in(folder)
     if request.n_best is None:
         path = place_of(folder, request.output, f"seed{request.seed}")
     else:
         path = place_of(folder, request.output, "best", RESULTS)
+    check_prompt(request, modality)
+    model = api.load(request.run, runs=request.runs)
+    values = None if request.conditions is None else read_conditions(model, request.conditions)
+    made = sampled(model, request, Found(None, values), on_event)
+    if made.given is not None and (Path(path).suffix.lower() or modality.suffix) in modality.columned:
+        made = replace(made, items=modality.with_columns(made.items, made.given))
+    return SampleResult(**written(model, path, made))
+
+
+def needed(request: Sample) -> str:
+    """What a family must have for this."""
+    return "sample" if request.prompt is None else "complete"
+
+
+def check_prompt(request: Sample, modality: Modality) -> None:
+    """Raise UsageError for a prompt of items that have none."""
     if request.prompt is not None and not modality.hole:
         raise UsageError(f"a prompt is for text, not for {modality.name}", fix="quintet complete RUN --data FILE")
-    model = api.load(request.run, runs=request.runs)
-    alone = (request.stream or request.n_best is not None) and request.conditions is None
-    n = 1 if request.n is None and alone else request.n
-    values, n = read_conditions(model, request.condition, request.conditions, n)
+
+
+def sampled(model: Fitted, request: Sample, found: Found, on_event: OnEvent) -> Made:
+    """New items of a loaded model, given the conditions of `found`, of which fewer than n are repeated from the start;
+    None: the typed condition for all, or conditions that are drawn from the training data.
+    """
+    ready(model, needed(request), request.sampling)
+    kind = MODALITIES[model.codecs["x"].modality]
+    check_prompt(request, kind)
+    values, n = asked_for(model, request, found.given)
     began = time.perf_counter()
     items = made(model, request, values, n, on_event)
     seconds = time.perf_counter() - began
-    if request.n_best is None:
-        items = beside(model, items, values, request.seed, path)
     typed = request.condition
     told = None if values is None else typed if typed is not None else [str(value) for value in values]
-    facts = write(model, path, items, seed=request.seed, n=n, condition=told,
-                  sampling=model.sampling(request.sampling).model_dump(mode="json"), **asked(request))  # fmt: skip
-    facts |= {"n": n, "seed": request.seed, "kind": modality.name, "seconds": seconds,
-              "ms_per_sample": 1000 * seconds / n}  # fmt: skip
-    return SampleResult(**facts)
+    facts = {"n": n, "seed": request.seed, "kind": kind.name, "seconds": seconds, "ms_per_sample": 1000 * seconds / n}
+    note = provenance(model, seed=request.seed, n=n, condition=told,
+                      sampling=model.sampling(request.sampling).model_dump(mode="json"), **asked(request))  # fmt: skip
+    return Made(items, facts, note, None if request.n_best else given_columns(model, values, n, request.seed))
 
 
-def asked(request: SampleRequest) -> dict[str, Any]:
+def translated(model: Fitted, request: Translate, found: Found, on_event: OnEvent) -> Made:
+    """What a loaded model of texts given texts makes of those of `found`, or of the typed one: the likeliest symbol at
+    each step, unless `sampling` says more, or by `n_best` the likeliest texts of each.
+    """
+    kind = MODALITIES[model.codecs["x"].modality]
+    if task(model) != kind.name or model.codecs["cond"].modality != kind.name:
+        raise Unsupported(
+            "this model does not translate",
+            where=model.run.name,
+            why="it is no model of texts given texts",
+            fix="quintet train autoregressive --data SOURCE --target COLUMN --condition COLUMN",
+        )
+    n = 1 if request.n is None and found.given is None else request.n
+    request = request.model_copy(update={"n": n, "sampling": made_with(model, request.sampling)})
+    return sampled(model, request, found, on_event)
+
+
+def asked(request: Sample) -> dict[str, Any]:
     """What was asked of texts, for the note of a file."""
     given = {"prompt": request.prompt, "length": request.length, "stop": stops(request), "regex": request.regex,
              "n_best": request.n_best}  # fmt: skip
@@ -75,12 +114,12 @@ def asked(request: SampleRequest) -> dict[str, Any]:
 ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\"}
 
 
-def stops(request: SampleRequest) -> list[str]:
+def stops(request: Sample) -> list[str]:
     """The stop texts, with \\n, \\t, \\r and \\\\ as what they stand for."""
     return [re.sub(r"\\([ntr\\])", lambda found: ESCAPES[found[1]], stop) for stop in request.stop]
 
 
-def made(model: Fitted, request: SampleRequest, values: Any, n: int, on_event: OnEvent) -> Any:
+def made(model: Fitted, request: Sample, values: Any, n: int, on_event: OnEvent) -> Any:
     """n raw items, or the table of the likeliest."""
 
     def on_step(step: int, steps: int, _: Any) -> None:
@@ -99,7 +138,7 @@ def made(model: Fitted, request: SampleRequest, values: Any, n: int, on_event: O
     return model.complete([request.prompt] * n, on_step=on_step, **options)
 
 
-def writer(model: Fitted, request: SampleRequest, values: Any, n: int) -> Writer:
+def writer(model: Fitted, request: Sample, values: Any, n: int) -> Writer:
     """The model at work on n texts."""
     return Writer(model, Wanted([request.prompt or ""] * n, values, request.length, stops(request), request.regex,
                                 None, request.seed, request.sampling))  # fmt: skip
@@ -127,7 +166,7 @@ def likeliest(writer: Writer, k: int) -> pa.Table:
     return pa.Table.from_pylist(rows)
 
 
-def streamed(model: Fitted, request: SampleRequest, values: Any, i: int, on_event: OnEvent) -> str:
+def streamed(model: Fitted, request: Sample, values: Any, i: int, on_event: OnEvent) -> str:
     """Text i, of which each piece is told as it is made."""
     text, one = "", values[i] if isinstance(values, list | tuple | np.ndarray) else values
     for piece in writer(model, request, one, 1).stream(i):
@@ -137,16 +176,14 @@ def streamed(model: Fitted, request: SampleRequest, values: Any, i: int, on_even
     return text
 
 
-def beside(model: Fitted, items: Any, values: Any, seed: int, path: str) -> Any:
-    """The samples beside the columns of what they were given, where it has some and the format has: tables, and .jsonl
-    of texts.
+def given_columns(model: Fitted, values: Any, n: int, seed: int) -> pa.Table | None:
+    """The columns of what samples were given, where it has some and samples can stand beside columns.
 
     `values` are those that were asked for; without them, those that `Fitted.draw` draws for this seed.
     """
-    modality = modality_of(items)
-    if "cond" not in model.codecs or (Path(path).suffix.lower() or modality.suffix) not in modality.columned:
-        return items
-    drawn = model.condition(values, len(items), seed)
+    if "cond" not in model.codecs or not MODALITIES[model.codecs["x"].modality].columned:
+        return None
+    drawn = model.condition(values, n, seed)
     assert drawn is not None
     given = model.codecs["cond"].decode(drawn)
-    return modality.with_columns(items, given) if isinstance(given, pa.Table) else items
+    return given if isinstance(given, pa.Table) else None

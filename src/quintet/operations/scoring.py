@@ -15,8 +15,8 @@ from quintet.fit import api
 from quintet.model.fitted import ENOUGH, Fitted
 from quintet.model.inputs import Found
 from quintet.operations.events import OnEvent, operation
-from quintet.operations.fitted import Result, brought, given, opened, place_of, provenance
-from quintet.operations.requests import ScoreRequest
+from quintet.operations.fitted import Made, Result, brought, given, opened, place_of, provenance, ready, written
+from quintet.operations.requests import Classify, Score, ScoreRequest
 from quintet.registry import RESULTS
 from quintet.runs.restoring import codecs_of
 
@@ -44,42 +44,27 @@ def score(request: ScoreRequest, on_event: OnEvent) -> ScoreResult:
     found = brought(folder, request.data, request.split, unlabelled=not request.rank, codecs=codecs_of(folder))
     path = place_of(folder, request.output, f"{found.split}-scores", RESULTS)
     model = api.load(request.run, runs=request.runs)
-    source = request.data or model.config.data.source
     labels = model.labels is not None and "cond" in model.codecs
     if found.items is None and not labels:
         target = model.config.data.target
         raise DataError(f"no column {target}", where=str(request.data), why="it is what this run models")
-    values = given(model, request.condition, found)
-    note = provenance(model.run, seed=request.seed, scored=source, split=found.split)
-    facts: dict[str, Any] = {"run": str(folder.path), "data": source, "split": found.split}
     if request.rank:
-        table, more = ranked(model, request, found, values)
+        made = ranked(model, request, found, on_event)
     elif labels and request.condition is None:
-        table, more = classified(model, found)
+        made = labelled(model, Classify(), found, on_event)
     else:
-        table, more = likelihoods(model, found, values, request.seed)
-        note |= {key: more["likelihood"][key] for key in ("kind", "space")}
-    if found.places is not None:
-        table = table.set_column(0, "index", pa.array(found.places[table["index"].to_numpy()]))
-    return ScoreResult(**facts, **more, output=path, files=RESULTS.write(path, table, note))
+        made = scored(model, request, found, on_event)
+    facts = written(model, path, made, RESULTS) | {"data": found.source, "split": found.split}
+    del facts["n"], facts["provenance"]
+    return ScoreResult(**facts)
 
 
-def ranked(model: Fitted, request: ScoreRequest, found: Found, values: Any) -> tuple[pa.Table, dict[str, Any]]:
-    """Items from the least likely on, and how many of them are odd next to the run's held-out items."""
-    usual_items, usual_given = None, None  # of windows of a long text, the model's own
-    if not model.codecs["x"].stream:
-        test = request.data is not None or found.split not in ("test", "all")
-        usual_items, usual_given = model.held_out(test=test)
-    table = model.rank(found.items, reference=usual_items, condition=values, given=usual_given, seed=request.seed)
-    usual = int(table.schema.metadata[b"reference"])
-    odd = int((table["p"].to_numpy() <= max(0.01, 1 / (usual + 1))).sum())
-    figures = {"items": table.num_rows, "reference": usual, "least_p": 1 / (usual + 1)}
-    return table, {"anomalies": figures | ({"p_at_most_0.01": odd} if usual >= ENOUGH else {}), "odd": odd}
-
-
-def likelihoods(model: Fitted, found: Found, values: Any, seed: int) -> tuple[pa.Table, dict[str, Any]]:
-    """The log-likelihood of each item, its numerical error and what is special about it; and what they are together."""
-    result = model.log_prob(found.items, condition=values, seed=seed)
+def scored(model: Fitted, request: Score, found: Found, on_event: OnEvent) -> Made:
+    """The log-likelihood of each item by a loaded model, its numerical error and what is special about it; and what
+    they are together.
+    """
+    ready(model, "log_prob")
+    result = model.log_prob(found.items, condition=given(model, request.condition, found), seed=request.seed)
     count = len(result.values)
     nats, errors = (
         pa.nulls(count, pa.float64()) if each is None else pa.array(each.double().numpy(), from_pandas=True)
@@ -88,4 +73,37 @@ def likelihoods(model: Fitted, found: Found, values: Any, seed: int) -> tuple[pa
     table = pa.table({"index": np.arange(count), "nats": nats, "stderr": errors})
     if result.notes is not None:
         table = table.append_column("note", pa.array(result.notes))
-    return table, {"likelihood": result.summary()}
+    likelihood = result.summary()
+    of = {key: likelihood[key] for key in ("kind", "space")}
+    return made_of(model, request.seed, found, table, {"likelihood": likelihood}, **of)
+
+
+def ranked(model: Fitted, request: Score, found: Found, on_event: OnEvent) -> Made:
+    """Items from the least likely on by a loaded model, and how many are odd next to the run's held-out items."""
+    ready(model, "log_prob")
+    usual_items, usual_given = None, None  # of windows of a long text, the model's own
+    if not model.codecs["x"].stream:
+        usual_items, usual_given = model.held_out(test=not found.own or found.split not in ("test", "all"))
+    table = model.rank(found.items, reference=usual_items, condition=given(model, request.condition, found),
+                       given=usual_given, seed=request.seed)  # fmt: skip
+    usual = int(table.schema.metadata[b"reference"])
+    odd = int((table["p"].to_numpy() <= max(0.01, 1 / (usual + 1))).sum())
+    figures = {"items": table.num_rows, "reference": usual, "least_p": 1 / (usual + 1)}
+    figures |= {"p_at_most_0.01": odd} if usual >= ENOUGH else {}
+    return made_of(model, request.seed, found, table, {"anomalies": figures, "odd": odd})
+
+
+def labelled(model: Fitted, request: Classify, found: Found, on_event: OnEvent) -> Made:
+    """The label of each item by a loaded classifier and the probability of each; and how well, where the items' own are
+    known.
+    """
+    model.able("classify")
+    table, facts = classified(model, found)
+    return made_of(model, 0, found, table, facts)
+
+
+def made_of(model: Fitted, seed: int, found: Found, table: pa.Table, facts: dict[str, Any], **more: Any) -> Made:
+    """A table with a row an item, whose index is its place in its source."""
+    if found.places is not None:
+        table = table.set_column(0, "index", pa.array(found.places[table["index"].to_numpy()]))
+    return Made(table, facts, provenance(model, seed=seed, scored=found.source, split=found.split, **more))

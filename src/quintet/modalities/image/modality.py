@@ -24,7 +24,7 @@ from quintet.modalities.image.arrays import channels_last, coded
 from quintet.modalities.image.codec import ImageCodec
 from quintet.modalities.image.given import raw_images, write_pictures
 from quintet.modalities.image.inception import Inception
-from quintet.modalities.image.masks import image_mask
+from quintet.modalities.image.masks import HALVES, image_mask
 from quintet.modalities.image.options import ImageReading, decided
 from quintet.modalities.image.reading import SUFFIXES, Shape, from_codes, picture_of, pictures_of, read_images, resized
 from quintet.modalities.image.sets import SETS
@@ -140,6 +140,8 @@ class ImageModality(Modality):
         if not isinstance(data, list | tuple) or not data or not all(isinstance(one, Image.Image) for one in data):
             return None
         return write_pictures(data, folder / "pictures")
+
+    parts = tuple(HALVES)
 
     def known(self, items: Any, known: str | None, *, hole: str | None, reading: Choices) -> tuple[Any, Any]:
         """A half, or a picture in which the known part is white; the upper half if nothing is said."""
