@@ -1,6 +1,4 @@
-"""Who hears what the code has to say: notes of what was made good, advice, and how far the work has come. Each thread
-and each task has a listener of its own, or none.
-"""
+"""Who hears notes, advice and how far work has come: each thread and each task has a listener of its own, or none."""
 
 from __future__ import annotations
 

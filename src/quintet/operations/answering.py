@@ -1,6 +1,4 @@
-"""What a loaded model can be asked, verb by verb, all in memory: for apps that keep models, and get items that came
-otherwise than in files.
-"""
+"""What a loaded model can be asked, verb by verb, all in memory: for apps whose items came otherwise than in files."""
 
 from __future__ import annotations
 

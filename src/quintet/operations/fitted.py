@@ -1,5 +1,7 @@
-"""What the operations of a fitted model share. Each has two halves: one asks a loaded model, in memory alone, and gives
-`Made`; the other opens the run, reads items from files and writes what was made.
+"""What the operations of a fitted model share.
+
+Each has two halves: one asks a loaded model, in memory alone, and gives `Made`; the other opens the run, reads items
+from files and writes what was made.
 """
 
 from __future__ import annotations
