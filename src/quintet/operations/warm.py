@@ -13,7 +13,7 @@ from torch import nn
 from quintet.core.errors import CheckpointError, EnvironmentFault, warn
 from quintet.fit import api
 from quintet.model.fitted import Fitted
-from quintet.runs.folder import Run, Weights, weights_in
+from quintet.runs.folder import Run, UsedWeights, weights_in
 from quintet.training import checkpoint
 
 
@@ -21,7 +21,7 @@ class Kept(NamedTuple):
     """A loaded model, what its folder's newest weights were just before it was loaded, and the bytes it takes."""
 
     model: Fitted
-    newest: tuple[Weights, ...]
+    newest: tuple[UsedWeights, ...]
     size: int
 
 
@@ -73,7 +73,7 @@ class Warm:
         return one.model
 
 
-def newest_of(run: Run) -> tuple[Weights, ...]:
+def newest_of(run: Run) -> tuple[UsedWeights, ...]:
     """The newest weights of a run, and its best ones, as their manifests say without being verified."""
     found = []
     for folder in (*checkpoint.steps(run.checkpoints)[-1:], *checkpoint.steps(run.bests)[-1:]):
