@@ -21,6 +21,7 @@ from quintet.operations.requests import (
     CompareRequest,
     DataRequest,
     EvaluateRequest,
+    PushRequest,
     RecommendRequest,
     ResumeRequest,
     TrainRequest,
@@ -132,6 +133,20 @@ def recommend(request: RecommendRequest, context: Context) -> Answer:
 
     found = recommend(request, context.on_event).facts()
     return Answer(found, recommended(found))
+
+
+@asks(PushRequest, "digits-vae-1 hf:me/digits", "first hf:me/first --private")
+def push(request: PushRequest, context: Context) -> Answer:
+    """Put a run on the Hugging Face hub, for others to use as hf:owner/name wherever a run is named.
+
+    Configuration, codecs with some training conditions, the weights that are used, figures, a picture and the card go
+    there; the optimiser and the data do not. Log in before: hf auth login, or HF_TOKEN.
+    """
+    from quintet.operations.hub import push
+
+    done = push(request, context.on_event)
+    files = "\n  ".join(done.files)
+    return Answer(done.facts(), f"{done.run} is now {done.repository} ({done.commit}), with these files:\n  {files}")
 
 
 @verb("first", "first --verify", "points.csv")

@@ -95,7 +95,9 @@ def asks(request: type[Q], *examples: str) -> Callable[[Callable[[Q, Context], A
 def signature_of(request: type[Request]) -> inspect.Signature:
     """The fields of a request as parameters of a verb."""
     fields = {name: field for name, field in request.model_fields.items() if name not in (*SECTIONS.values(), "runs")}
-    parameters = [parameter(name, field, first=i == 0) for i, (name, field) in enumerate(fields.items())]
+    parameters = [
+        parameter(name, field, first=i == 0 or field.is_required()) for i, (name, field) in enumerate(fields.items())
+    ]
     for name, kind, default in (("everywhere", Everywhere, EVERYWHERE), ("context", Given, None)):
         parameters.append(Kinds(name, Kinds.KEYWORD_ONLY, default=default, annotation=kind))
     return inspect.Signature(parameters)

@@ -86,6 +86,8 @@ class Modality(ABC):
     """What the hub calls a column of such files; "" where it has none."""
     arrays: ClassVar[tuple[str, ...]] = ()
     """Names by which a file of several arrays may call that of such items."""
+    task: ClassVar[str] = ""
+    """What the hub calls making such items; "" where it has no word for it."""
 
     def asked(self, reading: Reading) -> bool:
         """Whether how a source is read says that its items are of this kind: no other is then tried."""

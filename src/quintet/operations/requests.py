@@ -181,7 +181,7 @@ class Local(Request, ABC):
 class OfRun(Local, ABC):
     """Base of requests of a run."""
 
-    run: str = Field(description="a name under the runs folder, or a path")
+    run: str = Field(description="a name under the runs folder, a path, or hf:owner/name")
 
 
 class OfItems(OfRun, ABC):
@@ -315,6 +315,13 @@ class CompareRequest(Local):
     def _together(self) -> Self:
         one_length(self.budget, self.steps)
         return self
+
+
+class PushRequest(OfRun):
+    """A run that others are to load from the Hugging Face hub."""
+
+    to: str = Field(description="hf:owner/name, made if there is no such repository")
+    private: bool = Field(False, description="only its owner sees a repository that is made")
 
 
 class RecommendRequest(Local):

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from quintet.core.codec import Codec
 from quintet.core.family import Family
 from quintet.core.spaces import Discrete, Space
-from quintet.registry import VERBS
+from quintet.registry import MODALITIES, VERBS
 from quintet.runs.advice import advice
 from quintet.runs.folder import Run
+from quintet.runs.hub import PREFIX
 from quintet.training.checkpoint import write_atomic
 
 KINDS = {
@@ -33,8 +35,8 @@ def write_card(run: Run, family: Family, codecs: Mapping[str, Codec]) -> None:
     write_atomic(run.path / "CARD.md", card(run, family, codecs))
 
 
-def card(run: Run, family: Family, codecs: Mapping[str, Codec]) -> str:
-    """The card as Markdown."""
+def card(run: Run, family: Family, codecs: Mapping[str, Codec], address: str | None = None) -> str:
+    """The card as Markdown. `address`: by which its readers find the run [its name]."""
     config, records, made = run.config(), run.metrics(), run.manifest()
     weights, data = run.used(), config.data
     then = [record for record in records if weights is None or record.get("step", 0) <= weights.step]
@@ -79,22 +81,54 @@ def card(run: Run, family: Family, codecs: Mapping[str, Codec]) -> str:
         "",
         "## How to use it",
         "",
-        *(f"- `{command}` {what}" for command, what in uses(run, family, codecs).items()),
+        *(f"- `{command}` {what}" for command, what in uses(run, family, codecs, address or run.name).items()),
         "",
         "The complete configuration is in config.yaml.",
     ]
     return "\n".join(lines) + "\n"
 
 
-def measured(run: Run) -> list[str]:
-    """The figures of the last `quintet evaluate`, from report.json."""
+def metadata(run: Run, family: Family, codecs: Mapping[str, Codec]) -> dict[str, Any]:
+    """What the hub reads at the top of a card: library, tags, the task, and the figures of the last measurement."""
+    config, kind = run.config(), MODALITIES[codecs["x"].modality]
+    facts: dict[str, Any] = {"library_name": "quintet", "tags": [family.name.replace("_", "-"), kind.name]}
+    if kind.task:
+        facts["pipeline_tag"] = kind.task
+    source = config.data.source
+    if source.startswith(PREFIX):
+        facts["datasets"] = [source.removeprefix(PREFIX).partition(":")[0]]
+    measurement = measurement_of(run)
+    if measurement is not None:
+        entry, _ = measurement
+        found = {name: entry["metrics"][name] for name in SHOWN if entry["metrics"].get(name) is not None}
+        if entry.get("likelihood"):
+            found = {"log-likelihood, nats an item": entry["likelihood"]["nats"]} | found
+        task = {"type": kind.task or "other"}
+        data = {"type": Path(source).name, "name": Path(source).name, "split": entry["split"]}
+        values = [{"type": name, "name": NAMES.get(name, name), "value": value} for name, value in found.items()]
+        facts["model-index"] = [{"name": run.name, "results": [{"task": task, "dataset": data, "metrics": values}]}]
+    return facts
+
+
+def measurement_of(run: Run) -> tuple[Any, Any] | None:
+    """What the last `quintet evaluate` found of the model, and its whole report; None: not measured yet."""
     try:
         report = json.loads((run.path / "report.json").read_text())
         entry = report["models"][0]
-        figures, found = entry["metrics"], entry.get("likelihood")
-        head = f"- on the {entry['split']} split ({report['command']}, {report['date']}):"
+        entry["metrics"], entry["split"], report["command"], report["date"]
     except (OSError, ValueError, KeyError, IndexError, TypeError):
+        return None
+    return entry, report
+
+
+def measured(run: Run) -> list[str]:
+    """The figures of the last `quintet evaluate`, from report.json."""
+    measurement = measurement_of(run)
+    if measurement is None:
         return []
+    entry, report = measurement
+    figures, found = entry["metrics"], entry.get("likelihood")
+    head = f"- on the {entry['split']} split ({report['command']}, {report['date']}):"
     lines = []
     if found:
         lines.append(
@@ -131,10 +165,9 @@ def lacking(family: Family) -> dict[str, str]:
     return {verb: found[0] for verb, found in reasons.items() if found}
 
 
-def uses(run: Run, family: Family, codecs: Mapping[str, Codec]) -> dict[str, str]:
+def uses(run: Run, family: Family, codecs: Mapping[str, Codec], name: str) -> dict[str, str]:
     """Commands, and what they do."""
-    config, name = run.config(), run.name
-    data = config.data
+    data = run.config().data
     if is_label(codecs):
         return {
             f"quintet score {name} --data FILE": f"names the {data.target} of each item, with probabilities",

@@ -14,6 +14,7 @@ import yaml
 from pydantic import ValidationError
 
 from quintet.core.errors import CheckpointError, EnvironmentFault, UsageError, warn
+from quintet.runs import hub
 from quintet.runs.config import RunConfig, as_config_error
 from quintet.training import checkpoint
 
@@ -51,19 +52,20 @@ def weights_in(folder: Path) -> UsedWeights:
 class Run:
     """A folder that holds a run. `Run.create` starts one, `Run.open` finds one."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, address: str | None = None) -> None:
+        """`address`: of a run that was fetched from the hub."""
+        self.path, self.origin = path, address
         self.weights: UsedWeights | None = None
         """Those that a model of this run was loaded with, or trained to."""
 
     @property
     def name(self) -> str:
-        return self.path.name
+        return self.path.name if self.origin is None else hub.repository(self.origin)[0].split("/")[1]
 
     @property
     def address(self) -> str:
         """What the command line calls this run: its name where that is enough to find it, else its path."""
-        return self.name if runs_root() / self.name == self.path else str(self.path)
+        return self.origin or (self.name if runs_root() / self.name == self.path else str(self.path))
 
     @property
     def checkpoints(self) -> Path:
@@ -101,7 +103,9 @@ class Run:
 
     @classmethod
     def open(cls, name: str | Path, runs: str | Path | None = None) -> Self:
-        """The run of that name under `runs`, or at that path."""
+        """The run of that name under `runs`, at that path, or on the hub as hf:owner/name."""
+        if str(name).startswith(hub.PREFIX):
+            return cls(hub.fetch(str(name)), str(name))
         for path in (runs_root(runs) / name, Path(name)):
             if (path / "config.yaml").is_file():
                 return cls(path)

@@ -82,6 +82,7 @@ def npz(images: NDArray[Any], provenance: Provenance) -> bytes:
 
 class ImageModality(Modality):
     name = "image"
+    task = "unconditional-image-generation"
     codec = ImageCodec
     things = "images"
     previewed = 64

@@ -62,6 +62,7 @@ def jsonl(items: Sequence[str], provenance: Provenance) -> bytes:
 
 class TextModality(Modality):
     name = "text"
+    task = "text-generation"
     empty_lines = True
     codec = TextCodec
     hole = HOLE

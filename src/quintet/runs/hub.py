@@ -1,0 +1,163 @@
+"""Runs on the Hugging Face hub, through its own client: `hf:owner/name`, or `hf:owner/name@REVISION`."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from quintet.core.errors import CheckpointError, DataError, EnvironmentFault, QuintetError, UsageError
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+    from quintet.runs.folder import Run
+
+PREFIX = "hf:"
+DIGESTS = "digests.json"
+"""The sha256 of every other file of a run that was pushed, by its path."""
+LARGEST = 10_000
+"""Files that a run on the hub has at most: it has about ten."""
+
+
+def repository(address: str) -> tuple[str, str | None]:
+    """(owner/name, revision) of `hf:owner/name[@REVISION]`. Raises UsageError for anything else."""
+    found = re.fullmatch(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", address.removeprefix(PREFIX))
+    if not address.startswith(PREFIX) or found is None:
+        raise UsageError(f"{address!r} names no repository of the hub", fix="write hf:owner/name")
+    return found[1], found[2]
+
+
+# -- from a run to the hub -------------------------------------------------------------------------------------------
+
+
+def stage(run: Run, folder: Path, card: str, metadata: Mapping[str, Any]) -> list[str]:
+    """Copy into `folder` what others need to use a run, and return the paths in it.
+
+    That is the configuration, the codecs with some of the training conditions, the weights that the run selects, the
+    metrics, the newest picture of samples and the card. The optimiser stays at home, and so does the path of the data:
+    only its last part goes along.
+    """
+    from quintet.training import checkpoint
+
+    config = run.config()
+    found = run.best(config) or run.latest()
+    if found is None:
+        raise CheckpointError("no checkpoint yet", where=str(run.path), fix=f"quintet resume {run.address}")
+    shutil.copytree(run.path / "codec", folder / "codec")
+    public = config.model_copy(update={"data": config.data.model_copy(update={"source": at_home(config.data.source)})})
+    copy = type(run)(folder)
+    copy.write_config(public)
+    made = run.manifest()
+    made.pop("asked", None)
+    checkpoint.write_atomic(folder / "manifest.json", json.dumps(made, indent=1))
+    step = int(found.state["step"])
+    weights = {group: tensors for group, tensors in found.tensors.items() if group in ("model", "ema")}
+    checkpoint.save(copy.checkpoints, step, weights, {"step": step}, keep=1)
+    for record in run.metrics():
+        copy.log(record)
+    pictures = sorted((run.path / "samples").glob("*.png"))[-1:]
+    for picture in pictures:
+        (folder / "samples").mkdir()
+        shutil.copyfile(picture, folder / "samples" / picture.name)
+    shown = f"\n![samples](samples/{pictures[0].name})\n" if pictures else ""
+    digests = copy.digests()
+    (folder / DIGESTS).write_text(json.dumps(digests, indent=1))
+    head = yaml.safe_dump(dict(metadata), sort_keys=False, allow_unicode=True)
+    (folder / "README.md").write_text(f"---\n{head}---\n{card.replace(config.data.source, public.data.source)}{shown}")
+    return [*digests, DIGESTS, "README.md"]
+
+
+def at_home(source: str) -> str:
+    """A source as others may see it: a name or `hf:...` as it is, of a path the last part."""
+    return source if source.startswith(PREFIX) else Path(source).name
+
+
+def push(folder: Path, address: str, *, private: bool) -> str:
+    """Make the files of `folder` those of the repository, whose older ones go; returns the address of the commit.
+
+    Who may write there is the client's affair: `hf auth login`, or HF_TOKEN.
+    """
+    name, revision = repository(address)
+    with reaching(address) as hub:
+        hub.create_repo(name, private=private, exist_ok=True)
+        done = hub.upload_folder(
+            repo_id=name,
+            folder_path=folder,
+            revision=revision,
+            commit_message="a run of quintet",
+            delete_patterns=["checkpoints/*", "codec/*", "samples/*", "best/*"],
+        )
+    return str(done.commit_url)
+
+
+# -- from the hub to a run -------------------------------------------------------------------------------------------
+
+
+def fetch(address: str) -> Path:
+    """The folder of a run of the hub, in the client's own cache, every file of which has the sha256 that was pushed."""
+    name, revision = repository(address)
+    with reaching(address) as hub:
+        listed = Path(hub.hf_hub_download(name, DIGESTS, revision=revision))
+        digests = listing(listed)
+        # the revision that the list is of, should the repository change meanwhile: it is the folder's name
+        folder = Path(hub.snapshot_download(name, revision=listed.parent.name, allow_patterns=[*digests, DIGESTS]))
+    verify(folder, digests)
+    return folder
+
+
+def listing(path: Path) -> dict[str, str]:
+    """digests.json, of which every path lies inside the folder."""
+    try:
+        digests = json.loads(path.read_text())
+        if not isinstance(digests, dict) or not 0 < len(digests) <= LARGEST:
+            raise ValueError("not a JSON object of paths")
+        for name, digest in digests.items():
+            inside = not PurePosixPath(name).is_absolute() and ".." not in PurePosixPath(name).parts
+            if not inside or not re.fullmatch(r"[\w./-]+", name) or not re.fullmatch("[0-9a-f]{64}", str(digest)):
+                raise ValueError(f"{name!r} is no path with its sha256")
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError("unreadable list of digests", where=str(path), why=str(error)) from None
+    return digests
+
+
+def verify(folder: Path, digests: Mapping[str, str]) -> None:
+    """Raise CheckpointError, naming the file, unless each is what was pushed."""
+    from quintet.training.checkpoint import sha256
+
+    for name, digest in digests.items():
+        path = folder / name
+        if not path.is_file() or sha256(path) != digest:
+            what = "damaged file: its sha256 is not the pushed one" if path.is_file() else "missing file"
+            raise CheckpointError(what, where=str(path), fix=f"remove {folder} and load it again")
+
+
+@contextmanager
+def reaching(address: str) -> Iterator[HfApi]:
+    """The hub's client ($HF_ENDPOINT says where another hub is); what it raises inside is said in our words."""
+    try:
+        from huggingface_hub import HfApi
+
+        yield HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
+    except QuintetError:
+        raise
+    except ImportError:
+        raise EnvironmentFault("the package huggingface_hub is not installed", where=address,
+                               fix="pip install 'quintet[hf]'") from None  # fmt: skip
+    except Exception as error:  # the client's own errors, and those of the network below it
+        kind = type(error).__name__
+        fixes = {"RepositoryNotFoundError": "check the name; a private one needs hf auth login, or HF_TOKEN",
+                 "GatedRepoError": "ask for access on its page, then hf auth login",
+                 "EntryNotFoundError": "only runs that quintet push has written can be loaded",
+                 "RemoteEntryNotFoundError": "only runs that quintet push has written can be loaded",
+                 "RevisionNotFoundError": "check what stands behind the @"}  # fmt: skip
+        why = str(error).strip().splitlines()[0][:200] if str(error).strip() else kind
+        fix = fixes.get(kind, "check the network and who is logged in (hf auth whoami)")
+        raise DataError("the hub did not give or take it", where=address, why=f"{kind}: {why}", fix=fix) from None
