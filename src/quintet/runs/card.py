@@ -100,7 +100,7 @@ def metadata(run: Run, family: Family, codecs: Mapping[str, Codec]) -> dict[str,
     measurement = measurement_of(run)
     if measurement is not None:
         entry, _ = measurement
-        found = {name: entry["metrics"][name] for name in SHOWN if entry["metrics"].get(name) is not None}
+        found = {name: entry["metrics"][name] for name in CARD_FIGURES if entry["metrics"].get(name) is not None}
         if entry.get("likelihood"):
             found = {"log-likelihood, nats an item": entry["likelihood"]["nats"]} | found
         task = {"type": kind.task or "other"}
