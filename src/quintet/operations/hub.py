@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import yaml
+
+from quintet.core.errors import CheckpointError
 from quintet.fit import api
 from quintet.operations.events import OnEvent, operation
 from quintet.operations.fitted import Result
 from quintet.operations.requests import PushRequest
 from quintet.runs import hub
 from quintet.runs.card import card, metadata
+from quintet.runs.folder import Run
+from quintet.training import checkpoint
 
 
 class PushResult(Result):
@@ -32,6 +41,46 @@ def push(request: PushRequest, on_event: OnEvent) -> PushResult:
         folder = Path(temporary) / run.name
         folder.mkdir()
         text = card(run, model.family, model.codecs, address=request.to)
-        files = hub.stage(run, folder, text, metadata(run, model.family, model.codecs))
+        files = stage(run, folder, text, metadata(run, model.family, model.codecs))
         commit = hub.push(folder, request.to, private=request.private)
     return PushResult(run=str(run.path), repository=request.to, commit=commit, files=files)
+
+
+def stage(run: Run, folder: Path, card: str, metadata: Mapping[str, Any]) -> list[str]:
+    """Copy into `folder` what others need to use a run, and return the paths in it.
+
+    That is the configuration, the codecs with some of the training conditions, the weights that the run selects, the
+    metrics, the newest picture of samples and the card. The optimiser stays at home, and so does the path of the data:
+    only its last part goes along.
+    """
+    config = run.config()
+    found = run.best(config) or run.latest()
+    if found is None:
+        raise CheckpointError("no checkpoint yet", where=str(run.path), fix=f"quintet resume {run.address}")
+    shutil.copytree(run.path / "codec", folder / "codec")
+    public = config.model_copy(update={"data": config.data.model_copy(update={"source": at_home(config.data.source)})})
+    copy = Run(folder)
+    copy.write_config(public)
+    made = run.manifest()
+    made.pop("asked", None)
+    checkpoint.write_atomic(folder / "manifest.json", json.dumps(made, indent=1))
+    step = int(found.state["step"])
+    weights = {group: tensors for group, tensors in found.tensors.items() if group in ("model", "ema")}
+    checkpoint.save(copy.checkpoints, step, weights, {"step": step}, keep=1)
+    for record in run.metrics():
+        copy.log(record)
+    pictures = sorted((run.path / "samples").glob("*.png"))[-1:]
+    for picture in pictures:
+        (folder / "samples").mkdir()
+        shutil.copyfile(picture, folder / "samples" / picture.name)
+    shown = f"\n![samples](samples/{pictures[0].name})\n" if pictures else ""
+    digests = copy.digests()
+    (folder / hub.DIGESTS).write_text(json.dumps(digests, indent=1))
+    head = yaml.safe_dump(dict(metadata), sort_keys=False, allow_unicode=True)
+    (folder / "README.md").write_text(f"---\n{head}---\n{card.replace(config.data.source, public.data.source)}{shown}")
+    return [*digests, hub.DIGESTS, "README.md"]
+
+
+def at_home(source: str) -> str:
+    """A source as others may see it: a name or `hf:...` as it is, of a path the last part."""
+    return source if source.startswith(hub.PREFIX) else Path(source).name

@@ -5,20 +5,16 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
-
-import yaml
+from typing import TYPE_CHECKING
 
 from quintet.core.errors import CheckpointError, DataError, EnvironmentFault, QuintetError, UsageError
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-    from quintet.runs.folder import Run
 
 PREFIX = "hf:"
 DIGESTS = "digests.json"
@@ -36,48 +32,6 @@ def repository(address: str) -> tuple[str, str | None]:
 
 
 # -- from a run to the hub -------------------------------------------------------------------------------------------
-
-
-def stage(run: Run, folder: Path, card: str, metadata: Mapping[str, Any]) -> list[str]:
-    """Copy into `folder` what others need to use a run, and return the paths in it.
-
-    That is the configuration, the codecs with some of the training conditions, the weights that the run selects, the
-    metrics, the newest picture of samples and the card. The optimiser stays at home, and so does the path of the data:
-    only its last part goes along.
-    """
-    from quintet.training import checkpoint
-
-    config = run.config()
-    found = run.best(config) or run.latest()
-    if found is None:
-        raise CheckpointError("no checkpoint yet", where=str(run.path), fix=f"quintet resume {run.address}")
-    shutil.copytree(run.path / "codec", folder / "codec")
-    public = config.model_copy(update={"data": config.data.model_copy(update={"source": at_home(config.data.source)})})
-    copy = type(run)(folder)
-    copy.write_config(public)
-    made = run.manifest()
-    made.pop("asked", None)
-    checkpoint.write_atomic(folder / "manifest.json", json.dumps(made, indent=1))
-    step = int(found.state["step"])
-    weights = {group: tensors for group, tensors in found.tensors.items() if group in ("model", "ema")}
-    checkpoint.save(copy.checkpoints, step, weights, {"step": step}, keep=1)
-    for record in run.metrics():
-        copy.log(record)
-    pictures = sorted((run.path / "samples").glob("*.png"))[-1:]
-    for picture in pictures:
-        (folder / "samples").mkdir()
-        shutil.copyfile(picture, folder / "samples" / picture.name)
-    shown = f"\n![samples](samples/{pictures[0].name})\n" if pictures else ""
-    digests = copy.digests()
-    (folder / DIGESTS).write_text(json.dumps(digests, indent=1))
-    head = yaml.safe_dump(dict(metadata), sort_keys=False, allow_unicode=True)
-    (folder / "README.md").write_text(f"---\n{head}---\n{card.replace(config.data.source, public.data.source)}{shown}")
-    return [*digests, DIGESTS, "README.md"]
-
-
-def at_home(source: str) -> str:
-    """A source as others may see it: a name or `hf:...` as it is, of a path the last part."""
-    return source if source.startswith(PREFIX) else Path(source).name
 
 
 def push(folder: Path, address: str, *, private: bool) -> str:
