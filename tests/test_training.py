@@ -63,17 +63,17 @@ def test_every_epoch_is_another_permutation() -> None:
 @pytest.mark.parametrize("ranks", [1, 2, 3, 7])
 def test_order_and_noise_do_not_depend_on_ranks(ranks: int) -> None:
     whole = loader().batch(180, 0, 60, 60, stream="a")
-    noise = whole.generator.draw(lambda g: torch.randn(60, 2, generator=g), torch.device("cpu"))
+    noise = whole.generator.draw(lambda n, g: torch.randn(n, 2, generator=g), torch.device("cpu"))
     cuts = [rank * 60 // ranks for rank in range(ranks + 1)]
     for start, stop in itertools.pairwise(cuts):
         part = loader().batch(180, start, stop - start, 60, stream="a")
         assert torch.equal(part.x, whole.x[start:stop])
-        drawn = part.generator.draw(lambda g: torch.randn(60, 2, generator=g), torch.device("cpu"))
+        drawn = part.generator.draw(lambda n, g: torch.randn(n, 2, generator=g), torch.device("cpu"))
         assert torch.equal(drawn, noise[start:stop])
 
 
 def test_rows_do_not_depend_on_where_they_are_cut() -> None:
-    draw = lambda rows: rows.draw(lambda g: torch.randn(64, 3, generator=g), torch.device("cpu"))  # noqa: E731
+    draw = lambda rows: rows.draw(lambda n, g: torch.randn(n, 3, generator=g), torch.device("cpu"))  # noqa: E731
     whole = draw(Rows(5, 0, 200))
     assert torch.equal(torch.cat([draw(Rows(5, 0, 70)), draw(Rows(5, 70, 1)), draw(Rows(5, 71, 129))]), whole)
     assert not torch.equal(draw(Rows(6, 0, 200)), whole)

@@ -2,13 +2,13 @@
 
 Row i of a stream is the same number however the stream is cut into batches, micro-batches or ranks. So sample 7 does
 not depend on how many others were asked for, and the noise of a training item does not depend on the number of
-processes.
+processes. Nor does it matter which requests are answered together: `Rows.joined`.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Sequence, Sized
 
 import numpy as np
 import torch
@@ -36,19 +36,33 @@ def some(items: int | Sized, count: int, seed: int) -> NDArray[np.int64]:
 
 
 class Rows:
-    """Rows `start ... start + count` of an endless random stream, drawn in blocks of `block` rows with a seed each."""
+    """Rows `start ... start + count` of an endless random stream, drawn in blocks of `block` rows with a seed each; or
+    several such pieces of streams one behind the other: see `joined`.
+    """
 
     def __init__(self, seed: int | tuple[int | str, ...], start: int, count: int, *, block: int = 64) -> None:
         self.seed, self.start, self.count, self.block = seed, start, count, block
+        self.parts: tuple[Rows, ...] = (self,)
         self._generators: list[torch.Generator] | None = None
 
-    def draw(self, sampler: Callable[[torch.Generator], Tensor], device: torch.device) -> Tensor:
-        """Rows of ours out of whole blocks; `sampler(generator)` draws one block."""
+    @classmethod
+    def joined(cls, parts: Sequence[Rows]) -> Rows:
+        """The rows of all parts as one stream: each keeps its numbers, whatever stands beside it."""
+        if len(parts) == 1:
+            return parts[0]
+        rows = cls(0, 0, sum(part.count for part in parts))
+        rows.parts = tuple(one for part in parts for one in part.parts)
+        return rows
+
+    def draw(self, sampler: Callable[[int, torch.Generator], Tensor], device: torch.device) -> Tensor:
+        """Rows of ours out of whole blocks; `sampler(rows, generator)` draws one block."""
+        if len(self.parts) > 1:
+            return torch.cat([part.draw(sampler, device) for part in self.parts])
         first, last = self.start // self.block, -(-(self.start + self.count) // self.block)
         if self._generators is None:  # hashing and seeding wait until a number is asked for
             seeds = (seed_of(str(self.seed), index) for index in range(first, last))
             self._generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
-        blocks = [sampler(generator) for generator in self._generators]
+        blocks = [sampler(self.block, generator) for generator in self._generators]
         offset = self.start - first * self.block
         return (blocks[0] if len(blocks) == 1 else torch.cat(blocks))[offset : offset + self.count]
 
@@ -64,7 +78,7 @@ def _draw(
         rows, tail = generator, shape[1:]
         if shape[0] != rows.count:
             raise ValueError(f"a stream of {rows.count} rows was asked for {shape[0]}")
-        return rows.draw(lambda g: sample((rows.block, *tail), generator=g, device=device, dtype=dtype), device)
+        return rows.draw(lambda n, g: sample((n, *tail), generator=g, device=device, dtype=dtype), device)
     return sample(shape, generator=generator, device=device, dtype=dtype)
 
 
@@ -99,8 +113,9 @@ def spread(n: int, *, generator: Generator | None, like: Tensor) -> Tensor:
     v is one number of the stream and i the row's place in it: however the stream is cut, row i has the same number.
     """
     if isinstance(generator, Rows):
-        first, v = generator.start, torch.tensor(seed_of(str(generator.seed), "spread") / 2**63, dtype=torch.float64)
+        pieces = [(seed_of(str(part.seed), "spread") / 2**63, part.start, part.count) for part in generator.parts]
     else:
-        first, v = 0, torch.rand((), generator=generator, device=like.device, dtype=torch.float64)
-    i = torch.arange(first, first + n, device=like.device, dtype=torch.float64)
-    return (v.to(like.device) + i * (5**0.5 - 1) / 2) % 1
+        pieces = [(float(torch.rand((), generator=generator, device=like.device, dtype=torch.float64)), 0, n)]
+    golden = (5**0.5 - 1) / 2
+    out = [v + torch.arange(first, first + count, dtype=torch.float64) * golden for v, first, count in pieces]
+    return torch.cat(out).to(like.device) % 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,8 +19,8 @@ from quintet.core.codec import Codec, Encoded
 from quintet.core.errors import DataError, Unsupported, UsageError, warn
 from quintet.core.family import Family, OnStep
 from quintet.core.likelihood import LogProb
-from quintet.core.listening import batches
 from quintet.core.random import Rows, seed_of, uniform
+from quintet.model.calls import Alone, Call, Engine, asked
 from quintet.model.containers import conditions
 from quintet.model.scoring import by_symbol, in_pieces, scored
 from quintet.runs.config import RunConfig, as_config_error, merge
@@ -42,6 +43,18 @@ class Fitted:
     ) -> None:
         self.run, self.family, self.codecs, self.config = run, family.eval(), codecs, config
         self.conditions = conditions
+        self.engine: Engine = Alone(self.family)
+
+    @property
+    def at_once(self) -> int:
+        """How many rows are worked on together by default: more where an item is a few numbers, as a table's row is."""
+        return 1024 if self.family.space.dims <= 32 else 256
+
+    def through(self, engine: Engine) -> Fitted:
+        """The same model, whose work another engine does."""
+        other = copy.copy(self)
+        other.engine = engine
+        return other
 
     @property
     def device(self) -> torch.device:
@@ -82,6 +95,14 @@ class Fitted:
         except ValidationError as error:
             raise as_config_error(error, "sampling", self.family.Sampling.model_fields) from None
 
+    def asked(self, verb: str, n: int, batch_size: int, on_step: OnStep | None = None, *, seed: int | None = None,
+              sampling: Any = None, **given: Tensor | None) -> Tensor:  # fmt: skip
+        """What the engine makes of n rows: see `Call`."""
+        call = Call(verb, n, given, () if seed is None else (seed,), sampling)
+        (found,) = asked(self.engine, call, batch_size, on_step)
+        assert found is not None
+        return found
+
     def draw(self, n: int, **given: Any) -> Any:
         """`n` raw items, as `sample_encoded` makes them."""
         return self.codecs["x"].decode(self.sample_encoded(n, **given))
@@ -103,15 +124,9 @@ class Fitted:
         if not 1 <= count_of(n, "n") <= 10_000_000:
             raise UsageError(f"n must be between 1 and 10,000,000, got {n}")
         n, seed = count_of(n, "n"), count_of(seed, "seed", 0)
-        batch_size = count_of(batch_size or (1024 if self.family.space.dims <= 32 else 256), "batch_size")
+        batch_size = count_of(batch_size or self.at_once, "batch_size")
         settings, cond = self.sampling(sampling), self.condition(condition, n, seed)
-        parts = []
-        for some in batches(n, batch_size, told=on_step is None):
-            count = some.stop - some.start
-            rows = Rows(seed_of("sample", seed), some.start, count)
-            part = None if cond is None else cond[some]
-            parts.append(self.family.sample(count, part, sampling=settings, generator=rows, on_step=on_step).cpu())
-        return torch.cat(parts)
+        return self.asked("sample", n, batch_size, on_step, seed=seed_of("sample", seed), sampling=settings, cond=cond)
 
     @torch.no_grad()
     def log_prob(self, items: Any, *, condition: Any = None, seed: int = 0, batch_size: int = 256) -> LogProb:
@@ -130,7 +145,7 @@ class Fitted:
             raise DataError("none of these items has a likelihood", why=found.notes[0] if found.notes else "",
                             fix=f"leave them out{fix}")  # fmt: skip
         cond = found.of_rows(self.given(condition, len(items)))
-        score = scored(self.family, self.codecs["x"], found, cond, seed, batch_size)
+        score = scored(self.engine, self.family, self.codecs["x"], found, cond, seed, batch_size)
         return replace(score, notes=self.warned(in_pieces(found)))
 
     @torch.no_grad()
@@ -139,7 +154,8 @@ class Fitted:
         side, without what does not fill one.
         """
         found = self.codecs["x"].encoded(items)
-        return scored(self.family, self.codecs["x"], found, self.given(condition, len(found.x)), seed, batch_size)
+        cond = self.given(condition, len(found.x))
+        return scored(self.engine, self.family, self.codecs["x"], found, cond, seed, batch_size)
 
     def warned(self, notes: Sequence[str] | None) -> tuple[str, ...] | None:
         """`notes` of items, after a warning of how many there are and what the first says."""
@@ -166,11 +182,7 @@ class Fitted:
         symbols, share = found.x[:, 0], found.log_det
         cond = self.given(given, n or len(given))
         assert cond is not None
-        parts = [
-            self.family.log_probs(len(part), part)[:, symbols.to(part.device)].double().cpu() + share
-            for part in (cond[some] for some in batches(len(cond), batch_size))
-        ]
-        p = torch.cat(parts).exp().numpy()
+        p = (self.asked("log_probs", len(cond), batch_size, cond=cond)[:, symbols].double() + share).exp().numpy()
         predicted = names.take(pa.array(p.argmax(1)))
         return pa.table({"predicted": predicted} | {f"p_{name}": p[:, i] for i, name in enumerate(names.to_pylist())})
 
@@ -208,15 +220,9 @@ class Fitted:
         cond = self.given(condition, len(x))
         out = []
         for draw in range(draws):
-            parts = []
-            for some in batches(len(x), batch_size, told=on_step is None):
-                part = x[some].to(self.device)
-                rows = Rows(seed_of("complete", seed, draw), some.start, len(part))
-                given = None if cond is None else cond[some]
-                done = self.family.complete(part, mask[some].to(self.device), given, sampling=settings,
-                                            generator=rows, on_step=on_step)  # fmt: skip
-                parts.append(done.cpu())
-            out.append(self.codecs["x"].fill(items, known, self.codecs["x"].decode(torch.cat(parts))))
+            done = self.asked("complete", len(x), batch_size, on_step, seed=seed_of("complete", seed, draw),
+                              sampling=settings, x=x, known=mask, cond=cond)  # fmt: skip
+            out.append(self.codecs["x"].fill(items, known, self.codecs["x"].decode(done)))
         return out[0] if draws == 1 else out
 
     def encode(self, items: Any, *, condition: Any = None, batch_size: int = 256) -> Tensor:
@@ -254,10 +260,7 @@ class Fitted:
         self.warned(found.notes)
         self.family.space.check(found.x)
         cond = found.of_rows(self.given(condition, len(items)))
-        parts = []
-        for some in batches(len(found.x), batch_size):
-            parts.append(self.family.encode(found.x[some].to(self.device), None if cond is None else cond[some]).cpu())
-        return torch.cat(parts), found, cond
+        return self.asked("encode", len(found.x), batch_size, x=found.x, cond=cond), found, cond
 
     @torch.no_grad()
     def decode(self, z: Tensor, *, condition: Any = None, batch_size: int = 256) -> Any:
@@ -283,10 +286,7 @@ class Fitted:
 
     def _decoded(self, z: Tensor, cond: Tensor | None, batch_size: int = 256) -> Tensor:
         """Encoded items of latents."""
-        parts = []
-        for some in batches(len(z), batch_size):
-            parts.append(self.family.decode(z[some].to(self.device), None if cond is None else cond[some]).cpu())
-        return torch.cat(parts)
+        return self.asked("decode", len(z), batch_size, z=z, cond=cond)
 
     @torch.no_grad()
     def reconstruct(self, items: Any, *, condition: Any = None) -> Any:

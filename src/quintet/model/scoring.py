@@ -3,42 +3,38 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from quintet.core.checked import count_of
 from quintet.core.codec import Codec, Encoded
 from quintet.core.family import Family
 from quintet.core.likelihood import LikelihoodKind, LogProb
-from quintet.core.listening import batches
-from quintet.core.random import Rows, seed_of
+from quintet.core.random import seed_of
 from quintet.core.spaces import Continuous
+from quintet.model.calls import Call, Engine, asked
 
 
-@torch.no_grad()
-def scored(family: Family, codec: Codec, found: Encoded, cond: Tensor | None, seed: int, batch_size: int) -> LogProb:
+def scored(
+    engine: Engine, family: Family, codec: Codec, found: Encoded, cond: Tensor | None, seed: int, batch_size: int
+) -> LogProb:
     """The log-likelihood of encoded items, given a condition a row; without notes."""
-    space, device = codec.measure, next(family.parameters()).device
+    space = codec.measure
     assert family.likelihood != "none"
     seed, batch_size = count_of(seed, "seed", 0), count_of(batch_size, "batch_size")
     family.space.check(found.x)
     kind: LikelihoodKind = family.likelihood
     quantised = isinstance(family.space, Continuous) and family.space.quantised
-    values, errors = [], []
-    for some in batches(len(found.x), batch_size):
-        start, part, given = some.start, found.x[some].to(device), None if cond is None else cond[some]
-        if found.overlapping:
-            assert found.counted is not None
-            each = family.log_prob_each(part, given).double().cpu()
-            values.append(each.masked_fill(~found.counted[some], 0.0).sum(1))
-            continue
-        if isinstance(family.space, Continuous):
-            part = family.space.dequantise(part, Rows(seed_of("dequantise", seed), start, len(part)))
-        rows = Rows(seed_of("score", seed), start, len(part))
-        value, error = family.log_prob_error(part, given, generator=rows)
-        values.append(value.double().cpu())
-        errors += [] if error is None else [error.cpu()]
-    nats, stderr = torch.cat(values) + found.log_det, torch.cat(errors) if errors else None
+    given, n = {"x": found.x, "cond": cond}, len(found.x)
+    if found.overlapping:
+        assert found.counted is not None
+        (each,), stderr = asked(engine, Call("log_prob_each", n, given), batch_size), None
+        assert each is not None
+        value: Tensor | None = each.double().masked_fill(~found.counted, 0.0).sum(1)
+    else:
+        seeds = seed_of("dequantise", seed), seed_of("score", seed)
+        value, stderr = asked(engine, Call("log_prob", n, given, seeds), batch_size)
+    assert value is not None
+    nats = value.double() + found.log_det
     if quantised and space == "mass":
         space = "dequantised"
     elif quantised and space == "encoded" and kind == "exact":

@@ -1,0 +1,136 @@
+"""What is asked of a family, as rows: the one door through which a fitted model, and what batches requests, reach it.
+
+A `Call` is work on rows that do not depend on each other. It can be cut anywhere, and parts of several calls of the
+same `kind` can be done together, by one call of the family: each row comes out as it would alone, up to rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from quintet.core.family import Family, OnStep
+from quintet.core.listening import batches
+from quintet.core.random import Rows
+from quintet.core.spaces import Continuous
+
+Found = tuple[Tensor | None, ...]
+"""Results, each (n, ...)."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """`n` rows of work: a `verb`, one of VERBS, on tensors `given` (n, ...) by name, None for what there is not.
+
+    `seeds`: of its streams of random numbers, of which it has the rows from `start` on. `sampling`: the family's own.
+    """
+
+    verb: str
+    n: int
+    given: Mapping[str, Tensor | None]
+    seeds: tuple[int, ...] = ()
+    sampling: Any = None
+    start: int = 0
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """Calls of equal kind may be done together."""
+        shapes = {name: None if t is None else (t.shape[1:], t.dtype) for name, t in self.given.items()}
+        return self.verb, shapes, len(self.seeds), self.sampling
+
+    def part(self, start: int, count: int) -> Call:
+        """Some of its rows."""
+        given = {name: None if t is None else t[start : start + count] for name, t in self.given.items()}
+        return replace(self, n=count, given=given, start=self.start + start)
+
+
+@torch.no_grad()
+def done(family: Family, calls: Sequence[Call], on_step: OnStep | None = None) -> list[Found]:
+    """What each of some calls of equal kind results in, found by one call of the family, on the CPU."""
+    first, device, given = calls[0], next(family.parameters()).device, dict[str, Tensor | None]()
+    for name in first.given:
+        there = [tensor for call in calls if (tensor := call.given[name]) is not None]
+        given[name] = torch.cat([tensor.to(device) for tensor in there]) if there else None
+    streams = [Rows.joined([Rows(call.seeds[i], call.start, call.n) for call in calls])
+               for i in range(len(first.seeds))]  # fmt: skip
+    options = {} if first.sampling is None else {"sampling": first.sampling, "on_step": on_step}
+    sizes = [call.n for call in calls]
+    found = VERBS[first.verb](family, sum(sizes), given, streams, options)
+    cut = [[None] * len(calls) if each is None else each.cpu().split(sizes) for each in found]
+    return [tuple(parts) for parts in zip(*cut, strict=True)]
+
+
+Verb = Callable[[Family, int, Mapping[str, Any], Sequence[Rows], Mapping[str, Any]], Found]
+
+
+def _sample(family: Family, n: int, given: Mapping[str, Any], streams: Sequence[Rows], options: Any) -> Found:
+    return (family.sample(n, given["cond"], generator=streams[0], **options),)
+
+
+def _complete(family: Family, n: int, given: Mapping[str, Any], streams: Sequence[Rows], options: Any) -> Found:
+    return (family.complete(given["x"], given["known"], given["cond"], generator=streams[0], **options),)
+
+
+def _encode(family: Family, n: int, given: Mapping[str, Any], streams: Sequence[Rows], options: Any) -> Found:
+    return (family.encode(given["x"], given["cond"]),)
+
+
+def _decode(family: Family, n: int, given: Mapping[str, Any], streams: Sequence[Rows], options: Any) -> Found:
+    return (family.decode(given["z"], given["cond"]),)
+
+
+def _log_prob(family: Family, n: int, given: Mapping[str, Any], streams: Sequence[Rows], options: Any) -> Found:
+    x, noise = given["x"], streams[0]
+    x = family.space.dequantise(x, noise) if isinstance(family.space, Continuous) else x
+    return family.log_prob_error(x, given["cond"], generator=streams[1])
+
+
+def _log_prob_each(family: Family, n: int, given: Mapping[str, Any], streams: Sequence[Rows], options: Any) -> Found:
+    return (family.log_prob_each(given["x"], given["cond"]),)
+
+
+def _log_probs(family: Family, n: int, given: Mapping[str, Any], streams: Sequence[Rows], options: Any) -> Found:
+    return (family.log_probs(n, given["cond"]),)
+
+
+VERBS: Mapping[str, Verb] = {
+    "sample": _sample,
+    "complete": _complete,
+    "encode": _encode,
+    "decode": _decode,
+    "log_prob": _log_prob,
+    "log_prob_each": _log_prob_each,
+    "log_probs": _log_probs,
+}
+
+
+class Engine(Protocol):
+    """Who does the work of a fitted model: it alone, or a batcher that has that of others too."""
+
+    def rows(self, call: Call, on_step: OnStep | None = None) -> Found:
+        """What a call results in."""
+
+
+@dataclass(frozen=True)
+class Alone:
+    """The engine of a model that nobody else asks anything: the work is done by who asks for it, at once."""
+
+    family: Family
+
+    def rows(self, call: Call, on_step: OnStep | None = None) -> Found:
+        return done(self.family, [call], on_step)[0]
+
+
+def asked(engine: Engine, call: Call, batch_size: int, on_step: OnStep | None = None) -> Found:
+    """What a call results in, `batch_size` rows at a time; the listener hears of each, if nobody hears of its steps."""
+    some = batches(call.n, batch_size, told=on_step is None)
+    return joined([engine.rows(call.part(at.start, at.stop - at.start), on_step) for at in some])
+
+
+def joined(parts: Sequence[Found]) -> Found:
+    """The results of a call from those of its parts."""
+    return tuple(None if column[0] is None else torch.cat(list(column)) for column in zip(*parts, strict=True))
