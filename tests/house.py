@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import contextlib
 import io
-import json
 import statistics
 import sys
 import tempfile
@@ -24,8 +23,6 @@ ROOT = Path(quintet.__file__).parent
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
 KINDS = {path.name for path in (ROOT / "modalities").iterdir() if (path / "__init__.py").is_file()} | {"latent"}
 FAMILIES = {path.stem for path in (ROOT / "families").glob("*.py")} - {"__init__"}
-WRITTEN = Path(__file__).with_name("asking.json")
-"""How often each module that still does names a kind of data or a family. Their sum only falls."""
 
 
 def module_of(path: Path) -> tuple[str, ...]:
@@ -73,22 +70,6 @@ def asking() -> dict[str, list[str]]:
     """The places of every module that has any, by its dotted name."""
     found = {".".join(module_of(path)): asks(path.read_text(), module_of(path)) for path in FILES}
     return {module: places for module, places in found.items() if places}
-
-
-def counts() -> dict[str, int]:
-    """How often each module that does so asks now."""
-    return {module: len(places) for module, places in asking().items()}
-
-
-def written() -> dict[str, int]:
-    """How often each module asked when that was last written down."""
-    return json.loads(WRITTEN.read_text())
-
-
-def write_down() -> None:
-    """The counts as they are now, unless there are more places than before: then the code is to change."""
-    if sum(counts().values()) <= sum(written().values()):
-        WRITTEN.write_text(json.dumps(counts(), indent=1) + "\n")
 
 
 # -- circles ---------------------------------------------------------------------------------------------------------

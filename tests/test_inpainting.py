@@ -18,7 +18,7 @@ from quintet.registry import MODALITIES
 
 
 def mask(items: Any, known: str | None, *, hole: str | None = None, fit: str = "crop") -> Any:
-    return MODALITIES["image"].known(items, known, hole=hole, fit=fit)
+    return MODALITIES["image"].known(items, known, hole=hole, reading={"fit": fit})
 
 
 @pytest.mark.parametrize("representation", ["continuous", "discrete"])

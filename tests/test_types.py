@@ -23,10 +23,9 @@ import pytest
 import quintet
 from quintet.cli.main import main
 from quintet.core.errors import ConfigError, DataError, QuintetWarning
-from quintet.data import written
 from quintet.data.arrow import as_table
 from quintet.evaluation.tasks import against
-from quintet.modalities.table import streams
+from quintet.modalities.table import streams, written
 from quintet.modalities.table.codec import TableCodec
 from quintet.modalities.table.columns import describe
 from quintet.registry import modality_of

@@ -12,7 +12,9 @@ DDPM, v-prediction, EDM and flow matching differ in how a net F makes D, and in 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from itertools import pairwise
 from typing import ClassVar, Literal
 
 import torch
@@ -30,6 +32,7 @@ Parameterisation = Literal["edm", "noise", "v", "velocity"]
 Schedule = Literal["lognormal", "linear", "cosine", "uniform"]
 Denoise = Callable[[Tensor, Tensor], Tensor]
 """D(y, s) with y (B, ...) and s () -> (B, ...)."""
+Noise = Callable[[], Tensor]
 
 SD = 0.5
 """Data are scaled to this standard deviation, for which EDM's constants are stated."""
@@ -192,11 +195,11 @@ class Diffusion(Family):
     ) -> Tensor:
         q = sampling or self.Sampling()
         s = noise_grid(self.settings.schedule, q.steps, like=self.mean, low=self.lowest())
-        y = s[0] * normal(n, *self.space.shape, generator=generator, like=self.mean)
+        noise = partial(normal, n, *self.space.shape, generator=generator, like=self.mean)
         denoise = self.denoiser(cond, n, q.guidance)
-        report = on_step or (lambda step, steps, x: None)
-        noise = lambda: normal(*y.shape, generator=generator, like=y)  # noqa: E731
-        y = SOLVERS[q.solver](denoise, y, s, noise, report)
+        for i, y in enumerate(SOLVERS[q.solver](denoise, s[0] * noise(), s, noise), 1):
+            if on_step:
+                on_step(i, q.steps, y)
         return self.settled(y, denoise) / self.scale + self.mean
 
     def settled(self, y: Tensor, denoise: Denoise) -> Tensor:
@@ -229,14 +232,11 @@ class Diffusion(Family):
         q = sampling or self.Sampling()
         s = noise_grid(self.settings.schedule, q.steps, like=self.mean, low=self.lowest())
         target, denoise = (x - self.mean) * self.scale, self.denoiser(cond, len(x), q.guidance)
-        noise = lambda: normal(*x.shape, generator=generator, like=self.mean)  # noqa: E731
+        noise = partial(normal, *x.shape, generator=generator, like=self.mean)
         y, velocity = torch.where(known, target, 0) + s[0] * noise(), noise()
         for i in range(q.steps):
-            d = torch.where(known, target, denoise(y, s[i]))
-            ratio = (s[i + 1] / s[i]) ** 2
-            y = d + ratio * (y - d)
+            y = posterior(torch.where(known, target, denoise(y, s[i])), y, s[i], s[i + 1], noise)
             if s[i + 1] > 0:
-                y = y + s[i + 1] * (1 - ratio).sqrt() * noise()
                 y, velocity = langevin(denoise, y, velocity, s[i + 1], ~known, q.corrections, noise)
             if on_step:
                 on_step(i + 1, q.steps, y / self.scale + self.mean)
@@ -320,62 +320,56 @@ def rk4(slopes: Callable[..., tuple[Tensor, ...]], state: tuple[Tensor, ...], s:
     return state
 
 
-Noise = Callable[[], Tensor]
-
-
-def heun(denoise: Denoise, y: Tensor, s: Tensor, noise: Noise | None = None, report: OnStep | None = None) -> Tensor:
+def heun(denoise: Denoise, y: Tensor, s: Tensor, noise: Noise) -> Iterator[Tensor]:
     """Second order: the trapezoid rule, and Euler into s = 0 (Karras et al. 2022, algorithm 1)."""
-    for i in range(len(s) - 1):
-        slope, h = (y - denoise(y, s[i])) / s[i], s[i + 1] - s[i]
+    for high, low in pairwise(s):
+        slope, h = (y - denoise(y, high)) / high, low - high
         ahead = y + h * slope
-        if s[i + 1] > 0:
-            slope = 0.5 * (slope + (ahead - denoise(ahead, s[i + 1])) / s[i + 1])
+        if low > 0:
+            slope = 0.5 * (slope + (ahead - denoise(ahead, low)) / low)
             ahead = y + h * slope
-        y = ahead
-        if report:
-            report(i + 1, len(s) - 1, y)
-    return y
+        yield (y := ahead)
 
 
-def ddim(denoise: Denoise, y: Tensor, s: Tensor, noise: Noise | None = None, report: OnStep | None = None) -> Tensor:
+def ddim(denoise: Denoise, y: Tensor, s: Tensor, noise: Noise) -> Iterator[Tensor]:
     """First order: x and noise held fixed over a step (Song et al. 2021, arXiv:2010.02502); Euler in s."""
-    for i in range(len(s) - 1):
-        d = denoise(y, s[i])
-        y = d + s[i + 1] / s[i] * (y - d)
-        if report:
-            report(i + 1, len(s) - 1, y)
-    return y
+    for high, low in pairwise(s):
+        d = denoise(y, high)
+        yield (y := d + low / high * (y - d))
 
 
-def ancestral(denoise: Denoise, y: Tensor, s: Tensor, noise: Noise, report: OnStep | None = None) -> Tensor:
-    """DDPM: draw from q(y_next | y, x = D(y, s)), of variance s'^2 (s^2 - s'^2) / s^2."""
-    for i in range(len(s) - 1):
-        d, ratio = denoise(y, s[i]), (s[i + 1] / s[i]) ** 2
-        y = d + ratio * (y - d)
-        if s[i + 1] > 0:
-            y = y + s[i + 1] * (1 - ratio).sqrt() * noise()
-        if report:
-            report(i + 1, len(s) - 1, y)
-    return y
+def ancestral(denoise: Denoise, y: Tensor, s: Tensor, noise: Noise) -> Iterator[Tensor]:
+    """DDPM: each level is drawn given the one above it and x = D(y, s)."""
+    for high, low in pairwise(s):
+        yield (y := posterior(denoise(y, high), y, high, low, noise))
 
 
-def dpmpp_2m(
-    denoise: Denoise, y: Tensor, s: Tensor, noise: Noise | None = None, report: OnStep | None = None
-) -> Tensor:
+def dpmpp_2m(denoise: Denoise, y: Tensor, s: Tensor, noise: Noise) -> Iterator[Tensor]:
     """DPM-Solver++(2M) (Lu et al. 2022, arXiv:2211.01095): exact for D linear in lambda = -ln s between two steps."""
     old: tuple[Tensor, Tensor] | None = None  # the last D and the last step in lambda
-    for i in range(len(s) - 1):
-        d = denoise(y, s[i])
-        if s[i + 1] > 0:
-            h = (s[i] / s[i + 1]).log()
+    for high, low in pairwise(s):
+        ahead = d = denoise(y, high)
+        if low > 0:
+            h = (high / low).log()
             ahead = d if old is None else d + h / (2 * old[1]) * (d - old[0])
             old = d, h
-        else:
-            ahead = d
-        y = s[i + 1] / s[i] * y + (1 - s[i + 1] / s[i]) * ahead
-        if report:
-            report(i + 1, len(s) - 1, y)
-    return y
+        yield (y := low / high * y + (1 - low / high) * ahead)
+
+
+SOLVERS: dict[str, Callable[[Denoise, Tensor, Tensor, Noise], Iterator[Tensor]]] = {
+    "heun": heun,
+    "ddim": ddim,
+    "ancestral": ancestral,
+    "dpmpp_2m": dpmpp_2m,
+}
+"""Each gives y at the levels s below the first, one after another."""
+
+
+def posterior(x: Tensor, y: Tensor, high: Tensor, low: Tensor, noise: Noise) -> Tensor:
+    """A draw of q(y at the level `low` | y at the level `high`, x), of variance low^2 (high^2 - low^2) / high^2."""
+    ratio = (low / high) ** 2
+    mean = x + ratio * (y - x)
+    return mean + low * (1 - ratio).sqrt() * noise() if low > 0 else mean
 
 
 def langevin(
@@ -397,11 +391,3 @@ def langevin(
         pull = (y - denoise(y, s)) / s
         v = v - 0.5 * pull
     return y, v
-
-
-SOLVERS: dict[str, Callable[[Denoise, Tensor, Tensor, Noise, OnStep | None], Tensor]] = {
-    "heun": heun,
-    "ddim": ddim,
-    "ancestral": ancestral,
-    "dpmpp_2m": dpmpp_2m,
-}

@@ -21,8 +21,9 @@ from quintet.core.codec import Codec, Encoded, Preprocessing, RepresentationKind
 from quintet.core.errors import DataError, UsageError, warn
 from quintet.core.likelihood import Measure
 from quintet.core.spaces import Continuous, Discrete
-from quintet.data import arrow, written
+from quintet.data import arrow
 from quintet.data.arrow import Floats
+from quintet.modalities.table import guessing, written
 from quintet.modalities.table.columns import RARE_MARK, Column, describe, is_key
 from quintet.modalities.table.identifiers import Identifiers
 from quintet.modalities.table.pieces import row_hash, uniforms
@@ -168,11 +169,11 @@ class TableCodec(Codec):
         self.measure: Measure = "mass" if all(column.mass for column in self.columns) else "density"
 
     def rows(self, items: Any) -> pa.Table:
-        """Items as a table, in which strings are read as the training file's were, see `written.parsed`, and numbers in
-        the place of texts are those that write them: see `Column.spelt`.
+        """Items as a table, in which strings are read as the training file's were, see `guessing.parsed`, and numbers
+        in the place of texts are those that write them: see `Column.spelt`.
         """
         table = arrow.as_table(items, tuple(column.name for column in self.columns))
-        table = written.parsed(table, {column.name: column.type for column in self.columns}, self.forms)
+        table = guessing.parsed(table, {column.name: column.type for column in self.columns}, self.forms)
         for column in self.columns:
             if column.name in table.column_names:
                 cells = column.spelt(table[column.name])

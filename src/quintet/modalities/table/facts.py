@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from quintet.data import arrow, written
-from quintet.data.written import forms
+from quintet.data import arrow
 from quintet.modalities.table.columns import is_key
+from quintet.modalities.table.written import attach, forms, strings
 
 SHOWN = 20
 """Values of a column that are listed."""
@@ -64,7 +64,17 @@ def _fate(column: pa.ChunkedArray, said: str | None, *, alone: bool) -> str:
 
 def numbered(table: pa.Table, rows: int) -> pa.Table:
     """Completions, a block of all rows for each draw, with columns that name the row (from 0) and the draw (from 1)."""
-    forms = written.forms(table)
     beside = {"row": np.arange(len(table)) % rows, "draw": np.arange(len(table)) // rows + 1}
     names = {name if name not in table.column_names else f"{name}_number": cells for name, cells in beside.items()}
-    return written.attach(pa.table(names | dict(zip(table.column_names, table.columns, strict=True))), forms)
+    return attach(pa.table(names | dict(zip(table.column_names, table.columns, strict=True))), forms(table))
+
+
+def kept(completed: pa.Table, given: pa.Table, raw: pa.Table) -> pa.Table:
+    """`completed` as strings, in which each cell that was given stands as it was written in the file: `raw`."""
+    out = strings(completed)
+    for index, name in enumerate(out.column_names):
+        if name in raw.column_names and name in given.column_names:
+            cells = pc.if_else(given[name].is_valid().combine_chunks(), raw[name].combine_chunks(),
+                               out[name].combine_chunks())  # fmt: skip
+            out = out.set_column(index, name, cells)
+    return out

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from quintet.core.codec import Codec
 from quintet.core.errors import UsageError
 from quintet.core.random import some
-from quintet.data import written
 from quintet.data.archives import Entry
 from quintet.data.arrays import columns_of
 from quintet.data.arrow import filled
@@ -32,9 +31,10 @@ from quintet.modalities import Choices
 from quintet.modalities.frames import side_by_side
 from quintet.modalities.protocol import Figures, Format, Modality
 from quintet.modalities.provenance import METADATA_KEY, Provenance, text_of
+from quintet.modalities.table import written
 from quintet.modalities.table.codec import TableCodec
 from quintet.modalities.table.columns import describe
-from quintet.modalities.table.facts import column_facts, numbered
+from quintet.modalities.table.facts import column_facts, kept, numbered
 from quintet.modalities.table.given import as_rows, raw_conditions, raw_rows, write_table
 from quintet.modalities.table.pictures import drawn_as_number, histograms, scatter_png
 from quintet.modalities.table.reading import ROWS, SUFFIXES, dataset_of
@@ -180,7 +180,7 @@ class TableModality(Modality):
     def several(self, draws: Sequence[pa.Table], items: pa.Table, cells: pa.Table | None = None) -> pa.Table:
         """With the given cells as the file has them, and the number of row and draw if there are several."""
         count, out = len(draws), join(draws)
-        out = out if cells is None else written.kept(out, join([items] * count), join([cells] * count))
+        out = out if cells is None else kept(out, join([items] * count), join([cells] * count))
         return numbered(out, len(items)) if count > 1 else out
 
     def untaught(self, train: NDArray[Any], n: int) -> None:

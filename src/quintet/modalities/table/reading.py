@@ -21,13 +21,12 @@ import pyarrow.parquet
 
 from quintet.core.errors import DataError, EnvironmentFault
 from quintet.core.random import some
-from quintet.data import written
 from quintet.data.archives import BadFile, Entry, Problems, in_one_line
 from quintet.data.arrow import tidy
 from quintet.data.dataset import Dataset, Found, take
 from quintet.data.encodings import decoded
 from quintet.data.splits import arrange, assign, row_keys
-from quintet.modalities.table import types
+from quintet.modalities.table import guessing, types, written
 from quintet.modalities.table.options import TableReading
 
 CSV, JSON, PARQUET, FEATHER = (
@@ -308,7 +307,7 @@ def has_header(first: Sequence[str], rows: Sequence[Sequence[str]], *, comma: bo
     other, value, word = False, False, False
     for index, cell in enumerate(first):
         cells = pa.chunked_array([pa.array([None if r[index] in MISSING else r[index] for r in rows], pa.string())])
-        form = written.guess(cells, comma=comma)
+        form = guessing.guess(cells, comma=comma)
         if cell in MISSING:
             continue
         if form is None:

@@ -15,13 +15,12 @@ import pyarrow.ipc
 import pyarrow.parquet
 
 from quintet.core.errors import ConfigError, DataError
-from quintet.data import cache, written
+from quintet.data import cache
 from quintet.data.archives import BadFile, Entry, Problems
 from quintet.data.arrow import tidy
 from quintet.data.dataset import SPLITS, Dataset, Found
 from quintet.data.splits import assign, consecutive, row_keys
-from quintet.data.written import Form
-from quintet.modalities.table import types
+from quintet.modalities.table import guessing, types, written
 from quintet.modalities.table.options import TableReading
 from quintet.modalities.table.reading import (
     BLOCK,
@@ -38,6 +37,7 @@ from quintet.modalities.table.reading import (
     unreadable,
     whole,
 )
+from quintet.modalities.table.written import Form
 
 LARGE = 2**28
 """Bytes of files above which a table is streamed into the cache and memory-mapped."""
@@ -214,7 +214,7 @@ def widened(cells: pa.ChunkedArray, form: Form) -> Form | None:
             each.parse(cells)
         except written.NoFit:
             continue
-        own = written.number_form(cells) if each.kind == "number" and each.negative == written.MINUS else None
+        own = guessing.number_form(cells) if each.kind == "number" and each.negative == written.MINUS else None
         return each if own is None else replace(each, negative=own.negative)
     return None
 

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from quintet.core.errors import DataError
-from quintet.data import written
+from quintet.modalities.table import guessing, written
 from quintet.modalities.table.codec import TableCodec
 from quintet.modalities.table.columns import Column
 
@@ -63,5 +63,5 @@ def _value(codec: TableCodec, column: Column, text: str) -> Any:
             pass
     if not pa.types.is_temporal(column.type):
         return float(text)
-    found = written.time_form(pa.chunked_array([pa.array([text])]))
+    found = guessing.time_form(pa.chunked_array([pa.array([text])]))
     return (pa.array([text]) if found is None else found.parse(pa.array([text]))).cast(column.type)[0].as_py()

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from quintet.core.errors import DataError
-from quintet.data import written
-from quintet.data.written import Form
+from quintet.modalities.table import guessing, written
+from quintet.modalities.table.written import Form
 
 TRUTHS = (("yes", "no"), ("true", "false"), ("1", "0"), ("y", "n"), ("t", "f"), ("on", "off"))
 FEW = 20
@@ -39,11 +39,11 @@ def typed(strings: pa.Table, given: Mapping[str, str], forms: Mapping[str, Form]
         elif name in forms and _fits(forms[name], cells):
             found[name] = forms[name]
         else:
-            found[name] = written.guess(cells)
+            found[name] = guessing.guess(cells)
     if any(form is not None and form.point == "," for form in found.values()):
         for name, form in found.items():  # 1,234 in a file of decimal commas
             if name not in given and form is not None and form.group == "," and form.point == ".":
-                found[name] = written.guess(strings[name], comma=True)
+                found[name] = guessing.guess(strings[name], comma=True)
     columns, notes = {}, []
     for name, form in found.items():
         if given.get(name) == "drop":
@@ -78,7 +78,7 @@ def doubts(name: str, form: Form | None, typed_cells: Any, cells: Any) -> list[s
                 f"--data.types {name}=category keeps them"]  # fmt: skip
     if form.kind == "time" and ("%d/%m" in form.format or "%m/%d" in form.format or "%m-%d-%Y" in form.format):
         other = form.format.replace("%d", "%_").replace("%m", "%d").replace("%_", "%m")
-        if written.time_form(cells, (other,)) is not None:
+        if guessing.time_form(cells, (other,)) is not None:
             return [f"column {name}: dates are read as {form.format}, and might be {other}: "
                     f"--data.types {name}=datetime:{other}"]  # fmt: skip
     if form.kind == "number" and form.decimals == 0 and looks_like_identifiers(typed_cells):
@@ -113,7 +113,7 @@ def wished(cells: Any, kind: str, where: str) -> Form | None:
         return None
     form: Form | None = None
     if kind == "datetime":
-        form = written.time_form(filled, (format,) if format else ())
+        form = guessing.time_form(filled, (format,) if format else ())
     elif kind == "boolean":
         words = set(pc.utf8_lower(filled).unique().to_pylist())
         pair = next((pair for pair in TRUTHS if words <= set(pair)), None)
@@ -121,7 +121,7 @@ def wished(cells: Any, kind: str, where: str) -> Form | None:
             spelt = {word.lower(): word for word in filled.unique().to_pylist()}
             form = Form("truth", words=tuple(spelt.get(word, word) for word in pair))
     else:
-        form = written.number_form(filled, codes=False)
+        form = guessing.number_form(filled, codes=False)
         if form is not None and kind == "decimal" and form.decimals == 0:
             form = replace(form, decimals=None)
         if form is not None and kind == "integer" and form.decimals != 0:
@@ -135,7 +135,7 @@ def wished(cells: Any, kind: str, where: str) -> Form | None:
 def _example(cells: Any, kind: str) -> str:
     for cell in cells.unique().to_pylist():
         alone = pa.chunked_array([pa.array([cell])])
-        if (written.time_form(alone) if kind == "datetime" else written.number_form(alone, codes=False)) is None:
+        if (guessing.time_form(alone) if kind == "datetime" else guessing.number_form(alone, codes=False)) is None:
             return f"it holds {cell!r}"
     return f"its cells are written in several ways, such as {cells[0].as_py()!r} and {cells[-1].as_py()!r}"
 
@@ -168,7 +168,7 @@ def retyped(
                 cells, found[name] = form.parse(text), form
         elif name not in done and str(cells.type) in ("string", "large_string") and cells.null_count < len(cells):
             known = (forms or {}).get(name)
-            form = known if known is not None and _fits(known, cells) else written.guess(cells)
+            form = known if known is not None and _fits(known, cells) else guessing.guess(cells)
             amount = form is not None and form.kind == "number" and form != Form("number", decimals=0)
             if form is not None and (form.kind == "time" or amount or form == known):
                 cells, found[name] = form.parse(cells), form

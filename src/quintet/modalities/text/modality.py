@@ -18,7 +18,6 @@ from quintet.core.codec import Codec
 from quintet.core.errors import EnvironmentFault, UsageError, warn
 from quintet.core.random import some
 from quintet.core.spaces import Discrete
-from quintet.data import written
 from quintet.data.archives import Entry
 from quintet.data.arrow import tidy
 from quintet.data.dataset import Dataset, Found
@@ -28,6 +27,7 @@ from quintet.modalities.frames import column_of, is_column, side_by_side
 from quintet.modalities.pictures import INK, PAPER, font, png_of
 from quintet.modalities.protocol import Figures, Format, Marks, Modality
 from quintet.modalities.provenance import Provenance
+from quintet.modalities.table import written
 from quintet.modalities.table.given import write_table
 from quintet.modalities.table.reading import ROWS, text_column
 from quintet.modalities.text.codec import HOLE, TextCodec, streamed
