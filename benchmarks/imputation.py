@@ -28,7 +28,7 @@ import torch
 from tables import Task, markdown_rows, named
 
 from quintet.core.random import some
-from quintet.fit.api import _train, plan
+from quintet.fit.fitting import plan, train_planned
 
 
 def hide(table: pa.Table, share: float, seed: int) -> tuple[pa.Table, np.ndarray]:
@@ -114,7 +114,7 @@ def iterative(train: pa.Table, rows: int, onehot: bool, holes: pa.Table) -> Fill
 
 def ours(family: str, task: Task, holes: pa.Table, *, budget: float, draws: int, seed: int, config: Any) -> Filled:
     dataset = task.dataset()
-    model = _train(plan(family, dataset, budget=budget, seed=seed, config=config), dataset, None,
+    model = train_planned(plan(family, dataset, budget=budget, seed=seed, config=config), dataset, None,
                    Path(tempfile.mkdtemp()), None, None, {})  # fmt: skip
     tables = model.complete(holes, draws=draws, seed=seed)
     out: Filled = {}

@@ -28,7 +28,7 @@ def measure(source: str, family: str, seed: int, budget: str, samples: int) -> d
     torch.set_num_threads(1)
     from quintet.core.errors import QuintetError
     from quintet.evaluation.bench import Bench
-    from quintet.fit import api
+    from quintet.fit import fitting
     from quintet.sources.load import load_source
 
     dataset = load_source(source)
@@ -37,7 +37,7 @@ def measure(source: str, family: str, seed: int, budget: str, samples: int) -> d
     began = time.perf_counter()
     try:
         with tempfile.TemporaryDirectory() as runs:
-            model = api.train(family, data=source, condition=condition, budget=budget, seed=seed, runs=runs)
+            model = fitting.train(family, data=source, condition=condition, budget=budget, seed=seed, runs=runs)
             trained = time.perf_counter() - began
             figures = Bench(dataset, condition, samples=samples).run(model, seed=seed)
             recipe = figures.pop("recipe")["id"]

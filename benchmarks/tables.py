@@ -39,7 +39,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 from quintet.core.random import some
-from quintet.fit.api import _train, plan
+from quintet.fit.fitting import plan, train_planned
 from quintet.modalities.table.figures import Cells, column_shapes, efficacy, pair_trends
 from quintet.sources.load import Dataset, load_source
 
@@ -145,7 +145,7 @@ def ours(
 ) -> tuple[pa.Table, dict[str, float]]:
     dataset = task.dataset()
     began = time.perf_counter()
-    model = _train(plan(family, dataset, budget=budget, seed=seed, config=config), dataset, None,
+    model = train_planned(plan(family, dataset, budget=budget, seed=seed, config=config), dataset, None,
                    Path(tempfile.mkdtemp()), None, None, {})  # fmt: skip
     fit = time.perf_counter() - began
     n = max(6_000, task.parts["train"].num_rows, task.parts["test"].num_rows)

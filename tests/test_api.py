@@ -170,7 +170,7 @@ def test_one_family_that_fails_does_not_end_the_comparison(tmp_path: Path, monke
 @pytest.mark.parametrize("source", ["digits", "moons"])
 @pytest.mark.parametrize("preset", ["classic", "tiny", "small", "base"])
 def test_every_preset_describes_a_model_of_every_family(preset: str, source: str) -> None:
-    from quintet.fit.api import plan
+    from quintet.fit.fitting import plan
     from quintet.registry import FAMILIES
     from quintet.runs.restoring import make_family
     from quintet.runs.task import Task

@@ -129,7 +129,7 @@ def test_kinds_of_data_and_families_are_named_nowhere_else() -> None:
         ("from quintet.modalities.text.codec import TextCodec\nx = TextCodec()", "model.writing", 2),
         ("from quintet.modalities import table", "evaluation.bench", 1),
         ("from quintet.families.vae import VAE as A\nisinstance(f, A)", "runs.folder", 2),
-        ("import quintet.families.gan", "fit.api", 1),
+        ("import quintet.families.gan", "fit.fitting", 1),
         ('kind = "image"', "families.vae", 1),
         ('family = "vae"', "modalities.latent", 1),
         ('kind = "image"', "modalities.image.codec", 0),

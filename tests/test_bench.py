@@ -1,4 +1,4 @@
-"""The bench of each kind of data: which figures it gives, and the recipe that names how."""
+"""The bench of each kind of data: which figures it gives, and the description of how they are measured."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import quintet
 from quintet.cli.figures import evaluated
 from quintet.core.errors import DataError
 from quintet.evaluation.bench import Bench
-from quintet.evaluation.recipes import comparable, identified
+from quintet.evaluation.measurement import comparable, identified
 from quintet.metrics.distances import energy_distance
 from quintet.registry import QUALITY
 from quintet.sources.load import load_source
@@ -51,7 +51,7 @@ def test_figures_of_each_kind_of_data(family: str, source: str, condition: str |
     assert OWN[family, source, condition] | EVERY <= shown
     by_model = {"likelihood_gap", "membership_by_likelihood", "frechet", "sliced"}
     assert (EVERY | OWN[family, source, condition]) - by_model <= set(real)
-    assert out["recipe"] == bench.recipe("test")
+    assert out["recipe"] == bench.measurement("test")
 
 
 def test_a_column_of_texts_is_measured_as_texts_and_what_is_predicted_is_named(tmp_path: Path) -> None:
@@ -84,9 +84,9 @@ def test_short_texts_and_wide_windows_have_figures(length: int, block: int | Non
     assert np.isfinite(found["auc"])
 
 
-def test_a_recipe_names_what_figures_depend_on() -> None:
+def test_a_measurement_names_what_figures_depend_on() -> None:
     data = load_source("iris")
-    first, again = (Bench(data, "label", samples=20).recipe() for _ in range(2))
+    first, again = (Bench(data, "label", samples=20).measurement() for _ in range(2))
     assert first == again
     assert len(first["id"]) == 12
     assert {"features", "encoding", "splits", "split", "samples", "data", "figures"} <= set(first)
@@ -94,13 +94,13 @@ def test_a_recipe_names_what_figures_depend_on() -> None:
     assert first["features"]["name"] == "standardised-pca"
     comparable(first, again)
     for other, key in (
-        (Bench(data, "label", samples=21).recipe(), "samples"),
-        (Bench(data, "label", samples=20).recipe("validation"), "split"),
-        (Bench(data, None, samples=20).recipe(), "condition"),
-        (Bench(load_source("wine"), "label", samples=20).recipe(), "data"),
+        (Bench(data, "label", samples=21).measurement(), "samples"),
+        (Bench(data, "label", samples=20).measurement("validation"), "split"),
+        (Bench(data, None, samples=20).measurement(), "condition"),
+        (Bench(load_source("wine"), "label", samples=20).measurement(), "data"),
     ):
         assert other["id"] != first["id"]
-        with pytest.raises(DataError, match="two recipes") as error:
+        with pytest.raises(DataError, match="measured in two ways") as error:
             comparable(first, other)
         assert error.value.where == key
 

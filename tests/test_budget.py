@@ -26,7 +26,7 @@ from quintet.core.spaces import Continuous
 from quintet.data.loader import Loader
 from quintet.evaluation.bench import Bench
 from quintet.families.gan import GAN
-from quintet.fit import api, pixels
+from quintet.fit import fitting, pixels
 from quintet.model.fitted import Fitted
 from quintet.runs.folder import Run
 from quintet.sources.load import load_source
@@ -327,9 +327,9 @@ def paced(monkeypatch: pytest.MonkeyPatch, seconds_an_item: Callable[[str], floa
         size = "small" if sum(p.numel() for p in family.parameters()) > 500_000 else "tiny"
         return Pace(seconds_an_item(size) * settings.batch_size, item_bytes)
 
-    for module in (pixels, api):
+    for module in (pixels, fitting):
         monkeypatch.setattr(module, "pace", measured)
-    monkeypatch.setattr(api, "steps_for", lambda *_, **__: BudgetPlan(8, 8, 0, 1e9, 1.0, 0.0))
+    monkeypatch.setattr(fitting, "steps_for", lambda *_, **__: BudgetPlan(8, 8, 0, 1e9, 1.0, 0.0))
 
 
 def test_a_batch_is_made_smaller_for_the_sake_of_a_budget(
@@ -406,9 +406,9 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
         slow = family.name == SLOW or (family.name == SLOW_AT_64 and numbers > 3 * 32 * 32)
         return Pace(1.0 if slow else 0.01, 1.0)
 
-    for module in (pixels, api):
+    for module in (pixels, fitting):
         monkeypatch.setattr(module, "pace", measured)
-    monkeypatch.setattr(api, "steps_for", lambda *_, **__: BudgetPlan(2, 2, 0, 1e9, 1.0, 0.0))
+    monkeypatch.setattr(fitting, "steps_for", lambda *_, **__: BudgetPlan(2, 2, 0, 1e9, 1.0, 0.0))
     return tried
 
 
@@ -454,7 +454,7 @@ def test_a_comparison_that_goes_on_keeps_its_pixels(
     def broken(*_: Any, **__: Any) -> Any:
         raise ConfigError("it stops here")
 
-    monkeypatch.setattr(api, "steps_for", broken)
+    monkeypatch.setattr(fitting, "steps_for", broken)
     for _ in range(2):
         before = [size for _, size in tried].count(64 * 64)
         found = quintet.compare(colour, families=[SLOW_AT_64], budget="60s", samples=20, runs=tmp_path, config=SMALL)
@@ -467,7 +467,7 @@ def test_one_family_says_before_training_what_would_work(
     colour: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     timed(monkeypatch)
-    monkeypatch.setattr(api, "pace", lambda *_, **__: Pace(0.1, 1.0))
+    monkeypatch.setattr(fitting, "pace", lambda *_, **__: Pace(0.1, 1.0))
     with pytest.warns(QuintetWarning, match=r"buy about 2 steps of gan .* What would work: --data.size 32"):
         quintet.train(SLOW_AT_64, data=colour, budget="60s", runs=tmp_path, config=SMALL)
 

@@ -294,7 +294,7 @@ def test_bad_configuration_files(text: str, code: int, call: Call) -> None:
 
 def test_what_goes_wrong_outside(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk is 4, an interruption 130, a bug of ours 1; none is a traceback."""
-    from quintet.fit import api
+    from quintet.fit import fitting
 
     for error, code in (
         (OSError(28, "No space left on device", "x"), 4),
@@ -308,7 +308,7 @@ def test_what_goes_wrong_outside(call: Call, monkeypatch: pytest.MonkeyPatch) ->
         def fail(*_: Any, error: BaseException = error, **__: Any) -> None:
             raise error
 
-        monkeypatch.setattr(api, "load", fail)
+        monkeypatch.setattr(fitting, "load", fail)
         found = call("evaluate", "flow", "--json")
         assert found.code == code
         assert found.json["what"]

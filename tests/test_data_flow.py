@@ -23,7 +23,7 @@ from quintet.data.archives import Entry
 from quintet.evaluation import bench as benches
 from quintet.evaluation import tasks
 from quintet.evaluation.bench import Bench
-from quintet.fit.api import plan
+from quintet.fit.fitting import plan
 from quintet.fit.live import Live
 from quintet.fit.session import Session
 from quintet.metrics import classifiers, samples

@@ -430,7 +430,7 @@ def test_features_refuse_what_they_cannot_measure() -> None:
     with pytest.raises(DataError, match="at least two"):
         fit_features(np.zeros((1, 4)), "standardised")
     assert features(np.zeros((0, 4))).shape == (0, 5)
-    assert json.loads(json.dumps(features.recipe)) == features.recipe
+    assert json.loads(json.dumps(features.description)) == features.description
 
 
 def test_too_few_items_for_neighbours_are_refused() -> None:

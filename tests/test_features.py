@@ -33,9 +33,9 @@ def test_features_are_learnt_once_and_kept(source: str, net: str, cache: Path, m
     found = first.features(first.items["test"])
     assert found.shape[0] == len(first.items["test"])
     assert found.dtype == np.float64
-    assert first.features.recipe["net"] == net
-    assert json.loads(json.dumps(first.recipe())) == first.recipe()
-    assert first.recipe()["id"] != Bench(data, None, samples=20).recipe()["id"]
+    assert first.features.description["net"] == net
+    assert json.loads(json.dumps(first.measurement())) == first.measurement()
+    assert first.measurement()["id"] != Bench(data, None, samples=20).measurement()["id"]
     monkeypatch.setattr(learnt, "_train", None)  # the second time nothing is trained
     assert np.array_equal(Bench(data, None, features="learnt").features(first.items["test"]), found)
 
@@ -87,9 +87,9 @@ def test_inception_sees_bytes_of_three_channels(weights: Path, monkeypatch: pyte
     assert space(grey).shape == (70, 6)
     alpha = np.concatenate([np.zeros((2, 3, 4, 4)), np.ones((2, 1, 4, 4))], 1)
     assert space(alpha)[0].tolist() == [128] * 6  # 127.5 rounds to the even
-    assert len(space.recipe["sha256"]) == 64
+    assert len(space.description["sha256"]) == 64
     bench = Bench(load_source("digits"), None, features="inception")
-    assert bench.recipe()["features"]["name"] == "inception-2015-12-05"
+    assert bench.measurement()["features"]["name"] == "inception-2015-12-05"
     with pytest.raises(DataError, match="sees images"):
         space(np.zeros((3, 7)))
     with pytest.raises(DataError, match="NaN"):

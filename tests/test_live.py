@@ -17,7 +17,7 @@ import quintet
 from quintet.core.errors import ConfigError, QuintetWarning
 from quintet.core.family import Family
 from quintet.core.spaces import Continuous
-from quintet.fit.api import plan
+from quintet.fit.fitting import plan
 from quintet.fit.live import LOOK_FIGURES, SAMPLES, Live
 from quintet.metrics.features import fit_features
 from quintet.operations import records

@@ -28,7 +28,7 @@ from quintet.core.spaces import Continuous, Discrete
 from quintet.data import arrow
 from quintet.evaluation.bench import Bench
 from quintet.families.vae import VAE
-from quintet.fit.api import plan
+from quintet.fit.fitting import plan
 from quintet.modalities.table.codec import TableCodec
 from quintet.modalities.table.pieces import pieces_of_numbers
 from quintet.runs.task import Task

@@ -12,7 +12,7 @@ import pytest
 
 import quintet
 from quintet.core.errors import ConfigError, QuintetWarning, UsageError
-from quintet.fit.api import plan
+from quintet.fit.fitting import plan
 from quintet.runs.task import Task
 from quintet.sources import load as sources
 from quintet.sources.load import Dataset

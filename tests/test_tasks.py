@@ -26,7 +26,7 @@ from quintet.core.spaces import Continuous, Discrete, Space
 from quintet.families.autoregressive import Autoregressive
 from quintet.metrics import texts
 from quintet.metrics.labels import calibration_error, label_figures, label_values, log_loss, wilson
-from quintet.metrics.texts import edit_distance, error_rate, language_figures, text_figures, translation_figures
+from quintet.metrics.texts import error_rate, language_figures, text_figures, translation_figures
 from quintet.modalities.audio.recordings import Recordings
 from quintet.modalities.text.codec import TextCodec
 from quintet.nets.context import hidden, moved
@@ -96,12 +96,14 @@ def distance(a: str, b: str) -> int:
 
 def check_edits() -> None:
     words = ["".join(word) for n in range(5) for word in itertools.product("ab", repeat=n)] + ["kitten", "sitting"]
-    assert all(texts.edit_distance(a, b) == distance(a, b) for a in words for b in words)
+    pairs = [(a, b) for a in words for b in words if b]
+    assert all(error_rate([a], [b]) == distance(a, b) / len(b) for a, b in pairs)
+    assert all(error_rate([list(a)], [list(b)]) == distance(a, b) / len(b) for a, b in pairs)
 
 
-def test_edit_distance_is_the_recursion() -> None:
-    assert edit_distance("kitten", "sitting") == 3
-    assert edit_distance(["one", "two"], ["two"]) == 1
+def test_an_error_rate_counts_the_edits_of_the_recursion() -> None:
+    assert error_rate(["kitten"], ["sitting"]) == 3 / 7
+    assert error_rate([["one", "two"]], [["two"]]) == 1
     check_edits()
 
 
@@ -109,7 +111,7 @@ def test_the_check_of_edits_notices_a_bug(monkeypatch: pytest.MonkeyPatch) -> No
     def by_position(a: str, b: str) -> int:
         return sum(x != y for x, y in itertools.zip_longest(a, b))
 
-    monkeypatch.setattr(texts, "edit_distance", by_position)
+    monkeypatch.setattr(texts.Levenshtein, "distance", by_position)
     with pytest.raises(AssertionError):
         check_edits()
 

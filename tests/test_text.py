@@ -275,12 +275,12 @@ def test_what_is_no_text_is_refused() -> None:
 
 
 def test_defaults_of_short_texts_have_larger_batches() -> None:
-    from quintet.fit import api
+    from quintet.fit import fitting
     from quintet.sources.load import Dataset
 
     def batch(texts: list[str], **coding: object) -> int:
         split = {"train": np.arange(len(texts))}
-        return api.plan("autoregressive", Dataset("texts", "text", texts, split), config={"coding": coding},
+        return fitting.plan("autoregressive", Dataset("texts", "text", texts, split), config={"coding": coding},
                         steps=1).training.batch_size  # fmt: skip
 
     assert (batch(LONG), batch(SHORT * 20)) == (4, 16)
@@ -289,12 +289,12 @@ def test_defaults_of_short_texts_have_larger_batches() -> None:
 
 def pair_of(**config: object) -> dict[str, TextCodec]:
     """The codecs of English number words given Chinese ones."""
-    from quintet.fit import api
+    from quintet.fit import fitting
     from quintet.runs.task import Task
     from quintet.sources.load import load_source
 
     dataset = load_source("numbers")
-    plan = api.plan("autoregressive", dataset, condition="chinese", steps=1, config=config)
+    plan = fitting.plan("autoregressive", dataset, condition="chinese", steps=1, config=config)
     return Task.of(plan, dataset).fitted(plan).codecs  # type: ignore[return-value]
 
 
@@ -324,11 +324,11 @@ def test_a_condition_of_text_has_an_item_a_row() -> None:
 
 
 def test_settings_of_a_condition_need_one() -> None:
-    from quintet.fit import api
+    from quintet.fit import fitting
     from quintet.sources.load import load_source
 
     with pytest.raises(ConfigError, match="no condition"):
-        api.plan("autoregressive", load_source("numbers"), steps=1, config={"given": {"tokens": "bytes"}})
+        fitting.plan("autoregressive", load_source("numbers"), steps=1, config={"given": {"tokens": "bytes"}})
 
 
 @pytest.mark.parametrize("name", ["vae", "gan", "autoregressive", "flow", "diffusion", "masked_diffusion"])

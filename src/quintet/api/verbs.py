@@ -1,4 +1,4 @@
-"""Train, resume and load, as a program calls them: each gives a `Model`."""
+"""What a program calls: `train`, `resume` and `load` give a `Model`, `compare` a report on several."""
 
 from __future__ import annotations
 
@@ -7,15 +7,20 @@ from collections.abc import Callable
 from typing import ParamSpec
 
 from quintet.api.model import Model
-from quintet.fit import api
+from quintet.comparison.compare import compare
+from quintet.fit import fitting
 from quintet.modalities.frames import is_frame, library
 from quintet.model.fitted import Fitted
+
+__all__ = ["compare", "load", "resume", "train"]
 
 P = ParamSpec("P")
 
 
 def with_containers(verb: Callable[P, Fitted]) -> Callable[P, Model]:
-    """The same verb with a model that takes whatever holds items, and samples frames if it was trained on one."""
+    """The same function, but the model that it returns takes items in any container, and one that was trained on a
+    data frame samples such frames.
+    """
 
     @functools.wraps(verb)
     def call(*args: P.args, **kwargs: P.kwargs) -> Model:
@@ -25,4 +30,4 @@ def with_containers(verb: Callable[P, Fitted]) -> Callable[P, Model]:
     return call
 
 
-train, resume, load = with_containers(api.train), with_containers(api.resume), with_containers(api.load)
+train, resume, load = with_containers(fitting.train), with_containers(fitting.resume), with_containers(fitting.load)

@@ -16,9 +16,9 @@ from quintet.comparison.verdict import verdict
 from quintet.core.checked import checked
 from quintet.core.errors import DataError, UsageError
 from quintet.evaluation.bench import Bench
-from quintet.evaluation.recipes import comparable, dotted
+from quintet.evaluation.measurement import comparable, dotted
 from quintet.evaluation.tasks import task
-from quintet.fit import api
+from quintet.fit import fitting
 from quintet.model.containers import source_of
 from quintet.runs.config import RunConfig, merge
 from quintet.runs.folder import Run, runs_root
@@ -51,7 +51,7 @@ def compare(
     family is trained with each seed on the same split and budget: seconds (`budget`) or `steps`, and `parameters` if
     all are to be of one size. `condition` "auto" is the column `label` where the source has one. Families that cannot
     model it (no representation of its codec) are listed with the reason. Runs must be of the same data, target and
-    condition; those that differ by their seed alone are one contender. Reports must have been measured by one recipe;
+    condition; those that differ by their seed alone are one contender. Reports must agree in how they were measured;
     their figures are put together as they are, and a contender that is in several has the names of the files added.
     Each run stands alone: its figures do not depend on which others are compared. Returns what the report shows; with
     `output`, also writes it as HTML and as JSON beside it.
@@ -102,7 +102,7 @@ def _runs(folders: Sequence[Run], *, samples: int, split: str, features: str) ->
     """Measure runs that are there."""
     configs = [run.config() for run in folders]
     same_data(folders, configs)
-    models = [api.load(run.path) for run in folders]
+    models = [fitting.load(run.path) for run in folders]
     data = configs[0].data
     dataset = load_source(**data.reading())
     kinds = {task(model) for model in models}
@@ -113,16 +113,18 @@ def _runs(folders: Sequence[Run], *, samples: int, split: str, features: str) ->
         bench = Bench(dataset, data.condition, target=data.target, samples=samples, features=features)
     entries: list[dict[str, Any]] = []
     limit = max(map(allowed, models)) / TIME_PARTS  # the same for all
-    recipe: dict[str, Any] = {}
+    measurement: dict[str, Any] = {}
     for model, label in zip(models, contender_names(folders, configs), strict=True):
         entry = {"family": model.config.family, "seed": model.config.seed, "run": model.run.name, "label": label}
         try:
-            figures, shown, recipe = figures_of(model, dataset, bench, split, samples, limit=limit)
+            figures, shown, measurement = figures_of(model, dataset, bench, split, samples, limit=limit)
             entries.append(entry | entry_of(model, figures, shown))
         except Exception as error:  # the other runs are measured all the same
             entries.append(entry | failed(failure_reason(error)))
     words = ["quintet compare", *(run.name for run in folders)]
-    return document(dataset, bench, recipe, entries) | {"command": " ".join(words + options(samples, split, features))}
+    return document(dataset, bench, measurement, entries) | {
+        "command": " ".join(words + options(samples, split, features))
+    }
 
 
 def _reports(paths: Sequence[Path]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from quintet.comparison.measuring import TIME_PARTS, allowed, doing, entry_of, f
 from quintet.core.errors import warn
 from quintet.evaluation.bench import Bench
 from quintet.evaluation.cost import Meter
-from quintet.fit import api
+from quintet.fit import fitting
 from quintet.fit.pixels import affordable_pixels, in_small_batches, judged, why_short
 from quintet.model.fitted import Fitted
 from quintet.runs.config import RunConfig, merge, seconds
@@ -30,7 +30,7 @@ from quintet.training.trainer import Trainer
 
 @dataclass(frozen=True)
 class Contest:
-    """What is asked for: each of the families with each seed on one source. `training` is what `api.train` takes
+    """What is asked for: each of the families with each seed on one source. `training` is what `fitting.train` takes
     (budget, steps, preset, config), `measured` what a bench does (samples, split, features).
     """
 
@@ -43,7 +43,7 @@ class Contest:
 
     def dataset(self) -> Dataset:
         """The source as it is read for training."""
-        return load_source(self.source, **api.reading_of(self.training["config"]))
+        return load_source(self.source, **fitting.reading_of(self.training["config"]))
 
     def of(self, dataset: Dataset) -> Self:
         """With its condition: "auto" is the column `label` where the source has one."""
@@ -105,7 +105,7 @@ def contest(
     entries = [work.entry(name, seed) for name, seed in itertools.product(asked.families, range(asked.seeds))]
     if all(entry["status"] == "ok" or entry["family"] in choice["left_out"] for entry in entries):
         write_atomic(root / BEGUN, json.dumps(wanted | {"finished": True}))
-    found = document(dataset, bench, bench.recipe(asked.measured["split"]), entries)
+    found = document(dataset, bench, bench.measurement(asked.measured["split"]), entries)
     found["verdict"]["caveats"] = [*choice["notes"], *found["verdict"]["caveats"]]
     return found | {
         "command": asked.command,
@@ -221,7 +221,7 @@ def sized(
     budget, config = seconds(training["budget"] or 60), training["config"]
 
     def planned(name: str, small: Dataset) -> RunConfig:
-        made = api.plan(name, small, condition=condition, budget=budget, preset=training["preset"], config=config)
+        made = fitting.plan(name, small, condition=condition, budget=budget, preset=training["preset"], config=config)
         return made if "batch_size" in (config.get("training") or {}) else in_small_batches(made)
 
     given = (config.get("data") or {}).get("size") is not None
@@ -254,7 +254,7 @@ def train_or_resume(
 ) -> Fitted:
     """The model of a run of a comparison: trained, or taken up where it was left."""
     if (root / name / "config.yaml").is_file():
-        return api.resume(root / name, report=report, on_trainer=watch)
+        return fitting.resume(root / name, report=report, on_trainer=watch)
     if (root / name).is_dir():  # killed before it had begun
         shutil.rmtree(root / name)
-    return api.train(**wanted, run=name, runs=root, report=report, on_trainer=watch)
+    return fitting.train(**wanted, run=name, runs=root, report=report, on_trainer=watch)

@@ -24,7 +24,7 @@ def options(samples: int, split: str, features: str) -> list[str]:
 
 
 def document(
-    dataset: Dataset, bench: Bench | None, recipe: Mapping[str, Any], entries: list[dict[str, Any]]
+    dataset: Dataset, bench: Bench | None, measurement: Mapping[str, Any], entries: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """What a report shows of these models."""
     real: dict[str, Any] = {}
@@ -39,7 +39,7 @@ def document(
         "date": time.strftime("%Y-%m-%d"),
         "machine": versions()["machine"],
         "versions": versions()["versions"],
-        "recipe": dict(recipe),
+        "recipe": dict(measurement),
         "curve_name": "energy distance between samples and validation items",
         "models": entries,
         "ranks": ranks(entries),

@@ -67,11 +67,11 @@ def measured(
         if report is not None:
             bench.tell = partial(doing, report)
     entry: dict[str, Any] = {"family": model.config.family, "seed": model.config.seed, "run": model.run.name}
-    figures, shown, recipe = figures_of(
+    figures, shown, measurement = figures_of(
         model, dataset, bench, split, samples, seed, sampling, limit / TIME_PARTS, report
     )
     figures["measured"] |= {"seconds": round(time.perf_counter() - began, 1), "budget": limit}
-    result = document(dataset, bench, recipe, [entry | entry_of(model, figures, shown)])
+    result = document(dataset, bench, measurement, [entry | entry_of(model, figures, shown)])
     words = [f"quintet evaluate {model.run.name}", *options(samples, split, features), f"--seed {seed}"]
     words += [] if budget is None else [f"--budget {budget}"]
     result["command"] = " ".join(words)
@@ -107,7 +107,7 @@ def figures_of(
     limit: float | None = None,
     report: Callable[[dict[str, Any]], None] | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """(figures, what a report shows, recipe): by its samples on a bench, or without one by the true answers.
+    """(figures, what a report shows, measurement): by its samples on a bench, or without one by the true answers.
 
     `limit`: seconds that samples may take, and as many again scores.
     """
@@ -123,9 +123,9 @@ def figures_of(
     figures = measure(model, dataset, split, limit=samples, seed=seed, sampling=sampling, allowed=limit, tell=tell)
     shown = {"samples": figures.pop("shown")}
     notes = {key: value for key, value in figures["metrics"].items() if isinstance(value, str)}  # signatures
-    recipe = notes | {"task": figures["task"], "items": figures["metrics"]["items"], "split": split,
+    measurement = notes | {"task": figures["task"], "items": figures["metrics"]["items"], "split": split,
                       "given": model.config.data.condition, "sampling": figures.get("sampling", "none")}  # fmt: skip
-    return figures, shown, recipe
+    return figures, shown, measurement
 
 
 def entry_of(model: Fitted, figures: dict[str, Any], shown: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from quintet.comparison.contenders import Contender, contenders, spaces_of
 from quintet.comparison.differences import foremost, having, ranks_with_ties
 from quintet.comparison.scoring import by_character
 from quintet.comparison.verdict import verdict
-from quintet.evaluation.recipes import dotted
+from quintet.evaluation.measurement import dotted
 from quintet.metrics.measures import AUC, COST, LIKELIHOOD, MEMORISED, NATS, PER_CHARACTER, Measure
 from quintet.registry import QUALITY
 from quintet.runs.advice import Advice
@@ -95,7 +95,7 @@ class Comparison(TypedDict):
     machine: NotRequired[dict[str, Any]]
     versions: NotRequired[dict[str, Any]]
     recipe: NotRequired[dict[str, Any]]
-    """How it was measured: {"features": Features.recipe, "split": {...}, ...}; nested as you like."""
+    """How it was measured: {"features": FeatureSpace.description, "split": {...}, ...}; nested as you like."""
     real: NotRequired[Real]
     curve_name: NotRequired[str]
     ranks: NotRequired[dict[str, dict[str, int]]]

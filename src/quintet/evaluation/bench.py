@@ -16,7 +16,7 @@ from quintet.core.afford import affordable, fewer
 from quintet.core.errors import UsageError
 from quintet.core.random import some
 from quintet.evaluation.learnt import learnt_features
-from quintet.evaluation.recipes import identified, recipe
+from quintet.evaluation.measurement import figure_settings, identified
 from quintet.evaluation.scored import MEMBERS, SCORED, Samples, likelihood_figures
 from quintet.metrics.distances import energy_distance
 from quintet.metrics.features import FeatureSpace, fit_features
@@ -97,12 +97,12 @@ class Bench:
         assert self.condition is not None
         return np.asarray(self.dataset.column(self.condition, split).column(0).to_pylist())
 
-    def recipe(self, split: str = "test") -> dict[str, Any]:
-        """All that figures depend on but the model and its seed; `id` names it. See `recipes.comparable`."""
+    def measurement(self, split: str = "test") -> dict[str, Any]:
+        """All that figures depend on but the model and its seed; `id` names it. See `measurement.comparable`."""
         return identified(
             {
                 "data": self.data,
-                "features": self.features.recipe,
+                "features": self.features.description,
                 "encoding": {"codec": self.codec.name, **self.codec.settings.model_dump(mode="json")},
                 "splits": {name: len(items) for name, items in self.items.items()},
                 "split": split,
@@ -110,7 +110,7 @@ class Bench:
                 "scored_items": {"held out": SCORED, "training, samples": MEMBERS},
                 "condition": self.condition or "none",
                 "target": self.target or "items",
-                "figures": recipe(self.modality.at_most),
+                "figures": figure_settings(self.modality.at_most),
             }
         )
 
@@ -187,7 +187,7 @@ class Bench:
         metrics, by_item = self._figures(samples.raw, self.measure(samples.raw), samples.labels, split, seed)
         out: dict[str, Any] = {
             "split": split,
-            "recipe": self.recipe(split),
+            "recipe": self.measurement(split),
             "ms_per_sample": 1000 * samples.seconds / n,
             "parameters": sum(p.numel() for p in model.family.parameters()),
             "metrics": metrics,

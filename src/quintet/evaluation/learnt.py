@@ -17,7 +17,7 @@ from quintet.core.codec import Codec
 from quintet.core.errors import QuintetError
 from quintet.core.random import some
 from quintet.data import cache
-from quintet.fit import api
+from quintet.fit import fitting
 from quintet.metrics.features import FIT_ITEMS, fit_features
 from quintet.model.fitted import Fitted
 from quintet.runs.task import Task
@@ -39,14 +39,14 @@ class Learnt:
         self.classifies = "cond" in model.codecs
         self.reads = model.codecs["cond" if self.classifies else "x"]
         self.linear = fit_features(self.seen(train[some(train, FIT_ITEMS, 0)]), "flattened")
-        self.recipe: dict[str, Any] = {
+        self.description: dict[str, Any] = {
             "name": "learnt",
             "version": VERSION,
             "net": f"{model.family.name}, {'pooled encoder' if self.classifies else 'means'}",
             "target": model.config.data.target or "none",
             "steps": model.config.steps,
             "seed": model.config.seed,
-            "linear": self.linear.recipe,
+            "linear": self.linear.description,
         }
 
     def __call__(self, items: Any) -> np.ndarray:
@@ -77,23 +77,23 @@ def learnt_features(dataset: Dataset, codec: Codec, train: np.ndarray, *, steps:
     about = [VERSION, dataset.fingerprint(), "label" if classifies else "items", steps, SEED]
     kept = cache.root() / f"features-{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]}"
     try:
-        model = api.load(kept)
+        model = fitting.load(kept)
     except QuintetError:  # there is none, or it is damaged
         shutil.rmtree(kept, ignore_errors=True)
-        model = _train(dataset, classifies, steps, kept)
+        model = _train_kept(dataset, classifies, steps, kept)
     return Learnt(model, codec, train)
 
 
-def _train(dataset: Dataset, classifies: bool, steps: int, kept: Path) -> Fitted:
+def _train_kept(dataset: Dataset, classifies: bool, steps: int, kept: Path) -> Fitted:
     kept.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{kept.name}-", dir=kept.parent) as folder:
         target, condition = ("label", dataset.modality) if classifies else (None, None)
         family = registry.CLASSIFIER if classifies else registry.AUTOENCODER
-        config = api.plan(family, dataset, target=target, condition=condition, steps=steps, seed=SEED)
-        run = api._train(config, dataset, "run", Path(folder), None, None, {}).run.path
+        config = fitting.plan(family, dataset, target=target, condition=condition, steps=steps, seed=SEED)
+        run = fitting.train_planned(config, dataset, "run", Path(folder), None, None, {}).run.path
         try:
             run.rename(kept)
         except OSError:  # another process was faster
             if not (kept / "config.yaml").is_file():
                 raise
-    return api.load(kept)
+    return fitting.load(kept)

@@ -1,6 +1,6 @@
 """How far samples are from real data: pure functions of arrays, each checked against a closed form or a direct sum.
 
-Arrays are (N, d) float64, usually `Features`; every figure comes with its standard error.
+Arrays are (N, d) float64, usually features of items (`FeatureSpace`); every figure comes with its standard error.
 """
 
 from __future__ import annotations

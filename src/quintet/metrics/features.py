@@ -1,4 +1,4 @@
-"""A stated feature space: every distance of a comparison is measured here, and the report prints its recipe.
+"""A stated feature space: every distance of a comparison is measured here, and the report prints its description.
 
 No pretrained network: the space is read off the training items alone, so it exists for any data, offline, and carries
 no other dataset's taste. It is a linear view of the data; the two-sample classifier of `metrics` works on raw values
@@ -19,7 +19,7 @@ from quintet.core.random import some
 from quintet.metrics.estimates import Array
 
 FEATURES_VERSION = 2
-"""Raised when a feature space is made, or its recipe is put, in another way."""
+"""Raised when a feature space is computed, or its description is worded, in another way."""
 COMPONENTS = 64
 FIT_ITEMS = 10_000
 ITEMS_AT_ONCE = 2048
@@ -37,21 +37,21 @@ PREPROCESSING: dict[Preprocessing, str] = {
 
 
 class FeatureSpace(Protocol):
-    """A map from items (N, ...) to float64 (N, dims), and the recipe, JSON, that says how it was made."""
+    """A map from items (N, ...) to float64 (N, dims), and a description, JSON, of how it was made."""
 
     @property
-    def recipe(self) -> dict[str, Any]: ...
+    def description(self) -> dict[str, Any]: ...
 
     def __call__(self, items: Any) -> Array: ...
 
 
 @dataclass(frozen=True, eq=False)
-class Features:
+class PrincipalFeatures:
     """A map from items to float64 (N, dims), read off training items by `fit_features`.
 
     f(x) = [W (g(x) - mean) / scale, ||rest||] with g the flattened values or the n-gram counts, W the leading principal
     directions (orthonormal, unscaled) and `rest` what they leave out, so that an item off the data's subspace is far
-    away. `recipe` is JSON: it says all of this in words.
+    away. `description` is JSON: it says all of this in words.
     """
 
     preprocessing: Preprocessing
@@ -59,7 +59,7 @@ class Features:
     mean: Array
     scale: Array
     directions: Array
-    recipe: dict[str, Any]
+    description: dict[str, Any]
 
     def __call__(self, items: Any) -> Array:
         """(N, ...) items as they were fitted -> (N, dims) float64. Raises DataError on NaN, Inf or another width."""
@@ -77,7 +77,7 @@ class Features:
         return np.concatenate([inside, rest], axis=1)
 
 
-def fit_features(train: Any, preprocessing: Preprocessing, *, pad: int | None = None) -> Features:
+def fit_features(train: Any, preprocessing: Preprocessing, *, pad: int | None = None) -> PrincipalFeatures:
     """The feature space of these training items.
 
     `train`: "flattened", values (N, ...) of one unit, as pixels in [-1, 1]; "standardised", (N, columns) of floats
@@ -96,7 +96,7 @@ def fit_features(train: Any, preprocessing: Preprocessing, *, pad: int | None = 
     scale = np.where(spread > 1e-8, spread, 1.0)  # a constant column keeps its own unit
     values = (values - mean) / scale
     pca = PCA(min(COMPONENTS, values.shape[1], len(values) - 1), random_state=0).fit(values)
-    recipe = {
+    description = {
         "name": f"{preprocessing}-pca",
         "version": FEATURES_VERSION,
         "preprocessing": PREPROCESSING[preprocessing],
@@ -106,7 +106,7 @@ def fit_features(train: Any, preprocessing: Preprocessing, *, pad: int | None = 
         "variance_kept": round(float(np.nan_to_num(pca.explained_variance_ratio_).sum()), 4),
         "fitted_on": f"{len(items)} training items",
     }
-    return Features(preprocessing, pad, mean, scale, pca.components_, recipe)
+    return PrincipalFeatures(preprocessing, pad, mean, scale, pca.components_, description)
 
 
 def _values(items: Array, preprocessing: Preprocessing, pad: int | None) -> Array:

@@ -7,23 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from rapidfuzz.distance import Levenshtein
 
 from quintet.core.errors import DataError, EnvironmentFault
 from quintet.metrics.estimates import mean
 from quintet.metrics.labels import wilson
-
-
-def edit_distance(a: Sequence[Any], b: Sequence[Any]) -> int:
-    """The fewest insertions, deletions and substitutions from a to b (Levenshtein 1966).
-
-    d_ij = min(d_{i-1,j} + 1, d_{i,j-1} + 1, d_{i-1,j-1} + [a_i != b_j]).
-    """
-    row = list(range(len(b) + 1))
-    for i, x in enumerate(a, 1):
-        corner, row[0] = row[0], i
-        for j, y in enumerate(b, 1):
-            corner, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, corner + (x != y))
-    return row[-1]
 
 
 def error_rate(made: Sequence[Sequence[Any]], wanted: Sequence[Sequence[Any]]) -> float:
@@ -33,9 +21,10 @@ def error_rate(made: Sequence[Sequence[Any]], wanted: Sequence[Sequence[Any]]) -
 
 def error_rate_by_item(made: Sequence[Sequence[Any]], wanted: Sequence[Sequence[Any]]) -> tuple[float, np.ndarray]:
     """The `error_rate` r, and (N,) values of which it is the mean and whose spread is its own: of texts with e_i edits
-    and length l_i, r + (e_i - r l_i) / mean(l), the first order of a ratio of two sums.
+    and length l_i, r + (e_i - r l_i) / mean(l), the first order of a ratio of two sums. An edit inserts, deletes or
+    replaces one symbol (Levenshtein 1966).
     """
-    edits = np.array([edit_distance(a, b) for a, b in zip(made, wanted, strict=True)])
+    edits = np.array([Levenshtein.distance(a, b) for a, b in zip(made, wanted, strict=True)])
     lengths = np.array([len(text) for text in wanted])
     if not lengths.sum():
         raise DataError("the texts that are wanted are empty")

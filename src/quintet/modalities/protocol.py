@@ -297,7 +297,7 @@ class Modality(ABC):
 
     @property
     def at_most(self) -> Mapping[str, int]:
-        """Of what `figures` looks at so many at most: part of the recipe, by which figures are compared."""
+        """How many items `figures` looks at, at most; figures with other limits are not compared with these."""
         return {}
 
     def untaught(self, train: NDArray[Any], n: int) -> NDArray[Any] | None:

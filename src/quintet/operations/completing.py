@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from quintet.core.errors import UsageError
-from quintet.fit import api
+from quintet.fit import fitting
 from quintet.model.fitted import Fitted
 from quintet.model.inputs import Found
 from quintet.operations.events import OnEvent, Step, operation
@@ -50,7 +50,7 @@ def complete(request: CompleteRequest, on_event: OnEvent) -> CompleteResult:
     modality = modality_in(folder)
     path = place_of(folder, request.output, f"completed-seed{request.seed}")
     found = brought(folder, request.data).some(request.n if request.n or request.data else 8)
-    model = api.load(request.run, runs=request.runs)
+    model = fitting.load(request.run, runs=request.runs)
     items, known = modality.known(found.items, request.known, hole=request.mask, reading=model.config.data.reading())
     cells = found.written if path.lower().endswith(".csv") else None
     made = completed(model, request, replace(found, items=items, known=known, written=cells), on_event)

@@ -10,7 +10,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from quintet.core.errors import UsageError
-from quintet.fit import api
+from quintet.fit import fitting
 from quintet.model.fitted import Fitted
 from quintet.model.inputs import Found, chain
 from quintet.operations.conditions import one
@@ -47,7 +47,7 @@ def reconstruct(request: ReconstructRequest, on_event: OnEvent) -> ReconstructRe
     folder = opened(request.run, request.runs, "encode")
     path = place_of(folder, request.output, "reconstructed")
     found = brought(folder, request.data).some(request.n or (None if request.data else 8))
-    model = api.load(request.run, runs=request.runs)
+    model = fitting.load(request.run, runs=request.runs)
     return ReconstructResult(**written(model, path, reconstructed(model, request, found, on_event)))
 
 
@@ -87,7 +87,7 @@ def interpolate(request: InterpolateRequest, on_event: OnEvent) -> InterpolateRe
     path = place_of(folder, request.output, "interpolated")
     found = brought(folder, request.data).some(2 * request.n)
     check_pairs(found)
-    model = api.load(request.run, runs=request.runs)
+    model = fitting.load(request.run, runs=request.runs)
     return InterpolateResult(**written(model, path, interpolated(model, request, found, on_event)))
 
 
@@ -129,7 +129,7 @@ def encode(request: EncodeRequest, on_event: OnEvent) -> EncodeResult:
     folder = opened(request.run, request.runs, "encode")
     path = place_of(folder, request.output, "latents", RESULTS)
     found = brought(folder, request.data, request.split)
-    model = api.load(request.run, runs=request.runs)
+    model = fitting.load(request.run, runs=request.runs)
     facts = written(model, path, encoded(model, request, found, on_event), RESULTS)
     return EncodeResult(**{name: facts[name] for name in EncodeResult.model_fields})
 

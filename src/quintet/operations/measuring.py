@@ -11,7 +11,7 @@ from quintet.comparison import compare as comparison
 from quintet.comparison import measuring
 from quintet.comparison.recommend import recommendation
 from quintet.core.errors import UsageError
-from quintet.fit import api
+from quintet.fit import fitting
 from quintet.model.fitted import Fitted
 from quintet.model.inputs import Found
 from quintet.operations.events import OnEvent, operation
@@ -38,7 +38,7 @@ class EvaluateResult(Result):
 @operation
 def evaluate(request: EvaluateRequest, on_event: OnEvent) -> EvaluateResult:
     """Measure a model on unseen items, and write the report of its run."""
-    model = api.load(request.run, runs=request.runs)
+    model = fitting.load(request.run, runs=request.runs)
     found = measuring.evaluate(model, **asked(model, request, on_event))
     return EvaluateResult(**named(model) | found)
 
@@ -106,5 +106,5 @@ class RecommendResult(Result):
 @operation
 def recommend(request: RecommendRequest, on_event: OnEvent) -> RecommendResult:
     """Say before any training which family to begin with for each purpose, and why."""
-    dataset = load_source(request.source, **api.reading_of(request.sections()))
+    dataset = load_source(request.source, **fitting.reading_of(request.sections()))
     return RecommendResult(**recommendation(dataset, seconds(request.budget), request.sections()))

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from quintet.core.errors import Unsupported, UsageError
 from quintet.evaluation.tasks import made_with, task
-from quintet.fit import api
+from quintet.fit import fitting
 from quintet.modalities.protocol import Modality
 from quintet.model.fitted import Fitted
 from quintet.model.inputs import Found
@@ -49,7 +49,7 @@ def sample(request: SampleRequest, on_event: OnEvent) -> SampleResult:
     else:
         path = place_of(folder, request.output, "best", RESULTS)
     check_prompt(request, modality)
-    model = api.load(request.run, runs=request.runs)
+    model = fitting.load(request.run, runs=request.runs)
     values = None if request.conditions is None else read_conditions(model, request.conditions)
     made = sampled(model, request, Found(None, values), on_event)
     if made.given is not None and (Path(path).suffix.lower() or modality.suffix) in modality.columned:

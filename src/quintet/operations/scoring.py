@@ -11,7 +11,7 @@ from pydantic import Field
 
 from quintet.core.errors import DataError
 from quintet.evaluation.tasks import classified
-from quintet.fit import api
+from quintet.fit import fitting
 from quintet.model.fitted import ENOUGH, Fitted
 from quintet.model.inputs import Found
 from quintet.operations.events import OnEvent, operation
@@ -43,7 +43,7 @@ def score(request: ScoreRequest, on_event: OnEvent) -> ScoreResult:
     folder = opened(request.run, request.runs, "log_prob")
     found = brought(folder, request.data, request.split, unlabelled=not request.rank, codecs=codecs_of(folder))
     path = place_of(folder, request.output, f"{found.split}-scores", RESULTS)
-    model = api.load(request.run, runs=request.runs)
+    model = fitting.load(request.run, runs=request.runs)
     labels = model.labels is not None and "cond" in model.codecs
     if found.items is None and not labels:
         target = model.config.data.target

@@ -16,7 +16,7 @@ from quintet.core.random import some
 from quintet.data.dataset import Dataset, take
 from quintet.data.published import HOMES
 from quintet.data.splits import keys_of
-from quintet.fit import api
+from quintet.fit import fitting
 from quintet.modalities.protocol import FEW
 from quintet.operations.events import OnEvent, operation
 from quintet.operations.fitted import Result
@@ -59,7 +59,7 @@ class SourceResult(Result):
 def data(request: DataRequest, on_event: OnEvent) -> SourcesResult | SourceResult:
     """Every name with what it is and where its files are expected, without loading any; or one source."""
     if request.source is not None:
-        return described(request.source, request.output, **api.reading_of(request.sections()))
+        return described(request.source, request.output, **fitting.reading_of(request.sections()))
     entries = [_entry(name, source) for name, source in SOURCES.items()]
     return SourcesResult(root=str(data_root()), sources=entries)
 

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from quintet.core.errors import ConfigError, UsageError
-from quintet.fit import api
+from quintet.fit import fitting
 from quintet.model.fitted import Fitted
 from quintet.operations.events import Begun, OnEvent, Record, operation
 from quintet.operations.fitted import Result
@@ -69,15 +69,15 @@ def train(request: TrainRequest, on_event: OnEvent) -> TrainResult | PlanResult:
     chosen = request.model_dump(include={"target", "condition", "codec", "preset", "budget", "steps", "seed"})
     chosen["config"] = config
     if request.dry_run or request.resume:
-        dataset = load_source(source, **api.reading_of(config))
-        plan = api.plan(family, dataset, **chosen)
+        dataset = load_source(source, **fitting.reading_of(config))
+        plan = fitting.plan(family, dataset, **chosen)
         if request.dry_run:
             return planned(plan, dataset, request.runs)
         assert request.run is not None
         if continues(plan, request.run, request.runs):
             return resume(ResumeRequest(run=request.run, runs=request.runs), on_event)
     listener = Listener(on_event)
-    model = api.train(family, data=source, run=request.run, runs=request.runs, report=listener.report,
+    model = fitting.train(family, data=source, run=request.run, runs=request.runs, report=listener.report,
                       on_trainer=listener.watch, **chosen)  # fmt: skip
     return listener.result(model)
 
@@ -99,7 +99,7 @@ def asked(request: TrainRequest) -> tuple[str, str, dict[str, Any]]:
 def resume(request: ResumeRequest, on_event: OnEvent) -> TrainResult:
     """Continue a run to its end, as if it had never stopped."""
     listener = Listener(on_event)
-    model = api.resume(request.run, runs=request.runs, changed_data=request.changed_data, report=listener.report,
+    model = fitting.resume(request.run, runs=request.runs, changed_data=request.changed_data, report=listener.report,
                        on_trainer=listener.watch)  # fmt: skip
     return listener.result(model)
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from torch import nn
 
 from quintet.core.errors import CheckpointError, EnvironmentFault, warn
-from quintet.fit import api
+from quintet.fit import fitting
 from quintet.model.fitted import Fitted
 from quintet.runs.folder import Run, UsedWeights, weights_in
 from quintet.training import checkpoint
@@ -33,7 +33,7 @@ class Warm:
     until its work is done. `load` is given a run's folder.
     """
 
-    def __init__(self, limit: int, load: Callable[[Path], Fitted] = api.load) -> None:
+    def __init__(self, limit: int, load: Callable[[Path], Fitted] = fitting.load) -> None:
         self.limit, self.load = limit, load
         self.kept: OrderedDict[Path, Kept] = OrderedDict()  # the least recently used first
         self.table = threading.Lock()

@@ -40,7 +40,7 @@ class Inception:
         except (OSError, RuntimeError) as error:
             why = str(error).splitlines()[0]
             raise EnvironmentFault("no weights of Inception", where=str(given), why=why, fix=fix) from None
-        self.recipe: dict[str, Any] = {
+        self.description: dict[str, Any] = {
             "name": "inception-2015-12-05",
             "version": 1,
             "preprocessing": "pixels as uint8, grey as three equal channels, alpha left out; the net resizes",

@@ -1,4 +1,7 @@
-"""How figures were measured, in full, and whether two sets of figures may stand side by side."""
+"""A measurement: all the settings that figures depend on, and whether two sets of figures may be compared.
+
+Reports (report.json) hold it under the name `recipe`.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ from quintet.core.errors import DataError
 from quintet.metrics.samples import FIGURES_VERSION, MAX_DIVERSE, MAX_ITEMS
 
 
-def recipe(at_most: Mapping[str, int]) -> dict[str, Any]:
-    """What all figures of samples of one kind of data have in common; `at_most`: see `Modality.at_most`."""
+def figure_settings(at_most: Mapping[str, int]) -> dict[str, Any]:
+    """The settings that the figures of samples have in common, whatever is measured; `at_most`: `Modality.at_most`."""
     return {
         "version": FIGURES_VERSION,
         "dtype": "float64",
@@ -33,21 +36,21 @@ def dotted(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return rows
 
 
-def identified(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """The recipe, which is JSON, with its `id`: 12 digits of the sha256 of everything else, keys sorted."""
-    rest = {key: value for key, value in recipe.items() if key != "id"}
+def identified(measurement: Mapping[str, Any]) -> dict[str, Any]:
+    """The measurement with its `id`: the first 12 hexadecimal digits of the sha256 of its JSON, keys sorted."""
+    rest = {key: value for key, value in measurement.items() if key != "id"}
     text = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return rest | {"id": hashlib.sha256(text.encode()).hexdigest()[:12]}
 
 
 def comparable(a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
-    """Raise DataError that names the first setting, in alphabetical order, in which two recipes differ."""
-    left, right = (dotted({key: value for key, value in recipe.items() if key != "id"}) for recipe in (a, b))
+    """Raise DataError if two measurements differ; it names the first setting, in alphabetical order, that does."""
+    left, right = (dotted({key: value for key, value in one.items() if key != "id"}) for one in (a, b))
     for key in sorted(left | right):
         one, other = left.get(key, "nothing"), right.get(key, "nothing")
         if one != other:
             raise DataError(
-                "figures of two recipes cannot be compared",
+                "figures that were measured in two ways cannot be compared",
                 where=key,
                 why=f"{one} against {other}",
                 fix="measure both with the same settings (quintet evaluate)",

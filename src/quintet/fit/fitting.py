@@ -1,4 +1,4 @@
-"""Train, resume and load: each gives a fitted family."""
+"""Train a family, resume a run, or load one: each gives a fitted family."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def train(
         loose["preset"] = plan(family, dataset, target=target, condition=condition, preset="tiny", budget=budget,
                                steps=steps, seed=seed, config=config)  # fmt: skip
     with ProgressLine(f"training {family}") as line:
-        return _train(resolved, dataset, run, runs_root(runs), report or line, on_trainer, loose)
+        return train_planned(resolved, dataset, run, runs_root(runs), report or line, on_trainer, loose)
 
 
 @checked
@@ -207,7 +207,7 @@ def afforded(config: RunConfig, found: Pace, smaller: bool) -> RunConfig:
     )
 
 
-def _train(
+def train_planned(
     config: RunConfig,
     dataset: Dataset,
     name: str | None,
