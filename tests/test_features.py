@@ -36,7 +36,7 @@ def test_features_are_learnt_once_and_kept(source: str, net: str, cache: Path, m
     assert first.features.description["net"] == net
     assert json.loads(json.dumps(first.measurement())) == first.measurement()
     assert first.measurement()["id"] != Bench(data, None, samples=20).measurement()["id"]
-    monkeypatch.setattr(learnt, "_train", None)  # the second time nothing is trained
+    monkeypatch.setattr(learnt, "_train_kept", None)  # the second time nothing is trained
     assert np.array_equal(Bench(data, None, features="learnt").features(first.items["test"]), found)
 
 
