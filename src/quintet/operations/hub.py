@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from quintet.core.errors import CheckpointError
-from quintet.fit import api
+from quintet.fit import fitting
 from quintet.operations.events import OnEvent, operation
 from quintet.operations.fitted import Result
 from quintet.operations.requests import PushRequest
@@ -35,7 +35,7 @@ class PushResult(Result):
 def push(request: PushRequest, on_event: OnEvent) -> PushResult:
     """Load a run, to be sure that it can be, and put a copy that needs no training data on the hub, with its card."""
     hub.repository(request.to)
-    model = api.load(request.run, runs=request.runs)
+    model = fitting.load(request.run, runs=request.runs)
     run = model.run
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / run.name
