@@ -72,6 +72,14 @@ def asking() -> dict[str, list[str]]:
     return {module: places for module, places in found.items() if places}
 
 
+def declared(module: str) -> set[str]:
+    """The names of a module's fields and of its functions' arguments."""
+    tree = ast.parse((ROOT / Path(*module.split("."))).with_suffix(".py").read_text())
+    fields = {node.target.id for node in ast.walk(tree)
+              if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)}  # fmt: skip
+    return fields | {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
+
+
 # -- circles ---------------------------------------------------------------------------------------------------------
 
 
