@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Measure(NamedTuple):
@@ -92,3 +92,21 @@ COST = (
         "joules", "Energy of training, J", "low", "Of all processors of the machine, whoever used them.", tolerance=0.1
     ),
 )
+
+
+class Figures(NamedTuple):
+    """What is measured of samples of one kind of data alone: `values`, each with `NAME_stderr` where it has an error,
+    and `notes`, of what they are, in words, that a report shows.
+    """
+
+    values: dict[str, float]
+    notes: dict[str, str]
+
+
+class Marks(NamedTuple):
+    """How right items are: `figures`, each with `NAME_stderr` where it has an error, and the values of single items, by
+    which models are compared.
+    """
+
+    figures: dict[str, Any]
+    by_item: dict[str, list[float]]

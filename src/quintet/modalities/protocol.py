@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -18,44 +17,15 @@ from quintet.core.errors import UsageError
 from quintet.data.archives import Entry
 from quintet.data.dataset import Dataset, Found, Reading, join
 from quintet.data.published import Source
-from quintet.metrics.measures import Measure
+from quintet.metrics.measures import Figures, Marks, Measure
 from quintet.modalities import NONE, Choices
-from quintet.modalities.provenance import INSIDE, Provenance, replace, sidecar, text_of
+from quintet.modalities.provenance import INSIDE, STANDARD, Format, Provenance, is_folder, replace, sidecar, text_of
 
 if TYPE_CHECKING:
     from quintet.metrics.features import FeatureSpace
 
-STANDARD = "-"
-"""As a path: standard output."""
 FEW = 50
 """Fewer training items, or items of a class, than this are a problem worth a line."""
-
-
-class Format(NamedTuple):
-    """How items become the bytes of a file. `values`: whether the file holds them as they are (an array), so that they
-    come in the units of the data; else it shows them (a picture).
-    """
-
-    encode: Callable[[Any, Provenance], bytes]
-    values: bool = True
-
-
-class Figures(NamedTuple):
-    """What is measured of samples of one kind of data alone: `values`, each with `NAME_stderr` where it has an error,
-    and `notes`, of what they are, in words, that a report shows.
-    """
-
-    values: dict[str, float]
-    notes: dict[str, str]
-
-
-class Marks(NamedTuple):
-    """How right items are: `figures`, each with `NAME_stderr` where it has an error, and the values of single items, by
-    which models are compared.
-    """
-
-    figures: dict[str, Any]
-    by_item: dict[str, list[float]]
 
 
 class Modality(ABC):
@@ -418,8 +388,3 @@ class Modality(ABC):
         return [
             replace(path.with_name(path.name + suffix), content) for suffix, content in self.looks(items, codec).items()
         ]
-
-
-def is_folder(path: str | Path) -> bool:
-    """Whether an output path means a folder: it ends in /, has no suffix, or is one already."""
-    return str(path).endswith(("/", os.sep)) or not Path(path).suffix or Path(path).is_dir()

@@ -1,12 +1,12 @@
-"""What a written file says of its origin: model, seed and settings, in its metadata or beside it. Free of torch."""
+"""Files that are written, and what each says of its origin: model, seed and settings. Free of torch."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from quintet.core.errors import DataError
 
@@ -15,6 +15,8 @@ METADATA_KEY = "quintet"
 """Under this name the provenance stands in a file's metadata."""
 INSIDE = (".png", ".parquet", ".wav", ".flac")
 """Formats that hold their provenance themselves."""
+STANDARD = "-"
+"""As a path: standard output."""
 
 
 def text_of(provenance: Provenance, indent: int | None = None) -> str:
@@ -85,3 +87,17 @@ def _note(path: Path) -> str | None:
         found = metadata.get(METADATA_KEY.encode())
         return found.decode() if found is not None else None
     return sidecar(path).read_text() if sidecar(path).is_file() else None
+
+
+class Format(NamedTuple):
+    """How items become the bytes of a file. `values`: whether the file holds them as they are (an array), so that they
+    come in the units of the data; else it shows them (a picture).
+    """
+
+    encode: Callable[[Any, Provenance], bytes]
+    values: bool = True
+
+
+def is_folder(path: str | Path) -> bool:
+    """Whether an output path means a folder: it ends in /, has no suffix, or is one already."""
+    return str(path).endswith(("/", os.sep)) or not Path(path).suffix or Path(path).is_dir()

@@ -18,7 +18,7 @@ from quintet.core.errors import UsageError
 from quintet.core.random import some
 from quintet.data.archives import Entry
 from quintet.data.dataset import Dataset, Found
-from quintet.metrics.measures import Measure
+from quintet.metrics.measures import Figures, Measure
 from quintet.modalities import Choices
 from quintet.modalities.audio.codec import AudioCodec
 from quintet.modalities.audio.given import raw_recordings, write_recordings
@@ -27,8 +27,8 @@ from quintet.modalities.audio.reading import SUFFIXES, read_sounds, sound_of
 from quintet.modalities.audio.recordings import Recordings
 from quintet.modalities.audio.sets import SETS
 from quintet.modalities.pictures import grid_png
-from quintet.modalities.protocol import Figures, Format, Modality
-from quintet.modalities.provenance import Provenance, software, text_of
+from quintet.modalities.protocol import Modality
+from quintet.modalities.provenance import Format, Provenance, software, text_of
 
 PAUSE = 0.25
 """Seconds of silence between the recordings of one file."""

@@ -29,8 +29,8 @@ from quintet.modalities.image.options import ImageReading, decided
 from quintet.modalities.image.reading import SUFFIXES, Shape, from_codes, picture_of, pictures_of, read_images, resized
 from quintet.modalities.image.sets import SETS
 from quintet.modalities.pictures import grid_png
-from quintet.modalities.protocol import Format, Modality
-from quintet.modalities.provenance import METADATA_KEY, Provenance, software, text_of
+from quintet.modalities.protocol import Modality
+from quintet.modalities.provenance import METADATA_KEY, Format, Provenance, software, text_of
 
 THUMBNAIL = 256
 """An image of at most this many numbers is small: an MLP takes several times the steps of a convolutional net there."""

@@ -20,12 +20,12 @@ from quintet.core.random import some
 from quintet.data.archives import Entry
 from quintet.data.arrow import Floats
 from quintet.data.dataset import Dataset, Found, Reading
-from quintet.metrics.measures import Measure
+from quintet.metrics.measures import Figures, Measure
 from quintet.modalities import Choices
 from quintet.modalities.frames import arrow_table, as_array, is_column, is_frame, wrong
 from quintet.modalities.pictures import png_of
-from quintet.modalities.protocol import Figures, Format, Modality
-from quintet.modalities.provenance import METADATA_KEY, Provenance, software, text_of
+from quintet.modalities.protocol import Modality
+from quintet.modalities.provenance import METADATA_KEY, Format, Provenance, software, text_of
 from quintet.modalities.series import reading as files
 from quintet.modalities.series.codec import SeriesCodec
 from quintet.modalities.series.options import SeriesReading

@@ -26,11 +26,11 @@ from quintet.data.arrays import columns_of
 from quintet.data.arrow import filled
 from quintet.data.dataset import Dataset, Found, join, take
 from quintet.data.splits import row_texts
-from quintet.metrics.measures import Measure
+from quintet.metrics.measures import Figures, Measure
 from quintet.modalities import Choices
 from quintet.modalities.frames import side_by_side
-from quintet.modalities.protocol import Figures, Format, Modality
-from quintet.modalities.provenance import METADATA_KEY, Provenance, text_of
+from quintet.modalities.protocol import Modality
+from quintet.modalities.provenance import METADATA_KEY, Format, Provenance, text_of
 from quintet.modalities.table import written
 from quintet.modalities.table.codec import TableCodec
 from quintet.modalities.table.columns import describe

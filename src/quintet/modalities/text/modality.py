@@ -21,12 +21,12 @@ from quintet.core.spaces import Discrete
 from quintet.data.archives import Entry
 from quintet.data.arrow import tidy
 from quintet.data.dataset import Dataset, Found
-from quintet.metrics.measures import Measure
+from quintet.metrics.measures import Figures, Marks, Measure
 from quintet.modalities import Choices
 from quintet.modalities.frames import column_of, is_column, side_by_side
 from quintet.modalities.pictures import INK, PAPER, font, png_of
-from quintet.modalities.protocol import Figures, Format, Marks, Modality
-from quintet.modalities.provenance import Provenance
+from quintet.modalities.protocol import Modality
+from quintet.modalities.provenance import Format, Provenance
 from quintet.modalities.table import written
 from quintet.modalities.table.given import write_table
 from quintet.modalities.table.reading import ROWS, text_column
