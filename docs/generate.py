@@ -19,7 +19,7 @@ from typing import Any, get_args
 import quintet
 from quintet.cli.main import app
 from quintet.data.published import HOMES
-from quintet.registry import CODECS, FAMILIES, VERBS, make_codec, refusal
+from quintet.registry import FAMILIES, MODALITIES, VERBS, make_codec, refusal
 from quintet.runs.config import Preset
 from quintet.runs.recipes import presets as presets_of
 from quintet.sources.load import SOURCES, Source
@@ -57,7 +57,7 @@ def families(say: Callable[[str], str] = str) -> str:
     reasons: list[str] = []
 
     def cell(family: str, verb: str) -> str:
-        found = {refusal(family, modality, verb) for modality in ("image", "text", "audio", "table")}
+        found = {refusal(family, modality, verb) for modality in MODALITIES}
         if len(found) > 1:
             raise ValueError(f"{verb} of {family} depends on the kind of data: this table cannot say so")
         if not (reason := found.pop()):
@@ -88,8 +88,7 @@ def operations() -> str:
     rows = [
         (f"`{family}`", modality, taken(family, modality), *(cell(family, modality, verb) for verb in VERBS))
         for family in FAMILIES
-        for modality in CODECS
-        if modality in ("image", "text", "audio", "table")
+        for modality in MODALITIES
     ]
     notes = "\n".join(f"{number}. {reason}" for number, reason in enumerate(reasons, start=1))
     return f"{table(('family', 'data', 'as', *(f'`{verb}`' for verb in VERBS)), rows)}\n\n{notes}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -364,6 +365,17 @@ def test_forecasts_are_judged_by_the_future_alone() -> None:
     assert found["crps_covered"] == 1
 
 
+def test_nine_of_ten_true_values_lie_within_the_quantiles_of_draws_like_them() -> None:
+    noise = Windows(np.random.default_rng(0).normal(size=(300, 16, 1)), ("a",))
+    rng = np.random.default_rng(1)
+
+    def alike(windows: Windows, known: np.ndarray) -> Windows:
+        return replace(windows, values=rng.normal(size=windows.values.shape))
+
+    found = figures.forecast_figures(alike, noise, noise, count=300)
+    assert found["crps_covered"] == pytest.approx(0.9, abs=0.02)
+
+
 def test_real_windows_have_better_figures_than_shuffled_ones() -> None:
     data = load_source("days")
     train, validation, test = (data.rows(split) for split in ("train", "validation", "test"))
@@ -402,8 +414,8 @@ def test_several_draws_are_written_as_quantiles(tmp_path: Path) -> None:
     assert table.column_names == ["window", "step", "a", "a_q05", "a_q95"]
     assert table.num_rows == 6
     assert table["a"].to_pylist() == [10.0] * 6
-    assert table["a_q05"].to_pylist() == [1.0] * 6
-    assert table["a_q95"].to_pylist() == [19.0] * 6
+    assert table["a_q05"].to_pylist() == pytest.approx([0.1] * 6)  # of 21 draws, the k-th is the k / 22 quantile
+    assert table["a_q95"].to_pylist() == pytest.approx([19.9] * 6)
     SeriesModality().write(tmp_path / "out.png", SeriesModality().several(draws, draws[0]), {})
     assert (tmp_path / "out.png").stat().st_size > 500
 

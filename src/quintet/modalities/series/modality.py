@@ -31,13 +31,11 @@ from quintet.modalities.series.codec import SeriesCodec
 from quintet.modalities.series.options import SeriesReading
 from quintet.modalities.series.pictures import lines
 from quintet.modalities.series.sets import SETS
-from quintet.modalities.series.windows import Windows
+from quintet.modalities.series.windows import Windows, band_of
 from quintet.modalities.table.modality import csv as csv_of
 from quintet.modalities.table.reading import SUFFIXES
 
 SHOWN = 12
-LOW, HIGH = 0.05, 0.95
-"""Quantiles of several draws."""
 
 
 def apart(windows: Windows) -> tuple[Windows, tuple[Floats, Floats] | None]:
@@ -49,8 +47,8 @@ def apart(windows: Windows) -> tuple[Windows, tuple[Floats, Floats] | None]:
     count = int(windows.draw.max())
     draws = windows.values.reshape(count, -1, *windows.values.shape[1:])
     first = replace(windows[np.arange(draws.shape[1])], draw=None)
-    low, median, high = np.quantile(draws, [LOW, 0.5, HIGH], axis=0)
-    return replace(first, values=median), (low, high)
+    low, high = band_of(draws)
+    return replace(first, values=np.median(draws, 0)), (low, high)
 
 
 def rows(windows: Windows) -> pa.Table:

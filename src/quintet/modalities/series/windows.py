@@ -137,3 +137,13 @@ def bridged(values: Floats) -> Floats:
         hole = np.isnan(column)
         column[hole] = 0.0 if hole.all() else np.interp(places[hole], places[~hole], column[~hole])
     return out
+
+
+def band_of(draws: Floats) -> Floats:
+    """(D, ...) -> the 5 % and the 95 % quantile of these draws, (2, ...): another draw lies between them nine times in
+    ten.
+
+    The k-th smallest of D draws is the k / (D + 1) quantile (Weibull 1939), since another one is as likely to fall into
+    each of the D + 1 gaps. Fewer than 19 draws do not reach so far: theirs are the smallest and the largest.
+    """
+    return np.asarray(np.quantile(draws, [0.05, 0.95], axis=0, method="weibull"))
