@@ -1,6 +1,6 @@
 """Forecasts of a series by its default recipes, next to seasonal-naive and a ridge regression: CRPS, seed by seed.
 
-python benchmarks/forecasts.py --families autoregressive,diffusion --steps 1200,500 --seeds 3
+python benchmarks/forecasts.py --families autoregressive,diffusion --steps 800,1600 --seeds 3
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from quintet.sources.load import load_source
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--families", default="autoregressive,diffusion")
-    parser.add_argument("--steps", default="1200,500", help="of each family")
+    parser.add_argument("--steps", default="800,1600", help="of each family")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--data", default="days")
     parser.add_argument("--window", type=int, default=None, help="steps of a window, of a file")
+    parser.add_argument("--count", type=int, default=96, help="test windows at most")
     parser.add_argument("--threads", type=int, default=1)
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
@@ -40,10 +41,9 @@ def main() -> None:
                 def complete(windows, known, model=model, seed=seed):  # type: ignore[no-untyped-def]
                     return model.complete(windows, known=known, seed=seed)
 
-                figures = forecast_figures(complete, train, test, count=32)
-                print(
-                    json.dumps({"family": family, "seed": seed, "steps": steps, "cpu_seconds": round(spent), **figures})
-                )
+                figures = forecast_figures(complete, train, test, count=asked.count)
+                run = {"family": family, "seed": seed, "steps": steps, "cpu_seconds": round(spent)}
+                print(json.dumps(run | figures), flush=True)
 
 
 if __name__ == "__main__":

@@ -496,3 +496,19 @@ def test_known_steps_or_channels_by_words() -> None:
     assert not np.isnan(one.values[:, :, 1]).any()
     with pytest.raises(UsageError, match="no channel c"):
         modality.known(items, "c", hole=None, reading={})
+
+
+@pytest.mark.parametrize("unit", ["h", "M"])
+def test_a_table_of_even_times_is_said_to_be_a_series(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], unit: str
+) -> None:
+    times = np.arange(np.datetime64("2001-01", unit), np.datetime64("2001-01", unit) + 120).astype("datetime64[s]")
+    times = np.random.default_rng(0).permutation(times)
+    path = tmp_path / "hours.csv"
+    path.write_text("\n".join(["when,x", *(f"{time},{i % 7}.5" for i, time in enumerate(times))]) + "\n")
+    assert cli.main(["data", str(path), "--json"]) == 0
+    assert "--data.window" in str(json.loads(capsys.readouterr().out)["problems"])
+    jumps = times + np.random.default_rng(1).integers(0, 10**9, len(times))
+    path.write_text("\n".join(["when,x", *(f"{time},{i % 7}.5" for i, time in enumerate(jumps))]) + "\n")
+    assert cli.main(["data", str(path), "--json"]) == 0
+    assert "--data.window" not in str(json.loads(capsys.readouterr().out)["problems"])

@@ -134,6 +134,17 @@ def duplicates(dataset: Dataset) -> dict[str, int]:
     return {"items": len(keys) - len(np.unique(keys)), "across_splits": int((times > 1).sum())}
 
 
+def _regular(column: pa.ChunkedArray) -> bool:
+    """Whether these are times of which nine neighbours in ten are as far apart as others, give or take the days of a
+    month.
+    """
+    if not pa.types.is_timestamp(column.type) and not pa.types.is_date(column.type):
+        return False
+    at = column.drop_null().cast(pa.timestamp("us")).cast(pa.int64()).to_numpy()
+    low, high = np.quantile(np.diff(np.sort(at)), [0.05, 0.95])
+    return bool(high <= 1.2 * low)
+
+
 def problems(dataset: Dataset, table: list[dict[str, Any]], labels: list[dict[str, Any]],
              repeated: Mapping[str, int]) -> list[str]:  # fmt: skip
     """What a person should look at before training on this."""
@@ -149,6 +160,9 @@ def problems(dataset: Dataset, table: list[dict[str, Any]], labels: list[dict[st
                 found.append(f"column {name}: {bad:,} cells are NaN or infinite")
         if fact["distinct"] <= 1:
             found.append(f"column {name} has one value")
+        elif fact["distinct"] == len(column) > FEW and _regular(column):
+            how = "--data.window STEPS reads the rows as a series, in windows of so many steps"
+            found.append(f"column {name}: its times are evenly apart, and as a table the rows have no order; {how}")
         elif fact["distinct"] == len(column) > FEW and not pa.types.is_floating(column.type):
             found.append(f"column {name}: every value is different, as in an identifier")
         elif pa.types.is_string(column.type) and fact["distinct"] > 1000:
