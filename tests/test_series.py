@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 from dataclasses import replace
@@ -483,6 +484,11 @@ def test_the_command_line_forecasts_a_file(tmp_path: Path, monkeypatch: pytest.M
     assert len(lines) == 1 + 2 * 24
     assert lines[1] == "0,store1,2024-01-01T00:00,110000,110000,110000,100000,100000,100000"
     assert lines[24].startswith("0,store1,2024-01-01T23:00,")
+    assert cli.main(["score", "a", "--data", str(path), "--rank", "-o", "odd.csv", "--runs", runs]) == 0
+    with (tmp_path / "odd.csv").open() as file:
+        odd = {int(row["index"]): (row["store"], row["when"]) for row in csv.DictReader(file)}
+    whole = load_source(str(path), window=24, time="when", group="store", whole=True).items
+    assert odd == {i: (whole.entity[i], whole.clock.written(whole.start)[i]) for i in range(len(whole))}
     assert cli.main(["data", str(path), "--data.window", "24", "--data.group", "store", "-o", "p.png"]) == 0
 
 

@@ -197,6 +197,10 @@ class Modality(ABC):
         """What there is to know about the items, for a person; {} where columns say it all."""
         return {}
 
+    def names(self, items: Any) -> Mapping[str, Sequence[Any]]:
+        """Columns that say which item each is where its number does not: when it was, whose it is."""
+        return {}
+
     def column_facts(self, items: Any, train: NDArray[np.int64] | None = None) -> list[dict[str, Any]]:
         """Name, type, range or values, and missing cells of each column of the items, and what becomes of it where the
         rows `train` are trained on; [] where they have no columns.

@@ -17,7 +17,7 @@ from quintet.model.inputs import Found
 from quintet.operations.events import OnEvent, operation
 from quintet.operations.fitted import Made, Result, brought, given, opened, place_of, provenance, ready, written
 from quintet.operations.requests import Classify, Score, ScoreRequest
-from quintet.registry import RESULTS
+from quintet.registry import MODALITIES, RESULTS
 from quintet.runs.restoring import codecs_of
 
 
@@ -103,7 +103,12 @@ def labelled(model: Fitted, request: Classify, found: Found, on_event: OnEvent) 
 
 
 def made_of(model: Fitted, seed: int, found: Found, table: pa.Table, facts: dict[str, Any], **more: Any) -> Made:
-    """A table with a row an item, whose index is its place in its source."""
+    """A table with a row an item: behind its index, which is its place in its source, what else says which it is."""
+    if found.items is not None:
+        names = MODALITIES[model.codecs["x"].modality].names(found.items)
+        for place, (name, cells) in enumerate(names.items(), start=1):
+            if name not in table.column_names:
+                table = table.add_column(place, name, pa.array(cells).take(table["index"]))
     if found.places is not None:
         table = table.set_column(0, "index", pa.array(found.places[table["index"].to_numpy()]))
     return Made(table, facts, provenance(model, seed=seed, scored=found.source, split=found.split, **more))

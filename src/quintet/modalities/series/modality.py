@@ -94,7 +94,7 @@ def picture(windows: Windows, behind: Windows | None = None) -> Image.Image:
 
 
 def beginnings(windows: Windows) -> tuple[list[str], list[str]]:
-    """Of each window its entity and when it begins, "" where that is not known."""
+    """(entity of each window, when each begins), "" where that is not known."""
     none = [""] * len(windows)
     began = none if windows.start is None else windows.clock.written(windows.start)
     return none if windows.entity is None else windows.entity.tolist(), began
@@ -219,6 +219,12 @@ class SeriesModality(Modality):
         if items.entity is not None:
             facts["entities"] = len(np.unique(items.entity))
         return facts | {"missing": f"{np.isnan(items.values).mean():.2%} of the values"}
+
+    def names(self, items: Windows) -> Mapping[str, Sequence[Any]]:
+        """The entity of each window and when it begins, as far as they are known."""
+        time, entity = items.columns
+        columns = zip((entity or "entity", time or "time"), beginnings(items), strict=True)
+        return {name: cells for name, cells in columns if any(cells)}
 
     def dims(self, items: Windows) -> int:
         return items.steps * len(items.channels)
