@@ -1,4 +1,4 @@
-"""How many items there is time for."""
+"""How many items can be processed in a given time."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 LEAST_MEASURED = 20
-"""Samples, or items, by which a model is judged at least: figures of fewer mean nothing."""
+"""A model is judged by at least this many samples or items, since figures of fewer mean nothing."""
 ROUGH = 100
-"""Figures of fewer than so many show only large differences, which is then said."""
+"""Figures of fewer samples than this show large differences only, and are reported with a note that says so."""
 
 
 class Affordable(NamedTuple):
@@ -20,8 +20,8 @@ class Affordable(NamedTuple):
 
 
 def affordable(work: Callable[[int], object], most: int, limit: float) -> Affordable:
-    """How many items, FEWEST to `most`, `work` does in `limit` seconds. It is tried on one, and on ever more of them
-    until it takes an eighth of the limit: a few at a time take much longer each than many do.
+    """How many items, from LEAST_MEASURED to `most`, `work` can process in `limit` seconds. It is timed with one item,
+    then with more and more until it takes an eighth of the limit, since many at once take less time each than a few.
     """
     rows = 1
     while True:

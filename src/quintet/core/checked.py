@@ -1,4 +1,4 @@
-"""Arguments of wrong types are named before anything is done with them."""
+"""Check the types of arguments before a function runs, and name the argument that is wrong."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _hint(function: Callable[..., Any], annotation: Any) -> Any:
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of a type, of the simple ones; True for all others."""
+    """Whether a value is of a simple type (text, number, path, list, ...); True for any type that is not simple."""
     origin = typing.get_origin(hint)
     if origin in (typing.Union, types.UnionType):
         return any(fits(value, one) for one in typing.get_args(hint))
@@ -107,7 +107,7 @@ def _words(hint: Any) -> list[str]:
 
 
 def kind_name(thing: Any) -> str:
-    """The type of something as a reader knows it: float, pandas.DataFrame, list of float."""
+    """The name of a value's type as messages have it: float, pandas.DataFrame, list of float."""
     kind = type(thing)
     package = kind.__module__.split(".")[0]
     name = kind.__qualname__ if package == "builtins" else f"{package}.{kind.__qualname__}"
@@ -115,7 +115,7 @@ def kind_name(thing: Any) -> str:
 
 
 def count_of(value: Any, name: str, least: int = 1) -> int:
-    """A whole number from `least` to MOST. Raises UsageError for fractions, truth values and anything else."""
+    """A whole number from `least` to LARGEST_NUMBER. Raises UsageError for anything else, as fractions and booleans."""
     try:
         if isinstance(value, bool | np.bool_):
             raise TypeError

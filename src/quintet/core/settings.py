@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict
 
 LARGEST_NUMBER = 2**32 - 1
-"""The largest number of anything, which every random source also takes as a seed."""
+"""The largest whole number that any argument may be; every source of random numbers accepts it as a seed."""
 
 
 class Settings(BaseModel):

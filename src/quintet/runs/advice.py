@@ -10,7 +10,7 @@ Records = Sequence[Mapping[str, Any]]
 
 
 AS_GOOD = 0.01
-"""A later look counts as good as the best within this share of all that was gained: it has a lower learning rate."""
+"""A later look counts as no worse than the best one if it lacks at most this share of all that training gained."""
 
 
 def stale(records: Records, figure: str) -> int:
@@ -27,7 +27,7 @@ EARLY_STEPS = 100
 
 
 class Advice(NamedTuple):
-    """What is wrong, in a word or two; what it means, with the figures that show it; what one may try."""
+    """One finding: `kind` names it in a word or two; `text` says which figures show it, and what one may try."""
 
     kind: str
     text: str
@@ -58,11 +58,11 @@ def collapsed(records: Records) -> Advice | None:
 
 
 LEAST_RATE = 0.1
-"""Nats an item: less tells a decoder nothing that can be seen."""
+"""Nats per item: with a lower rate, the latent tells the decoder nothing that could be seen in samples."""
 
 
 def mode_collapse(looks: Records) -> Advice | None:
-    """Mode collapse: two looks in a row the samples are much alike."""
+    """Mode collapse: at two looks in a row the samples are far less varied than the data."""
     last = [r.get("diversity") for r in looks[-2:]]
     if len(last) < 2 or any(value is None or value >= LEAST_DIVERSITY for value in last):
         return None

@@ -25,7 +25,7 @@ CARD_FIGURES = (
     "accuracy", "log_loss", "bleu", "chrf", "character_error_rate", "auc", "coverage", "precision", "recall", "frechet",
     "energy", "tstr", "trtr", "memorised",
 )  # fmt: skip
-"""Figures of a measurement that a card repeats, in this order; report.html has all of them."""
+"""The figures that a card shows, in this order, of all that report.html holds."""
 NAMES = {"auc": "AUC against real items (0.5 is best)", "tstr": "accuracy, trained on samples",
          "trtr": "accuracy, trained on real items", "memorised": "share unusually near to a training item"}  # fmt: skip
 
@@ -158,7 +158,7 @@ def live(last: Mapping[str, Any]) -> list[str]:
 
 
 def lacking(family: Family) -> dict[str, str]:
-    """Verbs that this family has not, each with the reason."""
+    """What this family cannot do, each with the reason."""
     reasons = {
         verb: [family.missing[name] for name in names if name in family.missing] for verb, names in VERBS.items()
     }
@@ -188,7 +188,7 @@ def uses(run: Run, family: Family, codecs: Mapping[str, Codec], name: str) -> di
 
 
 def is_label(codecs: Mapping[str, Codec]) -> bool:
-    """Whether the model names one label given something."""
+    """Whether the model predicts a label."""
     return "cond" in codecs and codecs["x"].labels is not None
 
 

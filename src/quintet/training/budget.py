@@ -20,11 +20,11 @@ SLOW, ENOUGH = 0.01, 0.015
 """Of a budget: a step that takes longer than the first is not repeated to find out how long it takes; others are, until
 they took the second, since the plan is corrected while it runs, and what planning takes is lost to training."""
 BACKWARD_BYTES = 2**30
-"""Bytes that a step may keep for its backward pass; a batch that needs more is worked on in smaller ones."""
+"""Bytes that a step may keep for its backward pass; a batch that needs more is split into micro-batches."""
 
 
 class Pace(NamedTuple):
-    """What a step of a batch takes, and how many bytes it keeps of each item for the backward pass."""
+    """How many seconds a step of a batch takes, and how many bytes it keeps of each item for the backward pass."""
 
     seconds: float
     item_bytes: float
@@ -188,6 +188,6 @@ def steps_for(
 
 
 def typical(times: list[float]) -> float:
-    """A mean, since batches of longer texts cost more; without what a busy machine adds."""
+    """The mean of these seconds, as batches of longer texts cost more, without the outliers of a busy machine."""
     cut = len(times) // 10
     return statistics.mean(sorted(times)[cut : len(times) - cut])

@@ -50,13 +50,13 @@ class Engine:
             torch.default_generator.manual_seed(seed)
 
     def use(self, threads: int) -> None:
-        """Compute on so many threads; 0 is as many as torch takes."""
+        """Compute with this many threads; 0 means as many as torch would use."""
         if self.ranks == 1 and torch.get_num_threads() != (threads or self.most):
             torch.set_num_threads(threads or self.most)
 
     @contextmanager
     def threaded(self) -> Iterator[None]:
-        """Whatever `use` chose inside, as many threads as before are used afterwards."""
+        """After this context, the number of threads is what it was before, whatever `use` has set within."""
         try:
             yield
         finally:
@@ -72,13 +72,13 @@ class Engine:
         return start, stop - start
 
     def broadcast(self, tensors: Iterable[Tensor]) -> None:
-        """Rank 0's values everywhere."""
+        """Copy the values of rank 0 to all ranks."""
         if self.ranks > 1:
             for tensor in tensors:
                 dist.broadcast(tensor, 0)
 
     def agree(self, value: float) -> float:
-        """Rank 0's number everywhere: decisions are taken once."""
+        """The number that rank 0 has, on all ranks, so that all take the same decision."""
         if self.ranks == 1:
             return value
         tensor = torch.tensor(value, dtype=torch.float64, device=self.device)

@@ -15,8 +15,9 @@ ITERATIONS = 5
 
 
 def hidden_matrices(module: nn.Module) -> dict[nn.Parameter, int]:
-    """The matrices from features to features, as the nets within state them (`hidden_matrices`: name -> how many of
-    their own stand in it, one below the other, as queries and keys do). Not tables and heads, whose rows are symbols.
+    """The matrices that map features to features, each with its number of blocks. Modules list theirs in an attribute
+    `hidden_matrices`: the name of the parameter -> how many matrices it holds, one below the other, as queries and keys
+    do. Embeddings and output layers, whose rows stand for symbols, are not among them.
     """
     stated = ((m, name, blocks) for m in module.modules() for name, blocks in getattr(m, "hidden_matrices", {}).items())
     return {m.get_parameter(name): blocks for m, name, blocks in stated}
@@ -24,7 +25,10 @@ def hidden_matrices(module: nn.Module) -> dict[nn.Parameter, int]:
 
 @dataclass(frozen=True)
 class Stack:
-    """`count` equal matrices of `shape`, one every `stride` numbers of a flat vector, each of `blocks` of rows."""
+    """Neighbouring matrices in a flat vector that have the same shape and the same number of blocks of rows.
+
+    The first begins at `start`, and each of the `count` matrices takes `stride` numbers: its own, and padding.
+    """
 
     start: int
     stride: int
@@ -33,14 +37,14 @@ class Stack:
     blocks: int
 
     def view(self, vector: Tensor) -> Tensor:
-        """(count, blocks, rows / blocks, columns)."""
+        """The matrices as a view (count, blocks, rows / blocks, columns) of the vector."""
         rows, columns = self.shape
-        size = (self.count, self.blocks, rows // self.blocks, columns)
-        return vector.as_strided(size, (self.stride, rows * columns // self.blocks, columns, 1), self.start)
+        padded = vector[self.start : self.start + self.count * self.stride].view(self.count, self.stride)
+        return padded[:, : rows * columns].unflatten(1, (self.blocks, rows // self.blocks, columns))
 
 
 def stacks(starts: Sequence[int], shapes: Sequence[torch.Size], blocks: Sequence[int]) -> Iterator[Stack]:
-    """Of neighbours that are alike; `starts` has the end of the last as well."""
+    """The stacks of matrices that begin at `starts`, which also holds the end of the last one."""
     for (shape, parts), group in groupby(range(len(blocks)), lambda i: (shapes[i], blocks[i])):
         first, *others = group
         yield Stack(starts[first], starts[first + 1] - starts[first], 1 + len(others), shape, parts)

@@ -14,14 +14,22 @@ from quintet.training.settings import TrainingSettings
 
 
 class Flat:
-    """Named parameters as one vector, and their gradients as another; the parameters become views of it.
+    """All parameters of an objective side by side in one vector `value`, and their gradients in another, `grad`.
 
-    So a step is a handful of operations however many parameters there are: one norm, one update, one average, and
-    between ranks one sum. Matrices and kernels, which decay, come first (Adam with that is AdamW, Loshchilov & Hutter
-    2019); and of those, first, the `hidden` ones that Muon takes, by their shapes: equal ones are one stack.
+    The module keeps its parameters, but each becomes a view of its part of the vector. So a step costs a few
+    operations, however many parameters there are: one norm, one update, one average, and one sum over ranks. (With
+    PyTorch's own optimisers, steps of the smallest nets take 1.6 times as long: see docs/decisions/0016-muon.md.)
+
+    The vector has three parts, in this order:
+
+        value[: hidden]            matrices that Muon updates (`hidden`: matrix -> blocks of rows in it); those of equal
+                                   shape are neighbours, so that they are updated together, as one stack
+        value[hidden : matrices]   all other matrices and kernels, which Adam updates, with weight decay (AdamW,
+                                   Loshchilov & Hutter 2019), as Muon's matrices have
+        value[matrices :]          biases and gains, which Adam updates without weight decay
     """
 
-    ALIGN = 16  # numbers: 64 bytes, as matrix kernels like it
+    ALIGN = 16  # each parameter starts at a multiple of 16 numbers, 64 bytes, where matrix products are fastest
 
     def __init__(
         self, params: Mapping[str, nn.Parameter], settings: TrainingSettings, hidden: Mapping[nn.Parameter, int]
@@ -57,17 +65,17 @@ class Flat:
         }
 
     def views(self, vector: Tensor) -> dict[str, Tensor]:
-        """The parts of a vector of this layout, by the names of the parameters."""
+        """The part of each parameter in a vector that is laid out like `value`, by the names of the parameters."""
         parts = zip(self.names, self.starts, self.shapes, strict=False)
         return {name: vector[start : start + shape.numel()].view(shape) for name, start, shape in parts}
 
     def norm(self) -> float:
-        """Of the gradient: finite exactly when the gradient is."""
+        """The Euclidean norm of the gradient, which is finite if and only if all of the gradient is."""
         return float(torch.linalg.vector_norm(self.grad))
 
     @torch.no_grad()
     def step(self, lr: float, scale: float) -> None:
-        """One update with the gradient times `scale`."""
+        """Update the parameters once, with the gradient multiplied by `scale`."""
         if scale != 1:
             self.grad.mul_(scale)
         if self.decay:
@@ -94,7 +102,7 @@ class Flat:
 
 
 def learning_rate(settings: TrainingSettings, step: float, steps: int) -> float:
-    """Linear warm-up times half a cosine, or a line, down to `final_lr`; step counts from 0."""
+    """The rate of a step, counted from 0: a linear warm-up times half a cosine, or a line, that falls to `final_lr`."""
     warmup, left = max(1.0, settings.warmup * steps), 1 - min(1.0, step / steps)
     fall = left if settings.decay == "linear" else 0.5 * (1 - math.cos(math.pi * left))
     return settings.lr * min(1.0, (step + 1) / warmup) * (settings.final_lr + (1 - settings.final_lr) * fall)
@@ -120,7 +128,7 @@ class EMA:
         self.gamma = low
 
     def update(self, step: int) -> None:
-        """After update number `step`, counted from 1."""
+        """Take the values after update number `step`, counted from 1, into the average."""
         weight = 1 - (1 - 1 / step) ** (self.gamma + 1)
         for average, value in zip(self.average, self.values, strict=True):
             average.lerp_(value, weight)

@@ -22,37 +22,37 @@ from quintet.training.plan import Leg, leg_at, look_due, position
 from quintet.training.settings import TrainingSettings
 
 INITIAL = 1024
-"""Items that constants are read off (scales, ActNorm)."""
+"""Training items from which constants are computed before the first step (scales, ActNorm)."""
 MOST_NUMBERS = 2**20
-"""Numbers that such items hold at most: fewer items where they are large."""
+"""These items hold at most this many numbers together: of large items, fewer are taken."""
 INTERVALS = 8
-"""Looks in a run, evenly, unless `sample_every` says otherwise."""
-EARLY_LOOKS = 3
-"""Looks before them where there are so many: at an eighth, a quarter and half of the first interval, since small data
-are soon learnt by heart.
+"""A run is evaluated this many times, at even distances, unless `sample_every` says otherwise. Such an evaluation while
+the model trains is called a look.
 """
+EARLY_LOOKS = 3
+"""Additional looks at an eighth, a quarter and half of the first interval, since small data are soon memorised."""
 LOOKING = 0.1
-"""At most this share of a budget goes into looks: fewer where sampling is slow."""
+"""Looks take at most this share of a budget; if sampling is slow, there are fewer looks."""
 QUICK, SHARE = 5.0, 0.25
-"""In a run of a number of steps a look may take so many seconds, or this share of the training between two looks."""
+"""In a run without a budget, a look may take QUICK seconds, or SHARE of the training time between two looks."""
 MOST_SKIPPED = 10
-"""Updates in a row that may be skipped for NaN or Inf before training stops."""
+"""Training stops after this many updates in a row that were skipped because of NaN or Inf."""
 CHECKED = 0.04
-"""The plan of a budget is checked each time that this share of the budget has been spent."""
+"""The plan of a budget is checked whenever another such share of the budget has been spent."""
 PLAN_SLACK = 0.03
-"""The plan stays as it is while it ends within this share of the budget."""
+"""The plan is not changed as long as its expected end is this close to that of the budget, as a share of it."""
 FASTER = 0.9
-"""One thread is taken in the place of all where a step then takes less than this share of the time."""
+"""The number of threads is changed only if a step then takes less than this share of its time before."""
 CHANGED = 1.5
-"""Steps that take so many times as long as before mean that the machine has changed: threads are measured again."""
+"""If steps become slower or faster by this factor, the load of the machine has changed: threads are measured again."""
 HALVINGS = 4
-"""Times in a run that the items which are worked on at once are halved where memory does not suffice."""
+"""How often a run may halve its micro-batch when memory runs out."""
 LEAST_STEPS = 8
-"""No budget makes a run of fewer steps."""
+"""A run has at least this many steps, however small its budget is."""
 
 
 class Stream(Protocol):
-    """What the trainer needs of a loader."""
+    """The part of a data loader that the trainer uses."""
 
     def batch(self, cursor: int, start: int, count: int, total: int, *, stream: str = "") -> Batch: ...
 
@@ -148,7 +148,7 @@ class Trainer:
 
     @contextmanager
     def only(self, name: str) -> Iterator[None]:
-        """Inside, only this objective's parameters take gradients."""
+        """Within this context, gradients are computed for the parameters of this objective only."""
         others = [p for other, flat in self.flats.items() if other != name for p in flat.params]
         for p in others:
             p.requires_grad_(False)
@@ -255,7 +255,7 @@ class Trainer:
             on_save()
 
     def between(self) -> float:
-        """Seconds of training from one look to the next, by what the last steps took."""
+        """The expected seconds of training from one look to the next, from the time that the last steps took."""
         return leg_at(self.legs, self.step).every * statistics.mean(self.recent) if self.recent else 0.0
 
     def rarer(self) -> bool:
@@ -332,7 +332,7 @@ class Trainer:
 
     @contextmanager
     def averaged(self) -> Iterator[Family]:
-        """Inside, the family has its averaged weights and is in evaluation mode."""
+        """Within this context, the family has its averaged weights and is in evaluation mode."""
         self.ema.swap()
         self.family.eval()
         try:
@@ -344,7 +344,7 @@ class Trainer:
     # -- state ---------------------------------------------------------------------------------------------------
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """Everything that a resumed run needs and JSON cannot hold."""
+        """The tensors that a run needs to be resumed: weights, their average, and the state of the optimiser."""
         ema: dict[str, Tensor] = {}
         moments: dict[str, Tensor] = {}
         for (name, flat), average in zip(self.flats.items(), self.ema.average, strict=True):
@@ -356,7 +356,7 @@ class Trainer:
         return {"step": self.step, "steps": self.steps, "seconds": self.seconds, "skipped": self.skipped}
 
     def restore(self, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> None:
-        """The inverse of `tensors` and `state`."""
+        """Set what `tensors` and `state` gave."""
         try:
             self.family.load_state_dict(tensors["model"])
             for (name, flat), average in zip(self.flats.items(), self.ema.average, strict=True):
