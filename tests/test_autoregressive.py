@@ -15,8 +15,8 @@ from quintet.core.random import Rows
 from quintet.core.spaces import Discrete
 from quintet.families.autoregressive import Autoregressive
 from quintet.nets import transformer as module
-from quintet.nets.context import Given
 from quintet.nets.decoding import resample
+from quintet.nets.given import Given
 from quintet.nets.symbols import Grams, Ranks, truncate
 from quintet.nets.transformer import Cache
 from quintet.runs.config import resolve

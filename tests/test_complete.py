@@ -19,6 +19,7 @@ from quintet.families.diffusion import Diffusion
 from quintet.families.flow import Flow
 from quintet.families.gan import GAN
 from quintet.nets.flows import Guided, MaskedAutoregressive
+from quintet.nets.given import UNCONDITIONAL
 from quintet.nets.latent import descend, hamiltonian, nearest_candidate
 
 KNOWN = torch.tensor([True, False, True, False])
@@ -108,7 +109,7 @@ def test_flow_completions_follow_its_density(monkeypatch: pytest.MonkeyPatch) ->
     assert off_the_density(flow) < 0.051  # the 1 % point of 1,000 draws
 
     def blind(u: Tensor) -> Tensor:  # to the log-determinant
-        z, _ = flow.flow(torch.cat([torch.full_like(u[:, :1], 0.5), u[:, 1:]], 1), None)
+        z, _ = flow.flow(torch.cat([torch.full_like(u[:, :1], 0.5), u[:, 1:]], 1), UNCONDITIONAL)
         return 0.5 * z.square().sum(1)
 
     monkeypatch.setattr(flow_module, "hamiltonian", lambda energy, *a, **kw: hamiltonian(blind, *a, **kw))

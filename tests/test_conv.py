@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from conftest import randomise
 
 from quintet.nets.conv import Dense, UNet
+from quintet.nets.given import Given, Widths
 
 
 def normal(*shape: int) -> torch.Tensor:
@@ -17,14 +18,14 @@ def normal(*shape: int) -> torch.Tensor:
 @pytest.mark.parametrize("dense", [0, 8])
 @pytest.mark.parametrize("shape", [(1, 1), (3, 5), (2, 37), (1, 1, 1), (1, 8, 8), (2, 7, 5), (1, 28, 28), (3, 33, 9)])
 def test_the_unet_keeps_every_size(shape: tuple[int, ...], dense: int) -> None:
-    net = randomise(UNet(shape, 8, 1, emb=4, dense=dense), scale=0.1)
+    net = randomise(UNet(shape, 8, 1, ready=Widths(4), dense=dense), scale=0.1)
     x, emb = normal(3, *shape), normal(3, 4)
-    y = net(x, emb)
+    y = net(x, Given(emb))
     assert y.shape == x.shape
     assert y.dtype == torch.float64
     assert y.isfinite().all()
-    assert torch.allclose(net(x[1:2], emb[1:2]), y[1:2])
-    assert not torch.allclose(net(x, emb + 1), y)
+    assert torch.allclose(net(x[1:2], Given(emb[1:2])), y[1:2])
+    assert not torch.allclose(net(x, Given(emb + 1)), y)
     assert net(x).shape == x.shape
 
 
@@ -32,14 +33,14 @@ def test_the_unet_keeps_every_size(shape: tuple[int, ...], dense: int) -> None:
 def test_the_dense_layer_is_its_equation(size: tuple[int, ...]) -> None:
     layer = Dense(16, size, 6, emb=4)
     x, emb = normal(3, 16, *size), normal(3, 4)
-    assert torch.equal(layer.double()(x, emb), x), "the identity at first"
+    assert torch.equal(layer.double()(x, Given(emb)), x), "the identity at first"
     randomise(layer)
     normed = F.group_norm(x, 2, layer.norm.weight, layer.norm.bias)
     inner = torch.einsum("ic,bc->bi", layer.up.weight, normed.reshape(3, -1)) + layer.up.bias
     scale, shift = layer.modulation.to_scale_shift(emb).chunk(2, 1)
     inner = inner * (1 + scale) + shift
     outer = torch.einsum("ci,bi->bc", layer.down.weight, inner * inner.sigmoid()) + layer.down.bias
-    assert torch.allclose(layer(x, emb), x + outer.reshape(x.shape))
+    assert torch.allclose(layer(x, Given(emb)), x + outer.reshape(x.shape))
 
 
 def test_the_dense_layer_tells_places_apart() -> None:

@@ -22,7 +22,9 @@ from quintet.core.random import Rows
 from quintet.core.spaces import Continuous, Discrete
 from quintet.families.flow import Flow, resolve
 from quintet.nets import flows
+from quintet.nets.conditioning import tell
 from quintet.nets.flows import Affine, Coupling, MaskedAutoregressive, Permute, Spline, Standardise
+from quintet.nets.given import Given, Widths
 
 CASES = [
     *(((6,), kind, transform) for kind in ("coupling", "autoregressive") for transform in ("affine", "spline")),
@@ -107,7 +109,7 @@ def test_decode_inverts_encode(shape: tuple[int, ...], kind: str, transform: str
 
 
 def test_a_wrong_inverse_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Permute, "inverse", lambda self, z, emb=None: z[:, self.index])
+    monkeypatch.setattr(Permute, "inverse", lambda self, z, given=None: z[:, self.index])
     assert round_trip_error(*build((6,), "coupling", "spline")) > 1e-3
 
 
@@ -121,20 +123,20 @@ def test_a_lost_tail_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def made(dims: int = 7, width: int = 40, depth: int = 3) -> MaskedAutoregressive:
-    layer = MaskedAutoregressive(dims, Spline(), width, depth, emb=4)
+    layer = MaskedAutoregressive(dims, Spline(), width, depth, ready=Widths(4))
     randomise(layer, 1.0)
     return layer.eval()
 
 
 def dependence(layer: MaskedAutoregressive) -> Tensor:
     """(dims, dims): whether the parameters of output i move when input j is perturbed."""
-    x, emb = torch.randn(5, layer.size), torch.randn(5, 4)
-    base = layer.net(x, emb).view(5, -1, layer.size)
+    x, given = torch.randn(5, layer.size), Given(torch.randn(5, 4))
+    base = layer.net(x, given).view(5, -1, layer.size)
     columns = []
     for j in range(layer.size):
         moved = x.clone()
         moved[:, j] += 1
-        columns.append((layer.net(moved, emb).view(5, -1, layer.size) - base).abs().amax((0, 1)) > 0)
+        columns.append((layer.net(moved, given).view(5, -1, layer.size) - base).abs().amax((0, 1)) > 0)
     return torch.stack(columns, 1)
 
 
@@ -149,25 +151,25 @@ def test_a_leaking_mask_is_found() -> None:
     assert not torch.equal(dependence(layer), torch.ones(7, 7, dtype=torch.bool).tril(-1))
 
 
-def naive_inverse(layer: MaskedAutoregressive, z: Tensor, emb: Tensor) -> Tensor:
+def naive_inverse(layer: MaskedAutoregressive, z: Tensor, given: Given) -> Tensor:
     """As many full passes as dimensions: after pass d the first d entries are right."""
     x = torch.zeros_like(z)
     for _ in range(layer.size):
-        x = layer.transform.inverse(z, layer.net(x, emb).view(len(z), -1, layer.size))
+        x = layer.transform.inverse(z, layer.net(x, given).view(len(z), -1, layer.size))
     return x
 
 
 @pytest.mark.parametrize(("dims", "width", "depth"), [(7, 40, 3), (7, 40, 1), (9, 4, 2), (1, 8, 2)])
 def test_incremental_inverse_is_the_naive_one(dims: int, width: int, depth: int) -> None:
-    layer, z, emb = made(dims, width, depth), torch.randn(50, dims), torch.randn(50, 4)
-    torch.testing.assert_close(layer.inverse(z, emb), naive_inverse(layer, z, emb), rtol=1e-8, atol=1e-8)
+    layer, z, given = made(dims, width, depth), torch.randn(50, dims), Given(torch.randn(50, 4))
+    torch.testing.assert_close(layer.inverse(z, given), naive_inverse(layer, z, given), rtol=1e-8, atol=1e-8)
 
 
 def test_an_off_by_one_in_the_inverse_is_found() -> None:
-    layer, z, emb = made(), torch.randn(50, 7), torch.randn(50, 4)
+    layer, z, given = made(), torch.randn(50, 7), Given(torch.randn(50, 4))
     layer.bounds = [0, *(bound - 1 for bound in layer.bounds[1:])]
     with torch.no_grad():
-        error = (layer.inverse(z, emb) - naive_inverse(layer, z, emb)).abs().max()
+        error = (layer.inverse(z, given) - naive_inverse(layer, z, given)).abs().max()
     assert float(error) > 1e-3
 
 
@@ -418,8 +420,8 @@ def test_sampling_ignores_the_mode_and_the_batch(kind: str) -> None:
 def test_a_coupling_moves_only_its_half_and_two_move_all() -> None:
     flow, x, cond = build((6,), "coupling", "spline")
     couplings = [layer for layer in flow.layers if isinstance(layer, Coupling)]
-    emb = flow.conditioner(cond, len(cond)) if flow.conditioner else None
-    z, _ = couplings[0](x, emb)
+    given = tell(flow.conditioner, cond, len(cond))
+    z, _ = couplings[0](x, given)
     assert torch.equal(z[:, :3], x[:, :3])
     assert bool((z[:, 3:] != x[:, 3:]).any(0).all())
     permutes = [layer.index for layer in flow.layers if isinstance(layer, Permute)]

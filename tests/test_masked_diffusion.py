@@ -13,7 +13,8 @@ from quintet.core.family import Batch
 from quintet.core.random import Rows, quantile, spread
 from quintet.core.spaces import Discrete
 from quintet.families.masked_diffusion import MaskedDiffusion
-from quintet.nets.conditioning import embed
+from quintet.nets.conditioning import tell
+from quintet.nets.given import UNCONDITIONAL
 
 SPACE = Discrete((4,), 3, (3, 2, 3, 3))
 SEQUENCES = torch.tensor(list(itertools.product(*map(range, (3, 2, 3, 3)))))
@@ -119,7 +120,7 @@ def test_completions_have_the_conditional_distribution(known: list[bool]) -> Non
 
 def by_order(family: MaskedDiffusion, cond: torch.Tensor | None = None) -> torch.Tensor:
     """log p of every sequence under every order of reading, (24, 54)."""
-    emb, out = embed(family.conditioner, cond, 54), []
+    emb, out = tell(family.conditioner, cond, 54), []
     for order in itertools.permutations(range(4)):
         masked, total = torch.ones(54, 4, dtype=torch.bool), torch.zeros(54, dtype=torch.float64)
         for i in order:
@@ -153,11 +154,11 @@ def test_a_masked_symbol_is_not_seen_and_the_others_are(positions: str) -> None:
     family = model(Discrete((6,), 5), None, positions)
     x = torch.randint(0, 5, (4, 6), generator=torch.Generator().manual_seed(0))
     masked = torch.tensor([True, False, True, False, False, True]).expand(4, -1)
-    base = family.logits(x, masked, None)
+    base = family.logits(x, masked, UNCONDITIONAL)
     for i in range(6):
         changed = x.clone()
         changed[:, i] = (changed[:, i] + 1) % 5
-        delta = (family.logits(changed, masked, None) - base).abs().amax(1)
+        delta = (family.logits(changed, masked, UNCONDITIONAL) - base).abs().amax(1)
         assert (delta == 0).all() if masked[0, i] else (delta > 1e-9).all()
 
 
@@ -165,15 +166,15 @@ def test_where_a_symbol_stands_matters() -> None:
     for positions in ("learnt", "rotary", "sinusoidal"):
         family = model(Discrete((4,), 3), None, positions)
         masked, asked = torch.tensor([[False, False, False, True]]), None
-        a, b = (family.logits(torch.tensor([x]), masked, None, asked) for x in ([0, 1, 2, 0], [2, 1, 0, 0]))
+        a, b = (family.logits(torch.tensor([x]), masked, UNCONDITIONAL, asked) for x in ([0, 1, 2, 0], [2, 1, 0, 0]))
         assert (a - b).abs().max() > 1e-9
 
 
 def test_loss_is_the_bound_per_dimension_and_belongs_to_rows() -> None:
     family, n = model(), 4000
     x = SEQUENCES[[11]].expand(n, -1)
-    losses = [family.bound(x, spread(n, generator=Rows(s, 0, n), like=family.head.weight), None, Rows(s, 0, n)) / 4
-              for s in range(2)]  # fmt: skip
+    u = [spread(n, generator=Rows(s, 0, n), like=family.head.weight) for s in range(2)]
+    losses = [family.bound(x, u[s], UNCONDITIONAL, Rows(s, 0, n)) / 4 for s in range(2)]
     with torch.no_grad():
         truth = -by_order(family).mean(0)[11] / 4
     for each, s in zip(losses, range(2), strict=True):
@@ -187,7 +188,7 @@ def test_the_condition_and_guidance_move_the_logits() -> None:
     family = model(condition=Discrete((), 3))
     cond, n = torch.zeros(1, dtype=torch.long), 1
     x, known = SEQUENCES[[20]], torch.tensor([[True, True, False, True]])
-    given, null = (family.logits(x, ~known, embed(family.conditioner, c, n)) for c in (cond, None))
+    given, null = (family.logits(x, ~known, tell(family.conditioner, c, n)) for c in (cond, None))
     assert (given - null).abs().max() > 1e-6
     for guidance in (0.0, 1.0, 5.0, 50.0):
         sampling = MaskedDiffusion.Sampling(guidance=guidance, temperature=0)

@@ -29,7 +29,7 @@ from quintet.metrics.labels import calibration_error, label_figures, label_value
 from quintet.metrics.texts import error_rate, language_figures, text_figures, translation_figures
 from quintet.modalities.audio.recordings import Recordings
 from quintet.modalities.text.codec import TextCodec
-from quintet.nets.context import hidden, moved
+from quintet.nets.conditioning import hidden, moved
 from quintet.runs.folder import Run
 from quintet.runs.restoring import codecs_of
 from quintet.sources import load as sources
@@ -222,7 +222,7 @@ def test_a_label_does_not_depend_on_longer_neighbours(pool: str) -> None:
 
 
 def test_the_neighbours_test_notices_an_unmasked_pool(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("quintet.nets.context.Pooled.forward", lambda self, h, seen: h.mean(1))
+    monkeypatch.setattr("quintet.nets.conditioning.Pooled.forward", lambda self, h, seen: h.mean(1))
     with pytest.raises(AssertionError):
         test_a_label_does_not_depend_on_longer_neighbours("mean")
 
@@ -241,8 +241,8 @@ def test_probabilities_of_symbols_are_those_of_log_prob(condition: Space) -> Non
 def test_a_stem_by_hand() -> None:
     """A position and what its convolutions span, by a loop: an even one looks back once more than ahead."""
     family, x = labeller(stem=(1, 2, 5), positions="rotary", encoder_depth=0), source(6)
-    assert family.context is not None
-    words = family.context.enter
+    assert family.conditioner is not None
+    words = family.conditioner.encode.enter
     found, seen = words(x, family.tokens, None)
     assert isinstance(words.table, torch.nn.Embedding)
     for i, count in enumerate(seen.sum(1).tolist()):
@@ -259,10 +259,9 @@ def test_a_stem_by_hand() -> None:
 def test_a_bag_of_ngrams_by_hand() -> None:
     """What the runs of a text and its end add to what is pooled; nothing behind that does."""
     family, x = labeller(ngrams=3), source(6)
-    assert family.context is not None
-    assert family.context.grams is not None
-    grams, found = family.context.grams, family.given(x, 6).emb
-    family.context.grams = None
+    assert family.conditioner is not None
+    encode, found = family.conditioner.encode, family.given(x, 6).emb
+    grams, encode.grams = encode.grams, None
     pooled = family.given(x, 6).emb
     assert found is not None
     assert pooled is not None
@@ -277,7 +276,7 @@ def test_every_parameter_of_a_labeller_learns() -> None:
         cond = source(8) if condition is SOURCE else torch.randn(8, 1, 8, 8).double()
         family.loss(Batch(torch.zeros(8, 1, dtype=torch.long), cond, Rows(0, 0, 8))).value.backward()
         unused = {name for name, p in family.named_parameters() if p.grad is None}
-        assert unused <= {"context.null", "tokens.weight"}
+        assert unused <= {"conditioner.null", "tokens.weight"}
 
 
 def test_moved_pictures_by_hand() -> None:

@@ -16,7 +16,8 @@ from quintet.core.random import Rows
 from quintet.core.spaces import Continuous, Discrete, Space
 from quintet.families.vae import VAE
 from quintet.nets.bottleneck import FiniteScalars, GaussianLatents
-from quintet.nets.conditioning import embed
+from quintet.nets.conditioning import tell
+from quintet.nets.given import UNCONDITIONAL
 from quintet.nets.likelihoods import Bernoulli, Categorical, Gaussian, Head, LogisticMixture, Mixed
 
 SPACES: dict[str, Space] = {
@@ -51,7 +52,7 @@ def truth(family: VAE, x: torch.Tensor, cond: torch.Tensor) -> torch.Tensor:
     z = torch.linspace(-10, 10, 4001, dtype=torch.float64)
     out = []
     for row, label in zip(x, cond, strict=True):
-        emb = embed(family.conditioner, label.expand(len(z)), len(z))
+        emb = tell(family.conditioner, label.expand(len(z)), len(z))
         given = family.head.log_prob(family.params(z[:, None], emb), row.expand(len(z), -1)).sum(1)
         out.append(torch.logsumexp(given - 0.5 * z**2 - 0.5 * math.log(2 * math.pi), 0) + math.log(20 / 4000))
     return torch.stack(out)
@@ -88,7 +89,7 @@ def test_the_order_notices_a_flipped_ratio(monkeypatch: pytest.MonkeyPatch) -> N
     family, (x, cond) = model("gaussian"), items("gaussian")
 
     def wrong(self: VAE, x: torch.Tensor, cond: torch.Tensor, k: int, generator: torch.Generator) -> torch.Tensor:
-        emb = embed(self.conditioner, cond, len(x))
+        emb = tell(self.conditioner, cond, len(x))
         mean, log_std = self.bottleneck.split(self.hidden(x, emb))
         rows = []
         for noise in torch.randn(k, *mean.shape, generator=generator, dtype=mean.dtype):
@@ -221,7 +222,9 @@ def test_the_bound_of_codes_is_one_term_of_the_sum_over_all_codes() -> None:
     family, x = codes(), everything(TINY)
     symbols = everything(Discrete((2,), 6))
     z = family.codes(symbols)
-    terms = torch.stack([family.score(family.params(z, None), row.expand(len(z), -1)) for row in x]) - 2 * math.log(6)
+    terms = torch.stack(
+        [family.score(family.params(z, UNCONDITIONAL), row.expand(len(z), -1)) for row in x]
+    ) - 2 * math.log(6)
     truth = terms.logsumexp(1)
     assert float(truth.exp().sum()) == pytest.approx(1)
     value = family.log_prob(x)
@@ -297,7 +300,7 @@ class Line(nn.Module):
         self.weight = nn.Parameter(torch.tensor(weight, dtype=torch.float64))
         self.bias = nn.Parameter(torch.tensor(bias, dtype=torch.float64))
 
-    def forward(self, x: torch.Tensor, emb: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, given: object = None) -> torch.Tensor:
         return x.flatten(1) @ self.weight.T + self.bias
 
 

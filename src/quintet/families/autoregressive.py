@@ -15,9 +15,9 @@ from quintet.core.family import Batch, Family, Loss, OnStep
 from quintet.core.random import Generator, uniform
 from quintet.core.spaces import Discrete, Space
 from quintet.nets.build import upcast
-from quintet.nets.conditioning import conditioner, embed
-from quintet.nets.context import Context, Given, Reading, hidden, same_alphabet
+from quintet.nets.conditioning import Conditioner, Reading, hidden, widths
 from quintet.nets.decoding import Best, Constraint, Reader, Rules, Steps, alike, beam_search, draws, finish, told
+from quintet.nets.given import UNCONDITIONAL, Given, Reads
 from quintet.nets.packing import document_mask, pack
 from quintet.nets.symbols import Backbone, Choice, Grams, Ranks, cross_entropy
 from quintet.nets.transformer import Cache
@@ -26,6 +26,12 @@ CACHED = 2**26
 """Numbers that the caches of a completion may hold at once (256 MiB in float32); more rows wait their turn."""
 DRAWN_AT_ONCE = 64
 """Random numbers that `extend` draws at once for a row."""
+
+
+def same_alphabet(space: Space, condition: Space) -> bool:
+    """Whether symbols of both may be embedded by one table."""
+    both = isinstance(space, Discrete) and isinstance(condition, Discrete)
+    return both and space.vocab_size == condition.vocab_size  # type: ignore[union-attr]
 
 
 class Autoregressive(Family):
@@ -48,6 +54,9 @@ class Autoregressive(Family):
 
     class Settings(Backbone, Reading):
         order: Literal["fixed", "random"] = Field("fixed", description="random: completes any mask exactly")
+        condition: Literal["auto", Reads] = Field(
+            "auto", description="sequence: every layer reads it; auto: so are texts, pictures and recordings, unless a "
+            "single symbol is asked for")  # fmt: skip
         reach: int = Field(1, ge=1, le=64, description="symbols read at a step: the last, and runs that end there")
         reach_dropout: float = Field(0.0, ge=0, lt=1, description="share of places whose runs training does not see")
         tied: Literal["none", "output", "all"] = Field("none", description="one table for input and output symbols, "
@@ -84,20 +93,23 @@ class Autoregressive(Family):
         self.settings = s = settings or self.Settings()
         self.start = nn.Parameter(torch.randn(s.width) * 0.02)
         self.tokens = nn.Embedding(self.space.vocab_size, s.width)
-        reads, label = condition is not None and condition.sequence, space.dims == 1
-        self.context: Context | None = None
-        if reads and condition is not None:
-            shared = s.tied == "all" and same_alphabet(space, condition)
-            self.context = Context(condition, s, s, shared=shared, pooled=label)
         self.grams = Grams(self.space.vocab_size, s.width, s.reach) if s.reach > 1 else None
         sizes = self.space.sizes
         self.ranks = Ranks(sizes, self.space.vocab_size, s.width) if sizes is not None else None
-        self.conditioner = conditioner(None if reads else condition, s.width, dropout=s.guidance_dropout)
+        sequence = condition is not None and condition.sequence
+        usual: Reads = "sequence" if sequence and space.dims > 1 else "vector"
+        reads = usual if s.condition == "auto" else s.condition
+        self.conditioner: Conditioner | None = None
+        if condition is not None:
+            shared = s.tied == "all" and same_alphabet(space, condition)
+            self.conditioner = Conditioner(condition, s.width, reads, dropout=s.guidance_dropout, backbone=s,
+                                           reading=s, shared=shared, queries=1)  # fmt: skip
         s.place(self, space.dims)
         # of the symbols read, the start first; a fixed order needs none
         self.sources = nn.Embedding(space.dims + 1, s.width) if s.order == "random" else None
-        # a single symbol that is given a sequence needs no layer of its own
-        self.net = s.transformer(causal=True, cross=reads and not label, depth=0 if reads and label else None)
+        # a single symbol that is given the vector of a sequence needs no layer of its own
+        depth = 0 if sequence and reads == "vector" and space.dims == 1 else None
+        self.net = s.transformer(causal=True, cross=bool(widths(condition, s.width, reads).context), depth=depth)
         self.head = nn.Linear(s.width, self.space.vocab_size) if s.tied == "none" else None
         for table in (self.tokens, self.sources):
             if isinstance(table, nn.Embedding):
@@ -106,14 +118,14 @@ class Autoregressive(Family):
             nn.init.zeros_(self.head.weight)
         self.end = self.space.pad if s.order == "fixed" else None
         self.in_order = s.order == "fixed"
-        self.ragged = reads and getattr(condition, "pad", None) is not None
+        self.ragged = sequence and getattr(condition, "pad", None) is not None
         self.register_buffer("prior", self.space.start(), persistent=False)
 
     def given(self, cond: Tensor | None, n: int, generator: Generator | None = None) -> Given:
         """What the net is told of n conditions."""
-        if self.context is not None:
-            return self.context(cond, n, self.tokens, generator=generator)
-        return Given(embed(self.conditioner, cond, n, generator))
+        if self.conditioner is None:
+            return UNCONDITIONAL
+        return self.conditioner(cond, n, table=self.tokens, generator=generator)
 
     def embed_condition(self, cond: Tensor) -> Tensor:
         """What is added at every step."""

@@ -26,7 +26,8 @@ from quintet.core.family import Batch, Family, Loss, OnStep
 from quintet.core.random import Generator, normal, uniform
 from quintet.core.spaces import Continuous, Space
 from quintet.nets.build import Net, denoiser, upcast
-from quintet.nets.conditioning import TimeEmbedding, conditioner, embed, fuse
+from quintet.nets.conditioning import TimeEmbedding, conditioner, fuse, tell, widths
+from quintet.nets.given import Given, Reads
 
 Parameterisation = Literal["edm", "noise", "v", "velocity"]
 Schedule = Literal["lognormal", "linear", "cosine", "uniform"]
@@ -103,6 +104,7 @@ class Diffusion(Family):
         width: int = Field(64, ge=1)
         depth: int = Field(2, ge=1)
         emb: int = Field(128, ge=2)
+        condition: Reads = Field("vector", description="sequence: the net reads it by attention")
         dense: int = Field(0, ge=0, description="width of the dense layer at the bottom of the U-Net; 0: none")
         dropout: float = Field(0.0, ge=0, lt=1)
         parameterisation: Parameterisation = "edm"
@@ -130,9 +132,10 @@ class Diffusion(Family):
     def __init__(self, space: Space, condition: Space | None = None, settings: Settings | None = None) -> None:
         super().__init__(space, condition)
         self.settings = s = settings or self.Settings()
-        self.conditioner = conditioner(condition, s.emb, dropout=s.guidance_dropout)
+        self.conditioner = conditioner(condition, s.emb, s.condition, dropout=s.guidance_dropout)
         self.time = TimeEmbedding(s.emb)
-        self.net = denoiser(s.net, space.shape, s.width, s.depth, emb=s.emb, dropout=s.dropout, dense=s.dense)
+        ready = widths(condition, s.emb, s.condition)._replace(emb=s.emb)
+        self.net = denoiser(s.net, space.shape, s.width, s.depth, ready=ready, dropout=s.dropout, dense=s.dense)
         per_channel = (space.shape[0], *[1] * (len(space.shape) - 1))
         self.register_buffer("mean", torch.zeros(per_channel))
         self.register_buffer("scale", torch.full(per_channel, SD))
@@ -149,15 +152,15 @@ class Diffusion(Family):
             return S_MIN
         return max(S_MIN, self.space.bin_width * float(self.scale.min()) / 3)
 
-    def denoise(self, y: Tensor, s: Tensor, emb: Tensor | None) -> Tensor:
+    def denoise(self, y: Tensor, s: Tensor, given: Given) -> Tensor:
         """D(y, s); s (B,)."""
         wide = s.view(-1, *[1] * (y.dim() - 1))
         c_skip, c_out, c_in = coefficients(self.settings.parameterisation, wide)
-        return c_skip * y + c_out * self.predict(c_in * y, s, emb)
+        return c_skip * y + c_out * self.predict(c_in * y, s, given)
 
-    def predict(self, x: Tensor, s: Tensor, emb: Tensor | None) -> Tensor:
+    def predict(self, x: Tensor, s: Tensor, given: Given) -> Tensor:
         """F(c_in y, ln(s) / 4)."""
-        return upcast(self.net(x, fuse(self.time(s.log() / 4), emb)))
+        return upcast(self.net(x, fuse(self.time(s.log() / 4), given)))
 
     def loss(self, batch: Batch) -> Loss:
         x, generator = (batch.x - self.mean) * self.scale, batch.generator
@@ -165,17 +168,17 @@ class Diffusion(Family):
         s = noise_level(self.settings.schedule, t)
         y = x + s * normal(*x.shape, generator=generator, like=x)
         c_skip, c_out, c_in = coefficients(self.settings.parameterisation, s)
-        emb = embed(self.conditioner, batch.cond, len(x), generator)
-        error = self.predict(c_in * y, s.flatten(), emb) - (x - c_skip * y) / c_out
+        given = tell(self.conditioner, batch.cond, len(x), generator)
+        error = self.predict(c_in * y, s.flatten(), given) - (x - c_skip * y) / c_out
         return Loss(error.square().mean())
 
     def denoiser(self, cond: Tensor | None, n: int, guidance: float = 1.0) -> Denoise:
         """D(y, s) for this condition, with classifier-free guidance (Ho & Salimans 2022)."""
-        emb, null = embed(self.conditioner, cond, n), embed(self.conditioner, None, n)
+        given, null = tell(self.conditioner, cond, n), tell(self.conditioner, None, n)
 
         def denoise(y: Tensor, s: Tensor) -> Tensor:
             level = s.expand(n)
-            d = self.denoise(y, level, emb)
+            d = self.denoise(y, level, given)
             if guidance == 1 or cond is None:
                 return d
             base = self.denoise(y, level, null)

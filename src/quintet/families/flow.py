@@ -16,15 +16,15 @@ from quintet.core.errors import Unsupported
 from quintet.core.family import Batch, Family, Loss, OnStep
 from quintet.core.random import Generator, normal
 from quintet.core.spaces import Continuous, Space
-from quintet.nets.conditioning import conditioner, embed
+from quintet.nets.conditioning import conditioner, tell, widths
 from quintet.nets.conv import conv
 from quintet.nets.flows import (
     Affine,
     Coupling,
-    Given,
     Guided,
     Invertible,
     MaskedAutoregressive,
+    MaybeGuided,
     Mix,
     ParameterNet,
     Permute,
@@ -32,8 +32,8 @@ from quintet.nets.flows import (
     Standardise,
     Transform,
 )
+from quintet.nets.given import UNCONDITIONAL, Added, Given, Reads, Widths, zero
 from quintet.nets.latent import hamiltonian, nearest_candidate
-from quintet.nets.mlp import zero
 
 Kind = Literal["auto", "coupling", "autoregressive", "glow"]
 
@@ -61,6 +61,7 @@ class Flow(Family):
         box: float = Field(5.0, gt=0)
         dropout: float = Field(0.2, ge=0, lt=1)
         emb: int = Field(64, ge=1)
+        condition: Reads = Field("vector", description="sequence: every layer has a query of its own that reads it")
         guidance_dropout: float = Field(0.1, ge=0, lt=1, description="how often training hides the condition")
 
     class Sampling(Family.Sampling):
@@ -78,8 +79,7 @@ class Flow(Family):
     def __init__(self, space: Space, condition: Space | None = None, settings: Settings | None = None) -> None:
         super().__init__(space, condition)
         self.settings = s = settings or self.Settings()
-        self.conditioner = conditioner(condition, s.emb, dropout=s.guidance_dropout)
-        emb = s.emb if condition is not None else 0
+        self.conditioner = conditioner(condition, s.emb, s.condition, dropout=s.guidance_dropout)
         kind = resolve(s.kind, space.shape)
         if (kind == "glow" and not has_scales(space.shape)) or (kind == "coupling" and space.dims < 2):
             raise Unsupported(
@@ -91,7 +91,9 @@ class Flow(Family):
         build = {"glow": glow, "coupling": couplings, "autoregressive": autoregressions}[kind]
         shape = space.shape if kind == "glow" else (space.dims,)
         floor = 1e-3 if getattr(space, "levels", None) is None else 0.5  # quantised data share one scale
-        self.layers = nn.ModuleList([Standardise(shape, floor=floor), *build(shape, transform, s, emb)])
+        self.layers = nn.ModuleList(
+            [Standardise(shape, floor=floor), *build(shape, transform, s, widths(condition, s.emb, s.condition))]
+        )
 
     @property
     def chain(self) -> list[Invertible]:
@@ -101,11 +103,11 @@ class Flow(Family):
     def initialise(self, batch: Batch) -> None:
         with torch.no_grad(), evaluating(self):
             x = batch.x.flatten(1)
-            emb = embed(self.conditioner, batch.cond, len(x))
+            given = tell(self.conditioner, batch.cond, len(x))
             for layer in self.chain:
                 if isinstance(layer, Standardise):
                     layer.initialise(x[:, : layer.size])
-                x, _ = forward(layer, x, emb)
+                x, _ = forward(layer, x, given)
 
     def loss(self, batch: Batch) -> Loss:
         """-mean log p(x | cond) / dims, in nats."""
@@ -114,14 +116,14 @@ class Flow(Family):
 
     def log_density(self, x: Tensor, cond: Tensor | None, generator: Generator | None) -> Tensor:
         """log p(x | cond) (B,), in the mode the modules are in (so with dropout while training)."""
-        z, log_det = self.flow(x, embed(self.conditioner, cond, len(x), generator))
+        z, log_det = self.flow(x, tell(self.conditioner, cond, len(x), generator))
         return log_det - 0.5 * (z.square() + math.log(2 * math.pi)).sum(1)
 
-    def flow(self, x: Tensor, emb: Given) -> tuple[Tensor, Tensor]:
+    def flow(self, x: Tensor, given: MaybeGuided) -> tuple[Tensor, Tensor]:
         """z = f(x) (B, dims) and log |det df/dx| (B,)."""
         z, total = x.flatten(1), x.new_zeros(len(x))
         for layer in self.chain:
-            z, log_det = forward(layer, z, emb)
+            z, log_det = forward(layer, z, given)
             total = total + log_det
         return z, total
 
@@ -132,24 +134,24 @@ class Flow(Family):
     def encode(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         """z = f(x), standard normal under the model, in the shape of x."""
         with evaluating(self), torch.autocast(x.device.type, enabled=False):
-            return self.flow(x, embed(self.conditioner, cond, len(x)))[0].view(x.shape)
+            return self.flow(x, tell(self.conditioner, cond, len(x)))[0].view(x.shape)
 
     def decode(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         """x = f^-1(z)."""
         with evaluating(self):
-            return self.invert(z, embed(self.conditioner, cond, len(z)))
+            return self.invert(z, tell(self.conditioner, cond, len(z)))
 
-    def given(self, cond: Tensor | None, n: int, guidance: float) -> Given:
+    def given(self, cond: Tensor | None, n: int, guidance: float) -> MaybeGuided:
         """What the layers are told: the condition, guided unless `guidance` is 1."""
-        emb, null = embed(self.conditioner, cond, n), embed(self.conditioner, None, n)
-        return emb if guidance == 1 or cond is None or emb is None or null is None else Guided(emb, null, guidance)
+        given, null = tell(self.conditioner, cond, n), tell(self.conditioner, None, n)
+        return given if guidance == 1 or cond is None else Guided(given, null, guidance)
 
-    def invert(self, z: Tensor, emb: Given, on_step: OnStep | None = None) -> Tensor:
+    def invert(self, z: Tensor, given: MaybeGuided, on_step: OnStep | None = None) -> Tensor:
         """x = f^-1(z), layer by layer."""
         with evaluating(self), torch.autocast(z.device.type, enabled=False):
             x = z.flatten(1)
             for step, layer in enumerate(reversed(self.chain), start=1):
-                x = inverse(layer, x, emb)
+                x = inverse(layer, x, given)
                 if on_step is not None:
                     on_step(step, len(self.layers), x.view(z.shape))
         return x.view(z.shape)
@@ -220,7 +222,7 @@ def resolve(kind: Kind, shape: tuple[int, ...]) -> Kind:
     return "coupling" if dims > 1 else "autoregressive"
 
 
-def couplings(shape: tuple[int, ...], transform: Transform, s: Flow.Settings, emb: int) -> list[Invertible]:
+def couplings(shape: tuple[int, ...], transform: Transform, s: Flow.Settings, ready: Widths) -> list[Invertible]:
     """Couplings on a random half of the dimensions, then on the other half."""
     layers: list[Invertible] = []
     (dims,) = shape
@@ -230,19 +232,19 @@ def couplings(shape: tuple[int, ...], transform: Transform, s: Flow.Settings, em
             index = torch.arange(dims).roll(dims - kept)
         else:
             index = torch.randperm(dims, generator=torch.Generator().manual_seed(i))
-        net = ParameterNet(kept, transform.params * (dims - kept), s.width, s.depth, emb=emb, dropout=s.dropout)
+        net = ParameterNet(kept, transform.params * (dims - kept), s.width, s.depth, ready=ready, dropout=s.dropout)
         layers += [Permute(index), Coupling((kept,), dims - kept, net, transform)]
     return layers
 
 
-def autoregressions(shape: tuple[int, ...], transform: Transform, s: Flow.Settings, emb: int) -> list[Invertible]:
+def autoregressions(shape: tuple[int, ...], transform: Transform, s: Flow.Settings, ready: Widths) -> list[Invertible]:
     """Masked layers, each in the reverse order of the one before."""
     layers: list[Invertible] = []
     (dims,) = shape
     for i in range(s.layers):
         if i:
             layers.append(Permute(torch.arange(dims).flip(0)))
-        layers.append(MaskedAutoregressive(dims, transform, s.width, s.depth, emb=emb, dropout=s.dropout))
+        layers.append(MaskedAutoregressive(dims, transform, s.width, s.depth, ready=ready, dropout=s.dropout))
     return layers
 
 
@@ -266,7 +268,7 @@ def squeeze(shape: tuple[int, ...]) -> tuple[Tensor, tuple[int, ...]]:
     return index, (shape[0] * math.prod(factors), *(n // f for n, f in zip(shape[1:], factors, strict=True)))
 
 
-def glow(shape: tuple[int, ...], transform: Transform, s: Flow.Settings, emb: int) -> list[Invertible]:
+def glow(shape: tuple[int, ...], transform: Transform, s: Flow.Settings, ready: Widths) -> list[Invertible]:
     """ActNorm, 1x1 convolution and coupling, `layers` times a scale; then half of the channels leave.
 
     Kingma & Dhariwal 2018, arXiv:1807.03039. Scales end when no axis larger than 4 is even.
@@ -279,7 +281,7 @@ def glow(shape: tuple[int, ...], transform: Transform, s: Flow.Settings, emb: in
         kept, size = (shape[0] // 2, *shape[1:]), shape[1:]
         moved = shape[0] - kept[0]
         for _ in range(s.layers):
-            net = ConvNet(len(size), kept[0], transform.params * moved, s.width, s.depth, emb, s.dropout)
+            net = ConvNet(len(size), kept[0], transform.params * moved, s.width, s.depth, ready, s.dropout)
             coupling = Coupling(kept, moved * math.prod(size), net, transform)
             layers += [Standardise(shape, learnt=True), Mix(shape, seed=len(layers)), coupling]
         if not squeezable(size_after := (moved, *size)):
@@ -292,22 +294,22 @@ SEEN = 5.0
 
 
 class ConvNet(nn.Module):
-    """(B, inputs, *size), emb -> (B, outputs, *size): 3x3, `depth - 1` residual 1x1, and 3x3, zero at first.
+    """(B, inputs, *size), given -> (B, outputs, *size): 3x3, `depth - 1` residual 1x1, and 3x3, zero at first.
 
     Narrow in space, as in Glow: 1x1 mixing and many steps widen the view for less than larger kernels would cost.
     """
 
-    def __init__(self, axes: int, inputs: int, outputs: int, width: int, depth: int, emb: int, dropout: float) -> None:
+    def __init__(
+        self, axes: int, inputs: int, outputs: int, width: int, depth: int, ready: Widths, dropout: float
+    ) -> None:
         super().__init__()
         self.dropout = dropout
         self.enter, self.leave = conv(axes, inputs, width), zero(conv(axes, width, outputs))
         self.blocks = nn.ModuleList(conv(axes, width, width, 1) for _ in range(depth - 1))
-        self.emb = nn.Linear(emb, width, bias=False) if emb else None
+        self.added = Added(ready, width)
 
-    def forward(self, x: Tensor, emb: Tensor | None = None) -> Tensor:
-        h = self.enter(SEEN * torch.tanh(x / SEEN))
-        if self.emb is not None and emb is not None:
-            h = h + self.emb(emb).view(*h.shape[:2], *[1] * (h.dim() - 2))
+    def forward(self, x: Tensor, given: Given = UNCONDITIONAL) -> Tensor:
+        h = self.added(self.enter(SEEN * torch.tanh(x / SEEN)), given)
         for block in self.blocks:
             h = h + block(self.activate(h))
         out: Tensor = self.leave(self.activate(h))
@@ -317,15 +319,15 @@ class ConvNet(nn.Module):
         return F.dropout(F.silu(h), self.dropout, self.training)
 
 
-def forward(layer: Invertible, x: Tensor, emb: Given) -> tuple[Tensor, Tensor]:
+def forward(layer: Invertible, x: Tensor, given: MaybeGuided) -> tuple[Tensor, Tensor]:
     """The layer on the first `layer.size` entries; the others have left."""
-    z, log_det = layer(x[:, : layer.size], emb)
+    z, log_det = layer(x[:, : layer.size], given)
     return (z if layer.size == x.shape[1] else torch.cat([z, x[:, layer.size :]], 1)), log_det
 
 
-def inverse(layer: Invertible, z: Tensor, emb: Given) -> Tensor:
+def inverse(layer: Invertible, z: Tensor, given: MaybeGuided) -> Tensor:
     """The inverse of `forward`."""
-    x = layer.inverse(z[:, : layer.size], emb)
+    x = layer.inverse(z[:, : layer.size], given)
     return x if layer.size == z.shape[1] else torch.cat([x, z[:, layer.size :]], 1)
 
 

@@ -19,7 +19,8 @@ from quintet.core.family import Batch, Family, Loss, Objective, OnStep
 from quintet.core.random import Generator, normal, uniform
 from quintet.core.spaces import Continuous, Space
 from quintet.nets.build import Net, decoder, encoder, upcast
-from quintet.nets.conditioning import Conditioner, conditioner, embed
+from quintet.nets.conditioning import Conditioner, conditioner, tell, widths
+from quintet.nets.given import Reads
 from quintet.nets.latent import Energy, descend, hamiltonian
 
 
@@ -36,7 +37,8 @@ class GAN(Family):
 
     `loss`: relativistic with R1 + R2 penalties; non_saturating with R1 (Mescheder et al. 2018, arXiv:1801.04406);
     wasserstein with a gradient penalty on interpolates (Gulrajani et al. 2017, arXiv:1704.00028). The critic sees the
-    class by projection (Miyato & Koyama 2018): D(x, c) = sum(features(x) * embedding(c)) / sqrt(features).
+    condition, always a vector, by projection (Miyato & Koyama 2018): D(x, c) = sum(features(x) * embedding(c)) /
+    sqrt(features).
     """
 
     class Settings(settings.Settings):
@@ -48,6 +50,7 @@ class GAN(Family):
         loss: Literal["relativistic", "non_saturating", "wasserstein"] = "relativistic"
         gamma: float = Field(1.0, ge=0, description="weight of the gradient penalty")
         emb: int = Field(64, ge=1)
+        condition: Reads = Field("vector", description="sequence: the generator reads it by attention")
 
     class Sampling(settings.Settings):
         truncation: float = Field(1.0, gt=0, le=1, description="scale of z: below 1, fidelity for diversity")
@@ -66,11 +69,10 @@ class GAN(Family):
     def __init__(self, space: Space, condition: Space | None = None, settings: Settings | None = None) -> None:
         super().__init__(space, condition)
         self.settings = s = settings or self.Settings()
-        emb = s.emb if condition else 0
-        features = s.emb if condition else 1
-        make = decoder(s.net, (s.latent,), space.shape, s.width, s.depth, emb=emb, norm=False)
+        ready, features = widths(condition, s.emb, s.condition), s.emb if condition else 1
+        make = decoder(s.net, (s.latent,), space.shape, s.width, s.depth, ready=ready, norm=False)
         see = encoder(s.net, space.shape, (features,), s.critic_width, s.depth, norm=False)
-        self.generator = Conditional(make, conditioner(condition, s.emb))
+        self.generator = Conditional(make, conditioner(condition, s.emb, s.condition))
         self.critic = Conditional(see, conditioner(condition, features))
 
     def objectives(self) -> dict[str, Objective]:
@@ -81,12 +83,12 @@ class GAN(Family):
 
     def generate(self, z: Tensor, cond: Tensor | None, generator: Generator | None = None) -> Tensor:
         """G(z, c); tanh keeps quantised data on [-1, 1]."""
-        x = upcast(self.generator.net(z, embed(self.generator.conditioner, cond, len(z), generator)))
+        x = upcast(self.generator.net(z, tell(self.generator.conditioner, cond, len(z), generator)))
         return x if self.space.levels is None else torch.tanh(x)
 
     def judge(self, x: Tensor, cond: Tensor | None) -> Tensor:
         """D(x, c), (B,)."""
-        h, emb = upcast(self.critic.net(x)), embed(self.critic.conditioner, cond, len(x))
+        h, emb = upcast(self.critic.net(x)), tell(self.critic.conditioner, cond, len(x)).emb
         return h[:, 0] if emb is None else (h * emb).sum(1) / h.shape[1] ** 0.5
 
     def fake(self, batch: Batch) -> Tensor:

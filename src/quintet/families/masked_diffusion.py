@@ -14,7 +14,8 @@ from quintet.core.family import Batch, Family, Loss, OnStep
 from quintet.core.random import Generator, spread, uniform
 from quintet.core.spaces import Discrete, Space
 from quintet.nets.build import upcast
-from quintet.nets.conditioning import conditioner, embed
+from quintet.nets.conditioning import conditioner, tell, widths
+from quintet.nets.given import Given, Reads
 from quintet.nets.symbols import Backbone, Choice, Ranks, choose, guide
 
 
@@ -33,6 +34,7 @@ class MaskedDiffusion(Family):
     """
 
     class Settings(Backbone):
+        condition: Reads = Field("vector", description="sequence: every layer reads it")
         draws: int = Field(16, ge=2, multiple_of=2, description="random masks that `log_prob` averages over")
 
     class Sampling(Choice):
@@ -55,15 +57,15 @@ class MaskedDiffusion(Family):
         self.tokens = nn.Embedding(self.space.vocab_size + 1, s.width)  # the last is the mask
         sizes = self.space.sizes
         self.ranks = Ranks(sizes, self.space.vocab_size + 1, s.width) if sizes is not None else None
-        self.conditioner = conditioner(condition, s.width, dropout=s.guidance_dropout)
+        self.conditioner = conditioner(condition, s.width, s.condition, dropout=s.guidance_dropout)
         s.place(self, space.dims)
-        self.net = s.transformer(causal=False)
+        self.net = s.transformer(causal=False, cross=bool(widths(condition, s.width, s.condition).context))
         self.head = nn.Linear(s.width, self.space.vocab_size)
         nn.init.normal_(self.tokens.weight, std=0.02)
         nn.init.zeros_(self.head.weight)
         self.register_buffer("prior", self.space.start(), persistent=False)
 
-    def logits(self, x: Tensor, masked: Tensor, emb: Tensor | None, asked: Tensor | None = None) -> Tensor:
+    def logits(self, x: Tensor, masked: Tensor, given: Given, asked: Tensor | None = None) -> Tensor:
         """x, masked (B, dims) -> (M, V) logits of the `asked` positions (by default the masked ones), row by row."""
         x = x.masked_fill(masked, self.space.vocab_size)
         h = self.tokens(x)
@@ -71,30 +73,30 @@ class MaskedDiffusion(Family):
             h = h + self.ranks(x, torch.arange(x.shape[1], device=x.device)[None])
         if self.positions is not None:
             h = h + self.positions
-        if emb is not None:
-            h = h + emb[:, None]
+        if given.emb is not None:
+            h = h + given.emb[:, None]
         asked = masked if asked is None else asked
-        logits = upcast(self.head(self.net(h)[asked]))
+        logits = upcast(self.head(self.net(h, context=given.context, seen=given.seen)[asked]))
         return logits if self.prior is None else logits + self.prior[asked.nonzero()[:, 1]]
 
-    def nats(self, x: Tensor, masked: Tensor, emb: Tensor | None) -> Tensor:
+    def nats(self, x: Tensor, masked: Tensor, given: Given) -> Tensor:
         """sum over the masked symbols of -log p(x_i | the others), (B,)."""
-        each = F.cross_entropy(self.logits(x, masked, emb), x[masked], reduction="none")
+        each = F.cross_entropy(self.logits(x, masked, given), x[masked], reduction="none")
         return each.new_zeros(x.shape).masked_scatter(masked, each).sum(1)
 
-    def bound(self, x: Tensor, u: Tensor, emb: Tensor | None, generator: Generator | None) -> Tensor:
+    def bound(self, x: Tensor, u: Tensor, given: Given, generator: Generator | None) -> Tensor:
         """An unbiased draw of the bound on -log p(x), (B,) nats; u (B,) on [0, 1) picks how many symbols are masked."""
         dims = self.space.dims
         count = (u * dims).long().clamp_max(dims - 1) + 1
         noise = uniform(*x.shape, generator=generator, like=u, dtype=torch.float64)
         masked = noise <= noise.sort(1).values.gather(1, count[:, None] - 1)
-        return self.nats(x, masked, emb) * (dims / count)
+        return self.nats(x, masked, given) * (dims / count)
 
     def loss(self, batch: Batch) -> Loss:
         n = len(batch.x)
-        emb = embed(self.conditioner, batch.cond, n, batch.generator)
+        given = tell(self.conditioner, batch.cond, n, batch.generator)
         u = spread(n, generator=batch.generator, like=self.head.weight)
-        return Loss(self.bound(batch.x.flatten(1), u, emb, batch.generator).mean() / self.space.dims)
+        return Loss(self.bound(batch.x.flatten(1), u, given, batch.generator).mean() / self.space.dims)
 
     @torch.no_grad()
     def log_prob(self, x: Tensor, cond: Tensor | None = None, *, generator: Generator | None = None) -> Tensor:
@@ -109,11 +111,11 @@ class MaskedDiffusion(Family):
         Draw j of J has its number of masked symbols in the j-th part of 1 ... dims. The error is that of neighbouring
         draws taken as pairs, sqrt(sum (y_2i - y_2i+1)^2) / J (collapsed strata, Cochran 1977: a little too large).
         """
-        x, emb = x.flatten(1), embed(self.conditioner, cond, len(x))
+        x, given = x.flatten(1), tell(self.conditioner, cond, len(x))
         draws = min(self.settings.draws, 2 * self.space.dims)
         u = uniform(len(x), draws, generator=generator, like=self.head.weight, dtype=torch.float64)
         u = (u + torch.arange(draws, device=u.device)) / draws
-        y = torch.stack([-self.bound(x, u[:, j], emb, generator) for j in range(draws)], 1)
+        y = torch.stack([-self.bound(x, u[:, j], given, generator) for j in range(draws)], 1)
         return y.mean(1), (y[:, ::2] - y[:, 1::2]).square().sum(1).sqrt() / draws
 
     def sample(
@@ -153,11 +155,11 @@ class MaskedDiffusion(Family):
         steps = unknown.clamp_max(s.steps)  # a row's own, whatever the others of the batch
         rank = u[..., 0].masked_fill(~masked, 2).argsort(1).argsort(1)
         when = (rank * steps // unknown.clamp_min(1)).masked_fill(~masked, -1)
-        embs = [embed(self.conditioner, c, len(x)) for c in s.conditions(cond)]
+        givens = [tell(self.conditioner, c, len(x)) for c in s.conditions(cond)]
         total = int(steps.max()) if len(x) else 0
         for step in range(total):
             now = when == step
-            logits = guide([self.logits(x, masked, emb, now) for emb in embs], s)
+            logits = guide([self.logits(x, masked, given, now) for given in givens], s)
             if self.space.unseen is not None:
                 logits[..., self.space.unseen] = -torch.inf
             x = x.masked_scatter(now, choose(logits, s, u[..., 1][now]))

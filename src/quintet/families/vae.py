@@ -21,8 +21,9 @@ from quintet.core.random import Generator, uniform
 from quintet.core.spaces import Continuous, Discrete, Space
 from quintet.nets.bottleneck import Bottleneck, FiniteScalars, GaussianLatents
 from quintet.nets.build import Net, decoder, encoder, resolve, upcast
-from quintet.nets.conditioning import conditioner, embed
+from quintet.nets.conditioning import conditioner, tell, widths
 from quintet.nets.conv import ConvDecoder, ConvEncoder, sizes
+from quintet.nets.given import Given, Reads
 from quintet.nets.likelihoods import Bernoulli, Categorical, Gaussian, Head, LogisticMixture, Mixed
 
 ONE_HOT = 32
@@ -63,6 +64,9 @@ class VAE(Family):
         dropout: float = Field(0.0, ge=0, lt=1)
         importance: int = Field(64, ge=1, description="k of the IWAE-k bound in log_prob")
         emb: int = Field(64, ge=1)
+        condition: Reads = Field(
+            "vector", description="sequence: the nets read it by attention where they are narrowest"
+        )
 
         @model_validator(mode="after")
         def grid_halves(self) -> Self:
@@ -85,7 +89,7 @@ class VAE(Family):
         super().__init__(space, condition)
         self.settings = s = settings or self.Settings()
         self.head = head_for(space, s.likelihood, s.components)
-        self.conditioner = conditioner(condition, s.emb)
+        self.conditioner = conditioner(condition, s.emb, s.condition)
         self.symbols: nn.Embedding | None = None
         shape = space.shape
         outer = (self.head.count * shape[0], *shape[1:]) if isinstance(space, Continuous) else (self.head.count, *shape)
@@ -104,16 +108,16 @@ class VAE(Family):
             self.bottleneck = FiniteScalars(s.fsq_levels, positions or (s.latent,))
         else:
             self.bottleneck = GaussianLatents((s.latent, *positions))
-        emb, inner, code = s.emb if condition else 0, self.bottleneck.outputs, self.bottleneck.shape
+        ready, inner, code = widths(condition, s.emb, s.condition), self.bottleneck.outputs, self.bottleneck.shape
         self.encoder: nn.Module
         self.decoder: nn.Module
         if halvings is None:
-            self.encoder = encoder(net, shape, inner, s.width, s.depth, emb=emb, dropout=s.dropout)
-            self.decoder = decoder(net, code, outer, s.width, s.depth, emb=emb, dropout=s.dropout)
+            self.encoder = encoder(net, shape, inner, s.width, s.depth, ready=ready, dropout=s.dropout)
+            self.decoder = decoder(net, code, outer, s.width, s.depth, ready=ready, dropout=s.dropout)
         else:
             w, d, p = s.width, s.depth, s.dropout
-            self.encoder = ConvEncoder(shape, inner, w, d, emb=emb, dropout=p, halvings=halvings)
-            self.decoder = ConvDecoder(code, outer, w, d, emb=emb, dropout=p, halvings=halvings)
+            self.encoder = ConvEncoder(shape, inner, w, d, ready=ready, dropout=p, halvings=halvings)
+            self.decoder = ConvDecoder(code, outer, w, d, ready=ready, dropout=p, halvings=halvings)
 
     @property
     def latent(self) -> Space:
@@ -135,26 +139,26 @@ class VAE(Family):
             raise Unsupported("Gaussian latents are no symbols", fix="--model.bottleneck fsq")
         return self.bottleneck
 
-    def hidden(self, x: Tensor, emb: Tensor | None) -> Tensor:
+    def hidden(self, x: Tensor, given: Given) -> Tensor:
         """What the bottleneck reads, (B, *bottleneck.outputs)."""
         if isinstance(self.space, Discrete):
             like = next(self.parameters())
             vectors = F.one_hot(x, self.space.vocab_size).to(like.dtype) if self.symbols is None else self.symbols(x)
             x = vectors.movedim(-1, 1)
-        return upcast(self.encoder(x, emb))
+        return upcast(self.encoder(x, given))
 
-    def params(self, z: Tensor, emb: Tensor | None) -> Tensor:
+    def params(self, z: Tensor, given: Given) -> Tensor:
         """(B, count, *shape) for the head."""
-        return upcast(self.decoder(z, emb)).view(len(z), self.head.count, *self.space.shape)
+        return upcast(self.decoder(z, given)).view(len(z), self.head.count, *self.space.shape)
 
     def score(self, params: Tensor, x: Tensor) -> Tensor:
         """log p(x | z), (B,)."""
         return self.head.log_prob(params, x).flatten(1).sum(1)
 
     def loss(self, batch: Batch) -> Loss:
-        emb = embed(self.conditioner, batch.cond, len(batch.x), batch.generator)
-        h = self.hidden(batch.x, emb)
-        distortion = -self.score(self.params(self.bottleneck.draw(h, batch.generator), emb), batch.x).mean()
+        given = tell(self.conditioner, batch.cond, len(batch.x), batch.generator)
+        h = self.hidden(batch.x, given)
+        distortion = -self.score(self.params(self.bottleneck.draw(h, batch.generator), given), batch.x).mean()
         rates = self.bottleneck.rates(h)
         rate = rates.mean(0).clamp_min(self.settings.free_bits).sum()
         value = (distortion + self.settings.beta * rate) / self.space.dims
@@ -172,7 +176,7 @@ class VAE(Family):
     ) -> Tensor:
         s = sampling or self.Sampling()
         z = self.bottleneck.prior(n, s.temperature, generator, next(self.parameters()))
-        x = self.head.sample(self.params(z, embed(self.conditioner, cond, n)), generator, s.pixel_temperature)
+        x = self.head.sample(self.params(z, tell(self.conditioner, cond, n)), generator, s.pixel_temperature)
         if on_step:
             on_step(1, 1, x)
         return x
@@ -184,24 +188,24 @@ class VAE(Family):
 
     def importance(self, x: Tensor, cond: Tensor | None, k: int, generator: Generator | None) -> Tensor:
         """The IWAE-k bound for any k; k = 1 is one draw of the ELBO. With fsq all draws are the same."""
-        emb = embed(self.conditioner, cond, len(x))
-        h = self.hidden(x, emb)
+        given = tell(self.conditioner, cond, len(x))
+        h = self.hidden(x, given)
         k = k if self.settings.bottleneck == "gaussian" else 1
         weights = []
         for _ in range(k):
             z = self.bottleneck.draw(h, generator)
-            weights.append(self.bottleneck.log_ratio(z, h) + self.score(self.params(z, emb), x))
+            weights.append(self.bottleneck.log_ratio(z, h) + self.score(self.params(z, given), x))
         return torch.logsumexp(torch.stack(weights), 0) - math.log(k)
 
     @torch.no_grad()
     def encode(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         """The posterior mean, or the code, (B, *bottleneck.shape)."""
-        return self.bottleneck.mean(self.hidden(x, embed(self.conditioner, cond, len(x))))
+        return self.bottleneck.mean(self.hidden(x, tell(self.conditioner, cond, len(x))))
 
     @torch.no_grad()
     def decode(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         """The mean (or mode) of p(x | z); for fsq at the code nearest to z."""
-        return self.head.sample(self.params(self.bottleneck.snap(z), embed(self.conditioner, cond, len(z))), None, 0.0)
+        return self.head.sample(self.params(self.bottleneck.snap(z), tell(self.conditioner, cond, len(z))), None, 0.0)
 
     @torch.no_grad()
     def complete(
@@ -223,17 +227,17 @@ class VAE(Family):
         the result is an approximation. A row of which nothing is known is a sample.
         """
         s, n = sampling or self.Sampling(), len(x)
-        emb = embed(self.conditioner, cond, n)
+        given = tell(self.conditioner, cond, n)
         z = self.bottleneck.prior(n, s.temperature, generator, next(self.parameters()))
-        params = self.params(z, emb)
+        params = self.params(z, given)
         start = torch.where(known, x, self.head.sample(params, generator, s.pixel_temperature))
-        z, params = self._begin(start, known, emb, z, params, generator)
+        z, params = self._begin(start, known, given, z, params, generator)
         exact = self.settings.bottleneck == "gaussian"
         current = torch.where(known, x, self.head.sample(params, generator, 1.0))
         for step in range(s.iterations):
-            h = self.hidden(current, emb)
+            h = self.hidden(current, given)
             proposed = self.bottleneck.draw(h, generator)
-            there = self.params(proposed, emb)
+            there = self.params(proposed, given)
             if exact and step >= s.iterations // 4:
                 gain = self.bottleneck.log_ratio(proposed, h) + self.score(there, current)
                 gain = gain - self.bottleneck.log_ratio(z, h) - self.score(params, current)
@@ -248,7 +252,7 @@ class VAE(Family):
         return per_row(known.flatten(1).any(1), current, start)
 
     def _begin(
-        self, x: Tensor, known: Tensor, emb: Tensor | None, z: Tensor, params: Tensor, generator: Generator | None
+        self, x: Tensor, known: Tensor, given: Given, z: Tensor, params: Tensor, generator: Generator | None
     ) -> tuple[Tensor, Tensor]:
         """One of z and more draws from the prior, with probability in proportion to p(known entries | z)."""
 
@@ -258,7 +262,7 @@ class VAE(Family):
         total = weight(params)
         for _ in range(STARTS - 1):  # a reservoir of one: the k-th replaces what is held with probability w_k / sum
             other = self.bottleneck.prior(len(x), 1.0, generator, z)
-            there = self.params(other, emb)
+            there = self.params(other, given)
             new = weight(there)
             total = torch.logaddexp(total, new)
             keep = uniform(len(x), generator=generator, like=new) >= torch.exp(new - total)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from quintet.nets.bottleneck import Shape
 from quintet.nets.conv import ConvDecoder, ConvEncoder, UNet
+from quintet.nets.given import UNTOLD, Widths
 from quintet.nets.mlp import MLP, ResidualMLP
 
 Net = Literal["auto", "mlp", "plain", "conv"]
@@ -34,14 +35,14 @@ def encoder(
     width: int,
     depth: int,
     *,
-    emb: int = 0,
+    ready: Widths = UNTOLD,
     norm: bool = True,
     dropout: float = 0.0,
 ) -> nn.Module:
-    """A net(x (B, *shape), emb) -> (B, *out)."""
+    """A net(x (B, *shape), given) -> (B, *out)."""
     if resolve(net, shape) == "conv":
-        return ConvEncoder(shape, out, width, depth, emb=emb, norm=norm, dropout=dropout)
-    return flat(net, shape, out, width, depth, emb=emb, norm=norm, dropout=dropout)
+        return ConvEncoder(shape, out, width, depth, ready=ready, norm=norm, dropout=dropout)
+    return flat(net, shape, out, width, depth, ready=ready, norm=norm, dropout=dropout)
 
 
 def decoder(
@@ -51,27 +52,27 @@ def decoder(
     width: int,
     depth: int,
     *,
-    emb: int = 0,
+    ready: Widths = UNTOLD,
     norm: bool = True,
     dropout: float = 0.0,
 ) -> nn.Module:
-    """A net(z (B, *shape), emb) -> (B, *out)."""
+    """A net(z (B, *shape), given) -> (B, *out)."""
     if resolve(net, out) == "conv":
-        return ConvDecoder(shape, out, width, depth, emb=emb, norm=norm, dropout=dropout)
-    return flat(net, shape, out, width, depth, emb=emb, norm=norm, dropout=dropout)
+        return ConvDecoder(shape, out, width, depth, ready=ready, norm=norm, dropout=dropout)
+    return flat(net, shape, out, width, depth, ready=ready, norm=norm, dropout=dropout)
 
 
-def denoiser(net: Net, shape: Shape, width: int, depth: int, *, emb: int, dropout: float, dense: int) -> nn.Module:
-    """A net(x (B, *shape), emb) -> (B, *shape)."""
+def denoiser(net: Net, shape: Shape, width: int, depth: int, *, ready: Widths, dropout: float, dense: int) -> nn.Module:
+    """A net(x (B, *shape), given) -> (B, *shape)."""
     if resolve(net, shape) == "conv":
-        return UNet(shape, width, depth, emb=emb, dropout=dropout, dense=dense)
-    return flat(net, shape, shape, width, depth, emb=emb, norm=True, dropout=dropout)
+        return UNet(shape, width, depth, ready=ready, dropout=dropout, dense=dense)
+    return flat(net, shape, shape, width, depth, ready=ready, norm=True, dropout=dropout)
 
 
 def flat(
-    net: Net, shape: Shape, out: Shape, width: int, depth: int, *, emb: int, norm: bool, dropout: float
+    net: Net, shape: Shape, out: Shape, width: int, depth: int, *, ready: Widths, norm: bool, dropout: float
 ) -> nn.Module:
     """A multi-layer perceptron on flattened data."""
     if net == "plain":
-        return MLP(shape, out, width, depth, emb=emb, slope=0.2)
-    return ResidualMLP(shape, out, width, depth, emb=emb, norm=norm, dropout=dropout)
+        return MLP(shape, out, width, depth, ready=ready, slope=0.2)
+    return ResidualMLP(shape, out, width, depth, ready=ready, norm=norm, dropout=dropout)

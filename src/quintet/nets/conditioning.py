@@ -1,22 +1,57 @@
-"""Any condition, and any noise level, as one embedding vector."""
+"""Any condition as what nets are told of it: a vector, or a sequence of positions; and a noise level as a vector."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
+from quintet.core import settings
 from quintet.core.random import Generator, uniform
-from quintet.core.spaces import Discrete, Space
-from quintet.nets.conv import ConvEncoder
+from quintet.core.spaces import Continuous, Discrete, Space
+from quintet.nets.conv import conv, fold
+from quintet.nets.given import UNCONDITIONAL, UNTOLD, Given, Reads, Widths
 from quintet.nets.mlp import MLP
+from quintet.nets.symbols import Backbone, Grams
 from quintet.nets.transformer import Transformer
 
+Pool = Literal["max", "mean", "attention"]
+FRAMES = 128
+"""Positions along one axis (time) that are kept as they are; longer ones are folded in pairs."""
+BAG = 2**15
+"""Rows of the table of n-grams, as wide as the net: fewer or narrower ones gain little (docs/decisions/0015)."""
 
-class Symbols(nn.Module):
-    """x (B, dims) of unordered columns, each with its own symbols -> (B, width): a sum of embeddings, and what pairs of
+
+class Reading(settings.Settings):
+    """How a sequence is read that a Transformer is given."""
+
+    encoder_depth: int | None = Field(None, ge=0, description="layers that read a sequence; None: depth")
+    stem: tuple[Annotated[int, Field(ge=1, le=31)], ...] = Field(
+        (), description="symbols of a text that convolutions before these layers span, one number each"
+    )
+    grid: int = Field(20, ge=1, le=64, description="most positions along the longer side of a picture that is read")
+    pool: Pool = Field("max", description="how a sequence becomes the vector that a single symbol sees")
+    ngrams: int = Field(1, ge=1, le=64, description="most symbols of the n-grams of a text that this vector holds too")
+    input_dropout: float = Field(0.0, ge=0, lt=1, description="of what enters the layers that read")
+    hide: float = Field(0.0, ge=0, lt=1, description="share of a sequence's positions that training hides")
+    shift: int = Field(0, ge=0, description="by how many pixels or frames, at most, training moves what is read")
+
+
+SMALL = Backbone(width=64, depth=2)
+SIMPLE = Reading(grid=10, pool="attention")
+"""With `SMALL`: how families read a sequence whose settings do not say how."""
+
+
+# -- from a condition to positions, and from positions to a vector -----------------------------------------------------
+
+
+class Columns(nn.Module):
+    """x (B, dims) of unordered columns, each with its own symbols -> a position a column; pooled, their sum and what
     columns say together.
     """
 
@@ -28,81 +63,232 @@ class Symbols(nn.Module):
         self.table = nn.Embedding(condition.dims * condition.vocab_size, width)
         self.mix = MLP((width,), (width,), width, 1) if condition.dims > 1 else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        emb: Tensor = self.table(x + self.offset).sum(1)
+    def forward(self, x: Tensor, table: nn.Embedding | None, generator: Generator | None) -> tuple[Tensor, Tensor]:
+        return everywhere(self.table(x.flatten(1) + self.offset))
+
+    def pool(self, x: Tensor, h: Tensor, seen: Tensor) -> Tensor:
+        emb = h.sum(1)
         return emb if self.mix is None else emb + self.mix(emb)
 
 
-class Tokens(nn.Module):
-    """x (B, L) of a sequence, as a text is -> (B, width): two layers of self-attention, and a weighted mean over L.
+class Numbers(nn.Module):
+    """x (B, dims) of numbers without an order -> a single position: two layers that see all of them."""
 
-    Padding is not part of the mean, the first position always is.
-    """
-
-    def __init__(self, condition: Discrete, width: int, *, inner: int = 64) -> None:
+    def __init__(self, condition: Continuous, width: int) -> None:
         super().__init__()
-        self.pad = condition.pad
-        self.table = nn.Embedding(condition.vocab_size, inner)
-        self.positions = nn.Parameter(0.5 * torch.randn(condition.dims, inner))
-        self.net = Transformer(inner, 2, 4, rotary=False, causal=False)
-        self.weigh, self.leave = nn.Linear(inner, 1), nn.Linear(inner, width)
+        self.layers = nn.Sequential(nn.Linear(condition.dims, width), nn.SiLU(), nn.Linear(width, width))
 
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.net(self.table(x) + self.positions)
-        weights = self.weigh(h)[..., 0]
-        if self.pad is not None:
-            beyond = (x == self.pad) & (torch.arange(x.shape[1], device=x.device) > 0)
-            weights = weights.masked_fill(beyond, -torch.inf)
-        emb: Tensor = self.leave((weights.softmax(1)[..., None] * h).sum(1))
-        return emb
+    def forward(self, x: Tensor, table: nn.Embedding | None, generator: Generator | None) -> tuple[Tensor, Tensor]:
+        return everywhere(self.layers(x.flatten(1))[:, None])
+
+    def pool(self, x: Tensor, h: Tensor, seen: Tensor) -> Tensor:
+        return h[:, 0]
 
 
-def reader(condition: Space, width: int) -> nn.Module:
-    """A net(cond (B, *condition.shape)) -> (B, width) that suits the kind of condition.
+class Encoder(nn.Module):
+    """A text, picture or recording -> its positions, after a Transformer; the encoder of an encoder-decoder.
 
-    Texts are read by attention, columns of symbols by embeddings, images and recordings by convolutions, other numbers
-    by a perceptron.
+    Where a vector is wanted, `queries` > 0, see `Pooled`. With `ngrams` a text of L symbols is then pool(h) + sum_t g_t
+    / sqrt(L) with g_t (width) the vectors of the runs of 2 ... `ngrams` symbols that end at t: a bag of n-grams (Joulin
+    et al. 2017, arXiv:1607.01759) beside the net.
     """
-    if isinstance(condition, Discrete):
-        return nn.Sequential(nn.Flatten(), (Tokens if condition.sequence else Symbols)(condition, width))
-    if condition.sequence:
-        return ConvEncoder(condition.shape, (width,), 32, 1)
-    return nn.Sequential(nn.Flatten(), nn.Linear(condition.dims, width), nn.SiLU(), nn.Linear(width, width))
+
+    def __init__(
+        self, condition: Space, width: int, backbone: Backbone, reading: Reading, *, shared: bool, queries: int
+    ) -> None:
+        super().__init__()
+        self.enter: nn.Module
+        if isinstance(condition, Discrete):
+            self.enter = Words(condition, backbone, reading, shared=shared)
+        else:
+            self.enter = Patches(condition, backbone, reading)
+        depth = backbone.depth if reading.encoder_depth is None else reading.encoder_depth
+        self.net: Transformer = backbone.transformer(causal=False, depth=depth)
+        self.weigh = Pooled(backbone.width, reading.pool, queries) if queries else None
+        self.grams: Grams | None = None
+        if queries and isinstance(condition, Discrete) and reading.ngrams > 1:
+            self.grams = Grams(condition.vocab_size, backbone.width, reading.ngrams, rows=BAG, narrow=backbone.width)
+        inner = backbone.width * (queries if reading.pool == "attention" else 1) if queries else backbone.width
+        self.leave = nn.Linear(inner, width) if inner != width else nn.Identity()
+
+    def forward(self, x: Tensor, table: nn.Embedding | None, generator: Generator | None) -> tuple[Tensor, Tensor]:
+        h, seen = self.enter(x, table, generator)
+        h = self.net(h, mask=seen[:, None, None])
+        return h if self.weigh is not None else self.leave(h), seen
+
+    def pool(self, x: Tensor, h: Tensor, seen: Tensor) -> Tensor:
+        assert self.weigh is not None
+        emb = self.weigh(h, seen)
+        if self.grams is not None:
+            runs = self.grams(x[:, : seen.shape[1]]) * seen[..., None]
+            emb = emb + runs.sum(1) / seen.sum(1, keepdim=True).sqrt()
+        out: Tensor = self.leave(self.net.drop(emb))
+        return out
+
+
+class Words(nn.Module):
+    """Symbols (B, L) -> (B, L', width) and which of them are text: all up to the end symbol, the first always.
+
+    L' is the longest text's length: what lies behind it costs nothing. `shared`: embedded by the table that is given.
+    With a stem: h + sum_k silu(conv_k(h)), a convolution for each of its spans (Kim 2014, arXiv:1408.5882).
+    """
+
+    positions: Tensor | None
+
+    def __init__(self, condition: Discrete, backbone: Backbone, reading: Reading, *, shared: bool) -> None:
+        super().__init__()
+        self.pad, self.table = condition.pad, None if shared else nn.Embedding(condition.vocab_size, backbone.width)
+        if self.table is not None:
+            nn.init.normal_(self.table.weight, std=0.02)
+        backbone.place(self, condition.dims)
+        self.hide, self.dropout = reading.hide, reading.input_dropout
+        self.stem = nn.ModuleList(conv(1, backbone.width, backbone.width, span) for span in reading.stem)
+
+    def forward(self, x: Tensor, table: nn.Embedding | None, generator: Generator | None) -> tuple[Tensor, Tensor]:
+        table = self.table or table
+        assert table is not None
+        x, seen = x.flatten(1), torch.ones_like(x.flatten(1), dtype=torch.bool)
+        if self.pad is not None:
+            seen = F.pad((x != self.pad).cumprod(1).bool(), (1, 0), value=True)[:, :-1]  # the end symbol too
+            longest = int(seen.sum(1).max())
+            x, seen = x[:, :longest], seen[:, :longest]
+        h = hidden(table(x), self.hide, self.training)
+        h = h if self.positions is None else h + self.positions[: x.shape[1]]
+        h = F.dropout(h, self.dropout, self.training)
+        text = (h * seen[..., None]).mT  # alone, whatever stands behind it
+        for stem in self.stem:  # an even one gives a position too many
+            h = h + F.silu(stem(text)[..., : x.shape[1]].mT)
+        return h, seen
+
+
+class Patches(nn.Module):
+    """Images (B, C, H, W) or recordings (B, C, L) -> (B, positions, width): patches, two convolutions, positions."""
+
+    def __init__(self, condition: Continuous, backbone: Backbone, reading: Reading) -> None:
+        super().__init__()
+        channels, *size = condition.shape
+        axes, self.patch = len(size), 1
+        while max(size) > self.patch * (FRAMES if axes == 1 else reading.grid):
+            self.patch *= 2
+        grid = torch.Size(-(-n // self.patch) for n in size).numel()
+        self.enter = conv(axes, channels * self.patch**axes, backbone.width)
+        self.mix = conv(axes, backbone.width, backbone.width)
+        self.positions = nn.Parameter(torch.randn(grid, backbone.width) * 0.02)
+        self.hide, self.dropout, self.shift = reading.hide, reading.input_dropout, reading.shift
+
+    def forward(self, x: Tensor, table: nn.Embedding | None, generator: Generator | None) -> tuple[Tensor, Tensor]:
+        if self.training and self.shift:
+            x = moved(x, self.shift, generator)
+        h = self.mix(F.silu(self.enter(fold(x, self.patch)))).flatten(2).transpose(1, 2)
+        return everywhere(F.dropout(hidden(h, self.hide, self.training) + self.positions, self.dropout, self.training))
+
+
+def everywhere(h: Tensor) -> tuple[Tensor, Tensor]:
+    """h (B, S, width), and that all of it may be read."""
+    return h, torch.ones(h.shape[:2], dtype=torch.bool, device=h.device)
+
+
+def hidden(h: Tensor, share: float, training: bool) -> Tensor:
+    """h (B, L, width) with a `share` of its positions at zero in training: word dropout (Iyyer et al. 2015)."""
+    return h * F.dropout(torch.ones_like(h[..., :1]), share, training) if training and share else h
+
+
+def moved(x: Tensor, most: int, generator: Generator | None) -> Tensor:
+    """x (B, C, *size), each item by -most ... most along every axis of its size; edges are repeated."""
+    for axis in range(2, x.dim()):
+        size = x.shape[axis]
+        by = (uniform(len(x), 1, generator=generator, like=x) * (2 * most + 1)).long() - most
+        at = (torch.arange(size, device=x.device) + by).clamp(0, size - 1)
+        x = x.gather(axis, at.view(len(x), *[size if i == axis else 1 for i in range(1, x.dim())]).expand_as(x))
+    return x
+
+
+class Pooled(nn.Module):
+    """h (B, L, width), of which `seen` (B, L) is text -> the maximum or the mean (B, width), or `queries` means (B,
+    queries * width) whose weights are the softmax of a learnt score each: a Perceiver's reading (arXiv:2103.03206).
+    """
+
+    def __init__(self, width: int, kind: Pool, queries: int) -> None:
+        super().__init__()
+        self.kind, self.score = kind, nn.Linear(width, queries) if kind == "attention" else None
+
+    def forward(self, h: Tensor, seen: Tensor) -> Tensor:
+        if self.kind == "max":
+            return h.masked_fill(~seen[..., None], -torch.inf).amax(1)
+        score = torch.zeros_like(h[..., :1]) if self.score is None else self.score(h)
+        weight = score.masked_fill(~seen[..., None], -torch.inf).softmax(1)
+        return (weight.mT @ h).flatten(1)
+
+
+# -- the condition -----------------------------------------------------------------------------------------------------
 
 
 class Conditioner(nn.Module):
-    """cond (B, *condition.shape) -> emb (B, width). Owns the null condition and its dropout.
+    """cond (B, *condition.shape) -> Given: its vector emb, or where `reads` says so the sequence context. Owns the null
+    condition and its dropout.
 
-    A missing condition (None), or one dropped in training with probability `dropout`, is the learnt null embedding:
-    what classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598) calls the unconditional model.
+    A missing condition (None), or one dropped in training with probability `dropout`, is the learnt null vector: what
+    classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598) calls the unconditional model. It is the first
+    position of every sequence, and all of it that is seen where the condition is missing.
     """
 
-    def __init__(self, condition: Space, width: int, *, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        condition: Space,
+        width: int,
+        reads: Reads = "vector",
+        *,
+        dropout: float = 0.0,
+        backbone: Backbone = SMALL,
+        reading: Reading = SIMPLE,
+        shared: bool = False,
+        queries: int = 8,
+    ) -> None:
+        """`shared`: symbols are embedded by the `table` that `forward` is given."""
         super().__init__()
-        self.condition, self.dropout = condition, dropout
-        self.null = nn.Parameter(torch.zeros(width))
-        self.encode = reader(condition, width)
+        self.condition, self.reads, self.dropout = condition, reads, dropout
+        self.null = nn.Parameter(torch.randn(width) * 0.02 if condition.sequence else torch.zeros(width))
+        self.encode: Encoder | Columns | Numbers
+        if condition.sequence:
+            queries = queries if reads == "vector" else 0
+            self.encode = Encoder(condition, width, backbone, reading, shared=shared, queries=queries)
+        elif isinstance(condition, Discrete):
+            self.encode = Columns(condition, width)
+        else:
+            self.encode = Numbers(condition, width)
 
-    def forward(self, cond: Tensor | None, n: int, *, generator: Generator | None = None) -> Tensor:
+    def forward(
+        self, cond: Tensor | None, n: int, *, table: nn.Embedding | None = None, generator: Generator | None = None
+    ) -> Given:
+        null = self.null.expand(n, 1, -1)
         if cond is None:
-            return self.null.expand(n, -1)
-        emb: Tensor = self.encode(cond.reshape(n, *(self.condition.shape or (1,))))
+            return Given(null[:, 0]) if self.reads == "vector" else Given(context=null)
+        cond = cond.reshape(n, *(self.condition.shape or (1,)))
+        h, seen = self.encode(cond, table, generator)
+        emb = self.encode.pool(cond, h, seen) if self.reads == "vector" else None
         if self.training and self.dropout:
-            dropped = uniform(n, 1, generator=generator, like=emb) < self.dropout
-            emb = torch.where(dropped, self.null.to(emb.dtype), emb)
-        return emb
+            kept = uniform(n, 1, generator=generator, like=self.null) >= self.dropout
+            emb, seen = None if emb is None else torch.where(kept, emb, null[:, 0].to(emb.dtype)), seen & kept
+        if emb is not None:
+            return Given(emb)
+        return Given(context=torch.cat([null.to(h.dtype), h], 1), seen=F.pad(seen, (1, 0), value=True))
 
 
-def conditioner(condition: Space | None, width: int, *, dropout: float = 0.0) -> Conditioner | None:
+def conditioner(
+    condition: Space | None, width: int, reads: Reads = "vector", *, dropout: float = 0.0
+) -> Conditioner | None:
     """A Conditioner, or None for an unconditional model."""
-    return None if condition is None else Conditioner(condition, width, dropout=dropout)
+    return None if condition is None else Conditioner(condition, width, reads, dropout=dropout)
 
 
-def embed(
-    conditioner: Conditioner | None, cond: Tensor | None, n: int, generator: Generator | None = None
-) -> Tensor | None:
-    """The embedding of `cond`, or None for an unconditional model."""
-    return None if conditioner is None else conditioner(cond, n, generator=generator)
+def widths(condition: Space | None, width: int, reads: Reads) -> Widths:
+    """What a net must be ready for that is told of this condition."""
+    return UNTOLD if condition is None else Widths(emb=width) if reads == "vector" else Widths(context=width)
+
+
+def tell(conditioner: Conditioner | None, cond: Tensor | None, n: int, generator: Generator | None = None) -> Given:
+    """What is told of n conditions; an unconditional model is told nothing."""
+    return UNCONDITIONAL if conditioner is None else conditioner(cond, n, generator=generator)
 
 
 class TimeEmbedding(nn.Module):
@@ -120,6 +306,6 @@ class TimeEmbedding(nn.Module):
         return self.layers(torch.cat([angle.cos(), angle.sin()], 1))
 
 
-def fuse(time: Tensor, emb: Tensor | None) -> Tensor:
-    """silu of the sum of the noise level's embedding and the condition's, where there is one."""
-    return F.silu(time if emb is None else time + emb)
+def fuse(time: Tensor, given: Given) -> Given:
+    """With silu of the sum of the noise level's embedding and the condition's, where there is one, as the vector."""
+    return replace(given, emb=F.silu(time if given.emb is None else time + given.emb))

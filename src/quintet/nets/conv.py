@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from quintet.nets.mlp import Modulation, zero
+from quintet.nets.given import UNCONDITIONAL, UNTOLD, Given, Modulation, Reader, Widths, zero
 
 Size = tuple[int, ...]
 
@@ -98,7 +98,7 @@ def stages(blocks: nn.ModuleList) -> Iterator[nn.ModuleList]:
 
 
 class ConvBlock(nn.Module):
-    """Residual block: norm, activation, convolution, modulation by emb, twice. The last convolution starts at zero.
+    """Residual block: norm, activation, convolution, modulation, twice. The last convolution starts at zero.
 
     With `norm=False` (for penalties on gradients) there is no normalisation and the activation is leaky ReLU.
     """
@@ -117,9 +117,9 @@ class ConvBlock(nn.Module):
     def activate(self, h: Tensor) -> Tensor:
         return F.silu(h) if self.norm else F.leaky_relu(h, 0.2)
 
-    def forward(self, x: Tensor, emb: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, given: Given = UNCONDITIONAL) -> Tensor:
         h = self.first(self.activate(self.norms[0](x)))
-        h = self.activate(self.modulation(self.norms[1](h), emb))
+        h = self.activate(self.modulation(self.norms[1](h), given))
         return self.skip(x) + self.last(F.dropout(h, self.dropout, self.training))
 
 
@@ -149,8 +149,8 @@ class Dense(nn.Module):
         self.norm, self.modulation = nn.GroupNorm(max(1, min(16, width // 8)), width), Modulation(emb, inner)
         self.up, self.down = nn.Linear(numbers, inner), zero(nn.Linear(inner, numbers))
 
-    def forward(self, x: Tensor, emb: Tensor | None = None) -> Tensor:
-        h = F.silu(self.modulation(self.up(self.norm(x).flatten(1)), emb))
+    def forward(self, x: Tensor, given: Given = UNCONDITIONAL) -> Tensor:
+        h = F.silu(self.modulation(self.up(self.norm(x).flatten(1)), given))
         return x + self.down(h).view(x.shape)
 
 
@@ -167,7 +167,7 @@ class ConvEncoder(nn.Module):
         width: int,
         depth: int,
         *,
-        emb: int = 0,
+        ready: Widths = UNTOLD,
         norm: bool = True,
         dropout: float = 0.0,
         halvings: int | None = None,
@@ -179,25 +179,26 @@ class ConvEncoder(nn.Module):
         self.enter = conv(axes, shape[0] * self.patch**axes, width)
         self.blocks = nn.ModuleList(
             nn.ModuleList(
-                ConvBlock(axes, widths[max(i - 1, 0)] if j == 0 else wide, wide, emb, norm=norm, dropout=dropout)
+                ConvBlock(axes, widths[max(i - 1, 0)] if j == 0 else wide, wide, ready.emb, norm=norm, dropout=dropout)
                 for j in range(depth)
             )
             for i, wide in enumerate(widths)
         )
+        self.reader = Reader(ready.context, widths[-1])
         self.leave: nn.Module
         if self.map:
             self.leave = conv(axes, widths[-1], out_shape[0])
         else:
             self.leave = nn.Linear(widths[-1] * torch.Size(levels[-1]).numel(), torch.Size(out_shape).numel())
 
-    def forward(self, x: Tensor, emb: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, given: Given = UNCONDITIONAL) -> Tensor:
         h = self.enter(fold(x, self.patch))
         for i, stage in enumerate(stages(self.blocks)):
             if i:
                 h = halve(h)
             for block in stage:
-                h = block(h, emb)
-        h = F.leaky_relu(h, 0.2)
+                h = block(h, given)
+        h = F.leaky_relu(self.reader(h, given), 0.2)
         return self.leave(h if self.map else h.flatten(1)).view(len(x), *self.out_shape)
 
 
@@ -211,13 +212,13 @@ class ConvDecoder(nn.Module):
         width: int,
         depth: int,
         *,
-        emb: int = 0,
+        ready: Widths = UNTOLD,
         norm: bool = True,
         dropout: float = 0.0,
         halvings: int | None = None,
     ) -> None:
         super().__init__()
-        axes, self.map, self.size, self.emb = len(shape) - 1, halvings is not None, shape[1:], emb
+        axes, self.map, self.size, self.emb = len(shape) - 1, halvings is not None, shape[1:], ready.emb
         self.patch, levels = plan(shape[1:], halvings)
         self.levels = levels[::-1]
         widths = [width * min(2**i, 4) for i in range(len(self.levels))][::-1]
@@ -227,38 +228,48 @@ class ConvDecoder(nn.Module):
             self.enter = conv(axes, in_shape[0], widths[0])
         else:
             # emb enters here too: the modulations start at zero, and alone learn a class slowly
-            inputs = torch.Size(in_shape).numel() + emb
+            inputs = torch.Size(in_shape).numel() + ready.emb
             self.enter = nn.Linear(inputs, widths[0] * torch.Size(self.levels[0]).numel())
+        self.reader = Reader(ready.context, widths[0])
         self.blocks = nn.ModuleList(
             nn.ModuleList(
-                ConvBlock(axes, widths[max(i - 1, 0)] if j == 0 else wide, wide, emb, norm=norm, dropout=dropout)
+                ConvBlock(axes, widths[max(i - 1, 0)] if j == 0 else wide, wide, ready.emb, norm=norm, dropout=dropout)
                 for j in range(depth)
             )
             for i, wide in enumerate(widths)
         )
         self.leave = conv(axes, width, shape[0] * self.patch**axes)
 
-    def forward(self, z: Tensor, emb: Tensor | None = None) -> Tensor:
+    def forward(self, z: Tensor, given: Given = UNCONDITIONAL) -> Tensor:
         flat = z if self.map else z.flatten(1)
         if self.emb and not self.map:
-            flat = torch.cat([flat, flat.new_zeros(len(z), self.emb) if emb is None else emb.to(flat.dtype)], 1)
-        h = self.enter(flat).view(len(z), self.width, *self.levels[0])
+            emb = flat.new_zeros(len(z), self.emb) if given.emb is None else given.emb
+            flat = torch.cat([flat, emb.to(flat.dtype)], 1)
+        h = self.reader(self.enter(flat).view(len(z), self.width, *self.levels[0]), given)
         for i, stage in enumerate(stages(self.blocks)):
             if i:
                 h = grow(h, self.levels[i])
             for block in stage:
-                h = block(h, emb)
+                h = block(h, given)
         return unfold(self.leave(F.leaky_relu(h, 0.2)), self.patch, self.size)
 
 
 class UNet(nn.Module):
     """(B, C, *size) -> (B, C, *size) with skips (Ronneberger et al. 2015; Ho et al. 2020).
 
-    At the bottom, of at most 7 positions an axis, stand attention and, with `dense` > 0, a dense layer of that width.
+    At the bottom, of at most 7 positions an axis, stand attention (to a sequence too where one is given) and, with
+    `dense` > 0, a dense layer of that width.
     """
 
     def __init__(
-        self, shape: tuple[int, ...], width: int, depth: int, *, emb: int = 0, dropout: float = 0.0, dense: int = 0
+        self,
+        shape: tuple[int, ...],
+        width: int,
+        depth: int,
+        *,
+        ready: Widths = UNTOLD,
+        dropout: float = 0.0,
+        dense: int = 0,
     ) -> None:
         super().__init__()
         axes, self.size = len(shape) - 1, shape[1:]
@@ -270,24 +281,25 @@ class UNet(nn.Module):
         for wide in widths:
             blocks = nn.ModuleList()
             for _ in range(depth):
-                blocks.append(ConvBlock(axes, current, wide, emb, dropout=dropout))
+                blocks.append(ConvBlock(axes, current, wide, ready.emb, dropout=dropout))
                 current = wide
                 kept.append(wide)
             self.down.append(blocks)
         self.middle = nn.ModuleList(
-            [ConvBlock(axes, current, current, emb, dropout=dropout), SelfAttention(axes, current)]
+            [ConvBlock(axes, current, current, ready.emb, dropout=dropout), SelfAttention(axes, current)]
         )
-        self.dense = Dense(current, self.levels[-1], dense, emb=emb) if dense else None
+        self.reader = Reader(ready.context, current)
+        self.dense = Dense(current, self.levels[-1], dense, emb=ready.emb) if dense else None
         for i, wide in reversed(list(enumerate(widths))):
             blocks = nn.ModuleList()
             for _ in range(depth + (i == 0)):
-                blocks.append(ConvBlock(axes, current + kept.pop(), wide, emb, dropout=dropout))
+                blocks.append(ConvBlock(axes, current + kept.pop(), wide, ready.emb, dropout=dropout))
                 current = wide
             self.up.append(blocks)
         self.norm = nn.GroupNorm(max(1, min(16, width // 8)), width)
         self.leave = zero(conv(axes, width, shape[0] * self.patch**axes))
 
-    def forward(self, x: Tensor, emb: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, given: Given = UNCONDITIONAL) -> Tensor:
         h = fold(x, self.patch)
         if h.dim() == 4:  # the layout of all that follows: the same numbers, sooner
             h = h.contiguous(memory_format=torch.channels_last)
@@ -297,14 +309,14 @@ class UNet(nn.Module):
             if i:
                 h = halve(h)
             for block in stage:
-                h = block(h, emb)
+                h = block(h, given)
                 skips.append(h)
-        h = self.middle[1](self.middle[0](h, emb))
+        h = self.reader(self.middle[1](self.middle[0](h, given)), given)
         if self.dense is not None:
-            h = self.dense(h, emb)
+            h = self.dense(h, given)
         for i, stage in zip(reversed(range(len(self.levels))), stages(self.up), strict=True):
             if h.shape[2:] != self.levels[i]:
                 h = grow(h, self.levels[i])
             for block in stage:
-                h = block(torch.cat([h, skips.pop()], 1), emb)
+                h = block(torch.cat([h, skips.pop()], 1), given)
         return unfold(self.leave(F.silu(self.norm(h))), self.patch, self.size)

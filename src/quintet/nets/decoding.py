@@ -12,7 +12,7 @@ from torch import Tensor
 from quintet.core.family import OnStep
 from quintet.core.random import Generator, quantile
 from quintet.core.spaces import Discrete
-from quintet.nets.context import Given
+from quintet.nets.given import Given
 from quintet.nets.stepping import stepper
 from quintet.nets.symbols import Choice, choose, guide, penalise
 from quintet.nets.transformer import Cache, Step, Transformer

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from quintet.nets.mlp import zero
+from quintet.nets.given import UNCONDITIONAL, UNTOLD, Added, Given, Widths, zero
 
 MIN_SIZE, MIN_SLOPE = 1e-3, 1e-3  # of a bin, as a share of the box, and of a knot's slope
 
@@ -127,37 +127,37 @@ class Guided(NamedTuple):
     et al. 2024, arXiv:2412.06329). Parameters still depend on the same inputs, so a guided layer is invertible too.
     """
 
-    emb: Tensor
-    null: Tensor
+    given: Given
+    null: Given
     weight: float
 
     def mix(self, conditional: Tensor, null: Tensor) -> Tensor:
         return null + self.weight * (conditional - null)
 
 
-Given = Tensor | Guided | None
-"""What a layer is told: an embedding (B, emb), a guided one, or nothing."""
+MaybeGuided = Given | Guided
+"""What a layer is given, guided or not."""
 
 
-def predict(net: nn.Module, x: Tensor, given: Given) -> Tensor:
+def predict(net: nn.Module, x: Tensor, given: MaybeGuided) -> Tensor:
     """The parameters that `net` reads off x, guided where that is asked for."""
     if isinstance(given, Guided):
-        return given.mix(net(x, given.emb), net(x, given.null))
+        return given.mix(net(x, given.given), net(x, given.null))
     out: Tensor = net(x, given)
     return out
 
 
 class Invertible(nn.Module, ABC):
-    """x (B, size) <-> z (B, size), possibly given emb."""
+    """x (B, size) <-> z (B, size), possibly given a condition."""
 
     size: int
 
     @abstractmethod
-    def forward(self, x: Tensor, emb: Given = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, given: MaybeGuided = UNCONDITIONAL) -> tuple[Tensor, Tensor]:
         """z, and log |det dz/dx| (B,) in nats."""
 
     @abstractmethod
-    def inverse(self, z: Tensor, emb: Given = None) -> Tensor:
+    def inverse(self, z: Tensor, given: MaybeGuided = UNCONDITIONAL) -> Tensor:
         """x."""
 
 
@@ -173,10 +173,10 @@ class Permute(Invertible):
         self.register_buffer("index", index)
         self.register_buffer("back", index.argsort())
 
-    def forward(self, x: Tensor, emb: Given = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, given: MaybeGuided = UNCONDITIONAL) -> tuple[Tensor, Tensor]:
         return x[:, self.index], x.new_zeros(len(x))
 
-    def inverse(self, z: Tensor, emb: Given = None) -> Tensor:
+    def inverse(self, z: Tensor, given: MaybeGuided = UNCONDITIONAL) -> Tensor:
         return z[:, self.back]
 
 
@@ -208,12 +208,12 @@ class Standardise(Invertible):
         self.mean.copy_(values.mean(1, keepdim=True))
         self.log_std.copy_(std.clamp_min(self.floor * float(std.max()) + 1e-12).log()[:, None])
 
-    def forward(self, x: Tensor, emb: Given = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, given: MaybeGuided = UNCONDITIONAL) -> tuple[Tensor, Tensor]:
         z = (x.view(len(x), self.channels, -1) - self.mean) * torch.exp(-self.log_std)
         log_det = -self.log_std.sum() * (self.size // self.channels)
         return z.flatten(1), log_det.expand(len(x))
 
-    def inverse(self, z: Tensor, emb: Given = None) -> Tensor:
+    def inverse(self, z: Tensor, given: MaybeGuided = UNCONDITIONAL) -> Tensor:
         return (z.view(len(z), self.channels, -1) * torch.exp(self.log_std) + self.mean).flatten(1)
 
 
@@ -241,13 +241,13 @@ class Mix(Invertible):
         eye = torch.eye(self.channels, dtype=self.lower.dtype, device=self.lower.device)
         return self.lower.tril(-1) + eye, self.upper.triu(1) + torch.diag(self.sign * self.log_scale.exp())
 
-    def forward(self, x: Tensor, emb: Given = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, given: MaybeGuided = UNCONDITIONAL) -> tuple[Tensor, Tensor]:
         with torch.autocast(x.device.type, enabled=False):
             lower, upper = self.factors()
             z = (self.p @ lower @ upper) @ x.view(len(x), self.channels, -1)
         return z.flatten(1), (self.log_scale.sum() * (self.size // self.channels)).expand(len(x))
 
-    def inverse(self, z: Tensor, emb: Given = None) -> Tensor:
+    def inverse(self, z: Tensor, given: MaybeGuided = UNCONDITIONAL) -> Tensor:
         lower, upper = self.factors()
         y = self.p.T @ z.view(len(z), self.channels, -1)
         y = torch.linalg.solve_triangular(lower, y, upper=False, unitriangular=True)
@@ -256,9 +256,9 @@ class Mix(Invertible):
 
 
 class Coupling(Invertible):
-    """(a, b) -> (a, f(b; net(a, emb))), elementwise in b (Dinh et al. 2017, arXiv:1605.08803).
+    """(a, b) -> (a, f(b; net(a, given))), elementwise in b (Dinh et al. 2017, arXiv:1605.08803).
 
-    `net` maps a (B, *kept) and emb to parameters (B, transform.params * moved, ...).
+    `net` maps a (B, *kept) and what is given to parameters (B, transform.params * moved, ...).
     """
 
     def __init__(self, kept: tuple[int, ...], moved: int, net: nn.Module, transform: Transform) -> None:
@@ -266,18 +266,18 @@ class Coupling(Invertible):
         self.kept, self.moved, self.net, self.transform = kept, moved, net, transform
         self.size = math.prod(kept) + moved
 
-    def forward(self, x: Tensor, emb: Given = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, given: MaybeGuided = UNCONDITIONAL) -> tuple[Tensor, Tensor]:
         a, b = x[:, : -self.moved], x[:, -self.moved :]
-        b, log_det = self.transform.forward(b, self.parameters_for(a, emb))
+        b, log_det = self.transform.forward(b, self.parameters_for(a, given))
         return torch.cat([a, b], 1), log_det.sum(1)
 
-    def inverse(self, z: Tensor, emb: Given = None) -> Tensor:
+    def inverse(self, z: Tensor, given: MaybeGuided = UNCONDITIONAL) -> Tensor:
         a, b = z[:, : -self.moved], z[:, -self.moved :]
-        return torch.cat([a, self.transform.inverse(b, self.parameters_for(a, emb))], 1)
+        return torch.cat([a, self.transform.inverse(b, self.parameters_for(a, given))], 1)
 
-    def parameters_for(self, a: Tensor, emb: Given) -> Tensor:
+    def parameters_for(self, a: Tensor, given: MaybeGuided) -> Tensor:
         """(B, transform.params, moved)."""
-        params = predict(self.net, a.reshape(-1, *self.kept), emb)
+        params = predict(self.net, a.reshape(-1, *self.kept), given)
         return params.view(len(a), self.transform.params, self.moved)
 
 
@@ -298,9 +298,9 @@ class MaskedLinear(nn.Linear):
 
 
 class ParameterNet(nn.Module):
-    """x (B, inputs), emb -> (B, outputs) through `depth` hidden layers, residual after the first. Zero at first.
+    """x (B, inputs), given -> (B, outputs) through `depth` hidden layers, residual after the first. Zero at first.
 
-    With `masks` (of the first, the middle and the last layer) it is a MADE; emb enters the first layer unmasked.
+    With `masks` (of the first, the middle and the last layer) it is a MADE; what is given enters the first unmasked.
     """
 
     def __init__(
@@ -310,7 +310,7 @@ class ParameterNet(nn.Module):
         width: int,
         depth: int,
         *,
-        emb: int = 0,
+        ready: Widths = UNTOLD,
         dropout: float = 0.0,
         masks: tuple[Tensor, Tensor, Tensor] | None = None,
     ) -> None:
@@ -321,12 +321,10 @@ class ParameterNet(nn.Module):
         self.enter, self.leave = MaskedLinear(first), MaskedLinear(last)
         self.blocks = nn.ModuleList(MaskedLinear(middle) for _ in range(depth - 1))
         zero(self.leave)
-        self.emb = nn.Linear(emb, width, bias=False) if emb else None
+        self.added = Added(ready, width)
 
-    def forward(self, x: Tensor, emb: Tensor | None = None) -> Tensor:
-        h = self.enter(x)
-        if self.emb is not None and emb is not None:
-            h = h + self.emb(emb)
+    def forward(self, x: Tensor, given: Given = UNCONDITIONAL) -> Tensor:
+        h = self.added(self.enter(x), given)
         for block in self.blocks:
             h = h + block(self.activate(h))
         out: Tensor = self.leave(self.activate(h))
@@ -337,7 +335,7 @@ class ParameterNet(nn.Module):
 
 
 class MaskedAutoregressive(Invertible):
-    """z_d = f(x_d; net(x_<d, emb)) with one masked net for all d (MADE, arXiv:1502.03509; MAF, arXiv:1705.07057).
+    """z_d = f(x_d; net(x_<d, given)) with one masked net for all d (MADE, arXiv:1502.03509; MAF, arXiv:1705.07057).
 
     Hidden unit i sees the first degree_i inputs. Units are sorted by degree, so what is new at step d of the inversion
     is one block of rows of each layer: the whole inversion costs about the products of one pass, not one pass a
@@ -345,7 +343,7 @@ class MaskedAutoregressive(Invertible):
     """
 
     def __init__(
-        self, dims: int, transform: Transform, width: int, depth: int, *, emb: int = 0, dropout: float = 0.0
+        self, dims: int, transform: Transform, width: int, depth: int, *, ready: Widths = UNTOLD, dropout: float = 0.0
     ) -> None:
         super().__init__()
         self.size, self.transform = dims, transform
@@ -353,37 +351,35 @@ class MaskedAutoregressive(Invertible):
         self.bounds = torch.searchsorted(degree, torch.arange(dims + 1)).tolist()  # units below a degree
         last = (position[:, None] >= degree).repeat(transform.params, 1)
         masks = degree[:, None] > position, degree[:, None] >= degree, last
-        self.net = ParameterNet(dims, len(last), width, depth, emb=emb, dropout=dropout, masks=masks)
+        self.net = ParameterNet(dims, len(last), width, depth, ready=ready, dropout=dropout, masks=masks)
 
-    def forward(self, x: Tensor, emb: Given = None) -> tuple[Tensor, Tensor]:
-        params = predict(self.net, x, emb).view(len(x), self.transform.params, self.size)
+    def forward(self, x: Tensor, given: MaybeGuided = UNCONDITIONAL) -> tuple[Tensor, Tensor]:
+        params = predict(self.net, x, given).view(len(x), self.transform.params, self.size)
         z, log_det = self.transform.forward(x, params)
         return z, log_det.sum(1)
 
-    def inverse(self, z: Tensor, emb: Given = None) -> Tensor:
-        views = (emb.emb, emb.null) if isinstance(emb, Guided) else (emb,)
+    def inverse(self, z: Tensor, given: MaybeGuided = UNCONDITIONAL) -> Tensor:
+        views = (given.given, given.null) if isinstance(given, Guided) else (given,)
         nets = [Unfolding(self, len(z), view) for view in views]
         z = z.T.contiguous()  # (dims, B), so that a dimension is a row
         x = torch.empty_like(z)
         for d in range(self.size):
             params = [net.params(d, x[:d]) for net in nets]
-            x[d] = self.transform.inverse(z[d], emb.mix(*params) if isinstance(emb, Guided) else params[0])
+            x[d] = self.transform.inverse(z[d], given.mix(*params) if isinstance(given, Guided) else params[0])
         return x.T.contiguous()
 
 
 class Unfolding:
     """The masked net of an `MaskedAutoregressive` layer, read one dimension after another; activations are kept."""
 
-    def __init__(self, layer: MaskedAutoregressive, n: int, emb: Tensor | None) -> None:
+    def __init__(self, layer: MaskedAutoregressive, n: int, given: Given) -> None:
         net, size = layer.net, layer.size
         self.bounds = layer.bounds
         self.weights = [part.masked() for part in (net.enter, *net.blocks, net.leave)]
         self.biases = [part.bias[:, None] for part in (net.enter, *net.blocks, net.leave)]
         self.leave = self.weights[-1].view(-1, size, self.weights[-1].shape[1]).transpose(0, 1)  # (dims, params, width)
         self.offset = self.biases[-1].view(-1, size, 1).transpose(0, 1)  # (dims, params, 1)
-        self.start = self.biases[0].expand(-1, n)
-        if net.emb is not None and emb is not None:
-            self.start = self.start + net.emb(emb).T
+        self.start = net.added(net.enter.bias.expand(n, -1), given).T
         self.active = [torch.empty_like(self.start) for _ in self.weights[1:]]  # silu(h) of each hidden layer
 
     def params(self, d: int, x: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from quintet.nets.build import upcast
-from quintet.nets.mlp import zero
+from quintet.nets.given import zero
 
 Activation = Literal["swiglu", "relu2", "relu"]
 Norm = Literal["rms", "layer"]
