@@ -15,7 +15,7 @@ from quintet.core.family import Batch, Family, Loss, OnStep
 from quintet.core.random import Generator, uniform
 from quintet.core.spaces import Discrete, Space
 from quintet.nets.build import upcast
-from quintet.nets.conditioning import Conditioner, Reading, hidden, widths
+from quintet.nets.conditioning import Conditioner, Reading, Style, hidden, widths
 from quintet.nets.decoding import Best, Constraint, Reader, Rules, Steps, alike, beam_search, draws, finish, told
 from quintet.nets.given import UNCONDITIONAL, Given, Reads
 from quintet.nets.packing import document_mask, pack
@@ -101,9 +101,8 @@ class Autoregressive(Family):
         reads = usual if s.condition == "auto" else s.condition
         self.conditioner: Conditioner | None = None
         if condition is not None:
-            shared = s.tied == "all" and same_alphabet(space, condition)
-            self.conditioner = Conditioner(condition, s.width, reads, dropout=s.guidance_dropout, backbone=s,
-                                           reading=s, shared=shared, queries=1)  # fmt: skip
+            style = Style(s, s, shared=s.tied == "all" and same_alphabet(space, condition))
+            self.conditioner = Conditioner(condition, s.width, reads, dropout=s.guidance_dropout, style=style)
         s.place(self, space.dims)
         # of the symbols read, the start first; a fixed order needs none
         self.sources = nn.Embedding(space.dims + 1, s.width) if s.order == "random" else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from quintet.core import settings
 from quintet.core.random import Generator, uniform
 from quintet.core.spaces import Continuous, Discrete, Space
-from quintet.nets.conv import conv, fold
+from quintet.nets.conv import ConvEncoder, conv, fold
 from quintet.nets.given import UNCONDITIONAL, UNTOLD, Given, Reads, Widths
 from quintet.nets.mlp import MLP
 from quintet.nets.symbols import Backbone, Grams
@@ -42,9 +42,21 @@ class Reading(settings.Settings):
     shift: int = Field(0, ge=0, description="by how many pixels or frames, at most, training moves what is read")
 
 
-SMALL = Backbone(width=64, depth=2)
-SIMPLE = Reading(grid=10, pool="attention")
-"""With `SMALL`: how families read a sequence whose settings do not say how."""
+@dataclass(frozen=True)
+class Style:
+    """How an `Encoder` is made. `queries`: means that its vector holds; `std`: of what symbols and places start from;
+    `shared`: symbols are embedded by the table of the model's own.
+    """
+
+    backbone: Backbone
+    reading: Reading
+    queries: int = 1
+    std: float = 0.02
+    shared: bool = False
+
+
+SMALL = Style(Backbone(width=64, depth=2), Reading(grid=10, pool="attention"), queries=8, std=0.5)
+"""For families whose settings do not say how a sequence is read."""
 
 
 # -- from a condition to positions, and from positions to a vector -----------------------------------------------------
@@ -71,15 +83,20 @@ class Columns(nn.Module):
         return emb if self.mix is None else emb + self.mix(emb)
 
 
-class Numbers(nn.Module):
-    """x (B, dims) of numbers without an order -> a single position: two layers that see all of them."""
+class Whole(nn.Module):
+    """Numbers (B, *shape) -> a single position that holds all of them: by two layers, or pictures by convolutions."""
 
     def __init__(self, condition: Continuous, width: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(condition.dims, width), nn.SiLU(), nn.Linear(width, width))
+        self.net: nn.Module
+        if condition.sequence:
+            self.net = ConvEncoder(condition.shape, (width,), 32, 1)
+        else:
+            layers = nn.Linear(condition.dims, width), nn.SiLU(), nn.Linear(width, width)
+            self.net = nn.Sequential(nn.Flatten(), *layers)
 
     def forward(self, x: Tensor, table: nn.Embedding | None, generator: Generator | None) -> tuple[Tensor, Tensor]:
-        return everywhere(self.layers(x.flatten(1))[:, None])
+        return everywhere(self.net(x)[:, None])
 
     def pool(self, x: Tensor, h: Tensor, seen: Tensor) -> Tensor:
         return h[:, 0]
@@ -88,27 +105,21 @@ class Numbers(nn.Module):
 class Encoder(nn.Module):
     """A text, picture or recording -> its positions, after a Transformer; the encoder of an encoder-decoder.
 
-    Where a vector is wanted, `queries` > 0, see `Pooled`. With `ngrams` a text of L symbols is then pool(h) + sum_t g_t
+    Where a vector is wanted it is `pooled`. With `ngrams` a text of L symbols is then pool(h) + sum_t g_t
     / sqrt(L) with g_t (width) the vectors of the runs of 2 ... `ngrams` symbols that end at t: a bag of n-grams (Joulin
     et al. 2017, arXiv:1607.01759) beside the net.
     """
 
-    def __init__(
-        self, condition: Space, width: int, backbone: Backbone, reading: Reading, *, shared: bool, queries: int
-    ) -> None:
+    def __init__(self, condition: Space, width: int, style: Style, *, pooled: bool) -> None:
         super().__init__()
-        self.enter: nn.Module
-        if isinstance(condition, Discrete):
-            self.enter = Words(condition, backbone, reading, shared=shared)
-        else:
-            self.enter = Patches(condition, backbone, reading)
-        depth = backbone.depth if reading.encoder_depth is None else reading.encoder_depth
-        self.net: Transformer = backbone.transformer(causal=False, depth=depth)
-        self.weigh = Pooled(backbone.width, reading.pool, queries) if queries else None
+        reading, inner = style.reading, style.backbone.width
+        self.enter: nn.Module = (Words if isinstance(condition, Discrete) else Patches)(condition, style)
+        self.net: Transformer = style.backbone.transformer(causal=False, depth=reading.encoder_depth)
+        self.weigh = Pooled(inner, reading.pool, style.queries) if pooled else None
         self.grams: Grams | None = None
-        if queries and isinstance(condition, Discrete) and reading.ngrams > 1:
-            self.grams = Grams(condition.vocab_size, backbone.width, reading.ngrams, rows=BAG, narrow=backbone.width)
-        inner = backbone.width * (queries if reading.pool == "attention" else 1) if queries else backbone.width
+        if pooled and isinstance(condition, Discrete) and reading.ngrams > 1:
+            self.grams = Grams(condition.vocab_size, inner, reading.ngrams, rows=BAG, narrow=inner)
+        inner = inner * style.queries if pooled and reading.pool == "attention" else inner
         self.leave = nn.Linear(inner, width) if inner != width else nn.Identity()
 
     def forward(self, x: Tensor, table: nn.Embedding | None, generator: Generator | None) -> tuple[Tensor, Tensor]:
@@ -129,20 +140,21 @@ class Encoder(nn.Module):
 class Words(nn.Module):
     """Symbols (B, L) -> (B, L', width) and which of them are text: all up to the end symbol, the first always.
 
-    L' is the longest text's length: what lies behind it costs nothing. `shared`: embedded by the table that is given.
-    With a stem: h + sum_k silu(conv_k(h)), a convolution for each of its spans (Kim 2014, arXiv:1408.5882).
+    L' is the longest text's length: what lies behind it costs nothing. With a stem: h + sum_k silu(conv_k(h)), a
+    convolution for each of its spans (Kim 2014, arXiv:1408.5882).
     """
 
     positions: Tensor | None
 
-    def __init__(self, condition: Discrete, backbone: Backbone, reading: Reading, *, shared: bool) -> None:
+    def __init__(self, condition: Discrete, style: Style) -> None:
         super().__init__()
-        self.pad, self.table = condition.pad, None if shared else nn.Embedding(condition.vocab_size, backbone.width)
+        reading, width = style.reading, style.backbone.width
+        self.pad, self.table = condition.pad, None if style.shared else nn.Embedding(condition.vocab_size, width)
         if self.table is not None:
-            nn.init.normal_(self.table.weight, std=0.02)
-        backbone.place(self, condition.dims)
+            nn.init.normal_(self.table.weight, std=style.std)
+        style.backbone.place(self, condition.dims, style.std)
         self.hide, self.dropout = reading.hide, reading.input_dropout
-        self.stem = nn.ModuleList(conv(1, backbone.width, backbone.width, span) for span in reading.stem)
+        self.stem = nn.ModuleList(conv(1, width, width, span) for span in reading.stem)
 
     def forward(self, x: Tensor, table: nn.Embedding | None, generator: Generator | None) -> tuple[Tensor, Tensor]:
         table = self.table or table
@@ -164,16 +176,16 @@ class Words(nn.Module):
 class Patches(nn.Module):
     """Images (B, C, H, W) or recordings (B, C, L) -> (B, positions, width): patches, two convolutions, positions."""
 
-    def __init__(self, condition: Continuous, backbone: Backbone, reading: Reading) -> None:
+    def __init__(self, condition: Continuous, style: Style) -> None:
         super().__init__()
+        reading, width = style.reading, style.backbone.width
         channels, *size = condition.shape
         axes, self.patch = len(size), 1
         while max(size) > self.patch * (FRAMES if axes == 1 else reading.grid):
             self.patch *= 2
         grid = torch.Size(-(-n // self.patch) for n in size).numel()
-        self.enter = conv(axes, channels * self.patch**axes, backbone.width)
-        self.mix = conv(axes, backbone.width, backbone.width)
-        self.positions = nn.Parameter(torch.randn(grid, backbone.width) * 0.02)
+        self.enter, self.mix = conv(axes, channels * self.patch**axes, width), conv(axes, width, width)
+        self.positions = nn.Parameter(torch.randn(grid, width) * style.std)
         self.hide, self.dropout, self.shift = reading.hide, reading.input_dropout, reading.shift
 
     def forward(self, x: Tensor, table: nn.Embedding | None, generator: Generator | None) -> tuple[Tensor, Tensor]:
@@ -239,23 +251,21 @@ class Conditioner(nn.Module):
         reads: Reads = "vector",
         *,
         dropout: float = 0.0,
-        backbone: Backbone = SMALL,
-        reading: Reading = SIMPLE,
-        shared: bool = False,
-        queries: int = 8,
+        style: Style | None = None,
     ) -> None:
-        """`shared`: symbols are embedded by the `table` that `forward` is given."""
+        """`style`: how pictures and recordings are read too where a vector is wanted; None: as a `Whole`."""
         super().__init__()
         self.condition, self.reads, self.dropout = condition, reads, dropout
-        self.null = nn.Parameter(torch.randn(width) * 0.02 if condition.sequence else torch.zeros(width))
-        self.encode: Encoder | Columns | Numbers
-        if condition.sequence:
-            queries = queries if reads == "vector" else 0
-            self.encode = Encoder(condition, width, backbone, reading, shared=shared, queries=queries)
+        whole = isinstance(condition, Continuous) and reads == "vector" and style is None
+        parts = condition.sequence and not whole
+        self.null = nn.Parameter(torch.randn(width) * 0.02 if parts else torch.zeros(width))
+        self.encode: Encoder | Columns | Whole
+        if parts:
+            self.encode = Encoder(condition, width, style or SMALL, pooled=reads == "vector")
         elif isinstance(condition, Discrete):
             self.encode = Columns(condition, width)
         else:
-            self.encode = Numbers(condition, width)
+            self.encode = Whole(condition, width)
 
     def forward(
         self, cond: Tensor | None, n: int, *, table: nn.Embedding | None = None, generator: Generator | None = None

@@ -41,10 +41,10 @@ class Backbone(settings.Settings):
                            activation=self.activation, norm=self.norm, qk_norm=self.qk_norm, dropout=self.dropout,
                            causal=causal, cross=cross)  # fmt: skip
 
-    def place(self, module: nn.Module, dims: int) -> None:
+    def place(self, module: nn.Module, dims: int, std: float = 0.02) -> None:
         """`module.positions` (dims, width): learnt or fixed vectors to be added; None where rotations do it."""
         if self.positions == "learnt":
-            module.positions = nn.Parameter(torch.randn(dims, self.width) * 0.02)
+            module.positions = nn.Parameter(torch.randn(dims, self.width) * std)
         else:
             fixed = sinusoids(dims, self.width) if self.positions == "sinusoidal" else None
             module.register_buffer("positions", fixed, persistent=False)
