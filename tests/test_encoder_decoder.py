@@ -177,7 +177,7 @@ def test_packed_texts_do_not_see_each_other(positions: str) -> None:
 
 def test_the_packing_test_notices_a_leak(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "quintet.families.autoregressive.within",
+        "quintet.families.autoregressive.document_mask",
         lambda documents: torch.ones(1, 1, *documents.shape[1:] * 2, dtype=torch.bool).tril(),
     )
     with pytest.raises(AssertionError):
