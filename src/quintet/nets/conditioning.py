@@ -113,7 +113,7 @@ class Encoder(nn.Module):
     def __init__(self, condition: Space, width: int, style: Style, *, pooled: bool) -> None:
         super().__init__()
         reading, inner = style.reading, style.backbone.width
-        self.enter: nn.Module = (Words if isinstance(condition, Discrete) else Patches)(condition, style)
+        self.enter = Words(condition, style) if isinstance(condition, Discrete) else Patches(condition, style)
         self.net: Transformer = style.backbone.transformer(causal=False, depth=reading.encoder_depth)
         self.weigh = Pooled(inner, reading.pool, style.queries) if pooled else None
         self.grams: Grams | None = None
