@@ -83,7 +83,7 @@ def operations() -> str:
         return FAMILIES[family].likelihood if verb == "score" else "yes"
 
     def taken(family: str, modality: str) -> str:
-        return make_codec(modality, FAMILIES[family]).kind
+        return make_codec(modality, FAMILIES[family]).representation.kind
 
     rows = [
         (f"`{family}`", modality, taken(family, modality), *(cell(family, modality, verb) for verb in VERBS))

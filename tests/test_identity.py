@@ -72,7 +72,7 @@ def test_a_likelihood_of_latents_does_not_depend_on_their_scale(tmp_path: Path) 
     codec, items = model.codecs["x"], quintet.load("ae", runs=tmp_path).sample(4)
     before, x = codec.log_det(items), codec.encode(items)
     name = codec.identity()
-    codec.scale = codec.scale * 2
+    codec.representation.scale = codec.representation.scale * 2
     density = (x.square() / -2).flatten(1).sum(1).double()  # of x, and of x / 2 the same with a spread of a half
     halved = codec.encode(items)
     wider = (halved.square() * -2).flatten(1).sum(1).double() + codec.space.dims * np.log(2)

@@ -144,7 +144,7 @@ def test_latents_are_what_the_autoencoder_makes(stage: str, runs: Path) -> None:
     inner, family = model.codecs["x"], model.family
     x = inner.encode(images)
     plain = inner.decode(family.decode(family.encode(x)))
-    for representation in LatentCodec.offered(family):
+    for representation in (each.kind for each in LatentCodec.offered_by(family)):
         codec = LatentCodec(inner, family, representation).fit(images)
         z = codec.encode(images)
         codec.space.check(z)

@@ -463,7 +463,7 @@ def mean_mass(codec: TableCodec, cells: Any) -> float:
     """The probability of one cell, estimated over the codec's own draws: there is a second column that varies them."""
     units, null = codec.units(codec.rows(cells))
     column, estimates = codec.columns[0], []
-    if codec.kind == "discrete":
+    if codec.representation.kind == "discrete":
         inside = 0.0 if null[0, 0] else float(column.pieces.log_weight(units[:1, 0])[0])
         symbol = column.pieces.count if null[0, 0] else int(column.pieces.symbol(units[:1, 0])[0])
         inside -= 0.0 if null[0, 0] else float(np.log(column.pieces.weight[symbol]))
@@ -582,7 +582,7 @@ def test_probabilities_of_dates_sum_to_one() -> None:
     # a null's other parts are anything: the mean over them is its probability
     rows, nothing = np.zeros((4000, 1)), np.ones(4000, bool)
     parts, inside = [], np.zeros(4000)
-    for i, part in enumerate(codec.parts):
+    for i, part in enumerate(codec.representation.parts):
         parts += part.encode(rows[:, 0], nothing, RNG.random(4000))
         inside += part.log_inside(rows[:, 0], nothing, parts[-len(part.sizes)])
         assert len(part.sizes) == 1 or i == 0

@@ -112,7 +112,7 @@ def test_items_are_windows_of_few_long_documents_or_many_short_texts() -> None:
     assert [codec(texts, window=16).block for texts in (LONG, SHORT)] == [16, 20]
     assert codec(["x" * 300] * 50).stream
     assert not codec(LONG, items="separate", block=1600).stream
-    assert TextCodec.representations == ("discrete", "continuous")
+    assert [each.kind for each in TextCodec.representations] == ["discrete", "continuous"]
 
 
 def test_what_is_too_long_is_cut_with_a_notice() -> None:

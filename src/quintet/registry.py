@@ -95,7 +95,7 @@ def latent_codec(stage: Stage, family: type[Family], settings: Mapping[str, Any]
     """
     options = dict(settings)
     chosen = options.pop("representation", None)
-    taken, offered = kinds_taken(family), LatentCodec.offered(stage.family)
+    taken, offered = kinds_taken(family), [each.kind for each in LatentCodec.offered_by(stage.family)]
     for representation in (chosen,) if chosen else offered:
         if representation in taken:
             return LatentCodec(stage.codec, stage.family, representation, LatentCodec.Settings(**options), stage.recipe)
@@ -113,7 +113,7 @@ def make_codec(name: str, family: type[Family], settings: Mapping[str, Any] | No
     given = dict(settings or {})
     chosen = given.pop("representation", None)
     options = codec.Settings(**given)
-    for representation in (chosen,) if chosen else codec.representations_of(options):
+    for representation in (chosen,) if chosen else [each.kind for each in codec.offered(options)]:
         if representation in taken:
             return codec(representation, options)
     raise Unsupported(f"{family.name} takes {' or '.join(taken)} data, which codec {name} does not give")

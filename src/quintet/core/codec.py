@@ -100,6 +100,23 @@ class Vocabulary(Protocol):
     def to_json(self) -> Any: ...
 
 
+class Representation(ABC):
+    """What a codec keeps of its items <-> x in a space, of real numbers or of symbols. Every codec has one object, and
+    fits it when it knows how large its items are. `decode` is total: every x in the space stands for something.
+    """
+
+    kind: ClassVar[RepresentationKind]
+    space: Space
+
+    @abstractmethod
+    def encode(self, kept: Any) -> Tensor:
+        """x (B, *space.shape)."""
+
+    @abstractmethod
+    def decode(self, x: Tensor) -> Any:
+        """What x stands for, or what is nearest to it."""
+
+
 class Codec(ABC):
     """A map between raw items and an encoded space.
 
@@ -112,10 +129,10 @@ class Codec(ABC):
     name: ClassVar[str]
     wanted: ClassVar[str] = ""
     """What a program may give as raw items, in words."""
-    representations: ClassVar[tuple[RepresentationKind, ...]]
+    representations: ClassVar[tuple[type[Representation], ...]]
     """What it can represent items as, the preferred first: a run takes the first that its family accepts."""
+    representation: Representation
 
-    space: Space
     measure: Measure
     """Of which measure a likelihood is: "mass" of quantised or symbolic raw data, "density" of real raw data, "encoded"
     where the encoded space keeps less than the raw item (log-mel, latents)."""
@@ -159,15 +176,20 @@ class Codec(ABC):
         return self.name
 
     def __init__(self, representation: RepresentationKind | None = None, settings: Any = None) -> None:
-        if representation is not None and representation not in self.representations:
-            raise Unsupported(
-                f"{self.name} has no {representation} representation", why=f"it has: {', '.join(self.representations)}"
-            )
-        self.kind: RepresentationKind = representation or self.representations[0]
         self.settings: Any = settings or self.Settings()
+        offered = {each.kind: each for each in self.offered(self.settings)}
+        kind = representation or next(iter(offered))
+        if kind not in offered:
+            raise Unsupported(f"{self.name} has no {kind} representation", why=f"it has: {', '.join(offered)}")
+        self.representation = offered[kind]()
+
+    @property
+    def space(self) -> Space:
+        """Of its encoded items."""
+        return self.representation.space
 
     @classmethod
-    def representations_of(cls, settings: Any) -> tuple[RepresentationKind, ...]:
+    def offered(cls, settings: Any) -> tuple[type[Representation], ...]:
         """Its representations under these settings."""
         return cls.representations
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from quintet.core.codec import Codec, Encoded, RepresentationKind, Stage, digest
+from quintet.core.codec import Codec, Encoded, Representation, RepresentationKind, Stage, digest
 from quintet.core.errors import CheckpointError, Unsupported
 from quintet.core.family import Autoencoder
 from quintet.core.likelihood import Measure
@@ -29,19 +29,87 @@ OUT = 100.0
 """A decoded latent is at most this many scales out, whatever a model gives."""
 
 
+class LatentCodes(Representation):
+    """Discrete: latents as the symbols of the codes, (positions,), which only quantising autoencoders have."""
+
+    kind = "discrete"
+    log_volume = 0.0
+
+    def fit(self, family: Autoencoder) -> None:
+        self.family, self.space = family, family.latent
+
+    def encode(self, z: Tensor) -> Tensor:
+        return self.family.indices(z)
+
+    def decode(self, x: Tensor) -> Tensor:
+        return self.family.codes(x)
+
+    def learn(self, latents: Iterable[Tensor]) -> None:
+        """Codes have no scale."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {}
+
+    def read(self, state: Mapping[str, Any]) -> None:
+        """There is nothing."""
+
+
+class ScaledLatents(Representation):
+    """Continuous: (z - mean) / scale, one mean and scale a channel, z the posterior mean (latent,) or (latent, h, w),
+    or the values of a code.
+    """
+
+    kind = "continuous"
+
+    def fit(self, family: Autoencoder) -> None:
+        shape, latent = family.latent.shape, family.latent
+        if isinstance(latent, Discrete):
+            shape = tuple(family.codes(torch.zeros(1, latent.dims, dtype=torch.long)).shape[1:])
+        self.space = Continuous(shape)
+        self.mean, self.scale = torch.zeros(1), torch.ones(1)
+
+    def learn(self, latents: Iterable[Tensor]) -> None:
+        """Read mean and scale off latents of training items, in parts."""
+        z = torch.cat(list(latents))
+        flat = z.transpose(0, 1).flatten(1)
+        spread = flat.std(1)
+        self._set(flat.mean(1), spread.clamp_min(FLOOR * float(spread.max()) or 1.0))
+
+    def _set(self, mean: Tensor, scale: Tensor) -> None:
+        """One of each a channel."""
+        shape = (-1, *[1] * (len(self.space.shape) - 1))
+        self.mean, self.scale = mean.view(shape), scale.view(shape)
+
+    @property
+    def log_volume(self) -> float:
+        """log |dx / dz|."""
+        return -float(self.scale.log().expand(self.space.shape).sum())
+
+    def encode(self, z: Tensor) -> Tensor:
+        return (z - self.mean) / self.scale
+
+    def decode(self, x: Tensor) -> Tensor:
+        return x.float().nan_to_num().clamp(-OUT, OUT) * self.scale + self.mean
+
+    def to_json(self) -> dict[str, Any]:
+        return {"mean": self.mean.flatten().tolist(), "scale": self.scale.flatten().tolist()}
+
+    def read(self, state: Mapping[str, Any]) -> None:
+        """The inverse of `to_json`."""
+        self._set(torch.tensor(state["mean"]), torch.tensor(state["scale"]))
+
+
 class LatentCodec(Codec):
     """An inner codec, then a frozen autoencoder (Rombach et al. 2022, arXiv:2112.10752; van den Oord et al. 2017,
     arXiv:1711.00937).
-
-    continuous: (z - mean) / scale, one mean and scale a channel, z the posterior mean (latent,) or (latent, h, w), or
-    the values of a code. discrete: the symbols of the codes, (positions,), which only quantising autoencoders have.
 
     A likelihood is of the encoded item: latents keep less than the raw item has. `recipe`: the configuration that made
     the autoencoder and its step, inert, to be kept with it.
     """
 
     name = "latent"
-    representations: ClassVar[tuple[RepresentationKind, ...]] = ("discrete", "continuous")
+    representations = (LatentCodes, ScaledLatents)
+    representation: LatentCodes | ScaledLatents
     measure: Measure = "encoded"
 
     def __init__(
@@ -52,33 +120,20 @@ class LatentCodec(Codec):
         settings: Any = None,
         recipe: Mapping[str, Any] | None = None,
     ) -> None:
-        offered = self.offered(family)
+        offered = [each.kind for each in self.offered_by(family)]
         if representation is not None and representation not in offered:
             fix = "" if representation == "continuous" else "train the autoencoder with --model.bottleneck fsq"
-            raise Unsupported(
-                f"these latents have no {representation} representation",
-                why=f"they have: {', '.join(offered)}",
-                fix=fix,
-            )
+            why = f"they have: {', '.join(offered)}"
+            raise Unsupported(f"these latents have no {representation} representation", why=why, fix=fix)
         super().__init__(representation or offered[0], settings)
         self.inner, self.family, self.recipe = inner, family, dict(recipe or {})
-        self.mean, self.scale = torch.zeros(1), torch.ones(1)
         self.dims, self.stream = inner.dims, inner.stream
-        self.space = family.latent
-        if self.kind == "continuous":
-            self.space = Continuous(tuple(self._values(inner, family)))
+        self.representation.fit(family)
 
-    @staticmethod
-    def offered(family: Autoencoder) -> tuple[RepresentationKind, ...]:
+    @classmethod
+    def offered_by(cls, family: Autoencoder) -> tuple[type[Representation], ...]:
         """The representations that this autoencoder's latents have, the preferred first."""
-        return ("discrete", "continuous") if isinstance(family.latent, Discrete) else ("continuous",)
-
-    @staticmethod
-    def _values(inner: Codec, family: Autoencoder) -> tuple[int, ...]:
-        """The shape of z."""
-        if isinstance(family.latent, Continuous):
-            return family.latent.shape
-        return tuple(family.codes(torch.zeros(1, family.latent.dims, dtype=torch.long)).shape[1:])
+        return cls.representations if isinstance(family.latent, Discrete) else (ScaledLatents,)
 
     @property
     def stage(self) -> Stage:
@@ -94,13 +149,7 @@ class LatentCodec(Codec):
 
     def fit(self, items: Any) -> Self:
         """Read the channels' means and scales off some training items; the autoencoder stays as it is."""
-        if self.kind == "continuous":
-            z = torch.cat(list(self._latents(items, FITTED)))
-            flat = z.transpose(0, 1).flatten(1)
-            spread = flat.std(1)
-            shape = (-1, *[1] * (z.dim() - 2))
-            self.mean = flat.mean(1).view(shape)
-            self.scale = spread.clamp_min(FLOOR * float(spread.max()) or 1.0).view(shape)
+        self.representation.learn(self._latents(items, FITTED))
         return self
 
     @torch.no_grad()
@@ -119,7 +168,7 @@ class LatentCodec(Codec):
             yield self.inner.encode(part(items, some)) if whole is None else whole[some]
 
     def encode(self, items: Any) -> Tensor:
-        parts = [self._represented(z) for z in self._latents(items)]
+        parts = [self.representation.encode(z) for z in self._latents(items)]
         return torch.cat(parts) if parts else torch.empty(0, *self.space.shape)
 
     def encoded(self, items: Any) -> Encoded:
@@ -144,14 +193,11 @@ class LatentCodec(Codec):
     def joined(self, x: Tensor, rows: Encoded) -> Any:
         return self.inner.joined(self.below(x), rows)
 
-    def _represented(self, z: Tensor) -> Tensor:
-        return self.family.indices(z) if self.kind == "discrete" else (z - self.mean) / self.scale
-
     @torch.no_grad()
     def above(self, x: Tensor) -> Tensor:
         """x of the inner codec -> x of this one."""
-        parts = [self._represented(self.family.encode(some.to(self.device)).float().cpu()) for some in x.split(CHUNK)
-                 if len(some)]  # fmt: skip
+        latents = (self.family.encode(some.to(self.device)).float().cpu() for some in x.split(CHUNK) if len(some))
+        parts = list(map(self.representation.encode, latents))
         return torch.cat(parts) if parts else torch.empty(0, *self.space.shape)
 
     def decode(self, x: Tensor) -> Any:
@@ -160,14 +206,8 @@ class LatentCodec(Codec):
     @torch.no_grad()
     def below(self, x: Tensor) -> Tensor:
         """x of this codec -> x of the inner one."""
-        parts = []
-        for some in x.detach().cpu().split(CHUNK):
-            if self.kind == "discrete":
-                z = self.family.codes(some)
-            else:
-                z = some.float().nan_to_num().clamp(-OUT, OUT) * self.scale + self.mean
-            parts.append(self.family.decode(z.to(self.device)).cpu())
-        return torch.cat(parts)
+        latents = map(self.representation.decode, x.detach().cpu().split(CHUNK))
+        return torch.cat([self.family.decode(z.to(self.device)).cpu() for z in latents])
 
     def partial(self, items: Any, known: Any = None) -> tuple[Tensor, Tensor]:
         raise Unsupported(
@@ -183,7 +223,8 @@ class LatentCodec(Codec):
         weights = hashlib.sha256()
         for name, value in sorted(self.family.state_dict().items()):
             weights.update(f"{name} {tuple(value.shape)}".encode() + value.detach().cpu().numpy().tobytes())
-        return digest({"representation": self.kind, "inner": self.inner.to_json(), "autoencoder": weights.hexdigest()})
+        kind, inner = self.representation.kind, self.inner.to_json()
+        return digest({"representation": kind, "inner": inner, "autoencoder": weights.hexdigest()})
 
     @property
     def takes_all(self) -> bool:
@@ -197,15 +238,10 @@ class LatentCodec(Codec):
 
     def _log_volume(self, rows: int) -> Tensor:
         """(rows,) log_det of so many rows."""
-        scaled = -float(self.scale.log().expand(self.space.shape).sum()) if self.kind == "continuous" else 0.0
-        return torch.full((rows,), scaled, dtype=torch.float64)
+        return torch.full((rows,), self.representation.log_volume, dtype=torch.float64)
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "representation": self.kind,
-            "mean": self.mean.flatten().tolist(),
-            "scale": self.scale.flatten().tolist(),
-        }
+        return {"representation": self.representation.kind, **self.representation.to_json()}
 
     @classmethod
     def from_json(
@@ -219,8 +255,7 @@ class LatentCodec(Codec):
         if inner is None or family is None:
             raise CheckpointError("a latent codec without its autoencoder")
         codec = cls(inner, family, data["representation"], recipe=recipe)
-        shape = (-1, *[1] * (len(codec.space.shape) - 1))
-        codec.mean, codec.scale = torch.tensor(data["mean"]).view(shape), torch.tensor(data["scale"]).view(shape)
+        codec.representation.read(data)
         return codec
 
 

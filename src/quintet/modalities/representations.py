@@ -3,44 +3,44 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from quintet.core.codec import RepresentationKind
+from quintet.core.codec import Representation
 from quintet.core.spaces import Continuous, Discrete
 
+Shape = Sequence[int]
+Symbol = int | None
 
-class Representation(ABC):
-    """Symbols k (B, *shape), int64, <-> x (B, *space.shape). `decode` is total: every x in the space gives symbols."""
 
-    space: Continuous | Discrete
+class SymbolRepresentation(Representation):
+    """Symbols k (B, *shape), int64, <-> x (B, *space.shape)."""
+
     log_cell: float = 0.0
     """log p(k) = log p(x) + log_cell: the log-volume of the cell of x that stands for one k, where x has a density."""
 
     @abstractmethod
-    def encode(self, k: Tensor) -> Tensor:
-        """x of symbols."""
-
-    @abstractmethod
-    def decode(self, x: Tensor) -> Tensor:
-        """The symbols of x, or those nearest to it."""
+    def fit(self, shape: Shape, size: int, axes: Shape = (0,), *, pad: Symbol = None, unseen: Symbol = None) -> None:
+        """Of items of this shape and `size` symbols. `axes`: their order where x has several (channels first, as nets
+        do); `pad` and `unseen`: see `Discrete`.
+        """
 
     @abstractmethod
     def spread(self, known: Tensor) -> Tensor:
         """known (B, *shape) bool -> (B, *space.shape): an entry of x is known if its symbol is."""
 
 
-class Symbols(Representation):
+class Symbols(SymbolRepresentation):
     """Discrete: k in row-major order."""
 
-    def __init__(
-        self, shape: Sequence[int], vocab_size: int, pad: int | None = None, unseen: int | None = None
-    ) -> None:
+    kind = "discrete"
+
+    def fit(self, shape: Shape, size: int, axes: Shape = (0,), *, pad: Symbol = None, unseen: Symbol = None) -> None:
         self.shape = tuple(shape)
-        self.space = Discrete((math.prod(self.shape),), vocab_size, pad=pad, unseen=unseen)
+        self.space = Discrete((math.prod(self.shape),), size, pad=pad, unseen=unseen)
 
     def encode(self, k: Tensor) -> Tensor:
         return k.flatten(1)
@@ -52,13 +52,15 @@ class Symbols(Representation):
         return known.flatten(1).contiguous()
 
 
-class Levels(Representation):
-    """Continuous: x = 2 k / (levels - 1) - 1, the axes of k in the order `axes` (those of a net: channels first)."""
+class Levels(SymbolRepresentation):
+    """Continuous: x = 2 k / (levels - 1) - 1, for k that are levels of a value."""
 
-    def __init__(self, shape: Sequence[int], levels: int, axes: Sequence[int]) -> None:
+    kind = "continuous"
+
+    def fit(self, shape: Shape, size: int, axes: Shape = (0,), *, pad: Symbol = None, unseen: Symbol = None) -> None:
         self.order = (0, *(axis + 1 for axis in axes))
         self.back = tuple(self.order.index(axis) for axis in range(len(self.order)))
-        self.space = self.levels = Continuous(tuple(shape[axis] for axis in axes), levels)
+        self.space = self.levels = Continuous(tuple(shape[axis] for axis in axes), size)
         self.step = self.levels.bin_width
         self.log_cell = self.space.dims * math.log(self.step)
 
@@ -72,22 +74,23 @@ class Levels(Representation):
         return known.permute(self.order).contiguous()
 
 
-class Bits(Representation):
-    """Continuous: analog bits (Chen et al. 2022, arXiv:2208.04202), the index of each symbol (block,) as ceil(log2 V)
-    values of +-1: (bits, block).
+class Bits(SymbolRepresentation):
+    """Continuous: analog bits (Chen et al. 2022, arXiv:2208.04202), the index of each symbol of a row (n,) as
+    ceil(log2 V) values of +-1: (bits, n).
 
     What is no symbol's code decodes to the nearest one, argmax_v <x_t, code_v>, of those that may be drawn: all but
     `unseen`.
     """
 
+    kind = "continuous"
     AT_ONCE = 2**24
 
-    def __init__(self, block: int, vocab_size: int, unseen: int | None = None) -> None:
-        bits = max(1, math.ceil(math.log2(vocab_size)))
-        self.space = Continuous((bits, block), 2)
+    def fit(self, shape: Shape, size: int, axes: Shape = (0,), *, pad: Symbol = None, unseen: Symbol = None) -> None:
+        bits = max(1, math.ceil(math.log2(size)))
+        self.space = Continuous((bits, *shape), 2)
         places = torch.arange(bits - 1, -1, -1)
-        self.codes = (torch.arange(vocab_size)[:, None] >> places & 1).float() * 2 - 1  # (V, bits)
-        self.drawn = torch.tensor([symbol for symbol in range(vocab_size) if symbol != unseen])
+        self.codes = (torch.arange(size)[:, None] >> places & 1).float() * 2 - 1  # (V, bits)
+        self.drawn = torch.tensor([symbol for symbol in range(size) if symbol != unseen])
         self.log_cell = self.space.dims * math.log(2)
 
     def encode(self, k: Tensor) -> Tensor:
@@ -102,10 +105,3 @@ class Bits(Representation):
 
     def spread(self, known: Tensor) -> Tensor:
         return known[:, None].expand(-1, *self.space.shape).clone()
-
-
-def of_levels(
-    representation: RepresentationKind, shape: Sequence[int], levels: int, axes: Sequence[int]
-) -> Representation:
-    """Of values that take `levels` levels: as symbols, or as numbers."""
-    return Symbols(shape, levels) if representation == "discrete" else Levels(shape, levels, axes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -12,13 +12,13 @@ from pydantic import Field
 from torch import Tensor
 
 from quintet.core import settings
-from quintet.core.codec import Codec, Preprocessing, RepresentationKind, digest
-from quintet.core.errors import DataError, Unsupported
+from quintet.core.codec import Codec, Preprocessing, Representation, RepresentationKind, digest
+from quintet.core.errors import DataError
 from quintet.core.random import some
-from quintet.core.spaces import Continuous, Discrete
+from quintet.core.spaces import Continuous
 from quintet.modalities.audio import spectrum
 from quintet.modalities.audio.recordings import Recordings
-from quintet.modalities.representations import of_levels
+from quintet.modalities.representations import Levels, SymbolRepresentation, Symbols
 
 Features = Literal["mel", "waveform", "mulaw"]
 
@@ -32,6 +32,25 @@ QUIET = 0.04
 """Trailing frames of a log-mel picture whose mean is below this share of the range are silence."""
 FADE = 0.005
 """Seconds over which a completed part departs from the given one."""
+
+
+class Waveform(Representation):
+    """Continuous: samples (B, n) <-> x = samples / scale in (B, 1, n)."""
+
+    kind = "continuous"
+
+    def fit(self, samples: int, scale: float) -> None:
+        self.space, self.scale = Continuous((1, samples)), scale
+        self.log_cell = -samples * math.log(scale)
+
+    def encode(self, waves: Tensor) -> Tensor:
+        return waves[:, None] / self.scale
+
+    def decode(self, x: Tensor) -> Tensor:
+        return x.flatten(1) * self.scale
+
+    def spread(self, known: Tensor) -> Tensor:
+        return known[:, None]
 
 
 class AudioCodec(Codec):
@@ -61,23 +80,18 @@ class AudioCodec(Codec):
     name = "audio"
     preprocessing: Preprocessing = "flattened"
     wanted = "a list of arrays of samples, or quintet's Recordings"
-    representations: ClassVar[tuple[RepresentationKind, ...]] = ("continuous", "discrete")
+    representations = (Levels, Symbols)
+    representation: SymbolRepresentation | Waveform
 
     def __init__(self, representation: RepresentationKind | None = None, settings: Any = None) -> None:
         super().__init__(representation, settings)
-        have = self.representations_of(self.settings)
-        if representation is not None and representation not in have:
-            raise Unsupported(
-                f"{self.settings.features} audio has no {representation} representation", why=f"it is {have[0]}"
-            )
-        self.kind = representation or have[0]
         self.measure = "density" if self.settings.features == "waveform" else "encoded"
         self.rate, self.samples, self.frames = 0, 0, 0
         self.high, self.scale = 0.0, 1.0
 
     @classmethod
-    def representations_of(cls, settings: Any) -> tuple[RepresentationKind, ...]:
-        only: dict[str, tuple[RepresentationKind, ...]] = {"waveform": ("continuous",), "mulaw": ("discrete",)}
+    def offered(cls, settings: Any) -> tuple[type[Representation], ...]:
+        only: dict[str, tuple[type[Representation], ...]] = {"waveform": (Waveform,), "mulaw": (Symbols,)}
         return only.get(settings.features, cls.representations)
 
     def identity(self) -> str:
@@ -101,10 +115,9 @@ class AudioCodec(Codec):
         if lengths.max() == 0:
             raise DataError("every recording is empty")
         wanted = self.settings.seconds or min(float(np.quantile(lengths, 0.98)) / self.rate, LONGEST)
-        self._set_length(max(1, round(wanted * self.rate)))
         few = recordings[some(recordings, LOOKED_AT, 0)]
-        peaks = [float(np.abs(samples).max(initial=0.0)) for samples in few]
-        self.scale = min(1.0, max(peaks)) or 1.0
+        self.scale = min(1.0, max(float(np.abs(samples).max(initial=0.0)) for samples in few)) or 1.0
+        self._set_length(max(1, round(wanted * self.rate)))
         if self.settings.features == "mel":
             self.high = max(float(self._decibels(self._wave(samples)).max()) for samples in few)
         return self
@@ -114,17 +127,20 @@ class AudioCodec(Codec):
         s = self.settings
         if s.features != "mel":
             self.samples = self.dims = samples
-            self.space = Continuous((1, samples)) if s.features == "waveform" else Discrete((samples,), 256)
+            if isinstance(self.representation, Waveform):
+                self.representation.fit(samples, self.scale)
+            else:
+                self.representation.fit((samples,), 256)
             return
         self.stride = max(1, round(s.hop * self.rate / 2))
         """Samples between two windows; a frame is the mean power of two."""
         self.width = max(2 * self.stride, round(s.window * s.hop * self.rate / 2) * 2)
         frames = -(-samples // (2 * self.stride))
-        self.frames = frames if frames <= 8 or self.kind == "discrete" else -(-frames // 4) * 4
+        self.frames = -(-frames // 4) * 4 if frames > 8 and isinstance(self.representation, Levels) else frames
         self.samples, self.dims = self.frames * 2 * self.stride, self.frames * s.bands
         self.filters = spectrum.mel_filters(s.bands, self.width, self.rate)
-        self.cells = of_levels(self.kind, (self.frames, s.bands), s.levels, (1, 0))
-        self.space = self.cells.space
+        assert not isinstance(self.representation, Waveform)
+        self.representation.fit((self.frames, s.bands), s.levels, (1, 0))
 
     # -- raw -> encoded ----------------------------------------------------------------------------------------------
 
@@ -157,17 +173,18 @@ class AudioCodec(Codec):
 
     def encode(self, items: Any) -> Tensor:
         waves = [self._wave(samples) for samples in self._check(items)]
-        x = torch.stack([self._encode(wave) for wave in waves]) if waves else torch.zeros(0, *self.space.shape)
-        return x if isinstance(self.space, Continuous) else x.long()
+        features = torch.stack([self._features(wave) for wave in waves or [torch.zeros(self.samples)]])
+        return self.representation.encode(features[: len(waves)])
 
-    def _encode(self, wave: Tensor) -> Tensor:
+    def _features(self, wave: Tensor) -> Tensor:
+        """Of one recording: its samples, their codes, or the levels of its mel bands (frames, bands)."""
         s = self.settings
         if s.features == "waveform":
-            return wave[None] / self.scale
+            return wave
         if s.features == "mulaw":
-            return spectrum.mu_law(wave)
+            return spectrum.mu_law(wave).long()
         share = (self._decibels(wave) - self.high) / s.decibels + 1
-        return self.cells.encode((share.clamp(0, 1) * (s.levels - 1)).round().long()[None])[0]
+        return (share.clamp(0, 1) * (s.levels - 1)).round().long()
 
     def losses(self, items: Any) -> list[str]:
         """Of recordings that are cut, or louder than full scale."""
@@ -181,31 +198,23 @@ class AudioCodec(Codec):
 
     def log_det(self, items: Any) -> Tensor:
         """waveform: log |dx / draw|. mel: density on [-1, 1] -> mass of a level, so that both representations agree."""
-        s, value = self.settings, 0.0
-        if s.features == "waveform":
-            value = -self.dims * math.log(self.scale)
-        elif s.features == "mel":
-            value = self.cells.log_cell
-        return torch.full((len(items),), value, dtype=torch.float64)
+        return torch.full((len(items),), self.representation.log_cell, dtype=torch.float64)
 
     # -- encoded -> raw ----------------------------------------------------------------------------------------------
 
     def decode(self, x: Tensor) -> Recordings:
-        x = x.detach().cpu()
-        return Recordings([self._decode(row).numpy() for row in x], self.rate)
+        each = self.representation.decode(x.detach().cpu())
+        return Recordings([self._sound(one).numpy() for one in each], self.rate)
 
-    def _decode(self, row: Tensor) -> Tensor:
+    def _sound(self, features: Tensor) -> Tensor:
+        """A recording of any features, without its trailing silence."""
         s = self.settings
         if s.features == "mel":
-            return self._vocode(self._levels(row))
-        wave = spectrum.mu_law_inverse(row) if s.features == "mulaw" else row.flatten() * self.scale
+            top = s.levels - 1
+            return self._vocode(features.clamp(0, top).float() / top)
+        wave = spectrum.mu_law_inverse(features) if s.features == "mulaw" else features
         wave = wave.float().nan_to_num(0.0).clamp(-1, 1)
         return wave[: _end(wave.abs() > SILENCE, 1)]
-
-    def _levels(self, row: Tensor) -> Tensor:
-        """A row of the space -> (frames, bands) levels, as real numbers on [0, 1]."""
-        top = self.settings.levels - 1
-        return self.cells.decode(row[None])[0].clamp(0, top).float() / top
 
     def _vocode(self, share: Tensor) -> Tensor:
         """(frames, bands) on [0, 1] -> a waveform without its trailing silence."""
@@ -226,11 +235,11 @@ class AudioCodec(Codec):
         x = self.encode(items)
         given = torch.from_numpy(self._given(items, known))
         if self.settings.features != "mel":
-            return x, given.view(x.shape)
+            return x, self.representation.spread(given)
         edge, span = (self.width - self.stride) // 2, self.width + self.stride
         padded = torch.nn.functional.pad(given, (edge, span), value=True)  # silence outside is known
         frames = padded.unfold(1, span, 2 * self.stride)[:, : self.frames].all(-1)  # (N, frames)
-        return x, self.cells.spread(frames[:, :, None].expand(-1, -1, self.settings.bands))
+        return x, self.representation.spread(frames[:, :, None].expand(-1, -1, self.settings.bands))
 
     def _given(self, items: Any, known: Any) -> np.ndarray:
         """(N, samples) bool: which samples are known."""
@@ -266,7 +275,7 @@ class AudioCodec(Codec):
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "representation": self.kind,
+            "representation": self.representation.kind,
             "settings": self.settings.model_dump(mode="json"),
             "rate": self.rate,
             "samples": self.samples,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from quintet.core.codec import Codec, Encoded, Preprocessing, RepresentationKind
 from quintet.core.errors import DataError
 from quintet.core.likelihood import Measure
 from quintet.data.mapped import chunks
-from quintet.modalities.representations import of_levels
+from quintet.modalities.representations import Levels, SymbolRepresentation, Symbols
 
 
 class ImageCodec(Codec):
@@ -26,7 +26,8 @@ class ImageCodec(Codec):
     name = "image"
     preprocessing: Preprocessing = "flattened"
     wanted = "a picture of Pillow, a list of them, or an array (N, H, W, C)"
-    representations: ClassVar[tuple[RepresentationKind, ...]] = ("continuous", "discrete")
+    representations = (Levels, Symbols)
+    representation: SymbolRepresentation
     measure: Measure = "mass"
 
     def __init__(self, representation: RepresentationKind | None = None, settings: Any = None) -> None:
@@ -50,8 +51,7 @@ class ImageCodec(Codec):
 
     def _set_space(self) -> None:
         self.dims = math.prod(self.shape)
-        self.representation = of_levels(self.kind, self.shape, self.levels, (2, 0, 1))
-        self.space = self.representation.space
+        self.representation.fit(self.shape, self.levels, (2, 0, 1))
 
     def _array(self, items: Any) -> np.ndarray:
         images = items if isinstance(items, np.ndarray) else np.asarray(items)  # a memmap stays one
@@ -114,7 +114,8 @@ class ImageCodec(Codec):
         return digest({"shape": self.shape, "unit": self.unit, "levels": self.levels})
 
     def to_json(self) -> dict[str, Any]:
-        return {"representation": self.kind, "shape": list(self.shape), "unit": self.unit, "levels": self.levels}
+        state = {"shape": list(self.shape), "unit": self.unit, "levels": self.levels}
+        return {"representation": self.representation.kind, **state}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:

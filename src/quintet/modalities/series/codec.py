@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from quintet.core import settings
-from quintet.core.codec import Codec, RepresentationKind
+from quintet.core.codec import Codec, Representation, RepresentationKind
 from quintet.core.errors import DataError
 from quintet.core.spaces import Continuous, Discrete
 from quintet.data.arrow import Floats
@@ -111,21 +111,79 @@ def _nearest(values: Floats, grid: float) -> Floats:
     return np.round(values) if grid == 1 else np.round(np.round(values / grid) * grid, 3)
 
 
+class StandardisedSeries(Representation):
+    """Continuous: values (N, steps, channels) -> (value - mean) / deviation of the channel, in (channels, steps)."""
+
+    kind = "continuous"
+
+    def fit(self, steps: int, parts: tuple[Channel, ...]) -> None:
+        self.steps, self.parts = steps, parts
+        widths = np.repeat([part.grid / part.std for part in parts], steps)
+        self.space = Continuous((len(parts), steps), widths=tuple(widths.tolist()) if widths.any() else None)
+
+    def encode(self, values: Floats) -> Tensor:
+        means, stds = ([getattr(part, name) for part in self.parts] for name in ("mean", "std"))
+        return torch.from_numpy(((values - means) / stds).transpose(0, 2, 1)).float().contiguous()
+
+    def decode(self, x: Tensor) -> Floats:
+        z = x.detach().cpu().double().nan_to_num(0.0, 1e6, -1e6).numpy()
+        return np.stack([_nearest(z[:, i] * part.std + part.mean, part.grid) for i, part in enumerate(self.parts)], -1)
+
+    def log_det(self, values: Floats) -> Tensor:
+        """log |dx / dvalue|, or the log of a cell of the grid in x."""
+        each = [np.log((part.grid or 1.0) / part.std) for part in self.parts]
+        return torch.full((len(values),), self.steps * float(np.sum(each)), dtype=torch.float64)
+
+    def spread(self, known: Tensor) -> Tensor:
+        return known.transpose(1, 2).contiguous()
+
+
+class BinnedSeries(Representation):
+    """Discrete: the bin of each value, a step after another in (steps * channels,), so that a prefix is a past."""
+
+    kind = "discrete"
+
+    def fit(self, steps: int, parts: tuple[Channel, ...]) -> None:
+        self.steps, self.parts, dims = steps, parts, steps * len(parts)
+        sizes, shares = [len(part.middles) for part in parts], [part.shares for part in parts]
+        if min(sizes) == max(sizes):  # equal shares too: there is nothing to start from
+            self.space = Discrete((dims,), sizes[0])
+        else:
+            self.space = Discrete((dims,), max(sizes), tuple(sizes * steps), shares=tuple(shares * steps))
+
+    def encode(self, values: Floats) -> Tensor:
+        bins = [part.bins(values[:, :, i]) for i, part in enumerate(self.parts)]
+        return torch.from_numpy(np.stack(bins, -1).reshape(len(values), -1))
+
+    def decode(self, x: Tensor) -> Floats:
+        bins = x.detach().cpu().view(len(x), self.steps, len(self.parts)).numpy()
+        middles = (np.array(part.middles) for part in self.parts)
+        return np.stack([each[bins[:, :, i].clip(0, len(each) - 1)] for i, each in enumerate(middles)], -1)
+
+    def log_det(self, values: Floats) -> Tensor:
+        """log p(value | its bin)."""
+        volumes = [part.log_volume(values[:, :, i]).sum(1) for i, part in enumerate(self.parts)]
+        return torch.from_numpy(np.sum(volumes, 0))
+
+    def spread(self, known: Tensor) -> Tensor:
+        return known.flatten(1)
+
+
 class SeriesCodec(Codec):
     """Windows of one length and of the same channels.
 
-    continuous: x = (value - mean) / deviation of the channel, in (channels, steps). discrete: the bin of each value, of
-    `levels` that hold equal shares of the channel's training values, a step after another in (steps * channels,), so
-    that a prefix is a past. Values that all lie on a grid, such as counts, have probabilities; others have densities.
-    A missing value counts as what a straight line between its neighbours has there.
+    The bins of a channel's values, of which there are `levels`, hold equal shares of the training values. Values that
+    all lie on a grid, such as counts, have probabilities; others have densities. A missing value counts as what a
+    straight line between its neighbours has there.
     """
 
     class Settings(settings.Settings):
         levels: int = Field(64, ge=2, le=1024, description="bins of a channel's values (discrete)")
 
     name = "series"
+    representations = (StandardisedSeries, BinnedSeries)
+    representation: StandardisedSeries | BinnedSeries
     wanted = "an array (N, steps, channels) with NaN where a value is missing, or quintet's Windows"
-    representations: ClassVar[tuple[RepresentationKind, ...]] = ("continuous", "discrete")
 
     def __init__(self, representation: RepresentationKind | None = None, settings: Any = None) -> None:
         super().__init__(representation, settings)
@@ -155,15 +213,7 @@ class SeriesCodec(Codec):
     def _set_space(self, steps: int, parts: tuple[Channel, ...]) -> None:
         self.steps, self.parts, self.dims = steps, parts, steps * len(parts)
         self.measure = "mass" if all(part.grid for part in parts) else "density"
-        if self.kind == "continuous":
-            widths = np.repeat([part.grid / part.std for part in parts], steps)
-            self.space = Continuous((len(parts), steps), widths=tuple(widths.tolist()) if widths.any() else None)
-            return
-        sizes, shares = [len(part.middles) for part in parts], [part.shares for part in parts]
-        if min(sizes) == max(sizes):  # equal shares too: there is nothing to start from
-            self.space = Discrete((self.dims,), sizes[0])
-        else:
-            self.space = Discrete((self.dims,), max(sizes), tuple(sizes * steps), shares=tuple(shares * steps))
+        self.representation.fit(steps, parts)
 
     # -- raw <-> encoded ---------------------------------------------------------------------------------------------
 
@@ -183,33 +233,13 @@ class SeriesCodec(Codec):
         return items.shaped(self.steps, self.channels)
 
     def encode(self, items: Any) -> Tensor:
-        values = bridged(self._check(items).values)
-        if self.kind == "continuous":
-            means, stds = ([getattr(part, name) for part in self.parts] for name in ("mean", "std"))
-            return torch.from_numpy(((values - means) / stds).transpose(0, 2, 1)).float().contiguous()
-        bins = [part.bins(values[:, :, place]) for place, part in enumerate(self.parts)]
-        return torch.from_numpy(np.stack(bins, -1).reshape(len(values), self.dims))
+        return self.representation.encode(bridged(self._check(items).values))
 
     def decode(self, x: Tensor) -> Windows:
-        x = x.detach().cpu()
-        values = np.empty((len(x), self.steps, len(self.parts)))
-        for place, part in enumerate(self.parts):
-            if self.kind == "continuous":
-                column = x[:, place].double().nan_to_num(0.0, 1e6, -1e6).numpy() * part.std + part.mean
-                values[:, :, place] = _nearest(column, part.grid)
-            else:
-                bins = x.view(len(x), self.steps, -1)[:, :, place].numpy().clip(0, len(part.middles) - 1)
-                values[:, :, place] = np.array(part.middles)[bins]
-        return Windows(values, self.channels, self.clock, columns=self.columns)
+        return Windows(self.representation.decode(x), self.channels, self.clock, columns=self.columns)
 
     def log_det(self, items: Any) -> Tensor:
-        """continuous: log |dx / dvalue|, or the log of a cell of the grid in x. discrete: log p(value | its bin)."""
-        values = bridged(self._check(items).values)
-        if self.kind == "continuous":
-            each = [np.log((part.grid or 1.0) / part.std) for part in self.parts]
-            return torch.full((len(values),), self.steps * float(np.sum(each)), dtype=torch.float64)
-        volumes = [part.log_volume(values[:, :, place]).sum(1) for place, part in enumerate(self.parts)]
-        return torch.from_numpy(np.sum(volumes, 0))
+        return self.representation.log_det(bridged(self._check(items).values))
 
     def losses(self, items: Any) -> list[str]:
         """Of windows with missing values."""
@@ -243,8 +273,7 @@ class SeriesCodec(Codec):
         shaped = self._check(items)
         given = self._given(shaped, known)
         held = self.encode(replace(shaped, values=np.where(given, shaped.values, np.nan)))
-        mask = torch.from_numpy(given)
-        return held, mask.transpose(1, 2).contiguous() if self.kind == "continuous" else mask.flatten(1)
+        return held, self.representation.spread(torch.from_numpy(given))
 
     def fill(self, items: Any, known: Any, completed: Any) -> Windows:
         shaped = self._check(items)
@@ -254,7 +283,7 @@ class SeriesCodec(Codec):
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "representation": self.kind,
+            "representation": self.representation.kind,
             "settings": self.settings.model_dump(mode="json"),
             "channels": list(self.channels),
             "columns": list(self.columns),

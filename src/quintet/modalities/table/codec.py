@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import base64
-import math
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -20,19 +19,17 @@ from quintet.core import settings
 from quintet.core.codec import Codec, Encoded, Preprocessing, RepresentationKind, digest
 from quintet.core.errors import DataError, UsageError, warn
 from quintet.core.likelihood import Measure
-from quintet.core.spaces import Continuous, Discrete
+from quintet.core.spaces import Discrete
 from quintet.data import arrow
 from quintet.data.arrow import Floats
 from quintet.modalities.table import guessing, written
 from quintet.modalities.table.columns import RARE_MARK, Column, describe, is_key
 from quintet.modalities.table.identifiers import Identifiers
-from quintet.modalities.table.pieces import row_hash, uniforms
+from quintet.modalities.table.representations import NormalScores, RowRepresentation, RowSymbols
 
 FINE, FEW_COLUMNS = 64, 6
 """In a table of fewer columns a number's bin has FINE parts, a second symbol: what is drawn within a part is a function
 of the row's symbols, of which there would be too few different ones."""
-FURTHEST = 8.0
-"""|z| of the continuous representation is at most this when decoded, whatever a model gives."""
 
 
 class TableCodec(Codec):
@@ -80,12 +77,12 @@ class TableCodec(Codec):
     name = "table"
     preprocessing: Preprocessing = "standardised"
     wanted = "a DataFrame, an Arrow table, a dict of columns, rows as dicts, or an array (N, columns)"
-    representations: ClassVar[tuple[RepresentationKind, ...]] = ("continuous", "discrete")
+    representations = (NormalScores, RowSymbols)
+    representation: RowRepresentation
 
     def __init__(self, representation: RepresentationKind | None = None, settings: Any = None) -> None:
         super().__init__(representation, settings)
         self.columns: tuple[Column, ...] = ()
-        self.parts: tuple[Column, ...] = ()
         self.dropped: tuple[str, ...] = ()
         self.forms: dict[str, written.Form] = {}
         self.ids: dict[str, Identifiers] = {}
@@ -142,7 +139,7 @@ class TableCodec(Codec):
                 name,
                 table[name],
                 bins=s.bins,
-                own=s.categories if self.kind == "discrete" else None,
+                own=s.categories if self.representation.groups else None,
                 fine=fine,
                 strict=s.strict,
                 shared_by=s.shared_by,
@@ -155,16 +152,7 @@ class TableCodec(Codec):
         return self
 
     def _set_space(self) -> None:
-        self.parts = tuple(part for column in self.columns for part in column.parts or (column,))
-        if self.kind == "continuous":
-            widths = [w for c in self.parts for w in (*[2.0] * c.bits, *[0.0] * (not c.bits), *[2.0] * c.nulls)]
-            shares = tuple(share for c in self.parts for share in c.bit_shares)
-            self.space = Continuous((len(widths),), widths=tuple(widths), shares=shares) if any(widths) else Continuous(
-                (len(widths),))  # fmt: skip
-        else:
-            sizes = tuple(size for column in self.columns for size in column.sizes)
-            of = tuple(share for column in self.columns for share in column.shares)
-            self.space = Discrete((len(sizes),), max(sizes), sizes, shares=of)
+        self.representation.fit(self.columns)
         self.dims = len(self.columns)
         self.measure: Measure = "mass" if all(column.mass for column in self.columns) else "density"
 
@@ -186,7 +174,7 @@ class TableCodec(Codec):
     @property
     def labels(self) -> tuple[Any, ...] | None:
         """The values of the only column, if they are categories with a symbol each."""
-        if self.kind != "discrete" or self.space.shape != (1,) or not self.columns[0].categorical:
+        if not isinstance(self.space, Discrete) or self.space.shape != (1,) or not self.columns[0].categorical:
             return None
         (column,) = self.columns
         return (*column.values, None) if column.nulls else column.values
@@ -224,7 +212,7 @@ class TableCodec(Codec):
         return units, null
 
     def encode(self, items: Any) -> Tensor:
-        return self._encode(*self._split(*self.units(self.rows(items))))
+        return self.representation.encode(self._split(*self.units(self.rows(items))))
 
     def encoded(self, items: Any) -> Encoded:
         """Categories that training lacks are all one value, whatever they are: where there are such, what is scored
@@ -232,8 +220,8 @@ class TableCodec(Codec):
         """
         table = self.rows(items)
         units, null = self.units(table)
-        parts, missing = self._split(units, null)
-        x, notes = self._encode(parts, missing), [""] * len(units)
+        cells = self._split(units, null)
+        x, notes = self.representation.encode(cells), [""] * len(units)
         for i, column in enumerate(self.columns):
             if column.number:
                 continue
@@ -241,7 +229,7 @@ class TableCodec(Codec):
                 found = f"{column.name} {table[column.name][row].as_py()!r} is not of training"
                 notes[row] = f"{notes[row]}; {found}" if notes[row] else found
         known = {column.name: list(map(str, column.categories)) for column in self.columns}
-        log_det = torch.from_numpy(self._log_det(parts, missing, x.numpy()))
+        log_det = torch.from_numpy(self.representation.log_det(cells, x.numpy()))
         return Encoded(x, log_det, tuple(notes), digest(known) if any(notes) else "")
 
     def _split(self, units: Floats, null: np.ndarray) -> tuple[Floats, np.ndarray]:
@@ -252,95 +240,21 @@ class TableCodec(Codec):
         ]
         return np.stack([part for parts in each for part in parts], 1), np.repeat(null, [len(p) for p in each], 1)
 
-    def _encode(self, units: Floats, null: np.ndarray) -> Tensor:
-        """Cells of the parts of columns -> x."""
-        rows = row_hash(np.where(null, 0.0, units).view(np.int64))
-        if self.kind == "discrete":
-            return torch.from_numpy(self._symbols(units, null, rows))
-        out = np.empty((len(units), *self.space.shape), np.float32)
-        at = 0
-        for i, column in enumerate(self.parts):
-            x, missing, pieces = units[:, i], null[:, i], column.pieces
-            u = uniforms(rows, pieces.salt)
-            if column.bits:
-                symbol = column.pattern(x, missing, u)
-                out[:, at : at + column.bits] = column.to_bits(symbol)
-            else:
-                start, width = pieces.interval(x)
-                out[:, at] = normal_quantile(np.where(missing, u, start + u * width))
-            if column.nulls:
-                out[:, at + column.width - 1] = missing * 2.0 - 1
-            at += column.width
-        return torch.from_numpy(out)
-
-    def _symbols(self, units: Floats, null: np.ndarray, rows: NDArray[np.uint64]) -> NDArray[np.int64]:
-        parts = []
-        for i, column in enumerate(self.parts):
-            parts += column.encode(units[:, i], null[:, i], uniforms(rows, column.pieces.salt))
-        return np.stack(parts, 1)
-
     def log_det(self, items: Any) -> Tensor:
         return self.encoded(items).log_det
-
-    def _log_det(self, units: Floats, null: np.ndarray, x: np.ndarray) -> Floats:
-        """log p(row) - log p(encoded row), as the class says: sum_c log w_c(cell), less that of its bin or of N(z)."""
-        rows = row_hash(np.where(null, 0.0, units).view(np.int64))
-        total, at = np.zeros(len(units)), 0
-        for i, column in enumerate(self.parts):
-            pieces, missing = column.pieces, null[:, i]
-            if self.kind == "discrete":
-                total += column.log_inside(units[:, i], missing, x[:, at])
-                at += len(column.sizes)
-                continue
-            inside = pieces.log_weight(units[:, i])
-            if column.bits:  # a null's bits are drawn: all patterns of them are the same cell
-                symbol = column.pattern(units[:, i], missing, uniforms(rows, pieces.salt))
-                total += np.where(missing, 0.0, inside) - np.log(pieces.weight[symbol]) + column.bits * math.log(2)
-            else:
-                total += (
-                    np.where(missing, 0.0, inside)
-                    + 0.5 * x[:, at].astype(np.float64) ** 2
-                    + 0.5 * math.log(2 * math.pi)
-                )
-            total += column.nulls * math.log(2)
-            at += column.width
-        return total
 
     # -- encoded -> raw ----------------------------------------------------------------------------------------------
 
     def decode(self, x: Tensor) -> pa.Table:
-        values = x.detach().cpu().flatten(1)
-        if self.kind == "discrete":
-            rows, at = row_hash(values.numpy()), 0
-        else:
-            values = values.float().nan_to_num(0.0, FURTHEST, -FURTHEST)
-            rows, at = row_hash(values.numpy().view(np.int32)), 0
-        found = []
-        for column in self.parts:
-            u = uniforms(rows, column.pieces.salt)
-            if self.kind == "discrete":
-                units, null = column.decode(values[:, at : at + len(column.sizes)].numpy(), u)
-                at += len(column.sizes)
-            else:
-                units, null = self._continuous(column, values[:, at : at + column.width].double().numpy(), u)
-                at += column.width
-            found.append((units, null))
-        cells, parts = [], iter(found)
+        cells, parts = [], iter(self.representation.decode(x))
         for column in self.columns:
             units, null = next(parts)
             if column.calendar is not None:
                 units = column.calendar.join([units, *(next(parts)[0] for _ in column.parts[1:])])
             cells.append(column.cells(units, null))
         columns = dict(zip((column.name for column in self.columns), cells, strict=True))
-        columns |= {name: found.new(len(values)) for name, found in self.ids.items()}
+        columns |= {name: found.new(len(x)) for name, found in self.ids.items()}
         return written.attach(pa.table({name: columns[name] for name in self.order}), self.forms)
-
-    def _continuous(self, column: Column, part: np.ndarray, u: Floats) -> tuple[Floats, np.ndarray]:
-        null = part[:, -1] > 0 if column.nulls else np.zeros(len(part), bool)
-        if not column.bits:
-            z = torch.from_numpy(part[:, 0].clip(-FURTHEST, FURTHEST))
-            return column.pieces.quantile(torch.special.ndtr(z).numpy()), null
-        return column.pieces.draw(column.from_bits(part[:, : column.bits]), u), null
 
     # -- holes -------------------------------------------------------------------------------------------------------
 
@@ -373,8 +287,8 @@ class TableCodec(Codec):
                     raise DataError("a null is said to be known", where=where, why="training had none")
             hole = ~given[:, i]
             units[hole, i] = column.pieces.quantile(np.full(int(hole.sum()), 0.5))
-        x = self._encode(*self._split(units, null))
-        width = [len(column.sizes) if self.kind == "discrete" else column.width for column in self.columns]
+        x = self.representation.encode(self._split(units, null))
+        width = [self.representation.width(column) for column in self.columns]
         return x, torch.from_numpy(np.repeat(given, width, 1))
 
     def fill(self, items: Any, known: Any, completed: Any) -> pa.Table:
@@ -405,7 +319,7 @@ class TableCodec(Codec):
     def to_json(self) -> dict[str, Any]:
         schema = pa.schema([(column.name, column.type) for column in self.columns])
         return {
-            "representation": self.kind,
+            "representation": self.representation.kind,
             "settings": self.settings.model_dump(mode="json"),
             "schema": base64.b64encode(schema.serialize().to_pybytes()).decode(),
             "columns": [column.to_json() for column in self.columns],
@@ -428,8 +342,3 @@ class TableCodec(Codec):
         codec.forms = {name: written.from_json(form) for name, form in data["forms"].items()}
         codec._set_space()
         return codec
-
-
-def normal_quantile(u: Floats) -> Floats:
-    """Phi^-1, finite."""
-    return torch.special.ndtri(torch.from_numpy(u.clip(1e-12, 1 - 1e-12))).numpy()

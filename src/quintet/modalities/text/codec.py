@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 from quintet.core.codec import Codec, Encoded, RepresentationKind, Vocabulary, digest
 from quintet.core.errors import DataError, warn
 from quintet.core.likelihood import Measure
-from quintet.modalities.representations import Bits, Representation, Symbols
+from quintet.modalities.representations import Bits, SymbolRepresentation, Symbols
 from quintet.modalities.text.vocabulary import CODE_POINTS, BytePairs, Bytes, Characters, utf8
 
 HOLE = "\u2588"
@@ -61,7 +61,8 @@ class TextCodec(Codec):
 
     name = "text"
     wanted = "a text, a list of texts, or a column of them"
-    representations: ClassVar[tuple[RepresentationKind, ...]] = ("discrete", "continuous")
+    representations = (Symbols, Bits)
+    representation: SymbolRepresentation
     measure: Measure = "mass"
     vocabulary: Vocabulary
 
@@ -111,12 +112,7 @@ class TextCodec(Codec):
         self.dims = self.block
         self.size = self.vocabulary.size + (not self.stream)  # the last symbol is the end
         self.end = None if self.stream else self.vocabulary.size
-        unseen = self.vocabulary.unseen
-        self.representation: Representation = (
-            Symbols((self.block,), self.size, pad=self.end, unseen=unseen) if self.kind == "discrete"
-            else Bits(self.block, self.size, unseen)
-        )  # fmt: skip
-        self.space = self.representation.space
+        self.representation.fit((self.block,), self.size, pad=self.end, unseen=self.vocabulary.unseen)
 
     # -- symbols ---------------------------------------------------------------------------------------------------
 
@@ -307,7 +303,7 @@ class TextCodec(Codec):
         return [_by_pieces(text, new) for text, new in whole]
 
     def to_json(self) -> dict[str, Any]:
-        state = {"representation": self.kind, "settings": self.settings.model_dump(mode="json")}
+        state = {"representation": self.representation.kind, "settings": self.settings.model_dump(mode="json")}
         return state | {"stream": self.stream, "block": self.block, "vocabulary": self.vocabulary.to_json()}
 
     @classmethod
