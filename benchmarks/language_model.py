@@ -198,7 +198,7 @@ def our_step(symbols: int, batch: int, block: int, *, precision: str, optimiser:
     family = Autoregressive(Discrete((block,), symbols), None, settings).train()
     training = TrainingSettings(batch_size=batch, precision=precision, optimiser=optimiser)
     x = torch.randint(symbols, (64, block))
-    loader = Loader(family.space, x, None, seed=0, stream=True)
+    loader = Loader(family.space, x, None, seed=0)
     return Trainer(family, loader, training, seed=0, steps=1000, engine=Engine("cpu")).update
 
 

@@ -63,7 +63,7 @@ def test_every_window_that_is_trained_on_is_a_piece_of_the_text(representation: 
     text = " ".join(f"{i}:{WORDS[i % 10]}" for i in range(400))
     one = codec([text], representation, tokens=tokens, window=16)
     x = Items(one, [text], torch.device("cpu"))
-    loader = Loader(one.space, x, None, seed=0, stream=one.shifts)
+    loader = Loader(one.space, x, None, seed=0)
     offsets = set()
     for epoch in range(80):
         batch = loader.batch(epoch * len(x), 0, len(x), len(x)).x
@@ -98,7 +98,7 @@ def test_windows_given_as_latents_are_those_that_were_encoded() -> None:
 
     one = LatentCodec(inner, Halves()).fit([text])  # type: ignore[arg-type]
     x = Items(one, [text], torch.device("cpu"))
-    loader = Loader(one.space, x, None, seed=0, stream=one.shifts)
+    loader = Loader(one.space, x, None, seed=0)
     for epoch in range(3):
         assert all(window in text for window in one.decode(loader.batch(epoch * len(x), 0, len(x), len(x)).x))
 

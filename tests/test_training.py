@@ -26,8 +26,9 @@ from quintet.core.errors import CheckpointError, ConfigError, DataError, Diverge
 from quintet.core.family import Batch, Family, Loss
 from quintet.core.random import Rows
 from quintet.core.spaces import Continuous, Discrete
-from quintet.data.loader import Loader
+from quintet.data.loader import Items, Loader
 from quintet.families.flow import Flow
+from quintet.modalities.text.codec import TextCodec
 from quintet.registry import FAMILIES, family_class
 from quintet.runs.folder import Run
 from quintet.runs.lock import Lock, who_writes
@@ -80,9 +81,15 @@ def test_rows_do_not_depend_on_where_they_are_cut() -> None:
     assert len({tuple(row) for row in whole.tolist()}) == 200
 
 
+def windows() -> Loader:
+    """Ten windows of the bytes 0 ... 79."""
+    text = ["".join(map(chr, range(80)))]
+    codec = TextCodec("discrete", TextCodec.Settings(tokens="bytes", items="stream", block=8)).fit(text)
+    return Loader(codec.space, Items(codec, text, torch.device("cpu")), None, seed=0)
+
+
 def test_windows_of_a_text_move_with_the_epoch() -> None:
-    x = torch.arange(80).view(10, 8)
-    source = Loader(Continuous((8,)), x, None, seed=0, stream=True)
+    source = windows()
     seen = [source.batch(10 * epoch, 0, 10, 10).x for epoch in range(40)]
     starts = {int(row[0]) % 8 for batch in seen for row in batch}
     assert starts == set(range(8))
@@ -94,7 +101,7 @@ def test_windows_of_a_text_move_with_the_epoch() -> None:
 @pytest.mark.parametrize("cut", [1, 3, 7])
 def test_windows_do_not_depend_on_where_a_step_is_cut(cut: int) -> None:
     """Ten windows that begin in one epoch and end in the next."""
-    source = Loader(Continuous((8,)), torch.arange(80).view(10, 8), None, seed=0, stream=True)
+    source = windows()
     whole = source.batch(5, 0, 10, 10).x
     parts = [source.batch(5, 0, cut, 10).x, source.batch(5, cut, 10 - cut, 10).x]
     assert torch.equal(torch.cat(parts), whole)

@@ -143,10 +143,6 @@ class Codec(ABC):
     stream: bool = False
     """Whether raw items are joined and cut into windows, so that there are more encoded items than raw ones."""
 
-    shifts: bool = False
-    """Whether encoded windows of a stream, joined along the last axis, may be cut at any other place: the windows that
-    result are those of the text. Latents may not, because each of them stands for its own window as a whole."""
-
     vocabulary: Vocabulary | None = None
     """What spells items that are texts; None for all others."""
 
@@ -218,6 +214,12 @@ class Codec(ABC):
         that says the nats of each symbol given those before it, rows of one item may overlap.
         """
         return self.encoded(items)
+
+    def cut(self, x: Tensor, index: Tensor, shift: int) -> Tensor:
+        """Rows `index` (B,) of x, all that `encode` makes of some items, where these may be cut in several ways: in
+        that which any whole number `shift` stands for. Otherwise, and for 0, as they are.
+        """
+        return x[index]
 
     def joined(self, x: Tensor, rows: Encoded) -> Any:
         """Raw items of x (R, *space.shape), put together as those that `encoded` or `whole` made `rows` of."""

@@ -51,6 +51,10 @@ class Items:
             return self.resident[index]
         return self.codec.encode(take(self.raw, index.cpu().numpy())).to(self.device)
 
+    def cut(self, index: Tensor, shift: int) -> Tensor:
+        """The same, cut as `Codec.cut` says."""
+        return self[index] if self.resident is None else self.codec.cut(self.resident, index, shift)
+
     def drawn(self, count: int, seed: int = 0) -> Tensor:
         """The indices of at most `count` of them, and of at most `SOME` bytes, drawn by `seed`."""
         return torch.from_numpy(some(len(self), min(count, self.largest), seed)).to(self.device)
@@ -81,7 +85,7 @@ class Loader:
     With `lengths` (N,) a batch of `group` samples holds items of similar length, so that little of it is padding; an
     epoch then leaves out what does not fill a batch, each time something else.
 
-    `stream`: the items are neighbouring windows of one text along their last axis, and are cut anew every epoch.
+    Where a codec can cut its items in several ways (windows of a long text), every epoch has another one.
     """
 
     def __init__(
@@ -91,14 +95,12 @@ class Loader:
         cond: Tensor | Items | None,
         *,
         seed: int,
-        stream: bool = False,
         lengths: Tensor | None = None,
         group: int = 1,
     ) -> None:
         self.space, self.x, self.cond, self.seed = space, x, cond, seed
         self.lengths, self.group = (lengths, group) if group <= len(x) else (None, 1)
         self.period = len(x) if self.lengths is None else len(x) // group * group
-        self.whole = x[torch.arange(len(x))].movedim(0, -2).flatten(-2) if stream else None
         self._orders: dict[int, Tensor] = {}
 
     def __len__(self) -> int:
@@ -121,38 +123,34 @@ class Loader:
         batches = torch.cat([part[lengths.cpu()[part].argsort(stable=True)] for part in parts]).view(-1, self.group)
         return batches[torch.randperm(len(batches), generator=generator)].flatten()
 
-    def indices(self, cursor: int, count: int) -> Tensor:
-        """The items at cursor ... cursor + count of the endless stream."""
-        epoch, at = divmod(cursor, self.period)
-        if at + count <= self.period:
-            return self.order(epoch)[at : at + count]
-        parts = []
-        while count:
+    def parts(self, cursor: int, count: int) -> list[tuple[int, Tensor]]:
+        """The items at cursor ... cursor + count of the endless stream: each epoch that they are of, and its items."""
+        found: list[tuple[int, Tensor]] = []
+        while count or not found:
             epoch, at = divmod(cursor, self.period)
             part = self.order(epoch)[at : at + count]
-            parts.append(part)
+            found.append((epoch, part))
             cursor, count = cursor + len(part), count - len(part)
-        return torch.cat(parts)
+        return found
+
+    def indices(self, cursor: int, count: int) -> Tensor:
+        """The items at cursor ... cursor + count of the endless stream."""
+        return joined([part for _, part in self.parts(cursor, count)])
 
     def batch(self, cursor: int, start: int, count: int, total: int, *, stream: str = "") -> Batch:
         """Rows start ... start + count of the step's global batch of `total` samples, which begins at `cursor`."""
-        index = self.indices(cursor + start, count)
-        x = self.x[index] if self.whole is None else self.windows(self.whole, index, cursor + start)
+        parts = self.parts(cursor + start, count)
+        x, index = joined([self.rows(part, epoch) for epoch, part in parts]), joined([part for _, part in parts])
         if isinstance(self.space, Continuous) and self.space.quantised:
             x = self.space.dequantise(x, Rows(("dequantise", self.seed, cursor), start, count, block=total))
         cond = None if self.cond is None else self.cond[index]
         return Batch(x, cond, Rows((stream, self.seed, cursor), start, count, block=total))
 
-    def windows(self, stream: Tensor, index: Tensor, cursor: int) -> Tensor:
-        """Windows of one long text: their common offset changes with the epoch, so that every cut is seen.
+    def rows(self, index: Tensor, epoch: int) -> Tensor:
+        """These items, cut as they are in this epoch."""
+        return self.x[index] if isinstance(self.x, Tensor) else self.x.cut(index, seed_of("offset", self.seed, epoch))
 
-        `stream` (..., symbols): the text runs along its last axis, as it does in `space.shape`. A window never joins
-        the end of the text to its beginning: the last one ends where the text does.
-        """
-        length = self.space.shape[-1]
-        epochs = [(cursor + i) // len(self) for i in range(len(index))]
-        offset = {epoch: seed_of("offset", self.seed, epoch) % length for epoch in set(epochs)}
-        start = index * length + torch.tensor([offset[epoch] for epoch in epochs], device=stream.device)
-        start = start.clamp(max=stream.shape[-1] - length)
-        places = start[:, None] + torch.arange(length, device=stream.device)
-        return stream[..., places].movedim(-2, 0).contiguous()
+
+def joined(parts: list[Tensor]) -> Tensor:
+    """One tensor of them all."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts)

@@ -45,10 +45,10 @@ class Session:
         self.codecs = codecs = task.codecs
         x, cond = self.items(self.task, "train")
         self.cond: Tensor | None = None if cond is None else cond[cond.drawn(KEPT_CONDITIONS)].cpu()
-        stream, pad = codecs["x"].shifts, getattr(codecs["x"].space, "pad", None)
+        pad = getattr(codecs["x"].space, "pad", None)
         even = lengths(x, cond) if family.ragged else None
-        self.loader = Loader(codecs["x"].space, x, cond, seed=seed_of("data", config.seed), stream=stream,
-                             lengths=even, group=config.training.batch_size)  # fmt: skip
+        self.loader = Loader(codecs["x"].space, x, cond, seed=seed_of("data", config.seed), lengths=even,
+                             group=config.training.batch_size)  # fmt: skip
         if config.training.figure == "held_out" and family.likelihood == "none":
             fix = "--training.select quality"
             raise ConfigError("no held-out loss to select by", where=f"{family.name}: training.select",

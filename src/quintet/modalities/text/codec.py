@@ -83,7 +83,7 @@ class TextCodec(Codec):
     def fit(self, items: Any, vocabulary: Vocabulary | None = None) -> Self:
         """`vocabulary`: one learnt before, from these and other texts."""
         texts, self.vocabulary = _texts(items), vocabulary or self.learn(items)
-        self.stream = self.shifts = streamed(texts, self.settings.items)
+        self.stream = streamed(texts, self.settings.items)
         self.block = self.settings.block or self.settings.window
         if self.stream and self.settings.block is None:
             beginning = "".join(texts)[: 8 * PARTS * self.block]  # enough for pieces of 8 letters on average
@@ -143,6 +143,17 @@ class TextCodec(Codec):
                 fix="give more text, or train with --coding.items separate or a smaller --coding.block",
             )
         return torch.from_numpy(stream[: count * self.block].reshape(count, self.block))
+
+    def cut(self, x: Tensor, index: Tensor, shift: int) -> Tensor:
+        """Windows of a long text begin up to a window later, so that in time every place is a beginning. None joins the
+        end of the text to its beginning: the last one ends where the text does.
+        """
+        if not self.stream:
+            return x[index]
+        start = (index * self.block + shift % self.block).clamp(max=(len(x) - 1) * self.block)
+        places = start[:, None] + torch.arange(self.block, device=x.device)
+        symbols = x.movedim(-1, 1)[places // self.block, places % self.block]  # (B, block, ...)
+        return symbols.movedim(1, -1).contiguous()
 
     def _rows(self, texts: Sequence[np.ndarray]) -> Tensor:
         """Symbols of each text, with the end behind them, or cut."""
@@ -309,7 +320,7 @@ class TextCodec(Codec):
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         codec = cls(data["representation"], cls.Settings(**data["settings"]))
-        codec.stream = codec.shifts = bool(data["stream"])
+        codec.stream = bool(data["stream"])
         codec.block, state = int(data["block"]), data["vocabulary"]
         kinds: dict[str, Callable[[], Vocabulary]] = {
             "characters": lambda: Characters(state), "bytes": Bytes, "bpe": lambda: BytePairs(state)
