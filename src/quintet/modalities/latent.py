@@ -30,28 +30,22 @@ OUT = 100.0
 
 
 class LatentCodes(Representation):
-    """Discrete: latents as the symbols of the codes, (positions,), which only quantising autoencoders have."""
+    """Discrete: latents as the symbols of their codes, (positions,), which only quantising autoencoders have."""
 
     kind = "discrete"
-    log_volume = 0.0
+    mean, scale = torch.zeros(1), torch.ones(1)
 
     def fit(self, family: Autoencoder) -> None:
         self.family, self.space = family, family.latent
+
+    def learn(self, latents: Iterable[Tensor]) -> None:
+        """Codes are what they are."""
 
     def encode(self, z: Tensor) -> Tensor:
         return self.family.indices(z)
 
     def decode(self, x: Tensor) -> Tensor:
         return self.family.codes(x)
-
-    def learn(self, latents: Iterable[Tensor]) -> None:
-        """Codes have no scale."""
-
-    def to_json(self) -> dict[str, Any]:
-        return {}
-
-    def read(self, state: Mapping[str, Any]) -> None:
-        """There is nothing."""
 
 
 class ScaledLatents(Representation):
@@ -60,43 +54,30 @@ class ScaledLatents(Representation):
     """
 
     kind = "continuous"
+    mean, scale = torch.zeros(1), torch.ones(1)
 
     def fit(self, family: Autoencoder) -> None:
         shape, latent = family.latent.shape, family.latent
         if isinstance(latent, Discrete):
             shape = tuple(family.codes(torch.zeros(1, latent.dims, dtype=torch.long)).shape[1:])
         self.space = Continuous(shape)
-        self.mean, self.scale = torch.zeros(1), torch.ones(1)
 
     def learn(self, latents: Iterable[Tensor]) -> None:
-        """Read mean and scale off latents of training items, in parts."""
-        z = torch.cat(list(latents))
-        flat = z.transpose(0, 1).flatten(1)
+        """Read mean and scale off latents of training items, which come in parts."""
+        flat = torch.cat(list(latents)).transpose(0, 1).flatten(1)
         spread = flat.std(1)
-        self._set(flat.mean(1), spread.clamp_min(FLOOR * float(spread.max()) or 1.0))
+        self.set(flat.mean(1), spread.clamp_min(FLOOR * float(spread.max()) or 1.0))
 
-    def _set(self, mean: Tensor, scale: Tensor) -> None:
+    def set(self, mean: Tensor, scale: Tensor) -> None:
         """One of each a channel."""
         shape = (-1, *[1] * (len(self.space.shape) - 1))
         self.mean, self.scale = mean.view(shape), scale.view(shape)
-
-    @property
-    def log_volume(self) -> float:
-        """log |dx / dz|."""
-        return -float(self.scale.log().expand(self.space.shape).sum())
 
     def encode(self, z: Tensor) -> Tensor:
         return (z - self.mean) / self.scale
 
     def decode(self, x: Tensor) -> Tensor:
         return x.float().nan_to_num().clamp(-OUT, OUT) * self.scale + self.mean
-
-    def to_json(self) -> dict[str, Any]:
-        return {"mean": self.mean.flatten().tolist(), "scale": self.scale.flatten().tolist()}
-
-    def read(self, state: Mapping[str, Any]) -> None:
-        """The inverse of `to_json`."""
-        self._set(torch.tensor(state["mean"]), torch.tensor(state["scale"]))
 
 
 class LatentCodec(Codec):
@@ -238,10 +219,12 @@ class LatentCodec(Codec):
 
     def _log_volume(self, rows: int) -> Tensor:
         """(rows,) log_det of so many rows."""
-        return torch.full((rows,), self.representation.log_volume, dtype=torch.float64)
+        scaled = self.representation.scale.log().expand(self.space.shape).sum()
+        return torch.full((rows,), 0.0 - float(scaled), dtype=torch.float64)
 
     def to_json(self) -> dict[str, Any]:
-        return {"representation": self.representation.kind, **self.representation.to_json()}
+        mean, scale = (each.flatten().tolist() for each in (self.representation.mean, self.representation.scale))
+        return {"representation": self.representation.kind, "mean": mean, "scale": scale}
 
     @classmethod
     def from_json(
@@ -255,7 +238,8 @@ class LatentCodec(Codec):
         if inner is None or family is None:
             raise CheckpointError("a latent codec without its autoencoder")
         codec = cls(inner, family, data["representation"], recipe=recipe)
-        codec.representation.read(data)
+        if isinstance(codec.representation, ScaledLatents):
+            codec.representation.set(torch.tensor(data["mean"]), torch.tensor(data["scale"]))
         return codec
 
 

@@ -41,7 +41,7 @@ class Waveform(Representation):
 
     def fit(self, samples: int, scale: float) -> None:
         self.space, self.scale = Continuous((1, samples)), scale
-        self.log_cell = -samples * math.log(scale)
+        self.log_cell = -samples * math.log(scale)  # log |dx / dsamples|
 
     def encode(self, waves: Tensor) -> Tensor:
         return waves[:, None] / self.scale

@@ -288,8 +288,7 @@ class TableCodec(Codec):
             hole = ~given[:, i]
             units[hole, i] = column.pieces.quantile(np.full(int(hole.sum()), 0.5))
         x = self.representation.encode(self._split(units, null))
-        width = [self.representation.width(column) for column in self.columns]
-        return x, torch.from_numpy(np.repeat(given, width, 1))
+        return x, self.representation.spread(np.repeat(given, [len(column.parts) or 1 for column in self.columns], 1))
 
     def fill(self, items: Any, known: Any, completed: Any) -> pa.Table:
         """`completed` with the known cells of `items`; columns of `items` that are not modelled stay as they are."""

@@ -77,15 +77,11 @@ class Column:
     @property
     def sizes(self) -> tuple[int, ...]:
         """How many symbols each of its positions in the discrete representation has."""
-        if self.parts:
-            return tuple(size for part in self.parts for size in part.sizes)
         return (self.symbols, self.fine) if self.fine > 1 else (self.symbols,)
 
     @property
     def shares(self) -> tuple[tuple[float, ...], ...]:
         """How often training had each symbol, of each of these positions; none is quite 0."""
-        if self.parts:
-            return tuple(share for part in self.parts for share in part.shares)
         symbols = self.pieces.weight * (1 - self.null_share)
         if self.nulls:
             symbols = np.append(symbols, self.null_share)
@@ -169,11 +165,6 @@ class Column:
         return tuple(
             np.append(shares, [self.null_share] * self.nulls).clip(SMALLEST_SHARE, 1 - SMALLEST_SHARE).tolist()
         )
-
-    @property
-    def width(self) -> int:
-        """Dimensions of the continuous representation: bits or a real number, and whether it is null."""
-        return sum(part.width for part in self.parts) or (self.bits or 1) + self.nulls
 
     def spelt(self, cells: pa.ChunkedArray) -> pa.ChunkedArray:
         """Numbers in the place of texts as those texts that write them: of 2116, as a spreadsheet or a data frame has

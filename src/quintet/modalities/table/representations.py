@@ -37,12 +37,16 @@ class RowRepresentation(Representation):
         """Of all parts."""
 
     @abstractmethod
-    def width(self, column: Column) -> int:
-        """How many entries of x a column has."""
+    def width(self, part: Column) -> int:
+        """How many entries of x stand for a part."""
 
     @abstractmethod
     def log_det(self, cells: Units, x: NDArray) -> Floats:
         """(N,) log p(cells) - log p(x): sum_c log w_c(cell), less that of what stands for it in x."""
+
+    def spread(self, known: NDArray[np.bool_]) -> Tensor:
+        """known (N, parts) -> (N, *space.shape): what stands for a cell is known if the cell is."""
+        return torch.from_numpy(np.repeat(known, [self.width(part) for part in self.parts], 1))
 
     def _each(self, x: NDArray) -> Iterator[tuple[Column, NDArray]]:
         """Each part and what stands for it."""
@@ -60,8 +64,8 @@ class RowSymbols(RowRepresentation):
         shares = tuple(share for part in self.parts for share in part.shares)
         return Discrete((len(sizes),), max(sizes), sizes, shares=shares)
 
-    def width(self, column: Column) -> int:
-        return len(column.sizes)
+    def width(self, part: Column) -> int:
+        return len(part.sizes)
 
     def encode(self, cells: Units) -> Tensor:
         (units, null), rows, out = cells, hashed(cells), list[NDArray[np.int64]]()
@@ -95,8 +99,8 @@ class NormalScores(RowRepresentation):
             return Continuous((len(widths),))
         return Continuous((len(widths),), widths=tuple(widths), shares=shares)
 
-    def width(self, column: Column) -> int:
-        return column.width
+    def width(self, part: Column) -> int:
+        return (part.bits or 1) + part.nulls
 
     def encode(self, cells: Units) -> Tensor:
         (units, null), rows = cells, hashed(cells)
