@@ -13,8 +13,9 @@ from torch import Tensor
 
 from quintet.core.codec import Representation
 from quintet.core.spaces import Continuous, Discrete, Space
+from quintet.data.arrow import Floats
 from quintet.modalities.table.columns import Column
-from quintet.modalities.table.pieces import Floats, row_hash, uniforms
+from quintet.modalities.table.pieces import row_hash, uniforms
 
 FURTHEST = 8.0
 """|z| of a normal number is at most this when decoded, whatever a model gives."""
