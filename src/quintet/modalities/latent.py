@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Self
@@ -29,17 +30,31 @@ OUT = 100.0
 """A decoded latent is at most this many scales out, whatever a model gives."""
 
 
-class LatentCodes(Representation):
+class LatentRepresentation(Representation, ABC):
+    """Latents z of an autoencoder, (z - mean) / scale, with one mean and one scale a channel, where they have such."""
+
+    mean, scale = torch.zeros(1), torch.ones(1)
+
+    @abstractmethod
+    def fit(self, family: Autoencoder) -> None:
+        """For the latents of this autoencoder."""
+
+    def learn(self, latents: Iterable[Tensor]) -> None:
+        """Read mean and scale off latents of training items, which come in parts."""
+
+    def scaled_by(self, mean: Tensor, scale: Tensor) -> None:
+        """Take these (channels,)."""
+        shape = (-1, *[1] * (len(self.space.shape) - 1))
+        self.mean, self.scale = mean.view(shape), scale.view(shape)
+
+
+class LatentCodes(LatentRepresentation):
     """Discrete: latents as the symbols of their codes, (positions,), which only quantising autoencoders have."""
 
     kind = "discrete"
-    mean, scale = torch.zeros(1), torch.ones(1)
 
     def fit(self, family: Autoencoder) -> None:
         self.family, self.space = family, family.latent
-
-    def learn(self, latents: Iterable[Tensor]) -> None:
-        """Codes are what they are."""
 
     def encode(self, z: Tensor) -> Tensor:
         return self.family.indices(z)
@@ -48,13 +63,10 @@ class LatentCodes(Representation):
         return self.family.codes(x)
 
 
-class ScaledLatents(Representation):
-    """Continuous: (z - mean) / scale, one mean and scale a channel, z the posterior mean (latent,) or (latent, h, w),
-    or the values of a code.
-    """
+class ScaledLatents(LatentRepresentation):
+    """Continuous: z is the posterior mean (latent,) or (latent, h, w), or the values of a code."""
 
     kind = "continuous"
-    mean, scale = torch.zeros(1), torch.ones(1)
 
     def fit(self, family: Autoencoder) -> None:
         shape, latent = family.latent.shape, family.latent
@@ -63,15 +75,9 @@ class ScaledLatents(Representation):
         self.space = Continuous(shape)
 
     def learn(self, latents: Iterable[Tensor]) -> None:
-        """Read mean and scale off latents of training items, which come in parts."""
         flat = torch.cat(list(latents)).transpose(0, 1).flatten(1)
         spread = flat.std(1)
-        self.set(flat.mean(1), spread.clamp_min(FLOOR * float(spread.max()) or 1.0))
-
-    def set(self, mean: Tensor, scale: Tensor) -> None:
-        """One of each a channel."""
-        shape = (-1, *[1] * (len(self.space.shape) - 1))
-        self.mean, self.scale = mean.view(shape), scale.view(shape)
+        self.scaled_by(flat.mean(1), spread.clamp_min(FLOOR * float(spread.max()) or 1.0))
 
     def encode(self, z: Tensor) -> Tensor:
         return (z - self.mean) / self.scale
@@ -90,7 +96,7 @@ class LatentCodec(Codec):
 
     name = "latent"
     representations = (LatentCodes, ScaledLatents)
-    representation: LatentCodes | ScaledLatents
+    representation: LatentRepresentation
     measure: Measure = "encoded"
 
     def __init__(
@@ -238,8 +244,7 @@ class LatentCodec(Codec):
         if inner is None or family is None:
             raise CheckpointError("a latent codec without its autoencoder")
         codec = cls(inner, family, data["representation"], recipe=recipe)
-        if isinstance(codec.representation, ScaledLatents):
-            codec.representation.set(torch.tensor(data["mean"]), torch.tensor(data["scale"]))
+        codec.representation.scaled_by(torch.tensor(data["mean"]), torch.tensor(data["scale"]))
         return codec
 
 

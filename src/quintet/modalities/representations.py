@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -16,7 +16,7 @@ Shape = Sequence[int]
 Symbol = int | None
 
 
-class SymbolRepresentation(Representation):
+class SymbolRepresentation(Representation, ABC):
     """Symbols k (B, *shape), int64, <-> x (B, *space.shape)."""
 
     log_cell: float = 0.0

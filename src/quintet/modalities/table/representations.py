@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -23,7 +23,7 @@ Units = tuple[Floats, NDArray[np.bool_]]
 """Cells as numbers, and which are null."""
 
 
-class RowRepresentation(Representation):
+class RowRepresentation(Representation, ABC):
     """The cells (N, parts) of the parts of columns <-> x: what stands for each part beside that of the one before."""
 
     groups: bool
