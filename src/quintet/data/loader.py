@@ -133,10 +133,6 @@ class Loader:
             cursor, count = cursor + len(part), count - len(part)
         return found
 
-    def indices(self, cursor: int, count: int) -> Tensor:
-        """The items at cursor ... cursor + count of the endless stream."""
-        return joined([part for _, part in self.parts(cursor, count)])
-
     def batch(self, cursor: int, start: int, count: int, total: int, *, stream: str = "") -> Batch:
         """Rows start ... start + count of the step's global batch of `total` samples, which begins at `cursor`."""
         parts = self.parts(cursor + start, count)
