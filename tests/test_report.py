@@ -272,6 +272,9 @@ def test_failures_and_doubts_are_said() -> None:
     found = verdict([failed, entry("vae", 0.99), entry("vae", 0.99, 1)])
     assert "flow failed." in found["caveats"]
     assert any("recognised nearly every time" in note for note in found["caveats"])
+    later = verdict([entry("vae", 0.99)], {"auc": 0.98})["caveats"]
+    assert any("told from the test split too (AUC 0.98)" in note for note in later)
+    assert not any("train longer" in note for note in later)
     assert verdict([failed])["keeper"]["label"] is None
     assert verdict([])["keeper"]["label"] is None
     assert any("check for a leak" in note for note in verdict([entry("vae", 0.2)])["caveats"])

@@ -151,7 +151,7 @@ def _reports(paths: Sequence[Path]) -> dict[str, Any]:
     return head | {
         "models": entries,
         "ranks": ranks(entries),
-        "verdict": verdict(entries),
+        "verdict": verdict(entries, (head.get("real") or {}).get("metrics")),
         "command": " ".join(["quintet compare", *map(str, paths)]),
     }
 

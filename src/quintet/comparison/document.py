@@ -43,7 +43,7 @@ def document(
         "curve_name": "energy distance between samples and validation items",
         "models": entries,
         "ranks": ranks(entries),
-        "verdict": verdict(entries),
+        "verdict": verdict(entries, real["real"]["metrics"] if real else None),
     }
 
 

@@ -100,7 +100,7 @@ class Comparison(TypedDict):
     curve_name: NotRequired[str]
     ranks: NotRequired[dict[str, dict[str, int]]]
     verdict: NotRequired[dict[str, Any]]
-    """Default: `verdict(models)`."""
+    """Default: `verdict(models, real)`."""
 
 
 class Cell(NamedTuple):
@@ -117,7 +117,7 @@ def render(comparison: Comparison) -> str:
     models = cast("list[dict[str, Any]]", comparison["models"])
     crowd = contenders(models)
     colour = {c.label: index % 8 for index, c in enumerate(crowd)}
-    answer = comparison.get("verdict") or verdict(models)
+    answer = comparison.get("verdict") or verdict(models, (comparison.get("real") or {}).get("metrics"))
     crowd.sort(key=lambda c: (not c.done, c.label != answer["keeper"]["label"], _gap(c)))
     real = comparison.get("real") or {}
     reference = real.get("metrics") or {}
