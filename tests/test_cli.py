@@ -22,8 +22,9 @@ from safetensors.numpy import load_file
 import quintet
 from quintet.cli import console
 from quintet.cli import main as cli
-from quintet.cli.console import Progress, Stopped, columns, plain
+from quintet.cli.console import Progress, Stopped, columns
 from quintet.cli.options import extract
+from quintet.core.plain import plain
 from quintet.operations.records import last
 from quintet.operations.training import differences
 

@@ -20,6 +20,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Self
 
 from quintet.core.errors import EnvironmentFault, QuintetError, QuintetWarning, out_of_memory
+from quintet.core.plain import plain
 from quintet.operations.events import Advice, Begun, Event, Note, OnEvent, Piece, Record, Stop
 from quintet.operations.records import last
 
@@ -77,19 +78,6 @@ def unexpected(error: Exception, as_json: bool) -> int:
     why = f"{type(error).__name__}: {error}"
     complain(QuintetError("an error in quintet itself", why=why, fix="QUINTET_DEBUG=1 shows where"), as_json)
     return INTERNAL
-
-
-def plain(value: Any) -> Any:
-    """The same in what JSON has: no NaN, no numpy, no paths."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(entry) for entry in value]
-    if hasattr(value, "tolist"):  # numpy scalars and arrays, tensors
-        return plain(value.tolist())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, str | int | bool) else str(value)
 
 
 def lenient() -> None:

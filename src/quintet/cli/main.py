@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import CycloptsError, Parameter
 
-from quintet.cli import console, options, using
+from quintet.cli import console, options, serving, using
 from quintet.cli.console import Answer, Context, Signals, Stopped
 from quintet.cli.standard_input import DASH, receive
 from quintet.cli.verbs import EVERYWHERE, SETTINGS, Everywhere, Given, app, asks, verb
@@ -30,7 +30,7 @@ from quintet.operations.requests import (
 if TYPE_CHECKING:
     from quintet.operations.training import TrainResult
 
-__all__ = ["app", "main", "using"]
+__all__ = ["app", "main", "serving", "using"]
 
 
 # -- training --------------------------------------------------------------------------------------------------------

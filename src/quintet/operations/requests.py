@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import difflib
 from abc import ABC
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -42,15 +43,21 @@ LIMITS = {"ge": "at least", "le": "at most", "gt": "more than", "lt": "less than
 def refusal(error: ValidationError, request: type[Request]) -> UsageError:
     """pydantic's first complaint in our words."""
     first = error.errors()[0]
-    name, limits = ".".join(str(part) for part in first["loc"]), first.get("ctx") or {}
+    name = ".".join(str(part) for part in first["loc"])
     if first["type"] == "missing":
         return UsageError(f"{name} is missing", why=request.model_fields[name].description or "")
     if first["type"] == "extra_forbidden":
         near = difflib.get_close_matches(name, request.model_fields, 1, 0.5)
         hint = f"did you mean {near[0]}? " if near else ""
         return UsageError(f"unknown field {name!r}", why=f"{hint}known: {', '.join(request.model_fields)}")
-    said = next((f"{words} {limits[key]:,}" for key, words in LIMITS.items() if key in limits), first["msg"])
-    return UsageError(f"{name} {first['input']!r}: {said[0].lower()}{said[1:]}")
+    return UsageError(f"{name} {first['input']!r}: {in_words(first)}")
+
+
+def in_words(complaint: Mapping[str, Any]) -> str:
+    """What pydantic complains of, without the value."""
+    limits = complaint.get("ctx") or {}
+    said = next((f"{words} {limits[key]:,}" for key, words in LIMITS.items() if key in limits), complaint["msg"])
+    return f"{said[0].lower()}{said[1:]}"
 
 
 Condition = Annotated[
@@ -338,3 +345,27 @@ class DataRequest(Local):
     source: str | None = Field(None, description="a name, a path or hf:owner/name [list the names]")
     output: Output = None
     reading: Reading = {}
+
+
+class ServeRequest(Local):
+    """Runs whose models are to answer requests over HTTP."""
+
+    run: tuple[str, ...] = Field(min_length=1, description="names under the runs folder, or paths")
+    host: str = Field(
+        "127.0.0.1", description="the address to listen on; any but this machine's own needs $QUINTET_TOKEN"
+    )
+    port: int = Field(8000, ge=0, le=65535, description="0 is any free one")
+    names: tuple[str, ...] = Field((), description="a name by which clients call the server; may be repeated")
+    threads: int | None = Field(None, ge=1, le=1024, description="of a forward pass [as many as torch takes]")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto, cpu or cuda")
+    memory_limit: float | None = Field(
+        None, gt=0, description="gigabytes of weights that are loaded at once [half of this machine's memory]"
+    )
+    queue: int = Field(64, ge=1, le=100_000, description="requests that may wait for a model")
+    deadline: float = Field(120.0, gt=0, le=86_400, description="seconds that a request may take")
+    body_limit: float = Field(16.0, gt=0, le=4096, description="megabytes of a request")
+    most_items: int = Field(10_000, ge=1, le=10_000_000, description="items of a request")
+    most_steps: int = Field(1_000, ge=1, le=LARGEST_NUMBER, description="steps and other whole numbers of --sampling")
+    most_work: int = Field(
+        20_000_000, ge=1, description="items x numbers of an item x steps beyond the run's own, of a request"
+    )

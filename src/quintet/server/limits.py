@@ -1,0 +1,47 @@
+"""What one request may cost: counted before anything is allocated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from quintet.model.fitted import Fitted
+from quintet.model.inputs import Found
+from quintet.operations.conditions import DEFAULT
+from quintet.operations.requests import Request, ServeRequest
+from quintet.server.problems import Refusal
+
+COUNTS = ("n", "draws", "n_best", "steps", "samples")
+"""Fields of requests that say of how many items something is made."""
+
+
+def afford(limits: ServeRequest, model: Fitted, request: Request, found: Found) -> None:
+    """Raise Refusal for a request of too many items, steps or symbols, or of too much of all of them together: items x
+    numbers of an item x how many times the run's own settings of sampling.
+    """
+    beside = found.given if found.items is None else found.items
+    items = DEFAULT if beside is None else len(beside)
+    for name in COUNTS:
+        if (count := getattr(request, name, None)) is not None:
+            within(count, limits.most_items, name)
+            items = count if name in ("n", "samples") else items * count
+    within(items, limits.most_items, "items")
+    length = getattr(request, "length", None) or model.family.space.dims
+    within(items * length * effort(limits, model, request), limits.most_work, "items x numbers of an item x steps")
+
+
+def effort(limits: ServeRequest, model: Fitted, request: Request) -> float:
+    """How many times the work of the run's own settings, by the whole numbers among those that were given."""
+    times, own = 1.0, model.sampling(None)
+    asked = getattr(request, "sampling", {})
+    for name, value in model.sampling(asked).model_dump(include=set(asked)).items():
+        if type(value) is int:
+            within(value, limits.most_steps, f"sampling.{name}")
+            before: Any = getattr(own, name)
+            times *= max(1.0, value / before if type(before) is int and before > 0 else value)
+    return times
+
+
+def within(count: float, most: int, what: str) -> None:
+    """Raise Refusal for a count beyond its limit."""
+    if count > most:
+        raise Refusal(422, f"{what}: at most {most:,} in one request", fix="several requests of fewer")

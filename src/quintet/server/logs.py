@@ -1,0 +1,61 @@
+"""One line of JSON a request on standard error: what was asked, by whom, how it ended and how long it took."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import queue
+import sys
+import time
+from collections.abc import Iterator
+from logging.handlers import QueueHandler, QueueListener
+from typing import Any
+
+LOG = logging.getLogger("quintet.server")
+
+
+class Lines(logging.Formatter):
+    """A record as one line of JSON; control characters are escaped, so that no request can forge a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        facts: dict[str, Any] = {"time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))}
+        facts["time"] += f".{int(record.msecs):03d}Z"
+        facts |= {"level": record.levelname.lower(), "event": record.getMessage(), **getattr(record, "facts", {})}
+        if record.exc_info:
+            facts["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(facts, default=str)
+
+
+def log(event: str, level: int = logging.INFO, error: BaseException | None = None, **facts: Any) -> None:
+    """Write one line."""
+    LOG.log(level, event, exc_info=error, extra={"facts": facts})
+
+
+class Waiting(QueueHandler):
+    """Lines wait to be written by another thread; where nobody reads them, they are dropped, and nobody waits."""
+
+    queue: queue.Queue[Any]
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(queue.Full):
+            self.queue.put_nowait(record)
+
+
+@contextlib.contextmanager
+def to_standard_error() -> Iterator[None]:
+    """Inside, lines are written, those of uvicorn too where they are warnings."""
+    lines: queue.Queue[Any] = queue.Queue(10_000)
+    handler = Waiting(lines)
+    handler.setFormatter(Lines())
+    QueueListener(lines, logging.StreamHandler(sys.stderr)).start()
+    for name, level in (("quintet.server", logging.INFO), ("uvicorn", logging.WARNING)):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [handler], False
+        logger.setLevel(level)
+    try:
+        yield
+    finally:
+        until = time.monotonic() + 1
+        while not lines.empty() and time.monotonic() < until:
+            time.sleep(0.01)

@@ -1,0 +1,115 @@
+"""The models that a server has: each has the name of its run, and an engine that works on what is asked of it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from quintet.core.errors import QuintetError, UsageError
+from quintet.fit import fitting
+from quintet.model.fitted import Fitted
+from quintet.operations.events import Event, Note, heard
+from quintet.operations.warm import Warm
+from quintet.runs.folder import Run
+from quintet.server.engine import Engine, Job
+from quintet.server.logs import log
+from quintet.server.metrics import Metrics
+from quintet.server.problems import Refusal
+from quintet.training import checkpoint
+
+A = TypeVar("A")
+Work = Callable[[Fitted, Job], A]
+
+
+@dataclass
+class Served:
+    """A run and its engine; `failed`: why its model could not be read the last time, "" if it could."""
+
+    run: Run
+    engine: Engine
+    failed: str = ""
+
+
+class Models:
+    """The models of a server by the names of their runs; `memory`: bytes of weights that may be loaded at once."""
+
+    def __init__(
+        self, runs: Sequence[Run], *, device: str, threads: int | None, memory: float, queue: int, metrics: Metrics
+    ) -> None:
+        self.device, self.threads = device, threads
+        self.warm = Warm(int(memory), self._read)
+        self.served: dict[str, Served] = {}
+        for run in runs:
+            if run.name in self.served:
+                raise UsageError(f"two runs are called {run.name}", why="models are asked for by these names")
+            if not checkpoint.steps(run.checkpoints):
+                raise UsageError("no checkpoint yet", where=str(run.path), fix=f"quintet resume {run.address}")
+            self.served[run.name] = served = Served(run, Engine(run.name, queue, metrics))
+            metrics.loaded.labels(run.name).set_function(partial(self.bytes, served))
+
+    def __getitem__(self, name: str) -> Served:
+        """Raises Refusal 404 for what is no model of this server, whatever it may name on this machine."""
+        if name not in self.served:
+            raise Refusal(404, "no such model", fix="GET /api/v1/models lists them")
+        return self.served[name]
+
+    async def ask(self, name: str, work: Work[A], deadline: float) -> A:
+        """What `work` makes of a model: see `Engine.submit`."""
+        served = self[name]
+        return await served.engine.submit(lambda job: work(self.ready(served), job), deadline)
+
+    def ready(self, served: Served) -> Fitted:
+        """The model, read where it is not in memory or its run was trained further; in the thread of its engine."""
+        if self.threads and torch.get_num_threads() != self.threads:
+            torch.set_num_threads(self.threads)
+        try:
+            with heard(partial(self._told, served)):
+                model = self.warm(served.run)
+        except QuintetError as error:
+            served.failed = error.what
+            log("model not read", logging.ERROR, model=served.run.name, why=str(error))
+            raise
+        served.failed = ""
+        return model
+
+    def _read(self, path: Path) -> Fitted:
+        began = time.perf_counter()
+        model = fitting.load(path, device=self.device)
+        log("model read", model=path.name, seconds=round(time.perf_counter() - began, 3))
+        return model
+
+    def _told(self, served: Served, event: Event) -> None:
+        if isinstance(event, Note):
+            log(event.text, logging.WARNING, model=served.run.name)
+
+    def bytes(self, served: Served) -> int:
+        """What its weights take in memory; 0 while they are not there."""
+        kept = self.warm.kept.get(served.run.path.resolve())
+        return 0 if kept is None else kept.size
+
+    def facts(self, served: Served) -> dict[str, Any]:
+        """What a list of models says of one."""
+        config, about = served.run.config(), served.run.manifest().get("model") or {}
+        return {
+            "id": served.run.name,
+            "family": config.family,
+            "target": config.data.target,
+            "condition": config.data.condition,
+            **{name: about.get(name) for name in ("parameters", "likelihood", "missing")},
+            "loaded": self.bytes(served) > 0,
+        }
+
+    def close(self, seconds: float) -> None:
+        """End what is still at work."""
+        for served in self.served.values():
+            served.engine.close()
+            served.engine.cancel()
+        for served in self.served.values():
+            served.engine.join(seconds)

@@ -1,0 +1,254 @@
+"""`POST /api/v1/VERB` for every verb that a loaded model answers: routes, bodies and refusals are made of the verbs'
+own requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import json
+import tempfile
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+from fastapi import FastAPI, Request, Response
+
+from quintet import registry
+from quintet.core.codec import Codec
+from quintet.core.errors import DataError, UsageError
+from quintet.core.plain import plain
+from quintet.model.containers import raw_items
+from quintet.model.fitted import Fitted
+from quintet.model.inputs import Found, read_items
+from quintet.operations.answering import VERBS, Verb, answer
+from quintet.operations.conditions import read_conditions, typed
+from quintet.operations.events import Event, Note
+from quintet.operations.fitted import Made
+from quintet.registry import FAMILIES, MODALITIES, RESULTS
+from quintet.server.bodies import Body, Sent, Upload, body_of, media_types, received
+from quintet.server.engine import Job
+from quintet.server.formats import ARROW, JSON, MEDIA, SUFFIXES, accepted, arrow_of
+from quintet.server.limits import afford
+from quintet.server.problems import MEDIA_TYPE, Refusal
+from quintet.server.service import Service
+
+A = TypeVar("A")
+TABLES = ("score", "rank", "classify", "encode")
+"""Verbs whose answer is a table of results, whatever kind the items are of."""
+NEEDS = registry.VERBS | {"rank": registry.VERBS["score"]}
+"""Which operations of a family each verb needs; what is not here is asked for by its own name."""
+OURS = frozenset(field for family in FAMILIES.values() for field in family.Sampling.model_fields) | {"sampling"}
+"""Words that answers may repeat."""
+LEFT = 499
+"""The status of a request whose client has left, which it does not see any more."""
+
+
+def routes(app: FastAPI, service: Service) -> None:
+    """A route for each verb."""
+    for name, verb in VERBS.items():
+        body = body_of(name, verb)
+        app.post(f"/api/v1/{name}", description=verb.request.__doc__, name=name, response_class=Response,
+                 responses=answers(name), openapi_extra={"requestBody": described(verb, body)},
+                 )(endpoint(service, name, verb, body))  # fmt: skip
+
+
+def endpoint(service: Service, name: str, verb: Verb, body: type[Body]) -> Callable[[Request], Awaitable[Response]]:
+    """What answers a verb."""
+
+    async def ask(request: Request) -> Response:
+        sent = await received(request, verb, body)
+        request.state.hidden = sent.texts - OURS - service.models.served.keys()
+        request.state.facts = {"model": sent.model if sent.model in service.models.served else None}
+        accept = request.headers.get("accept", "")
+        work = partial(answered, service, name, verb, sent, accept)
+        return await unless_left(request, service.models.ask(sent.model, work, service.request.deadline))
+
+    return ask
+
+
+async def unless_left(request: Request, work: Awaitable[A]) -> A:
+    """What `work` gives; it is cancelled as soon as the client leaves."""
+    doing, leaving = asyncio.ensure_future(work), asyncio.ensure_future(left(request))
+    try:
+        await asyncio.wait((doing, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not doing.done():
+            raise Refusal(LEFT, "the client has left")
+        return await doing
+    finally:
+        doing.cancel()
+        leaving.cancel()
+
+
+async def left(request: Request) -> None:
+    """Returns when the client has left."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+# -- in the thread of the model ----------------------------------------------------------------------------------------
+
+
+def answered(
+    service: Service, name: str, verb: Verb, sent: Sent, accept: str, model: Fitted, job: Job
+) -> Response:  # fmt: skip
+    """The answer of a model to what was sent, in the format that is accepted."""
+    media = accepted(accept, offered(name, model, sent.request))
+    notes: list[str] = []
+
+    def on_event(event: Event) -> None:
+        if isinstance(event, Note):
+            notes.append(event.text)
+        job.step()
+
+    for operation in NEEDS.get(name, (name,)):
+        model.able(operation)
+    with tempfile.TemporaryDirectory(prefix="quintet-") as folder:
+        found = found_of(verb, model, sent, Path(folder))
+    afford(service.request, model, sent.request, found)
+    made = answer(name, model, sent.request, found, on_event)
+    return written(made, media, model, {"model": sent.model, "notes": notes})
+
+
+def offered(name: str, model: Fitted, request: Any) -> list[str]:
+    """In which media types the answer to a verb can be given."""
+    if name == "evaluate":
+        return [JSON]
+    if name in TABLES or getattr(request, "n_best", None):
+        return [JSON, ARROW, *(MEDIA[suffix] for suffix in RESULTS.formats)]
+    modality = MODALITIES[model.codecs["x"].modality]
+    rows = [ARROW] if modality is RESULTS else []
+    return [JSON, *rows, *(MEDIA[suffix] for suffix in modality.formats)]
+
+
+def written(made: Made, media: str, model: Fitted, more: Mapping[str, Any]) -> Response:
+    """What was made, in a format."""
+    note = plain(made.note)
+    if isinstance(note.get("data"), str):  # where it lies on this machine is nobody's business
+        note["data"] = Path(note["data"]).name
+    form = RESULTS if isinstance(made.items, pa.Table) else MODALITIES[model.codecs["x"].modality]
+    reading = model.config.data.reading()
+    if media == JSON:
+        facts = {**more, **made.facts, "provenance": note}
+        facts.pop("run", None)
+        if made.items is not None:
+            facts["items"] = in_json(form, made.items, note, model)
+        return Response(json.dumps(plain(facts), allow_nan=False), media_type=JSON)
+    if media == ARROW:
+        content = arrow_of(made.items)
+    else:
+        content = form.encoded(SUFFIXES[media], made.items, note, model.codecs["x"], reading)
+    return Response(content, media_type=media, headers={"X-Quintet-Provenance": json.dumps(note)})
+
+
+def in_json(form: Any, items: Any, note: Mapping[str, Any], model: Fitted) -> list[Any]:
+    """Items as JSON: rows, texts, arrays of numbers, or files of one item each in base64."""
+    if isinstance(items, pa.Table):
+        return items.to_pylist()
+    if form.single:
+        files = form.singles(items, note, model.codecs["x"], model.config.data.reading())
+        return [base64.b64encode(content).decode() for content in files]
+    return list(items)
+
+
+# -- what was sent, as raw items ---------------------------------------------------------------------------------------
+
+
+def found_of(verb: Verb, model: Fitted, sent: Sent, folder: Path) -> Found:
+    """Items and conditions as a loaded model takes them."""
+    given = None if sent.conditions is None else conditions_of(model, sent.conditions, folder)
+    if verb.needs != "items":
+        return Found(None, given)
+    found = items_of(model, sent.items, folder)
+    return found if given is None else replace(found, given=given)
+
+
+def items_of(model: Fitted, items: Any, folder: Path) -> Found:
+    """Raw items, with the conditions that stand beside them."""
+    codec = model.codecs["x"]
+    place = stored(items, codec, folder, "items")
+    if not isinstance(place, Path):
+        return Found(raw_items(place, codec, model.config.data.target, model.config.data.reading()))
+    forms = {name: form for one in model.codecs.values() for name, form in getattr(one, "forms", {}).items()}
+    return replace(read_items(model.config, str(place), None, like=model.codecs, forms=forms), source=None)
+
+
+def conditions_of(model: Fitted, given: Any, folder: Path) -> Any:
+    """Raw conditions."""
+    if "cond" not in model.codecs:
+        raise UsageError("this model takes no condition")
+    codec = model.codecs["cond"]
+    place = stored(given, codec, folder, "conditions")
+    if isinstance(place, Path):
+        return read_conditions(model, place)
+    if isinstance(place[0], Path):
+        return raw_items(place, codec)
+    return [typed(codec, one) if isinstance(one, str) else one for one in place]
+
+
+def stored(values: Any, codec: Codec, folder: Path, name: str) -> Path | list[Any]:
+    """Where the files that were sent, or rows, now lie: a source; or a list of items, or of the paths of pictures."""
+    modality = MODALITIES[codec.modality]
+    if isinstance(values, Upload):
+        path = folder / f"{name}{values.suffix}"
+        path.write_bytes(feather(values.content) if values.suffix == ".arrow" else values.content)
+        return [path] if values.suffix in modality.opens else path
+    if modality.single and all(isinstance(one, str) for one in values):
+        (folder / name).mkdir()
+        paths = [folder / name / f"{i:07d}{modality.single}" for i in range(len(values))]
+        for i, (path, one) in enumerate(zip(paths, values, strict=True)):
+            path.write_bytes(decoded(one, i))
+        return paths if modality.opens else folder / name
+    if all(isinstance(one, dict) for one in values):
+        path = folder / f"{name}.jsonl"
+        path.write_text("".join(json.dumps(one) + "\n" for one in values))
+        return path
+    return list(values)
+
+
+def decoded(text: str, i: int) -> bytes:
+    """The file that a text in base64 is."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise DataError("a file in base64 is meant", where=f"item {i + 1}") from None
+
+
+def feather(content: bytes) -> bytes:
+    """A stream of Arrow as a file of Arrow, which is checked."""
+    try:
+        table = pa.ipc.open_stream(content).read_all()
+        table.validate(full=True)
+    except (pa.ArrowException, ValueError, OSError) as error:
+        raise DataError("this is no stream of Arrow", why=str(error).splitlines()[0]) from None
+    sink = pa.BufferOutputStream()
+    pa.feather.write_feather(table, sink, compression="uncompressed")
+    return sink.getvalue().to_pybytes()
+
+
+# -- the schema --------------------------------------------------------------------------------------------------------
+
+
+def described(verb: Verb, body: type[Body]) -> dict[str, Any]:
+    """The body of a verb in the schema."""
+    schema = body.model_json_schema()
+    file = {"schema": {"type": "string", "format": "binary"}}
+    return {"required": True, "content": {media: {"schema": schema} if media == JSON else file
+                                          for media in media_types(verb)}}  # fmt: skip
+
+
+def answers(name: str) -> dict[int | str, dict[str, Any]]:
+    """The answers of a verb in the schema."""
+    file = {"schema": {"type": "string", "format": "binary"}}
+    formats = [] if name == "evaluate" else [ARROW, *MEDIA.values()]
+    content = {JSON: {"schema": {"type": "object"}}} | dict.fromkeys(formats, file)
+    problem = {MEDIA_TYPE: {"schema": {"type": "object"}}}
+    statuses = {400: "no JSON", 401: "no token", 404: "no such model", 406: "no such format", 408: "too slow",
+                413: "too large", 415: "a format that is not read", 422: "what this model cannot do, and why",
+                429: "too many wait", 503: "too busy, or stopping"}  # fmt: skip
+    found: dict[int | str, dict[str, Any]] = {200: {"description": "what was made", "content": content}}
+    return found | {status: {"description": words, "content": problem} for status, words in statuses.items()}

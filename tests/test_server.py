@@ -1,0 +1,843 @@
+"""The server from outside: who may ask, what is refused and how, and what becomes of a request."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from fastapi import FastAPI
+from httpx2 import Client, Response
+from PIL import Image
+from pydantic import BaseModel
+from serving import KEY, MARK, TOKEN, client, faults, hostile, running, service, wait
+from starlette.testclient import TestClient
+
+import quintet
+from quintet.core.errors import UsageError
+from quintet.fit import fitting
+from quintet.operations.answering import VERBS
+from quintet.operations.requests import ServeRequest
+from quintet.operations.warm import bytes_of
+from quintet.runs.folder import Run
+from quintet.server import engine
+from quintet.server.app import create_app
+from quintet.server.engine import Engine, Job
+from quintet.server.formats import accepted
+from quintet.server.logs import LOG, Lines
+from quintet.server.metrics import Metrics
+from quintet.server.models import Models
+from quintet.server.problems import MEDIA_TYPE, Refusal, without
+from quintet.server.service import Service, service_of
+from quintet.server.transport import Patient
+from quintet.training import checkpoint
+
+RUNS = ("vae", "flow", "gan", "text", "label")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs of two steps: images, rows, images given their label, texts, and labels given an image."""
+    found = tmp_path_factory.mktemp("runs")
+    texts = [f"the {word} number {i}" for i in range(60) for word in ("red", "green", "blue")]
+    tiny: dict[str, Any] = {"preset": "tiny", "steps": 2, "runs": found}
+    fitting.train("vae", data="digits", run="vae", **tiny)
+    fitting.train("flow", data="moons", run="flow", **tiny)
+    fitting.train("gan", data="digits", condition="label", run="gan", **tiny)
+    fitting.train("autoregressive", data=texts, run="text", **tiny)
+    fitting.train("autoregressive", data="digits", target="label", condition="image", run="label", **tiny)
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QUINTET_TOKEN", TOKEN)
+
+
+@pytest.fixture
+def made(root: Path) -> Iterator[Service]:
+    found = service(root, *RUNS)
+    yield found
+    found.models.close(5.0)
+
+
+@pytest.fixture
+def ask(made: Service) -> TestClient:
+    return client(made)
+
+
+def paths(made: Service) -> list[tuple[str, str]]:
+    """(method, path) of every route there is, whoever registered it."""
+    app: Any = create_app(made).app  # type: ignore[attr-defined]
+    found = []
+    for route in app.routes:
+        for method in route.methods or ():
+            found.append((method, route.path.replace("{model}", "vae")))
+    assert len(found) > 15
+    return found
+
+
+# -- what is answered --------------------------------------------------------------------------------------------------
+
+
+def test_every_verb_of_a_loaded_model_has_a_route(made: Service) -> None:
+    assert {path for method, path in paths(made) if method == "POST"} == {f"/api/v1/{verb}" for verb in VERBS}
+
+
+def test_samples_are_those_of_the_model_in_every_format(ask: TestClient, root: Path) -> None:
+    model = quintet.load("flow", runs=root)
+    expected = model.sample(3, seed=5)
+    body = {"model": "flow", "n": 3, "seed": 5}
+    found = ask.post("/api/v1/sample", json=body).json()
+    assert found["items"] == expected.to_pylist()
+    assert found["provenance"]["weights"] == model.run.used().sha256  # type: ignore[union-attr]
+    got: dict[str, Response] = {}
+    for media in ("text/csv", "application/x-npz", "application/vnd.apache.arrow.stream"):
+        got[media] = ask.post("/api/v1/sample", json=body, headers={"accept": media})
+        assert got[media].headers["content-type"].split(";")[0] == media
+    assert pa.ipc.open_stream(got["application/vnd.apache.arrow.stream"].content).read_all().equals(expected)
+    assert got["text/csv"].text.splitlines()[0] == "x0,x1"
+    assert np.allclose(np.load(io.BytesIO(got["application/x-npz"].content))["x0"], expected["x0"].to_numpy())
+
+
+def test_an_image_comes_and_goes_as_a_png(ask: TestClient) -> None:
+    picture = ask.post("/api/v1/sample", json={"model": "vae", "n": 4}, headers={"accept": "image/*"})
+    assert Image.open(io.BytesIO(picture.content)).format == "PNG"
+    items = ask.post("/api/v1/sample", json={"model": "vae", "n": 2}).json()["items"]
+    file, png = base64.b64decode(items[0]), {"content-type": "image/png"}
+    sent = [
+        ask.post("/api/v1/encode", json={"model": "vae", "items": items[:1]}),
+        ask.post("/api/v1/encode?model=vae", content=file, headers=png),
+        ask.post("/api/v1/encode", data={"model": "vae"}, files={"items": ("a.png", file)}),
+    ]
+    assert [one.status_code for one in sent] == [200, 200, 200], [one.text for one in sent]
+    assert sent[0].json()["items"] == sent[1].json()["items"] == sent[2].json()["items"]
+
+
+def test_rows_come_as_json_csv_and_arrow(ask: TestClient) -> None:
+    rows = ask.post("/api/v1/sample", json={"model": "flow", "n": 3}).json()["items"]
+    table, text = pa.Table.from_pylist(rows), "x0,x1\n" + "".join(f"{row['x0']},{row['x1']}\n" for row in rows)
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    as_json = ask.post("/api/v1/score", json={"model": "flow", "items": rows})
+    as_csv = ask.post("/api/v1/score?model=flow&seed=0", content=text, headers={"content-type": "text/csv"})
+    arrow = {"content-type": "application/vnd.apache.arrow.stream"}
+    as_arrow = ask.post("/api/v1/score?model=flow", content=sink.getvalue(), headers=arrow)
+    assert as_json.status_code == 200, as_json.text
+    assert as_json.json()["likelihood"]["kind"] == "exact"
+    nats = [[row["nats"] for row in one.json()["items"]] for one in (as_json, as_csv, as_arrow)]
+    assert nats[0] == pytest.approx(nats[1])
+    assert nats[0] == pytest.approx(nats[2])
+
+
+def test_conditions_are_typed_given_one_an_item_or_sent_as_files(ask: TestClient, root: Path) -> None:
+    model = quintet.load("gan", runs=root)
+    expected = model.sample(2, condition=[3, 7], seed=1)
+    found = ask.post("/api/v1/sample", json={"model": "gan", "seed": 1, "conditions": [3, "7"]},
+                     headers={"accept": "application/x-npz"})  # fmt: skip
+    assert np.array_equal(np.load(io.BytesIO(found.content))["images"].reshape(expected.shape), expected)
+    one, two = (ask.post("/api/v1/sample", json={"model": "gan", "n": 2, "condition": value}) for value in (3, "3"))
+    assert one.json()["items"] == two.json()["items"]
+    both = ask.post("/api/v1/sample", json={"model": "gan", "condition": 3, "conditions": [3]})
+    assert both.status_code == 422
+    pictures = ask.post("/api/v1/sample", json={"model": "vae", "n": 2}).json()["items"]
+    labels = ask.post("/api/v1/classify", json={"model": "label", "conditions": pictures}).json()
+    assert "items" in labels, labels
+    assert len(labels["items"]) == 2
+    assert sum(value for name, value in labels["items"][0].items() if name.startswith("p_")) == pytest.approx(
+        1, abs=1e-4
+    )
+
+
+def test_texts_are_continued(ask: TestClient, root: Path) -> None:
+    body = {"model": "text", "prompt": "the red", "n": 2, "length": 8, "seed": 4, "stop": ["q"]}
+    found = ask.post("/api/v1/sample", json=body)
+    texts = quintet.load("text", runs=root).write("the red", 2, length=8, seed=4, stop=["q"])
+    assert found.json()["items"] == texts
+    assert ask.post("/api/v1/sample", json=body, headers={"accept": "text/plain"}).text.startswith("the red")
+
+
+def test_holes_are_filled_and_paths_and_ranks_are_given(ask: TestClient) -> None:
+    filled = ask.post("/api/v1/complete", json={"model": "flow", "items": [{"x0": 0.5, "x1": None}],
+                                                "sampling": {"starts": 2, "moves": 1}})  # fmt: skip
+    assert filled.json()["items"][0]["x0"] == 0.5
+    assert isinstance(filled.json()["items"][0]["x1"], float)
+    rows = ask.post("/api/v1/sample", json={"model": "flow", "n": 4}).json()["items"]
+    for verb in ("interpolate", "reconstruct", "rank", "encode"):
+        found = ask.post(f"/api/v1/{verb}", json={"model": "flow", "items": rows})
+        assert found.status_code == 200, found.text
+        assert len(found.json()["items"]) == (16 if verb == "interpolate" else 4)
+
+
+def test_what_a_family_lacks_is_refused_with_its_reason(ask: TestClient) -> None:
+    found = ask.post("/api/v1/encode", json={"model": "text", "items": ["the red"]})
+    assert found.status_code == 422
+    assert "no latent" in found.json()["detail"]
+    assert ask.post("/api/v1/score", json={"model": "gan", "items": [[[0] * 8] * 8]}).json()["error"] == "Unsupported"
+    assert ask.post("/api/v1/classify", json={"model": "flow", "conditions": ["x"]}).json()["error"] == "Unsupported"
+
+
+def test_what_a_request_says_is_checked_by_the_verbs_own_request(ask: TestClient) -> None:
+    """Each bound of each field, and one past it, in words that do not repeat the value."""
+    for body, said in (({"n": 0}, "n: at least 1"), ({"seed": -1}, "seed: at least 0"), ({"n": "2"}, "n: "),
+                       ({"n": 2.5}, "n: "), ({"n": True}, "n: "), ({MARK: 1}, "an unknown field"),
+                       ({"stop": "x"}, "stop"), ({"runs": "/"}, "an unknown field"),
+                       ({"output": "/x.csv"}, "an unknown field")):  # fmt: skip
+        found = ask.post("/api/v1/sample", json={"model": "flow", **body})
+        assert found.status_code == 422
+        assert said in found.json()["title"]
+        assert not faults(found)
+    assert ask.post("/api/v1/score", json={"model": "flow"}).json()["title"] == "items is missing"
+
+
+def test_no_field_names_a_file_of_this_machine(ask: TestClient, tmp_path: Path) -> None:
+    """Neither by a field, nor in an item, nor as what is known of a picture."""
+    secret = tmp_path / "secret.png"
+    Image.new("L", (8, 8)).save(secret)
+    for verb in VERBS:
+        schema = ask.get("/openapi.json").json()["paths"][f"/api/v1/{verb}"]["post"]["requestBody"]
+        fields = set(schema["content"]["application/json"]["schema"]["properties"])
+        assert not fields & {"run", "runs", "output", "data", "conditions_file", "mask"}
+    picture = ask.post("/api/v1/sample", json={"model": "vae", "n": 1}).json()["items"]
+    known = ask.post("/api/v1/complete", json={"model": "vae", "items": picture, "known": str(secret)})
+    assert known.status_code == 422
+    assert "mask of one colour" not in known.text  # which is what the file would be
+    assert ask.post("/api/v1/encode", json={"model": "vae", "items": [str(secret)]}).status_code == 422
+
+
+def test_formats_are_chosen_by_quality_and_by_the_more_special_range() -> None:
+    offered = ("application/json", "text/csv", "image/png")
+    assert accepted("", offered) == accepted("*/*", offered) == "application/json"
+    assert accepted("text/*;q=0.4, image/png;q=0.6", offered) == "image/png"
+    assert accepted("*/*;q=0.1, application/json;q=0", offered) == "text/csv"
+    for nothing in ("audio/wav", "x", "text/csv;q=0"):
+        with pytest.raises(Refusal, match="no such format"):
+            accepted(nothing, offered)
+
+
+# -- who may ask -------------------------------------------------------------------------------------------------------
+
+STRANGERS: dict[str, tuple[dict[str, str], int]] = {
+    "no token": ({"authorization": ""}, 401),
+    "wrong token": ({"authorization": f"Bearer {TOKEN}x"}, 401),
+    "a part of the token": ({"authorization": f"Bearer {TOKEN[:-1]}"}, 401),
+    "wrong password": ({"authorization": "Basic " + base64.b64encode(b"x:y").decode()}, 401),
+    "no base64": ({"authorization": "Basic %%"}, 401),
+    "another scheme": ({"authorization": f"Digest {TOKEN}"}, 401),
+    "foreign host": ({"host": "evil.example"}, 403),
+    "a host that begins like ours": ({"host": "localhost.evil.example"}, 403),
+    "no such host": ({"host": "[::1"}, 403),
+    "an address that is not ours": ({"host": "192.168.0.7"}, 403),
+    "foreign origin": ({"origin": "http://evil.example"}, 403),
+    "no origin": ({"origin": "null"}, 403),
+    "an origin with our name in it": ({"origin": "http://localhost@evil.example"}, 403),
+    "origin of a file": ({"origin": "file://localhost"}, 403),
+}
+
+
+def let_in(app: Any, made: Service, headers: dict[str, str], status: int) -> list[str]:
+    """Routes that answer strangers otherwise than by a problem of this status."""
+    one = TestClient(app, "http://localhost", headers={**KEY, **headers}, raise_server_exceptions=False)
+    found = []
+    for method, path in [*paths(made), ("GET", "/nowhere"), ("POST", "/health")]:
+        answer = one.request(method, path, json={"model": "flow", "n": 1} if method == "POST" else None)
+        if answer.status_code != status or (method != "HEAD" and faults(answer)):
+            found.append(f"{method} {path}: {answer.status_code}")
+    return found
+
+
+@pytest.mark.parametrize("stranger", STRANGERS)
+def test_strangers_are_refused_on_every_route(stranger: str, made: Service) -> None:
+    assert let_in(create_app(made), made, *STRANGERS[stranger]) == []
+
+
+def test_a_route_without_its_guard_is_found(made: Service) -> None:
+    """The control: the app within its guards, and a guard that forgets one path."""
+    app: Any = create_app(made)
+    assert len(let_in(app.app, made, *STRANGERS["no token"])) > 15
+
+    async def forgets(scope: Any, receive: Any, send: Any) -> None:
+        await (app.app if scope["path"] == "/metrics" else app)(scope, receive, send)
+
+    assert let_in(forgets, made, *STRANGERS["foreign host"]) == ["GET /metrics: 200"]
+
+
+def test_a_form_of_another_site_is_refused(ask: TestClient) -> None:
+    crossing = {"sec-fetch-site": "cross-site"}
+    assert ask.post("/api/v1/sample", json={"model": "flow"}, headers=crossing).status_code == 403
+    assert ask.get("/docs", headers=crossing).status_code == 200  # a link to it
+
+
+def test_friends_are_let_in(made: Service, ask: TestClient) -> None:
+    password = "Basic " + base64.b64encode(f"anyone:{TOKEN}".encode()).decode()
+    for headers in ({}, {"authorization": password}, {"host": "127.0.0.1:8000"}, {"host": "LOCALHOST"},
+                    {"host": "[::1]:80"}, {"origin": "http://localhost:3000"}):  # fmt: skip
+        assert ask.get("/health", headers=headers).status_code == 200, headers
+    assert "access-control-allow-origin" not in ask.get("/health", headers={"origin": "http://localhost"}).headers
+
+
+def test_another_address_needs_a_token_of_the_users_own(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_to_all = ServeRequest(run=("vae",), runs=root, host="0.0.0.0", names=("models.example.org",))
+    rules = service_of(open_to_all).rules
+    assert (rules.token, rules.addresses) == (TOKEN, True)
+    assert "models.example.org" in rules.hosts
+    monkeypatch.delenv("QUINTET_TOKEN")
+    with pytest.raises(UsageError, match="can be reached from other machines"):
+        service_of(open_to_all)
+    made = [service_of(ServeRequest(run=("vae",), runs=root)).rules.token for _ in range(2)]
+    assert made[0] != made[1]
+    assert min(map(len, made)) >= 32
+
+
+# -- what is refused, and how ------------------------------------------------------------------------------------------
+
+
+def wrong(one: Client | TestClient, requests: Any) -> list[str]:
+    """What is wrong with the answers to these requests."""
+    found = []
+    for path, request in requests:
+        answer = one.post(path, **request)
+        if bad := faults(answer):
+            found.append(f"{path} {request['content'][:200]!r} {request['headers']} -> {bad} {answer.text[:200]}")
+    return found
+
+
+def test_hostile_requests_are_refused_as_problems_that_repeat_nothing(ask: TestClient) -> None:
+    assert wrong(ask, hostile(VERBS, RUNS, 300, 0)) == []
+
+
+@pytest.mark.slow
+def test_ten_thousand_hostile_requests(ask: TestClient) -> None:
+    assert wrong(ask, hostile(VERBS, RUNS, 10_000, 1)) == []
+
+
+class Planted(BaseModel):
+    model: str
+    n: int = 1
+
+
+def test_a_route_that_leaves_values_to_its_framework_is_found() -> None:
+    """The control: what such a route answers is repeated input, no problem, and faults of the server."""
+    app = FastAPI()
+
+    @app.post("/api/v1/sample")
+    async def planted(body: Planted) -> dict[str, Any]:
+        return {}
+
+    one = TestClient(app, "http://localhost", raise_server_exceptions=False)
+    found = " ".join(wrong(one, hostile(("sample",), ("flow",), 1000, 0)))
+    for fault in ("status 5", "as application/json", "the input is repeated", "no identifier"):
+        assert fault in found
+
+
+@pytest.mark.slow
+def test_the_schema_holds_whatever_is_asked(made: Service) -> None:
+    """Every operation of the schema, by schemathesis: no fault of the server, and answers that the schema knows."""
+    import schemathesis
+    from hypothesis import HealthCheck, Phase, given, settings
+
+    app = create_app(made)
+    schema = schemathesis.openapi.from_dict(client(made).get("/openapi.json").json())
+    schema.app = app
+    for found in schema.get_all_operations():
+        operation = found.ok()
+
+        @settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck),
+                  phases=[Phase.explicit, Phase.generate])  # fmt: skip
+        @given(case=operation.as_strategy())
+        def check(case: Any) -> None:
+            case.headers = {**(case.headers or {}), **KEY, "host": "localhost"}
+            answer = case.call(base_url="http://localhost")
+            assert answer.status_code < 500, answer.text
+
+        check()
+
+
+def test_errors_of_the_framework_are_problems(ask: TestClient) -> None:
+    for method, path, status in (("GET", "/nowhere", 404), ("PUT", "/health", 405), ("GET", "/api/v1/sample", 405),
+                                 ("GET", "/api/v1/models/none", 404), ("OPTIONS", "/api/v1/sample", 405)):  # fmt: skip
+        found = ask.request(method, path)
+        assert (found.status_code, found.headers["content-type"]) == (status, MEDIA_TYPE)
+    assert ask.put("/health").headers["allow"] == "GET"
+
+
+def test_a_fault_of_ours_is_a_problem_that_says_nothing(made: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError(f"secret {MARK}")
+
+    monkeypatch.setattr("quintet.server.native.found_of", broken)
+    found = client(made).post("/api/v1/sample", json={"model": "flow"})
+    assert (found.status_code, found.headers["content-type"]) == (500, MEDIA_TYPE)
+    assert MARK not in found.text
+
+
+def test_hidden_texts_are_left_out_as_they_are_and_as_they_are_quoted() -> None:
+    assert without("no column \"it's\" here, it's gone", ["it's"]) == 'no column "..." here, ... gone'
+    assert without("unknown " + repr("a\nb\nc"), ["a\nb\nc"]) == "unknown '...'"
+    assert without("a of ab", ["a", "ab"]) == "a of ab"  # too short to tell from other words
+
+
+def escapes(one: TestClient, tries: int) -> list[str]:
+    """Names of models that reach something else than 404."""
+    steps = ("..", "%2e%2e", "....", "%252e%252e", "..%5c", "%c0%ae", "vae/..", "vae%00", ".", "~", "C:", "file:")
+    found = []
+    for i in range(tries):
+        name = "/".join(steps[(i // 12**depth) % 12] for depth in range(1 + i % 3)) + ("/etc/passwd" if i % 2 else "")
+        quoted = quote(name, safe="").replace(".", "%2E")
+        for answer in (one.get(f"/api/v1/models/{quoted}"), one.post("/api/v1/sample", json={"model": name})):
+            if answer.status_code not in (404, 405):
+                found.append(f"{name}: {answer.status_code}")
+    return found
+
+
+def test_names_of_models_are_no_paths(
+    made: Service, ask: TestClient, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert escapes(ask, 300) == []
+    (root / "etc").mkdir(exist_ok=True)
+
+    def opens(self: Models, name: str) -> Any:  # the control: what takes a name for a path
+        return self.served["vae"] if (root / name).exists() else self.served[name]
+
+    monkeypatch.setattr(Models, "__getitem__", opens)
+    assert escapes(ask, 24)
+
+
+# -- limits ------------------------------------------------------------------------------------------------------------
+
+
+LIMITS: list[tuple[str, dict[str, Any], str, Any, Any]] = [
+    ("sample", {"model": "flow"}, "n", 40, 41),
+    ("sample", {"model": "gan"}, "conditions", [1] * 40, [1] * 41),
+    ("sample", {"model": "flow", "n": 1}, "sampling", {"moves": 50}, {"moves": 51}),
+    ("interpolate", {"model": "flow", "items": [{"x0": 0.1, "x1": 0.2}] * 2}, "steps", 20, 21),
+    ("complete", {"model": "flow", "items": [{"x0": 0.5, "x1": 0.5}] * 4}, "draws", 10, 11),
+    ("sample", {"model": "text", "n": 2, "stop": ["e"]}, "length", 50_000, 50_001),
+    ("score", {"model": "flow"}, "items", [{"x0": 0.1, "x1": 0.2}] * 40, [{"x0": 0.1, "x1": 0.2}] * 41),
+]
+
+
+@pytest.mark.parametrize(
+    ("verb", "body", "field", "most", "more"), LIMITS, ids=[f"{one[0]}-{one[2]}" for one in LIMITS]
+)
+def test_limits_hold_at_the_bound_and_one_past_it(
+    verb: str, body: dict[str, Any], field: str, most: Any, more: Any, made: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is beyond is refused before any work begins; without the limit it would be done."""
+    began: list[str] = []
+
+    def answer(name: str, *_: Any) -> Any:
+        began.append(name)
+        raise UsageError("enough")
+
+    monkeypatch.setattr("quintet.server.native.answer", answer)
+    one = client(made)
+    assert one.post(f"/api/v1/{verb}", json={**body, field: most}).json()["title"] == "enough"
+    assert began == [verb]
+    found = one.post(f"/api/v1/{verb}", json={**body, field: more})
+    assert (found.status_code, "at most" in found.json()["title"]) == (422, True)
+    assert began == [verb]
+    made.request = made.request.model_copy(update={"most_items": 100, "most_steps": 1000, "most_work": 10**9})
+    one.post(f"/api/v1/{verb}", json={**body, field: more})
+    assert began == [verb, verb]  # the control
+
+
+def test_bodies_are_limited_whether_or_not_they_say_their_size(made: Service) -> None:
+    most = made.rules.body
+    with running(made) as one:
+        before = one.post("/api/v1/sample", content=b" " * (most - 30) + b'{"model":"flow","n":1}')
+        assert before.status_code == 200
+        said = one.post("/api/v1/sample", content=b" " * (most + 1))
+        assert (said.status_code, said.headers["content-type"]) == (413, MEDIA_TYPE)
+        chunked = one.post("/api/v1/sample", content=(b" " * 10_000 for _ in range(200)))
+        assert chunked.status_code == 413
+
+
+# -- slow and absent clients -------------------------------------------------------------------------------------------
+
+
+class Hasty(Patient):
+    head_within, linger, read_within = 0.4, 0.4, 0.5
+
+
+def talk(one: Client, *parts: bytes, pause: float = 0.0, within: float = 5.0) -> bytes:
+    """What comes back for these bytes until the server closes; b"open" at the end if it does not in time."""
+    with socket.create_connection((one.base_url.host, one.base_url.port), 5) as line:
+        got = b""
+        line.settimeout(within)
+        try:
+            for part in parts:
+                line.sendall(part)
+                time.sleep(pause)
+            while more := line.recv(65536):
+                got += more
+        except TimeoutError:
+            return got + b"open"
+        except OSError:
+            return got
+        return got
+
+
+HEAD = f"POST /api/v1/sample HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n".encode()
+
+
+def test_slow_clients_are_told_and_closed_and_health_answers_meanwhile(root: Path) -> None:
+    made = service(root, "flow")
+    made.rules = replace(made.rules, patience=0.5)
+    with running(made, Hasty) as one:
+        slow = [threading.Thread(target=talk, args=(one, HEAD)) for _ in range(100)]
+        for thread in slow:
+            thread.start()
+        began = time.monotonic()
+        assert one.get("/health").status_code == 200
+        assert time.monotonic() - began < 0.5
+        assert b" 408 " in talk(one, b"POST /api/v1/sample HTTP/1.1\r\nHost:")
+        assert talk(one) == b""
+        body = talk(one, HEAD + b"Content-Length: 10\r\n\r\n", b"{", pause=0.1)
+        assert b" 408 " in body
+        assert MEDIA_TYPE.encode() in body
+        assert not body.endswith(b"open")
+        for thread in slow:
+            thread.join()
+
+
+def test_a_server_of_endless_patience_is_found(root: Path) -> None:
+    """The control."""
+    with running(service(root, "flow")) as one:
+        assert talk(one, HEAD, within=1.0).endswith(b"open")
+        assert talk(one, HEAD + b"Content-Length: 10\r\n\r\n", b"{", within=1.0).endswith(b"open")
+
+
+def test_what_is_no_http_is_a_problem(root: Path) -> None:
+    with running(service(root, "flow")) as one:
+        for nonsense in (
+            b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
+            b"GET\r\n\r\n",
+            HEAD + b"X: " + b"y" * 70_000 + b"\r\n\r\n",
+        ):
+            found = talk(one, nonsense)
+            assert b" 400 " in found.split(b"\r\n")[0]
+            assert MEDIA_TYPE.encode() in found
+
+
+def test_a_client_that_leaves_frees_its_slot(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within a step: what it had asked for is given up, what waits is done, and what does not step is found."""
+    steps: list[int] = []
+
+    def long(verb: str, model: Any, request: Any, found: Any, on_event: Any) -> Any:
+        from quintet.operations.events import Step
+
+        for i in range(2000):
+            time.sleep(0.005)
+            steps.append(i)
+            on_event(Step(i, 2000))
+        raise UsageError("done")
+
+    monkeypatch.setattr("quintet.server.native.answer", long)
+    made = service(root, "flow")
+    body = b'{"model": "flow", "n": 1}'
+    request = HEAD + f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+
+    def leaves(one: Client) -> None:
+        line = socket.create_connection((one.base_url.host, one.base_url.port))
+        line.sendall(request)
+        before = len(steps)
+        wait(lambda: len(steps) > before)
+        line.close()
+
+    with running(made) as one:
+        queue = made.models["flow"].engine
+        for _ in range(20):
+            leaves(one)
+            assert wait(lambda: queue.idle) < 1.0
+        monkeypatch.setattr(Job, "step", lambda self, *_: None)  # the control
+        leaves(one)
+        with pytest.raises(AssertionError, match="never came to pass"):
+            wait(lambda: queue.idle, 1.5)
+        monkeypatch.undo()
+        queue.cancel()
+
+
+# -- the queue ---------------------------------------------------------------------------------------------------------
+
+
+def blocked(limit: int) -> tuple[Engine, threading.Event, Callable[[Job], str]]:
+    """An engine, what lets its work go on, and work that waits for that."""
+    go = threading.Event()
+
+    def work(job: Job) -> str:
+        while not go.wait(0.005):
+            job.step()
+        return "done"
+
+    return Engine("x", limit, Metrics()), go, work
+
+
+def test_a_full_queue_is_refused_and_what_waits_is_answered() -> None:
+    one, go, work = blocked(3)
+
+    async def main() -> None:
+        tasks = [asyncio.create_task(one.submit(work, 20))]
+        await asyncio.sleep(0.05)
+        tasks += [asyncio.create_task(one.submit(work, 20)) for _ in range(3)]
+        await asyncio.sleep(0.05)
+        with pytest.raises(Refusal, match="too many") as error:
+            await one.submit(work, 20)
+        assert error.value.status == 429
+        assert int(error.value.headers["Retry-After"]) >= 1
+        tasks[2].cancel()  # who leaves the queue makes room
+        await asyncio.sleep(0.05)
+        tasks.append(asyncio.create_task(one.submit(work, 20)))
+        await asyncio.sleep(0.05)
+        go.set()
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        assert found.count("done") == 4
+
+    asyncio.run(main())
+    assert one.idle
+    one.close()
+    assert one.join(2)
+
+
+def test_a_deadline_ends_work_and_waiting() -> None:
+    one, go, work = blocked(3)
+
+    async def main() -> None:
+        first = asyncio.create_task(one.submit(work, 0.2))
+        await asyncio.sleep(0.02)
+        with pytest.raises(Refusal, match="too long"):
+            await one.submit(work, 0.05)
+        with pytest.raises(Refusal, match="too long") as error:
+            await first
+        assert error.value.status == 503
+        assert "Retry-After" in error.value.headers
+        go.set()
+        assert await one.submit(work, 5) == "done"
+
+    asyncio.run(main())
+
+
+def test_errors_and_interrupts_of_work_do_not_end_its_engine() -> None:
+    one = Engine("x", 3, Metrics())
+
+    def fails(job: Job) -> None:
+        raise SystemExit(3)
+
+    async def main() -> None:
+        with pytest.raises(BaseException, match="3"):
+            await one.submit(fails, 5)
+        assert await one.submit(lambda job: "alive", 5) == "alive"
+
+    asyncio.run(main())
+
+
+def test_a_stopped_engine_answers_what_it_had_accepted() -> None:
+    one, go, work = blocked(3)
+
+    async def main() -> None:
+        tasks = [asyncio.create_task(one.submit(work, 20)) for _ in range(2)]
+        await asyncio.sleep(0.05)
+        one.close()
+        with pytest.raises(Refusal, match="stopping"):
+            await one.submit(work, 20)
+        go.set()
+        assert await asyncio.gather(*tasks) == ["done", "done"]
+
+    asyncio.run(main())
+    assert one.join(2)
+    other, _, work = blocked(3)
+
+    async def ends() -> None:
+        tasks = [asyncio.create_task(other.submit(work, 20)) for _ in range(2)]
+        await asyncio.sleep(0.05)
+        other.close()
+        other.cancel()
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [one.what for one in found if isinstance(one, Refusal)] == [engine.STOPPING] * 2
+
+    asyncio.run(ends())
+
+
+# -- models ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_is_trained_further_is_swapped(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root / "flow", tmp_path / "flow")
+    made = service(tmp_path, "flow")
+    one = client(made)
+    before = one.post("/api/v1/sample", json={"model": "flow", "n": 2}).json()
+    again = one.post("/api/v1/sample", json={"model": "flow", "n": 2}).json()
+    assert before["items"] == again["items"]
+    run = Run.open("flow", tmp_path)
+    newest = run.latest()
+    assert newest is not None
+    tensors = {name: {key: 1.5 * each for key, each in group.items()} for name, group in newest.tensors.items()}
+    for place in (run.checkpoints, run.bests):
+        if place.is_dir():
+            checkpoint.save(place, 4, tensors, {**newest.state, "step": 4}, keep=2)
+    after = one.post("/api/v1/sample", json={"model": "flow", "n": 2}).json()
+    assert (before["provenance"]["step"], after["provenance"]["step"]) == (2, 4)
+    assert before["items"] != after["items"]
+    made.models.close(2)
+
+
+def test_models_give_way_to_each_other_under_a_limit(root: Path) -> None:
+    sizes = [bytes_of(fitting.load(root / name)) for name in ("vae", "flow")]
+    made = service(root, "vae", "flow", memory_limit=(max(sizes) + min(sizes) / 2) / 1e9)
+    one = client(made)
+    for name, other in (("vae", "flow"), ("flow", "vae"), ("vae", "flow")):
+        assert one.post("/api/v1/sample", json={"model": name, "n": 1}).status_code == 200
+        loaded = {found["id"]: found["loaded"] for found in one.get("/api/v1/models").json()["models"]}
+        assert loaded == {name: True, other: False}
+    made.models.close(2)
+
+
+def test_a_damaged_model_is_named_and_the_server_is_not_ready(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root / "flow", tmp_path / "flow")
+    for path in (tmp_path / "flow").rglob("*.safetensors"):
+        path.write_bytes(b"\0" * 100)
+    made = service(tmp_path, "flow")
+    one = client(made)
+    assert one.get("/ready").status_code == 200
+    found = one.post("/api/v1/sample", json={"model": "flow"})
+    assert (found.status_code, found.json()["error"]) == (503, "CheckpointError")
+    assert str(tmp_path) not in found.text
+    assert one.get("/ready").status_code == 503
+    assert one.get("/health").status_code == 200
+    made.models.close(2)
+
+
+# -- seen from outside -------------------------------------------------------------------------------------------------
+
+
+def test_figures_count_what_was_asked(made: Service, ask: TestClient) -> None:
+    ask.post("/api/v1/sample", json={"model": "flow", "n": 1})
+    ask.get(f"/{MARK}")
+    text = ask.get("/metrics").text
+    assert 'quintet_requests_total{method="POST",route="/api/v1/sample",status="200"} 1.0' in text
+    assert 'quintet_queue{model="flow"} 0.0' in text
+    assert 'quintet_batch_requests_count{model="flow"} 1.0' in text
+    assert re.search(r'quintet_model_bytes\{model="flow"\} [1-9]', text)
+    assert re.search(r"quintet_resident_bytes [1-9]", text)
+    assert MARK not in text
+
+
+def test_each_request_has_a_line_with_its_identifier_and_no_token(made: Service, ask: TestClient) -> None:
+    import logging
+
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(Lines())
+    LOG.addHandler(handler)
+    LOG.setLevel(logging.INFO)
+    try:
+        answer = ask.post("/api/v1/sample", json={"model": "flow", "n": 1})
+        ask.get("/x%0a%7b%22forged%22:1%7d?token=" + TOKEN, headers={"x-request-id": MARK})
+    finally:
+        LOG.removeHandler(handler)
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    asked = [line for line in lines if line["event"] == "request"]
+    assert len(asked) == 2
+    assert asked[0]["request"] == answer.headers["x-request-id"]
+    assert asked[0] | {"model": "flow", "status": 200, "route": "/api/v1/sample", "method": "POST"} == asked[0]
+    assert TOKEN not in stream.getvalue()
+    assert MARK not in stream.getvalue()
+
+
+def test_the_page_comes_from_here_alone_and_says_every_field(ask: TestClient) -> None:
+    page = ask.get("/docs")
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "script" not in policy
+    assert "<script" not in page.text
+    assert "style=" not in page.text
+    assert not re.findall(r"(?:src|href)=\"(?:https?:)?//", page.text)
+    schema = ask.get("/openapi.json").json()
+    for path, methods in schema["paths"].items():
+        assert path in page.text
+        for told in methods.values():
+            body = told.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+            assert all(f"<code>{name}</code>" in page.text for name in body.get("properties", {}))
+    assert ask.get("/docs.css").headers["content-type"].startswith("text/css")
+
+
+# -- the whole program -------------------------------------------------------------------------------------------------
+
+
+def program(root: Path, *words: str, **env: str) -> tuple[subprocess.Popen[str], str]:
+    """`quintet serve` on a free port, and its address."""
+    path = str(Path(quintet.__file__).parents[1])
+    known = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "QUINTET_TOKEN": TOKEN, **env}
+    command = [sys.executable, "-m", "quintet", "serve", *words, "--runs", str(root), "--port", "0"]
+    one = subprocess.Popen(command, env=known, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert one.stderr is not None
+    first = one.stderr.readline()
+    assert "http://" in first, first + one.stderr.read()
+    return one, first.split()[-1]
+
+
+@pytest.mark.parametrize(("received", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"])
+def test_a_signal_lets_accepted_requests_finish(received: signal.Signals, code: int, root: Path) -> None:
+    """Although nobody reads what the server has to say: a full pipe must not hold it up."""
+    process, address = program(root, "text", "--json")
+    body = {"model": "text", "n": 3000, "seed": 1}
+    found: list[Response] = []
+    with Client(base_url=address, headers=KEY, timeout=60) as one:
+        assert one.post("/api/v1/sample", json={"model": "text", "n": 1, "length": 1}).status_code == 200
+        threads = [
+            threading.Thread(target=lambda: found.append(one.post("/api/v1/sample", json=body))) for _ in range(3)
+        ]
+        for thread in threads:
+            thread.start()
+        with Client(base_url=address, headers=KEY) as other:
+            wait(lambda: "quintet_requests_open 4.0" in other.get("/metrics").text)
+        process.send_signal(received)
+        for thread in threads:
+            thread.join(60)
+    out, err = process.communicate(timeout=40)
+    assert process.returncode == code, err
+    assert [one.status_code for one in found] == [200, 200, 200]
+    assert json.loads(out)["error"] == "Stopped"
+    assert TOKEN not in err
+
+
+def test_a_token_is_made_and_shown_once(root: Path) -> None:
+    process, address = program(root, "flow", QUINTET_TOKEN="")
+    assert process.stderr is not None
+    token = process.stderr.readline().split()[-1]
+    with Client(base_url=address) as one:
+        assert one.get("/health").status_code == 401
+        assert one.get("/health", headers={"authorization": f"Bearer {token}"}).status_code == 200
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=40)
+    assert token not in err
+
+
+def test_a_port_that_is_taken_is_the_machines_fault(root: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        command = partial(subprocess.run, capture_output=True, text=True, timeout=60)
+        env = {**os.environ, "PYTHONPATH": str(Path(quintet.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+        found = command([sys.executable, "-m", "quintet", "serve", "flow", "--runs", str(root), "--port",
+                         str(taken.getsockname()[1])], env=env)  # fmt: skip
+    assert found.returncode == 4
+    assert "cannot listen there" in found.stderr
