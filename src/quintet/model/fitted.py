@@ -130,12 +130,7 @@ class Fitted:
 
     @torch.no_grad()
     def log_prob(self, items: Any, *, condition: Any = None, seed: int = 0, batch_size: int = 256) -> LogProb:
-        """The log-likelihood of raw items in their own measure, and what kind it is, given `condition`.
-
-        Quantised data are dequantised by noise from `seed`. An item has one value, however long it is: what is longer
-        than the model reads at once is scored in pieces. `LogProb.notes` says of each what was cut, replaced or unseen,
-        and a warning how many such items there are.
-        """
+        """The log-likelihood of raw items: see `quintet.Model.log_prob`."""
         self.able("log_prob")
         if not len(items):
             raise UsageError("no items", why="an empty list was given")
@@ -172,10 +167,7 @@ class Fitted:
         return self.codecs["x"].labels if self.family.likelihood == "exact" else None
 
     def classify(self, given: Any, n: int | None = None, *, batch_size: int = 256) -> pa.Table:
-        """p(label | given) for every label: the columns `predicted`, and `p_LABEL` of each label, 1 together.
-
-        `given` are the conditions of a model of one categorical column: `n` of them, or one value for all.
-        """
+        """The probability of each label given `n` conditions, or one value, as a table: see `quintet.Model.classify`."""
         self.able("classify")
         every = self.codecs["x"].every()
         found, names = self.codecs["x"].encoded(every), every.column(0)
@@ -208,11 +200,7 @@ class Fitted:
         batch_size: int = 256,
         on_step: OnStep | None = None,
     ) -> Any:
-        """`items` with their holes filled by a draw given the rest; a list of `draws` such results if several.
-
-        Holes: null cells and lacking columns of a table; False in `known` (H, W) or (N, H, W) for images; what a
-        shorter text or recording lacks, and each character \u2588 of a text. What was known comes back as it was.
-        """
+        """Raw items with their holes filled: see `quintet.Model.complete`."""
         self.able("complete")
         draws, seed = count_of(draws, "draws"), count_of(seed, "seed", 0)
         batch_size, settings = count_of(batch_size, "batch_size"), self.sampling(sampling)
@@ -226,11 +214,7 @@ class Fitted:
         return out[0] if draws == 1 else out
 
     def encode(self, items: Any, *, condition: Any = None, batch_size: int = 256) -> Tensor:
-        """The latents of raw items, a row each.
-
-        A model of windows of long items has latents of a window. Of one item that is longer, each window has a row, the
-        last one ending with the item, and this is warned; several must be a window each.
-        """
+        """The latents of raw items, a row each: see `quintet.Model.encode`."""
         z, found, _ = self._latents(items, condition, batch_size)
         if len(z) > len(items) > 1:
             raise UsageError(f"item {int(found.owner.bincount().argmax()) + 1} has no latents of its own",
@@ -304,11 +288,7 @@ class Fitted:
         return z
 
     def interpolate(self, first: Any, last: Any, *, steps: int = 8, condition: Any = None) -> list[Any]:
-        """For each pair of items a path of `steps` raw items from the one to the other through their latents.
-
-        The direction turns along the great circle and the length changes evenly (slerp, Shoemake 1985): latents of a
-        standard normal prior lie near a sphere, which a straight line would leave.
-        """
+        """Paths of raw items between pairs of them: see `quintet.Model.interpolate`."""
         if count_of(steps, "steps") < 2:
             raise UsageError(f"a path has at least 2 steps, got {steps}")
         a, b = self._ends(first, condition), self._ends(last, condition)
@@ -324,15 +304,7 @@ class Fitted:
 
     def rank(self, items: Any, *, reference: Any = None, condition: Any = None, given: Any = None,
              seed: int = 0) -> pa.Table:  # fmt: skip
-        """Items from the least to the most likely: columns index, nats, p, and note of what was cut or replaced.
-
-        A model of windows of long texts ranks by nats a symbol, next to windows of its held-out text.
-
-        p is the share of `reference` items (default: see `held_out`) that are at most as likely, counting
-        the item itself: (1 + #{ref <= nats}) / (1 + #ref). For an item like the reference it is uniform, so p <= 0.01
-        flags one such item in a hundred (conformal anomaly detection, Laxhammar & Falkman 2011). `given`: the
-        conditions of the reference. With R of them no p is below 1 / (R + 1): if that is above 0.01, this is warned.
-        """
+        """Raw items from the least to the most likely, as a table: see `quintet.Model.rank`."""
         self.able("log_prob")
         scored = self.log_prob_windows if reference is None and self.codecs["x"].stream else self.log_prob
         if reference is None:
@@ -353,11 +325,7 @@ class Fitted:
         return pa.table(columns).replace_schema_metadata({"reference": str(len(calm))})
 
     def held_out(self, limit: int = 1000, *, test: bool = True) -> tuple[Any, Any]:
-        """At most `limit` validation items of the run's own source, drawn by a fixed seed, and their conditions.
-
-        Where the weights were chosen by some of these, only the others count: an item that chose them is likelier than
-        a new one. If the others are too few, test items are taken, or, without `test`, all, which is warned.
-        """
+        """Validation items of the run's own source and their conditions: see `quintet.Model.held_out`."""
         task = Task.of(self.config, load_source(**self.config.data.reading()), self.codecs)
         task = task.examples("validation", "test").known()
         whole = self.codecs["x"].stream  # one text is many windows, of which any may have chosen the weights
