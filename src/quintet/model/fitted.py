@@ -167,7 +167,7 @@ class Fitted:
         return self.codecs["x"].labels if self.family.likelihood == "exact" else None
 
     def classify(self, given: Any, n: int | None = None, *, batch_size: int = 256) -> pa.Table:
-        """The probability of each label given `n` conditions, or one value, as a table: see `quintet.Model.classify`."""
+        """The probability of each label given `n` conditions or one value, as a table: see `quintet.Model.classify`."""
         self.able("classify")
         every = self.codecs["x"].every()
         found, names = self.codecs["x"].encoded(every), every.column(0)
