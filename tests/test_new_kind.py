@@ -96,8 +96,8 @@ class DiceModality(Modality):
     def contents(self, items):
         return items.contents()
 
-    def splice(self, items):
-        return items
+    def halves(self, first, second):
+        return Rolls(np.concatenate([first.values[:, :2], second.values[:, 2:]], 1))
 
     def raw(self, items, codec, column, reading):
         return items if isinstance(items, Rolls) else Rolls(np.array(items, np.uint8))

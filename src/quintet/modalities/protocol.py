@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from quintet.core.codec import Codec
 from quintet.core.errors import UsageError
 from quintet.data.archives import Entry
-from quintet.data.dataset import Dataset, Found, Reading, join
+from quintet.data.dataset import Dataset, Found, Reading, join, take
 from quintet.data.published import Source
 from quintet.metrics.measures import Figures, Marks, Measure
 from quintet.modalities import NONE, Choices
@@ -87,13 +87,18 @@ class Modality(ABC):
     def contents(self, items: Any) -> Iterator[bytes]:
         """The content of each item, by which equal ones are known."""
 
-    @abstractmethod
     def splice(self, items: Any) -> Any:
         """Planted anomalies: each item's first half with the second half of the item half the list further on.
 
         Marginal distributions of the halves stay what they are, so that only a model that knows how they belong
         together can tell.
         """
+        n = len(items)
+        return self.halves(items, take(items, (np.arange(n) + max(1, n // 2)) % max(1, n)))
+
+    @abstractmethod
+    def halves(self, first: Any, second: Any) -> Any:
+        """The first half of each item and the second half of another as one."""
 
     # -- what programs hold -------------------------------------------------------------------------------------------
 

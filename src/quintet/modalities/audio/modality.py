@@ -95,11 +95,9 @@ class AudioModality(Modality):
     def contents(self, items: Recordings) -> Iterator[bytes]:
         return (samples.tobytes() for samples in items)
 
-    def splice(self, items: Recordings) -> Recordings:
-        """Cut in the middle of each."""
-        other = [items[(i + max(1, len(items) // 2)) % len(items)] for i in range(len(items))]
-        parts = [np.concatenate([a[: len(a) // 2], b[len(b) // 2 :]]) for a, b in zip(items, other, strict=True)]
-        return Recordings(parts, items.rate)
+    def halves(self, first: Recordings, second: Recordings) -> Recordings:
+        parts = [np.concatenate([a[: len(a) // 2], b[len(b) // 2 :]]) for a, b in zip(first, second, strict=True)]
+        return Recordings(parts, first.rate)
 
     def raw(self, items: Any, codec: Codec, column: str | None, reading: Choices) -> Recordings:
         return raw_recordings(items, codec)

@@ -113,10 +113,10 @@ class ImageModality(Modality):
     def contents(self, items: NDArray[Any]) -> Iterator[bytes]:
         return (image.tobytes() for part in chunks(items) for image in part)
 
-    def splice(self, items: NDArray[Any]) -> NDArray[Any]:
+    def halves(self, first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
         """Cut across the middle."""
-        half, other = items.shape[1] // 2, (np.arange(len(items)) + max(1, len(items) // 2)) % len(items)
-        return np.concatenate([items[:, :half], items[other][:, half:]], 1)
+        half = first.shape[1] // 2
+        return np.concatenate([first[:, :half], second[:, half:]], 1)
 
     def raw(self, items: Any, codec: Codec, column: str | None, reading: Choices) -> NDArray[Any]:
         return raw_images(items, codec, reading.get("scale"))

@@ -146,10 +146,9 @@ class SeriesModality(Modality):
     def contents(self, items: Windows) -> Iterator[bytes]:
         return (window.tobytes() for window in items.values)
 
-    def splice(self, items: Windows) -> Windows:
-        """Cut in the middle of each."""
-        half, other = items.steps // 2, (np.arange(len(items)) + max(1, len(items) // 2)) % max(1, len(items))
-        return replace(items, values=np.concatenate([items.values[:, :half], items.values[other][:, half:]], 1))
+    def halves(self, first: Windows, second: Windows) -> Windows:
+        half = first.steps // 2
+        return replace(first, values=np.concatenate([first.values[:, :half], second.values[:, half:]], 1))
 
     def raw(self, items: Any, codec: Codec, column: str | None, reading: Choices) -> Windows:
         """Arrays (N, T, C), (T, C) or, of one channel, (T,); of a frame its columns of the channels' names."""

@@ -143,12 +143,10 @@ class TableModality(Modality):
     def contents(self, items: pa.Table) -> Iterator[bytes]:
         return (row.encode("utf-8", "surrogatepass") for row in row_texts(items))
 
-    def splice(self, items: pa.Table) -> pa.Table:
+    def halves(self, first: pa.Table, second: pa.Table) -> pa.Table:
         """Cut between columns."""
-        n, half = len(items), items.num_columns // 2
-        other = pa.array((np.arange(n) + max(1, n // 2)) % max(n, 1))
-        first, second = items.select(range(half)), items.select(range(half, items.num_columns)).take(other)
-        return pa.Table.from_arrays([*first.columns, *second.columns], schema=items.schema)
+        half = first.num_columns // 2
+        return pa.Table.from_arrays([*first.columns[:half], *second.columns[half:]], schema=first.schema)
 
     def raw(self, items: Any, codec: Codec, column: str | None, reading: Choices) -> pa.Table:
         return raw_rows(items, codec)

@@ -120,10 +120,8 @@ class TextModality(Modality):
     def contents(self, items: Sequence[str]) -> Iterator[bytes]:
         return (text.encode("utf-8", "surrogatepass") for text in items)
 
-    def splice(self, items: Sequence[str]) -> list[str]:
-        """Cut in the middle of each."""
-        other = [items[(i + max(1, len(items) // 2)) % len(items)] for i in range(len(items))]
-        return [a[: len(a) // 2] + b[len(b) // 2 :] for a, b in zip(items, other, strict=True)]
+    def halves(self, first: Sequence[str], second: Sequence[str]) -> list[str]:
+        return [a[: len(a) // 2] + b[len(b) // 2 :] for a, b in zip(first, second, strict=True)]
 
     def holds_conditions(self, suffix: str) -> bool:
         return suffix in ROWS
