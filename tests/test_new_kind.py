@@ -30,11 +30,11 @@ import numpy as np
 import torch
 from quintet.core.codec import Codec
 from quintet.core.errors import DataError
-from quintet.core.spaces import Discrete
 from quintet.data.dataset import Dataset
 from quintet.data.splits import arrange, assign, keys_of
 from quintet.modalities.dice.options import DiceReading
 from quintet.modalities.protocol import Format, Modality
+from quintet.modalities.representations import Symbols
 
 @dataclass
 class Rolls:
@@ -53,21 +53,21 @@ class Rolls:
         return (row.tobytes() for row in self.values)
 
 class DiceCodec(Codec):
-    name, representations, measure = "dice", ("discrete",), "mass"
+    name, representations, measure = "dice", (Symbols,), "mass"
 
     def fit(self, items):
         return self.of(items.values.shape[1], int(items.values.max()))
 
     def of(self, rolls, sides):
         self.dims, self.sides = rolls, sides
-        self.space = Discrete((rolls,), sides)
+        self.representation.fit((rolls,), sides)
         return self
 
     def encode(self, items):
-        return torch.from_numpy(items.values.astype(np.int64) - 1)
+        return self.representation.encode(torch.from_numpy(items.values.astype(np.int64) - 1))
 
     def decode(self, x):
-        return Rolls(x.cpu().numpy().astype(np.uint8) + 1)
+        return Rolls(self.representation.decode(x).numpy().astype(np.uint8) + 1)
 
     def to_json(self):
         return {"rolls": self.dims, "sides": self.sides}
