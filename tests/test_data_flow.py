@@ -31,6 +31,7 @@ from quintet.modalities.table.codec import TableCodec
 from quintet.modalities.table.facts import numbered
 from quintet.modalities.text.codec import TextCodec
 from quintet.model.inputs import read_items
+from quintet.nets.continuing import Continuation, Continuations
 from quintet.operations.sources import some_of
 from quintet.registry import MODALITIES, modality_of
 from quintet.runs.restoring import make_family
@@ -314,11 +315,14 @@ def test_texts_have_their_own_conditions_when_they_are_scored_and_written(
                           steps=1, preset="tiny", runs=tmp_path / "runs",
                           config={"data": {"types": "source=text,wanted=text"}})  # fmt: skip
     first, given = [*"jabcdefghi"], [f"{letter} 7" for letter in "jabcdefghi"]
-    scored, drawn, sought = (Probe(model.family, name, monkeypatch) for name in ("log_prob_each", "extend", "n_best"))
+    scored, sought = (Probe(model.family, name, monkeypatch) for name in ("log_prob_each", "n_best"))
+    drawn, join = list[Continuation](), Continuations.join
+    monkeypatch.setattr(Continuations, "join", lambda self, text: drawn.append(text) or join(self, text))
     model.log_prob([f"{letter}7 out" for letter in first], condition=given, batch_size=4)
     model.write(first, condition=given, length=1, batch_size=4, sampling={"beams": 1})
     model.n_best(2, prompts=first, condition=given, length=1, batch_size=4)
-    for calls, at in ((scored.seen, 1), (drawn.seen, 2), (sought.seen, 2)):
+    written = [(torch.tensor([text.symbols]), text.cond) for text in drawn]
+    for calls, at in ((scored.seen, 1), (written, 1), (sought.seen, 2)):
         texts = [model.codecs["x"].vocabulary.decode(row[:1]) for call in calls for row in call[0].tolist()]
         sources = [text[0] for call in calls for text in model.codecs["cond"].decode(call[at])]
         assert texts == sources == first

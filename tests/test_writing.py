@@ -152,7 +152,7 @@ def test_stop_texts(texts: list[str], tokens: str, monkeypatch: pytest.MonkeyPat
     stops = ["e", "a"] if tokens == "characters" else ["e", "aé", "V", "\x1a"]
     calls: list[int] = []
     true = Autoregressive.logits
-    monkeypatch.setattr(Autoregressive, "logits", lambda self, x, *a: calls.append(1) or true(self, x, *a))
+    monkeypatch.setattr(Autoregressive, "logits", lambda self, x, *a, **o: calls.append(1) or true(self, x, *a, **o))
     found = one.write("e" * 3, 12, length=length, stop=stops)
     for a, b in zip(whole, found, strict=True):
         ends = [a.find(stop, 3) for stop in stops if a.find(stop, 3) >= 0]

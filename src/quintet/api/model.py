@@ -24,7 +24,7 @@ from quintet.model.containers import raw_items
 from quintet.model.fitted import Fitted
 from quintet.model.inputs import read_items
 from quintet.model.writing import Hypothesis, Wanted, Writer, parts_of
-from quintet.nets.decoding import Constraint
+from quintet.nets.continuing import Constraint
 from quintet.registry import MODALITIES
 from quintet.runs.config import RunConfig
 from quintet.runs.folder import Run
@@ -216,8 +216,9 @@ class Model:
         sampling: Mapping[str, Any] | None = None,
     ) -> Iterator[str]:
         """The text `write(prompt, n, ...)[index]` in pieces, as it is made. `condition`: of this text."""
-        wanted = Wanted([prompt], self._given(condition), length, stop, regex, constraint, seed, sampling)
-        return Writer(self.fitted, wanted).stream(count_of(index, "index", 0))
+        given = None if condition is None else [self._given(condition)]
+        wanted = Wanted([prompt], given, length, stop, regex, constraint, seed, sampling)
+        return Writer(self.fitted, wanted, count_of(index, "index", 0)).stream()
 
     def n_best(
         self,

@@ -16,7 +16,8 @@ from quintet.core.random import Generator, uniform
 from quintet.core.spaces import Discrete, Space
 from quintet.nets.build import upcast
 from quintet.nets.conditioning import Conditioner, Reading, Style, hidden, widths
-from quintet.nets.decoding import Best, Constraint, Reader, Rules, Steps, alike, beam_search, draws, finish, told
+from quintet.nets.continuing import Constraint
+from quintet.nets.decoding import Best, Reader, Rules, Steps, alike, beam_search, draws, finish, told
 from quintet.nets.given import UNCONDITIONAL, Given, Reads
 from quintet.nets.packing import document_mask, pack
 from quintet.nets.symbols import Backbone, Choice, Grams, Ranks, cross_entropy
@@ -24,8 +25,6 @@ from quintet.nets.transformer import Cache
 
 CACHED = 2**26
 """Numbers that the caches of a completion may hold at once (256 MiB in float32); more rows wait their turn."""
-DRAWN_AT_ONCE = 64
-"""Random numbers that `extend` draws at once for a row."""
 
 
 def same_alphabet(space: Space, condition: Space) -> bool:
@@ -161,20 +160,25 @@ class Autoregressive(Family):
         """(1, dims): the order in which the symbols stand."""
         return torch.arange(self.space.dims, device=self.start.device)[None]
 
-    def logits(self, x: Tensor, given: Given, cache: Cache | None = None, order: Tensor | None = None) -> Tensor:
+    def logits(self, x: Tensor, given: Given, cache: Cache | None = None, order: Tensor | None = None, *,
+               ends: Tensor | None = None) -> Tensor:  # fmt: skip
         """x (B, L) the symbols so far -> (B, L + 1, V) logits of steps 0 ... L; with a cache, of those behind it.
 
         `order` (B, dims) or (1, dims): the position of each step, None for the natural order. An empty cache takes the
         start token and x; a filled one only x, whose logits are those of the next symbols. Symbols behind the end are
-        for the caller to know.
+        for the caller to know. `ends` (B,): only the logits behind so many symbols of each row, (B, 1, V).
         """
         past = cache.length if cache else 0
         order = self.natural() if order is None else order
+        if cache is not None and cache.at is not None:  # each row is at its own step, which is all of the order here
+            order, past = cache.at[:, None] + torch.tensor([-1, 0], device=x.device), 1
         h = self.inputs(x, given, order, past, cache.last if cache else None)
         if cache is not None and self.grams is not None:
-            cache.remember(x, self.settings.reach - 1)
-        asked = order[:, past : past + h.shape[1]]
-        return self.read_off(self.net(h, cache, context=given.context, seen=given.seen), asked)
+            cache.remember(x, self.settings.reach - 1, self.space.vocab_size, ends)
+        asked, h = order[:, past : past + h.shape[1]], self.net(h, cache, context=given.context, seen=given.seen)
+        if ends is not None:
+            asked, h = asked.expand(len(h), -1).gather(1, ends[:, None]), h[torch.arange(len(h)), ends][:, None]
+        return self.read_off(h, asked)
 
     def nats(self, x: Tensor, given: Given, order: Tensor | None = None, *, smoothing: float = 0.0) -> Tensor:
         """-log p of the symbol at each step given those before it, (B, dims); `order` (B, dims) as in `logits`.
@@ -283,29 +287,6 @@ class Autoregressive(Family):
         return (out if order is None else torch.empty_like(out).scatter(1, order, out)).view(shape)
 
     @torch.no_grad()
-    def extend(
-        self,
-        x: Tensor,
-        known: Tensor,
-        cond: Tensor | None = None,
-        *,
-        sampling: Sampling | None = None,
-        generator: Generator | None = None,
-        constraint: Constraint | None = None,
-    ) -> Steps:
-        """Rows x (n, T), of which a prefix is known, one symbol after another: yields (step, steps, new (n, 1)), and
-        returns all of x.
-
-        T may be less than `dims` or, in a space without end symbol, more: then the last part of what is there is read
-        again as a new window. Where `constraint` lets nothing follow, the rest of a row is the end symbol, or -1 in a
-        space without one. A longer T does not change the symbols of a shorter one.
-        """
-        columns = [uniform(len(x), DRAWN_AT_ONCE, generator=generator, like=self.start, dtype=torch.float64)
-                   for _ in range(0, x.shape[1], DRAWN_AT_ONCE)]  # fmt: skip
-        u = torch.cat(columns, 1)[..., None]
-        return (yield from self.draw(x, known, cond, sampling or self.Sampling(), u, constraint=constraint))
-
-    @torch.no_grad()
     def n_best(
         self,
         x: Tensor,
@@ -320,7 +301,8 @@ class Autoregressive(Family):
         """The k likeliest completions of each row of x (n, T) that a search with max(k, `beams`) beams finds.
 
         log_prob is that of the unknown symbols given those before them, and of known ones that stand behind them;
-        temperature and truncation do not matter to it. T as in `extend`, `order` as in `logits`.
+        temperature and truncation do not matter to it. T may be less than `dims` or, in a space without
+        end symbol, more: see `Reader`. `order` as in `logits`.
         """
         s = sampling or self.Sampling()
         beams, parts = max(k, s.beams), []
@@ -375,14 +357,11 @@ class Autoregressive(Family):
         *,
         order: Tensor | None = None,
         particles: int = 1,
-        constraint: Constraint | None = None,
     ) -> Steps:
         """x and known (n, T), both in `order`, with the unknown symbols drawn one after another: see `draws`."""
         if bool(known.all()):
             return x
         first = self.first(known)
         read, logits = self.reader(x, first, cond, s, order, particles)
-        rules = Rules(
-            known.repeat_interleave(particles, 0), self.end, constraint, s.repetition_penalty, self.space.unseen
-        )
+        rules = Rules(known.repeat_interleave(particles, 0), self.end, None, s.repetition_penalty, self.space.unseen)
         return (yield from draws(read, rules, x, logits, s, u, first=first, particles=particles))

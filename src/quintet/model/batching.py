@@ -5,21 +5,28 @@
     client.model.draw(16, seed=1)          # a Fitted like any other: blocks until the thread has done the work
     client.cancel()                        # from any thread: what waits is dropped, what runs ends at its next step
     batcher.submit(Call(...)) -> Future    # the same below codecs; `Future.cancel` does what `client.cancel` does
+    batcher.write(continuations) -> Future
     batcher.close()                        # what was accepted is finished; nothing more is taken
 
 Every verb ends in calls of the family on rows (`calls.Call`). Calls of equal kind (verb, shapes, settings of sampling)
 that wait at the same time become one call of the family, of `rows` rows at most, in which each has its share, however
 many rows others want. A row comes out as it would alone, up to rounding: its random numbers belong to its request.
+
+Texts that `writing.Writer` writes are batched continuously, by a symbol a step, however their settings differ: see
+`nets.continuing`. At most about `texts` of them are written at once; requests take turns. Only a beam search is not
+done with others: it is the work of the thread that asks for it.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from queue import SimpleQueue
+from typing import Any, TypeVar, cast
 
 from torch import Tensor
 
@@ -27,7 +34,9 @@ from quintet.core.errors import EnvironmentFault
 from quintet.core.family import OnStep
 from quintet.model.calls import Call, Found, done, joined
 from quintet.model.fitted import Fitted
+from quintet.nets.continuing import Continuation, Continuations, NextSymbol
 
+A = TypeVar("A")
 SECONDS = 0.5
 """What one call of the family should take at most, so that whoever comes meanwhile need not wait for long."""
 FEWEST = 16
@@ -77,15 +86,103 @@ class Job:
                 self.fail(error)
 
 
+@dataclass(eq=False)
+class Writing:
+    """Texts of one request on their way; those in `waiting` have not begun, the last is the next."""
+
+    texts: Sequence[Continuation]
+    on_step: Callable[[], None]
+    future: Future[None] = field(default_factory=Future)
+    waiting: list[Continuation] = field(default_factory=list)
+
+    @property
+    def begun(self) -> int:
+        """How many are being written."""
+        return sum(not text.ended for text in self.texts) - len(self.waiting)
+
+    def told(self) -> None:
+        """Say that there was a step, and if it was the last."""
+        self.on_step()
+        failed = next((text.error for text in self.texts if text.error is not None), None)
+        if self.future.done() or not (failed or all(text.ended for text in self.texts)):
+            return
+        if self.future.set_running_or_notify_cancel():
+            self.future.set_exception(failed) if failed else self.future.set_result(None)
+
+    def leave(self) -> None:
+        self.waiting.clear()
+        for text in self.texts:
+            text.ended = text.ended or "cancelled"
+
+
+class Writings:
+    """The texts of all requests, of which about `most` are written at once."""
+
+    def __init__(self, family: NextSymbol, most: int) -> None:
+        self.family, self.most = family, most
+        self.texts, self.careful = Continuations(family), 0
+
+    def step(self, jobs: Sequence[Writing]) -> int:
+        """One symbol more for each text that is being written; how many these are."""
+        for job in jobs:
+            if job.future.done():
+                job.leave()
+        old, fresh = self.texts.texts, self._turns(jobs)
+        for _, text in fresh:
+            self.texts.join(text)
+        rows = self.texts.passes
+        try:
+            self.texts.step()
+            self.careful = max(0, self.careful - len(fresh))
+        except Exception as error:
+            self._again(old, fresh, error)
+        for job in jobs:
+            job.told()
+        return rows
+
+    def _turns(self, jobs: Sequence[Writing]) -> list[tuple[Writing, Continuation]]:
+        """The next texts to begin, of the requests of which the fewest are being written."""
+        out, room, begun = list[tuple[Writing, Continuation]](), self.most - self.texts.passes, {}
+        begun = {job: job.begun for job in jobs if job.waiting}
+        while begun and room > 0 and not (self.careful and out):
+            job = min(begun, key=begun.__getitem__)
+            text = job.waiting.pop()
+            out.append((job, text))
+            room, begun[job] = room - len(text.conditions), begun[job] + 1
+            if not job.waiting:
+                del begun[job]
+        return out
+
+    def _again(
+        self, old: Sequence[Continuation], fresh: Sequence[tuple[Writing, Continuation]], error: Exception
+    ) -> None:
+        """A step failed. A text that was the only new one did that; of several each is tried alone, and without any it
+        was nobody's fault and all end. Those that had begun are read again, and go on as if nothing had been.
+        """
+        self.texts = Continuations(self.family)
+        if len(fresh) > 1:
+            self.careful = len(fresh)
+            for job, text in reversed(fresh):
+                job.waiting.append(text)
+        for text in old if not fresh else [text for _, text in fresh] if len(fresh) == 1 else []:
+            text.fail(error)
+        for text in old:
+            self.texts.join(text)
+
+
 class Batcher:
     """The engine of one model for many requests at once: see this module.
 
-    `rows`: of one call of the family at most. `on_batch` is told of each.
+    `rows`: of one call of the family at most; `texts`: written at once. `on_batch` is told of each call and step.
     """
 
-    def __init__(self, model: Fitted, *, rows: int | None = None, on_batch: OnBatch | None = None) -> None:
+    def __init__(
+        self, model: Fitted, *, rows: int | None = None, texts: int = 32, on_batch: OnBatch | None = None
+    ) -> None:
         self.model, self.most, self.on_batch = model, rows or model.at_once, on_batch
         self._jobs: list[Job] = []
+        self._written: list[Writing] = []
+        self._writings = Writings(cast(NextSymbol, model.family), texts)
         self._pace: list[tuple[Any, float]] = []
         self._ready, self._closing = threading.Condition(), False
         self._thread = threading.Thread(target=self._work, name=f"batcher of {model.run.name}", daemon=True)
@@ -98,13 +195,25 @@ class Batcher:
         call of the family that nobody waits for ends at its next step.
         """
         job = Job(call, on_step, Future())
+        with self._taking():
+            self._jobs.append(job)
+        return job.future
+
+    def write(self, texts: Sequence[Continuation], on_step: Callable[[], None] = lambda: None) -> Future[None]:
+        """Write texts; `on_step` is told of each step, in the thread. The future can be cancelled at any time."""
+        writing = Writing(texts, on_step, waiting=[text for text in texts[::-1] if not text.ended])
+        with self._taking():
+            self._written.append(writing)
+        return writing.future
+
+    @contextmanager
+    def _taking(self) -> Iterator[None]:
         with self._ready:
             if self._closing:
                 raise EnvironmentFault("this model takes no more requests", where=self.model.run.name,
                                        why="it is being closed")  # fmt: skip
-            self._jobs.append(job)
+            yield
             self._ready.notify()
-        return job.future
 
     def client(self) -> Client:
         """A request's own view of the model."""
@@ -112,34 +221,43 @@ class Batcher:
 
     @property
     def waiting(self) -> int:
-        """How many calls there are that are not done."""
+        """How many calls and requests for texts there are that are not done."""
         with self._ready:
-            return sum(not job.over for job in self._jobs)
+            return sum(not future.done() for future in self._futures)
 
     def close(self, *, finish: bool = True) -> None:
         """Take nothing more, and return when the thread has ended: behind what was accepted, or at the next step."""
         with self._ready:
             self._closing = True
             if not finish:
-                for job in self._jobs:
-                    job.future.cancel()
+                for future in self._futures:
+                    future.cancel()
             self._ready.notify()
         self._thread.join()
+
+    @property
+    def _futures(self) -> list[Future[Any]]:
+        return [job.future for job in self._jobs] + [job.future for job in self._written]
 
     # -- in the thread -----------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
         while True:
             with self._ready:
-                while not self._jobs and not self._closing:
+                while not (self._jobs or self._written or self._closing):
                     self._ready.wait()
-                if not self._jobs:
+                shares, written = self._shares(), list(self._written)
+                if not (shares or written) and self._closing:
                     return
-                shares = self._shares()
             if shares:
                 self._do(shares)
+            if written:
+                began = time.perf_counter()
+                texts = self._writings.step(written)
+                self._tell_batch("write", len(written), texts, time.perf_counter() - began)
             with self._ready:
                 self._jobs = [job for job in self._jobs if not job.over]
+                self._written = [job for job in self._written if job.begun or not job.future.done()]
 
     def _shares(self) -> list[tuple[Job, Call]]:
         """The next parts that are done together: of the job whose turn it is, and of all of its kind."""
@@ -179,8 +297,11 @@ class Batcher:
         self._pace = [(kind, seconds / n), *(one for one in self._pace if one[0] != kind)][:32]
         for (job, part), results in zip(shares, found, strict=True):
             job.add(results, part.n)
+        self._tell_batch(shares[0][1].verb, len(shares), n, seconds)
+
+    def _tell_batch(self, verb: str, requests: int, rows: int, seconds: float) -> None:
         if self.on_batch:
-            self.on_batch(shares[0][1].verb, len(shares), n, seconds)
+            self.on_batch(verb, requests, rows, seconds)
 
     def _tell(self, shares: Sequence[tuple[Job, Call]], step: int, steps: int, x: Tensor) -> None:
         """A step of all these parts, to each of which its own rows are shown, where they are all there."""
@@ -209,24 +330,38 @@ class Client:
     def __init__(self, batcher: Batcher) -> None:
         self.batcher, self.model = batcher, batcher.model.through(self)
         self._lock, self._cancelled = threading.Lock(), False
-        self._future: Future[Any] | None = None
+        self._futures = set[Future[Any]]()
 
     def cancel(self) -> None:
         """End what is being done for this request; whoever waits for it gets a CancelledError, now and later."""
         with self._lock:
             self._cancelled = True
-            if self._future is not None:
-                self._future.cancel()
+            for future in self._futures:
+                future.cancel()
 
     def rows(self, call: Call, on_step: OnStep | None = None) -> Found:
-        return self._wait(lambda: self.batcher.submit(call, on_step))
+        with self._asking(lambda: self.batcher.submit(call, on_step)) as future:
+            return future.result()
 
-    def _wait(self, begin: Callable[[], Future[Any]]) -> Any:
+    def written(self, texts: Sequence[Continuation], most: int) -> Iterator[None]:
+        steps = SimpleQueue[bool]()
+        with self._asking(lambda: self.batcher.write(texts, lambda: steps.put(True))) as future:
+            future.add_done_callback(lambda _: steps.put(False))
+            while steps.get():
+                yield
+            future.result()
+
+    @contextmanager
+    def _asking(self, ask: Callable[[], Future[A]]) -> Iterator[Future[A]]:
+        """What is asked for, until it is there; who is interrupted wants it no longer."""
         with self._lock:
             if self._cancelled:
                 raise CancelledError
-            self._future = future = begin()
+            future = ask()
+            self._futures.add(future)
         try:
-            return future.result()
-        finally:  # who is interrupted waits no longer
+            yield future
+        finally:
             future.cancel()
+            with self._lock:
+                self._futures.discard(future)

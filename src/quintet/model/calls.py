@@ -6,9 +6,9 @@ same `kind` can be done together, by one call of the family: each row comes out 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from quintet.core.family import Family, OnStep
 from quintet.core.listening import batches
 from quintet.core.random import Rows
 from quintet.core.spaces import Continuous
+from quintet.nets.continuing import Continuation, Continuations, NextSymbol
 
 Found = tuple[Tensor | None, ...]
 """Results, each (n, ...)."""
@@ -114,6 +115,11 @@ class Engine(Protocol):
     def rows(self, call: Call, on_step: OnStep | None = None) -> Found:
         """What a call results in."""
 
+    def written(self, texts: Sequence[Continuation], most: int) -> Iterator[None]:
+        """Write texts, of which all are `ended` behind the last item; one item behind each step, in which about `most`
+        texts have got a symbol. Leaving off ends the work. Raises what a text failed of.
+        """
+
 
 @dataclass(frozen=True)
 class Alone:
@@ -123,6 +129,24 @@ class Alone:
 
     def rows(self, call: Call, on_step: OnStep | None = None) -> Found:
         return done(self.family, [call], on_step)[0]
+
+    def written(self, texts: Sequence[Continuation], most: int) -> Iterator[None]:
+        writing, waiting = Continuations(cast(NextSymbol, self.family)), list(texts[::-1])
+        while waiting or writing.texts:
+            room = most - writing.passes
+            while waiting and room > 0:
+                room -= len(waiting[-1].conditions)
+                writing.join(waiting.pop())
+            writing.step()
+            raise_of(texts)
+            yield
+
+
+def raise_of(texts: Sequence[Continuation]) -> None:
+    """What the first of the texts that failed did."""
+    for text in texts:
+        if text.error is not None:
+            raise text.error
 
 
 def asked(engine: Engine, call: Call, batch_size: int, on_step: OnStep | None = None) -> Found:

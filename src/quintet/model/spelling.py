@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from quintet.core.errors import DataError, EnvironmentFault, UsageError
-from quintet.nets.decoding import Constraint
+from quintet.nets.continuing import Constraint
 
 KEPT = 2**22
 """Symbols of the beginnings of texts whose state in an automaton is remembered."""

@@ -17,7 +17,8 @@ from quintet.core.family import OnStep
 from quintet.core.random import Rows, seed_of
 from quintet.model.fitted import Fitted
 from quintet.model.spelling import Begin, Regex, Speller, StopTexts, together
-from quintet.nets.decoding import Constraint, InOrder, finish
+from quintet.nets.continuing import Constraint, Continuation, Likely, numbers
+from quintet.nets.decoding import InOrder
 
 
 class Hypothesis(NamedTuple):
@@ -55,11 +56,69 @@ class Wanted:
             count_of(self.length, "length")
 
 
-class Writer:
-    """One model at work on the texts that are wanted of it."""
+class Token(NamedTuple):
+    """A new symbol: its text, its log-probability in nats, and the likeliest symbols in its place with theirs."""
 
-    def __init__(self, model: Fitted, wanted: Wanted) -> None:
-        self.model, self.prompts, self.wanted = model, list(wanted.prompts), wanted
+    text: str
+    log_prob: float
+    best: tuple[tuple[str, float], ...]
+
+
+class Text:
+    """A text as it is being written: `text`, its prompt included, as far as it is certain; `tokens`, where their
+    likelihood is wanted; and why it `ended`: "stop" (a stop text, its own end, the end of a pattern) or "length".
+    """
+
+    def __init__(
+        self, continuation: Continuation, prompt: str, speller: Speller, pieces: Sequence[bytes], blank: bool
+    ) -> None:
+        self.continuation, self.prompt, self.text, self.speller = continuation, prompt, prompt, speller
+        self.pieces, self.waits = pieces, blank  # the prompt ends in the blank that the first piece begins with
+        self.tokens: list[Token] = []
+        self._fresh: list[str] = []
+        continuation.on_symbol = self._add
+
+    @property
+    def ended(self) -> str:
+        return self.continuation.ended
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """How many symbols are written, of how many at most."""
+        one = self.continuation
+        return len(one.symbols) - one.start, (len(one.symbols) if one.ended else one.until) - one.start
+
+    def fresh(self) -> list[str]:
+        """The pieces that are new since the last time."""
+        out, self._fresh = self._fresh, []
+        return out
+
+    def finish(self) -> None:
+        """Nothing more comes, so that what waited is certain."""
+        self._say(self.speller([], final=True))
+
+    def _add(self, symbol: int, likely: Likely | None) -> bool:
+        if likely is not None:
+            best = tuple((self._spelt(i), log_p) for i, log_p in likely.best)
+            self.tokens.append(Token(self._spelt(symbol), likely.log_prob, best))
+        self._say(self.speller([symbol]))
+        return self.speller.done
+
+    def _say(self, piece: str) -> None:
+        if piece:
+            piece, self.waits = piece.removeprefix(" ") if self.waits else piece, False
+            self.text += piece
+            self._fresh.append(piece)
+
+    def _spelt(self, symbol: int) -> str:
+        return self.pieces[symbol].decode("utf-8", "replace") if symbol < len(self.pieces) else ""
+
+
+class Writer:
+    """One model at work on the texts that are wanted of it. `first`: which texts of their seed these are, from this."""
+
+    def __init__(self, model: Fitted, wanted: Wanted, first: int = 0) -> None:
+        self.model, self.prompts, self.wanted, self.first = model, list(wanted.prompts), wanted, first
         self.family, self.vocabulary = parts_of(model)
         self.space, self.long = self.family.space, model.codecs["x"].stream
         self.settings = model.sampling(wanted.sampling)
@@ -67,7 +126,7 @@ class Writer:
         self.rows = [self.vocabulary.encode(prompt) for prompt in self.prompts]
         self.blank = [self.vocabulary.joins_blanks and self.ends_in_blank(row) for row in self.rows]
         self.regex = {blank: self.pattern(blank) for blank in set(self.blank)} if wanted.regex is not None else {}
-        self.x, self.known, self.begin, self.until = self.laid_out()
+        self.x, self.known, self.begins, self.until = self.laid_out()
 
     def ends_in_blank(self, row: np.ndarray) -> bool:
         """Whether a prompt's last symbol is a lone blank. Byte pairs begin words with their blank: behind a lone one, a
@@ -122,9 +181,9 @@ class Writer:
             return length or (block - begin if begin < block else block)
         return min(length or block, block - begin)
 
-    def constraint(self, blank: bool) -> Constraint | None:
-        """The end of a stop text, the pattern, a first blank and the caller's own, together."""
-        stop = StopTexts(self.pieces, self.wanted.stop, self.size) if self.wanted.stop else None
+    def constraint(self, blank: bool, *, stops: bool = False) -> Constraint | None:
+        """The pattern, a first blank and the caller's own, together; for a search the end of a stop text, too."""
+        stop = StopTexts(self.pieces, self.wanted.stop, self.size) if stops and self.wanted.stop else None
         first = Begin(self.pieces, b" ", self.size) if blank and not self.regex else None
         return together(self.wanted.constraint, self.regex.get(blank), stop, first)
 
@@ -137,50 +196,55 @@ class Writer:
         text = self.speller()(row[begin : int(self.until[i])], final=True)
         return self.prompts[i] + (text.removeprefix(" ") if self.blank[i] else text)
 
-    def write(self, batch_size: int = 256, on_step: OnStep | None = None) -> list[str]:
-        """The texts. Text i depends on its prompt, its condition and (seed, i), not on the others."""
-        n, seed = len(self.prompts), self.wanted.seed
-        cond, device = self.model.condition(self.wanted.condition, n, seed), self.model.device
-        texts = []
-        for some in self.slices(self.at_once(batch_size, cond, self.settings.beams)):
-            start, constraint = some.start, self.constraint(self.blank[some.start])
-            x, known = self.x[some].to(device), self.known[some].to(device)
-            given, count = None if cond is None else cond[some], len(x)
-            if self.settings.beams > 1:
-                out = self.family.n_best(x, known, given, sampling=self.settings, constraint=constraint).x[:, 0]
-            else:
-                steps = self.family.extend(x, known, given, sampling=self.settings, constraint=constraint,
-                                           generator=Rows(seed_of("write", seed), start, count))  # fmt: skip
-                out = finish(steps, on_step)
-            texts += [self.spelt(start + i, row, int(self.begin[start + i])) for i, row in enumerate(out.tolist())]
-        self.check(texts)
-        return texts
-
-    def stream(self, index: int = 0) -> Iterator[str]:
-        """Text `index` of `write`, which is the one that is wanted here, in pieces: first its prompt, then what is new
-        as soon as it is certain.
-        """
-        condition, seed = self.wanted.condition, self.wanted.seed
+    def begin(self, likely: int | None = None) -> list[Text]:
+        """The texts, of which nothing is written yet: see `Text`. `run` writes them."""
+        n, seed, device = len(self.prompts), self.wanted.seed, self.model.device
         if self.settings.beams > 1:
             raise UsageError("a beam search knows its text only at its end", fix="--sampling.beams 1, or no stream")
-        given = [condition] * (index + 1) if condition is not None else None
-        cond, device = self.model.condition(given, index + 1, seed), self.model.device
-        speller, text = self.speller(), self.prompts[0]
-        if text:
-            yield text
-        steps = self.family.extend(self.x.to(device), self.known.to(device), None if cond is None else cond[index:],
-                                   sampling=self.settings, generator=Rows(seed_of("write", seed), index, 1),
-                                   constraint=self.constraint(self.blank[0]))  # fmt: skip
-        waits = self.blank[0]  # the prompt, which has been given, ends in the blank that the first piece begins with
-        for _, _, new in steps:
-            if piece := speller(new[0].tolist()):
-                piece, waits = piece.removeprefix(" ") if waits else piece, False
-                text += piece
-                yield piece
-        if piece := speller([], final=True):
-            text += piece
-            yield piece
-        self.check([text])
+        drawn = self.wanted.condition is None  # for all of the seed's texts up to ours
+        cond = self.model.condition(self.wanted.condition, n + self.first * drawn, seed)
+        cond = cond[self.first :] if drawn and cond is not None else cond
+        u = numbers(n, int(self.until.max()), generator=Rows(seed_of("write", seed), self.first, n),
+                    like=torch.empty(0, device=device)).cpu()  # fmt: skip
+        texts = []
+        for i, prompt in enumerate(self.prompts):
+            row, until = self.x[i, : int(self.begins[i])].tolist(), int(self.until[i])
+            given = None if cond is None else cond[i : i + 1]
+            one = Continuation(row, until, u[i], self.settings, given, self.constraint(self.blank[i]), likely=likely)
+            texts.append(Text(one, prompt, self.speller(), self.pieces, self.blank[i]))
+        return texts
+
+    def run(self, texts: Sequence[Text], batch_size: int = 256) -> Iterator[None]:
+        """Write texts that are begun, about `batch_size` at once: an item behind each step."""
+        most = min(count_of(batch_size, "batch_size"), self.family.at_once(self.settings, None))
+        yield from self.model.engine.written([text.continuation for text in texts], most)
+        for text in texts:
+            text.finish()
+
+    def write(self, batch_size: int = 256, on_step: OnStep | None = None) -> list[str]:
+        """The texts. Text i depends on its prompt, its condition and (seed, i), not on the others."""
+        if self.settings.beams > 1:
+            best = self.n_best(1, batch_size)
+            found = [some[0].item if some else prompt for some, prompt in zip(best, self.prompts, strict=True)]
+        else:
+            texts = self.begin()
+            for _ in self.run(texts, batch_size):
+                if on_step:
+                    step, steps = (sum(part) for part in zip(*(text.progress for text in texts), strict=True))
+                    on_step(step, steps, torch.empty(0))
+            found = [text.text for text in texts]
+        self.check(found)
+        return found
+
+    def stream(self) -> Iterator[str]:
+        """The one text that is wanted, in pieces: first its prompt, then what is new as soon as it is certain."""
+        (text,) = self.begin()
+        if text.prompt:
+            yield text.prompt
+        for _ in self.run([text]):
+            yield from text.fresh()
+        yield from text.fresh()
+        self.check([text.text])
 
     def n_best(self, k: int, batch_size: int = 256) -> list[list[Hypothesis]]:
         """For each prompt its k likeliest texts that a search finds, fewer where there are not so many."""
@@ -191,9 +255,9 @@ class Writer:
             start = some.start
             best = self.family.n_best(self.x[some].to(device), self.known[some].to(device),
                                       None if cond is None else cond[some], k=k, sampling=self.settings,
-                                      constraint=self.constraint(self.blank[start]))  # fmt: skip
+                                      constraint=self.constraint(self.blank[start], stops=True))  # fmt: skip
             for i, (rows, log_p, score) in enumerate(zip(*(part.tolist() for part in best), strict=True), start):
-                texts = (self.spelt(i, row, int(self.begin[i])) for row in rows)
+                texts = (self.spelt(i, row, int(self.begins[i])) for row in rows)
                 found.append([Hypothesis(*one) for one in zip(texts, log_p, score, strict=True) if one[2] > -torch.inf])
         return found
 

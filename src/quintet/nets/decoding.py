@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Generator as Iteration
 from typing import Any, ClassVar, NamedTuple, Protocol, cast
 
@@ -10,8 +9,8 @@ import torch
 from torch import Tensor
 
 from quintet.core.family import OnStep
-from quintet.core.random import Generator, quantile
-from quintet.core.spaces import Discrete
+from quintet.core.random import quantile
+from quintet.nets.continuing import Constraint, NextSymbol, window
 from quintet.nets.given import Given
 from quintet.nets.stepping import stepper
 from quintet.nets.symbols import Choice, choose, guide, penalise
@@ -24,10 +23,6 @@ NOTHING = -1
 
 Steps = Iteration[tuple[int, int, Tensor], None, Tensor]
 """Yields (step, steps, the new symbols (n, 1)); returns x."""
-Constraint = Callable[[Tensor, Tensor], Tensor]
-"""(x (B, t) the symbols so far, start (B,) how many of them were given) -> (B, V) True for what may come next.
-
-A row of False ends there. Asked of rows that go on only."""
 
 
 class Logits(Protocol):
@@ -39,8 +34,7 @@ class Logits(Protocol):
 class Reader:
     """The logits of each next symbol, from caches of what has been read, guided where a second `Given` says so.
 
-    Beyond a window of `dims` symbols the last part of it is read again as the beginning of a new one. Where windows
-    begin depends on the position alone, so that a row does not depend on the others of its batch.
+    Beyond a window of `dims` symbols it goes on in a new one: see `window`.
     """
 
     def __init__(
@@ -63,8 +57,7 @@ class Reader:
 
     def __call__(self, x: Tensor, t: int) -> Tensor:
         """x (B, >= t) -> (B, V) of the symbol at t, V what it allows. What was read before is not read again."""
-        hop = max(1, self.dims // 2)
-        begin = -(-max(0, t - self.dims + 1) // hop) * hop
+        begin = window(t, self.dims)
         if begin != self.begin:
             self.begin = self.end = begin
             self.caches = [Cache(self.dims, step=self.step) for _ in self.givens]
@@ -224,26 +217,13 @@ def resample(weight: Tensor, u: Tensor) -> tuple[Tensor, Tensor] | None:
 # -- beam search -----------------------------------------------------------------------------------------------------
 
 
-class InOrder(Protocol):
+class InOrder(NextSymbol, Protocol):
     """What a family has that knows each symbol given those before it (`Family.in_order`), to write texts with."""
 
     name: ClassVar[str]
-    space: Discrete
 
     def at_once(self, s: Any, cond: Tensor | None, copies: int = 1) -> int:
         """How many rows, of which there are several `copies`, may be worked on together."""
-
-    def extend(
-        self,
-        x: Tensor,
-        known: Tensor,
-        cond: Tensor | None = None,
-        *,
-        sampling: Any = None,
-        generator: Generator | None = None,
-        constraint: Constraint | None = None,
-    ) -> Steps:
-        """Rows x (n, T), of which a prefix is known, one symbol after another."""
 
     def n_best(
         self,

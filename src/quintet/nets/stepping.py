@@ -30,6 +30,29 @@ class Weights:
     ask_gain: Tensor | None = None
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where the keys and values of new tokens go, `at` of which `rows`; they see what lies before `end`, by `mask`
+    (B, 1, 1, end) or all of it; `turn`: the rotation of their positions.
+    """
+
+    rows: Tensor | slice
+    at: Tensor | int
+    end: int
+    turn: Tensor | None
+    mask: Tensor | None = None
+
+
+def placed(cache: Cache, turn: Tensor | None) -> Place:
+    """Behind what a cache holds of each row; `turn` (L, d): the rotations of all positions."""
+    at = cache.at
+    if at is None:
+        return Place(slice(None), cache.length, cache.length + 1, None if turn is None else turn[cache.length])
+    rows, least, most = torch.arange(len(at), device=at.device), int(at.min()), int(at.max())
+    mask = None if least == most else (torch.arange(most + 1, device=at.device) <= at[:, None])[:, None, None]
+    return Place(rows, at, most + 1, None if turn is None else turn[at][:, None, None], mask)
+
+
 class Stepper:
     """What `Transformer` gives for a single symbol behind those of a cache; the weights are copied as they are now."""
 
@@ -65,10 +88,10 @@ class Stepper:
 
     def __call__(self, x: Tensor, cache: Cache, context: Tensor | None, seen: Tensor | None) -> Tensor:
         """x (B, 1, width) -> the same, as `Transformer.forward`."""
-        t, x = cache.length, x[:, 0]
+        place, x = placed(cache, self.turn), x[:, 0]
         mask = None if seen is None else seen[:, None, None]
         for i, w in enumerate(self.layers):
-            x = torch.addmm(x, self.attend(self.normed(x) @ w.qkv, i, t, w, cache), w.out)
+            x = torch.addmm(x, self.attend(self.normed(x) @ w.qkv, i, place, w, cache), w.out)
             if context is not None:
                 x = self.read(x, i, w, cache, mask)
             x = torch.addmm(x, self.active(self.normed(x) @ w.up), w.down)
@@ -81,16 +104,17 @@ class Stepper:
             return x * scale(x, self.tiny)
         return F.layer_norm(x, x.shape[-1:], eps=self.eps)
 
-    def attend(self, qkv: Tensor, i: int, t: int, w: Weights, cache: Cache) -> Tensor:
+    def attend(self, qkv: Tensor, i: int, place: Place, w: Weights, cache: Cache) -> Tensor:
         b, keys, values = len(qkv), *cache.layers[i]
         qkv = qkv.view(b, 3, self.heads, -1)
         qk = qkv[:, :2]
         if w.gain is not None:
             qk = self.normed(qk).mul_(w.gain)
-        if self.turn is not None:
-            qk = torch.view_as_real(torch.view_as_complex(qk.unflatten(-1, (-1, 2))) * self.turn[t]).flatten(-2)
-        keys[:, :, t], values[:, :, t] = qk[:, 1], qkv[:, 2]
-        return F.scaled_dot_product_attention(qk[:, 0, :, None], keys[:, :, : t + 1], values[:, :, : t + 1]).view(b, -1)
+        if place.turn is not None:
+            qk = torch.view_as_real(torch.view_as_complex(qk.unflatten(-1, (-1, 2))) * place.turn).flatten(-2)
+        keys[place.rows, :, place.at], values[place.rows, :, place.at] = qk[:, 1], qkv[:, 2]
+        q, keys, values = qk[:, 0, :, None], keys[:, :, : place.end], values[:, :, : place.end]
+        return F.scaled_dot_product_attention(q, keys, values, attn_mask=place.mask).view(b, -1)
 
     def read(self, x: Tensor, i: int, w: Weights, cache: Cache, mask: Tensor | None) -> Tensor:
         assert w.ask is not None

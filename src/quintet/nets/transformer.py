@@ -29,12 +29,14 @@ class Cache:
     """Keys and values (B, heads, L, width / heads) of the tokens seen so far, and of the context, a pair a layer; and
     the `last` few symbols (B, few), for a model that reads several at once.
 
-    `step`, where there is one, does the work of single tokens.
+    `step`, where there is one, does the work of single tokens. Rows of different lengths have theirs in `at` (B,),
+    which only `step` understands.
     """
 
     capacity: int
     length: int = 0
     step: Step | None = None
+    at: Tensor | None = None
     layers: dict[int, Pair] = field(default_factory=dict)
     context: dict[int, Pair] = field(default_factory=dict)
     last: Tensor | None = None
@@ -49,9 +51,13 @@ class Cache:
         keys[:, :, self.length : end], values[:, :, self.length : end] = k, v
         return keys[:, :, :end], values[:, :, :end]
 
-    def remember(self, x: Tensor, count: int) -> None:
-        """The last `count` symbols, of which x (B, L) are the newest."""
-        self.last = (x if self.last is None else torch.cat([self.last, x], 1))[:, -count:]
+    def remember(self, x: Tensor, count: int, nothing: int, ends: Tensor | None = None) -> None:
+        """The last `count` symbols, of which x (B, L) are the newest, or x[:, : ends] (B,); where there are none, so
+        many times `nothing`.
+        """
+        last = x.new_full((len(x), count), nothing) if self.last is None else self.last
+        known, ends = torch.cat([last, x], 1), x.new_tensor([x.shape[1]]) if ends is None else ends
+        self.last = known.gather(1, (ends[:, None] + torch.arange(count, device=x.device)).expand(len(x), -1))
 
     def select(self, rows: Tensor) -> None:
         """Go on with these rows; one may be there several times."""

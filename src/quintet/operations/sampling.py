@@ -138,10 +138,10 @@ def made(model: Fitted, request: Sample, values: Any, n: int, on_event: OnEvent)
     return model.complete([request.prompt] * n, on_step=on_step, **options)
 
 
-def writer(model: Fitted, request: Sample, values: Any, n: int) -> Writer:
-    """The model at work on n texts."""
+def writer(model: Fitted, request: Sample, values: Any, n: int, first: int = 0) -> Writer:
+    """The model at work on n texts of its seed, from the `first` on."""
     return Writer(model, Wanted([request.prompt or ""] * n, values, request.length, stops(request), request.regex,
-                                None, request.seed, request.sampling))  # fmt: skip
+                                None, request.seed, request.sampling), first)  # fmt: skip
 
 
 def writes(model: Fitted, prompt: str | None) -> bool:
@@ -169,7 +169,7 @@ def likeliest(writer: Writer, k: int) -> pa.Table:
 def streamed(model: Fitted, request: Sample, values: Any, i: int, on_event: OnEvent) -> str:
     """Text i, of which each piece is told as it is made."""
     text, one = "", values[i] if isinstance(values, list | tuple | np.ndarray) else values
-    for piece in writer(model, request, one, 1).stream(i):
+    for piece in writer(model, request, None if one is None else [one], 1, i).stream():
         text += piece
         on_event(Piece(i, piece))
     on_event(Piece(i, "", last=True))
