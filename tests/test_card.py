@@ -10,7 +10,8 @@ import pyarrow.csv
 import pytest
 
 import quintet
-from quintet.cli.describe import describe_run
+from quintet.cli.describe import of_run
+from quintet.operations.inspecting import described
 from quintet.runs.card import write_card
 from quintet.runs.folder import UsedWeights
 
@@ -66,4 +67,4 @@ def test_advice_on_a_card_is_of_the_weights_that_it_names(tmp_path: Path) -> Non
         assert ("divergence" in text) == diverged
         assert f"weights: of step {step}, sha256 {'ab' * 32}" in text
         assert f"- quality {qualities[step]:.4g}:" in text
-        assert ("divergence" in describe_run(model.run).text) == diverged
+        assert ("divergence" in of_run(described(model.run))) == diverged

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from quintet.core.errors import EnvironmentFault, QuintetError, QuintetWarning, out_of_memory
 from quintet.core.plain import plain
-from quintet.operations.events import Advice, Begun, Event, Note, OnEvent, Piece, Record, Stop
+from quintet.operations.events import Advice, Begun, Event, Note, Piece, Record, Stop
 from quintet.operations.records import last
 
 if TYPE_CHECKING:
@@ -257,6 +257,7 @@ class Context:
     sections: Sections = field(default_factory=dict)
     signals: Signals = field(default_factory=Signals)
     json: bool = False
+    request: Any = None
     progress: Progress | None = None
     folders: list[tempfile.TemporaryDirectory[str]] = field(default_factory=list)
 
@@ -273,10 +274,10 @@ class Context:
         return Answer({**data, **stop}, text, 128 + self.signals.received)
 
     @contextmanager
-    def showing(self, title: str) -> Iterator[OnEvent]:
+    def showing(self, title: str) -> Iterator[None]:
         """Inside, records are shown as the progress of what the title says."""
         with Progress(title) as self.progress:
-            yield self.on_event
+            yield
 
     def on_event(self, event: Event) -> None:
         """Notes and progress go to standard error, pieces of a text to standard output, which --json leaves to the

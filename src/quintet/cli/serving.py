@@ -4,24 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from quintet.cli.console import Answer, Context
+from quintet.cli.console import Context
 from quintet.cli.verbs import asks
+from quintet.operations.events import OnEvent
 from quintet.operations.requests import ServeRequest
 
 
-@asks(
-    ServeRequest,
-    "digits-vae-1",
-    "digits-vae-1 shakespeare --port 8080 --threads 2 --memory-limit 4",
-    "digits-vae-1 --host 0.0.0.0 --names models.example.org     (with QUINTET_TOKEN set)",
-)
-def serve(request: ServeRequest, context: Context) -> Answer:
-    """Answer requests over HTTP until it is stopped: /docs shows what can be asked.
-
-    Each request brings a token, that of $QUINTET_TOKEN or one that is made and shown at the start, as
-    "Authorization: Bearer TOKEN"; a browser asks for it as a password. SIGTERM and SIGINT: what was accepted is
-    answered, then it ends.
-    """
+def _serve(request: ServeRequest, on_event: OnEvent) -> None:
+    """Serve until a signal comes."""
     from quintet.server.app import serve
 
     def began(address: str, token: str | None) -> None:
@@ -30,4 +20,20 @@ def serve(request: ServeRequest, context: Context) -> Answer:
             print(f"token: {token}", file=sys.stderr, flush=True)
 
     serve(request, began)
+
+
+@asks(
+    ServeRequest,
+    _serve,
+    "digits-vae-1",
+    "digits-vae-1 shakespeare --port 8080 --threads 2 --memory-limit 4",
+    "digits-vae-1 --host 0.0.0.0 --names models.example.org     (with QUINTET_TOKEN set)",
+)
+def serve(done: None, context: Context) -> str:
+    """Answer requests over HTTP until it is stopped: /docs shows what can be asked.
+
+    Each request brings a token, that of $QUINTET_TOKEN or one that is made and shown at the start, as
+    "Authorization: Bearer TOKEN"; a browser asks for it as a password. SIGTERM and SIGINT: what was accepted is
+    answered, then it ends.
+    """
     raise AssertionError("a server ends by a signal")

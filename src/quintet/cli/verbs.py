@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import wraps
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 from pydantic.fields import FieldInfo
 
 from quintet import __version__
 from quintet.cli.console import Answer, Context
-from quintet.operations.requests import SECTIONS, Local, Request
+from quintet.core.errors import EnvironmentFault
+from quintet.operations.events import OnEvent
+from quintet.operations.requests import SECTIONS, Local
 
 app = App(
     name="quintet",
@@ -40,59 +44,64 @@ class Everywhere:
 
 EVERYWHERE = Everywhere()
 Given = Annotated[Context | None, Parameter(parse=False)]
-RunName = Annotated[str, Parameter(help="a name under the runs folder, or a path")]
-Output = Annotated[str | None, Parameter(name=["-o", "--output"], help="where to write; the suffix decides the format")]
 SETTINGS: dict[str, tuple[str, ...]] = {}
 """Which sections of settings a verb takes as --section.field VALUE."""
 
 
-def verb(*examples: str, sections: tuple[str, ...] = ()) -> Callable[[Callable[..., Answer]], Callable[..., Answer]]:
-    """Register a verb, with examples at the top of its help."""
-
-    def register(function: Callable[..., Answer]) -> Callable[..., Answer]:
-        name = function.__name__.removesuffix("_")
-        SETTINGS[function.__name__] = sections
-        app.command(
-            function, name=name, help_prologue="\n".join(f"quintet {name} {example}" for example in examples) + "\n"
-        )
-        return function
-
-    return register
-
-
-# -- verbs whose options are the fields of a request ------------------------------------------------------------------
-
-Q = TypeVar("Q", bound=Local)
+Operation = Callable[[Any, OnEvent], Any]
+Words = Callable[[Any, Context], "Answer | str"]
+"""What came of a verb, for people: of its result, and what the program gave to it."""
 SHORT = {"n": ["-n", "--n"], "output": ["-o", "--output"]}
 """Options with a short name."""
 Kinds = inspect.Parameter
 
 
-def asks(request: type[Q], *examples: str) -> Callable[[Callable[[Q, Context], Answer]], Callable[..., Answer]]:
-    """Register a verb that answers a request. Its first field is the argument, its sections are --section.field VALUE,
-    and the others are options, whose defaults and help are those of the fields.
+def asks(
+    request: type[Local], operation: str | Operation, *examples: str, title: Callable[[Any], str] | None = None
+) -> Callable[[Words], Callable[..., Answer]]:
+    """Register the verb of a request that the `operation` answers, "module.function" of quintet's operations, which is
+    imported when the verb runs. Examples stand at the top of its help. What is decorated says in words what came of it.
+
+    The first field of the request is the argument, its sections are --section.field VALUE, and the others are options,
+    whose defaults and help are those of the fields. `title`, of a verb whose progress is shown: that of a request.
     """
 
-    def register(function: Callable[[Q, Context], Answer]) -> Callable[..., Answer]:
-        signature = signature_of(request)
-        sections = tuple(section for section, field in SECTIONS.items() if field in request.model_fields)
+    def register(words: Words) -> Callable[..., Answer]:
+        signature, name = signature_of(request), words.__name__
 
-        @wraps(function)
+        @wraps(words)
         def call(*args: Any, **kwargs: Any) -> Answer:
             given = signature.bind(*args, **kwargs).arguments
             everywhere, context = given.pop("everywhere", EVERYWHERE), given.pop("context")
             context.json = everywhere.json
             given |= {SECTIONS[name]: values for name, values in context.sections.items()}
-            return function(request(**given, runs=everywhere.runs), context)
+            context.request = request(**given, runs=everywhere.runs)
+            work = imported(operation) if isinstance(operation, str) else operation
+            with nullcontext() if title is None else context.showing(title(context.request)):
+                done = work(context.request, context.on_event)
+            told = words(done, context)
+            return told if isinstance(told, Answer) else Answer(done.facts(), told)
 
         call.__signature__ = signature  # type: ignore[attr-defined]
         call.__annotations__ = {name: one.annotation for name, one in signature.parameters.items()}
-        return verb(*examples, sections=sections)(call)
+        SETTINGS[name] = tuple(section for section, field in SECTIONS.items() if field in request.model_fields)
+        app.command(call, name=name, help_prologue="".join(f"quintet {name} {example}\n" for example in examples))
+        return call
 
     return register
 
 
-def signature_of(request: type[Request]) -> inspect.Signature:
+def imported(operation: str) -> Operation:
+    """The function of that name. Raises EnvironmentFault where what it needs is not installed."""
+    module, _, function = f"quintet.operations.{operation}".rpartition(".")
+    try:
+        found: Operation = getattr(import_module(module), function)
+    except ImportError as error:
+        raise EnvironmentFault("the installation is incomplete", why=str(error), fix="pip install quintet") from None
+    return found
+
+
+def signature_of(request: type[Local]) -> inspect.Signature:
     """The fields of a request as parameters of a verb."""
     fields = {name: field for name, field in request.model_fields.items() if name not in (*SECTIONS.values(), "runs")}
     parameters = [

@@ -14,7 +14,6 @@ from quintet.model.inputs import Found
 from quintet.operations.events import OnEvent, Step, operation
 from quintet.operations.fitted import (
     Made,
-    Result,
     brought,
     given,
     modality_in,
@@ -25,6 +24,7 @@ from quintet.operations.fitted import (
     written,
 )
 from quintet.operations.requests import Complete, CompleteRequest
+from quintet.operations.results import Result
 from quintet.registry import MODALITIES
 
 

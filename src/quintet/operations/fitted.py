@@ -6,14 +6,12 @@ from files and writes what was made.
 
 from __future__ import annotations
 
-from abc import ABC
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict
 
 from quintet import __version__
 from quintet.core.errors import Unsupported
@@ -26,16 +24,6 @@ from quintet.operations.settings import check_fields
 from quintet.registry import MODALITIES, family_class, modality_of
 from quintet.runs.folder import Run
 from quintet.runs.restoring import codecs_of
-
-
-class Result(BaseModel, ABC):
-    """Base of all results: what was done, as JSON has it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    def facts(self) -> dict[str, Any]:
-        """The fields that this result has."""
-        return self.model_dump(exclude_unset=True)
 
 
 @dataclass(frozen=True)

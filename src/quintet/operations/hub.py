@@ -14,8 +14,8 @@ import yaml
 from quintet.core.errors import CheckpointError
 from quintet.fit import fitting
 from quintet.operations.events import OnEvent, operation
-from quintet.operations.fitted import Result
 from quintet.operations.requests import PushRequest
+from quintet.operations.results import Result
 from quintet.runs import hub
 from quintet.runs.card import card, metadata
 from quintet.runs.folder import Run

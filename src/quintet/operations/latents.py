@@ -15,7 +15,7 @@ from quintet.model.fitted import Fitted
 from quintet.model.inputs import Found, chain
 from quintet.operations.conditions import one
 from quintet.operations.events import OnEvent, operation
-from quintet.operations.fitted import Made, Result, brought, given, opened, place_of, provenance, ready, written
+from quintet.operations.fitted import Made, brought, given, opened, place_of, provenance, ready, written
 from quintet.operations.requests import (
     Encode,
     EncodeRequest,
@@ -24,6 +24,7 @@ from quintet.operations.requests import (
     Reconstruct,
     ReconstructRequest,
 )
+from quintet.operations.results import Result
 from quintet.registry import RESULTS
 from quintet.sources.load import take
 

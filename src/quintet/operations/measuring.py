@@ -15,8 +15,9 @@ from quintet.fit import fitting
 from quintet.model.fitted import Fitted
 from quintet.model.inputs import Found
 from quintet.operations.events import OnEvent, operation
-from quintet.operations.fitted import Made, Result, provenance
+from quintet.operations.fitted import Made, provenance
 from quintet.operations.requests import CompareRequest, Evaluate, EvaluateRequest, RecommendRequest
+from quintet.operations.results import Result
 from quintet.operations.settings import check_fields
 from quintet.operations.training import Listener
 from quintet.runs.config import seconds

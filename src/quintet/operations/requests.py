@@ -369,3 +369,27 @@ class ServeRequest(Local):
     most_work: int = Field(
         20_000_000, ge=1, description="items x numbers of an item x steps beyond the run's own, of a request"
     )
+
+
+# -- what there is -----------------------------------------------------------------------------------------------------
+
+
+class InspectRequest(Local):
+    """A run, or a file that quintet wrote, that is to be looked at."""
+
+    what: str = Field(description="a run, or a file that quintet wrote")
+    verify: bool = Field(False, description="check every digest of every checkpoint")
+
+
+class RunsRequest(Local):
+    """All runs."""
+
+
+class DoctorRequest(Local):
+    """This machine and installation, which are to be checked."""
+
+
+class CompletionRequest(Local):
+    """The script that completes verbs and options in a shell."""
+
+    shell: Literal["bash", "zsh", "fish"] = Field(description="bash, zsh or fish")

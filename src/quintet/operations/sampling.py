@@ -20,8 +20,9 @@ from quintet.model.inputs import Found
 from quintet.model.writing import Wanted, Writer, parts_of
 from quintet.operations.conditions import asked_for, read_conditions
 from quintet.operations.events import OnEvent, Piece, Step, operation
-from quintet.operations.fitted import Made, Result, modality_in, opened, place_of, provenance, ready, written
+from quintet.operations.fitted import Made, modality_in, opened, place_of, provenance, ready, written
 from quintet.operations.requests import Sample, SampleRequest, Translate
+from quintet.operations.results import Result
 from quintet.registry import MODALITIES, RESULTS
 
 

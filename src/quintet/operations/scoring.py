@@ -15,8 +15,9 @@ from quintet.fit import fitting
 from quintet.model.fitted import ENOUGH, Fitted
 from quintet.model.inputs import Found
 from quintet.operations.events import OnEvent, operation
-from quintet.operations.fitted import Made, Result, brought, given, opened, place_of, provenance, ready, written
+from quintet.operations.fitted import Made, brought, given, opened, place_of, provenance, ready, written
 from quintet.operations.requests import Classify, Score, ScoreRequest
+from quintet.operations.results import Result
 from quintet.registry import MODALITIES, RESULTS
 from quintet.runs.restoring import codecs_of
 

@@ -19,8 +19,8 @@ from quintet.data.splits import keys_of
 from quintet.fit import fitting
 from quintet.modalities.protocol import FEW
 from quintet.operations.events import OnEvent, operation
-from quintet.operations.fitted import Result
 from quintet.operations.requests import DataRequest
+from quintet.operations.results import Result
 from quintet.registry import MODALITIES, modality_of
 from quintet.sources.load import SOURCES, Source, data_root, load_source
 

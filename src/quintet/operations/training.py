@@ -12,9 +12,9 @@ from quintet.core.errors import ConfigError, UsageError
 from quintet.fit import fitting
 from quintet.model.fitted import Fitted
 from quintet.operations.events import Begun, OnEvent, Record, operation
-from quintet.operations.fitted import Result
 from quintet.operations.records import last
 from quintet.operations.requests import ResumeRequest, TrainRequest
+from quintet.operations.results import Result
 from quintet.operations.settings import check_fields, read_config
 from quintet.runs.advice import advice
 from quintet.runs.config import RunConfig, merge

@@ -1,4 +1,4 @@
-"""What `doctor` says of this machine and installation."""
+"""`doctor`: whether this machine and installation can train, and what they have."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import platform
 import re
 import shutil
 from importlib.metadata import PackageNotFoundError, requires, version
-from pathlib import Path
+from typing import Any
 
 import torch
+from pydantic import Field
 
-from quintet.cli.console import Answer, columns
 from quintet.data.published import data_root
 from quintet.modalities.options import OPTIONS
+from quintet.operations.events import OnEvent, operation
+from quintet.operations.requests import DoctorRequest
+from quintet.operations.results import Result
 from quintet.runs.folder import runs_root
 from quintet.training.engine import has_bf16
 
@@ -57,8 +60,28 @@ def extras() -> dict[str, list[str]]:
     return lacking
 
 
-def doctor(runs: Path | None) -> Answer:
-    """Versions, processor, memory and disk; exit code 4 if something stands in the way of training."""
+class DoctorResult(Result):
+    """Versions, processor, memory and disk; and the problems that stand in the way of training."""
+
+    versions: dict[str, str]
+    system: str
+    cores: int | None
+    threads: int
+    device: str
+    bf16: bool
+    runs: str
+    disk_free: int
+    extras: dict[str, list[str]]
+    data_root: str
+    data_root_exists: bool
+    problems: list[str]
+    purposes: dict[str, str] = Field(exclude=True)
+    """What each extra is for."""
+
+
+@operation
+def doctor(request: DoctorRequest, on_event: OnEvent) -> DoctorResult:
+    """Check this machine and installation."""
     problems: list[str] = []
     versions = {"python": platform.python_version()}
     for name in PACKAGES:
@@ -67,7 +90,7 @@ def doctor(runs: Path | None) -> Answer:
         except PackageNotFoundError:
             if name != "quintet":  # run from its sources
                 problems.append(f"{name} is not installed")
-    root = runs_root(runs).absolute()
+    root = runs_root(request.runs).absolute()
     there = next(path for path in (root, *root.parents) if path.exists())
     free = shutil.disk_usage(there).free
     if free < LITTLE:
@@ -80,7 +103,7 @@ def doctor(runs: Path | None) -> Answer:
     cuda = torch.cuda.is_available()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     device = torch.device("cuda" if cuda else "cpu")
-    data = {
+    facts: dict[str, Any] = {
         "versions": versions,
         "system": platform.platform(),
         "cores": cores,
@@ -89,27 +112,9 @@ def doctor(runs: Path | None) -> Answer:
         "bf16": has_bf16(device),
         "runs": str(root),
         "disk_free": free,
-        "extras": (lacking := extras()),
+        "extras": extras(),
         "data_root": str(data_root()),
         "data_root_exists": data_root().is_dir(),
         "problems": problems,
     }
-    rows = [
-        ("versions", ", ".join(f"{name} {which}" for name, which in versions.items())),
-        ("system", data["system"]),
-        (
-            "processor",
-            f"{cores} cores, {data['threads']} threads, bf16 {'in hardware' if data['bf16'] else 'not in hardware'}",
-        ),
-        ("device", data["device"]),
-        ("runs", f"{root} ({free / 2**30:.1f} GB free)"),
-        (
-            "named data",
-            f"{data_root()}{'' if data['data_root_exists'] else ' (not there; only the built-in sources work)'}",
-        ),
-    ]
-    for name, packages in lacking.items():
-        state = f"missing {', '.join(packages)}: pip install 'quintet[{name}]'" if packages else "installed"
-        rows.append((f"extra {name}", f"for {EXTRAS[name]}: {state}"))
-    verdict = "\n".join(f"problem: {problem}" for problem in problems) or "all good"
-    return Answer(data, columns(rows) + "\n" + verdict, 4 if problems else 0)
+    return DoctorResult(**facts, purposes=EXTRAS)

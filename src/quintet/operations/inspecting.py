@@ -1,0 +1,178 @@
+"""`inspect` and `runs`: what a run is and how far it got, which run made a file, and which runs there are.
+
+None of them needs torch, but to verify a run.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from quintet.core.errors import CheckpointError, QuintetError
+from quintet.modalities.provenance import read_provenance
+from quintet.operations.events import OnEvent, operation
+from quintet.operations.records import last
+from quintet.operations.requests import InspectRequest, RunsRequest
+from quintet.operations.results import Result
+from quintet.runs.advice import advice
+from quintet.runs.folder import Run, runs_root
+from quintet.runs.lock import who_writes
+from quintet.training import checkpoint
+
+
+class FileResult(Result):
+    """Which model, seed and settings made a file."""
+
+    file: str
+    provenance: dict[str, Any]
+
+
+class RunResult(Result):
+    """Configuration, progress, checkpoints and size of a run; and what its manifest says of its model. What stands in
+    files is shown as it stands there.
+    """
+
+    run: str
+    name: str
+    family: str
+    source: str
+    step: int
+    steps: int | None
+    condition: str | None
+    parameters: Any = None
+    likelihood: Any = None
+    measure: Any = None
+    space: Any = None
+    missing: Any = None
+    loss: Any
+    losses: dict[str, Any]
+    quality: Any
+    held_out: Any
+    seconds: Any
+    advice: list[dict[str, str]]
+    checkpoints: list[dict[str, Any]]
+    manifest: dict[str, Any]
+    config: dict[str, Any]
+    address: str = Field(exclude=True)
+    """The run as an argument of other verbs."""
+    finished: bool = Field(exclude=True)
+    """Whether it has come to its end, which of a run that ended early is the step at which it did."""
+
+
+class VerifiedResult(Result):
+    """The checkpoints whose every file is what was written."""
+
+    run: str
+    name: str
+    verified: list[str]
+    written_by: str | None = Field(None, exclude=True)
+    """Who is writing a run that has no checkpoint yet."""
+
+
+@operation
+def inspect(request: InspectRequest, on_event: OnEvent) -> RunResult | FileResult | VerifiedResult:
+    """Show what a run is and how far it got, or which run, seed and settings made a file."""
+    path = Path(request.what)
+    if path.is_file():
+        return FileResult(file=str(path), provenance=read_provenance(path))
+    run = Run.open(request.what, request.runs)
+    return verified(run) if request.verify else described(run)
+
+
+MODEL = ("parameters", "likelihood", "measure", "space", "missing")
+"""What a manifest says of its model."""
+
+
+def described(run: Run) -> RunResult:
+    """What a run's folder says of it."""
+    config, made = run.config(), run.manifest()
+    model = made.get("model")  # nothing in a run that was made before manifests said it
+    about = {key: model[key] for key in MODEL if key in model} if isinstance(model, dict) else {}
+    folders = checkpoint.steps(run.checkpoints)
+    sizes = {folder.name: size for folder in folders if (size := _size(folder))}
+    news, done = last(run.metrics()), _newest(folders)
+    facts: dict[str, Any] = {
+        "run": str(run.path),
+        "name": run.name,
+        "family": config.family,
+        "source": config.data.source,
+        "step": done,
+        "steps": config.steps,
+        "condition": config.data.condition,
+        **about,
+        **{key: news[key] for key in ("loss", "losses", "quality", "held_out", "seconds")},
+        "advice": [one._asdict() for one in advice(run.metrics_of_weights())],
+        "checkpoints": [{"name": name, "bytes": size} for name, size in sizes.items()],
+        "manifest": made,
+        "config": config.model_dump(mode="json"),
+    }
+    return RunResult(**facts, address=run.address, finished=done == (news["steps"] or config.steps))
+
+
+def _size(folder: Path) -> int:
+    """Bytes of a checkpoint; 0 for one that the run's own process has just removed."""
+    try:
+        return sum(file.stat().st_size for file in folder.iterdir())
+    except OSError:
+        return 0
+
+
+def _newest(folders: list[Path]) -> int:
+    """The step of the newest checkpoint; 0 if there is none."""
+    digits = [folder.name.removeprefix("step-") for folder in folders]
+    return max([int(each) for each in digits if each.isdigit()], default=0)
+
+
+def verified(run: Run) -> VerifiedResult:
+    """Check every digest of every checkpoint. Raises CheckpointError that names the first damaged file."""
+    from quintet.runs.restoring import rebuild
+
+    rebuild(run)  # configuration and codec are read on the way
+    folders = checkpoint.steps(run.checkpoints)
+    if not folders and (who := who_writes(run.path)) is not None:
+        return VerifiedResult(run=str(run.path), name=run.name, verified=[], written_by=str(who))
+    if not folders:
+        raise CheckpointError("no checkpoint yet", where=str(run.path), fix=f"quintet resume {run.address}")
+    damaged, good = [], []
+    for folder in folders + checkpoint.steps(run.bests):
+        try:
+            if checkpoint.intact(folder):
+                good.append(folder)
+        except CheckpointError as error:
+            damaged.append(error)
+    if damaged:
+        first, left = damaged[0], len(good)
+        also = "".join(f"; also {error.where}" for error in damaged[1:])
+        fix = (
+            f"remove its folder: {left} good checkpoint(s) remain" if left else "train anew: no good checkpoint remains"
+        )
+        raise CheckpointError(first.what + also, where=first.where, why=first.why, fix=fix)
+    names = [folder.relative_to(run.path).as_posix().removeprefix("checkpoints/") for folder in good]
+    return VerifiedResult(run=str(run.path), name=run.name, verified=names)
+
+
+class RunsResult(Result):
+    """The runs under a folder; one that cannot be read has an `error`."""
+
+    root: str
+    runs: list[dict[str, Any]]
+
+
+@operation
+def runs(request: RunsRequest, on_event: OnEvent) -> RunsResult:
+    """Every run under the runs folder, also those of comparisons."""
+    root = runs_root(request.runs)
+    paths = {path.parent for pattern in ("*/config.yaml", "compare-*/*/config.yaml") for path in root.glob(pattern)}
+    return RunsResult(root=str(root), runs=[_entry(Run(path), str(path.relative_to(root))) for path in sorted(paths)])
+
+
+def _entry(run: Run, name: str) -> dict[str, Any]:
+    try:
+        config = run.config()
+    except QuintetError as error:
+        return {"name": name, "error": error.what}
+    news, done = last(run.metrics()), _newest(checkpoint.steps(run.checkpoints))
+    about = {"name": name, "run": str(run.path), "family": config.family, "source": config.data.source, "step": done}
+    return about | {"steps": config.steps, "loss": news["loss"], "quality": news["quality"]}
