@@ -12,7 +12,7 @@ import torch
 
 import quintet
 from quintet.core.errors import EnvironmentFault, QuintetWarning
-from quintet.fit import api
+from quintet.fit import fitting
 from quintet.model.fitted import Fitted
 from quintet.operations import warm
 from quintet.operations.warm import Warm, bytes_of
@@ -44,7 +44,7 @@ class Loads:
     def __call__(self, path: Path) -> Fitted:
         with self.lock:
             self.names.append(path.name)
-        return api.load(path)
+        return fitting.load(path)
 
 
 def train_on(path: Path) -> None:
@@ -89,8 +89,8 @@ def test_a_model_is_loaded_once_however_many_threads_ask(runs: Path) -> None:
 
 
 def test_the_least_recently_used_gives_way_under_the_limit(runs: Path) -> None:
-    size = bytes_of(api.load(runs / "a"))
-    parameters = sum(p.numel() * p.element_size() for p in api.load(runs / "a").family.parameters())
+    size = bytes_of(fitting.load(runs / "a"))
+    parameters = sum(p.numel() * p.element_size() for p in fitting.load(runs / "a").family.parameters())
     assert size >= parameters > 1000
     load = Loads()
     models = Warm(2 * size, load)
