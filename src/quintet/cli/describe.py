@@ -38,7 +38,7 @@ def of_run(found: RunResult) -> str:
         ("losses", ", ".join(f"{key} {number(value)}" for key, value in found.losses.items()) or "-"),
         ("unseen", f"{number(found.held_out)} (the loss on validation items)"),
         ("quality", f"{number(found.quality)} (energy distance to validation items, lower is better)"),
-        *((one["kind"], one["text"]) for one in found.advice),
+        *(tuple(one.values()) for one in found.advice),
         ("checkpoints", ", ".join(sizes) or "none yet"),
     ]
     sections = {name: config[name] for name in ("model", "sampling", "training")}
