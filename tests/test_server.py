@@ -469,7 +469,7 @@ def test_bodies_are_limited_whether_or_not_they_say_their_size(made: Service) ->
         assert before.status_code == 200
         said = one.post("/api/v1/sample", content=b" " * (most + 1))
         assert (said.status_code, said.headers["content-type"]) == (413, MEDIA_TYPE)
-        chunked = one.post("/api/v1/sample", content=(b" " * 10_000 for _ in range(200)))
+        chunked = one.post("/api/v1/sample", content=(b" " * 10_000 for _ in range(400)))
         assert chunked.status_code == 413
 
 
@@ -703,7 +703,8 @@ def test_a_run_that_is_trained_further_is_swapped(root: Path, tmp_path: Path) ->
 
 def test_models_give_way_to_each_other_under_a_limit(root: Path) -> None:
     sizes = [bytes_of(fitting.load(root / name)) for name in ("vae", "flow")]
-    made = service(root, "vae", "flow", memory_limit=(max(sizes) + min(sizes) / 2) / 1e9)
+    made = service(root, "vae", "flow")
+    made.models.warm.limit = max(sizes) + min(sizes) // 2
     one = client(made)
     for name, other in (("vae", "flow"), ("flow", "vae"), ("vae", "flow")):
         assert one.post("/api/v1/sample", json={"model": name, "n": 1}).status_code == 200

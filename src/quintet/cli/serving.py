@@ -26,7 +26,7 @@ def _serve(request: ServeRequest, on_event: OnEvent) -> None:
     ServeRequest,
     _serve,
     "digits-vae-1",
-    "digits-vae-1 shakespeare --port 8080 --threads 2 --memory-limit 4",
+    "digits-vae-1 shakespeare --port 8080 --threads 2 --memory-limit 4000",
     "digits-vae-1 --host 0.0.0.0 --names models.example.org     (with QUINTET_TOKEN set)",
 )
 def serve(done: None, context: Context) -> str:

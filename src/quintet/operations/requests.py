@@ -350,7 +350,7 @@ class DataRequest(Local):
 class ServeRequest(Local):
     """Runs whose models are to answer requests over HTTP."""
 
-    run: tuple[str, ...] = Field(min_length=1, description="names under the runs folder, or paths")
+    run: tuple[str, ...] = Field((), description="names under the runs folder, or paths")
     host: str = Field(
         "127.0.0.1", description="the address to listen on; any but this machine's own needs $QUINTET_TOKEN"
     )
@@ -358,17 +358,23 @@ class ServeRequest(Local):
     names: tuple[str, ...] = Field((), description="a name by which clients call the server; may be repeated")
     threads: int | None = Field(None, ge=1, le=1024, description="of a forward pass [as many as torch takes]")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto, cpu or cuda")
-    memory_limit: float | None = Field(
-        None, gt=0, description="gigabytes of weights that are loaded at once [half of this machine's memory]"
+    memory_limit: int | None = Field(
+        None, ge=1, description="megabytes of weights that are loaded at once [half of this machine's memory]"
     )
     queue: int = Field(64, ge=1, le=100_000, description="requests that may wait for a model")
-    deadline: float = Field(120.0, gt=0, le=86_400, description="seconds that a request may take")
-    body_limit: float = Field(16.0, gt=0, le=4096, description="megabytes of a request")
+    deadline: int = Field(120, ge=1, le=86_400, description="seconds that a request may take")
+    body_limit: int = Field(16, ge=1, le=4096, description="megabytes of a request")
     most_items: int = Field(10_000, ge=1, le=10_000_000, description="items of a request")
     most_steps: int = Field(1_000, ge=1, le=LARGEST_NUMBER, description="steps and other whole numbers of --sampling")
     most_work: int = Field(
         20_000_000, ge=1, description="items x numbers of an item x steps beyond the run's own, of a request"
     )
+
+    @model_validator(mode="after")
+    def _some_run(self) -> Self:
+        if not self.run:
+            raise UsageError("run is missing", why="a server has at least one model", fix="quintet runs lists them")
+        return self
 
 
 # -- what there is -----------------------------------------------------------------------------------------------------

@@ -38,11 +38,11 @@ def service_of(request: ServeRequest) -> Service:
         raise UsageError(f"{request.host} can be reached from other machines", why="then the token must be yours",
                          fix=f"set {TOKEN}, or leave --host out")  # fmt: skip
     runs = [Run.open(name, request.runs) for name in request.run]
-    memory = total_memory() / 2 if request.memory_limit is None else 1e9 * request.memory_limit
+    memory = total_memory() / 2 if request.memory_limit is None else 1e6 * request.memory_limit
     models = Models(runs, device=request.device, threads=request.threads, memory=memory, queue=request.queue,
                     metrics=metrics)  # fmt: skip
     names = (*LOOPBACK, request.host.lower(), *(name.lower() for name in request.names))
-    rules = Rules(given or secrets.token_urlsafe(24), names, not local, int(1e6 * request.body_limit))
+    rules = Rules(given or secrets.token_urlsafe(24), names, not local, 1_000_000 * request.body_limit)
     return Service(request, models, metrics, rules)
 
 
