@@ -91,7 +91,7 @@ class Writing:
     """Texts of one request on their way; those in `waiting` have not begun, the last is the next."""
 
     texts: Sequence[Continuation]
-    on_step: Callable[[], None]
+    on_step: Callable[[], None] | None
     future: Future[None] = field(default_factory=Future)
     waiting: list[Continuation] = field(default_factory=list)
 
@@ -102,7 +102,8 @@ class Writing:
 
     def told(self) -> None:
         """Say that there was a step, and if it was the last."""
-        self.on_step()
+        if self.on_step is not None:
+            self.on_step()
         failed = next((text.error for text in self.texts if text.error is not None), None)
         if self.future.done() or not (failed or all(text.ended for text in self.texts)):
             return
@@ -199,7 +200,7 @@ class Batcher:
             self._jobs.append(job)
         return job.future
 
-    def write(self, texts: Sequence[Continuation], on_step: Callable[[], None] = lambda: None) -> Future[None]:
+    def write(self, texts: Sequence[Continuation], on_step: Callable[[], None] | None = None) -> Future[None]:
         """Write texts; `on_step` is told of each step, in the thread. The future can be cancelled at any time."""
         writing = Writing(texts, on_step, waiting=[text for text in texts[::-1] if not text.ended])
         with self._taking():
@@ -343,11 +344,12 @@ class Client:
         with self._asking(lambda: self.batcher.submit(call, on_step)) as future:
             return future.result()
 
-    def written(self, texts: Sequence[Continuation], most: int) -> Iterator[None]:
-        steps = SimpleQueue[bool]()
-        with self._asking(lambda: self.batcher.write(texts, lambda: steps.put(True))) as future:
-            future.add_done_callback(lambda _: steps.put(False))
-            while steps.get():
+    def written(self, texts: Sequence[Continuation], most: int, *, steps: bool = True) -> Iterator[None]:
+        told = SimpleQueue[bool]()
+        on_step = (lambda: told.put(True)) if steps else None  # to wake this thread at each step costs a little
+        with self._asking(lambda: self.batcher.write(texts, on_step)) as future:
+            future.add_done_callback(lambda _: told.put(False))
+            while told.get():
                 yield
             future.result()
 

@@ -115,9 +115,9 @@ class Engine(Protocol):
     def rows(self, call: Call, on_step: OnStep | None = None) -> Found:
         """What a call results in."""
 
-    def written(self, texts: Sequence[Continuation], most: int) -> Iterator[None]:
-        """Write texts, of which all are `ended` behind the last item; one item behind each step, in which about `most`
-        texts have got a symbol. Leaving off ends the work. Raises what a text failed of.
+    def written(self, texts: Sequence[Continuation], most: int, *, steps: bool = True) -> Iterator[None]:
+        """Write texts, of which all are `ended` behind the last item. With `steps` there is an item behind each step,
+        in which about `most` texts have got a symbol. Leaving off ends the work. Raises what a text failed of.
         """
 
 
@@ -130,7 +130,7 @@ class Alone:
     def rows(self, call: Call, on_step: OnStep | None = None) -> Found:
         return done(self.family, [call], on_step)[0]
 
-    def written(self, texts: Sequence[Continuation], most: int) -> Iterator[None]:
+    def written(self, texts: Sequence[Continuation], most: int, *, steps: bool = True) -> Iterator[None]:
         writing, waiting = Continuations(cast(NextSymbol, self.family)), list(texts[::-1])
         while waiting or writing.texts:
             room = most - writing.passes

@@ -214,10 +214,10 @@ class Writer:
             texts.append(Text(one, prompt, self.speller(), self.pieces, self.blank[i]))
         return texts
 
-    def run(self, texts: Sequence[Text], batch_size: int = 256) -> Iterator[None]:
-        """Write texts that are begun, about `batch_size` at once: an item behind each step."""
+    def run(self, texts: Sequence[Text], batch_size: int = 256, *, steps: bool = True) -> Iterator[None]:
+        """Write texts that are begun, about `batch_size` at once; with `steps` there is an item behind each step."""
         most = min(count_of(batch_size, "batch_size"), self.family.at_once(self.settings, None))
-        yield from self.model.engine.written([text.continuation for text in texts], most)
+        yield from self.model.engine.written([text.continuation for text in texts], most, steps=steps)
         for text in texts:
             text.finish()
 
@@ -228,7 +228,7 @@ class Writer:
             found = [some[0].item if some else prompt for some, prompt in zip(best, self.prompts, strict=True)]
         else:
             texts = self.begin()
-            for _ in self.run(texts, batch_size):
+            for _ in self.run(texts, batch_size, steps=on_step is not None):
                 if on_step:
                     step, steps = (sum(part) for part in zip(*(text.progress for text in texts), strict=True))
                     on_step(step, steps, torch.empty(0))
