@@ -310,8 +310,9 @@ class Autoregressive(Family):
             some, at = (None if a is None else a[rows] for a in (cond, order))
             first = self.first(known[rows])
             read, logits = self.reader(x[rows], first, some, s, at, beams)
-            rules = Rules(known[rows], self.end, constraint, s.repetition_penalty, self.space.unseen)
-            best = beam_search(read, rules, x[rows], logits, first=first, beams=beams, alpha=s.length_penalty)
+            rules = Rules(known[rows], self.end, self.space.unseen, s.repetition_penalty)
+            best = beam_search(read, rules, x[rows], logits, first=first, beams=beams, alpha=s.length_penalty,
+                               constraint=constraint)  # fmt: skip
             parts.append(Best(*(part[:, :k] for part in best)))
         return Best(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
@@ -363,5 +364,5 @@ class Autoregressive(Family):
             return x
         first = self.first(known)
         read, logits = self.reader(x, first, cond, s, order, particles)
-        rules = Rules(known.repeat_interleave(particles, 0), self.end, None, s.repetition_penalty, self.space.unseen)
+        rules = Rules(known.repeat_interleave(particles, 0), self.end, self.space.unseen, s.repetition_penalty)
         return (yield from draws(read, rules, x, logits, s, u, first=first, particles=particles))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator as Iteration
+from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol, cast
 
 import torch
@@ -19,7 +20,7 @@ from quintet.nets.transformer import Cache, Step, Transformer
 PATIENCE = 2
 """Steps after which the weights are laid out for single symbols: rows of a table are short, and their nets small."""
 NOTHING = -1
-"""Stands behind the end of a row that was ended, where the space has no end symbol."""
+"""Stands behind the end of a row of a search that a constraint ended, where the space has no end symbol."""
 
 Steps = Iteration[tuple[int, int, Tensor], None, Tensor]
 """Yields (step, steps, the new symbols (n, 1)); returns x."""
@@ -90,51 +91,27 @@ def alike(*parts: Tensor | None) -> tuple[Tensor, Tensor]:
     return rows.scatter_reduce(0, back, torch.arange(len(keys), device=keys.device), "amin"), back
 
 
+@dataclass(frozen=True)
 class Rules:
-    """What may stand at t: nothing but ends behind an end, what a constraint lets through, and not `unseen`."""
+    """What may stand at t: behind an `end` nothing but ends, and `unseen` only where it is `known` (B, T). Symbols that
+    were used before are less likely by a `penalty`.
+    """
 
-    def __init__(
-        self,
-        known: Tensor,
-        end: int | None,
-        constraint: Constraint | None,
-        penalty: float = 1.0,
-        unseen: int | None = None,
-    ) -> None:
-        self.end, self.constraint, self.penalty, self.unseen = end, constraint, penalty, unseen
-        self.known, self.start = known, known.long().cumprod(1).sum(1)
-        self.fill = NOTHING if end is None else end
+    known: Tensor
+    end: int | None
+    unseen: int | None
+    penalty: float = 1.0
 
-    def __call__(
-        self, logits: Tensor, x: Tensor, t: int, rows: Tensor | None = None, real: Tensor | None = None
-    ) -> tuple[Tensor, Tensor | None]:
-        """Logits or log-probabilities (B, V) with -inf for what is barred, and which rows (B,) are over.
-
-        The logits of a row that is over stay as they are. `rows`: which rows of `known` these are. The constraint is
-        asked of `real` ones only (B,).
-        """
-        if self.constraint is None and self.end is None and self.unseen is None:
-            return logits, None
-        known, start = (part if rows is None else part[rows] for part in (self.known[:, t], self.start))
-        before = x[:, t - 1] if t else None
-        over: Tensor | None = None
-        if self.unseen is not None:  # a known one keeps its probability
-            symbol = torch.arange(logits.shape[1], device=logits.device) == self.unseen
-            logits = logits.masked_fill(~known[:, None] & symbol, -torch.inf)
-        if self.constraint is not None:
-            live = ~known if before is None else ~known & (before != self.fill)
-            live = live if real is None else live & real
-            over = torch.zeros_like(live) if before is None else before == NOTHING
-            if live.any():
-                may = self.constraint(x[live, :t], start[live]).to(logits.device)
-                over[live] = ~may.any(1)
-                some = may.any(1, keepdim=True)
-                logits = logits.masked_scatter(live[:, None], logits[live].masked_fill(~may & some, -torch.inf))
-        if self.end is not None and before is not None:
-            ended = before[:, None] == self.end
-            only = torch.arange(logits.shape[1], device=logits.device) == self.end
-            logits = torch.where(ended, torch.where(only, 0.0, -torch.inf).to(logits.dtype), logits)
-        return logits, over
+    def __call__(self, logits: Tensor, x: Tensor, t: int, known: Tensor | None = None) -> Tensor:
+        """Logits or log-probabilities (B, V) with -inf for what is barred; `known` (B,): another than that at t."""
+        symbols = torch.arange(logits.shape[1], device=logits.device)
+        if self.unseen is not None:
+            known = self.known[:, t] if known is None else known
+            logits = logits.masked_fill(~known[:, None] & (symbols == self.unseen), -torch.inf)
+        if self.end is None or t == 0:
+            return logits
+        only = torch.where(symbols == self.end, 0.0, -torch.inf).to(logits.dtype)
+        return torch.where(x[:, t - 1, None] == self.end, only, logits)
 
     def penalised(self, logits: Tensor, x: Tensor, t: int) -> Tensor:
         return logits if self.penalty == 1 else penalise(logits, x[:, :t], self.penalty)
@@ -157,9 +134,8 @@ def draws(
     until = total - known.flip(1).long().cumprod(1).sum(1)  # behind it nothing is unknown
     weight = u.new_zeros(n, particles)
     for t in range(first, total):
-        logits, over = rules(rules.penalised(logits, x, t), x, t)
-        new = choose(logits, s, u[:, t, :particles].flatten())
-        new = torch.where(known[:, t], x[:, t], new if over is None else new.masked_fill(over, rules.fill))[:, None]
+        logits = rules(rules.penalised(logits, x, t), x, t)
+        new = torch.where(known[:, t], x[:, t], choose(logits, s, u[:, t, :particles].flatten()))[:, None]
         x[:, t : t + 1] = new
         if particles > 1:
             log_p = (logits.double() / (s.temperature or 1)).log_softmax(-1).gather(1, new)
@@ -171,8 +147,10 @@ def draws(
         yield t + 1 - first, total - first, new
         if t + 1 == total:
             break
-        if particles == 1 and bool(((new[:, 0] == rules.fill) | (until <= t + 1)).all()):
-            x[:, t + 1 :] = x[:, t + 1 :].where(known[:, t + 1 :], rules.fill)
+        ended = until <= t + 1 if rules.end is None else (until <= t + 1) | (new[:, 0] == rules.end)
+        if particles == 1 and bool(ended.all()):
+            if rules.end is not None:
+                x[:, t + 1 :] = x[:, t + 1 :].where(known[:, t + 1 :], rules.end)
             break
         logits = read(x, t + 1)
     if particles == 1:
@@ -254,7 +232,17 @@ def length_penalty(length: Tensor, alpha: float) -> Tensor:
     return ((5 + length.double()) / 6) ** alpha
 
 
-def beam_search(read: Reader, rules: Rules, x: Tensor, logits: Tensor, *, first: int, beams: int, alpha: float) -> Best:
+def beam_search(
+    read: Reader,
+    rules: Rules,
+    x: Tensor,
+    logits: Tensor,
+    *,
+    first: int,
+    beams: int,
+    alpha: float,
+    constraint: Constraint | None = None,
+) -> Best:
     """The `beams` best rows found, by log p / ((5 + length) / 6)^alpha (Wu et al. 2016), length without what was given.
 
     x (n, dims), of which `rules.known` is given; `logits` (n * beams, V) of position `first`, `beams` copies a row, as
@@ -262,9 +250,9 @@ def beam_search(read: Reader, rules: Rules, x: Tensor, logits: Tensor, *, first:
     stops where no row that goes on can overtake the worst that is kept.
     """
     (n, dims), k = x.shape, beams
-    known, start = rules.known, rules.start
+    known, start, fill = rules.known, rules.known.long().cumprod(1).sum(1), NOTHING if rules.end is None else rules.end
     until = dims - known.flip(1).long().cumprod(1).sum(1)  # behind it nothing is unknown
-    x = x.where(known, rules.fill).repeat_interleave(k, 0)
+    x = x.where(known, fill).repeat_interleave(k, 0)
     owner = torch.arange(n, device=x.device).repeat_interleave(k)
     log_p = torch.full((n, k), -torch.inf, dtype=torch.float64, device=x.device)
     log_p[:, 0] = 0
@@ -274,8 +262,11 @@ def beam_search(read: Reader, rules: Rules, x: Tensor, logits: Tensor, *, first:
         if t > first:
             logits = read(x, t)
         p = rules.penalised(logits, x, t).double().log_softmax(-1)
-        p, over = rules(p, x, t, owner, log_p.flatten() > -torch.inf)
-        over = torch.zeros(len(x), dtype=torch.bool, device=x.device) if over is None else over
+        p, over = rules(p, x, t, known[owner, t]), torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        if constraint is not None:
+            over = x[:, t - 1] == NOTHING if t else over
+            live = ~known[owner, t] & (log_p.flatten() > -torch.inf) & (x[:, t - 1] != fill if t else True)
+            p, over[live] = constrained(p, constraint, x[:, :t], start[owner], live)
         p = torch.cat([p.masked_fill(over[:, None], -torch.inf), torch.where(over, 0.0, -torch.inf)[:, None]], 1)
         p = force(p, x[:, t], known[owner, t], t < start[owner])
         each = (log_p[..., None] + p.view(n, k, -1)).flatten(1)
@@ -284,7 +275,7 @@ def beam_search(read: Reader, rules: Rules, x: Tensor, logits: Tensor, *, first:
         none = symbol == p.shape[1] - 1
         rows = beam + k * torch.arange(n, device=x.device)[:, None]
         new = x[rows]
-        new[..., t] = torch.where(none, rules.fill, symbol)
+        new[..., t] = torch.where(none, fill, symbol)
         done = none | (symbol == rules.end if rules.end is not None else False) | (t + 1 >= until[:, None])
         length = (t + 1 - start)[:, None] - none.long()
         score = torch.where(done, found / length_penalty(length.clamp_min(0), alpha), -torch.inf)
@@ -295,6 +286,17 @@ def beam_search(read: Reader, rules: Rules, x: Tensor, logits: Tensor, *, first:
             break
         read.select(rows)
     return best
+
+
+def constrained(p: Tensor, constraint: Constraint, x: Tensor, start: Tensor, live: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probabilities (B, V) with -inf for what may not stand behind x (B, t) in `live` rows (B,), and which of
+    these are over: nothing may. The log-probabilities of those stay as they are.
+    """
+    if not live.any():
+        return p, live[live]
+    may = constraint(x[live], start[live]).to(p.device)
+    some = may.any(1, keepdim=True)
+    return p.masked_scatter(live[:, None], p[live].masked_fill(~may & some, -torch.inf)), ~some[:, 0]
 
 
 def force(p: Tensor, symbol: Tensor, known: Tensor, free: Tensor) -> Tensor:
