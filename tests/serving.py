@@ -30,7 +30,7 @@ MARK = "zqmarkerqz"
 
 def service(root: Path, *names: str, **limits: Any) -> Service:
     """A service of runs, with small limits."""
-    small = {"most_items": 40, "most_steps": 50, "most_work": 100_000, "deadline": 30, "body_limit": 1}
+    small = {"most_items": 64, "most_steps": 50, "most_work": 100_000, "deadline": 30, "body_limit": 1}
     return service_of(ServeRequest(run=names, runs=root, **{**small, **limits}))
 
 

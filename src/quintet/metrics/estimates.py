@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from quintet.core.errors import DataError
 
@@ -66,6 +65,8 @@ def placements(high: Array, low: Array) -> tuple[Array, Array]:
     n, m = len(high), len(low)
     if min(n, m) < 2:
         raise DataError("an area under the curve needs two scores on each side")
+    from scipy.stats import rankdata
+
     ranks = rankdata(np.concatenate([high, low]))
     return (ranks[:n] - rankdata(high)) / m, 1 - (ranks[n:] - rankdata(low)) / n
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from sklearn.decomposition import PCA
 
 from quintet.core.codec import Preprocessing
 from quintet.core.errors import DataError
@@ -84,6 +83,8 @@ def fit_features(train: Any, preprocessing: Preprocessing, *, pad: int | None = 
     (categories one-hot); "symbols", (N, L) of integers, where `pad` is not counted. At most 10,000 items are looked
     at. Deterministic.
     """
+    from sklearn.decomposition import PCA
+
     items = np.asarray(train)
     if len(items) < 2:
         raise DataError("a feature space needs at least two training items")

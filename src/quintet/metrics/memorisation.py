@@ -6,8 +6,6 @@ import math
 
 import numpy as np
 from scipy.spatial.distance import cdist
-from scipy.stats import betabinom
-from sklearn.neighbors import NearestNeighbors
 
 from quintet.core.random import some
 from quintet.metrics.estimates import Array, Estimate, area, share
@@ -31,6 +29,9 @@ def memorised_share(
     than CLOSE times the median of the same distance of held-out items. If held-out items and samples are exchangeable,
     the number below the j-th smallest of H is beta-binomial(M, j, H - j + 1), exactly; flagged when p < 0.001.
     """
+    from scipy.stats import betabinom
+    from sklearn.neighbors import NearestNeighbors
+
     search = NearestNeighbors(n_neighbors=min(neighbours, len(train))).fit(train)
     near_held, near_made = (search.kneighbors(x)[0].round(6) for x in (heldout, fake))
     held, made = _ratio(near_held), _ratio(near_made)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from quintet.model.fitted import Fitted
 from quintet.model.inputs import Found
-from quintet.operations import completing, latents, measuring, requests, sampling, scoring
+from quintet.operations import completing, latents, requests, sampling, scoring
 from quintet.operations.events import OnEvent, heard
 from quintet.operations.fitted import Made
 
@@ -22,6 +22,13 @@ class Verb(NamedTuple):
     needs: str = "items"
 
 
+def evaluated(model: Fitted, request: requests.Evaluate, found: Found, on_event: OnEvent) -> Made:
+    """See `measuring.evaluated`, which loads much that no other verb needs."""
+    from quintet.operations import measuring
+
+    return measuring.evaluated(model, request, found, on_event)
+
+
 VERBS = {
     "sample": Verb(requests.Sample, sampling.sampled, "given"),
     "translate": Verb(requests.Translate, sampling.translated, "given"),
@@ -32,7 +39,7 @@ VERBS = {
     "encode": Verb(requests.Encode, latents.encoded),
     "reconstruct": Verb(requests.Reconstruct, latents.reconstructed),
     "interpolate": Verb(requests.Interpolate, latents.interpolated),
-    "evaluate": Verb(requests.Evaluate, measuring.evaluated, ""),
+    "evaluate": Verb(requests.Evaluate, evaluated, ""),
 }
 """By the names that apps have for them."""
 

@@ -60,9 +60,10 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=())
 
 
-def body_of(name: str, verb: Verb) -> type[Body]:
-    """The body of a verb: the fields of its request, the model, and what comes beside it."""
-    fields: dict[str, Any] = {"model": (str, Field(description="the name of a run: see /api/v1/models"))}
+def body_of(name: str, verb: Verb, models: list[JsonValue]) -> type[Body]:
+    """The body of a verb: the fields of its request, one of these models, and what comes beside it."""
+    told = "the name of a run: see /api/v1/models"
+    fields: dict[str, Any] = {"model": (str, Field(description=told, json_schema_extra={"enum": models}))}
     for field, info in verb.request.model_fields.items():
         kind: Any = Condition if field == "condition" else info.annotation
         if get_origin(kind) is tuple:  # JSON has lists alone
@@ -75,7 +76,10 @@ def body_of(name: str, verb: Verb) -> type[Body]:
         fields["items"] = (values, Field(min_length=1, description=told))
     if verb.needs:
         told = "what each item is given, in the place of one condition for all"
-        fields["conditions"] = (values | None, Field(None, min_length=1, description=told))
+        if "condition" in verb.request.model_fields:
+            fields["conditions"] = (values | None, Field(None, min_length=1, description=told))
+        else:
+            fields["conditions"] = (values, Field(min_length=1, description="what each item is given"))
     return create_model(f"{name.capitalize()}Body", __base__=Body, __doc__=verb.request.__doc__, **fields)
 
 

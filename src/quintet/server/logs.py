@@ -13,6 +13,8 @@ from logging.handlers import QueueHandler, QueueListener
 from typing import Any
 
 LOG = logging.getLogger("quintet.server")
+LEVELS = {"quintet.server": logging.INFO, "uvicorn": logging.WARNING, "python_multipart": logging.ERROR}
+"""What is written of whom."""
 
 
 class Lines(logging.Formatter):
@@ -44,12 +46,12 @@ class Waiting(QueueHandler):
 
 @contextlib.contextmanager
 def to_standard_error() -> Iterator[None]:
-    """Inside, lines are written, those of uvicorn too where they are warnings."""
+    """Inside, lines are written, those of libraries too from their level on."""
     lines: queue.Queue[Any] = queue.Queue(10_000)
     handler = Waiting(lines)
     handler.setFormatter(Lines())
     QueueListener(lines, logging.StreamHandler(sys.stderr)).start()
-    for name, level in (("quintet.server", logging.INFO), ("uvicorn", logging.WARNING)):
+    for name, level in LEVELS.items():
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(level)

@@ -51,7 +51,7 @@ LEFT = 499
 def routes(app: FastAPI, service: Service) -> None:
     """A route for each verb."""
     for name, verb in VERBS.items():
-        body = body_of(name, verb)
+        body = body_of(name, verb, list(service.models.served))
         app.post(f"/api/v1/{name}", description=verb.request.__doc__, name=name, response_class=Response,
                  responses=answers(name), openapi_extra={"requestBody": described(verb, body)},
                  )(endpoint(service, name, verb, body))  # fmt: skip
