@@ -16,12 +16,13 @@ import torch
 from conftest import randomise
 from test_batching import fitted
 from test_decoding import SOURCE, conditions
-from test_writing import LONG, TOKENS, model
+from test_writing import LONG, SHORT, TOKENS, model
 from torch import Tensor
 
 from quintet.core.random import Rows
 from quintet.core.spaces import Discrete, Space
 from quintet.families.autoregressive import Autoregressive
+from quintet.model import turns
 from quintet.model.batching import Batcher
 from quintet.model.fitted import Fitted
 from quintet.model.writing import Wanted, Writer
@@ -273,6 +274,44 @@ def test_a_text_that_fails_fails_alone(serving: tuple[Fitted, Batcher], monkeypa
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(ask, range(8))) == [*expected, KeyError, IndexError]
+
+
+@pytest.mark.parametrize("texts", [LONG, SHORT])
+def test_samples_of_texts_are_written_with_others(texts: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `draw` gives is the same, but no call of the family keeps the others waiting until all of it is there."""
+    one, steps = model(texts).fitted, []
+    expected, batcher = [one.draw(7, seed=seed) for seed in range(3)], Batcher(one, texts=4)
+    monkeypatch.setattr(type(one.family), "sample", None)
+    with ThreadPoolExecutor(3) as pool:
+        tell = lambda *step: steps.append(step[:2])  # noqa: E731
+        found = list(pool.map(lambda seed: batcher.client().model.draw(7, seed=seed, on_step=tell), range(3)))
+    assert found == expected
+    assert steps[0] == (1, 16)
+    batcher.close()
+
+
+def test_a_step_reads_no_more_prompts_than_the_others_can_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, fresh, inner = model(LONG).fitted, list[int](), Continuations._read
+    monkeypatch.setattr(turns, "READ", 30)
+    monkeypatch.setattr(Continuations, "_read", lambda self, passes: fresh.append(len(passes)) or inner(self, passes))
+    batcher = Batcher(one, texts=20)
+    Writer(batcher.client().model, Wanted(["the quick br"] * 8, length=2)).write()
+    assert fresh == [3, 3, 2]
+    batcher.close()
+
+
+def test_no_fault_ends_the_thread(serving: tuple[Fitted, Batcher]) -> None:
+    one, batcher = serving
+    faults: list[Exception] = [RuntimeError("of whoever counts the load")]
+
+    def count(*_: object) -> None:
+        if faults:
+            raise faults.pop()
+
+    batcher.on_batch = count
+    with pytest.raises(RuntimeError, match="counts the load"):
+        Writer(batcher.client().model, wanted(0)).write()
+    assert Writer(batcher.client().model, wanted(0)).write() == Writer(one, wanted(0)).write()
 
 
 def test_a_model_that_writes_no_texts_has_a_batcher_too() -> None:

@@ -28,13 +28,20 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any, TypeVar, cast
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from quintet.core.errors import EnvironmentFault
-from quintet.core.family import OnStep
+from quintet.core.family import Family, OnStep
+from quintet.core.random import Rows, uniform
+from quintet.core.spaces import Discrete
 from quintet.model.calls import Call, Found, done, joined
 from quintet.model.fitted import Fitted
-from quintet.nets.continuing import Continuation, Continuations, NextSymbol
+from quintet.model.turns import Writing, Writings
+from quintet.nets.continuing import Continuation
+from quintet.nets.decoding import InOrder
 
 A = TypeVar("A")
 SECONDS = 0.5
@@ -86,95 +93,11 @@ class Job:
                 self.fail(error)
 
 
-@dataclass(eq=False)
-class Writing:
-    """Texts of one request on their way; those in `waiting` have not begun, the last is the next."""
-
-    texts: Sequence[Continuation]
-    on_step: Callable[[], None] | None
-    future: Future[None] = field(default_factory=Future)
-    waiting: list[Continuation] = field(default_factory=list)
-
-    @property
-    def begun(self) -> int:
-        """How many are being written."""
-        return sum(not text.ended for text in self.texts) - len(self.waiting)
-
-    def told(self) -> None:
-        """Say that there was a step, and if it was the last."""
-        if self.on_step is not None:
-            self.on_step()
-        failed = next((text.error for text in self.texts if text.error is not None), None)
-        if self.future.done() or not (failed or all(text.ended for text in self.texts)):
-            return
-        if self.future.set_running_or_notify_cancel():
-            self.future.set_exception(failed) if failed else self.future.set_result(None)
-
-    def leave(self) -> None:
-        self.waiting.clear()
-        for text in self.texts:
-            text.ended = text.ended or "cancelled"
-
-
-class Writings:
-    """The texts of all requests, of which about `most` are written at once."""
-
-    def __init__(self, family: NextSymbol, most: int) -> None:
-        self.family, self.most = family, most
-        self.texts, self.careful = Continuations(family), 0
-
-    def step(self, jobs: Sequence[Writing]) -> int:
-        """One symbol more for each text that is being written; how many these are."""
-        for job in jobs:
-            if job.future.done():
-                job.leave()
-        old, fresh = self.texts.texts, self._turns(jobs)
-        for _, text in fresh:
-            self.texts.join(text)
-        rows = self.texts.passes
-        try:
-            self.texts.step()
-            self.careful = max(0, self.careful - len(fresh))
-        except Exception as error:
-            self._again(old, fresh, error)
-        for job in jobs:
-            job.told()
-        return rows
-
-    def _turns(self, jobs: Sequence[Writing]) -> list[tuple[Writing, Continuation]]:
-        """The next texts to begin, of the requests of which the fewest are being written."""
-        out, room, begun = list[tuple[Writing, Continuation]](), self.most - self.texts.passes, {}
-        begun = {job: job.begun for job in jobs if job.waiting}
-        while begun and room > 0 and not (self.careful and out):
-            job = min(begun, key=begun.__getitem__)
-            text = job.waiting.pop()
-            out.append((job, text))
-            room, begun[job] = room - len(text.conditions), begun[job] + 1
-            if not job.waiting:
-                del begun[job]
-        return out
-
-    def _again(
-        self, old: Sequence[Continuation], fresh: Sequence[tuple[Writing, Continuation]], error: Exception
-    ) -> None:
-        """A step failed. A text that was the only new one did that; of several each is tried alone, and without any it
-        was nobody's fault and all end. Those that had begun are read again, and go on as if nothing had been.
-        """
-        self.texts = Continuations(self.family)
-        if len(fresh) > 1:
-            self.careful = len(fresh)
-            for job, text in reversed(fresh):
-                job.waiting.append(text)
-        for text in old if not fresh else [text for _, text in fresh] if len(fresh) == 1 else []:
-            text.fail(error)
-        for text in old:
-            self.texts.join(text)
-
-
 class Batcher:
     """The engine of one model for many requests at once: see this module.
 
-    `rows`: of one call of the family at most; `texts`: written at once. `on_batch` is told of each call and step.
+    `rows`: of one call of the family at most; `texts`: written at once, as far as the family keeps caches for so many.
+    `on_batch` is told of each call and step. To be closed when it is no longer needed: it has a thread.
     """
 
     def __init__(
@@ -183,7 +106,10 @@ class Batcher:
         self.model, self.most, self.on_batch = model, rows or model.at_once, on_batch
         self._jobs: list[Job] = []
         self._written: list[Writing] = []
-        self._writings = Writings(cast(NextSymbol, model.family), texts)
+        family = cast(InOrder, model.family)
+        if model.family.in_order:
+            texts = min(texts, family.at_once(model.sampling(None), None))
+        self._writings = Writings(family, texts)
         self._pace: list[tuple[Any, float]] = []
         self._ready, self._closing = threading.Condition(), False
         self._thread = threading.Thread(target=self._work, name=f"batcher of {model.run.name}", daemon=True)
@@ -243,22 +169,37 @@ class Batcher:
     # -- in the thread -----------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
-        while True:
-            with self._ready:
-                while not (self._jobs or self._written or self._closing):
-                    self._ready.wait()
-                shares, written = self._shares(), list(self._written)
-                if not (shares or written) and self._closing:
-                    return
-            if shares:
-                self._do(shares)
-            if written:
-                began = time.perf_counter()
-                texts = self._writings.step(written)
-                self._tell_batch("write", len(written), texts, time.perf_counter() - began)
-            with self._ready:
-                self._jobs = [job for job in self._jobs if not job.over]
-                self._written = [job for job in self._written if job.begun or not job.future.done()]
+        """Round after round, whatever goes wrong in one: that is told to all who wait."""
+        going = True
+        while going:
+            try:
+                going = self._round()
+            except BaseException as error:
+                with self._ready:
+                    futures, self._jobs, self._written = self._futures, [], []
+                self._writings = Writings(self._writings.family, self._writings.most)
+                for future in futures:
+                    if not future.done() and future.set_running_or_notify_cancel():
+                        future.set_exception(error)
+
+    def _round(self) -> bool:
+        """One call of the family, and one step of texts; whether there may be another round."""
+        with self._ready:
+            while not (self._jobs or self._written or self._closing):
+                self._ready.wait()
+            shares, written = self._shares(), list(self._written)
+            if not (shares or written) and self._closing:
+                return False
+        if shares:
+            self._do(shares)
+        if written:
+            began = time.perf_counter()
+            texts = self._writings.step(written)
+            self._tell_batch("write", len(written), texts, time.perf_counter() - began)
+        with self._ready:
+            self._jobs = [job for job in self._jobs if not job.over]
+            self._written = [job for job in self._written if job.begun or not job.future.done()]
+        return True
 
     def _shares(self) -> list[tuple[Job, Call]]:
         """The next parts that are done together: of the job whose turn it is, and of all of its kind."""
@@ -341,6 +282,15 @@ class Client:
                 future.cancel()
 
     def rows(self, call: Call, on_step: OnStep | None = None) -> Found:
+        """What a call results in; new texts are written with those of others, rather than by a call that takes as long
+        as all of their symbols do.
+        """
+        family = self.model.family
+        if (texts := as_texts(family, call)) is not None:
+            for step, _ in enumerate(self.written(texts, 0, steps=on_step is not None), 1):
+                if on_step is not None:
+                    on_step(min(step, family.space.dims), family.space.dims, torch.empty(0))
+            return (as_rows(family, texts),)
         with self._asking(lambda: self.batcher.submit(call, on_step)) as future:
             return future.result()
 
@@ -367,3 +317,25 @@ class Client:
             future.cancel()
             with self._lock:
                 self._futures.discard(future)
+
+
+def as_texts(family: Family, call: Call) -> list[Continuation] | None:
+    """New items of a family that draws symbol by symbol in a row, with the numbers that its `sample` draws; else None.
+
+    A search is no draw, and symbols of a table's columns are few.
+    """
+    space = family.space
+    if not (call.verb == "sample" and family.in_order and space.sequence) or call.sampling.beams > 1:
+        return None
+    rows, cond = Rows(call.seeds[0], call.start, call.n), call.given["cond"]
+    u = uniform(call.n, space.dims, 1, generator=rows, like=next(family.parameters()), dtype=torch.float64)
+    given = [None] * call.n if cond is None else cond.split(1)
+    return [Continuation([], space.dims, one[:, 0], call.sampling, at) for one, at in zip(u, given, strict=True)]
+
+
+def as_rows(family: Family, texts: Sequence[Continuation]) -> Tensor:
+    """The symbols of texts (n, *space.shape), with ends behind those that are at theirs."""
+    assert isinstance(family.space, Discrete)
+    x = pad_sequence([torch.tensor(text.symbols, dtype=torch.long) for text in texts], True, family.space.pad or 0)
+    x = F.pad(x, (0, family.space.dims - x.shape[1]), value=family.space.pad or 0)
+    return x.view(len(texts), *family.space.shape)
