@@ -23,6 +23,7 @@ import quintet
 from quintet.cli import console
 from quintet.cli import main as cli
 from quintet.cli.console import Progress, Stopped, columns
+from quintet.cli.figures import counted
 from quintet.cli.options import extract
 from quintet.core.plain import plain
 from quintet.operations.records import last
@@ -597,6 +598,10 @@ def test_last_figures() -> None:
 # -- pipes and shells ------------------------------------------------------------------------------------------------
 
 
+def test_items_are_called_by_their_kinds_own_word() -> None:
+    assert [counted(8, "series"), counted(1, "image"), counted(1200, "text")] == ["8 windows", "1 image", "1,200 texts"]
+
+
 def piped(words: list[str], content: bytes, cwd: Path) -> subprocess.CompletedProcess[bytes]:
     env = {**os.environ, "PYTHONPATH": str(Path(quintet.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "quintet", *words]
@@ -615,7 +620,7 @@ def test_a_pipe_brings_data_and_takes_items(tmp_path: Path) -> None:
     assert out.returncode == 0
     assert lines[0] == "a,b"
     assert len(lines) == 4
-    assert b"3 table items" in out.stderr
+    assert b"3 rows" in out.stderr
     scores = piped(["score", "piped", "--data", "-", "-o", "-"], b"a,b\n1.5,x0\n2.5,x1\n", tmp_path)
     assert [line.split(",")[0] for line in scores.stdout.decode().splitlines()] == ["index", "0", "1"]
     nothing = piped(["score", "piped", "--data", "-"], b"", tmp_path)

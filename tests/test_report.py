@@ -73,6 +73,34 @@ def test_planted_winners_are_named() -> None:
     assert json.loads(json.dumps(found)) == found
 
 
+def test_who_completes_best_is_named_by_pairs_and_beside_what_learns_nothing() -> None:
+    hard = np.linspace(0.1, 0.9, 20)  # some items are hard for all alike: only pairs tell models apart
+
+    def completing(family: str, worse: float, naive: float, shift: int = 0) -> dict[str, Any]:
+        each = hard + worse + 0.001 * (np.arange(20) % 2)
+        error = float(each.std() / len(each) ** 0.5)
+        crps = {"crps": float(each.mean()), "crps_stderr": error, "crps_less_seasonal": naive,
+                "crps_less_seasonal_stderr": 0.01}  # fmt: skip
+        return entry(family, 0.6, metrics=crps, completion_figures={"crps": each.tolist()},
+                     completed=[i + shift for i in range(20)])  # fmt: skip
+
+    models = [completing("vae", 0.02, -0.1), completing("flow", 0.0, -0.12), entry("gan", 0.6)]
+    found = verdict(models)["completion"]
+    assert (found["label"], found["ties"]) == ("flow", [])
+    assert "Next is vae" in found["sentence"]
+    assert "0.120 ± 0.020 less than seasonal-naive" in found["sentence"]
+    assert "completes best: flow. Its forecasts" in compared({"models": models, "verdict": verdict(models)})
+    assert "To complete what is known in part" in render({"source": "x", "models": models})
+    others = [completing("vae", 0.02, -0.1, shift=100), completing("flow", 0.0, 0.0)]  # other items: no pairs
+    found = verdict(others)["completion"]
+    assert (found["label"], found["ties"]) == ("flow", ["vae"])
+    assert "not clearly better than seasonal-naive" in found["sentence"]
+    none = [entry("vae", 0.6), entry("gan", 0.6)]
+    assert verdict(none)["completion"]["label"] is None
+    assert "completes best" not in compared({"models": none, "verdict": verdict(none)})
+    assert "To complete what" not in render({"source": "x", "models": none})
+
+
 def test_ties_are_called_ties_and_broken_by_coverage() -> None:
     models = [entry("vae", 0.55, metrics={"coverage": 0.7}), entry("flow", 0.57), entry("gan", 0.75)]
     keeper = verdict(models)["keeper"]

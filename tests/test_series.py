@@ -6,6 +6,7 @@ import csv
 import json
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -360,10 +361,47 @@ def test_forecasts_are_judged_by_the_future_alone() -> None:
         assert known.tolist() == [True] * 36 + [False] * 12
         return windows
 
-    found = figures.forecast_figures(perfect, train, test, count=20, draws=8)
+    found = figures.forecast_figures(perfect, train, test, count=20, draws=8).figures
     assert found["crps"] == pytest.approx(0, abs=1e-9)
     assert 0 < found["crps_linear"] < found["crps_seasonal"] < 0.5
     assert found["crps_covered"] == 1
+    assert found["crps_less_seasonal"] == pytest.approx(-found["crps_seasonal"])
+
+
+def test_rivals_are_compared_on_the_same_windows() -> None:
+    """The naive forecast is as good as itself, without any error; one that is worse by a constant is so by little."""
+    data = load_source("days")
+    train, test = data.rows("train")[::10], data.rows("test")
+    learnt = bridged(train.values)
+
+    def naive(windows: Windows, known: np.ndarray, worse: float = 0.0) -> Windows:
+        first = windows.values[: len(windows) // 19]
+        future = figures.naive_forecast(learnt, first, 36, 19, 0) + worse * learnt.std((0, 1))
+        past = np.tile(first[:, :36], (19, 1, 1))
+        return replace(windows, values=np.concatenate([past, future.reshape(-1, 12, 2)], 1))
+
+    train = replace(train, values=learnt)[: figures.MOST]  # so few that all of them are taught
+    learnt = train.values[figures.some(train, 4 * figures.MOST, 0)]
+    same = figures.forecast_figures(naive, train, test, count=60).figures
+    assert same["crps_less_seasonal"] == same["crps_less_seasonal_stderr"] == 0
+    worse = figures.forecast_figures(partial(naive, worse=1.0), train, test, count=60).figures
+    assert 0 < worse["crps_less_seasonal_stderr"] < worse["crps_less_seasonal"] / 10
+    assert worse["crps_less_seasonal"] == pytest.approx(worse["crps"] - same["crps"])
+
+
+def test_windows_that_overlap_are_no_further_ones() -> None:
+    values = np.random.default_rng(0).normal(size=40)
+    windows = Windows(np.zeros((40, 6, 1)), ("a",), start=12 * np.arange(40))
+    alone, places = figures.by_stretch(values, windows)
+    assert alone.tolist() == values.tolist()
+    assert places == list(range(40))
+    again = replace(
+        windows[np.repeat(np.arange(40), 9)], start=12 * np.repeat(np.arange(40), 9) + np.tile(range(9), 40)
+    )
+    joined, places = figures.by_stretch(np.repeat(values, 9), again)
+    np.testing.assert_allclose(joined, values)
+    assert places == list(range(40))
+    assert figures.by_stretch(values, Windows(windows.values, ("a",)))[1] == list(range(40))
 
 
 def test_nine_of_ten_true_values_lie_within_the_quantiles_of_draws_like_them() -> None:
@@ -373,7 +411,7 @@ def test_nine_of_ten_true_values_lie_within_the_quantiles_of_draws_like_them() -
     def alike(windows: Windows, known: np.ndarray) -> Windows:
         return replace(windows, values=rng.normal(size=windows.values.shape))
 
-    found = figures.forecast_figures(alike, noise, noise, count=300)
+    found = figures.forecast_figures(alike, noise, noise, count=300).figures
     assert found["crps_covered"] == pytest.approx(0.9, abs=0.02)
 
 
@@ -454,7 +492,10 @@ def test_every_family_does_on_series_what_it_can(tmp_path: Path, family: str) ->
 def test_an_evaluation_measures_samples_and_forecasts(tmp_path: Path) -> None:
     model = quintet.train("autoregressive", data=stores(tmp_path), steps=2, runs=tmp_path, config={
         **TINY, "data": {"window": STEPS, "time": "when", "group": "store"}, "coding": {"levels": 8}})  # fmt: skip
-    found = model.evaluate(samples=20)["metrics"]
+    result = model.evaluate(samples=20)
+    found = result["metrics"]
+    assert np.mean(result["completion_figures"]["crps"]) == pytest.approx(found["crps"])
+    assert len(result["completed"]) == len(result["completion_figures"]["crps"])
     assert {"autocorrelation", "spectrum", "predictive", "crps", "crps_seasonal", "crps_linear"} <= set(found)
     assert found["predictive_real"] < 0.01 < found["predictive"]  # every series is a line
 

@@ -104,7 +104,9 @@ def sample(made: SampleResult, context: Context) -> str:
     --length, --stop, --regex, --stream and --n-best are for texts of autoregressive models. --n-best writes a table
     with columns item, rank, log_prob (nats), score and text.
     """
-    return f"{made.n:,} {made.kind} items in {made.seconds:.2f} s: {made.output}"
+    from quintet.cli.figures import counted
+
+    return f"{counted(made.n, made.kind)} in {made.seconds:.2f} s: {made.output}"
 
 
 @asks(
@@ -144,8 +146,9 @@ def complete(done: CompleteResult, context: Context) -> str:
     The holes are the empty cells and lacking columns of a table, what --known leaves out, each \u2588 of a text, and
     what comes behind a text or recording that is shorter than those of the training data.
     """
-    items = f"{done.n // done.draws:,} {done.kind} items"
-    text = f"{items} completed {done.draws} x in {done.seconds:.2f} s: {done.output}"
+    from quintet.cli.figures import counted
+
+    text = f"{counted(done.n // done.draws, done.kind)} completed {done.draws} x in {done.seconds:.2f} s: {done.output}"
     if done.kept_pixels is not None:
         part = context.request.known or context.request.mask or "top"
         if Path(part).suffix:
@@ -158,15 +161,19 @@ def complete(done: CompleteResult, context: Context) -> str:
       "digits-flow-1 --data photos/")  # fmt: skip
 def reconstruct(done: ReconstructResult, context: Context) -> str:
     """Encode items and decode them again: what the latents keep."""
+    from quintet.cli.figures import counted
+
     error = f"mean absolute error {done.mean_absolute_error_encoded:.4g} (encoded)"
-    return f"{done.items:,} {done.kind} items, {error}: {done.output}"
+    return f"{counted(done.items, done.kind)}, {error}: {done.output}"
 
 
 @asks(InterpolateRequest, "latents.interpolate", "digits-vae-1 -n 4 --steps 10 -o paths.png",
       "digits-flow-1 --data two.npz --steps 16")  # fmt: skip
 def interpolate(done: InterpolateResult, context: Context) -> str:
     """Go from one item to the next through the latents, pair by pair."""
-    return f"{done.pairs} paths of {done.steps} {done.kind} items: {done.output}"
+    from quintet.cli.figures import counted
+
+    return f"{done.pairs} paths of {counted(done.steps, done.kind)}: {done.output}"
 
 
 @asks(EncodeRequest, "latents.encode", "digits-vae-1 -o latents.csv", "digits-flow-1 --data photos/ -o latents.npz")

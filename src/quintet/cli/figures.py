@@ -13,6 +13,7 @@ from quintet.comparison.scoring import unit_of
 from quintet.metrics.measures import AUC, COVERAGE, PER_CHARACTER, SPEED, TRAIN_SECONDS
 from quintet.operations.scoring import ScoreResult
 from quintet.operations.training import PlanResult, TrainResult
+from quintet.registry import MODALITIES
 
 
 def likelihood_line(summary: Mapping[str, Any]) -> str:
@@ -24,6 +25,12 @@ def likelihood_line(summary: Mapping[str, Any]) -> str:
         f"log-likelihood {summary['nats']:.4g} ± {summary['stderr']:.2g} nats an item "
         f"({summary['bits_per_dim']:.4g} bits a dimension), {words}"
     )
+
+
+def counted(count: int, kind: str) -> str:
+    """So many items of a kind of data, by the word for them: 8 windows, 1 image."""
+    things = MODALITIES[kind].things
+    return f"{count:,} {things.removesuffix('s') if count == 1 else things}"
 
 
 def labels_line(summary: Mapping[str, Any]) -> str:
@@ -70,8 +77,9 @@ def scored(found: ScoreResult) -> str:
     return "\n".join(lines)
 
 
-QUESTIONS = {"keeper": "keep", "scoring": "best scores", "anomalies": "finds anomalies", "speed": "fastest",
-             "memorisation": "copies least"}  # fmt: skip
+QUESTIONS = {"keeper": "keep", "scoring": "best scores", "anomalies": "finds anomalies", "completion": "completes best",
+             "speed": "fastest", "memorisation": "copies least"}  # fmt: skip
+"""What a verdict answers, and how that is called."""
 
 
 FEWER = ("fewer_samples", "fewer_scored", "fewer_items")
@@ -110,7 +118,7 @@ def compared(result: Mapping[str, Any]) -> str:
     lines = []
     for key, title in QUESTIONS.items():
         answer = result["verdict"].get(key)
-        if answer:
+        if answer and (answer["label"] or key != "completion"):  # few kinds of data have such a figure
             lines.append(f"{title}: {answer['label'] or 'none'}. {answer['sentence']}")
     lines += [f"note: {caveat}" for caveat in result["verdict"].get("caveats", ())]
     rows, failed, crowd = [], [], contenders(result["models"])

@@ -97,10 +97,14 @@ class PerItem(NamedTuple):
 
 
 def per_item(run: Entry, key: str) -> PerItem | None:
-    """Out of `item_figures` (likelihoods, hits) with their places `scored`, or `sample_figures` with `real_items`,
-    without the items that have no value (None).
+    """Out of `item_figures` (likelihoods, hits) with their places `scored`, `sample_figures` with `real_items`, or
+    `completion_figures` with `completed`, without the items that have no value (None).
     """
-    for part, where in (("item_figures", "scored"), ("sample_figures", "real_items")):
+    for part, where in (
+        ("item_figures", "scored"),
+        ("sample_figures", "real_items"),
+        ("completion_figures", "completed"),
+    ):
         values = (run.get(part) or {}).get(key)
         if values:
             first, *rest = values if isinstance(values[0], list) else [values]

@@ -30,7 +30,7 @@ DECIDERS = (*(measure for measure in SPECIAL if measure.decides), COVERAGE, ENER
 
 
 def verdict(models: Sequence[Entry], real: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The answers to five questions, each {"label", "ties", "sentence", "figures"}; `label` None: nobody qualifies.
+    """The answers to six questions, each {"label", "ties", "sentence", "figures"}; `label` None: nobody qualifies.
     `real`: the figures of unseen real items in the place of samples.
 
     `keeper`: of labels and texts that are right or wrong, who is right most often; else whose samples are hardest to
@@ -38,7 +38,8 @@ def verdict(models: Sequence[Entry], real: Mapping[str, Any] | None = None) -> d
     will do, and the one nearest to 0.5 is named; a contender flagged for copying training items is passed over if
     another is not, and so is one whose samples are not like the data yet). `scoring`: see `scoring.best_scoring`.
     `speed`: milliseconds per sample, within 10% a tie. `anomalies`: who most often finds a real item likelier than one
-    of two halves that do not belong together. `memorisation`: the lowest share of copies, of those whose samples are
+    of two halves that do not belong together. `completion`: who completes best what is known in part, by the first
+    figure that is measured of completions. `memorisation`: the lowest share of copies, of those whose samples are
     like the data. `caveats`: sentences that weaken the above.
     """
     everyone = contenders(models)
@@ -48,12 +49,15 @@ def verdict(models: Sequence[Entry], real: Mapping[str, Any] | None = None) -> d
         "keeper": keeper,
         "scoring": best_scoring(alive),
         "anomalies": _anomalies(alive),
+        "completion": _completion(alive),
         "speed": _speed(alive),
         "memorisation": _memorisation(alive),
         "caveats": _caveats(everyone, keeper, real or {}),
     }
 
 
+COMPLETES = tuple(measure for measure in SPECIAL if measure.completes)
+"""Figures of completions of real items that are known in part."""
 RIGHT = tuple(measure for measure in QUALITY if measure.right)
 """Figures of answers that are right or wrong; the next one decides where the one before is a tie."""
 
@@ -203,6 +207,40 @@ def _anomalies(alive: Sequence[Contender]) -> dict[str, Any]:
     sentence += f" Tie with {names(tied)}." if tied else ""
     sentence += seeds_told(ANOMALY, told, best)
     return answer(best.label, sentence, tied, anomaly=part.mean, anomaly_half=part.half)
+
+
+def _completion(alive: Sequence[Contender]) -> dict[str, Any]:
+    measure = next((measure for measure in COMPLETES if having(measure, alive)), None)
+    if measure is None:
+        return answer(None, "Completions were not measured.")
+    told = having(measure, alive)
+    best = foremost(measure, told)
+    found, tied = _figure(measure, best), [c.label for c in ties(measure, best, told)]
+    sentence = measure.completes.format(plus_minus(found, 3))
+    sentence += f" Tie with {names(tied)}." if tied else _next(measure, best, told)
+    sentence += _beside_naive(measure, best) + seeds_told(measure, told, best)
+    return answer(best.label, sentence, tied, **{measure.key: found.mean, f"{measure.key}_half": found.half})
+
+
+def _next(measure: Measure, best: Contender, told: Sequence[Contender]) -> str:
+    rivals = [c for c in told if c is not best]
+    if not rivals:
+        return ""
+    second = foremost(measure, rivals)
+    return f" Next is {second.label}, {plus_minus(_figure(measure, second), 3)}."
+
+
+def _beside_naive(measure: Measure, best: Contender) -> str:
+    """Whether the best is better than a rule that learns nothing."""
+    if measure.naive is None:
+        return ""
+    key, rule = measure.naive
+    less = best.figure(Measure(key, "", "", ""))
+    if less is None:
+        return ""
+    if less.high < 0:
+        return f" That is {-less.mean:.3f} ± {less.half:.3f} less than {rule}."
+    return f" But it is not clearly better than {rule}: the difference is {plus_minus(less, 3)}."
 
 
 def _speed(alive: Sequence[Contender]) -> dict[str, Any]:

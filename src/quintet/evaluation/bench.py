@@ -20,6 +20,7 @@ from quintet.evaluation.measurement import figure_settings, identified
 from quintet.evaluation.scored import MEMBERS, SCORED, Samples, likelihood_figures
 from quintet.metrics.distances import energy_distance
 from quintet.metrics.features import FeatureSpace, fit_features
+from quintet.metrics.measures import Marks
 from quintet.metrics.samples import BIASED, measure_samples
 from quintet.modalities.protocol import Modality
 from quintet.model.fitted import Fitted
@@ -200,21 +201,23 @@ class Bench:
         if limit is not None and n < self.samples:
             out["fewer_samples"] = fewer(n, self.samples, "samples were measured", limit)
             out["metrics"] = unbiased(metrics)
-        out["metrics"] = out["metrics"] | self._completions(model, split, seed, limit)
+        if (completed := self._completions(model, split, seed, limit)) is not None:
+            out["metrics"] = out["metrics"] | completed.figures
+            out |= {"completion_figures": completed.by_item, "completed": list(completed.places)}
         if model.family.likelihood == "none":
             return out | {"likelihood_reason": model.family.missing["log_prob"]}
         found = likelihood_figures(model, self.dataset, split, samples, seed=seed, limit=limit, tell=self.tell)
         return out | found | {key: out[key] | found[key] for key in ("metrics", "measured")}
 
-    def _completions(self, model: Fitted, split: str, seed: int, limit: float | None) -> dict[str, float]:
+    def _completions(self, model: Fitted, split: str, seed: int, limit: float | None) -> Marks | None:
         """What is measured of completions of items of this kind, as many as there are seconds for in `limit`."""
         most = self.modality.completed
         if most == 0 or "complete" in model.family.missing or "cond" in model.codecs:
-            return {}
+            return None
 
-        def measured(count: int) -> dict[str, float]:
+        def measured(count: int) -> Marks:
             complete = lambda items, known: model.complete(items, known=known, seed=seed)  # noqa: E731
-            return self.modality.completions(complete, self.raw, split, count=count, seed=seed).values
+            return self.modality.completions(complete, self.raw, split, count=count)
 
         self.tell("completing items")
         return measured(most if limit is None else affordable(measured, most, limit).items)

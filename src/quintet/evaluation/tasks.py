@@ -185,22 +185,22 @@ def answers_of(model: Fitted, items: Any, given: Any, seed: int, options: Mappin
     began = time.perf_counter()
     made = model.draw(len(items), condition=given, seed=seed, sampling=options)
     spent = time.perf_counter() - began
-    metrics, each = kinds[model.codecs["x"].modality].marks(made, items, kinds[model.codecs["cond"].modality])
+    marks = kinds[model.codecs["x"].modality].marks(made, items, kinds[model.codecs["cond"].modality])
     rows = [[*shown(given, i), items[i], made[i]] for i in some(items, ROWS_SHOWN, 0).tolist()]
     columns = [*(["given"] if shown(given, 0) else []), "wanted", "made"]
     out: dict[str, Any] = {
         "ms_per_sample": 1000 * spent / len(items),
-        "metrics": metrics,
+        "metrics": marks.figures,
         "sampling": model.sampling(options).model_dump(mode="json"),
         "likelihood": None,
-        "item_figures": each,
+        "item_figures": marks.by_item,
         "shown": {"kind": "rows", "columns": columns, "rows": rows},
     }
     if model.family.likelihood == "none":
         return out | {"likelihood_reason": model.family.missing["log_prob"]}
     score = model.log_prob(items, condition=given, seed=seed)
     nats = {"nats": score.values.tolist()}
-    return out | {"likelihood": score.summary(), "item_figures": each | nats} | language(model, score, items)
+    return out | {"likelihood": score.summary(), "item_figures": marks.by_item | nats} | language(model, score, items)
 
 
 def shown(given: Any, i: int) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 
@@ -11,7 +12,9 @@ class Measure(NamedTuple):
     `tolerance`: two values that differ by less than this part of the smaller tie, of what a clock or the machine
     measures; None of a figure that has an error of its own. `reference`: the figure that real data have in its place.
     `right`: of answers that are right or wrong it decides which model to keep, said like this. `decides`: between
-    models whose samples are told from real data equally well it does, for this.
+    models whose samples are told from real data equally well it does, for this. `completes`: it says who completes best
+    what is known in part, said like this. `naive`: the figure that is this one less that of a rule which learns
+    nothing, and the rule in words.
     """
 
     key: str
@@ -23,6 +26,8 @@ class Measure(NamedTuple):
     reference: str = ""
     right: str = ""
     decides: str = ""
+    completes: str = ""
+    naive: tuple[str, str] | None = None
 
 
 ACCURACY = Measure(
@@ -105,8 +110,9 @@ class Figures(NamedTuple):
 
 class Marks(NamedTuple):
     """How right items are: `figures`, each with `NAME_stderr` where it has an error, and the values of single items, by
-    which models are compared.
+    which models are compared; `places` says which items these are, where they are not all.
     """
 
     figures: dict[str, Any]
     by_item: dict[str, list[float]]
+    places: Sequence[int] = ()

@@ -326,12 +326,12 @@ class Modality(ABC):
     """So many items of a split are completed, and what comes of it is measured by `completions`."""
 
     def completions(
-        self, complete: Callable[[Any, Any], Any], real: Callable[[str], Any], split: str, *, count: int, seed: int
-    ) -> Figures:
+        self, complete: Callable[[Any, Any], Any], real: Callable[[str], Any], split: str, *, count: int
+    ) -> Marks:
         """What is measured of completions: `complete(items, known)` of `count` items of a split, of which `real` gives
-        any.
+        any. The items are the same for all models and seeds.
         """
-        return Figures({}, {})
+        return Marks({}, {})
 
     # -- files -------------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from quintet.core.errors import DataError
 from quintet.core.random import some
 from quintet.data.arrow import Floats
 from quintet.metrics.estimates import Estimate, bootstrap, mean, with_errors
+from quintet.metrics.measures import Marks
 from quintet.modalities.series.windows import Windows, band_of, bridged
 
 LAGS, MOST = 48, 1000
@@ -151,6 +152,16 @@ def linear_forecast(train: Floats, windows: Floats, past: int, draws: int, seed:
     return drawn.reshape(draws, len(windows), train.shape[1] - past, train.shape[2])
 
 
+def by_stretch(values: Floats, windows: Windows) -> tuple[Floats, list[int]]:
+    """Means of the values (N,) of windows that lie in one stretch of time, twice as long as a window, and which stretch
+    each is. Windows that overlap, or begin at one time, are far from independent; such means nearly are.
+    """
+    if windows.start is None:
+        return values, list(range(len(values)))
+    stretches, place = np.unique(windows.start // (2 * windows.steps), return_inverse=True)
+    return np.bincount(place, values) / np.bincount(place), stretches.tolist()
+
+
 def forecast_figures(
     complete: Callable[[Windows, NDArray[np.bool_]], Windows],
     train: Windows,
@@ -158,30 +169,34 @@ def forecast_figures(
     *,
     count: int,
     draws: int = DRAWS,
-    seed: int = 0,
-) -> dict[str, float]:
+) -> Marks:
     """The CRPS of forecasts of the last quarter of held-out windows, in deviations of the training channels: `crps`, of
     the model `complete(windows, known)`; `crps_seasonal` and `crps_linear`, of seasonal-naive and of a ridge
-    regression; and the share of true values between the 5 % and 95 % quantiles, `crps_covered`. With `NAME_stderr`.
+    regression; `crps_less_seasonal` and `crps_less_linear`, the model's minus theirs; and the share of true values
+    between the 5 % and 95 % quantiles, `crps_covered`. With `NAME_stderr`.
 
-    At most `count` windows without holes, drawn by `seed`, each completed `draws` times.
+    At most `count` windows without holes, the same for all models, each completed `draws` times. Values are means of
+    the means `by_stretch`, from which the errors come too: of differences, from those of the same windows.
     """
     steps = heldout.steps
     past = steps - max(1, steps // 4)
     whole = np.flatnonzero(~np.isnan(heldout.values).any((1, 2)))
     if not 0 < past < steps or not len(whole):
         raise DataError("no forecasts to measure", why=f"{len(whole)} whole windows, {past} of {steps} steps known")
-    windows = heldout[whole[some(len(whole), count, seed)]]
+    windows = heldout[whole[some(len(whole), count, 0)]]
     every = windows[np.tile(np.arange(len(windows)), draws)]
     made = complete(every, np.arange(steps) < past).values[:, past:]
-    learnt, truth = bridged(train[some(train, 4 * MOST, seed)].values), windows.values
+    learnt, truth = bridged(train[some(train, 4 * MOST, 0)].values), windows.values
     scale = np.where(learnt.std((0, 1)) > 0, learnt.std((0, 1)), 1.0)
     rivals: dict[str, Floats] = {
         "crps": made.reshape(draws, len(windows), *made.shape[1:]),
-        "crps_seasonal": naive_forecast(learnt, truth, past, draws, seed),
-        "crps_linear": linear_forecast(learnt, truth, past, draws, seed),
+        "crps_seasonal": naive_forecast(learnt, truth, past, draws, 0),
+        "crps_linear": linear_forecast(learnt, truth, past, draws, 0),
     }
-    scores = {name: mean((crps(each, truth[:, past:]) / scale).mean((1, 2))) for name, each in rivals.items()}
+    each = {name: (crps(drawn, truth[:, past:]) / scale).mean((1, 2)) for name, drawn in rivals.items()}
     low, high = band_of(rivals["crps"])
-    inside = ((truth[:, past:] >= low) & (truth[:, past:] <= high)).mean((1, 2))
-    return with_errors(scores | {"crps_covered": mean(inside)})
+    each |= {f"crps_less_{name}": each["crps"] - each[f"crps_{name}"] for name in ("seasonal", "linear")}
+    each["crps_covered"] = ((truth[:, past:] >= low) & (truth[:, past:] <= high)).mean((1, 2))
+    means = {name: by_stretch(values, windows) for name, values in each.items()}
+    figures = with_errors({name: mean(values) for name, (values, _) in means.items()})
+    return Marks(figures, {"crps": means["crps"][0].tolist()}, means["crps"][1])

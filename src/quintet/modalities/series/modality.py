@@ -20,7 +20,7 @@ from quintet.core.random import some
 from quintet.data.archives import Entry
 from quintet.data.arrow import Floats
 from quintet.data.dataset import Dataset, Found, Reading
-from quintet.metrics.measures import Figures, Measure
+from quintet.metrics.measures import Figures, Marks, Measure
 from quintet.modalities import Choices
 from quintet.modalities.frames import arrow_table, as_array, is_column, is_frame, wrong
 from quintet.modalities.pictures import png_of
@@ -120,7 +120,13 @@ class SeriesModality(Modality):
         Measure("spectrum", "Distance of spectra", "low", "Total variation of mean shares of power; 0 to 1."),
         Measure("predictive", "Trained on samples, the next step", "low",
                 "Absolute error on real windows, in deviations.", reference="predictive_real"),
-        Measure("crps", "Forecasts, CRPS", "low", "Of the last quarter of unseen windows, in deviations."),
+        Measure("crps", "Forecasts, CRPS", "low", "Of the last quarter of unseen windows, in deviations.",
+                completes="Its forecasts of unseen windows have the least CRPS, {}, in deviations of a channel.",
+                naive=("crps_less_seasonal", "seasonal-naive, which repeats the last season")),
+        Measure("crps_less_seasonal", "Forecasts, CRPS less seasonal-naive's", "",
+                "Below 0: better than to repeat the last season; the error is of the same windows."),
+        Measure("crps_less_linear", "Forecasts, CRPS less a linear model's", "",
+                "Below 0: better than a ridge regression of the future on the past."),
         Measure("crps_covered", "Forecasts within 90 %", "", "True values between the 5 % and 95 % quantiles.", True),
     )  # fmt: skip
 
@@ -275,18 +281,12 @@ class SeriesModality(Modality):
     completed = 32
 
     def completions(
-        self,
-        complete: Callable[[Windows, Any], Windows],
-        real: Callable[[str], Windows],
-        split: str,
-        *,
-        count: int,
-        seed: int,
-    ) -> Figures:
+        self, complete: Callable[[Windows, Any], Windows], real: Callable[[str], Windows], split: str, *, count: int
+    ) -> Marks:
         """How good forecasts are: see `forecast_figures`."""
         from quintet.modalities.series.figures import forecast_figures  # what it needs takes long to load
 
-        return Figures(forecast_figures(complete, real("train"), real(split), count=count, seed=seed), {})
+        return forecast_figures(complete, real("train"), real(split), count=count)
 
 
 MODALITY = SeriesModality()
