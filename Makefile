@@ -35,6 +35,7 @@ lint: .venv/pip-test
 bench: .venv/pip-test  ## speed ratios against peers, interleaved
 	$(BIN)/python benchmarks/trainer_overhead.py
 	$(BIN)/python benchmarks/flow_sampling.py
+	$(BIN)/python benchmarks/serving.py
 
 quality: .venv/pip-test  ## every family on every named set, QUALITY a run; writes docs/results.md (about an hour)
 	$(BIN)/python benchmarks/quality.py --budget $(QUALITY)

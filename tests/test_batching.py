@@ -47,10 +47,10 @@ CHAINS = (("gan", "complete"), ("gan", "encode"), ("flow", "complete"))
 def call(family: Family, verb: str, n: int, seed: int = 0, **options: Any) -> Call:
     x, cond = items(family, 40).roll(seed, 0)[:n], labels(40).roll(seed, 0)[:n]
     if verb == "sample":
-        return Call(verb, n, {"cond": cond}, (seed,), family.Sampling(**options))
+        return Call(verb, n, {"cond": cond}, (seed,), {"sampling": family.Sampling(**options)})
     if verb == "complete":
-        known, few = torch.arange(x.numel()).view(x.shape) % 3 > 0, QUICK.get(family.name, {})
-        return Call(verb, n, {"x": x, "known": known, "cond": cond}, (seed,), family.Sampling(**few, **options))
+        known, few = torch.arange(x.numel()).view(x.shape) % 3 > 0, family.Sampling(**QUICK.get(family.name, {}))
+        return Call(verb, n, {"x": x, "known": known, "cond": cond}, (seed,), {"sampling": few})
     if verb == "decode":
         return Call(verb, n, {"z": torch.randn(n, 3), "cond": cond})
     return Call(verb, n, {"x": x, "cond": cond}, (seed, seed + 1) if verb == "log_prob" else ())
@@ -138,6 +138,16 @@ def test_rows_are_the_same_alone_and_among_others(name: str, verb: str) -> None:
     for one, found in zip(calls, done(family, calls), strict=True):
         close(found, done(family, [one])[0])
         close(asked(Alone(family), one, 2), found)
+
+
+def test_searches_are_the_same_alone_and_among_others() -> None:
+    family = single("autoregressive")
+    known, options = torch.arange(8).expand(40, -1) < 2, {"sampling": family.Sampling(beams=4), "k": 3}
+    calls = [Call("n_best", n, {"x": items(family, n), "known": known[:n], "cond": labels(n)}, options=options)
+             for n in (3, 1, 5)]  # fmt: skip
+    for one, found in zip(calls, done(family, calls), strict=True):
+        close(found, done(family, [one])[0])
+        assert all(part is not None and part.shape[:2] == (one.n, 3) for part in found)
 
 
 def test_the_comparison_notices_a_row_with_the_noise_of_its_place(vae: Family, monkeypatch: pytest.MonkeyPatch) -> None:

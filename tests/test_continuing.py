@@ -188,8 +188,12 @@ def test_requests_of_all_kinds_at_once_get_their_own_texts(tokens: str) -> None:
     batcher, n = Batcher(one, texts=6), 24
     expected = [Writer(one, wanted(i)).write() for i in range(n)]
     with ThreadPoolExecutor(16) as pool:
-        found = list(pool.map(lambda i: Writer(batcher.client().model, wanted(i)).write(), range(n)))
-    assert found == expected
+        found = pool.map(lambda i: Writer(batcher.client().model, wanted(i)).write(), range(n))
+        best = pool.map(lambda i: Writer(batcher.client().model, wanted(i)).n_best(2), range(3))
+        assert list(found) == expected
+        for i, found_best in enumerate(best):
+            for some, others in zip(found_best, Writer(one, wanted(i)).n_best(2), strict=True):
+                assert [text.item for text in some] == [text.item for text in others]
     batcher.close()
 
 

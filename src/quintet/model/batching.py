@@ -13,8 +13,7 @@ that wait at the same time become one call of the family, of `rows` rows at most
 many rows others want. A row comes out as it would alone, up to rounding: its random numbers belong to its request.
 
 Texts that `writing.Writer` writes are batched continuously, by a symbol a step, however their settings differ: see
-`nets.continuing`. At most about `texts` of them are written at once; requests take turns. Only a beam search is not
-done with others: it is the work of the thread that asks for it.
+`nets.continuing`. At most about `texts` of them are written at once; requests take turns.
 """
 
 from __future__ import annotations
@@ -325,12 +324,14 @@ def as_texts(family: Family, call: Call) -> list[Continuation] | None:
     A search is no draw, and symbols of a table's columns are few.
     """
     space = family.space
-    if not (call.verb == "sample" and family.in_order and space.sequence) or call.sampling.beams > 1:
+    if not (call.verb == "sample" and family.in_order and space.sequence) or call.options["sampling"].beams > 1:
         return None
     rows, cond = Rows(call.seeds[0], call.start, call.n), call.given["cond"]
     u = uniform(call.n, space.dims, 1, generator=rows, like=next(family.parameters()), dtype=torch.float64)
     given = [None] * call.n if cond is None else cond.split(1)
-    return [Continuation([], space.dims, one[:, 0], call.sampling, at) for one, at in zip(u, given, strict=True)]
+    return [
+        Continuation([], space.dims, one[:, 0], call.options["sampling"], at) for one, at in zip(u, given, strict=True)
+    ]
 
 
 def as_rows(family: Family, texts: Sequence[Continuation]) -> Tensor:

@@ -7,7 +7,7 @@ same `kind` can be done together, by one call of the family: each row comes out 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, cast
 
 import torch
@@ -17,7 +17,8 @@ from quintet.core.family import Family, OnStep
 from quintet.core.listening import batches
 from quintet.core.random import Rows
 from quintet.core.spaces import Continuous
-from quintet.nets.continuing import Continuation, Continuations, NextSymbol
+from quintet.nets.continuing import Continuation, Continuations
+from quintet.nets.decoding import InOrder
 
 Found = tuple[Tensor | None, ...]
 """Results, each (n, ...)."""
@@ -27,21 +28,22 @@ Found = tuple[Tensor | None, ...]
 class Call:
     """`n` rows of work: a `verb`, one of VERBS, on tensors `given` (n, ...) by name, None for what there is not.
 
-    `seeds`: of its streams of random numbers, of which it has the rows from `start` on. `sampling`: the family's own.
+    `seeds`: of its streams of random numbers, of which it has the rows from `start` on. `options`: what the family's
+    method takes besides, the same for all rows.
     """
 
     verb: str
     n: int
-    given: Mapping[str, Tensor | None]
+    given: Mapping[str, Any]
     seeds: tuple[int, ...] = ()
-    sampling: Any = None
+    options: Mapping[str, Any] = field(default_factory=dict)
     start: int = 0
 
     @property
     def kind(self) -> tuple[Any, ...]:
         """Calls of equal kind may be done together."""
         shapes = {name: None if t is None else (t.shape[1:], t.dtype) for name, t in self.given.items()}
-        return self.verb, shapes, len(self.seeds), self.sampling
+        return self.verb, shapes, len(self.seeds), self.options
 
     def part(self, start: int, count: int) -> Call:
         """Some of its rows."""
@@ -58,49 +60,56 @@ def done(family: Family, calls: Sequence[Call], on_step: OnStep | None = None) -
         given[name] = torch.cat([tensor.to(device) for tensor in there]) if there else None
     streams = [Rows.joined([Rows(call.seeds[i], call.start, call.n) for call in calls])
                for i in range(len(first.seeds))]  # fmt: skip
-    options = {} if first.sampling is None else {"sampling": first.sampling, "on_step": on_step}
     sizes = [call.n for call in calls]
-    found = VERBS[first.verb](family, sum(sizes), given, streams, options)
+    found = VERBS[first.verb](family, replace(first, n=sum(sizes), given=given), streams, on_step)
     cut = [[None] * len(calls) if each is None else each.cpu().split(sizes) for each in found]
     return [tuple(parts) for parts in zip(*cut, strict=True)]
 
 
-Verb = Callable[[Family, int, Mapping[str, Any], Sequence[Rows], Mapping[str, Any]], Found]
+Verb = Callable[[Family, Call, Sequence[Rows], OnStep | None], Found]
 
 
-def _sample(family: Family, n: int, given: Mapping[str, Any], streams: Sequence[Rows], options: Any) -> Found:
-    return (family.sample(n, given["cond"], generator=streams[0], **options),)
+def _sample(family: Family, call: Call, streams: Sequence[Rows], on_step: OnStep | None) -> Found:
+    cond = call.given["cond"]
+    return (family.sample(call.n, cond, generator=streams[0], on_step=on_step, **call.options),)
 
 
-def _complete(family: Family, n: int, given: Mapping[str, Any], streams: Sequence[Rows], options: Any) -> Found:
-    return (family.complete(given["x"], given["known"], given["cond"], generator=streams[0], **options),)
+def _complete(family: Family, call: Call, streams: Sequence[Rows], on_step: OnStep | None) -> Found:
+    given, more = call.given, call.options
+    return (family.complete(given["x"], given["known"], given["cond"], generator=streams[0], on_step=on_step, **more),)
 
 
-def _encode(family: Family, n: int, given: Mapping[str, Any], streams: Sequence[Rows], options: Any) -> Found:
-    return (family.encode(given["x"], given["cond"]),)
+def _n_best(family: Family, call: Call, streams: Sequence[Rows], on_step: OnStep | None) -> Found:
+    given = call.given
+    return tuple(cast(InOrder, family).n_best(given["x"], given["known"], given["cond"], **call.options))
 
 
-def _decode(family: Family, n: int, given: Mapping[str, Any], streams: Sequence[Rows], options: Any) -> Found:
-    return (family.decode(given["z"], given["cond"]),)
+def _encode(family: Family, call: Call, streams: Sequence[Rows], on_step: OnStep | None) -> Found:
+    return (family.encode(call.given["x"], call.given["cond"]),)
 
 
-def _log_prob(family: Family, n: int, given: Mapping[str, Any], streams: Sequence[Rows], options: Any) -> Found:
-    x, noise = given["x"], streams[0]
-    x = family.space.dequantise(x, noise) if isinstance(family.space, Continuous) else x
-    return family.log_prob_error(x, given["cond"], generator=streams[1])
+def _decode(family: Family, call: Call, streams: Sequence[Rows], on_step: OnStep | None) -> Found:
+    return (family.decode(call.given["z"], call.given["cond"]),)
 
 
-def _log_prob_each(family: Family, n: int, given: Mapping[str, Any], streams: Sequence[Rows], options: Any) -> Found:
-    return (family.log_prob_each(given["x"], given["cond"]),)
+def _log_prob(family: Family, call: Call, streams: Sequence[Rows], on_step: OnStep | None) -> Found:
+    x = call.given["x"]
+    x = family.space.dequantise(x, streams[0]) if isinstance(family.space, Continuous) else x
+    return family.log_prob_error(x, call.given["cond"], generator=streams[1])
 
 
-def _log_probs(family: Family, n: int, given: Mapping[str, Any], streams: Sequence[Rows], options: Any) -> Found:
-    return (family.log_probs(n, given["cond"]),)
+def _log_prob_each(family: Family, call: Call, streams: Sequence[Rows], on_step: OnStep | None) -> Found:
+    return (family.log_prob_each(call.given["x"], call.given["cond"]),)
+
+
+def _log_probs(family: Family, call: Call, streams: Sequence[Rows], on_step: OnStep | None) -> Found:
+    return (family.log_probs(call.n, call.given["cond"]),)
 
 
 VERBS: Mapping[str, Verb] = {
     "sample": _sample,
     "complete": _complete,
+    "n_best": _n_best,
     "encode": _encode,
     "decode": _decode,
     "log_prob": _log_prob,
@@ -131,7 +140,7 @@ class Alone:
         return done(self.family, [call], on_step)[0]
 
     def written(self, texts: Sequence[Continuation], most: int, *, steps: bool = True) -> Iterator[None]:
-        writing, waiting = Continuations(cast(NextSymbol, self.family)), list(texts[::-1])
+        writing, waiting = Continuations(cast(InOrder, self.family)), list(texts[::-1])
         while waiting or writing.texts:
             room = most - writing.passes
             while waiting and room > 0:

@@ -98,7 +98,7 @@ class Fitted:
     def asked(self, verb: str, n: int, batch_size: int, on_step: OnStep | None = None, *, seed: int | None = None,
               sampling: Any = None, **given: Tensor | None) -> Tensor:  # fmt: skip
         """What the engine makes of n rows: see `Call`."""
-        call = Call(verb, n, given, () if seed is None else (seed,), sampling)
+        call = Call(verb, n, given, () if seed is None else (seed,), {} if sampling is None else {"sampling": sampling})
         (found,) = asked(self.engine, call, batch_size, on_step)
         assert found is not None
         return found

@@ -15,6 +15,7 @@ from quintet.core.codec import Vocabulary
 from quintet.core.errors import DataError, Unsupported, UsageError, warn
 from quintet.core.family import OnStep
 from quintet.core.random import Rows, seed_of
+from quintet.model.calls import Call
 from quintet.model.fitted import Fitted
 from quintet.model.spelling import Begin, Regex, Speller, StopTexts, together
 from quintet.nets.continuing import Constraint, Continuation, Likely, numbers
@@ -249,14 +250,14 @@ class Writer:
     def n_best(self, k: int, batch_size: int = 256) -> list[list[Hypothesis]]:
         """For each prompt its k likeliest texts that a search finds, fewer where there are not so many."""
         n, copies = len(self.prompts), max(count_of(k, "k"), self.settings.beams)
-        cond, device = self.model.condition(self.wanted.condition, n, self.wanted.seed), self.model.device
-        found = []
+        found, cond = [], self.model.condition(self.wanted.condition, n, self.wanted.seed)
+        given, settings = {"x": self.x, "known": self.known, "cond": cond}, {"k": k, "sampling": self.settings}
         for some in self.slices(self.at_once(batch_size, cond, copies)):
-            start = some.start
-            best = self.family.n_best(self.x[some].to(device), self.known[some].to(device),
-                                      None if cond is None else cond[some], k=k, sampling=self.settings,
-                                      constraint=self.constraint(self.blank[start], stops=True))  # fmt: skip
-            for i, (rows, log_p, score) in enumerate(zip(*(part.tolist() for part in best), strict=True), start):
+            constraint = self.constraint(self.blank[some.start], stops=True)
+            call = Call("n_best", n, given, options=settings | {"constraint": constraint})
+            best = self.model.engine.rows(call.part(some.start, some.stop - some.start))
+            lists = zip(*(part.tolist() for part in best if part is not None), strict=True)
+            for i, (rows, log_p, score) in enumerate(lists, some.start):
                 texts = (self.spelt(i, row, int(self.begins[i])) for row in rows)
                 found.append([Hypothesis(*one) for one in zip(texts, log_p, score, strict=True) if one[2] > -torch.inf])
         return found
