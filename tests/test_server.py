@@ -468,6 +468,14 @@ def test_limits_hold_at_the_bound_and_one_past_it(
     assert began == [verb, verb]  # the control
 
 
+def test_a_regular_expression_of_billions_of_states_is_refused(ask: TestClient) -> None:
+    """Its automaton could not be stopped once it was begun."""
+    for regex, status in (("[a-z ]{1,8}", 200), ("(a{1,1000}){1,1000}", 422), ("(a|b)*a(a|b){30}", 422), ("(", 422)):
+        found = ask.post("/api/v1/sample", json={"model": "text", "n": 1, "length": 10, "regex": regex})
+        assert found.status_code == status, found.text
+        assert ("too large" in found.text) == (len(regex) > 12)
+
+
 def test_bodies_are_limited_whether_or_not_they_say_their_size(made: Service) -> None:
     most = made.rules.body
     with running(made) as one:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from typing import Any
 
 from quintet.model.fitted import Fitted
@@ -26,6 +29,8 @@ def afford(limits: ServeRequest, model: Fitted, request: Request, found: Found) 
             items = count if name in ("n", "samples") else items * count
     within(items, limits.most_items, "items")
     length = getattr(request, "length", None) or model.family.space.dims
+    if (regex := getattr(request, "regex", None)) is not None:
+        small_enough(regex)
     within(items * length * effort(limits, model, request), limits.most_work, "items x numbers of an item x steps")
 
 
@@ -45,3 +50,30 @@ def within(count: float, most: int, what: str) -> None:
     """Raise Refusal for a count beyond its limit."""
     if count > most:
         raise Refusal(422, f"{what}: at most {most:,} in one request", fix="several requests of fewer")
+
+
+TRIED = """
+import json, resource, sys
+resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))
+try:
+    from outlines_core import Index, Vocabulary
+    found = Index(json.load(sys.stdin), Vocabulary(256, {bytes([byte]): [byte] for byte in range(256)}))
+except (ImportError, ValueError):
+    sys.exit()
+sys.exit(len(found.get_transitions()) > 5000)
+"""
+"""Makes the automaton of a regular expression over bytes; what is none is left to the model's own words."""
+
+
+def small_enough(regex: str, seconds: float = 3.0) -> None:
+    """Raise Refusal for a regular expression whose automaton takes long or is large: a short one may have billions of
+    states, and nothing can stop the library that makes it, so that it is tried in another process first.
+    """
+    try:
+        given = {"input": json.dumps(regex).encode(), "timeout": seconds, "capture_output": True}
+        done = subprocess.run([sys.executable, "-I", "-c", TRIED], check=False, **given)  # type: ignore[call-overload]
+        large = done.returncode != 0
+    except subprocess.TimeoutExpired:
+        large = True
+    if large:
+        raise Refusal(422, "this regular expression is too large", fix="fewer repetitions and alternatives")
