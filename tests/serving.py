@@ -18,7 +18,7 @@ from starlette.testclient import TestClient
 
 from quintet.operations.requests import ServeRequest
 from quintet.server.app import create_app, listen
-from quintet.server.problems import MEDIA_TYPE
+from quintet.server.problems import MEDIA_TYPE, OPENAI
 from quintet.server.service import Service, service_of
 from quintet.server.transport import Graceful, Patient
 
@@ -77,7 +77,9 @@ def faults(answer: Response, mark: str = MARK) -> list[str]:
     if answer.status_code >= 500:
         found.append(f"status {answer.status_code}")
     if answer.status_code >= 400:
-        if answer.headers.get("content-type") != MEDIA_TYPE:
+        if answer.url.path.startswith(OPENAI):
+            found += [] if json.loads(answer.content)["error"]["message"] else ["an error without words"]
+        elif answer.headers.get("content-type") != MEDIA_TYPE:
             found.append(f"{answer.status_code} as {answer.headers.get('content-type')}")
         elif json.loads(answer.content).get("status") != answer.status_code:
             found.append("a problem of another status")

@@ -17,7 +17,7 @@ from quintet.families.autoregressive import Autoregressive
 from quintet.nets import transformer as module
 from quintet.nets.decoding import resample
 from quintet.nets.given import Given
-from quintet.nets.symbols import Grams, Ranks, truncate
+from quintet.nets.symbols import Choice, Grams, Ranks, choose, truncate
 from quintet.nets.transformer import Cache
 from quintet.runs.config import resolve
 
@@ -183,6 +183,12 @@ def test_greedy_takes_the_likeliest_symbol_each_time() -> None:
     x = family.sample(2, cond, sampling=Autoregressive.Sampling(temperature=0))
     best = family.logits(x[:, :-1], family.given(cond, 2)).argmax(-1)
     assert torch.equal(best, x)
+
+
+def test_the_coldest_temperatures_take_the_likeliest_symbol() -> None:
+    logits = torch.tensor([[1.0, 90.0, -3.0], [-8.0, -9.0, -7.0]])
+    for temperature in (0.0, 1e-320, 1e-38, 1e-5):
+        assert choose(logits, Choice(temperature=temperature), torch.tensor([0.5, 0.999])).tolist() == [1, 2]
 
 
 def test_truncation_keeps_what_it_says() -> None:

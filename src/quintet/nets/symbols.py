@@ -50,6 +50,10 @@ class Backbone(settings.Settings):
             module.register_buffer("positions", fixed, persistent=False)
 
 
+COLDEST = 1e-6
+"""A temperature below which the likeliest symbol is taken: logits divided by it may be more than float32 has."""
+
+
 class Choice(settings.Settings):
     """How a symbol is chosen from logits."""
 
@@ -159,7 +163,7 @@ def penalise(logits: Tensor, x: Tensor, penalty: float) -> Tensor:
 
 def choose(logits: Tensor, s: Choice, u: Tensor) -> Tensor:
     """One symbol a row from logits (B, V) and u (B,) in [0, 1), after temperature, top-k, top-p and min-p."""
-    if s.temperature == 0:
+    if s.temperature < COLDEST:
         return logits.argmax(-1)
     return quantile(truncate(logits / s.temperature, s), u)
 

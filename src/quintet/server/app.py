@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 from quintet import __version__
 from quintet.core.errors import EnvironmentFault, QuintetError
 from quintet.operations.requests import ServeRequest
-from quintet.server import logs, native, pages
+from quintet.server import logs, native, openai, pages
 from quintet.server.guards import Guards
 from quintet.server.problems import busy, of_http, problem, unexpected
 from quintet.server.service import TOKEN, Service, service_of
@@ -36,6 +36,7 @@ def create_app(service: Service) -> ASGIApp:
     refusals(app)
     about(app, service)
     native.routes(app, service)
+    openai.routes(app, service)
     return Guards(app, service.rules, service.metrics)
 
 
@@ -44,15 +45,16 @@ def refusals(app: FastAPI) -> None:
 
     @app.exception_handler(QuintetError)
     async def ours(request: Request, error: QuintetError) -> Response:
-        return problem(error, request.state.identifier, getattr(request.state, "hidden", ()))
+        return problem(error, request.state.identifier, getattr(request.state, "hidden", ()), request.url.path)
 
     @app.exception_handler(HTTPException)
     async def framework(request: Request, error: HTTPException) -> Response:
-        return problem(of_http(error.status_code, error.detail, error.headers), request.state.identifier)
+        refusal = of_http(error.status_code, error.detail, error.headers)
+        return problem(refusal, request.state.identifier, path=request.url.path)
 
     @app.exception_handler(Exception)
     async def unmeant(request: Request, error: Exception) -> Response:
-        return unexpected(request.state.identifier)
+        return unexpected(request.state.identifier, request.url.path)
 
 
 def about(app: FastAPI, service: Service) -> None:

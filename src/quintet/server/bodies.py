@@ -140,17 +140,22 @@ def suffix_of(part: UploadFile) -> str:
 
 
 def from_text(content: bytes, verb: Verb, body: type[Body], files: Mapping[str, Upload] | None = None) -> Sent:
-    """Of JSON, in which numbers are finite and texts are Unicode."""
+    """Of JSON."""
+    values = object_of(content)
+    return checked(values, files or {}, verb, body, frozenset(texts_in(values)))
+
+
+def object_of(content: bytes) -> dict[str, Any]:
+    """The object that is JSON, in which numbers are finite and texts are Unicode."""
     try:
         values = from_json(content, allow_inf_nan=False, cache_strings="none")
     except ValueError as error:
         raise Refusal(400, "this is no JSON", why=str(error)) from None
     if not isinstance(values, dict):
         raise Refusal(422, "a body is an object of fields")
-    texts = frozenset(texts_in(values))
     if not all(map(finite, leaves(values))):
         raise Refusal(400, "this is no JSON", why="a number is beyond those that can be computed with")
-    return checked(values, files or {}, verb, body, texts)
+    return values
 
 
 def from_words(words: Iterable[tuple[str, str]], files: Mapping[str, Upload], verb: Verb, body: type[Body]) -> Sent:
@@ -188,15 +193,15 @@ def checked(
     return Sent(given.model, verb.request(**fields), **beside, texts=texts - set(body.model_fields))  # type: ignore[attr-defined]
 
 
-def refused(error: ValidationError, body: type[Body]) -> Refusal:
+def refused(error: ValidationError, body: type[BaseModel], status: int = 422) -> Refusal:
     """pydantic's first complaint: which field, and what it is to be."""
     first = error.errors(include_url=False, include_input=False)[0]
     name = str(first["loc"][0]) if first["loc"] and first["loc"][0] in body.model_fields else ""
     if first["type"] == "missing":
-        return Refusal(422, f"{name} is missing", why=body.model_fields[name].description or "")
+        return Refusal(status, f"{name} is missing", where=name, why=body.model_fields[name].description or "")
     if first["type"] == "extra_forbidden" and not name:
-        return Refusal(422, "an unknown field", why=f"known: {', '.join(body.model_fields)}")
-    return Refusal(422, f"{name}: {requests.in_words(first)}")
+        return Refusal(status, "an unknown field", why=f"known: {', '.join(body.model_fields)}")
+    return Refusal(status, f"{name}: {requests.in_words(first)}", where=name)
 
 
 def typed(condition: Condition) -> str | None:

@@ -64,10 +64,10 @@ class Guards:
             admit(scope["method"], Headers(scope=scope), self.rules)
             await self.app(scope, Body(scope, receive, self.rules), answer.send)
         except QuintetError as error:
-            await answer.instead(problem(error, answer.identifier), scope, receive)
+            await answer.instead(problem(error, answer.identifier, path=scope["path"]), scope, receive)
         except Exception as error:
             log("error", 40, error, request=answer.identifier)
-            await answer.instead(unexpected(answer.identifier), scope, receive)
+            await answer.instead(unexpected(answer.identifier, scope["path"]), scope, receive)
         finally:
             answer.done()
 

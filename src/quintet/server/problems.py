@@ -1,4 +1,6 @@
-"""Refusals as application/problem+json (RFC 9457). No answer repeats what was sent."""
+"""Refusals as application/problem+json (RFC 9457), or in the shape that OpenAI's clients read on routes that these ask.
+No answer repeats what was sent.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +14,24 @@ from starlette.responses import Response
 from quintet.core.errors import CheckpointError, EnvironmentFault, QuintetError
 
 MEDIA_TYPE = "application/problem+json"
+OPENAI = "/v1/"
+"""What the paths of routes begin with that OpenAI's clients ask."""
+KINDS = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+"""What these clients call errors; others are an invalid_request_error or, from 500 on, a server_error."""
 LEAST = 3
 """Letters of a text below which it stays in an answer: it may be part of any word."""
 
 
 class Refusal(QuintetError):
-    """A request that is answered with a status of HTTP, and perhaps headers: `Retry-After`, `Allow`."""
+    """A request that is answered with a status of HTTP, and perhaps headers: `Retry-After`, `Allow`. `where`: the field
+    that is to blame.
+    """
 
     def __init__(
-        self, status: int, what: str, *, why: str = "", fix: str = "", headers: Mapping[str, str] | None = None
-    ) -> None:
-        super().__init__(what, why=why, fix=fix)
+        self, status: int, what: str, *, where: str = "", why: str = "", fix: str = "",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(what, where=where, why=why, fix=fix)
         self.status, self.headers = status, dict(headers or {})
 
 
@@ -39,17 +48,35 @@ def status_of(error: QuintetError) -> int:
     return 503 if isinstance(error, EnvironmentFault | CheckpointError) else 422
 
 
-def problem(error: QuintetError, identifier: str, hidden: Iterable[str] = ()) -> Response:
-    """The answer to a request with this identifier, without the texts that are to be `hidden`."""
+def problem(error: QuintetError, identifier: str, hidden: Iterable[str] = (), path: str = "") -> Response:
+    """The answer to a request of a path with this identifier, without the texts that are to be `hidden`."""
     status, headers = status_of(error), error.headers if isinstance(error, Refusal) else {}
-    said = {"title": error.what, "detail": error.why, "fix": error.fix}
-    if not isinstance(error, Refusal):  # where something lies on this machine is nobody's business
-        said["where"] = error.where.rpartition("/")[2] if error.where.startswith("/") else error.where
-    told = {key: without(text, hidden) for key, text in said.items() if text}
-    body = {"type": "about:blank", "status": status, "error": type(error).__name__, **told, "request": identifier}
-    if isinstance(error, Refusal):
-        body["error"] = HTTPStatus(status).phrase
+    name = HTTPStatus(status).phrase if isinstance(error, Refusal) else type(error).__name__
+    told = {key: without(text, hidden) for key, text in said(error).items() if text}
+    if path.startswith(OPENAI):
+        return Response(json.dumps(for_openai(error, name, told)), status, headers, "application/json")
+    body = {"type": "about:blank", "status": status, "error": name, **told, "request": identifier}
     return Response(json.dumps(body), status, headers, MEDIA_TYPE)
+
+
+def said(error: QuintetError) -> dict[str, str]:
+    """What an error says, by the names of RFC 9457 where that has some."""
+    words = {"title": error.what, "detail": error.why, "fix": error.fix}
+    if not isinstance(error, Refusal):  # where something lies on this machine is nobody's business
+        words["where"] = error.where.rpartition("/")[2] if error.where.startswith("/") else error.where
+    return words
+
+
+def for_openai(error: QuintetError, name: str, told: Mapping[str, str]) -> dict[str, Any]:
+    """An error as OpenAI's clients read it."""
+    status = status_of(error)
+    kind = KINDS.get(status, "server_error" if status >= 500 else "invalid_request_error")
+    first = ": ".join(told[key] for key in ("where", "title") if key in told)
+    message = "; ".join(
+        [first, *(f"{word}: {told[key]}" for key, word in (("detail", "why"), ("fix", "fix")) if key in told)]
+    )
+    param = error.where or None if isinstance(error, Refusal) else None
+    return {"error": {"message": message, "type": kind, "param": param, "code": name.lower().replace(" ", "_")}}
 
 
 def without(text: str, hidden: Iterable[str]) -> str:
@@ -60,10 +87,10 @@ def without(text: str, hidden: Iterable[str]) -> str:
     return text
 
 
-def unexpected(identifier: str) -> Response:
+def unexpected(identifier: str, path: str = "") -> Response:
     """The answer to a request that found a fault of ours."""
     what = "an error in quintet itself"
-    return problem(Refusal(500, what, why="the server's log has it under this request"), identifier)
+    return problem(Refusal(500, what, why="the server's log has it under this request"), identifier, path=path)
 
 
 def of_http(status: int, detail: Any, headers: Mapping[str, str] | None) -> Refusal:

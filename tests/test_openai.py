@@ -1,0 +1,365 @@
+"""What OpenAI's own client gets of the server, and what it is refused."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openai
+import pyarrow as pa
+import pytest
+import soundfile
+from httpx2 import Request, Response
+from openai import OpenAI
+from PIL import Image
+from serving import MARK, RAW, TOKEN, VALUES, client, faults, running, service, wait
+
+from quintet.fit import fitting
+from quintet.modalities.audio.recordings import Recordings
+from quintet.model.writing import Wanted, Writer
+from quintet.registry import MODALITIES
+from quintet.server import completions
+from quintet.server.problems import Refusal, problem
+from quintet.server.service import Service
+from quintet.sources import load as sources
+
+RUNS = ("text", "stream", "plain", "labelled", "speaker", "listener")
+WORDS = ("ah", "oh")
+TEXTS = {"given": {"codec": "text"}}
+
+
+def hums() -> Any:
+    rng = np.random.default_rng(0)
+    sounds = Recordings([0.1 * rng.standard_normal(800).astype(np.float32) for _ in range(40)], 8000)
+    splits = dict(zip(sources.SPLITS, (np.arange(24), np.arange(24, 32), np.arange(32, 40)), strict=True))
+    return sources.Dataset("hums", "audio", sounds, splits, pa.table({"word": [*WORDS] * 20}), source="hums")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs of few steps: texts, one long text, images with and without labels, sounds of words and words of sounds."""
+    found = tmp_path_factory.mktemp("runs")
+    texts = [f"the {word} number {i}, über €" for i in range(60) for word in ("red", "green", "blue")]
+    tiny: dict[str, Any] = {"preset": "tiny", "steps": 2, "runs": found}
+    fitting.train("autoregressive", data=texts, run="text", **{**tiny, "steps": 40})
+    fitting.train("autoregressive", data=[" ".join(texts)], run="stream", **tiny)
+    fitting.train("vae", data="digits", run="plain", **tiny)
+    fitting.train("gan", data="digits", condition="label", run="labelled", **tiny)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sources.SOURCES, "hums", hums)
+        given = {"data": "hums", **tiny}
+        fitting.train("autoregressive", target="word", condition="audio", codec="text", run="listener", **given)
+        fitting.train(
+            "vae", target="audio", condition="word", config={"given": {"codec": "text"}}, run="speaker", **given
+        )
+    return found
+
+
+@pytest.fixture(scope="module")
+def made(root: Path) -> Service:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("QUINTET_TOKEN", TOKEN)
+        found = service(root, *RUNS, most_work=10_000_000)
+    return found
+
+
+@pytest.fixture(scope="module")
+def address(made: Service) -> Iterator[str]:
+    with running(made) as one:
+        yield str(one.base_url)
+
+
+@pytest.fixture(scope="module")
+def ai(address: str) -> OpenAI:
+    return OpenAI(base_url=f"{address}/v1", api_key=TOKEN, max_retries=0, timeout=30)
+
+
+def text_of(ai: OpenAI, **asked: Any) -> str:
+    return ai.completions.create(**{"model": "text", "prompt": "the ", "seed": 3, **asked}).choices[0].text
+
+
+# -- models ------------------------------------------------------------------------------------------------------------
+
+
+def test_models_are_listed_and_found(ai: OpenAI) -> None:
+    assert [one.id for one in ai.models.list()] == [*RUNS]
+    one = ai.models.retrieve("text")
+    assert (one.id, one.object, one.owned_by) == ("text", "model", "quintet")
+    with pytest.raises(openai.NotFoundError, match="no such model"):
+        ai.models.retrieve("nothing")
+
+
+# -- texts -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_completion_is_what_the_model_writes(ai: OpenAI, root: Path) -> None:
+    model = fitting.load("text", runs=root)
+    (own,) = Writer(model, Wanted(["the "], length=12, seed=3)).write()
+    found = ai.completions.create(model="text", prompt="the ", max_tokens=12, seed=3)
+    assert found.object == "text_completion"
+    assert found.model == "text"
+    assert "the " + found.choices[0].text == own
+    assert found.system_fingerprint == model.run.used().sha256[:12]  # type: ignore[union-attr]
+    assert found.usage is not None
+    assert found.usage.prompt_tokens == len(b"the ")
+    assert 0 < found.usage.completion_tokens <= 12
+    assert found.usage.total_tokens == found.usage.prompt_tokens + found.usage.completion_tokens
+    assert text_of(ai, max_tokens=12, echo=True) == own
+    assert ai.completions.create(model="stream", prompt="the ", max_tokens=40).choices[0].finish_reason == "length"
+
+
+def test_a_stream_is_the_same_text_in_pieces(ai: OpenAI) -> None:
+    asked: dict[str, Any] = {"model": "stream", "prompt": ["the ", "red"], "max_tokens": 20, "n": 2, "seed": 5}
+    whole = ai.completions.create(**asked, logprobs=2)
+    pieces = list(ai.completions.create(**asked, logprobs=2, stream=True, stream_options={"include_usage": True}))
+    assert len(pieces) > 20
+    assert pieces[-1].usage == whole.usage
+    assert pieces[-1].choices == []
+    for choice in whole.choices:
+        own = [part for piece in pieces for part in piece.choices if part.index == choice.index]
+        assert "".join(part.text for part in own) == choice.text
+        assert [part.finish_reason for part in own[:-1]] == [None] * (len(own) - 1)
+        assert own[-1].finish_reason == choice.finish_reason
+        offsets = [offset for part in own for offset in part.logprobs.text_offset]  # type: ignore[union-attr]
+        assert offsets == choice.logprobs.text_offset  # type: ignore[union-attr]
+
+
+def test_a_stream_ends_in_done(made: Service) -> None:
+    asked = {"model": "text", "prompt": "the ", "stream": True}
+    answer = client(made).post("/v1/completions", json=asked)
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    events = answer.text.strip().split("\n\n")
+    assert events[-1] == "data: [DONE]"
+    assert all("usage" not in json.loads(event.removeprefix("data: ")) for event in events[:-1])
+
+
+def test_a_text_ends_before_a_stop_text(ai: OpenAI) -> None:
+    text = text_of(ai, model="stream", max_tokens=40)
+    stop = text[5:7]
+    found = ai.completions.create(model="stream", prompt="the ", seed=3, max_tokens=40, stop=[stop, "☃"], logprobs=0)
+    choice = found.choices[0]
+    assert choice.text == text[: text.index(stop)]
+    assert choice.finish_reason == "stop"
+    assert choice.logprobs is not None
+    assert "".join(choice.logprobs.tokens or []) == choice.text
+    pieces = ai.completions.create(model="stream", prompt="the ", seed=3, max_tokens=40, stop=stop, stream=True)
+    assert "".join(piece.choices[0].text for piece in pieces) == choice.text
+    with pytest.raises(openai.BadRequestError, match="stop"):
+        text_of(ai, stop=["a", "b", "c", "d", "e"])
+
+
+def test_the_same_seed_is_the_same_text_alone_or_among_others(ai: OpenAI) -> None:
+    asked: dict[str, Any] = {"model": "stream", "prompt": "the ", "max_tokens": 24}
+    alone = [text_of(ai, **asked, seed=seed) for seed in range(4)]
+    assert len(set(alone)) == 4
+    among: dict[int, str] = {}
+    threads = [threading.Thread(target=lambda i=i: among.update({i: text_of(ai, **asked, seed=i)})) for i in range(4)]  # type: ignore[misc]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [among[i] for i in range(4)] == alone
+    several = [one.text for one in ai.completions.create(**asked, n=3, seed=2).choices]
+    assert several[0] == alone[2]
+    assert len(set(several)) == 3
+    assert len({ai.completions.create(**asked).choices[0].text for _ in range(3)}) > 1, "without a seed each is new"
+
+
+def test_temperature_and_top_p_are_those_of_sampling(ai: OpenAI, root: Path) -> None:
+    model = fitting.load("text", runs=root)
+    for given in ({"temperature": 0}, {"temperature": 0.3, "top_p": 0.5}):
+        (own,) = Writer(model, Wanted(["the "], length=10, seed=3, sampling=given)).write()
+        assert text_of(ai, max_tokens=10, echo=True, **given) == own
+
+
+def test_log_probabilities_are_those_of_the_model(ai: OpenAI, root: Path) -> None:
+    model = fitting.load("stream", runs=root)
+    found = ai.completions.create(model="stream", prompt="the", max_tokens=6, temperature=0, logprobs=3).choices[0]
+    told = found.logprobs
+    assert told is not None
+    assert "".join(told.tokens or []) == found.text
+    assert told.text_offset == [sum(map(len, (told.tokens or [])[:i])) for i in range(6)]
+    writer = Writer(model, Wanted(["the"], length=6, sampling={"temperature": 0}))
+    (text,) = writer.begin(3)
+    for _ in writer.run([text]):
+        pass
+    assert told.token_logprobs == pytest.approx([token.log_prob for token in text.tokens], abs=1e-5)
+    for token, log_p, best in zip(told.tokens or [], told.token_logprobs or [], told.top_logprobs or [], strict=True):
+        assert best[token] == pytest.approx(log_p)
+        assert max(best.values()) == pytest.approx(log_p), "the likeliest symbol was taken"
+        assert len(best) == 3
+
+
+REFUSED = (
+    ({"suffix": "end"}, "left to right"), ({"best_of": 3}, "every text"), ({"logit_bias": {"5": 1}}, "as the model"),
+    ({"presence_penalty": 1}, "as the model"), ({"user": "me"}, "no users"), ({"logprobs": 6}, "at most 5"),
+    ({"max_tokens": 0}, "at least 1"), ({"n": 0}, "at least 1"), ({"temperature": 3}, "at most 2"),
+    ({"echo": True, "logprobs": 1}, "likelihood of a prompt"), ({"prompt": []}, "at least one"),
+    ({"prompt": [5, 6]}, "string"), ({"extra_body": {MARK: 1}}, "unknown field"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("asked", "why"), REFUSED)
+def test_what_is_not_done_is_refused_with_the_reason(ai: OpenAI, asked: dict[str, Any], why: str) -> None:
+    with pytest.raises(openai.BadRequestError, match=why) as found:
+        text_of(ai, **asked)
+    assert found.value.type == "invalid_request_error"
+    assert MARK not in found.value.response.text
+    field = next(iter(asked))
+    assert found.value.param in (field, "logprobs", None)
+
+
+def test_what_asks_for_nothing_is_no_reason_to_refuse(ai: OpenAI) -> None:
+    plain = text_of(ai)
+    assert text_of(ai, best_of=1, presence_penalty=0, frequency_penalty=0.0, logit_bias={}, suffix=None) == plain
+
+
+def test_a_model_of_another_task_is_refused_with_the_reason(ai: OpenAI) -> None:
+    with pytest.raises(openai.UnprocessableEntityError, match=r"symbol by symbol|not text"):
+        text_of(ai, model="plain")
+    with pytest.raises(openai.UnprocessableEntityError, match="makes no images"):
+        ai.images.generate(model="text", prompt="")
+    with pytest.raises(openai.UnprocessableEntityError, match="makes no sounds"):
+        ai.audio.speech.create(model="plain", voice="default", input="ah")
+    with pytest.raises(openai.UnprocessableEntityError, match="makes no texts of recordings"):
+        ai.audio.transcriptions.create(model="text", file=("a.wav", wav()))
+    with pytest.raises(openai.UnprocessableEntityError, match="no conversations"):
+        ai.chat.completions.create(model="text", messages=[{"role": "user", "content": MARK}])
+
+
+# -- images and sounds -------------------------------------------------------------------------------------------------
+
+
+def test_images_are_those_of_the_model(ai: OpenAI, root: Path) -> None:
+    model = fitting.load("labelled", runs=root)
+    found = ai.images.generate(model="labelled", prompt="3", n=2, size="8x8", response_format="b64_json",  # type: ignore[call-overload]
+                               extra_body={"seed": 4})  # fmt: skip
+    assert len(found.data) == 2
+    first = np.asarray(Image.open(io.BytesIO(base64.b64decode(found.data[0].b64_json))))
+    assert first.shape == (8, 8)
+    again = ai.images.generate(model="labelled", prompt="3", n=1, extra_body={"seed": 4})
+    assert np.array_equal(first, np.asarray(Image.open(io.BytesIO(base64.b64decode(again.data[0].b64_json)))))  # type: ignore[index,arg-type]
+    codec = model.codecs["x"]
+    assert np.array_equal(first, MODALITIES[codec.modality].view(model.draw(1, condition=3, seed=4), codec)[0, ..., 0])
+    assert len(ai.images.generate(model="plain", prompt="", n=3).data or []) == 3
+    with pytest.raises(openai.BadRequestError, match="nothing is kept"):
+        ai.images.generate(model="plain", prompt="", response_format="url")
+    with pytest.raises(openai.UnprocessableEntityError, match=r"no images of this size.*8x8"):
+        ai.images.generate(model="plain", prompt="", size="1024x1024")
+    with pytest.raises(openai.UnprocessableEntityError, match="takes no prompt"):
+        ai.images.generate(model="plain", prompt="a cat")
+
+
+def test_a_text_is_spoken(ai: OpenAI) -> None:
+    asked: dict[str, Any] = {"model": "speaker", "voice": "default", "input": "oh"}
+    spoken = ai.audio.speech.create(**asked, response_format="wav", extra_body={"seed": 1}).read()
+    samples, rate = soundfile.read(io.BytesIO(spoken))
+    assert rate == 8000
+    assert len(samples) > 100
+    assert ai.audio.speech.create(**asked, response_format="wav", extra_body={"seed": 1}).read() == spoken
+    assert ai.audio.speech.create(**asked, response_format="flac").read()[:4] == b"fLaC"
+    for wrong in ({"response_format": "mp3"}, {"voice": "alloy"}, {"speed": 2}, {"instructions": "softly"}):
+        with pytest.raises(openai.BadRequestError) as found:
+            ai.audio.speech.create(**{**asked, **wrong})
+        assert found.value.param == next(iter(wrong))
+
+
+def wav() -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, hums().items[0], 8000, format="WAV")
+    return file.getvalue()
+
+
+def test_a_recording_is_transcribed(ai: OpenAI, root: Path) -> None:
+    model = fitting.load("listener", runs=root)
+    own = model.draw(1, condition=hums().items[:1], sampling={"temperature": 0})
+    assert ai.audio.transcriptions.create(model="listener", file=("a.wav", wav())).text == own[0]
+    with pytest.raises(openai.BadRequestError, match="the answer is JSON"):
+        ai.audio.transcriptions.create(model="listener", file=("a.wav", wav()), response_format="srt")
+    with pytest.raises(openai.APIStatusError, match="format"):
+        ai.audio.transcriptions.create(model="listener", file=("a.mp3", b"nothing"))
+
+
+# -- refusals ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_wrong_token_is_an_error_that_the_client_knows(address: str) -> None:
+    stranger = OpenAI(base_url=f"{address}/v1", api_key="wrong", max_retries=0)
+    with pytest.raises(openai.AuthenticationError, match="token") as found:
+        stranger.models.list()
+    assert found.value.type == "authentication_error"
+    assert found.value.request_id
+    with pytest.raises(openai.AuthenticationError):
+        stranger.completions.create(model="text", prompt="the ")
+
+
+def test_too_many_are_told_when_to_come_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QUINTET_TOKEN", TOKEN)
+    small = service(root, "text", queue=1)
+    monkeypatch.setattr(small.models["text"].engine, "limit", 0)
+    with running(small) as one:
+        ai = OpenAI(base_url=f"{one.base_url}/v1", api_key=TOKEN, max_retries=0)
+        with pytest.raises(openai.RateLimitError) as found:
+            text_of(ai)
+    assert found.value.response.headers["retry-after"]
+    assert found.value.type == "rate_limit_error"
+
+
+def test_a_client_that_leaves_frees_its_slot(made: Service, ai: OpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Control: a stream whose work nobody cancels is still at work."""
+    engine = made.models["stream"].engine
+    asked: dict[str, Any] = {"model": "stream", "prompt": "the ", "max_tokens": 100_000, "stream": True}
+    made.request = made.request.model_copy(update={"most_work": 10**12})
+    for fault in (False, True):
+        if fault:
+            monkeypatch.setattr(completions, "Events", Forgetful)
+        stream = ai.completions.create(**asked)
+        for _ in range(3):
+            next(stream)
+        assert not engine.idle
+        stream.close()
+        if fault:
+            with pytest.raises(AssertionError):
+                wait(lambda: engine.idle, 1.0)
+        else:
+            assert wait(lambda: engine.idle, 5.0) < 5
+    engine.cancel()
+    wait(lambda: engine.idle, 5.0)
+
+
+class Forgetful(completions.Events):
+    """A stream that forgets to end its work."""
+
+    def __init__(self, events: Any, doing: Any) -> None:
+        kept = threading.local()
+        super().__init__(events, kept)
+        kept.cancel = lambda: None  # type: ignore[attr-defined]
+
+
+def test_hostile_requests_are_refused_and_nothing_is_repeated(made: Service) -> None:
+    """Control: an answer that repeats what was sent is found."""
+    ask = client(made)
+    paths = {"completions": "text", "images/generations": "plain", "audio/speech": "speaker"}
+    fields = {"prompt", "max_tokens", "n", "seed", "stop", "logprobs", "temperature", "input", "size", "condition"}
+    for path, model in paths.items():
+        for field in sorted(fields):
+            for value in VALUES:
+                body = {"model": model, "prompt": "a", "input": "a", field: value}
+                body = {key: one for key, one in body.items() if key != "input" or path == "audio/speech"}
+                body = {key: one for key, one in body.items() if key != "prompt" or path != "audio/speech"}
+                found = ask.post(f"/v1/{path}", content=json.dumps(body), headers={"content-type": "application/json"})
+                assert not faults(found), (path, body, found.text)
+    for raw in RAW:
+        found = ask.post("/v1/completions", content=b'{"model": "text", "n": ' + raw + b"}")
+        assert found.status_code in (400, 422), raw
+        assert not faults(found), (raw, found.text)
+    telling = problem(Refusal(400, f"{MARK} is wrong"), "1", path="/v1/completions")
+    answer = Response(400, content=bytes(telling.body), headers={"x-request-id": "1"},
+                                request=Request("POST", "http://localhost/v1/completions"))  # fmt: skip
+    assert faults(answer) == ["the input is repeated"]
