@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import random
-import re
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import replace
@@ -22,7 +23,7 @@ from torch import Tensor
 from quintet.core.random import Rows
 from quintet.core.spaces import Discrete, Space
 from quintet.families.autoregressive import Autoregressive
-from quintet.model import turns
+from quintet.model import batching, turns
 from quintet.model.batching import Batcher
 from quintet.model.fitted import Fitted
 from quintet.model.writing import Wanted, Writer
@@ -321,6 +322,20 @@ def test_no_fault_ends_the_thread(serving: tuple[Fitted, Batcher]) -> None:
 def test_a_model_that_writes_no_texts_has_a_batcher_too() -> None:
     from test_batching import single
 
-    batcher = Batcher(fitted(single("flow")))
-    batcher.close()
-    assert re.search("batcher of", batcher._thread.name)
+    Batcher(fitted(single("flow"))).close()
+
+
+def test_an_idle_batcher_keeps_neither_thread_nor_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "IDLE", 0.01)
+    one = model(LONG).fitted
+    batcher, there = Batcher(one), weakref.ref(one)
+    for _ in range(3):
+        assert len(Writer(batcher.client().model, Wanted(["a"], length=5)).write()[0]) == 6
+        for _ in range(100):
+            if batcher._thread is None:
+                break
+            time.sleep(0.02)
+        assert batcher._thread is None
+    del one, batcher
+    gc.collect()
+    assert there() is None

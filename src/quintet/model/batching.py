@@ -1,6 +1,6 @@
 """One pass through a model for many requests: what waits is done together, by one thread a model.
 
-    batcher = Batcher(fitted)              # starts its thread
+    batcher = Batcher(fitted)
     client = batcher.client()              # one a request
     client.model.draw(16, seed=1)          # a Fitted like any other: blocks until the thread has done the work
     client.cancel()                        # from any thread: what waits is dropped, what runs ends at its next step
@@ -45,6 +45,8 @@ from quintet.nets.decoding import InOrder
 A = TypeVar("A")
 SECONDS = 0.5
 """What one call of the family should take at most, so that whoever comes meanwhile need not wait for long."""
+IDLE = 10.0
+"""Seconds that a thread waits for more to do."""
 FEWEST = 16
 """Rows of a call, however slow they are."""
 
@@ -96,7 +98,7 @@ class Batcher:
     """The engine of one model for many requests at once: see this module.
 
     `rows`: of one call of the family at most; `texts`: written at once, as far as the family keeps caches for so many.
-    `on_batch` is told of each call and step. To be closed when it is no longer needed: it has a thread.
+    `on_batch` is told of each call and step. Its thread ends when there was nothing to do for a while, and begins anew.
     """
 
     def __init__(
@@ -111,8 +113,7 @@ class Batcher:
         self._writings = Writings(family, texts)
         self._pace: list[tuple[Any, float]] = []
         self._ready, self._closing = threading.Condition(), False
-        self._thread = threading.Thread(target=self._work, name=f"batcher of {model.run.name}", daemon=True)
-        self._thread.start()
+        self._thread: threading.Thread | None = None
 
     # -- from any thread ---------------------------------------------------------------------------------------------
 
@@ -139,6 +140,10 @@ class Batcher:
                 raise EnvironmentFault("this model takes no more requests", where=self.model.run.name,
                                        why="it is being closed")  # fmt: skip
             yield
+            if self._thread is None:
+                name = f"batcher of {self.model.run.name}"
+                self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+                self._thread.start()
             self._ready.notify()
 
     def client(self) -> Client:
@@ -159,7 +164,9 @@ class Batcher:
                 for future in self._futures:
                     future.cancel()
             self._ready.notify()
-        self._thread.join()
+            thread = self._thread
+        if thread is not None:
+            thread.join()
 
     @property
     def _futures(self) -> list[Future[Any]]:
@@ -184,10 +191,11 @@ class Batcher:
     def _round(self) -> bool:
         """One call of the family, and one step of texts; whether there may be another round."""
         with self._ready:
-            while not (self._jobs or self._written or self._closing):
-                self._ready.wait()
+            if not (self._jobs or self._written or self._closing):
+                self._ready.wait(IDLE)
             shares, written = self._shares(), list(self._written)
-            if not (shares or written) and self._closing:
+            if not (shares or written):
+                self._thread = None
                 return False
         if shares:
             self._do(shares)
