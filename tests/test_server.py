@@ -392,10 +392,13 @@ def test_a_fault_of_ours_is_a_problem_that_says_nothing(made: Service, monkeypat
     def broken(*_: Any) -> None:
         raise RuntimeError(f"secret {MARK}")
 
-    monkeypatch.setattr("quintet.server.native.found_of", broken)
-    found = client(made).post("/api/v1/sample", json={"model": "flow"})
+    monkeypatch.setattr("quintet.server.native.answer", broken)
+    found = client(made).post("/api/v1/sample", json={"model": "flow", "n": 1})
     assert (found.status_code, found.headers["content-type"]) == (500, MEDIA_TYPE)
     assert MARK not in found.text
+    monkeypatch.setattr("quintet.server.native.found_of", broken)
+    found = client(made).post("/api/v1/sample", json={"model": "flow", "n": 1})
+    assert (found.status_code, found.json()["title"]) == (422, "these items cannot be read")
 
 
 def test_hidden_texts_are_left_out_as_they_are_and_as_they_are_quoted() -> None:
@@ -467,6 +470,27 @@ def test_limits_hold_at_the_bound_and_one_past_it(
     made.request = made.request.model_copy(update={"most_items": 100, "most_steps": 1000, "most_work": 10**9})
     one.post(f"/api/v1/{verb}", json={**body, field: more})
     assert began == [verb, verb]  # the control
+
+
+def test_files_that_stand_for_more_than_they_are_are_refused_before_they_are_read(ask: TestClient) -> None:
+    def stream(table: pa.Table, **options: Any) -> bytes:
+        sink = io.BytesIO()
+        with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(**options)) as one:
+            one.write_table(table)
+        return sink.getvalue()
+
+    few, many = (pa.table({"x0": np.zeros(n), "x1": np.zeros(n)}) for n in (3, 4_000_000))
+    words = pa.table({"x0": pa.array(["1", "2"]).dictionary_encode(), "x1": pa.array([1.0, 2.0])})
+    none = pa.table({"x0": pa.nulls(10**9), "x1": pa.nulls(10**9)})
+    for content, said in ((stream(many, compression="zstd"), "compressed"), (stream(none), "items: at most"),
+                          (stream(words, compression="lz4"), "compressed"), (b"x0,x1\n" + b"1,2\n" * 40_000, "at most"),
+                          (stream(few)[:-30], "no stream")):  # fmt: skip
+        media = "text/csv" if content.startswith(b"x0") else "application/vnd.apache.arrow.stream"
+        found = ask.post("/api/v1/score?model=flow", content=content, headers={"content-type": media})
+        assert found.status_code == 422
+        assert said in found.json()["title"], found.text
+    arrow = {"content-type": "application/vnd.apache.arrow.stream"}
+    assert ask.post("/api/v1/score?model=flow", content=stream(few), headers=arrow).status_code == 200  # the control
 
 
 def test_a_regular_expression_of_billions_of_states_is_refused(ask: TestClient) -> None:

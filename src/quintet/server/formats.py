@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import pyarrow as pa
-
 from quintet.server.problems import Refusal
 
 JSON = "application/json"
@@ -55,14 +53,6 @@ def ranges_of(accept: str) -> Iterable[tuple[str, float]]:
 def matches(one: str, media: str) -> bool:
     """Whether a media range, `image` or `image/png` or nothing at all, takes this media type."""
     return not one or one in (media, media.split("/")[0])
-
-
-def arrow_of(table: pa.Table) -> bytes:
-    """A table as a stream of Arrow."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as stream:
-        stream.write_table(table)
-    return sink.getvalue().to_pybytes()
 
 
 def media_of(header: str) -> tuple[str, dict[str, str]]:

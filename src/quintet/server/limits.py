@@ -11,6 +11,7 @@ from quintet.model.fitted import Fitted
 from quintet.model.inputs import Found
 from quintet.operations.conditions import DEFAULT
 from quintet.operations.requests import Request, ServeRequest
+from quintet.server.bodies import Upload
 from quintet.server.problems import Refusal
 
 COUNTS = ("n", "draws", "n_best", "steps", "samples")
@@ -44,6 +45,16 @@ def effort(limits: ServeRequest, model: Fitted, request: Request) -> float:
             before: Any = getattr(own, name)
             times *= max(1.0, value / before if type(before) is int and before > 0 else value)
     return times
+
+
+LINES = 20
+"""Lines of a file to an item, beyond which it is not read."""
+
+
+def few_lines(file: Upload, most: int) -> None:
+    """Raise Refusal for a file of so many lines that it has more than `most` items: to be known before it is read."""
+    if file.suffix in (".csv", ".txt", ".jsonl"):
+        within(file.content.count(b"\n") / LINES, most, "items")
 
 
 def within(count: float, most: int, what: str) -> None:

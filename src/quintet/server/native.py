@@ -8,6 +8,7 @@ import asyncio
 import base64
 import binascii
 import json
+import logging
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -20,7 +21,7 @@ from fastapi import FastAPI, Request, Response
 
 from quintet import registry
 from quintet.core.codec import Codec
-from quintet.core.errors import DataError, UsageError
+from quintet.core.errors import DataError, QuintetError, UsageError
 from quintet.core.plain import plain
 from quintet.model.containers import raw_items
 from quintet.model.fitted import Fitted
@@ -30,10 +31,12 @@ from quintet.operations.conditions import read_conditions, typed
 from quintet.operations.events import Event, Note
 from quintet.operations.fitted import Made
 from quintet.registry import FAMILIES, MODALITIES, RESULTS
+from quintet.server.arrow import arrow_of, feather
 from quintet.server.bodies import Body, Sent, Upload, body_of, media_types, received
 from quintet.server.engine import Job
-from quintet.server.formats import ARROW, JSON, MEDIA, SUFFIXES, accepted, arrow_of
-from quintet.server.limits import afford
+from quintet.server.formats import ARROW, JSON, MEDIA, SUFFIXES, accepted
+from quintet.server.limits import afford, few_lines
+from quintet.server.logs import log
 from quintet.server.problems import MEDIA_TYPE, Refusal
 from quintet.server.service import Service
 
@@ -108,7 +111,7 @@ def answered(
     for operation in NEEDS.get(name, (name,)):
         model.able(operation)
     with tempfile.TemporaryDirectory(prefix="quintet-") as folder:
-        found = found_of(verb, model, sent, Path(folder))
+        found = read(verb, model, sent, Path(folder), service.request.most_items)
     afford(service.request, model, sent.request, found)
     made = answer(name, model, sent.request, found, on_event)
     return written(made, media, model, {"model": sent.model, "notes": notes})
@@ -158,31 +161,42 @@ def in_json(form: Any, items: Any, note: Mapping[str, Any], model: Fitted) -> li
 # -- what was sent, as raw items ---------------------------------------------------------------------------------------
 
 
-def found_of(verb: Verb, model: Fitted, sent: Sent, folder: Path) -> Found:
+def read(verb: Verb, model: Fitted, sent: Sent, folder: Path, most: int) -> Found:
+    """`found_of`; whatever else is raised over what was sent is the fault of that."""
+    try:
+        return found_of(verb, model, sent, folder, most)
+    except QuintetError:
+        raise
+    except Exception as error:
+        log("items not read", logging.WARNING, error)
+        raise DataError("these items cannot be read", why=type(error).__name__) from None
+
+
+def found_of(verb: Verb, model: Fitted, sent: Sent, folder: Path, most: int) -> Found:
     """Items and conditions as a loaded model takes them."""
-    given = None if sent.conditions is None else conditions_of(model, sent.conditions, folder)
+    given = None if sent.conditions is None else conditions_of(model, sent.conditions, folder, most)
     if verb.needs != "items":
         return Found(None, given)
-    found = items_of(model, sent.items, folder)
+    found = items_of(model, sent.items, folder, most)
     return found if given is None else replace(found, given=given)
 
 
-def items_of(model: Fitted, items: Any, folder: Path) -> Found:
+def items_of(model: Fitted, items: Any, folder: Path, most: int) -> Found:
     """Raw items, with the conditions that stand beside them."""
     codec = model.codecs["x"]
-    place = stored(items, codec, folder, "items")
+    place = stored(items, codec, folder, "items", most)
     if not isinstance(place, Path):
         return Found(raw_items(place, codec, model.config.data.target, model.config.data.reading()))
     forms = {name: form for one in model.codecs.values() for name, form in getattr(one, "forms", {}).items()}
     return replace(read_items(model.config, str(place), None, like=model.codecs, forms=forms), source=None)
 
 
-def conditions_of(model: Fitted, given: Any, folder: Path) -> Any:
+def conditions_of(model: Fitted, given: Any, folder: Path, most: int) -> Any:
     """Raw conditions."""
     if "cond" not in model.codecs:
         raise UsageError("this model takes no condition")
     codec = model.codecs["cond"]
-    place = stored(given, codec, folder, "conditions")
+    place = stored(given, codec, folder, "conditions", most)
     if isinstance(place, Path):
         return read_conditions(model, place)
     if isinstance(place[0], Path):
@@ -190,12 +204,16 @@ def conditions_of(model: Fitted, given: Any, folder: Path) -> Any:
     return [typed(codec, one) if isinstance(one, str) else one for one in place]
 
 
-def stored(values: Any, codec: Codec, folder: Path, name: str) -> Path | list[Any]:
-    """Where the files that were sent, or rows, now lie: a source; or a list of items, or of the paths of pictures."""
+def stored(values: Any, codec: Codec, folder: Path, name: str, most: int) -> Path | list[Any]:
+    """Where the files that were sent, or rows, now lie: a source; or a list of items, or of the paths of pictures.
+
+    Raises Refusal for what has more than `most` items, as far as that is known before it is read.
+    """
     modality = MODALITIES[codec.modality]
     if isinstance(values, Upload):
+        few_lines(values, most)
         path = folder / f"{name}{values.suffix}"
-        path.write_bytes(feather(values.content) if values.suffix == ".arrow" else values.content)
+        path.write_bytes(feather(values.content, most) if values.suffix == ".arrow" else values.content)
         return [path] if values.suffix in modality.opens else path
     if modality.single and all(isinstance(one, str) for one in values):
         (folder / name).mkdir()
@@ -216,18 +234,6 @@ def decoded(text: str, i: int) -> bytes:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise DataError("a file in base64 is meant", where=f"item {i + 1}") from None
-
-
-def feather(content: bytes) -> bytes:
-    """A stream of Arrow as a file of Arrow, which is checked."""
-    try:
-        table = pa.ipc.open_stream(content).read_all()
-        table.validate(full=True)
-    except (pa.ArrowException, ValueError, OSError) as error:
-        raise DataError("this is no stream of Arrow", why=str(error).splitlines()[0]) from None
-    sink = pa.BufferOutputStream()
-    pa.feather.write_feather(table, sink, compression="uncompressed")
-    return sink.getvalue().to_pybytes()
 
 
 # -- the schema --------------------------------------------------------------------------------------------------------

@@ -194,7 +194,7 @@ def heard(service: Service, body: Transcription, file: Upload, model: Fitted, jo
     listens = given is not None and media_of(given).startswith(SOUNDS)
     wants(listens and model.codecs["x"].vocabulary is not None, model, "makes no texts of recordings")
     with tempfile.TemporaryDirectory(prefix="quintet-") as folder:
-        found = Found(None, conditions_of(model, file, Path(folder)))
+        found = Found(None, conditions_of(model, file, Path(folder), service.request.most_items))
     asked = {"temperature": body.temperature} if body.temperature else {}
     request = requests.Sample(n=1, seed=body.seed, sampling=made_with(model, asked))
     return str(sampled(service, request, found, model, job).items[0])

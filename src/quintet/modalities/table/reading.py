@@ -283,7 +283,10 @@ def delimiter_of(text: str) -> str:
     """What stands between the cells: that which gives the first rows one number of cells, more than one."""
     best, score = ",", (0.0, 0)
     for delimiter in ",;\t|":
-        rows = list(itertools.islice(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), 101))
+        try:
+            rows = list(itertools.islice(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), 101))
+        except csv.Error:  # a cell that is longer than this reader takes: pyarrow's takes it
+            continue
         widths = [len(row) for row in (rows[:-1] if len(rows) > 100 else rows) if row]
         if widths and widths[0] > 1:
             share = sum(width == widths[0] for width in widths) / len(widths)
