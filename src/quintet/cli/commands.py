@@ -18,6 +18,7 @@ from quintet.operations.requests import (
     EvaluateRequest,
     InspectRequest,
     InterpolateRequest,
+    ExportRequest,
     PushRequest,
     RecommendRequest,
     ReconstructRequest,
@@ -32,6 +33,7 @@ from quintet.operations.results import CompletionResult
 if TYPE_CHECKING:
     from quintet.operations.checking import DoctorResult
     from quintet.operations.completing import CompleteResult
+    from quintet.operations.exporting import ExportResult
     from quintet.operations.hub import PushResult
     from quintet.operations.latents import EncodeResult, InterpolateResult, ReconstructResult
     from quintet.operations.measuring import CompareResult, EvaluateResult, RecommendResult
@@ -237,6 +239,17 @@ def recommend(found: RecommendResult, context: Context) -> str:
     from quintet.cli.figures import recommended
 
     return recommended(found.facts())
+
+
+@asks(ExportRequest, "exporting.export", "digits-vae-1", "digits-diffusion-1 --format torch -o denoiser/")
+def export(done: ExportResult, context: Context) -> str:
+    """Write the parts of a model as files that run without quintet, and export.json, which says how.
+
+    Each file is run and compared with the model before it is kept, and takes any number of items. Scripts that sample
+    from these files with onnxruntime and NumPy alone are in the folder examples/export of the project.
+    """
+    lines = [f"  {name}: differs from the model by {by:.2g} at most" for name, by in done.differences.items()]
+    return "\n".join([f"{done.bytes / 2**20:.1f} MiB in {done.output}", *lines])
 
 
 @asks(PushRequest, "hub.push", "digits-vae-1 hf:me/digits", "first hf:me/first --private")

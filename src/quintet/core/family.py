@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from quintet.core import settings
 from quintet.core.errors import Unsupported
-from quintet.core.random import Generator
+from quintet.core.random import Generator, Tape
 from quintet.core.spaces import Discrete, Space
 
 OnStep = Callable[[int, int, Tensor], None]
@@ -41,6 +41,22 @@ class Objective(NamedTuple):
 
     module: nn.Module
     loss: Callable[[Batch], Loss]
+
+
+class Part(NamedTuple):
+    """A method of a family that is a function of tensors alone, so that it can be used without quintet.
+
+    `inputs`: examples by name, of a few items along the first axis; `free`: other axes that may have any length, by
+    name of the input; `noise`: which inputs are random numbers, and of which kind (normal, uniform).
+    """
+
+    method: Callable[..., Any]
+    inputs: Mapping[str, Tensor]
+    outputs: tuple[str, ...]
+    free: Mapping[str, Mapping[int, str]] = {}
+    noise: Mapping[str, str] = {}
+    sampling: Any = None
+    """What the method is told as `sampling`, if anything."""
 
 
 class Family(nn.Module, ABC):
@@ -150,9 +166,38 @@ class Family(nn.Module, ABC):
         """
         self.refuse("complete")
 
+    # -- without quintet ----------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def parts(self, x: Tensor, cond: Tensor | None, sampling: Any) -> dict[str, Part]:
+        """What of it can be used without quintet; x (B, *space.shape) and cond (B, *condition.shape) are examples."""
+
+    def constants(self, sampling: Any) -> dict[str, Any]:
+        """What a sampler of these parts must know, as JSON has it."""
+        return {}
+
+    def by_noise(self, *given: Tensor, sampling: Any = None) -> Tensor:
+        """`sample` as a function of its random numbers and, behind them, of the condition."""
+        noise, cond = (given, None) if self.condition is None else (given[:-1], given[-1])
+        return self.sample(len(noise[0]), cond, sampling=sampling, generator=Tape(noise))
+
+    def sampled_in_one(self, n: int, cond: Tensor | None, sampling: Any) -> Part:
+        """`by_noise`, of a family that makes its samples in one pass."""
+        tape = Tape()
+        self.sample(n, cond, sampling=sampling, generator=tape)
+        names = [f"noise_{i}" for i in range(len(tape.kinds))]
+        noise = dict(zip(names, tape.kinds, strict=True))
+        inputs = dict(zip(names, tape.numbers, strict=True)) | given_as("cond", cond)
+        return Part(self.by_noise, inputs, ("x",), noise=noise, sampling=sampling)
+
     def refuse(self, operation: str) -> NoReturn:
         """Raise Unsupported with this family's reason."""
         raise Unsupported(f"{self.name} has no {operation}", why=self.missing.get(operation, "not implemented"))
+
+
+def given_as(name: str, value: Tensor | None) -> dict[str, Tensor]:
+    """An input of that name, where there is one."""
+    return {} if value is None else {name: value}
 
 
 @runtime_checkable

@@ -67,7 +67,26 @@ class Rows:
         return (blocks[0] if len(blocks) == 1 else torch.cat(blocks))[offset : offset + self.count]
 
 
-Generator = torch.Generator | Rows
+class Tape:
+    """Numbers in the place of a generator: those that are given, in the order in which they are asked for.
+
+    Without any it draws by a seed, and keeps what it drew: so a function of random numbers becomes one of tensors.
+    """
+
+    def __init__(self, numbers: Sequence[Tensor] | None = None, seed: int = 0) -> None:
+        self.numbers: list[Tensor] = list(numbers or ())
+        self.kinds: list[str] = []
+        self.drawn = None if numbers else torch.Generator().manual_seed(seed)
+
+    def take(self, kind: str, shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+        """The next numbers."""
+        if self.drawn is not None:
+            self.numbers.append(_draw(kind, shape, self.drawn, device, dtype))
+        self.kinds.append(kind)
+        return self.numbers[len(self.kinds) - 1]
+
+
+Generator = torch.Generator | Rows | Tape
 
 
 def _draw(
@@ -79,6 +98,8 @@ def _draw(
         if shape[0] != rows.count:
             raise ValueError(f"a stream of {rows.count} rows was asked for {shape[0]}")
         return rows.draw(lambda n, g: sample((n, *tail), generator=g, device=device, dtype=dtype), device)
+    if isinstance(generator, Tape):
+        return generator.take(kind, shape, device, dtype)
     return sample(shape, generator=generator, device=device, dtype=dtype)
 
 
@@ -104,7 +125,7 @@ def quantile(logits: Tensor, u: Tensor) -> Tensor:
     """
     mass = logits.double().softmax(-1).cumsum(-1)
     point = u.double().clamp_max(1 - 2**-50)[..., None] * mass[..., -1:]
-    return torch.searchsorted(mass, point, right=True)[..., 0]
+    return (mass <= point).sum(-1)
 
 
 def spread(n: int, *, generator: Generator | None, like: Tensor) -> Tensor:
@@ -115,7 +136,7 @@ def spread(n: int, *, generator: Generator | None, like: Tensor) -> Tensor:
     if isinstance(generator, Rows):
         pieces = [(seed_of(str(part.seed), "spread") / 2**63, part.start, part.count) for part in generator.parts]
     else:
-        pieces = [(float(torch.rand((), generator=generator, device=like.device, dtype=torch.float64)), 0, n)]
+        pieces = [(float(uniform(generator=generator, like=like, dtype=torch.float64)), 0, n)]
     golden = (5**0.5 - 1) / 2
     out = [v + torch.arange(first, first + count, dtype=torch.float64) * golden for v, first, count in pieces]
     return torch.cat(out).to(like.device) % 1

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from quintet.core.family import Batch, Family, Loss, OnStep
+from quintet.core.family import Batch, Family, Loss, OnStep, Part, given_as
 from quintet.core.random import Generator, uniform
 from quintet.core.spaces import Discrete, Space
 from quintet.nets.build import upcast
@@ -21,7 +21,7 @@ from quintet.nets.decoding import Best, Reader, Rules, Steps, alike, beam_search
 from quintet.nets.given import UNCONDITIONAL, Given, Reads
 from quintet.nets.packing import document_mask, pack
 from quintet.nets.symbols import Backbone, Choice, Grams, Ranks, cross_entropy
-from quintet.nets.transformer import Cache
+from quintet.nets.transformer import Cache, Grown
 
 CACHED = 2**26
 """Numbers that the caches of a completion may hold at once (256 MiB in float32); more rows wait their turn."""
@@ -225,6 +225,72 @@ class Autoregressive(Family):
     def log_probs(self, n: int, cond: Tensor | None = None) -> Tensor:
         nothing = torch.empty(n, 0, dtype=torch.long, device=self.start.device)
         return self.logits(nothing, self.given(cond, n))[:, 0].log_softmax(-1)
+
+    # -- without quintet ----------------------------------------------------------------------------------------------
+
+    def begin(self, rows: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
+        """The logits (B, V) of the first symbol, and what `step` needs: keys and values (B, layers, heads, 1, d) of the
+        start and, if runs of symbols are read, those before it (B, reach - 1). rows (B,): as many as its length.
+        """
+        nothing = torch.zeros(len(rows), 0, dtype=torch.long, device=rows.device)
+        return self.stepped(nothing, Grown(self.space.dims), *given)
+
+    def step(self, x: Tensor, keys: Tensor, values: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
+        """x (B, 1), the next symbol, behind those of which keys and values (B, layers, heads, past, d) are."""
+        cache = Grown(self.space.dims, keys.shape[3])
+        cache.layers = {i: (keys[:, i], values[:, i]) for i in range(keys.shape[1])}
+        if self.grams is not None:
+            cache.last, given = given[0], given[1:]
+        return self.stepped(x, cache, *given)
+
+    def stepped(self, x: Tensor, cache: Cache, *given: Tensor) -> tuple[Tensor, ...]:
+        """The logits behind x, and the cache as tensors. `given`: the condition, or the context that it is read as."""
+        if len(given) == 2:
+            told = Given(context=given[0], seen=given[1])
+        else:
+            told = self.given(given[0] if given else None, len(x))
+        logits = self.logits(x, told, cache)[:, -1]
+        state = [torch.stack([pair[i] for pair in cache.layers.values()], 1) for i in range(2) if cache.layers]
+        if self.grams is not None:
+            few = self.settings.reach - 1
+            assert cache.last is not None
+            state.append(F.pad(cache.last, (few, 0), value=self.grams.nothing)[:, -few:])
+        return logits, *state
+
+    def read_condition(self, cond: Tensor) -> tuple[Tensor, Tensor]:
+        """The context (B, S, width) of a condition that is read step by step, and which of it is seen (B, S)."""
+        told = self.given(cond, len(cond))
+        assert told.context is not None
+        seen = torch.ones(told.context.shape[:2], dtype=torch.bool, device=cond.device)
+        return told.context, seen if told.seen is None else told.seen
+
+    def parts(self, x: Tensor, cond: Tensor | None, sampling: Any) -> dict[str, Part]:
+        if not self.in_order:
+            return {}
+        given, parts = given_as("cond", cond), {}
+        if cond is not None and self.net.readers:
+            context, seen = self.read_condition(cond)
+            parts["context"] = Part(self.read_condition, given, ("context", "seen"))
+            given = {"context": context, "seen": seen}
+        rows = torch.zeros(len(x), device=x.device)
+        first = self.begin(rows, *given.values())
+        state = ("keys", "values", "last")[: len(first) - 1] if len(first) != 2 else ("last",)
+        parts["begin"] = Part(self.begin, {"rows": rows} | given, ("logits", *state))
+        if self.space.dims > 1:
+            behind, new, free = first[1:], x.flatten(1)[:, :1], {}
+            if self.space.dims > 2:  # an axis of length 1 would be taken for one that never changes
+                behind, free = (
+                    self.step(new, *behind, *given.values())[1:],
+                    dict.fromkeys(("keys", "values"), {3: "past"}),
+                )
+            inputs = {"x": new} | dict(zip(state, behind, strict=True)) | given
+            parts["step"] = Part(self.step, inputs, ("logits", *state), free)
+        return parts
+
+    def constants(self, sampling: Sampling) -> dict[str, Any]:
+        """How many symbols an item has, which one ends it, and how symbols are chosen from logits."""
+        facts = {"length": self.space.dims, "end": self.end, "unseen": self.space.unseen}
+        return facts | sampling.model_dump(mode="json")
 
     @torch.no_grad()
     def sample(

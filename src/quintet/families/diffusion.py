@@ -15,14 +15,14 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import pairwise
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from quintet.core import settings
-from quintet.core.family import Batch, Family, Loss, OnStep
+from quintet.core.family import Batch, Family, Loss, OnStep, Part, given_as
 from quintet.core.random import Generator, normal, uniform
 from quintet.core.spaces import Continuous, Space
 from quintet.nets.build import Net, denoiser, upcast
@@ -205,6 +205,32 @@ class Diffusion(Family):
                 on_step(i, q.steps, y)
         return self.settled(y, denoise) / self.scale + self.mean
 
+    def clean(self, y: Tensor, s: Tensor, cond: Tensor | None = None) -> Tensor:
+        """D(y, s) for items each at a level s (B,) of its own."""
+        return self.denoise(y, s, tell(self.conditioner, cond, len(y)))
+
+    def parts(self, x: Tensor, cond: Tensor | None, sampling: Any) -> dict[str, Part]:
+        y = {"y": (x - self.mean) * self.scale, "s": x.new_ones(len(x))}
+        parts = {"denoise": Part(self.clean, y | given_as("cond", cond), ("x",))}
+        return parts if cond is None else parts | {"denoise_null": Part(self.clean, y, ("x",))}
+
+    def constants(self, sampling: Sampling) -> dict[str, Any]:
+        """The noise levels of the sampler, where it starts; and x = y / scale + mean."""
+        levels = noise_grid(self.settings.schedule, sampling.steps, like=self.mean, low=self.lowest())
+        settles = self.space.widths is not None and self.space.quantised
+        return {
+            "levels": levels.tolist(),
+            "guidance": sampling.guidance,
+            "mean": self.mean.tolist(),
+            "scale": self.scale.tolist(),
+            "settle": {"level": float(self.settling()), "widths": self.space.widths} if settles else None,
+        }
+
+    def settling(self) -> Tensor:
+        """The level at which the quantised dimensions of a space with real ones take E[x | y]."""
+        widths = self.mean.new_tensor(self.space.widths).view(self.space.shape)
+        return ((widths * self.scale)[widths > 0].min() / 2).clamp_min(S_MIN)
+
     def settled(self, y: Tensor, denoise: Denoise) -> Tensor:
         """y with E[x | y] in the dimensions that are quantised beside real ones, at half the distance of their
         values: see `lowest`. A density that is learnt is smooth, so that it reaches beyond the end of what the noise of
@@ -213,8 +239,7 @@ class Diffusion(Family):
         if self.space.widths is None or not self.space.quantised:
             return y
         widths = y.new_tensor(self.space.widths).view(self.space.shape)
-        steps = (widths * self.scale)[widths > 0]
-        return torch.where(widths > 0, denoise(y, (steps.min() / 2).clamp_min(S_MIN)), y)
+        return torch.where(widths > 0, denoise(y, self.settling()), y)
 
     @torch.no_grad()
     def complete(

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from quintet.core.errors import Unsupported
-from quintet.core.family import Batch, Family, Loss, OnStep
+from quintet.core.family import Batch, Family, Loss, OnStep, Part, given_as
 from quintet.core.random import Generator, normal
 from quintet.core.spaces import Continuous, Space
 from quintet.nets.conditioning import conditioner, tell, widths
@@ -170,6 +170,15 @@ class Flow(Family):
         noise = normal(n, *self.space.shape, generator=generator, like=next(self.parameters()))
         with evaluating(self):
             return self.invert(noise * s.temperature, self.given(cond, n, s.guidance), on_step)
+
+    def parts(self, x: Tensor, cond: Tensor | None, sampling: Any) -> dict[str, Part]:
+        given = given_as("cond", cond)
+        return {
+            "encode": Part(self.encode, {"x": x} | given, ("z",)),
+            "log_prob": Part(self.log_prob, {"x": x} | given, ("nats",)),
+            "decode": Part(self.decode, {"z": self.encode(x, cond)} | given, ("x",)),
+            "sample": self.sampled_in_one(len(x), cond, sampling),
+        }
 
     @torch.no_grad()
     def complete(

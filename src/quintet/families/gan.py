@@ -7,7 +7,7 @@ L_D = E softplus(D(G(z)) - D(x)) + gamma/2 (E |grad D(x)|^2 + E |grad D(G(z))|^2
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from quintet.core import settings
-from quintet.core.family import Batch, Family, Loss, Objective, OnStep
+from quintet.core.family import Batch, Family, Loss, Objective, OnStep, Part
 from quintet.core.random import Generator, normal, uniform
 from quintet.core.spaces import Continuous, Space
 from quintet.nets.build import Net, decoder, encoder, upcast
@@ -150,6 +150,9 @@ class GAN(Family):
     def decode(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         """G(z, c)."""
         return self.generate(z, cond)
+
+    def parts(self, x: Tensor, cond: Tensor | None, sampling: Any) -> dict[str, Part]:
+        return {"sample": self.sampled_in_one(len(x), cond, sampling)}
 
     def energy(self, x: Tensor, known: Tensor, cond: Tensor | None, s: Sampling) -> Energy:
         """-log p(z | known entries of x) if x = G(z) + s.noise * noise: what is missed, and how unlikely z is."""

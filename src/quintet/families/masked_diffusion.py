@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from quintet.core.family import Batch, Family, Loss, OnStep
+from quintet.core.family import Batch, Family, Loss, OnStep, Part, given_as
 from quintet.core.random import Generator, spread, uniform
 from quintet.core.spaces import Discrete, Space
 from quintet.nets.build import upcast
@@ -67,17 +67,34 @@ class MaskedDiffusion(Family):
 
     def logits(self, x: Tensor, masked: Tensor, given: Given, asked: Tensor | None = None) -> Tensor:
         """x, masked (B, dims) -> (M, V) logits of the `asked` positions (by default the masked ones), row by row."""
-        x = x.masked_fill(masked, self.space.vocab_size)
+        asked = masked if asked is None else asked
+        logits = upcast(self.head(self.read(x.masked_fill(masked, self.space.vocab_size), given)[asked]))
+        return logits if self.prior is None else logits + self.prior[asked.nonzero()[:, 1]]
+
+    def read(self, x: Tensor, given: Given) -> Tensor:
+        """x (B, dims), where the symbol `vocab_size` is the mask -> (B, dims, width)."""
         h = self.tokens(x)
         if self.ranks is not None:
             h = h + self.ranks(x, torch.arange(x.shape[1], device=x.device)[None])
         if self.positions is not None:
             h = h + self.positions
-        if given.emb is not None:
-            h = h + given.emb[:, None]
-        asked = masked if asked is None else asked
-        logits = upcast(self.head(self.net(h, context=given.context, seen=given.seen)[asked]))
-        return logits if self.prior is None else logits + self.prior[asked.nonzero()[:, 1]]
+        h = h if given.emb is None else h + given.emb[:, None]
+        return self.net(h, context=given.context, seen=given.seen)
+
+    def everywhere(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        """x (B, dims), where the symbol `vocab_size` is the mask -> (B, dims, V) logits."""
+        logits = upcast(self.head(self.read(x, tell(self.conditioner, cond, len(x)))))
+        return logits if self.prior is None else logits + self.prior
+
+    def parts(self, x: Tensor, cond: Tensor | None, sampling: Any) -> dict[str, Part]:
+        parts = {"logits": Part(self.everywhere, {"x": x.flatten(1)} | given_as("cond", cond), ("logits",))}
+        if cond is not None:
+            parts["logits_null"] = Part(self.everywhere, {"x": x.flatten(1)}, ("logits",))
+        return parts
+
+    def constants(self, sampling: Sampling) -> dict[str, Any]:
+        """The mask's symbol, and how the logits of symbols are chosen from."""
+        return {"mask": self.space.vocab_size, "unseen": self.space.unseen} | sampling.model_dump(mode="json")
 
     def nats(self, x: Tensor, masked: Tensor, given: Given) -> Tensor:
         """sum over the masked symbols of -log p(x_i | the others), (B,)."""

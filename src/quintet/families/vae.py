@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from quintet.core import settings
 from quintet.core.errors import ConfigError, Unsupported
-from quintet.core.family import Batch, Family, Loss, OnStep
+from quintet.core.family import Batch, Family, Loss, OnStep, Part, given_as
 from quintet.core.random import Generator, uniform
 from quintet.core.spaces import Continuous, Discrete, Space
 from quintet.nets.bottleneck import Bottleneck, FiniteScalars, GaussianLatents
@@ -206,6 +206,14 @@ class VAE(Family):
     def decode(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         """The mean (or mode) of p(x | z); for fsq at the code nearest to z."""
         return self.head.sample(self.params(self.bottleneck.snap(z), tell(self.conditioner, cond, len(z))), None, 0.0)
+
+    def parts(self, x: Tensor, cond: Tensor | None, sampling: Any) -> dict[str, Part]:
+        given = given_as("cond", cond)
+        return {
+            "encode": Part(self.encode, {"x": x} | given, ("z",)),
+            "decode": Part(self.decode, {"z": self.encode(x, cond)} | given, ("x",)),
+            "sample": self.sampled_in_one(len(x), cond, sampling),
+        }
 
     @torch.no_grad()
     def complete(

@@ -75,10 +75,23 @@ class Cache:
         return out
 
 
+class Grown(Cache):
+    """A cache that grows by concatenation: slower, but a function of tensors alone, as a file holds it."""
+
+    def extend(self, layer: int, k: Tensor, v: Tensor) -> Pair:
+        if layer in self.layers:
+            keys, values = self.layers[layer]
+            k, v = torch.cat([keys, k], 2), torch.cat([values, v], 2)
+        self.layers[layer] = k, v
+        return k, v
+
+
 def rotations(start: int, length: int, size: int, like: Tensor) -> Tensor:
     """exp(i angle), (length, size / 2), of rotary positions start ... start + length."""
     frequency = 10_000.0 ** (-torch.arange(size // 2, device=like.device, dtype=torch.float64) / (size // 2))
     angle = torch.arange(start, start + length, device=like.device)[:, None] * frequency
+    if torch.compiler.is_exporting():  # formats that others read have no complex numbers
+        return torch.stack([angle.cos(), angle.sin()], -1).to(like.dtype)
     turn = torch.polar(torch.ones_like(angle), angle)
     return turn if like.dtype == torch.float64 else turn.to(torch.complex64)
 
@@ -87,6 +100,9 @@ def rotate(x: Tensor, turn: Tensor) -> Tensor:
     """Rotary positions (Su et al. 2021, arXiv:2104.09864) for x (B, heads, L, d): two neighbours are a complex number,
     and a turn is a product.
     """
+    if torch.compiler.is_exporting():
+        (a, b), (cos, sin) = upcast(x).unflatten(-1, (-1, 2)).unbind(-1), turn.unbind(-1)
+        return torch.stack([a * cos - b * sin, a * sin + b * cos], -1).flatten(-2).to(x.dtype)
     pairs = torch.view_as_complex(upcast(x).unflatten(-1, (-1, 2)))
     return torch.view_as_real(pairs * turn).flatten(-2).to(x.dtype)
 

@@ -331,6 +331,13 @@ class PushRequest(OfRun):
     private: bool = Field(False, description="only its owner sees a repository that is made")
 
 
+class ExportRequest(OfRun):
+    """A run whose parts are to be used without quintet."""
+
+    format: Literal["onnx", "torch"] = Field("onnx", description="onnx, or torch (programs of torch.export)")
+    output: Output = None
+
+
 class RecommendRequest(Local):
     """A source for which a family is to be recommended before any training."""
 
