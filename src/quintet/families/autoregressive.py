@@ -275,16 +275,15 @@ class Autoregressive(Family):
         rows = torch.zeros(len(x), device=x.device)
         first = self.begin(rows, *given.values())
         state = ("keys", "values", "last")[: len(first) - 1] if len(first) != 2 else ("last",)
-        parts["begin"] = Part(self.begin, {"rows": rows} | given, ("logits", *state))
+        made = [f"new_{name}" for name in state]
+        parts["begin"] = Part(self.begin, {"rows": rows} | given, ("logits", *made))
         if self.space.dims > 1:
             behind, new, free = first[1:], x.flatten(1)[:, :1], {}
             if self.space.dims > 2:  # an axis of length 1 would be taken for one that never changes
-                behind, free = (
-                    self.step(new, *behind, *given.values())[1:],
-                    dict.fromkeys(("keys", "values"), {3: "past"}),
-                )
+                behind = self.step(new, *behind, *given.values())[1:]
+                free = {name: {3: "past"} for name in ("keys", "values")}
             inputs = {"x": new} | dict(zip(state, behind, strict=True)) | given
-            parts["step"] = Part(self.step, inputs, ("logits", *state), free)
+            parts["step"] = Part(self.step, inputs, ("logits", *made), free)
         return parts
 
     def constants(self, sampling: Sampling) -> dict[str, Any]:

@@ -21,14 +21,14 @@ from quintet.core.family import Part
 from quintet.core.spaces import Discrete, Space
 from quintet.fit import fitting
 from quintet.model.fitted import Fitted
-from quintet.operations.events import Note, OnEvent, operation
+from quintet.operations.events import OnEvent, Step, operation
 from quintet.operations.fitted import Result, provenance
 from quintet.operations.requests import ExportRequest
 from quintet.training.checkpoint import write_atomic
 
 DEBUG = bool(os.environ.get("QUINTET_DEBUG"))
-ITEMS = 5
-"""How many items a file is verified on: another number than it was made with."""
+FEW, ITEMS = 2, 5
+"""How many items a file is made with, and verified on."""
 LARGEST = 1e-4
 """By how much, at most, the output of a file may differ from the model's."""
 
@@ -61,34 +61,37 @@ def export(request: ExportRequest, on_event: OnEvent) -> ExportResult:
     """Write each part into a file of its own, verified against the model, and export.json, which says how to use it."""
     model = fitting.load(request.run, runs=request.runs, device="cpu")
     folder = Path(request.output or f"{model.run.name}-{request.format}")
-    folder.mkdir(parents=True, exist_ok=True)
-    sampling = model.sampling(None)
-    with quiet(), torch.no_grad():
-        parts = model.family.parts(*examples(model, 2), sampling)
-        others = model.family.parts(*examples(model, ITEMS), sampling)
-        if not parts:
-            what = f"this {model.family.name} has no part that can be used alone"
-            raise Unsupported(what, where=model.run.name, why="it writes symbols in random orders",
-                              fix="train with --model.order fixed")  # fmt: skip
-        found = {}
-        for name, part in parts.items():
-            on_event(Note(f"exporting {name}"))
-            path = folder / f"{name}{FORMATS[request.format].suffix}"
-            found[name] = exported(part, others[name], path, FORMATS[request.format], model.run.name)
-    facts = {
-        "format": request.format,
-        **provenance(model),
-        "parts": {name: described(part, folder / f"{name}{FORMATS[request.format].suffix}", found[name])
-                  for name, part in parts.items()},
-        "sampler": model.family.constants(sampling),
-        "space": model.codecs["x"].space.to_json(),
-        "codecs": {key: {"codec": codec.name, "state": codec.to_json()} for key, codec in model.codecs.items()},
-    }  # fmt: skip
-    write_atomic(folder / "export.json", json.dumps(facts, indent=1))
+    found = write_parts(model, folder, request.format, on_event)
     files = sorted(folder.glob("*"))
     size = sum(path.stat().st_size for path in files)
     return ExportResult(run=str(model.run.path), format=request.format, output=str(folder), files=files,
                         differences=found, bytes=size)  # fmt: skip
+
+
+def write_parts(model: Fitted, folder: Path, format: str, on_event: OnEvent) -> dict[str, float]:
+    """The files of a model's parts; returns by how much each differs from the model."""
+    form, family, sampling = FORMATS[format], model.family, model.sampling(None)
+    folder.mkdir(parents=True, exist_ok=True)
+    found = {}
+    with quiet(), torch.no_grad():
+        parts, others = (family.parts(*examples(model, n), sampling) for n in (FEW, ITEMS))
+        if not parts:
+            what = f"this {family.name} has no part that can be used alone"
+            raise Unsupported(what, where=model.run.name, why="it writes symbols in random orders",
+                              fix="train with --model.order fixed")  # fmt: skip
+        for step, (name, part) in enumerate(parts.items(), 1):
+            found[name] = exported(part, others[name], folder / f"{name}{form.suffix}", form, model.run.name)
+            on_event(Step(step, len(parts)))
+    facts = {
+        "format": format,
+        **provenance(model),
+        "parts": {name: described(part, f"{name}{form.suffix}", found[name]) for name, part in parts.items()},
+        "sampler": family.constants(sampling),
+        "space": model.codecs["x"].space.to_json(),
+        "codecs": {key: {"codec": codec.name, "state": codec.to_json()} for key, codec in model.codecs.items()},
+    }
+    write_atomic(folder / "export.json", json.dumps(facts, indent=1))
+    return found
 
 
 # -- formats ---------------------------------------------------------------------------------------------------------
@@ -148,13 +151,7 @@ def exported(part: Part, other: Part, path: Path, form: Format, where: str) -> f
     Raises Unsupported for a part that the format cannot hold, or whose file differs by more than `LARGEST`.
     """
     alone, items = Alone(part).eval(), torch.export.Dim("items", min=1)
-    axes: dict[str, Any] = {}
-    shapes = []
-    for name in part.inputs:
-        free = {
-            axis: axes.setdefault(word, torch.export.Dim(word, min=1)) for axis, word in part.free.get(name, {}).items()
-        }
-        shapes.append({0: items} | free)
+    shapes = [{0: items} | dict.fromkeys(part.free.get(name, ()), torch.export.Dim.DYNAMIC) for name in part.inputs]
     inputs = tuple(part.inputs.values())
     try:
         program = torch.export.export(alone, inputs, dynamic_shapes=(tuple(shapes),), strict=True)
@@ -179,7 +176,7 @@ def exported(part: Part, other: Part, path: Path, form: Format, where: str) -> f
     return difference
 
 
-def described(part: Part, path: Path, difference: float) -> dict[str, Any]:
+def described(part: Part, file: str, difference: float) -> dict[str, Any]:
     """What export.json says of a file."""
     inputs = []
     for name, example in part.inputs.items():
@@ -187,7 +184,7 @@ def described(part: Part, path: Path, difference: float) -> dict[str, Any]:
         shape = ["items", *(free.get(axis, size) for axis, size in enumerate(example.shape[1:], 1))]
         noise = {"noise": part.noise[name]} if name in part.noise else {}
         inputs.append({"name": name, "dtype": str(example.dtype).removeprefix("torch."), "shape": shape, **noise})
-    return {"file": path.name, "inputs": inputs, "outputs": list(part.outputs), "largest_difference": difference}
+    return {"file": file, "inputs": inputs, "outputs": list(part.outputs), "largest_difference": difference}
 
 
 # -- examples --------------------------------------------------------------------------------------------------------

@@ -1,0 +1,164 @@
+"""Exported files give what the model gives, to programs that know neither torch nor quintet."""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import quintet
+from quintet.core.errors import Unsupported, UsageError
+from quintet.core.random import Tape
+from quintet.fit import fitting
+from quintet.operations import exporting
+from quintet.operations.exporting import examples, export, exported
+from quintet.operations.requests import ExportRequest
+
+pytest.importorskip("onnxruntime")
+EXAMPLES = Path(__file__).parents[1] / "examples" / "export"
+SCRIPTS = {"vae": "one_pass", "gan": "one_pass", "flow": "one_pass", "diffusion": "diffusion",
+           "autoregressive": "autoregressive", "masked_diffusion": "masked_diffusion"}  # fmt: skip
+
+
+def silent(_: object) -> None:
+    return None
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("export")
+
+
+@pytest.fixture(scope="module")
+def files(folder: Path) -> Any:
+    """The exported folder of a family on digits, given their label, and its model; made once."""
+    made: dict[str, tuple[Path, quintet.Model]] = {}
+
+    def of(family: str) -> tuple[Path, quintet.Model]:
+        if family not in made:
+            model = quintet.train(family, data="digits", condition="label", steps=2, runs=folder / "runs", run=family,
+                                  config={"model": {"width": 32, "depth": 1}})  # fmt: skip
+            with torch.no_grad():
+                for p in model.family.parameters():  # an untrained net is nearly linear: nothing would be seen
+                    p.add_(0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())))
+            found = exporting.write_parts(model.fitted, folder / family, "onnx", silent)
+            assert max(found.values()) <= exporting.LARGEST
+            made[family] = folder / family, model
+        return made[family]
+
+    return of
+
+
+class Replay:
+    """A random source of NumPy that gives the numbers of a tape, in order."""
+
+    def __init__(self, tape: Tape) -> None:
+        self.numbers = [number.numpy() for number in tape.numbers]
+
+    def next(self, shape: tuple[int, ...]) -> np.ndarray:
+        number = self.numbers.pop(0)
+        return number.reshape(shape)
+
+    standard_normal = random = next
+
+
+@pytest.mark.parametrize("family", SCRIPTS)
+def test_a_hundred_samples_of_a_script_are_ours(family: str, files: Any) -> None:
+    folder, model = files(family)
+    codes = torch.randint(0, 10, (100, 1), generator=torch.Generator().manual_seed(1))
+    tape = Tape(seed=2)
+    with torch.no_grad():
+        wanted = model.family.sample(100, codes, sampling=model.fitted.sampling(None), generator=tape)
+    script = runpy.run_path(str(EXAMPLES / f"{SCRIPTS[family]}.py"))
+    found = script["sample"](folder, 100, Replay(tape), codes.numpy()).reshape(wanted.shape)
+    if wanted.dtype == torch.long:
+        assert (found == wanted.numpy()).all()
+    else:
+        level = model.family.space.bin_width  # where a draw is rounded to a level, the last bit may decide
+        off = np.abs(found - wanted.numpy()) > 1e-4
+        assert off.mean() < 1e-3, off.mean()
+        assert np.abs(found - wanted.numpy()).max() < 1.01 * level
+    other = script["sample"](folder, 100, np.random.default_rng(3), codes.numpy())
+    assert not np.allclose(other.reshape(wanted.shape), wanted.numpy())  # the control: other numbers, other samples
+
+
+@pytest.mark.parametrize("family", ["vae", "autoregressive"])
+def test_scripts_run_without_torch_and_quintet(family: str, files: Any, tmp_path: Path) -> None:
+    folder, _ = files(family)
+    code = f"""if True:
+        import runpy, sys
+        for name in ("torch", "quintet"):
+            sys.modules[name] = None  # an import of it fails
+        sys.argv = ["x", {str(folder)!r}, "3", "7"]
+        runpy.run_path({str(EXAMPLES / SCRIPTS[family])!r} + ".py", run_name="__main__")"""
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stderr
+    assert len(np.load(tmp_path / "samples.npy")) == 3
+
+
+def test_scripts_are_short() -> None:
+    for script in EXAMPLES.glob("*.py"):
+        assert len(script.read_text().splitlines()) <= 30, script
+
+
+def test_export_json_says_how(files: Any) -> None:
+    folder, model = files("vae")
+    facts = json.loads((folder / "export.json").read_text())
+    assert facts["weights"] == model.run.used().sha256
+    assert facts["codecs"]["x"]["state"]["levels"] == 17
+    assert {name: [one["name"] for one in part["inputs"]] for name, part in facts["parts"].items()} == {
+        "encode": ["x", "cond"], "decode": ["z", "cond"], "sample": ["noise_0", "noise_1", "noise_2", "cond"]
+    }  # fmt: skip
+
+
+def test_a_file_that_differs_is_refused(files: Any, tmp_path: Path) -> None:
+    """The control of verification: other weights than those that were written."""
+    _, model = files("gan")
+    family, sampling = model.family, model.fitted.sampling(None)
+    parts, others = (family.parts(*examples(model.fitted, n), sampling) for n in (2, 5))
+    form = exporting.FORMATS["onnx"]
+
+    def damaged(program: Any, part: Any, path: Path) -> None:
+        with torch.no_grad():
+            for p in family.parameters():
+                p.mul_(1.001)
+        form.write(program, part, path)
+        with torch.no_grad():
+            for p in family.parameters():
+                p.div_(1.5)
+
+    state = {name: value.clone() for name, value in family.state_dict().items()}
+    with pytest.raises(Unsupported, match="differs from the model"):
+        exported(parts["sample"], others["sample"], tmp_path / "sample.onnx", form._replace(write=damaged), "x")
+    assert not (tmp_path / "sample.onnx").exists()
+    family.load_state_dict(state)
+
+
+def test_programs_of_torch(folder: Path, files: Any) -> None:
+    files("flow")
+    request = ExportRequest(run="flow", runs=folder / "runs", format="torch", output=str(folder / "programs"))
+    done = export(request, silent)
+    assert set(done.differences) == {"encode", "decode", "log_prob", "sample"}
+    x = torch.rand(7, 1, 8, 8) * 2 - 1
+    codes = torch.zeros(7, 1, dtype=torch.long)
+    program = torch.export.load(folder / "programs" / "log_prob.pt2").module()
+    loaded = fitting.load("flow", runs=folder / "runs")
+    assert torch.allclose(program(x, codes), loaded.family.log_prob(x, codes), atol=1e-3)
+
+
+def test_what_cannot_be_exported_says_why(folder: Path) -> None:
+    quintet.train("autoregressive", data="digits", steps=1, runs=folder / "runs", run="any-order",
+                  config={"model": {"order": "random", "positions": "learnt", "width": 16, "depth": 1}})  # fmt: skip
+    with pytest.raises(Unsupported, match="random orders"):
+        export(ExportRequest(run="any-order", runs=folder / "runs", output=str(folder / "none")), silent)
+    with pytest.raises(UsageError, match="format"):
+        ExportRequest(run="any-order", format="tflite")  # type: ignore[arg-type]
