@@ -22,8 +22,9 @@ from quintet.core.spaces import Discrete, Space
 from quintet.fit import fitting
 from quintet.model.fitted import Fitted
 from quintet.operations.events import OnEvent, Step, operation
-from quintet.operations.fitted import Result, provenance
+from quintet.operations.fitted import provenance
 from quintet.operations.requests import ExportRequest
+from quintet.operations.results import Result
 from quintet.training.checkpoint import write_atomic
 
 DEBUG = bool(os.environ.get("QUINTET_DEBUG"))
