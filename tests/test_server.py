@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import io
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -27,7 +29,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from fastapi import FastAPI
-from httpx2 import Client, Response
+from httpx2 import Client, Response, TimeoutException
 from PIL import Image
 from pydantic import BaseModel
 from serving import KEY, MARK, TOKEN, client, faults, hostile, running, service, wait
@@ -40,12 +42,12 @@ from quintet.operations.answering import VERBS
 from quintet.operations.requests import ServeRequest
 from quintet.operations.warm import bytes_of
 from quintet.runs.folder import Run
-from quintet.server import engine
+from quintet.server import engine, native
 from quintet.server.app import create_app
 from quintet.server.engine import Engine, Job
 from quintet.server.formats import accepted
 from quintet.server.logs import LOG, Lines
-from quintet.server.metrics import Metrics
+from quintet.server.metrics import Metrics, resident
 from quintet.server.models import Models
 from quintet.server.problems import MEDIA_TYPE, OPENAI, Refusal, without
 from quintet.server.service import Service, service_of
@@ -715,6 +717,61 @@ def test_a_stopped_engine_answers_what_it_had_accepted() -> None:
         assert [one.what for one in found if isinstance(one, Refusal)] == [engine.STOPPING] * 2
 
     asyncio.run(ends())
+
+
+@pytest.mark.slow
+def test_four_times_the_load_is_refused_beyond_the_queue_and_leaves_nothing_behind(root: Path) -> None:
+    """And a third of the clients leave before they are answered."""
+    made = service(root, "text", queue=4)
+    statuses: list[int] = []
+    longest, end = 0, time.monotonic() + 20
+
+    def asks(number: int, address: Any) -> None:
+        chance = random.Random(number)
+        with Client(base_url=address, headers=KEY) as one:
+            while time.monotonic() < end:
+                patience = chance.uniform(0.005, 0.1) if number % 3 == 0 else 30
+                with contextlib.suppress(TimeoutException):
+                    answer = one.post("/api/v1/sample", json={"model": "text", "n": 8}, timeout=patience)
+                    statuses.append(answer.status_code)
+                    assert answer.status_code == 200 or int(answer.headers["retry-after"]) >= 1
+
+    with running(made) as one:
+        threads = [threading.Thread(target=asks, args=(number, one.base_url)) for number in range(24)]
+        for thread in threads:
+            thread.start()
+        while time.monotonic() < end:
+            longest = max(longest, len(made.models["text"].engine.queue))
+            time.sleep(0.002)
+        for thread in threads:
+            thread.join()
+        assert wait(lambda: made.models["text"].engine.idle) < 2
+        assert one.post("/api/v1/sample", json={"model": "text", "n": 1}).status_code == 200
+        assert "quintet_requests_open 1.0" in one.get("/metrics").text
+    assert set(statuses) == {200, 429}
+    assert 0 < longest <= 4
+
+
+@pytest.mark.slow
+def test_memory_is_flat_over_thousands_of_requests(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with running(service(root, "flow")) as one:
+
+        def growth(requests: int) -> float:
+            before = resident()
+            for seed in range(requests):
+                assert one.post("/api/v1/sample", json={"model": "flow", "n": 1, "seed": seed}).status_code == 200
+            return resident() - before
+
+        growth(1000)
+        assert growth(4000) < 10e6
+        kept, answer = [], native.answer
+
+        def leaks(*given: Any) -> Any:
+            kept.append(b"x" * 10_000)
+            return answer(*given)
+
+        monkeypatch.setattr(native, "answer", leaks)
+        assert growth(4000) > 20e6  # the control
 
 
 # -- models ------------------------------------------------------------------------------------------------------------
