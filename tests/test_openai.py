@@ -5,6 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
+import re
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +32,7 @@ from quintet.server.problems import Refusal, problem
 from quintet.server.service import Service
 from quintet.sources import load as sources
 
-RUNS = ("text", "stream", "plain", "labelled", "speaker", "listener")
+RUNS = ("letters", "stream", "plain", "digits", "speaker", "listener", "points")
 WORDS = ("ah", "oh")
 TEXTS = {"given": {"codec": "text"}}
 
@@ -43,14 +46,15 @@ def hums() -> Any:
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs of few steps: texts, one long text, images with and without labels, sounds of words and words of sounds."""
+    """Runs of few steps: texts, one long text, images with and without labels, rows, and sounds of words."""
     found = tmp_path_factory.mktemp("runs")
     texts = [f"the {word} number {i}, über €" for i in range(60) for word in ("red", "green", "blue")]
     tiny: dict[str, Any] = {"preset": "tiny", "steps": 2, "runs": found}
-    fitting.train("autoregressive", data=texts, run="text", **{**tiny, "steps": 40})
+    fitting.train("autoregressive", data=texts, run="letters", **{**tiny, "steps": 40})
     fitting.train("autoregressive", data=[" ".join(texts)], run="stream", **tiny)
     fitting.train("vae", data="digits", run="plain", **tiny)
-    fitting.train("gan", data="digits", condition="label", run="labelled", **tiny)
+    fitting.train("gan", data="digits", condition="label", run="digits", **tiny)
+    fitting.train("flow", data="moons", run="points", **tiny)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sources.SOURCES, "hums", hums)
         given = {"data": "hums", **tiny}
@@ -81,7 +85,7 @@ def ai(address: str) -> OpenAI:
 
 
 def text_of(ai: OpenAI, **asked: Any) -> str:
-    return ai.completions.create(**{"model": "text", "prompt": "the ", "seed": 3, **asked}).choices[0].text
+    return ai.completions.create(**{"model": "letters", "prompt": "the ", "seed": 3, **asked}).choices[0].text
 
 
 # -- models ------------------------------------------------------------------------------------------------------------
@@ -89,8 +93,8 @@ def text_of(ai: OpenAI, **asked: Any) -> str:
 
 def test_models_are_listed_and_found(ai: OpenAI) -> None:
     assert [one.id for one in ai.models.list()] == [*RUNS]
-    one = ai.models.retrieve("text")
-    assert (one.id, one.object, one.owned_by) == ("text", "model", "quintet")
+    one = ai.models.retrieve("letters")
+    assert (one.id, one.object, one.owned_by) == ("letters", "model", "quintet")
     with pytest.raises(openai.NotFoundError, match="no such model"):
         ai.models.retrieve("nothing")
 
@@ -99,11 +103,11 @@ def test_models_are_listed_and_found(ai: OpenAI) -> None:
 
 
 def test_a_completion_is_what_the_model_writes(ai: OpenAI, root: Path) -> None:
-    model = fitting.load("text", runs=root)
+    model = fitting.load("letters", runs=root)
     (own,) = Writer(model, Wanted(["the "], length=12, seed=3)).write()
-    found = ai.completions.create(model="text", prompt="the ", max_tokens=12, seed=3)
+    found = ai.completions.create(model="letters", prompt="the ", max_tokens=12, seed=3)
     assert found.object == "text_completion"
-    assert found.model == "text"
+    assert found.model == "letters"
     assert "the " + found.choices[0].text == own
     assert found.system_fingerprint == model.run.used().sha256[:12]  # type: ignore[union-attr]
     assert found.usage is not None
@@ -112,6 +116,7 @@ def test_a_completion_is_what_the_model_writes(ai: OpenAI, root: Path) -> None:
     assert found.usage.total_tokens == found.usage.prompt_tokens + found.usage.completion_tokens
     assert text_of(ai, max_tokens=12, echo=True) == own
     assert ai.completions.create(model="stream", prompt="the ", max_tokens=40).choices[0].finish_reason == "length"
+    assert text_of(ai, max_tokens=10_000) == text_of(ai, max_tokens=model.family.space.dims), "at most is no wish"
 
 
 def test_a_stream_is_the_same_text_in_pieces(ai: OpenAI) -> None:
@@ -131,7 +136,7 @@ def test_a_stream_is_the_same_text_in_pieces(ai: OpenAI) -> None:
 
 
 def test_a_stream_ends_in_done(made: Service) -> None:
-    asked = {"model": "text", "prompt": "the ", "stream": True}
+    asked = {"model": "letters", "prompt": "the ", "stream": True}
     answer = client(made).post("/v1/completions", json=asked)
     assert answer.headers["content-type"].startswith("text/event-stream")
     events = answer.text.strip().split("\n\n")
@@ -172,7 +177,7 @@ def test_the_same_seed_is_the_same_text_alone_or_among_others(ai: OpenAI) -> Non
 
 
 def test_temperature_and_top_p_are_those_of_sampling(ai: OpenAI, root: Path) -> None:
-    model = fitting.load("text", runs=root)
+    model = fitting.load("letters", runs=root)
     for given in ({"temperature": 0}, {"temperature": 0.3, "top_p": 0.5}):
         (own,) = Writer(model, Wanted(["the "], length=10, seed=3, sampling=given)).write()
         assert text_of(ai, max_tokens=10, echo=True, **given) == own
@@ -224,26 +229,26 @@ def test_a_model_of_another_task_is_refused_with_the_reason(ai: OpenAI) -> None:
     with pytest.raises(openai.UnprocessableEntityError, match=r"symbol by symbol|not text"):
         text_of(ai, model="plain")
     with pytest.raises(openai.UnprocessableEntityError, match="makes no images"):
-        ai.images.generate(model="text", prompt="")
+        ai.images.generate(model="letters", prompt="")
     with pytest.raises(openai.UnprocessableEntityError, match="makes no sounds"):
         ai.audio.speech.create(model="plain", voice="default", input="ah")
     with pytest.raises(openai.UnprocessableEntityError, match="makes no texts of recordings"):
-        ai.audio.transcriptions.create(model="text", file=("a.wav", wav()))
+        ai.audio.transcriptions.create(model="letters", file=("a.wav", wav()))
     with pytest.raises(openai.UnprocessableEntityError, match="no conversations"):
-        ai.chat.completions.create(model="text", messages=[{"role": "user", "content": MARK}])
+        ai.chat.completions.create(model="letters", messages=[{"role": "user", "content": MARK}])
 
 
 # -- images and sounds -------------------------------------------------------------------------------------------------
 
 
 def test_images_are_those_of_the_model(ai: OpenAI, root: Path) -> None:
-    model = fitting.load("labelled", runs=root)
-    found = ai.images.generate(model="labelled", prompt="3", n=2, size="8x8", response_format="b64_json",  # type: ignore[call-overload]
+    model = fitting.load("digits", runs=root)
+    found = ai.images.generate(model="digits", prompt="3", n=2, size="8x8", response_format="b64_json",  # type: ignore[call-overload]
                                extra_body={"seed": 4})  # fmt: skip
     assert len(found.data) == 2
     first = np.asarray(Image.open(io.BytesIO(base64.b64decode(found.data[0].b64_json))))
     assert first.shape == (8, 8)
-    again = ai.images.generate(model="labelled", prompt="3", n=1, extra_body={"seed": 4})
+    again = ai.images.generate(model="digits", prompt="3", n=1, extra_body={"seed": 4})
     assert np.array_equal(first, np.asarray(Image.open(io.BytesIO(base64.b64decode(again.data[0].b64_json)))))  # type: ignore[index,arg-type]
     codec = model.codecs["x"]
     assert np.array_equal(first, MODALITIES[codec.modality].view(model.draw(1, condition=3, seed=4), codec)[0, ..., 0])
@@ -286,6 +291,72 @@ def test_a_recording_is_transcribed(ai: OpenAI, root: Path) -> None:
         ai.audio.transcriptions.create(model="listener", file=("a.mp3", b"nothing"))
 
 
+# -- the page ----------------------------------------------------------------------------------------------------------
+
+PAGE = Path(__file__).parents[1] / "docs" / "serving.md"
+THERE = "http://127.0.0.1:8000"
+"""Where the page's server is."""
+Command = tuple[str, str]
+"""What is typed, and what the page shows of the answer."""
+
+
+def commands(page: str) -> list[Command]:
+    """Every `$ curl` of the page's console blocks."""
+    found = []
+    for block in re.findall(r"^```console\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            match = re.fullmatch(r"((?:[^\n]*\\\n)*[^\n]*)\n(.*)", part, re.DOTALL)
+            assert match is not None
+            if match[1].startswith("curl "):
+                found.append((match[1], match[2]))
+    return found
+
+
+def differs(command: Command, address: str, folder: Path) -> str:
+    """What is wrong with the answer to a command; "" for nothing. Dots on the page stand for anything."""
+    typed, shown = command
+    (folder / ".curlrc").write_text("silent\nshow-error\nfail-with-body\n")
+    space = {**os.environ, "CURL_HOME": str(folder), "QUINTET_TOKEN": TOKEN}
+    done = subprocess.run(["bash", "-c", typed.replace(THERE, address)], cwd=folder, env=space, timeout=30,
+                          capture_output=True, text=True)  # fmt: skip
+    pattern = r".*".join(re.escape(part) for part in shown.strip().split("..."))
+    if (done.returncode != 0) != ('"error":' in shown) or not re.fullmatch(pattern, done.stdout.strip(), re.DOTALL):
+        return f"{typed}\n{done.returncode} {done.stdout[:400]} {done.stderr}"
+    return ""
+
+
+def test_the_commands_of_the_page_do_what_it_shows(address: str, tmp_path: Path) -> None:
+    found = commands(PAGE.read_text())
+    assert len(found) >= 12
+    for command in found:
+        assert differs(command, address, tmp_path) == ""
+    assert Image.open(tmp_path / "threes.png").format == "PNG"
+    assert soundfile.read(tmp_path / "oh.wav")[1] == 8000
+    assert np.load(tmp_path / "latents.npz").files
+
+
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [("curl -H 'Authorization: Bearer no' http://127.0.0.1:8000/v1/models", ""),
+     ('curl -H "Authorization: Bearer $QUINTET_TOKEN" http://127.0.0.1:8000/v1/models/plain', '{"id":"other",...}'),
+     ('curl -H "Authorization: Bearer $QUINTET_TOKEN" http://127.0.0.1:8000/v1/models', '{"error":...}')],
+)  # fmt: skip
+def test_a_command_that_does_something_else_is_noticed(typed: str, shown: str, address: str, tmp_path: Path) -> None:
+    assert differs((typed, shown), address, tmp_path)
+
+
+def test_the_program_of_the_page_runs(
+    address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("QUINTET_TOKEN", TOKEN)
+    (source,) = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    exec(compile(source.replace(THERE, address), str(PAGE), "exec"), {})
+    told = capsys.readouterr().out
+    assert "'letters'" in told
+    assert "CompletionUsage" in told
+    assert told.endswith("characters of base64\n")
+
+
 # -- refusals ----------------------------------------------------------------------------------------------------------
 
 
@@ -296,13 +367,13 @@ def test_a_wrong_token_is_an_error_that_the_client_knows(address: str) -> None:
     assert found.value.type == "authentication_error"
     assert found.value.request_id
     with pytest.raises(openai.AuthenticationError):
-        stranger.completions.create(model="text", prompt="the ")
+        stranger.completions.create(model="letters", prompt="the ")
 
 
 def test_too_many_are_told_when_to_come_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QUINTET_TOKEN", TOKEN)
-    small = service(root, "text", queue=1)
-    monkeypatch.setattr(small.models["text"].engine, "limit", 0)
+    small = service(root, "letters", queue=1)
+    monkeypatch.setattr(small.models["letters"].engine, "limit", 0)
     with running(small) as one:
         ai = OpenAI(base_url=f"{one.base_url}/v1", api_key=TOKEN, max_retries=0)
         with pytest.raises(openai.RateLimitError) as found:
@@ -345,7 +416,7 @@ class Forgetful(completions.Events):
 def test_hostile_requests_are_refused_and_nothing_is_repeated(made: Service) -> None:
     """Control: an answer that repeats what was sent is found."""
     ask = client(made)
-    paths = {"completions": "text", "images/generations": "plain", "audio/speech": "speaker"}
+    paths = {"completions": "letters", "images/generations": "plain", "audio/speech": "speaker"}
     fields = {"prompt", "max_tokens", "n", "seed", "stop", "logprobs", "temperature", "input", "size", "condition"}
     for path, model in paths.items():
         for field in sorted(fields):
@@ -356,7 +427,7 @@ def test_hostile_requests_are_refused_and_nothing_is_repeated(made: Service) -> 
                 found = ask.post(f"/v1/{path}", content=json.dumps(body), headers={"content-type": "application/json"})
                 assert not faults(found), (path, body, found.text)
     for raw in RAW:
-        found = ask.post("/v1/completions", content=b'{"model": "text", "n": ' + raw + b"}")
+        found = ask.post("/v1/completions", content=b'{"model": "letters", "n": ' + raw + b"}")
         assert found.status_code in (400, 422), raw
         assert not faults(found), (raw, found.text)
     telling = problem(Refusal(400, f"{MARK} is wrong"), "1", path="/v1/completions")

@@ -175,7 +175,9 @@ def writer_of(service: Service, body: Completion, model: Fitted) -> Writer:
     if not prompts:
         raise Refusal(400, "prompt: at least one text", where="prompt")
     stop = [body.stop] if isinstance(body.stop, str) else body.stop
-    length = body.max_tokens or min(SYMBOLS, model.family.space.dims)
+    length = body.max_tokens or SYMBOLS
+    if not model.codecs["x"].stream:  # then a text has so many symbols at most, however many are allowed
+        length = min(length, model.family.space.dims)
     chosen = {"temperature": body.temperature, "top_p": body.top_p}
     sampling = {name: value for name, value in chosen.items() if value is not None}
     model.able("complete")
