@@ -21,7 +21,7 @@ from quintet.nets.decoding import Best, Reader, Rules, Steps, alike, beam_search
 from quintet.nets.given import UNCONDITIONAL, Given, Reads
 from quintet.nets.packing import document_mask, pack
 from quintet.nets.symbols import Backbone, Choice, Grams, Ranks, cross_entropy
-from quintet.nets.transformer import Cache, Grown
+from quintet.nets.transformer import Cache
 
 CACHED = 2**26
 """Numbers that the caches of a completion may hold at once (256 MiB in float32); more rows wait their turn."""
@@ -233,11 +233,11 @@ class Autoregressive(Family):
         start and, if runs of symbols are read, those before it (B, reach - 1). rows (B,): as many as its length.
         """
         nothing = torch.zeros(len(rows), 0, dtype=torch.long, device=rows.device)
-        return self.stepped(nothing, Grown(self.space.dims), *given)
+        return self.stepped(nothing, Cache(self.space.dims, grows=True), *given)
 
     def step(self, x: Tensor, keys: Tensor, values: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
         """x (B, 1), the next symbol, behind those of which keys and values (B, layers, heads, past, d) are."""
-        cache = Grown(self.space.dims, keys.shape[3])
+        cache = Cache(self.space.dims, keys.shape[3], grows=True)
         cache.layers = {i: (keys[:, i], values[:, i]) for i in range(keys.shape[1])}
         if self.grams is not None:
             cache.last, given = given[0], given[1:]

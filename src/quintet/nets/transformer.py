@@ -30,7 +30,8 @@ class Cache:
     the `last` few symbols (B, few), for a model that reads several at once.
 
     `step`, where there is one, does the work of single tokens. Rows of different lengths have theirs in `at` (B,),
-    which only `step` understands.
+    which only `step` understands. One that `grows` does so by concatenation: slower, but a function of tensors alone,
+    as a file holds it.
     """
 
     capacity: int
@@ -40,9 +41,15 @@ class Cache:
     layers: dict[int, Pair] = field(default_factory=dict)
     context: dict[int, Pair] = field(default_factory=dict)
     last: Tensor | None = None
+    grows: bool = False
 
     def extend(self, layer: int, k: Tensor, v: Tensor) -> Pair:
         """Write k and v behind `length`, and return all up to there."""
+        if self.grows:
+            before = self.layers.get(layer)
+            found = (k, v) if before is None else (torch.cat([before[0], k], 2), torch.cat([before[1], v], 2))
+            self.layers[layer] = found
+            return found
         if layer not in self.layers:
             shape = (*k.shape[:2], self.capacity, k.shape[3])
             self.layers[layer] = (k.new_empty(shape), v.new_empty(shape))
@@ -73,17 +80,6 @@ class Cache:
         out = part.new_empty((len(rows), *part.shape[1:]))
         torch.index_select(part[:, :, : self.length], 0, rows, out=out[:, :, : self.length])
         return out
-
-
-class Grown(Cache):
-    """A cache that grows by concatenation: slower, but a function of tensors alone, as a file holds it."""
-
-    def extend(self, layer: int, k: Tensor, v: Tensor) -> Pair:
-        if layer in self.layers:
-            keys, values = self.layers[layer]
-            k, v = torch.cat([keys, k], 2), torch.cat([values, v], 2)
-        self.layers[layer] = k, v
-        return k, v
 
 
 def rotations(start: int, length: int, size: int, like: Tensor) -> Tensor:
