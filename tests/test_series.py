@@ -242,14 +242,60 @@ def test_log_volumes_of_counts_are_probabilities_of_mass_one() -> None:
         assert np.exp(part.log_volume(numbers))[part.bins(numbers) == place].sum() == pytest.approx(1)
 
 
-def test_likelihood_of_an_autoregressive_model_sums_to_one_over_all_counts() -> None:
+@pytest.mark.parametrize("season", [0, 1])
+def test_likelihood_of_an_autoregressive_model_sums_to_one_over_all_counts(season: int) -> None:
     values = np.random.default_rng(0).poisson(2, (300, 2, 1)).astype(float)
-    codec = SeriesCodec("discrete", SeriesCodec.Settings(levels=3)).fit(Windows(values, ("count",)))
+    codec = SeriesCodec("discrete", SeriesCodec.Settings(levels=3, season=season)).fit(Windows(values, ("count",)))
+    assert codec.season == season
     family = randomise(Autoregressive(codec.space, None, Autoregressive.Settings(width=8, depth=1, heads=1)))
     numbers = np.arange(-60.0, 80.0)
     every = Windows(np.stack(np.meshgrid(numbers, numbers, indexing="ij"), -1).reshape(-1, 2, 1), ("count",))
     total = (family.log_prob(codec.encode(every)) + codec.log_det(every)).exp().sum()  # type: ignore[operator]
     assert float(total) == pytest.approx(1, abs=1e-6)
+
+
+def seasonal(n: int = 300, level: float = 0.0) -> Windows:
+    """Eight steps of a season of four, each window on a level of its own."""
+    rng = np.random.default_rng(0)
+    season = np.sin(np.pi / 2 * np.arange(8))[None, :, None]
+    return Windows(level + 3 * rng.uniform(size=(n, 1, 1)) + 5 * season + rng.normal(0, 0.1, (n, 8, 1)), ("a",))
+
+
+def test_bins_behind_a_season_are_relative_to_its_level() -> None:
+    codec = SeriesCodec("discrete", SeriesCodec.Settings(levels=16)).fit(seasonal())
+    assert codec.season == 4
+    assert SeriesCodec("discrete").fit(noise()).season == 0  # which does not repeat itself
+    x = codec.encode(seasonal())
+    back = SeriesCodec.from_json(json.loads(json.dumps(codec.to_json())))
+    assert torch.equal(back.encode(seasonal()), x)
+    assert torch.equal(codec.encode(codec.decode(x)), x)
+    assert torch.equal(back.log_det(seasonal()), codec.log_det(seasonal()))
+    before = codec.decode(x).values[:, :4].mean(1, keepdims=True)
+    absolute = codec.log_det(replace(seasonal(), values=codec.decode(x).values))
+    volumes = [codec.parts[0].log_volume(codec.decode(x).values[:, :4]).sum((1, 2)),
+               codec.changes[0].log_volume(codec.decode(x).values[:, 4:] - before).sum((1, 2))]  # fmt: skip
+    np.testing.assert_allclose(absolute, sum(volumes))
+
+
+def test_a_forecast_stays_on_a_level_that_training_lacked() -> None:
+    trained, far = seasonal(), replace(seasonal(), values=seasonal().values + 1.5)  # a third of the values are beyond
+    error = {}
+    for season in (0, None):
+        codec = SeriesCodec("discrete", SeriesCodec.Settings(season=season)).fit(trained)
+        error[season] = float((codec.decode(codec.encode(far)).values - far.values)[:, 4:].mean())
+    assert abs(error[None]) < abs(error[0]) / 2
+
+
+def test_values_relative_to_a_level_are_known_where_most_of_the_level_is() -> None:
+    codec = SeriesCodec("discrete").fit(seasonal())
+    known = np.ones(8, bool)
+    known[[2, 5]] = False
+    x, mask = codec.partial(seasonal(5), known)
+    assert (mask == torch.from_numpy(known)).all()
+    filled = codec.fill(seasonal(5), known, codec.decode(x))
+    assert (filled.values[:, known] == seasonal(5).values[:, known]).all()
+    known[[0, 1]] = False
+    assert codec.partial(seasonal(5), known)[1].tolist() == [[False, False, False, True] + 4 * [False]] * 5
 
 
 def test_log_det_of_the_continuous_codec_makes_the_density_of_a_gaussian() -> None:

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
 from quintet.core import settings
 from quintet.core.codec import Codec, Representation, RepresentationKind
 from quintet.core.errors import DataError
+from quintet.core.random import some
 from quintet.core.spaces import Continuous, Discrete
 from quintet.data.arrow import Floats
-from quintet.modalities.series.windows import Clock, Windows, bridged
+from quintet.modalities.series.windows import Clock, Windows, bridged, season_of
 
 GRIDS = (1000.0, 100.0, 10.0, 1.0, 0.1, 0.01, 0.001)
 """Distances of neighbouring values that are looked for, the widest first."""
 FINE = 1e-3
 """A grid finer than this share of a channel's deviation is none: its values are real numbers."""
+
+SEASON_OF, REPEATS = 1000, 0.3
+"""Windows in which a season is looked for, and the least correlation with what was a season before that is one."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +48,11 @@ class Channel:
     shares: tuple[float, ...]
 
     @classmethod
-    def of(cls, values: Floats, levels: int) -> Channel:
-        """Of all training values of the channel (n,)."""
+    def of(cls, values: Floats, levels: int, grid: float | None = None) -> Channel:
+        """Of all training values of the channel (n,); the grid is looked for, or known."""
         std = float(values.std()) or 1.0
-        grid = next((each for each in GRIDS if each > FINE * std and _on(values, each)), 0.0)
+        if grid is None:
+            grid = next((each for each in GRIDS if each > FINE * std and _on(values, each)), 0.0)
         edges = np.quantile(values, np.linspace(0, 1, levels + 1)[1:-1])
         edges = _between(edges, grid) if grid else edges
         edges = np.unique(edges[(edges > values.min()) & (edges <= values.max())])
@@ -68,6 +74,13 @@ class Channel:
         shares = np.maximum(np.bincount(place, minlength=len(middles)), 0.5)
         return cls(float(values.mean()), std, grid, tuple(edges.tolist()), tails, tuple(middles),
                    tuple((shares / shares.sum()).tolist()))  # fmt: skip
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Channel:
+        parts: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in data.items()
+        }
+        return cls(**parts)
 
     def bins(self, values: Floats) -> np.ndarray:
         """The bin of each value."""
@@ -111,12 +124,23 @@ def _nearest(values: Floats, grid: float) -> Floats:
     return np.round(values) if grid == 1 else np.round(np.round(values / grid) * grid, 3)
 
 
+def changes_of(values: Floats, season: int) -> Floats:
+    """Values (N, T) less the mean of the season before each, where both are known, in one row."""
+    parts = []
+    for first in range(season, values.shape[1], season):
+        before = values[:, first - season : first]
+        kept = ~np.isnan(before).all(1)
+        parts.append((values[kept, first : first + season] - np.nanmean(before[kept], 1, keepdims=True)).flatten())
+    found = np.concatenate(parts)
+    return found[~np.isnan(found)]
+
+
 class StandardisedSeries(Representation):
     """Continuous: values (N, steps, channels) -> (value - mean) / deviation of the channel, in (channels, steps)."""
 
     kind = "continuous"
 
-    def fit(self, steps: int, parts: tuple[Channel, ...]) -> None:
+    def fit(self, steps: int, parts: tuple[Channel, ...], season: int, changes: tuple[Channel, ...]) -> None:
         self.steps, self.parts = steps, parts
         widths = np.repeat([part.grid / part.std for part in parts], steps)
         self.space = Continuous((len(parts), steps), widths=tuple(widths.tolist()) if widths.any() else None)
@@ -139,46 +163,91 @@ class StandardisedSeries(Representation):
 
 
 class BinnedSeries(Representation):
-    """Discrete: the bin of each value, a step after another in (steps * channels,), so that a prefix is a past."""
+    """Discrete: the bin of each value, a step after another in (steps * channels,), so that a prefix is a past.
+
+    Behind the first `season` it is the bin of a change: of the value less the mean of what is decoded of the season
+    before. So a forecast begins from the level of its own past, which may be one that no training window had. The
+    volume stays that of the values, since what is subtracted depends on the past alone.
+    """
 
     kind = "discrete"
 
-    def fit(self, steps: int, parts: tuple[Channel, ...]) -> None:
-        self.steps, self.parts, dims = steps, parts, steps * len(parts)
-        sizes, shares = [len(part.middles) for part in parts], [part.shares for part in parts]
+    def fit(self, steps: int, parts: tuple[Channel, ...], season: int, changes: tuple[Channel, ...]) -> None:
+        self.steps, self.parts, self.season, self.changes = steps, parts, season or steps, changes
+        rows = [part for step in range(steps) for part in (parts if step < self.season else changes)]
+        sizes, dims = tuple(len(part.middles) for part in rows), len(rows)
         if min(sizes) == max(sizes):  # equal shares too: there is nothing to start from
             self.space = Discrete((dims,), sizes[0])
         else:
-            self.space = Discrete((dims,), max(sizes), tuple(sizes * steps), shares=tuple(shares * steps))
+            self.space = Discrete((dims,), max(sizes), sizes, shares=tuple(part.shares for part in rows))
+
+    def _seasons(self) -> Iterator[tuple[slice, tuple[Channel, ...]]]:
+        """The steps of each season, and the constants of what is binned there."""
+        for first in range(0, self.steps, self.season):
+            yield slice(first, min(first + self.season, self.steps)), self.changes if first else self.parts
+
+    def _level(self, decoded: Floats, at: slice) -> Floats | float:
+        """(N, 1, channels): the mean of the season before, as a value of the grid; 0 of the first."""
+        if not at.start:
+            return 0.0
+        means = decoded[:, at.start - self.season : at.start].mean(1, keepdims=True)
+        return np.stack([_nearest(means[:, :, i], part.grid) for i, part in enumerate(self.parts)], -1)
+
+    def _binned(self, values: Floats) -> tuple[NDArray[np.int64], Floats]:
+        """(N, steps, channels): the bins, and what is put into them."""
+        bins, rest = np.zeros(values.shape, np.int64), values.copy()
+        decoded = np.zeros_like(values)
+        for at, parts in self._seasons():
+            level = self._level(decoded, at)
+            rest[:, at] = values[:, at] - level
+            for i, part in enumerate(parts):
+                bins[:, at, i] = part.bins(rest[:, at, i])
+                decoded[:, at, i] = np.array(part.middles)[bins[:, at, i]]
+            decoded[:, at] += level
+        return bins, rest
 
     def encode(self, values: Floats) -> Tensor:
-        bins = [part.bins(values[:, :, i]) for i, part in enumerate(self.parts)]
-        return torch.from_numpy(np.stack(bins, -1).reshape(len(values), -1))
+        return torch.from_numpy(self._binned(values)[0].reshape(len(values), -1))
 
     def decode(self, x: Tensor) -> Floats:
         bins = x.detach().cpu().view(len(x), self.steps, len(self.parts)).numpy()
-        middles = (np.array(part.middles) for part in self.parts)
-        return np.stack([each[bins[:, :, i].clip(0, len(each) - 1)] for i, each in enumerate(middles)], -1)
+        out = np.zeros(bins.shape)
+        for at, parts in self._seasons():
+            for i, part in enumerate(parts):
+                out[:, at, i] = np.array(part.middles)[bins[:, at, i].clip(0, len(part.middles) - 1)]
+            out[:, at] += self._level(out, at)
+        return np.stack([_nearest(out[:, :, i], part.grid) for i, part in enumerate(self.parts)], -1)
 
     def log_det(self, values: Floats) -> Tensor:
         """log p(value | its bin)."""
-        volumes = [part.log_volume(values[:, :, i]).sum(1) for i, part in enumerate(self.parts)]
-        return torch.from_numpy(np.sum(volumes, 0))
+        rest, out = self._binned(values)[1], np.zeros(len(values))
+        for at, parts in self._seasons():
+            for i, part in enumerate(parts):
+                out += part.log_volume(rest[:, at, i]).sum(1)
+        return torch.from_numpy(out)
 
     def spread(self, known: Tensor) -> Tensor:
-        return known.flatten(1)
+        """A change is known where the value is, and most of the season before: missing values there are bridged."""
+        every = known.clone()
+        for at, _ in self._seasons():
+            if at.start:
+                every[:, at] &= known[:, at.start - self.season : at.start].double().mean(1, keepdim=True) >= 0.5
+        return every.flatten(1)
 
 
 class SeriesCodec(Codec):
     """Windows of one length and of the same channels.
 
-    The bins of a channel's values, of which there are `levels`, hold equal shares of the training values. Values that
-    all lie on a grid, such as counts, have probabilities; others have densities. A missing value counts as what a
-    straight line between its neighbours has there.
+    The bins of a channel's values, of which there are `levels`, hold equal shares of the training values; see
+    `BinnedSeries` for what is binned behind the first season. Values that all lie on a grid, such as counts, have
+    probabilities; others have densities. A missing value counts as what a straight line between its neighbours has
+    there.
     """
 
     class Settings(settings.Settings):
         levels: int = Field(64, ge=2, le=1024, description="bins of a channel's values (discrete)")
+        season: int | None = Field(None, ge=0, description="steps behind which bins are of values less the "
+                                   "mean of so many before; 0: never [found] (discrete)")  # fmt: skip
 
     name = "series"
     representations = (StandardisedSeries, BinnedSeries)
@@ -188,6 +257,8 @@ class SeriesCodec(Codec):
     def __init__(self, representation: RepresentationKind | None = None, settings: Any = None) -> None:
         super().__init__(representation, settings)
         self.parts: tuple[Channel, ...] = ()
+        self.changes: tuple[Channel, ...] = ()
+        self.season = 0
         self.channels: tuple[str, ...] = ()
         self.columns: tuple[str, str] = ("", "")
         self.clock, self.steps = Clock(), 0
@@ -200,20 +271,34 @@ class SeriesCodec(Codec):
         if not len(items):
             raise DataError("no windows to learn from")
         self.channels, self.clock, self.columns = items.channels, items.clock, items.columns
-        found = []
+        season = self._season(items) if self.representation.kind == "discrete" else 0
+        found, changes = [], []
         for place, name in enumerate(items.channels):
             values = items.values[:, :, place]
-            values = values[~np.isnan(values)]
-            if not len(values):
+            if np.isnan(values).all():
                 raise DataError("no value to learn from", where=f"channel {name}", fix="leave this channel out")
-            found.append(Channel.of(values, self.settings.levels))
-        self._set_space(items.steps, tuple(found))
+            found.append(Channel.of(values[~np.isnan(values)], self.settings.levels))
+            if season:
+                change = changes_of(values, season)
+                changes.append(Channel.of(change if len(change) else np.zeros(1), self.settings.levels, found[-1].grid))
+        self._set_space(items.steps, tuple(found), season, tuple(changes))
         return self
 
-    def _set_space(self, steps: int, parts: tuple[Channel, ...]) -> None:
+    def _season(self, items: Windows) -> int:
+        """As it is set, or at which windows repeat themselves, so that a forecast of their last quarter has one before
+        it; 0 where they do not.
+        """
+        if self.settings.season is not None:
+            return self.settings.season if self.settings.season < items.steps else 0
+        values = bridged(items.values[some(items, SEASON_OF, 0)])
+        season = season_of(values, items.steps - max(1, items.steps // 4), REPEATS) if items.steps > 3 else 1
+        return season if season > 1 else 0
+
+    def _set_space(self, steps: int, parts: tuple[Channel, ...], season: int, changes: tuple[Channel, ...]) -> None:
         self.steps, self.parts, self.dims = steps, parts, steps * len(parts)
+        self.season, self.changes = season, changes
         self.measure = "mass" if all(part.grid for part in parts) else "density"
-        self.representation.fit(steps, parts)
+        self.representation.fit(steps, parts, season, changes)
 
     # -- raw <-> encoded ---------------------------------------------------------------------------------------------
 
@@ -289,7 +374,9 @@ class SeriesCodec(Codec):
             "columns": list(self.columns),
             "clock": list(self.clock),
             "steps": self.steps,
-            "parts": [{name: getattr(part, name) for name in Channel.__dataclass_fields__} for part in self.parts],
+            "season": self.season,
+            "parts": [asdict(part) for part in self.parts],
+            "changes": [asdict(part) for part in self.changes],
         }
 
     @classmethod
@@ -297,9 +384,6 @@ class SeriesCodec(Codec):
         codec = cls(data["representation"], cls.Settings(**data["settings"]))
         codec.channels, codec.columns = tuple(data["channels"]), (data["columns"][0], data["columns"][1])
         codec.clock = Clock(*data["clock"])
-        parts: list[dict[str, Any]] = [
-            {name: tuple(value) if isinstance(value, list) else value for name, value in part.items()}
-            for part in data["parts"]
-        ]
-        codec._set_space(data["steps"], tuple(Channel(**part) for part in parts))
+        parts, changes = (tuple(Channel.from_json(part) for part in data[name]) for name in ("parts", "changes"))
+        codec._set_space(data["steps"], parts, data["season"], changes)
         return codec

@@ -16,7 +16,7 @@ from quintet.core.random import some
 from quintet.data.arrow import Floats
 from quintet.metrics.estimates import Estimate, bootstrap, mean, with_errors
 from quintet.metrics.measures import Marks
-from quintet.modalities.series.windows import Windows, band_of, bridged
+from quintet.modalities.series.windows import Windows, autocorrelations, band_of, bridged, season_of
 
 LAGS, MOST = 48, 1000
 """Lags of the autocorrelation at most; windows of each side."""
@@ -25,16 +25,6 @@ SEEN = 12
 RIDGE = 1e-3
 DRAWS = 19
 """Of the future of each window: the least number whose smallest and largest are the 5 % and the 95 % quantile."""
-
-
-def autocorrelations(values: Floats, lags: int) -> Floats:
-    """(N, T, C) -> (N, lags, C): sum over t of y_t y_{t + k} over sum of y_t^2, k = 1 ... lags, y the window about its
-    own mean; 0 for a constant one.
-    """
-    y = values - values.mean(1, keepdims=True)
-    power = (y**2).sum(1)
-    each = [(y[:, :-k] * y[:, k:]).sum(1) for k in range(1, lags + 1)]
-    return np.stack(each, 1) / np.where(power > 1e-12, power, 1.0)[:, None]
 
 
 def spectra(values: Floats) -> Floats:
@@ -109,17 +99,6 @@ def crps(draws: NDArray[Any], truth: NDArray[Any]) -> Floats:
     weights = 2 * np.arange(1, count + 1) - count - 1  # sum over pairs |x_i - x_j| = 2 sum_i weights_i x_(i)
     spread = np.tensordot(weights, np.sort(draws, 0), 1) * 2 / (count * (count - 1))
     return np.asarray(error - spread / 2)
-
-
-def season_of(values: Floats, past: int) -> int:
-    """The lag, from 2 steps to `past`, at which windows (N, T, C) repeat themselves best; 1 if none does."""
-    scores = autocorrelations(values, min(past, values.shape[1] - 2)).mean((0, 2))
-    if len(scores) < 2:
-        return 1
-    overlap = 1 - np.arange(1, len(scores) + 1) / values.shape[1]  # fewer terms at longer lags
-    scores = scores / overlap
-    rises = [k for k in range(1, len(scores)) if scores[k] > scores[k - 1]]
-    return max(rises, key=lambda k: scores[k]) + 1 if rises else 1
 
 
 def seasonal_naive(windows: Floats, past: int, season: int) -> Floats:

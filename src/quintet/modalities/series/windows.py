@@ -139,6 +139,29 @@ def bridged(values: Floats) -> Floats:
     return out
 
 
+def autocorrelations(values: Floats, lags: int) -> Floats:
+    """(N, T, C) -> (N, lags, C): sum over t of y_t y_{t + k} over sum of y_t^2, k = 1 ... lags, y the window about its
+    own mean; 0 for a constant one.
+    """
+    y = values - values.mean(1, keepdims=True)
+    power = (y**2).sum(1)
+    each = [(y[:, :-k] * y[:, k:]).sum(1) for k in range(1, lags + 1)]
+    return np.stack(each, 1) / np.where(power > 1e-12, power, 1.0)[:, None]
+
+
+def season_of(values: Floats, past: int, least: float = -1.0) -> int:
+    """The lag, from 2 steps to `past`, at which windows (N, T, C) repeat themselves best; 1 if none does, by a mean
+    correlation of at least `least`.
+    """
+    scores = autocorrelations(values, min(past, values.shape[1] - 2)).mean((0, 2))
+    if len(scores) < 2:
+        return 1
+    overlap = 1 - np.arange(1, len(scores) + 1) / values.shape[1]  # fewer terms at longer lags
+    scores = scores / overlap
+    rises = [k for k in range(1, len(scores)) if scores[k] > scores[k - 1] and scores[k] >= least]
+    return max(rises, key=lambda k: scores[k]) + 1 if rises else 1
+
+
 def band_of(draws: Floats) -> Floats:
     """(D, ...) -> the 5 % and the 95 % quantile of these draws, (2, ...): another draw lies between them nine times in
     ten.
