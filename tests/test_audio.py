@@ -422,5 +422,5 @@ def test_a_report_can_be_played() -> None:
 def test_features_of_audio_say_what_they_are() -> None:
     c = codec("continuous")
     features = fit_features(c.encode(some()).numpy(), "flattened")
-    assert "flattened" in features.recipe["preprocessing"]
+    assert "flattened" in features.description["preprocessing"]
     assert features(c.encode(some()).numpy()).shape[0] == 4

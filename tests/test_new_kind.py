@@ -124,7 +124,7 @@ SESSION = """
 import sys
 import numpy as np
 import quintet
-from quintet.cli.doctor import EXTRAS
+from quintet.operations.checking import EXTRAS
 from quintet.cli.main import main
 from quintet.operations.requests import CompleteRequest
 

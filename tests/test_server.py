@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -774,6 +775,39 @@ def test_memory_is_flat_over_thousands_of_requests(root: Path, monkeypatch: pyte
         assert growth(4000) > 20e6  # the control
 
 
+# -- requests that are done together -----------------------------------------------------------------------------------
+
+
+def test_requests_that_wait_are_answered_together_and_each_with_its_own(
+    made: Service, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = made.models.ready(made.models["flow"])
+    true, sizes, go = model.family.sample, list[int](), threading.Event()
+
+    def sample(n: int, *given: Any, **options: Any) -> Any:
+        sizes.append(n)
+        go.wait(5)
+        return true(n, *given, **options)
+
+    monkeypatch.setattr(model.family, "sample", sample)
+    expected = [quintet.load("flow", runs=root).sample(2, seed=seed).to_pylist() for seed in range(9)]
+
+    def post(seed: int) -> Any:
+        return one.post("/api/v1/sample", json={"model": "flow", "n": 2, "seed": seed}).json()["items"]
+
+    with running(made) as one, ThreadPoolExecutor(9) as pool:
+        answers = [pool.submit(post, seed) for seed in range(9)]
+        wait(lambda: len(made.models["flow"].engine.running) == 9)
+        time.sleep(0.1)
+        go.set()
+        found = [answer.result() for answer in answers]
+    assert len(sizes) < 9
+    assert sum(sizes) == 18
+    for some, others in zip(found, expected, strict=True):
+        for row, other in zip(some, others, strict=True):
+            assert row == pytest.approx(other, abs=1e-5)
+
+
 # -- models ------------------------------------------------------------------------------------------------------------
 
 
@@ -901,7 +935,7 @@ def program(root: Path, *words: str, **env: str) -> Iterator[tuple[subprocess.Po
 def test_a_signal_lets_accepted_requests_finish(received: signal.Signals, code: int, root: Path) -> None:
     """Although nobody reads what the server has to say: a full pipe must not hold it up."""
     with program(root, "text", "--json") as (process, address):
-        body = {"model": "text", "n": 3000, "seed": 1}
+        body = {"model": "text", "n": 600, "seed": 1}
         found: list[Response] = []
         with Client(base_url=address, headers=KEY, timeout=60) as one:
             assert one.post("/api/v1/sample", json={"model": "text", "n": 1, "length": 1}).status_code == 200

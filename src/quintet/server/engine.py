@@ -1,4 +1,4 @@
-"""One model at work: a bounded queue, and one thread that takes from it."""
+"""One model at work: a bounded queue, and threads that take from it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from quintet.model.batching import Batcher, Client
+from quintet.model.fitted import Fitted
 from quintet.server.metrics import Metrics
 from quintet.server.problems import busy
 
@@ -29,17 +31,24 @@ class Job:
     work: Callable[[Job], Any]
     answer: Future[Any] = field(default_factory=Future)
     cancelled: threading.Event = field(default_factory=threading.Event)
-    told: Callable[[float], None] = lambda seconds: None
-    last: float = 0.0
+    client: Client | None = None
 
     def step(self, *_: Any) -> None:
         """To be called between steps, with whatever arguments."""
         if self.cancelled.is_set():
             raise Abandoned
-        now = time.perf_counter()
-        if self.last:
-            self.told(now - self.last)
-        self.last = now
+
+    def asks(self, batcher: Batcher) -> Fitted:
+        """The model as this job asks it, among others: what it asks ends when the job is cancelled."""
+        self.client = batcher.client()
+        if self.cancelled.is_set():
+            self.client.cancel()
+        return self.client.model
+
+    def cancel(self) -> None:
+        self.cancelled.set()
+        if self.client is not None:
+            self.client.cancel()
 
     def run(self) -> None:
         """Do the work, and give the answer or the error to who waits for it."""
@@ -47,6 +56,8 @@ class Job:
             return
         try:
             result = self.work(self)
+        except CancelledError:
+            self.answer.set_exception(Abandoned())
         except BaseException as error:  # of any kind: it belongs to who waits, and the thread goes on
             self.answer.set_exception(error)
         else:
@@ -54,19 +65,18 @@ class Job:
 
 
 class Engine:
-    """A thread that works on one job after the other. `limit`: jobs that may wait at once.
-
-    `submit` is all that routes know of it: what makes one forward pass of many jobs has the same.
+    """Threads that work on one job after the other. `limit`: jobs that may wait at once; `workers`: threads at most,
+    one for each job that is at work. What these ask of the model is done by its batcher, together.
     """
 
-    def __init__(self, name: str, limit: int, metrics: Metrics) -> None:
-        self.name, self.limit, self.metrics = name, limit, metrics
+    def __init__(self, name: str, limit: int, metrics: Metrics, workers: int = 1) -> None:
+        self.name, self.limit, self.metrics, self.workers = name, limit, metrics, workers
         self.queue: deque[Job] = deque()
         self.changed = threading.Condition()
-        self.running: Job | None = None
+        self.running: list[Job] = []
         self.closed = False
         self.pace = 1.0  # seconds that a job took of late
-        self.thread: threading.Thread | None = None
+        self.threads: list[threading.Thread] = []
 
     async def submit(self, work: Callable[[Job], A], deadline: float) -> A:
         """What `work` gives, done behind all that was submitted before. If the caller is cancelled, or `deadline`
@@ -74,7 +84,7 @@ class Engine:
 
         Raises Refusal: 429 where too many wait, 503 behind the deadline and where the engine is closed.
         """
-        job = Job(work, told=self.metrics.step.labels(self.name).observe)
+        job = Job(work)
         self._add(job)
         try:
             async with asyncio.timeout(deadline):
@@ -91,11 +101,11 @@ class Engine:
     def idle(self) -> bool:
         """Whether nothing waits and nothing runs."""
         with self.changed:
-            return self.running is None and not self.queue
+            return not self.running and not self.queue
 
     def wait(self) -> float:
         """About how many seconds a new job would wait."""
-        return self.pace * (len(self.queue) + (self.running is not None))
+        return self.pace * (1 + len(self.queue) / self.workers) if self.running else 0.0
 
     def _add(self, job: Job) -> None:
         with self.changed:
@@ -106,14 +116,14 @@ class Engine:
                 raise busy(429, "too many requests", after=self.wait(), why=why)
             self.queue.append(job)
             self.metrics.waiting.labels(self.name).set(len(self.queue))
-            if self.thread is None:
-                self.thread = threading.Thread(target=self._work, name=f"quintet-{self.name}", daemon=True)
-                self.thread.start()
+            if len(self.threads) < min(self.workers, len(self.running) + len(self.queue)):
+                self.threads.append(threading.Thread(target=self._work, name=f"quintet-{self.name}", daemon=True))
+                self.threads[-1].start()
             self.changed.notify()
 
     def _drop(self, job: Job) -> None:
         """Whoever waited for it does so no more."""
-        job.cancelled.set()
+        job.cancel()
         with self.changed:
             if job in self.queue:
                 self.queue.remove(job)
@@ -126,16 +136,16 @@ class Engine:
                     self.changed.wait()
                 if not self.queue:
                     return
-                job = self.running = self.queue.popleft()
+                job = self.queue.popleft()
+                self.running.append(job)
                 self.metrics.waiting.labels(self.name).set(len(self.queue))
-                self.metrics.working.labels(self.name).set(1)
+                self.metrics.working.labels(self.name).set(len(self.running))
             began = time.perf_counter()
             job.run()
-            self.metrics.batch.labels(self.name).observe(1)
             with self.changed:
                 self.pace += 0.2 * (time.perf_counter() - began - self.pace)
-                self.running = None
-                self.metrics.working.labels(self.name).set(0)
+                self.running.remove(job)
+                self.metrics.working.labels(self.name).set(len(self.running))
                 self.changed.notify_all()
 
     def close(self) -> None:
@@ -147,15 +157,16 @@ class Engine:
     def cancel(self) -> None:
         """End what runs at its next step, and what waits at once."""
         with self.changed:
-            for job in (*self.queue, *([self.running] if self.running else [])):
-                job.cancelled.set()
+            for job in (*self.queue, *self.running):
+                job.cancel()
             for job in self.queue:
                 if job.answer.set_running_or_notify_cancel():
                     job.answer.set_exception(Abandoned())
             self.queue.clear()
 
     def join(self, seconds: float) -> bool:
-        """Wait for the thread to end. Whether it has."""
-        if self.thread is not None:
-            self.thread.join(seconds)
-        return self.thread is None or not self.thread.is_alive()
+        """Wait for the threads to end. Whether they have."""
+        until = time.monotonic() + seconds
+        for thread in self.threads:
+            thread.join(max(0.0, until - time.monotonic()))
+        return not any(thread.is_alive() for thread in self.threads)

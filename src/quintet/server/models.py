@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import torch
 
 from quintet.core.errors import QuintetError, UsageError
 from quintet.fit import fitting
+from quintet.model.batching import Batcher
 from quintet.model.fitted import Fitted
 from quintet.operations.events import Event, Note, heard
 from quintet.operations.warm import Warm
@@ -26,6 +28,9 @@ from quintet.training import checkpoint
 
 A = TypeVar("A")
 Work = Callable[[Fitted, Job], A]
+
+WORKERS = 32
+"""Requests to one model that are at work at once; more wait."""
 
 
 @dataclass
@@ -43,7 +48,8 @@ class Models:
     def __init__(
         self, runs: Sequence[Run], *, device: str, threads: int | None, memory: float, queue: int, metrics: Metrics
     ) -> None:
-        self.device, self.threads = device, threads
+        self.device, self.threads, self.metrics = device, threads, metrics
+        self.lock, self.batchers = threading.Lock(), list[Batcher]()
         self.warm = Warm(int(memory), self._read)
         self.served: dict[str, Served] = {}
         for run in runs:
@@ -51,7 +57,7 @@ class Models:
                 raise UsageError(f"two runs are called {run.name}", why="models are asked for by these names")
             if not checkpoint.steps(run.checkpoints):
                 raise UsageError("no checkpoint yet", where=str(run.path), fix=f"quintet resume {run.address}")
-            self.served[run.name] = served = Served(run, Engine(run.name, queue, metrics))
+            self.served[run.name] = served = Served(run, Engine(run.name, queue, metrics, WORKERS))
             metrics.loaded.labels(run.name).set_function(partial(self.bytes, served))
 
     def __getitem__(self, name: str) -> Served:
@@ -63,7 +69,23 @@ class Models:
     async def ask(self, name: str, work: Work[A], deadline: float) -> A:
         """What `work` makes of a model: see `Engine.submit`."""
         served = self[name]
-        return await served.engine.submit(lambda job: work(self.ready(served), job), deadline)
+        return await served.engine.submit(lambda job: work(job.asks(self.batcher(served)), job), deadline)
+
+    def batcher(self, served: Served) -> Batcher:
+        """What does the work of a model for all who ask it; there is one for each that is in memory."""
+        model = self.ready(served)
+        with self.lock:
+            kept = [one.model for one in self.warm.kept.values()]
+            self.batchers = [one for one in self.batchers if any(one.model is there for there in kept)]
+            found = next((one for one in self.batchers if one.model is model), None)
+            if found is None:
+                found = Batcher(model, on_batch=partial(self._counted, served.run.name))
+                self.batchers.append(found)
+            return found
+
+    def _counted(self, name: str, verb: str, requests: int, rows: int, seconds: float) -> None:
+        self.metrics.batch.labels(name).observe(requests)
+        self.metrics.step.labels(name).observe(seconds)
 
     def ready(self, served: Served) -> Fitted:
         """The model, read where it is not in memory or its run was trained further; in the thread of its engine."""
