@@ -34,6 +34,8 @@ from quintet.sources import load as sources
 
 RUNS = ("letters", "stream", "plain", "digits", "speaker", "listener", "points")
 WORDS = ("ah", "oh")
+BEAMS = {"sampling": {"beams": 4}}
+"""The run's own, which no request of these clients can mean."""
 TEXTS = {"given": {"codec": "text"}}
 
 
@@ -51,7 +53,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     texts = [f"the {word} number {i}, über €" for i in range(60) for word in ("red", "green", "blue")]
     tiny: dict[str, Any] = {"preset": "tiny", "steps": 2, "runs": found}
     fitting.train("autoregressive", data=texts, run="letters", **{**tiny, "steps": 40})
-    fitting.train("autoregressive", data=[" ".join(texts)], run="stream", **tiny)
+    fitting.train("autoregressive", data=[" ".join(texts)], run="stream", config=BEAMS, **tiny)
     fitting.train("vae", data="digits", run="plain", **tiny)
     fitting.train("gan", data="digits", condition="label", run="digits", **tiny)
     fitting.train("flow", data="moons", run="points", **tiny)
@@ -190,7 +192,7 @@ def test_log_probabilities_are_those_of_the_model(ai: OpenAI, root: Path) -> Non
     assert told is not None
     assert "".join(told.tokens or []) == found.text
     assert told.text_offset == [sum(map(len, (told.tokens or [])[:i])) for i in range(6)]
-    writer = Writer(model, Wanted(["the"], length=6, sampling={"temperature": 0}))
+    writer = Writer(model, Wanted(["the"], length=6, sampling={"temperature": 0, "beams": 1}))
     (text,) = writer.begin(3)
     for _ in writer.run([text]):
         pass
@@ -402,6 +404,18 @@ def test_a_client_that_leaves_frees_its_slot(made: Service, ai: OpenAI, monkeypa
             assert wait(lambda: engine.idle, 5.0) < 5
     engine.cancel()
     wait(lambda: engine.idle, 5.0)
+
+
+def test_what_fails_behind_the_first_piece_is_told_in_the_stream(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QUINTET_TOKEN", TOKEN)
+    hasty, pieces = service(root, "stream", most_work=10**12, deadline=1), list[str]()
+    with running(hasty) as one:
+        ai = OpenAI(base_url=f"{one.base_url}/v1", api_key=TOKEN, max_retries=0)
+        ai.completions.create(model="stream", prompt="the ", max_tokens=1)  # reads the model
+        stream = ai.completions.create(model="stream", prompt="the ", max_tokens=100_000, stream=True)
+        with pytest.raises(openai.APIError, match="this took too long"):
+            pieces.extend(piece.choices[0].text for piece in stream)
+    assert len(pieces) > 3
 
 
 class Forgetful(completions.Events):

@@ -179,7 +179,8 @@ def writer_of(service: Service, body: Completion, model: Fitted) -> Writer:
     if not model.codecs["x"].stream:  # then a text has so many symbols at most, however many are allowed
         length = min(length, model.family.space.dims)
     chosen = {"temperature": body.temperature, "top_p": body.top_p}
-    sampling = {name: value for name, value in chosen.items() if value is not None}
+    drawn = {"beams": 1} if "beams" in model.family.Sampling.model_fields else {}  # these clients search for no text
+    sampling = drawn | {name: value for name, value in chosen.items() if value is not None}
     model.able("complete")
     condition = None if body.condition is None else one(model, body.condition)
     wanted = Wanted(prompts, condition, length, stop, seed=body.chosen(), sampling=sampling)
