@@ -216,9 +216,9 @@ def _completion(alive: Sequence[Contender]) -> dict[str, Any]:
     told = having(measure, alive)
     best = foremost(measure, told)
     found, tied = _figure(measure, best), [c.label for c in ties(measure, best, told)]
-    sentence = measure.completes.format(plus_minus(found, 3))
+    sentence = measure.completes.format(plus_minus(found, 3)) + _beside_naive(measure, best)
     sentence += f" Tie with {names(tied)}." if tied else _next(measure, best, told)
-    sentence += _beside_naive(measure, best) + seeds_told(measure, told, best)
+    sentence += seeds_told(measure, told, best)
     return answer(best.label, sentence, tied, **{measure.key: found.mean, f"{measure.key}_half": found.half})
 
 

@@ -132,13 +132,14 @@ def linear_forecast(train: Floats, windows: Floats, past: int, draws: int, seed:
 
 
 def by_stretch(values: Floats, windows: Windows) -> tuple[Floats, list[int]]:
-    """Means of the values (N,) of windows that lie in one stretch of time, twice as long as a window, and which stretch
-    each is. Windows that overlap, or begin at one time, are far from independent; such means nearly are.
+    """Means of the values (N,) of windows that lie in one stretch of time, twice as long as a window, and the sum of
+    the steps at which its windows begin, by which means of the same windows are known. Windows that overlap, or begin
+    at one time, are far from independent; such means nearly are.
     """
     if windows.start is None:
         return values, list(range(len(values)))
-    stretches, place = np.unique(windows.start // (2 * windows.steps), return_inverse=True)
-    return np.bincount(place, values) / np.bincount(place), stretches.tolist()
+    place = np.unique(windows.start // (2 * windows.steps), return_inverse=True)[1]
+    return np.bincount(place, values) / np.bincount(place), np.bincount(place, windows.start).astype(int).tolist()
 
 
 def forecast_figures(
