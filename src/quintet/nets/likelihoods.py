@@ -38,6 +38,8 @@ class Gaussian:
 
     def sample(self, params: Tensor, generator: Generator | None, temperature: float) -> Tensor:
         mean, log_std = params[:, 0], params[:, 1].clamp(-7, 5)
+        if not temperature:
+            return mean
         return mean + temperature * torch.exp(log_std) * normal(*mean.shape, generator=generator, like=mean)
 
 
