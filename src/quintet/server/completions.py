@@ -158,7 +158,7 @@ def written(
     texts, mark = writer.begin(body.logprobs), weights_of(model)
     all_of = [Writing(i, writer, text, text.prompt if body.echo else "", body.logprobs is not None)
               for i, text in enumerate(texts)]  # fmt: skip
-    for _ in writer.run(texts):
+    for _ in writer.run(texts, steps=body.stream):
         job.step()
         for piece in (writing.more() for writing in (all_of if body.stream else ())):
             if piece is not None:
