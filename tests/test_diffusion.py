@@ -13,7 +13,8 @@ from torch import Tensor
 from quintet.core.family import Batch
 from quintet.core.spaces import Continuous, Discrete
 from quintet.families import diffusion
-from quintet.families.diffusion import SD, SOLVERS, Denoise, Diffusion, coefficients, noise_grid, noise_level
+from quintet.families.diffusion import SOLVERS, Denoise, Diffusion
+from quintet.nets.noise import S_MAX, S_MIN, SD, coefficients, noise_grid, noise_level
 
 KINDS = ["edm", "noise", "v", "velocity"]
 MEAN, STD = 0.7, 0.4
@@ -122,11 +123,11 @@ def test_noise_levels_grow_and_grids_fall_to_zero(schedule: str) -> None:
     s = noise_level(schedule, torch.linspace(0, 1, 101, dtype=torch.float64))
     assert bool((s.diff() >= 0).all())
     assert bool(torch.isfinite(s).all())
-    for low in (diffusion.S_MIN, 0.3):  # 0.3: where sampling stops for data of two levels
+    for low in (S_MIN, 0.3):  # 0.3: where sampling stops for data of two levels
         grid = noise_grid(schedule, 20, like=torch.zeros(()), low=low)
         assert len(grid) == 21
         assert bool((grid.diff() < 0).all())  # a level that comes twice is a step of no length, by which solvers divide
-        torch.testing.assert_close(grid[[0, -2, -1]], torch.tensor([diffusion.S_MAX, low, 0.0]))
+        torch.testing.assert_close(grid[[0, -2, -1]], torch.tensor([S_MAX, low, 0.0]))
 
 
 @pytest.mark.parametrize("solver", ["heun", "dpmpp_2m", "ddim", "ancestral"])
@@ -161,7 +162,7 @@ def test_log_prob_of_a_gaussian_is_the_closed_form(exact_dims: int, monkeypatch:
     of_gaussian(monkeypatch, family)
     x = torch.randn(32, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 0.2 + 0.3
     # scaled data y = 2 (x - 0.3) ~ N(0, STD^2 + S_MIN^2); the Jacobian of the scaling is 2^3
-    std = (STD**2 + diffusion.S_MIN**2) ** 0.5
+    std = (STD**2 + S_MIN**2) ** 0.5
     truth = torch.distributions.Normal(0, std).log_prob(2 * (x - 0.3)).sum(1) + 3 * math.log(2)
     found, error = family.log_prob_error(x, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(found, truth, rtol=0, atol=5e-3)
@@ -220,8 +221,8 @@ def test_log_prob_agrees_with_torchdiffeq() -> None:
         jacobian = torch.autograd.functional.jacobian(f, state[:2])
         return torch.cat([f(state[:2]), jacobian.trace()[None]]).detach()
 
-    span = torch.tensor([diffusion.S_MIN, diffusion.S_MAX], dtype=torch.float64).log()
-    total = diffusion.S_MAX**2 + SD**2
+    span = torch.tensor([S_MIN, S_MAX], dtype=torch.float64).log()
+    total = S_MAX**2 + SD**2
     for row, found in zip(x, family.log_prob(x), strict=True):
         start = torch.cat([(row - family.mean) * family.scale, torch.zeros(1, dtype=torch.float64)])
         end = odeint(flow, start, span, rtol=1e-8, atol=1e-8)[-1]

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from quintet.core.family import Batch, Family, Loss, OnStep, Part, given_as
+from quintet.core.family import Batch, Family, Loss, OnStep, Part
 from quintet.core.random import Generator, uniform
 from quintet.core.spaces import Discrete, Space
 from quintet.nets.build import upcast
@@ -20,6 +20,7 @@ from quintet.nets.continuing import Constraint
 from quintet.nets.decoding import Best, Reader, Rules, Steps, alike, beam_search, draws, finish, told
 from quintet.nets.given import UNCONDITIONAL, Given, Reads
 from quintet.nets.packing import document_mask, pack
+from quintet.nets.parts import Stepwise
 from quintet.nets.symbols import Backbone, Choice, Grams, Ranks, cross_entropy
 from quintet.nets.transformer import Cache
 
@@ -228,63 +229,8 @@ class Autoregressive(Family):
 
     # -- without quintet ----------------------------------------------------------------------------------------------
 
-    def begin(self, rows: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
-        """The logits (B, V) of the first symbol, and what `step` needs: keys and values (B, layers, heads, 1, d) of the
-        start and, if runs of symbols are read, those before it (B, reach - 1). rows (B,): as many as its length.
-        """
-        nothing = torch.zeros(len(rows), 0, dtype=torch.long, device=rows.device)
-        return self.stepped(nothing, Cache(self.space.dims, grows=True), *given)
-
-    def step(self, x: Tensor, keys: Tensor, values: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
-        """x (B, 1), the next symbol, behind those of which keys and values (B, layers, heads, past, d) are."""
-        cache = Cache(self.space.dims, keys.shape[3], grows=True)
-        cache.layers = {i: (keys[:, i], values[:, i]) for i in range(keys.shape[1])}
-        if self.grams is not None:
-            cache.last, given = given[0], given[1:]
-        return self.stepped(x, cache, *given)
-
-    def stepped(self, x: Tensor, cache: Cache, *given: Tensor) -> tuple[Tensor, ...]:
-        """The logits behind x, and the cache as tensors. `given`: the condition, or the context that it is read as."""
-        if len(given) == 2:
-            told = Given(context=given[0], seen=given[1])
-        else:
-            told = self.given(given[0] if given else None, len(x))
-        logits = self.logits(x, told, cache)[:, -1]
-        state = [torch.stack([pair[i] for pair in cache.layers.values()], 1) for i in range(2) if cache.layers]
-        if self.grams is not None:
-            few = self.settings.reach - 1
-            assert cache.last is not None
-            state.append(F.pad(cache.last, (few, 0), value=self.grams.nothing)[:, -few:])
-        return logits, *state
-
-    def read_condition(self, cond: Tensor) -> tuple[Tensor, Tensor]:
-        """The context (B, S, width) of a condition that is read step by step, and which of it is seen (B, S)."""
-        told = self.given(cond, len(cond))
-        assert told.context is not None
-        seen = torch.ones(told.context.shape[:2], dtype=torch.bool, device=cond.device)
-        return told.context, seen if told.seen is None else told.seen
-
     def parts(self, x: Tensor, cond: Tensor | None, sampling: Any) -> dict[str, Part]:
-        if not self.in_order:
-            return {}
-        given, parts = given_as("cond", cond), {}
-        if cond is not None and self.net.readers:
-            context, seen = self.read_condition(cond)
-            parts["context"] = Part(self.read_condition, given, ("context", "seen"))
-            given = {"context": context, "seen": seen}
-        rows = torch.zeros(len(x), device=x.device)
-        first = self.begin(rows, *given.values())
-        state = ("keys", "values", "last")[: len(first) - 1] if len(first) != 2 else ("last",)
-        made = [f"new_{name}" for name in state]
-        parts["begin"] = Part(self.begin, {"rows": rows} | given, ("logits", *made))
-        if self.space.dims > 1:
-            behind, new, free = first[1:], x.flatten(1)[:, :1], {}
-            if self.space.dims > 2:  # an axis of length 1 would be taken for one that never changes
-                behind = self.step(new, *behind, *given.values())[1:]
-                free = {name: {3: "past"} for name in ("keys", "values")}
-            inputs = {"x": new} | dict(zip(state, behind, strict=True)) | given
-            parts["step"] = Part(self.step, inputs, ("logits", *made), free)
-        return parts
+        return Stepwise(self).parts(x, cond) if self.in_order else {}
 
     def constants(self, sampling: Sampling) -> dict[str, Any]:
         """How many symbols an item has, which one ends it, and how symbols are chosen from logits."""
