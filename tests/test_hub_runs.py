@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import yaml
 
@@ -175,6 +176,20 @@ def test_a_run_goes_to_the_hub_and_comes_back(model: quintet.Model, command: Com
     files["checkpoints/step-00000001/model.safetensors"] = b"of long ago"
     assert command("push", model.run.path, "hf:me/people").code == 0
     assert [name for name in Hub.files["me/people"] if name.startswith("checkpoints/")] == older
+
+
+def test_where_the_data_of_an_autoencoder_lie_stays_at_home(command: Command, tmp_path: Path) -> None:
+    secret = tmp_path / "a secret folder"
+    secret.mkdir()
+    np.save(secret / "noise.npy", np.random.default_rng(0).integers(0, 256, (80, 8, 8), dtype=np.uint8))
+    tiny: dict[str, Any] = {"data": secret / "noise.npy", "steps": 2, "preset": "tiny", "runs": tmp_path / "runs"}
+    quintet.train("vae", run="codec", config={"model": {"grid": 4}}, **tiny)
+    model = quintet.train("diffusion", run="latents", codec="codec", **tiny)
+    assert command("push", model.run.path, "hf:me/latents").code == 0
+    files = Hub.files["me/latents"]
+    assert any("stage1" in name for name in files)
+    assert b"a secret folder" not in b"".join(files.values())
+    assert np.array_equal(quintet.load("hf:me/latents").sample(2, seed=1), model.sample(2, seed=1))
 
 
 def test_the_hub_reads_the_card(model: quintet.Model, command: Command, tmp_path: Path) -> None:

@@ -11,14 +11,14 @@ from typing import Any
 
 import yaml
 
-from quintet.core.errors import CheckpointError
 from quintet.fit import fitting
 from quintet.operations.events import OnEvent, operation
 from quintet.operations.requests import PushRequest
 from quintet.operations.results import Result
 from quintet.runs import hub
 from quintet.runs.card import card, metadata
-from quintet.runs.folder import Run
+from quintet.runs.folder import Run, read_json
+from quintet.runs.restoring import stage_of
 from quintet.training import checkpoint
 
 
@@ -54,13 +54,11 @@ def stage(run: Run, folder: Path, card: str, metadata: Mapping[str, Any]) -> lis
     only its last part goes along.
     """
     config = run.config()
-    found = run.best(config) or run.latest()
-    if found is None:
-        raise CheckpointError("no checkpoint yet", where=str(run.path), fix=f"quintet resume {run.address}")
+    found = run.selected(config)
     shutil.copytree(run.path / "codec", folder / "codec")
-    public = config.model_copy(update={"data": config.data.model_copy(update={"source": at_home(config.data.source)})})
     copy = Run(folder)
-    copy.write_config(public)
+    copy.write_config(config)
+    without_paths(copy)
     made = run.manifest()
     made.pop("asked", None)
     checkpoint.write_atomic(folder / "manifest.json", json.dumps(made, indent=1))
@@ -77,8 +75,22 @@ def stage(run: Run, folder: Path, card: str, metadata: Mapping[str, Any]) -> lis
     digests = copy.digests()
     (folder / hub.DIGESTS).write_text(json.dumps(digests, indent=1))
     head = yaml.safe_dump(dict(metadata), sort_keys=False, allow_unicode=True)
-    (folder / "README.md").write_text(f"---\n{head}---\n{card.replace(config.data.source, public.data.source)}{shown}")
+    card = card.replace(config.data.source, at_home(config.data.source))
+    (folder / "README.md").write_text(f"---\n{head}---\n{card}{shown}")
     return [*digests, hub.DIGESTS, "README.md"]
+
+
+def without_paths(copy: Run) -> None:
+    """Take the path of the data out of a copied run, and of the autoencoder that its codec may need."""
+    config, codec = copy.config(), copy.path / "codec" / "codec.json"
+    source = at_home(config.data.source)
+    copy.write_config(config.model_copy(update={"data": config.data.model_copy(update={"source": source})}))
+    autoencoder = stage_of(copy)
+    if autoencoder.path.is_dir():
+        without_paths(autoencoder)
+        digests = {"files": autoencoder.digests()}
+        codecs = {key: one | digests if "files" in one else one for key, one in read_json(codec).items()}
+        checkpoint.write_atomic(codec, json.dumps(codecs, indent=1))
 
 
 def at_home(source: str) -> str:

@@ -172,6 +172,13 @@ class Run:
             warn(f"{error}; taking the newest weights instead")
             return None
 
+    def selected(self, config: RunConfig) -> LoadedCheckpoint:
+        """The weights that the run selects: the averaged ones of the best look, or the newest."""
+        found = self.best(config) or self.latest()
+        if found is None:
+            raise CheckpointError("no checkpoint yet", where=str(self.path), fix=f"quintet resume {self.address}")
+        return found
+
     def used(self) -> UsedWeights | None:
         """The weights of the model that was loaded; before that, those that `restore` would take. None: none yet."""
         if self.weights is not None:

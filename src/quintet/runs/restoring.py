@@ -112,9 +112,7 @@ def restore(run: Run) -> tuple[Family, dict[str, Codec], RunConfig, int]:
     the newest, or the best.
     """
     family, codecs, config = rebuild(run)
-    found = run.best(config) or run.latest()
-    if found is None:
-        raise CheckpointError("no checkpoint yet", where=str(run.path), fix=f"quintet resume {run.address}")
+    found = run.selected(config)
     try:
         family.load_state_dict(found.tensors["model"] | found.tensors.get("ema", {}))
         run.weights = weights_in(found.folder)
