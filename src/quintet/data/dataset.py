@@ -15,6 +15,7 @@ from quintet.core.settings import Settings
 from quintet.data.mapped import chunks, gather, release
 
 __all__ = [
+    "LONG_TEXT",
     "ROWS_AT_ONCE",
     "SPLITS",
     "Dataset",
@@ -30,6 +31,8 @@ SPLITS = ("train", "validation", "test")
 Own = TypeVar("Own", bound=Settings)
 ROWS_AT_ONCE = 2**16
 """Rows that are looked at together."""
+LONG_TEXT = 40
+"""Characters, on average, from which a column is text, rather than one of names."""
 
 
 @dataclass(frozen=True)

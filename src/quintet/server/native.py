@@ -37,7 +37,7 @@ from quintet.server.engine import Job
 from quintet.server.formats import ARROW, JSON, MEDIA, SUFFIXES, accepted
 from quintet.server.limits import afford, few_lines
 from quintet.server.logs import log
-from quintet.server.problems import MEDIA_TYPE, Refusal
+from quintet.server.problems import Refusal, answers
 from quintet.server.service import Service
 
 A = TypeVar("A")
@@ -56,7 +56,7 @@ def routes(app: FastAPI, service: Service) -> None:
     for name, verb in VERBS.items():
         body = body_of(name, verb, list(service.models.served))
         app.post(f"/api/v1/{name}", description=verb.request.__doc__, name=name, response_class=Response,
-                 responses=answers(name), openapi_extra={"requestBody": described(verb, body)},
+                 responses=answers(formats(name)), openapi_extra={"requestBody": described(verb, body)},
                  )(endpoint(service, name, verb, body))  # fmt: skip
 
 
@@ -247,14 +247,8 @@ def described(verb: Verb, body: type[Body]) -> dict[str, Any]:
                                           for media in media_types(verb)}}  # fmt: skip
 
 
-def answers(name: str) -> dict[int | str, dict[str, Any]]:
-    """The answers of a verb in the schema."""
+def formats(name: str) -> dict[str, Any]:
+    """The formats of the answer to a verb in the schema."""
     file = {"schema": {"type": "string", "format": "binary"}}
-    formats = [] if name == "evaluate" else [ARROW, *MEDIA.values()]
-    content = {JSON: {"schema": {"type": "object"}}} | dict.fromkeys(formats, file)
-    problem = {MEDIA_TYPE: {"schema": {"type": "object"}}}
-    statuses = {400: "no JSON", 401: "no token", 404: "no such model", 406: "no such format", 408: "too slow",
-                413: "too large", 415: "a format that is not read", 422: "what this model cannot do, and why",
-                429: "too many wait", 503: "too busy, or stopping"}  # fmt: skip
-    found: dict[int | str, dict[str, Any]] = {200: {"description": "what was made", "content": content}}
-    return found | {status: {"description": words, "content": problem} for status, words in statuses.items()}
+    media = [] if name == "evaluate" else [ARROW, *MEDIA.values()]
+    return {JSON: {"schema": {"type": "object"}}} | dict.fromkeys(media, file)

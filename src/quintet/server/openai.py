@@ -33,7 +33,7 @@ from quintet.server.formats import JSON, MEDIA
 from quintet.server.limits import afford
 from quintet.server.models import Served
 from quintet.server.native import conditions_of, unless_left
-from quintet.server.problems import Refusal
+from quintet.server.problems import Refusal, answers
 from quintet.server.service import Service
 
 PICTURES, SOUNDS = "image/", "audio/"
@@ -112,14 +112,15 @@ def routes(app: FastAPI, service: Service) -> None:
             return await ask(request, service)
 
         app.post(path, description=body.__doc__, name=body.__name__.lower(), response_class=Response,
-                 responses=answers(media), openapi_extra={"requestBody": described(body)})(route)  # fmt: skip
+                 responses=answers({media: {}}, JSON), openapi_extra={"requestBody": described(body)},
+                 )(route)  # fmt: skip
 
     post("/v1/completions", complete, Completion, JSON)
     post("/v1/images/generations", images, Images, JSON)
     post("/v1/audio/speech", speech, Speech, MEDIA[".wav"])
     post("/v1/audio/transcriptions", transcriptions, Transcription, JSON)
 
-    @app.post("/v1/chat/completions", responses=answers(JSON))
+    @app.post("/v1/chat/completions", responses=answers({JSON: {}}, JSON))
     async def chat() -> Response:
         """Refused: no model here was taught to hold conversations."""
         raise Refusal(422, "models here hold no conversations", fix="POST /v1/completions with a prompt",
@@ -231,13 +232,3 @@ def described(body: type[Asked]) -> dict[str, Any]:
     schema["properties"]["file"] = {"type": "string", "format": "binary"}
     schema["required"] = [*schema.get("required", []), "file"]
     return {"required": True, "content": {FORM: {"schema": schema}}}
-
-
-def answers(media: str) -> dict[int | str, dict[str, Any]]:
-    """The answers of a route in the schema."""
-    error = {JSON: {"schema": {"type": "object"}}}
-    statuses = {400: "no JSON, or a field that is not done", 401: "no token", 404: "no such model", 408: "too slow",
-                413: "too large", 415: "a format that is not read", 422: "what this model cannot do, and why",
-                429: "too many wait", 503: "too busy, or stopping"}  # fmt: skip
-    found: dict[int | str, dict[str, Any]] = {200: {"description": "what was made", "content": {media: {}}}}
-    return found | {status: {"description": words, "content": error} for status, words in statuses.items()}

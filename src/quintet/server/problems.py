@@ -22,6 +22,12 @@ LEAST = 3
 """Letters of a text below which it stays in an answer: it may be part of any word."""
 
 
+STATUSES = {400: "no JSON, or a field that is not done", 401: "no token", 404: "no such model", 406: "no such format",
+            408: "too slow", 413: "too large", 415: "a format that is not read",
+            422: "what this model cannot do, and why", 429: "too many wait", 503: "too busy, or stopping"}  # fmt: skip
+"""What refusals of a route that asks a model mean."""
+
+
 class Refusal(QuintetError):
     """A request that is answered with a status of HTTP, and perhaps headers: `Retry-After`, `Allow`. `where`: the field
     that is to blame.
@@ -39,6 +45,13 @@ def busy(status: int, what: str, *, after: float, why: str = "") -> Refusal:
     """A refusal that holds for the moment: it may be tried again `after` so many seconds."""
     seconds = str(max(1, round(after)))
     return Refusal(status, what, why=why, fix=f"try again after {seconds} s", headers={"Retry-After": seconds})
+
+
+def answers(content: Mapping[str, Any], media: str = MEDIA_TYPE) -> dict[int | str, dict[str, Any]]:
+    """The answers of a route in the schema: `content` by media types, and refusals as `media`."""
+    refused = {media: {"schema": {"type": "object"}}}
+    found: dict[int | str, dict[str, Any]] = {200: {"description": "what was made", "content": content}}
+    return found | {status: {"description": words, "content": refused} for status, words in STATUSES.items()}
 
 
 def status_of(error: QuintetError) -> int:

@@ -23,7 +23,6 @@ from quintet.registry import MODALITIES
 from quintet.sources.arrays import from_columns
 
 PREFIX = "hf:"
-LONG_TEXT = 40
 
 
 def read_hub(source: str, reading: Reading) -> Dataset:

@@ -23,7 +23,7 @@ from quintet.core.errors import DataError, EnvironmentFault
 from quintet.core.random import some
 from quintet.data.archives import BadFile, Entry, Problems, in_one_line
 from quintet.data.arrow import tidy
-from quintet.data.dataset import Dataset, Found, take
+from quintet.data.dataset import LONG_TEXT, Dataset, Found, take
 from quintet.data.encodings import decoded
 from quintet.data.splits import arrange, assign, row_keys
 from quintet.modalities.table import guessing, types, written
@@ -46,8 +46,6 @@ MISSING = ["", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "-nan", "NULL", "null",
 EXCEL_MISSING = (*MISSING, "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#NULL!")
 """Also what stands in a cell whose formula failed."""
 COLUMNS = 20_000
-LONG_TEXT = 40
-"""Characters, on average, from which the only column of a table is text."""
 RAISED = (pa.ArrowException, OSError, EOFError, ValueError, KeyError, OverflowError, RecursionError)
 
 Batches = Iterator[pa.Table]
