@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import gc
 import io
 import json
 import os
@@ -17,6 +18,8 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -43,7 +46,7 @@ from quintet.operations.answering import VERBS
 from quintet.operations.requests import ServeRequest
 from quintet.operations.warm import bytes_of
 from quintet.runs.folder import Run
-from quintet.server import engine, native
+from quintet.server import engine, guards, limits, native
 from quintet.server.app import create_app
 from quintet.server.engine import Engine, Job
 from quintet.server.formats import accepted
@@ -504,6 +507,41 @@ def test_a_regular_expression_of_billions_of_states_is_refused(ask: TestClient) 
         assert ("too large" in found.text) == (len(regex) > 12)
 
 
+def test_expressions_are_tried_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each may take a gigabyte for seconds."""
+    now, most, counting = 0, 0, threading.Lock()
+
+    def run(*words: Any, **options: Any) -> Any:
+        nonlocal now, most
+        with counting:
+            now += 1
+            most = max(now, most)
+        time.sleep(0.02)
+        with counting:
+            now -= 1
+        return subprocess.CompletedProcess([], 0)
+
+    monkeypatch.setattr(limits.subprocess, "run", run)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(limits.small_enough, ["a"] * 8))
+    assert most == 2
+
+
+def test_a_length_that_is_no_number_is_no_fault_of_ours(made: Service) -> None:
+    """A square is a digit to Python, but no number."""
+
+    async def main() -> None:
+        for said in (b"\xb2", b"x", b"-1"):
+            guards.Body({"type": "http", "headers": [(b"content-length", said)]}, nothing, made.rules)
+        with pytest.raises(Refusal, match="bytes"):
+            guards.Body({"type": "http", "headers": [(b"content-length", b"9" * 12)]}, nothing, made.rules)
+
+    async def nothing() -> Any:
+        """No message."""
+
+    asyncio.run(main())
+
+
 def test_bodies_are_limited_whether_or_not_they_say_their_size(made: Service) -> None:
     most = made.rules.body
     with running(made) as one:
@@ -693,6 +731,39 @@ def test_errors_and_interrupts_of_work_do_not_end_its_engine() -> None:
     asyncio.run(main())
 
 
+def test_work_that_is_cancelled_before_it_begins_is_answered() -> None:
+    """It was taken out of the queue, and its thread had not got to it: who waits for it must not wait on."""
+    job = Job(lambda job: "done")
+    job.cancel()
+    job.run()
+    with pytest.raises(engine.Abandoned):
+        job.answer.result(0)
+
+
+def test_a_thread_without_work_holds_nothing_of_the_last() -> None:
+    """Neither what was asked nor the answer, nor the model, which may have given way to others."""
+    one = Engine("x", 3, Metrics())
+
+    class Answer:
+        """Of many bytes."""
+
+    def work(job: Job) -> Answer:
+        return Answer()
+
+    async def main() -> Any:
+        return weakref.ref(await one.submit(work, 5))
+
+    found = asyncio.run(main())
+
+    def gone() -> bool:
+        gc.collect()
+        return found() is None
+
+    wait(gone, 2)
+    one.close()
+    assert one.join(2)
+
+
 def test_a_stopped_engine_answers_what_it_had_accepted() -> None:
     one, go, work = blocked(3)
 
@@ -829,6 +900,26 @@ def test_a_run_that_is_trained_further_is_swapped(root: Path, tmp_path: Path) ->
     assert (before["provenance"]["step"], after["provenance"]["step"]) == (2, 4)
     assert before["items"] != after["items"]
     made.models.close(2)
+
+
+def test_what_is_in_memory_is_looked_at_by_one_thread_at_a_time(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request for one model may load it, or make another give way, while a request for another looks."""
+    made = service(root, "vae", "flow").models
+    table = made.warm.table
+
+    class Guarded(OrderedDict[Path, Any]):
+        """Models that nobody may list without the lock."""
+
+        def values(self) -> Any:
+            assert table.locked()
+            return super().values()
+
+    monkeypatch.setattr(made.warm, "kept", Guarded())
+    for name in ("vae", "flow", "vae"):
+        assert made.batcher(made[name]).model is made.warm(made[name].run)
+    with pytest.raises(AssertionError):  # the control
+        made.warm.kept.values()
+    made.close(2)
 
 
 def test_models_give_way_to_each_other_under_a_limit(root: Path) -> None:

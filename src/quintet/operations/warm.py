@@ -60,6 +60,12 @@ class Warm:
                 return found.model
             return self.keep(path, Kept(model, newest, bytes_of(model)))
 
+    @property
+    def models(self) -> list[Fitted]:
+        """All that are loaded now."""
+        with self.table:
+            return [one.model for one in self.kept.values()]
+
     def keep(self, path: Path, one: Kept) -> Fitted:
         """Keep a model, in the place of those that were not used for longest."""
         if one.size > self.limit:

@@ -52,9 +52,10 @@ class Job:
 
     def run(self) -> None:
         """Do the work, and give the answer or the error to who waits for it."""
-        if self.cancelled.is_set() or not self.answer.set_running_or_notify_cancel():
+        if not self.answer.set_running_or_notify_cancel():
             return
         try:
+            self.step()
             result = self.work(self)
         except CancelledError:
             self.answer.set_exception(Abandoned())
@@ -147,6 +148,7 @@ class Engine:
                 self.running.remove(job)
                 self.metrics.working.labels(self.name).set(len(self.running))
                 self.changed.notify_all()
+            del job  # else what it asked, the answer and the model would stay until this thread has more to do
 
     def close(self) -> None:
         """Take no more jobs; those that wait are still done."""

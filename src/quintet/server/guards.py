@@ -144,7 +144,7 @@ class Body:
         self.until = asyncio.get_running_loop().time() + rules.patience
         self.got, self.whole = 0, False
         said = Headers(scope=scope).get("content-length", "0")
-        if said.isdigit() and int(said) > rules.body:
+        if said.isdecimal() and int(said) > rules.body:
             raise too_large(rules.body)
 
     async def __call__(self) -> Message:

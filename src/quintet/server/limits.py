@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from typing import Any
 
 from quintet.model.fitted import Fitted
@@ -76,13 +77,18 @@ sys.exit(len(found.get_transitions()) > 5000)
 """Makes the automaton of a regular expression over bytes; what is none is left to the model's own words."""
 
 
+TRYING = threading.Semaphore(2)
+"""So many expressions are tried at once: each may take a gigabyte."""
+
+
 def small_enough(regex: str, seconds: float = 3.0) -> None:
     """Raise Refusal for a regular expression whose automaton takes long or is large: a short one may have billions of
     states, and nothing can stop the library that makes it, so that it is tried in another process first.
     """
     try:
         given = {"input": json.dumps(regex).encode(), "timeout": seconds, "capture_output": True}
-        done = subprocess.run([sys.executable, "-I", "-c", TRIED], check=False, **given)  # type: ignore[call-overload]
+        with TRYING:
+            done = subprocess.run([sys.executable, "-I", "-c", TRIED], check=False, **given)  # type: ignore[call-overload]
         large = done.returncode != 0
     except subprocess.TimeoutExpired:
         large = True

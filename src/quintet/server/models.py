@@ -75,7 +75,7 @@ class Models:
         """What does the work of a model for all who ask it; there is one for each that is in memory."""
         model = self.ready(served)
         with self.lock:
-            kept = [one.model for one in self.warm.kept.values()]
+            kept = self.warm.models
             self.batchers = [one for one in self.batchers if any(one.model is there for there in kept)]
             found = next((one for one in self.batchers if one.model is model), None)
             if found is None:
