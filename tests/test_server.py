@@ -142,6 +142,19 @@ def test_an_image_comes_and_goes_as_a_png(ask: TestClient) -> None:
     assert sent[0].json()["items"] == sent[1].json()["items"] == sent[2].json()["items"]
 
 
+@pytest.mark.parametrize("kind", ["jpeg", "webp"])
+def test_a_photograph_is_read_as_cameras_and_pages_write_it(ask: TestClient, kind: str) -> None:
+    sink = io.BytesIO()
+    Image.new("L", (8, 8), 200).save(sink, kind)
+    file, media = sink.getvalue(), {"content-type": f"image/{kind}"}
+    one = ask.post("/api/v1/encode?model=vae", content=file, headers=media)
+    other = ask.post(
+        "/api/v1/encode", data={"model": "vae"}, files={"items": (f"a.{kind}", file, media["content-type"])}
+    )
+    assert [one.status_code, other.status_code] == [200, 200], one.text
+    assert one.json()["items"] == other.json()["items"]
+
+
 def test_rows_come_as_json_csv_and_arrow(ask: TestClient) -> None:
     rows = ask.post("/api/v1/sample", json={"model": "flow", "n": 3}).json()["items"]
     table, text = pa.Table.from_pylist(rows), "x0,x1\n" + "".join(f"{row['x0']},{row['x1']}\n" for row in rows)
@@ -279,6 +292,12 @@ def let_in(app: Any, made: Service, headers: dict[str, str], status: int) -> lis
 @pytest.mark.parametrize("stranger", STRANGERS)
 def test_strangers_are_refused_on_every_route(stranger: str, made: Service) -> None:
     assert let_in(create_app(made), made, *STRANGERS[stranger]) == []
+
+
+def test_a_browser_is_asked_for_a_password(ask: TestClient) -> None:
+    """Chromium reads a line of challenges as the first of them alone, and asks nobody for a bearer token."""
+    answer = ask.get("/docs", headers={"authorization": ""})
+    assert answer.headers["www-authenticate"].startswith('Basic realm="quintet", charset="UTF-8", Bearer ')
 
 
 def test_a_route_without_its_guard_is_found(made: Service) -> None:

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from quintet.core.errors import UsageError
 from quintet.operations import requests
 from quintet.operations.answering import Verb
-from quintet.server.formats import ARROW, JSON, MEDIA, SUFFIXES, media_of
+from quintet.server.formats import ARROW, JSON, SUFFIXES, media_of
 from quintet.server.problems import Refusal
 
 LARGE = 65_536
@@ -85,7 +85,7 @@ def body_of(name: str, verb: Verb, models: list[JsonValue]) -> type[Body]:
 
 def media_types(verb: Verb) -> list[str]:
     """In which formats the body of a verb may come."""
-    return [JSON, *([FORM, ARROW, *MEDIA.values()] if verb.needs else [])]
+    return [JSON, *([FORM, ARROW, *SUFFIXES] if verb.needs else [])]
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------
@@ -133,9 +133,9 @@ def suffix_of(part: UploadFile) -> str:
     """How a file is read: by its media type, or by its name."""
     media, _ = media_of(part.content_type or "")
     named = "." + (part.filename or "").rpartition(".")[2].lower()
-    suffix = ".arrow" if media == ARROW else SUFFIXES.get(media) or (named if named in MEDIA else "")
+    suffix = ".arrow" if media == ARROW else SUFFIXES.get(media) or (named if named in SUFFIXES.values() else "")
     if not suffix:
-        raise Refusal(415, "files of this format are not read", why=f"known: {ARROW}, {', '.join(MEDIA.values())}")
+        raise Refusal(415, "files of this format are not read", why=f"known: {ARROW}, {', '.join(SUFFIXES)}")
     return suffix
 
 

@@ -19,7 +19,10 @@ MEDIA = {
     ".wav": "audio/wav",
     ".flac": "audio/flac",
 }
-SUFFIXES = {media: suffix for suffix, media in MEDIA.items()} | {"audio/x-wav": ".wav", "application/zip": ".npz"}
+SUFFIXES = {media: suffix for suffix, media in MEDIA.items()} | {
+    "image/jpeg": ".jpg", "image/webp": ".webp", "audio/x-wav": ".wav", "application/zip": ".npz",
+}  # fmt: skip
+"""How files that come are read; some formats are read and never written."""
 
 
 def accepted(accept: str, offered: Iterable[str]) -> str:

@@ -24,8 +24,8 @@ from quintet.server.metrics import Metrics
 from quintet.server.problems import Refusal, problem, unexpected
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-ASKED = {"WWW-Authenticate": 'Bearer realm="quintet", Basic realm="quintet", charset="UTF-8"'}
-"""A browser asks for the token as the password of any user."""
+ASKED = {"WWW-Authenticate": 'Basic realm="quintet", charset="UTF-8", Bearer realm="quintet"'}
+"""A browser asks for the token as the password of any user; Chromium reads only the first of these two challenges."""
 POLICY = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 HEADERS = {
     "Content-Security-Policy": POLICY,
