@@ -110,7 +110,7 @@ def endpoint() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> quintet.Model:
     folder = tmp_path_factory.mktemp("hub")
-    secret = folder / "a secret folder"
+    secret = folder / "secretfolder"
     secret.mkdir()
     rows = "".join(f"{i % 7},{'ab'[i % 2]}\n" for i in range(200))
     (secret / "people.csv").write_text("age,kind\n" + rows)
@@ -156,7 +156,7 @@ def test_a_run_goes_to_the_hub_and_comes_back(model: quintet.Model, command: Com
     assert "Bearer hf_secret_token" in Hub.tokens
     assert "hf_secret_token" not in done.out + done.err
     everything = b"".join(files.values())
-    assert b"a secret folder" not in everything  # where the data lie is nobody's business
+    assert b"secretfolder" not in everything  # where the data lie is nobody's business
     assert b"hf_secret_token" not in everything
     assert not any("optim" in name or "cursor" in name for name in files)
 
@@ -179,7 +179,7 @@ def test_a_run_goes_to_the_hub_and_comes_back(model: quintet.Model, command: Com
 
 
 def test_where_the_data_of_an_autoencoder_lie_stays_at_home(command: Command, tmp_path: Path) -> None:
-    secret = tmp_path / "a secret folder"
+    secret = tmp_path / "secretfolder"
     secret.mkdir()
     np.save(secret / "noise.npy", np.random.default_rng(0).integers(0, 256, (80, 8, 8), dtype=np.uint8))
     tiny: dict[str, Any] = {"data": secret / "noise.npy", "steps": 2, "preset": "tiny", "runs": tmp_path / "runs"}
@@ -188,7 +188,7 @@ def test_where_the_data_of_an_autoencoder_lie_stays_at_home(command: Command, tm
     assert command("push", model.run.path, "hf:me/latents").code == 0
     files = Hub.files["me/latents"]
     assert any("stage1" in name for name in files)
-    assert b"a secret folder" not in b"".join(files.values())
+    assert b"secretfolder" not in b"".join(files.values())
     assert np.array_equal(quintet.load("hf:me/latents").sample(2, seed=1), model.sample(2, seed=1))
 
 
