@@ -230,7 +230,7 @@ class Autoregressive(Family):
     # -- without quintet ----------------------------------------------------------------------------------------------
 
     def parts(self, x: Tensor, cond: Tensor | None, sampling: Any) -> dict[str, Part]:
-        return Stepwise(self).parts(x, cond) if self.in_order else {}
+        return Stepwise(self).parts(x, cond)
 
     def constants(self, sampling: Sampling) -> dict[str, Any]:
         """How many symbols an item has, which one ends it, and how symbols are chosen from logits."""

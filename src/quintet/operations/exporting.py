@@ -31,7 +31,7 @@ DEBUG = bool(os.environ.get("QUINTET_DEBUG"))
 FEW, ITEMS = 2, 5
 """How many items a file is made with, and verified on."""
 LARGEST = 1e-4
-"""By how much, at most, the output of a file may differ from the model's."""
+"""By how much, at most, the output of a file may differ from the model's: see `apart`."""
 
 
 class ExportResult(Result):
@@ -76,10 +76,6 @@ def write_parts(model: Fitted, folder: Path, format: str, on_event: OnEvent) -> 
     found = {}
     with quiet(), torch.no_grad():
         parts, others = (family.parts(*examples(model, n), sampling) for n in (FEW, ITEMS))
-        if not parts:
-            what = f"this {family.name} has no part that can be used alone"
-            raise Unsupported(what, where=model.run.name, why="it writes symbols in random orders",
-                              fix="train with --model.order fixed")  # fmt: skip
         for step, (name, part) in enumerate(parts.items(), 1):
             found[name] = exported(part, others[name], folder / f"{name}{form.suffix}", form, model.run.name)
             on_event(Step(step, len(parts)))
@@ -169,12 +165,21 @@ def exported(part: Part, other: Part, path: Path, form: Format, where: str) -> f
     wanted = Alone(other)(*other.inputs.values())
     wanted = wanted if isinstance(wanted, tuple) else (wanted,)
     pairs = zip(answers, wanted, strict=True)
-    difference = max(float((a.double() - b.double()).abs().max()) if b.numel() else 0.0 for a, b in pairs)
+    difference = max(apart(a.double(), b.double()) for a, b in pairs)
     if not difference <= LARGEST:
         path.unlink()
         raise Unsupported(f"the file of {path.stem} differs from the model by {difference:.2g}", where=where,
                           why=f"at most {LARGEST:g} is allowed, so it was not kept")  # fmt: skip
     return difference
+
+
+def apart(a: Tensor, b: Tensor) -> float:
+    """The largest |a - b| / max(1, |b|): of nats, of which there may be thousands, the last digits are rounding.
+
+    What is impossible, -inf on both sides, is equal.
+    """
+    relative = (a - b).abs() / b.abs().clamp_min(1)
+    return float(relative.masked_fill(a == b, 0).max()) if b.numel() else 0.0
 
 
 def described(part: Part, file: str, difference: float) -> dict[str, Any]:
