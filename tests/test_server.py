@@ -890,6 +890,13 @@ def test_the_page_comes_from_here_alone_and_says_every_field(ask: TestClient) ->
     assert ask.get("/docs.css").headers["content-type"].startswith("text/css")
 
 
+def test_the_page_says_in_which_format_each_other_page_comes(ask: TestClient) -> None:
+    for path, methods in ask.get("/openapi.json").json()["paths"].items():
+        if "get" in methods and "{" not in path:
+            (said,) = methods["get"]["responses"]["200"]["content"]
+            assert ask.get(path).headers["content-type"].split(";")[0] == said, path
+
+
 # -- the whole program -------------------------------------------------------------------------------------------------
 
 

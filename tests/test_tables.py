@@ -620,6 +620,15 @@ def test_holes_are_nulls_and_lacking_columns(representation: Any) -> None:
             assert a is None or a == b
 
 
+def test_a_column_without_values_comes_back_in_its_place() -> None:
+    table = TABLE.select(["float64?", "string", "int8?", "bool"])
+    codec = TableCodec("discrete").fit(table)
+    for lacking in (["string"], ["float64?"], ["string", "int8?"]):
+        assert codec.fill(table.drop_columns(lacking), None, table).column_names == table.column_names
+    beside = table.select(["bool", "int8?"]).append_column("note", table["string"])
+    assert codec.fill(beside, None, table).column_names == ["float64?", "string", "bool", "int8?", "note"]
+
+
 def test_a_mask_says_that_a_null_is_the_value() -> None:
     names = [f"r{i}" for i in range(27)]
     table = pa.table({"x": pa.array([1.0, None, 3.0] * 9), "y": ["a", "b", "c"] * 9, "id": names})

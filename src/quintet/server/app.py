@@ -10,7 +10,7 @@ from collections.abc import Callable
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
-from starlette.responses import HTMLResponse, JSONResponse
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp
 
 from quintet import __version__
@@ -73,7 +73,7 @@ def about(app: FastAPI, service: Service) -> None:
             raise busy(503, "not ready", after=5, why="the server is stopping" if service.stopping else str(failed))
         return JSONResponse({"status": "ready", "models": list(service.models.served)})
 
-    @app.get("/metrics")
+    @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Requests, queues, batches, steps and memory, as Prometheus reads them."""
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
@@ -83,12 +83,12 @@ def about(app: FastAPI, service: Service) -> None:
         """What can be asked, for programs."""
         return JSONResponse(app.openapi())
 
-    @app.get("/docs")
+    @app.get("/docs", response_class=HTMLResponse)
     async def docs() -> Response:
         """What can be asked, for people."""
         return HTMLResponse(pages.page(app.openapi()))
 
-    @app.get("/docs.css")
+    @app.get("/docs.css", response_class=Response, responses={200: {"content": {"text/css": {}}}})
     async def style() -> Response:
         """How that page looks."""
         return Response(pages.STYLE, media_type="text/css")

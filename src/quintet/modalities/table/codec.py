@@ -291,7 +291,9 @@ class TableCodec(Codec):
         return x, self.representation.spread(np.repeat(given, [len(column.parts) or 1 for column in self.columns], 1))
 
     def fill(self, items: Any, known: Any, completed: Any) -> pa.Table:
-        """`completed` with the known cells of `items`; columns of `items` that are not modelled stay as they are."""
+        """`completed` with the known cells of `items`; columns of `items` that are not modelled stay as they are. A
+        column that was lacking, or had no value and was not read, stands behind the one before it in training.
+        """
         table, read = arrow.as_table(items, tuple(column.name for column in self.columns)), self.rows(items)
         out, names = [], []
         for place, name in enumerate(table.column_names):
@@ -307,10 +309,11 @@ class TableCodec(Codec):
                 cells = pc.if_else(pa.array(given), cells.combine_chunks(), new.combine_chunks())
             out.append(cells)
             names.append(name)
-        for name in completed.column_names:
+        for before, name in zip((None, *completed.column_names), completed.column_names, strict=False):
             if name not in names:
-                out.append(completed[name])
-                names.append(name)
+                place = 0 if before is None else names.index(before) + 1
+                out.insert(place, completed[name])
+                names.insert(place, name)
         return written.attach(pa.table(out, names=names), self.forms | written.forms(table))
 
     # -- state -------------------------------------------------------------------------------------------------------
