@@ -168,9 +168,9 @@ class Family(nn.Module, ABC):
 
     # -- without quintet ----------------------------------------------------------------------------------------------
 
-    @abstractmethod
     def parts(self, x: Tensor, cond: Tensor | None, sampling: Any) -> dict[str, Part]:
         """What of it can be used without quintet; x (B, *space.shape) and cond (B, *condition.shape) are examples."""
+        self.refuse("part that can be used alone")
 
     def constants(self, sampling: Any) -> dict[str, Any]:
         """What a sampler of these parts must know, as JSON has it."""
