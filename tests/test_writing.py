@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -203,6 +204,15 @@ def test_what_training_never_had_is_not_drawn(texts: list[str]) -> None:
     assert "\ufffd" not in "".join(
         bits.decode(torch.randn(50, *bits.space.shape)) + bits.decode(-torch.ones(1, *bits.space.shape))
     )
+
+
+def test_characters_of_a_prompt_that_training_lacks_are_said() -> None:
+    one = model(SHORT, block=16)
+    with pytest.warns(QuintetWarning, match="2 characters of the prompts are not of training"):
+        one.write(["Z", "one Z"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        one.write(["one "])
 
 
 def test_a_prompt_that_ends_in_a_blank_has_one() -> None:

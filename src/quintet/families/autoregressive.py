@@ -158,8 +158,9 @@ class Autoregressive(Family):
         return logits if self.prior is None else logits + self.prior[asked]
 
     def natural(self) -> Tensor:
-        """(1, dims): the order in which the symbols stand."""
-        return torch.arange(self.space.dims, device=self.start.device)[None]
+        """(1, dims): the order in which the symbols stand; a place more where exporters would take 3 for a constant."""
+        places = self.space.dims + torch.compiler.is_exporting()
+        return torch.arange(places, device=self.start.device)[None]
 
     def logits(self, x: Tensor, given: Given, cache: Cache | None = None, order: Tensor | None = None, *,
                ends: Tensor | None = None) -> Tensor:  # fmt: skip

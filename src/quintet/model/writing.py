@@ -125,6 +125,8 @@ class Writer:
         self.settings = model.sampling(wanted.sampling)
         self.pieces, self.size = self.vocabulary.pieces(), self.space.vocab_size
         self.rows = [self.vocabulary.encode(prompt) for prompt in self.prompts]
+        if count := sum(int((row == self.space.unseen).sum()) for row in self.rows if self.space.unseen is not None):
+            warn(f"{count:,} characters of the prompts are not of training: they count as one unknown character")
         self.blank = [self.vocabulary.joins_blanks and self.ends_in_blank(row) for row in self.rows]
         self.regex = {blank: self.pattern(blank) for blank in set(self.blank)} if wanted.regex is not None else {}
         self.x, self.known, self.begins, self.until = self.laid_out()
