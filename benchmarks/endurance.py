@@ -6,8 +6,9 @@ It trains a small text model and a small flow, serves them in a process of its o
 
 - leave: clients that close a stream at a random moment; neighbours ask for the same texts all along, which must not
   change, and afterwards no request may be open;
-- overload: first one client after the other, for the unloaded times, then four times as many clients as work at once
-  (the queue holds as many more); how long accepted requests take, how many are refused, how long /health takes;
+- overload: first one client alone, for the unloaded times, then four times as many clients as are worked on and may
+  wait, which come again after the second that Retry-After asks for; how long accepted requests take, how many are
+  refused, how long /health takes, and how long the queue takes at the pace that was measured;
 - requests: the memory of the server every so many requests, as a list and as a picture beside the results.
 """
 
@@ -60,15 +61,18 @@ def main() -> None:
         address = server.stderr.readline().split()[-1]
         threading.Thread(target=server.stderr.read, daemon=True).start()
         try:
-            figures = {"leave": leave(address, given.leave), "overload": overload(address, given.overload),
-                       "requests": endure(address, given.requests, given.output.with_suffix(".png"))}  # fmt: skip
+            figures: dict[str, Any] = {"leave": leave(address, given.leave)} if given.leave else {}
+            if given.overload:
+                figures["overload"] = overload(address, given.overload)
+            if given.requests:
+                figures["requests"] = endure(address, given.requests, given.output.with_suffix(".png"))
         finally:
             server.terminate()
             server.wait(40)
     figures["exit_code"] = server.returncode
     given.output.write_text(json.dumps(figures, indent=1))
     print(json.dumps({name: figure for name, figure in figures.items() if name != "requests"}, indent=1))
-    print("memory in MB:", figures["requests"]["megabytes"])
+    print("memory in MB:", figures.get("requests", {}).get("megabytes"))
 
 
 def client(address: str) -> Client:
@@ -148,6 +152,8 @@ def overload(address: str, seconds: float) -> dict[str, Any]:
                     return answer.status_code
 
                 found.append(timed(ask))
+                if found[-1][0] != 200:
+                    time.sleep(1)
         return found
 
     unloaded = sorted(took for _, took in asks(0))
@@ -167,8 +173,9 @@ def overload(address: str, seconds: float) -> dict[str, Any]:
     looking.join()
     took = sorted(wait for code, wait in found if code == 200)
     at = lambda values, share: round(values[int(share * (len(values) - 1))], 1)  # noqa: E731
+    queue = 1000 * seconds / len(took) * (QUEUE + 32)
     return {"clients": clients, "unloaded_p99_ms": at(unloaded, 0.99), "accepted": len(took),
-            "median_ms": round(statistics.median(took), 1), "p99_ms": at(took, 0.99),
+            "median_ms": round(statistics.median(took), 1), "p99_ms": at(took, 0.99), "queue_ms": round(queue),
             "refused": len(found) - len(took), "statuses": sorted({code for code, _ in found}),
             "refused_without_hint": refused_without_hint, "health_p99_ms": at(sorted(waits), 0.99)}  # fmt: skip
 

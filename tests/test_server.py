@@ -897,6 +897,17 @@ def test_the_page_says_in_which_format_each_other_page_comes(ask: TestClient) ->
             assert ask.get(path).headers["content-type"].split(";")[0] == said, path
 
 
+def test_a_run_that_is_removed_does_not_hide_the_others(root: Path, tmp_path: Path) -> None:
+    for name in ("flow", "text"):
+        shutil.copytree(root / name, tmp_path / name)
+    with running(service(tmp_path, "flow", "text")) as one:
+        shutil.rmtree(tmp_path / "text")
+        for path in ("/v1/models", "/api/v1/models"):
+            assert one.get(path).status_code == 200
+        assert one.post("/api/v1/sample", json={"model": "flow", "n": 1}).status_code == 200
+        assert 400 <= one.post("/api/v1/sample", json={"model": "text", "n": 1}).status_code < 504
+
+
 # -- the whole program -------------------------------------------------------------------------------------------------
 
 

@@ -75,7 +75,7 @@ def stage(run: Run, folder: Path, card: str, metadata: Mapping[str, Any]) -> lis
     digests = copy.digests()
     (folder / hub.DIGESTS).write_text(json.dumps(digests, indent=1))
     head = yaml.safe_dump(dict(metadata), sort_keys=False, allow_unicode=True)
-    card = card.replace(config.data.source, at_home(config.data.source))
+    card = card.replace(f"`{config.data.source}`", f"`{at_home(config.data.source)}`")
     (folder / "README.md").write_text(f"---\n{head}---\n{card}{shown}")
     return [*digests, hub.DIGESTS, "README.md"]
 
@@ -95,4 +95,4 @@ def without_paths(copy: Run) -> None:
 
 def at_home(source: str) -> str:
     """A source as others may see it: a name or `hf:...` as it is, of a path the last part."""
-    return source if source.startswith(hub.PREFIX) else Path(source).name
+    return source if source.startswith(hub.PREFIX) else Path(source).resolve().name

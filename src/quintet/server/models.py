@@ -35,10 +35,14 @@ WORKERS = 32
 
 @dataclass
 class Served:
-    """A run and its engine; `failed`: why its model could not be read the last time, "" if it could."""
+    """A run, its engine, and what a list says of it, which stays what it was when the server began; `failed`: why its
+    model could not be read the last time, "" if it could.
+    """
 
     run: Run
     engine: Engine
+    facts: dict[str, Any]
+    created: int
     failed: str = ""
 
 
@@ -57,7 +61,8 @@ class Models:
                 raise UsageError(f"two runs are called {run.name}", why="models are asked for by these names")
             if not checkpoint.steps(run.checkpoints):
                 raise UsageError("no checkpoint yet", where=str(run.path), fix=f"quintet resume {run.address}")
-            self.served[run.name] = served = Served(run, Engine(run.name, queue, metrics, WORKERS))
+            engine, created = Engine(run.name, queue, metrics, WORKERS), int(run.path.stat().st_mtime)
+            self.served[run.name] = served = Served(run, engine, facts_of(run), created)
             metrics.loaded.labels(run.name).set_function(partial(self.bytes, served))
 
     def __getitem__(self, name: str) -> Served:
@@ -118,15 +123,7 @@ class Models:
 
     def facts(self, served: Served) -> dict[str, Any]:
         """What a list of models says of one."""
-        config, about = served.run.config(), served.run.manifest().get("model") or {}
-        return {
-            "id": served.run.name,
-            "family": config.family,
-            "target": config.data.target,
-            "condition": config.data.condition,
-            **{name: about.get(name) for name in ("parameters", "likelihood", "missing")},
-            "loaded": self.bytes(served) > 0,
-        }
+        return {**served.facts, "loaded": self.bytes(served) > 0}
 
     def close(self, seconds: float) -> None:
         """End what is still at work."""
@@ -135,3 +132,10 @@ class Models:
             served.engine.cancel()
         for served in self.served.values():
             served.engine.join(seconds)
+
+
+def facts_of(run: Run) -> dict[str, Any]:
+    """What there is to say of a run without its weights."""
+    config, about = run.config(), run.manifest().get("model") or {}
+    facts = {"id": run.name, "family": config.family, "target": config.data.target, "condition": config.data.condition}
+    return facts | {name: about.get(name) for name in ("parameters", "likelihood", "missing")}

@@ -129,8 +129,7 @@ def routes(app: FastAPI, service: Service) -> None:
 
 def listed(served: Served) -> dict[str, Any]:
     """A model as these clients know it."""
-    made = served.run.path.stat().st_mtime
-    return {"id": served.run.name, "object": "model", "created": int(made), "owned_by": "quintet"}
+    return {"id": served.run.name, "object": "model", "created": served.created, "owned_by": "quintet"}
 
 
 async def images(request: Request, service: Service) -> Response:
