@@ -34,6 +34,7 @@ from httpx2 import Client
 from PIL import Image, ImageDraw
 
 import quintet
+from quintet.server.models import WORKERS
 
 TOKEN = "a token of this benchmark"
 QUEUE = 16
@@ -157,7 +158,7 @@ def overload(address: str, seconds: float) -> dict[str, Any]:
         return found
 
     unloaded = sorted(took for _, took in asks(0))
-    clients = 4 * (QUEUE + 32)
+    clients = 4 * (QUEUE + WORKERS)
     until[0] = time.perf_counter() + seconds
 
     def health() -> None:
@@ -173,7 +174,7 @@ def overload(address: str, seconds: float) -> dict[str, Any]:
     looking.join()
     took = sorted(wait for code, wait in found if code == 200)
     at = lambda values, share: round(values[int(share * (len(values) - 1))], 1)  # noqa: E731
-    queue = 1000 * seconds / len(took) * (QUEUE + 32)
+    queue = 1000 * seconds / len(took) * (QUEUE + WORKERS)
     return {"clients": clients, "unloaded_p99_ms": at(unloaded, 0.99), "accepted": len(took),
             "median_ms": round(statistics.median(took), 1), "p99_ms": at(took, 0.99), "queue_ms": round(queue),
             "refused": len(found) - len(took), "statuses": sorted({code for code, _ in found}),

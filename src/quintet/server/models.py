@@ -29,7 +29,7 @@ from quintet.training import checkpoint
 A = TypeVar("A")
 Work = Callable[[Fitted, Job], A]
 
-WORKERS = 32
+WORKERS = 16
 """Requests to one model that are at work at once; more wait."""
 
 
