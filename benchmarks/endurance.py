@@ -137,13 +137,15 @@ def timed(ask: Callable[[], int]) -> tuple[int, float]:
 def overload(address: str, seconds: float) -> dict[str, Any]:
     """Four times as many clients as are worked on and may wait, for a while."""
     body = {"model": "text", "n": 4, "length": 40}
-    until = [time.perf_counter() + min(10.0, seconds)]
+    until, ready = [time.perf_counter() + min(10.0, seconds)], threading.Barrier(1)
     refused_without_hint, waits = 0, list[float]()
 
     def asks(number: int) -> list[tuple[int, float]]:
         nonlocal refused_without_hint
-        found = []
+        found = list[tuple[int, float]]()
         with client(address) as one:
+            one.get("/health")  # connected before the clock begins: to make so many clients takes seconds
+            ready.wait()
             while time.perf_counter() < until[0]:
 
                 def ask() -> int:
@@ -159,13 +161,20 @@ def overload(address: str, seconds: float) -> dict[str, Any]:
 
     unloaded = sorted(took for _, took in asks(0))
     clients = 4 * (QUEUE + WORKERS)
-    until[0] = time.perf_counter() + seconds
+    until[0] = float("inf")
+
+    def begin() -> None:
+        until[0] = time.perf_counter() + seconds
+
+    ready = threading.Barrier(clients, begin)
 
     def health() -> None:
         with client(address) as one:
             while time.perf_counter() < until[0]:
-                waits.append(timed(lambda: one.get("/health").status_code)[1])
                 time.sleep(0.05)
+                took = timed(lambda: one.get("/health").status_code)[1]
+                if until[0] < float("inf"):
+                    waits.append(took)
 
     looking = threading.Thread(target=health)
     looking.start()
