@@ -322,7 +322,11 @@ def test_no_fault_ends_the_thread(serving: tuple[Fitted, Batcher]) -> None:
 def test_a_model_that_writes_no_texts_has_a_batcher_too() -> None:
     from test_batching import single
 
-    Batcher(fitted(single("flow"))).close()
+    flow = fitted(single("flow"))
+    batcher = Batcher(flow)
+    found, alone = batcher.client().model.sample_encoded(3, seed=1), flow.sample_encoded(3, seed=1)
+    batcher.close()
+    torch.testing.assert_close(found, alone)
 
 
 def test_an_idle_batcher_keeps_neither_thread_nor_model(monkeypatch: pytest.MonkeyPatch) -> None:

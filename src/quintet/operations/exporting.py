@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,7 +26,6 @@ from quintet.operations.requests import ExportRequest
 from quintet.operations.results import Result
 from quintet.training.checkpoint import write_atomic
 
-DEBUG = bool(os.environ.get("QUINTET_DEBUG"))
 FEW, ITEMS = 2, 5
 """How many items a file is made with, and verified on."""
 LARGEST = 1e-4
@@ -41,7 +39,7 @@ class ExportResult(Result):
     format: str
     output: str
     files: list[Path]
-    differences: dict[str, float] = Field(description="largest absolute difference from the model, by part")
+    differences: dict[str, float] = Field(description="largest difference from the model, by part: see `apart`")
     bytes: int
 
 
@@ -63,7 +61,7 @@ def export(request: ExportRequest, on_event: OnEvent) -> ExportResult:
     model = fitting.load(request.run, runs=request.runs, device="cpu")
     folder = Path(request.output or f"{model.run.name}-{request.format}")
     found = write_parts(model, folder, request.format, on_event)
-    files = sorted(folder.glob("*"))
+    files = [folder / f"{name}{FORMATS[request.format].suffix}" for name in found] + [folder / "export.json"]
     size = sum(path.stat().st_size for path in files)
     return ExportResult(run=str(model.run.path), format=request.format, output=str(folder), files=files,
                         differences=found, bytes=size)  # fmt: skip
