@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from quintet.core.codec import Codec, RepresentationKind, Stage
-from quintet.core.errors import Unsupported, UsageError
+from quintet.core.errors import Unsupported, UsageError, meant
 from quintet.core.family import Family
 from quintet.core.spaces import Continuous
 from quintet.data.dataset import Reading
@@ -66,11 +66,7 @@ CODECS: dict[str, type[Codec]] = {name: modality.codec for name, modality in MOD
 def family_class(name: str) -> type[Family]:
     """The family of that name, or UsageError with the nearest one."""
     if name not in FAMILIES:
-        import difflib
-
-        near = difflib.get_close_matches(name, FAMILIES, 1, 0.5)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise UsageError(f"unknown family {name!r}", why=f"{hint}families: {', '.join(FAMILIES)}")
+        raise UsageError(f"unknown family {name!r}", why=f"{meant(name, FAMILIES)}families: {', '.join(FAMILIES)}")
     return FAMILIES[name]
 
 

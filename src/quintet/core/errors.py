@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import sys
 import warnings
+from collections.abc import Iterable
 
 from quintet.core.listening import listener
 
@@ -112,3 +114,9 @@ class Diverged(QuintetError):
     """Training produced NaN or Inf and could not recover."""
 
     exit_code = 5
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """The known name that is nearest to a wrong one, as a question with a blank behind it; "" if none is near."""
+    near = difflib.get_close_matches(name, list(known), 1, 0.5)
+    return f"did you mean {near[0]}? " if near else ""

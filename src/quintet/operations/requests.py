@@ -4,16 +4,14 @@ of torch, since the help of the command line is made from it.
 
 from __future__ import annotations
 
-import difflib
 from abc import ABC
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_validator
 
-from quintet.core.errors import UsageError
-from quintet.core.settings import LARGEST_NUMBER, Settings
+from quintet.core.errors import UsageError, meant
+from quintet.core.settings import LARGEST_NUMBER, Settings, in_words
 from quintet.modalities.options import OPTIONS
 
 SECTIONS = {"model": "model", "sampling": "sampling", "training": "training", "data": "reading", "coding": "coding",
@@ -37,9 +35,6 @@ class Request(Settings, ABC):
             raise refusal(error, cls) from None
 
 
-LIMITS = {"ge": "at least", "le": "at most", "gt": "more than", "lt": "less than"}
-
-
 def refusal(error: ValidationError, request: type[Request]) -> UsageError:
     """pydantic's first complaint in our words."""
     first = error.errors()[0]
@@ -47,17 +42,9 @@ def refusal(error: ValidationError, request: type[Request]) -> UsageError:
     if first["type"] == "missing":
         return UsageError(f"{name} is missing", why=request.model_fields[name].description or "")
     if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(name, request.model_fields, 1, 0.5)
-        hint = f"did you mean {near[0]}? " if near else ""
-        return UsageError(f"unknown field {name!r}", why=f"{hint}known: {', '.join(request.model_fields)}")
+        known = request.model_fields
+        return UsageError(f"unknown field {name!r}", why=f"{meant(name, known)}known: {', '.join(known)}")
     return UsageError(f"{name} {first['input']!r}: {in_words(first)}")
-
-
-def in_words(complaint: Mapping[str, Any]) -> str:
-    """What pydantic complains of, without the value."""
-    limits = complaint.get("ctx") or {}
-    said = next((f"{words} {limits[key]:,}" for key, words in LIMITS.items() if key in limits), complaint["msg"])
-    return f"{said[0].lower()}{said[1:]}"
 
 
 Condition = Annotated[

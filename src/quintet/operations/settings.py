@@ -4,7 +4,6 @@ family is asked for its fields.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from quintet.core.errors import ConfigError, DataError
+from quintet.core.errors import ConfigError, DataError, meant
 from quintet.operations.requests import SECTIONS
 
 if TYPE_CHECKING:
@@ -38,9 +37,7 @@ def check_fields(sections: Mapping[str, Any], family: str) -> None:
 def unknown(kind: str, name: str, known: Iterable[str], where: str) -> ConfigError:
     """An error that names the nearest known name."""
     names = list(known)
-    near = difflib.get_close_matches(name, names, 1, 0.5)
-    hint = f"did you mean {near[0]}? " if near else ""
-    return ConfigError(f"unknown {kind} {name!r}", where=where, why=f"{hint}known: {', '.join(names)}")
+    return ConfigError(f"unknown {kind} {name!r}", where=where, why=f"{meant(name, names)}known: {', '.join(names)}")
 
 
 # -- as they are typed and in files ------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from abc import ABC
 from collections.abc import Iterable, Mapping
@@ -10,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field, ValidationError
 
-from quintet.core.errors import ConfigError, UsageError
+from quintet.core.errors import ConfigError, UsageError, meant
 from quintet.core.settings import Settings
 from quintet.modalities.options import OPTIONS
 from quintet.runs.recipes import presets, recipe
@@ -136,9 +135,7 @@ def as_config_error(error: ValidationError, section: str = "", known: Iterable[s
     where = ".".join(str(part) for part in ((section,) if section else ()) + first["loc"])
     if first["type"] == "extra_forbidden" and known:
         name = str(first["loc"][-1])
-        near = difflib.get_close_matches(name, known, 1, 0.5)
-        hint = f"did you mean {near[0]}? " if near else ""
-        return ConfigError(f"unknown field {name!r}", where=where, why=f"{hint}known: {', '.join(known)}")
+        return ConfigError(f"unknown field {name!r}", where=where, why=f"{meant(name, known)}known: {', '.join(known)}")
     return ConfigError(
         first["msg"][0].lower() + first["msg"][1:], where=where, fix="quintet train FAMILY --dry-run shows every option"
     )

@@ -16,6 +16,7 @@ from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
 from quintet.core.errors import UsageError
+from quintet.core.settings import in_words
 from quintet.operations import requests
 from quintet.operations.answering import Verb
 from quintet.server.formats import ARROW, JSON, SUFFIXES, media_of
@@ -201,7 +202,7 @@ def refused(error: ValidationError, body: type[BaseModel], status: int = 422) ->
         return Refusal(status, f"{name} is missing", where=name, why=body.model_fields[name].description or "")
     if first["type"] == "extra_forbidden" and not name:
         return Refusal(status, "an unknown field", why=f"known: {', '.join(body.model_fields)}")
-    return Refusal(status, f"{name}: {requests.in_words(first)}", where=name)
+    return Refusal(status, f"{name}: {in_words(first)}", where=name)
 
 
 def typed(condition: Condition) -> str | None:
