@@ -13,7 +13,7 @@ import quintet
 
 ORDER = (
     "core", "data", "nets", "families", "metrics", "modalities", "registry", "sources", "training", "runs", "model",
-    "fit", "evaluation", "comparison", "api", "operations", "server", "cli", "__main__",
+    "fit", "evaluation", "comparison", "api", "operations", "server", "studio", "cli", "__main__",
 )  # fmt: skip
 """Packages and modules of the root, the lowest first: each imports only those before it."""
 FLOORS = {name: floor for floor, name in enumerate(ORDER)}
