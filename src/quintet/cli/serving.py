@@ -1,13 +1,15 @@
-"""The verb that answers requests of other programs."""
+"""The verbs that answer until they are stopped: requests of other programs, and pages in the browser."""
 
 from __future__ import annotations
 
 import sys
+import threading
+import webbrowser
 
 from quintet.cli.console import Context
 from quintet.cli.verbs import asks
 from quintet.operations.events import OnEvent
-from quintet.operations.requests import ServeRequest
+from quintet.operations.requests import ServeRequest, StudioRequest
 
 
 def _serve(request: ServeRequest, on_event: OnEvent) -> None:
@@ -37,3 +39,25 @@ def serve(done: None, context: Context) -> str:
     answered, then it ends.
     """
     raise AssertionError("a server ends by a signal")
+
+
+def _studio(request: StudioRequest, on_event: OnEvent) -> None:
+    """Show pages until a signal comes."""
+    from quintet.studio.app import start
+
+    def began(address: str, link: str) -> None:
+        print(f"the studio is at {address}\nopen it once with this link: {link}", file=sys.stderr, flush=True)
+        if not request.no_browser:
+            threading.Thread(target=webbrowser.open, args=(link,), daemon=True).start()
+
+    start(request, began)
+
+
+@asks(StudioRequest, _studio, "", "people.csv", "--no-browser --port 9000 --runs models/")
+def studio(done: None, context: Context) -> str:
+    """Look at data, train, compare and use models in the browser, without typing a command.
+
+    The link that is printed lets one browser in, once; other machines cannot reach the address. Training goes on when
+    the page is closed and when the studio is stopped.
+    """
+    raise AssertionError("the studio ends by a signal")

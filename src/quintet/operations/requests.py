@@ -364,11 +364,13 @@ class ServeRequest(Local):
         20_000_000, ge=1, description="items x numbers of an item x steps beyond the run's own, of a request"
     )
 
-    @model_validator(mode="after")
-    def _some_run(self) -> Self:
-        if not self.run:
-            raise UsageError("run is missing", why="a server has at least one model", fix="quintet runs lists them")
-        return self
+
+class StudioRequest(Local):
+    """Pages in the browser, in which data are looked at, models trained, compared and used."""
+
+    data: str | None = Field(None, description="a source whose page is opened first [the start page]")
+    port: int = Field(8700, ge=0, le=65535, description="of 127.0.0.1; 0 is any free one")
+    no_browser: bool = Field(False, description="print the link and open no browser")
 
 
 # -- what there is -----------------------------------------------------------------------------------------------------

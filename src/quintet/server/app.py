@@ -31,13 +31,18 @@ GRACE = 25.0
 
 def create_app(service: Service) -> ASGIApp:
     """All routes behind all guards."""
+    return Guards(routes(service), service.rules, service.metrics)
+
+
+def routes(service: Service) -> FastAPI:
+    """All routes, behind no guard."""
     app = FastAPI(title="quintet", version=__version__, docs_url=None, redoc_url=None, openapi_url=None,
                   description="Models of images, texts, recordings, tables and series.")  # fmt: skip
     refusals(app)
     about(app, service)
     native.routes(app, service)
     openai.routes(app, service)
-    return Guards(app, service.rules, service.metrics)
+    return app
 
 
 def refusals(app: FastAPI) -> None:
@@ -113,7 +118,14 @@ def serve(request: ServeRequest, on_begin: Callable[[str, str | None], None]) ->
     """
     service = service_of(request)
     door = listen(request.host, request.port)
-    config = uvicorn.Config(create_app(service), http=Patient, ws="none", lifespan="off", log_config=None,
+    on_begin(address_of(door), None if os.environ.get(TOKEN) else service.rules.token)
+    with logs.to_standard_error():
+        run(create_app(service), service, door)
+
+
+def run(app: ASGIApp, service: Service, door: socket.socket) -> None:
+    """Answer what comes to a door, until a signal comes."""
+    config = uvicorn.Config(app, http=Patient, ws="none", lifespan="off", log_config=None,
                             access_log=False, server_header=False, proxy_headers=False, backlog=1024,
                             h11_max_incomplete_event_size=HEAD, timeout_keep_alive=15,
                             timeout_graceful_shutdown=round(GRACE + 3))  # fmt: skip
@@ -124,13 +136,16 @@ def serve(request: ServeRequest, on_begin: Callable[[str, str | None], None]) ->
             served.engine.close()
             asyncio.get_running_loop().call_later(GRACE, served.engine.cancel)
 
-    host = f"[{request.host}]" if ":" in request.host else request.host
-    on_begin(f"http://{host}:{door.getsockname()[1]}", None if os.environ.get(TOKEN) else service.rules.token)
-    with logs.to_standard_error():
-        try:
-            Graceful(config, stopping).run(sockets=[door])
-        finally:
-            service.models.close(2.0)
+    try:
+        Graceful(config, stopping).run(sockets=[door])
+    finally:
+        service.models.close(2.0)
+
+
+def address_of(door: socket.socket) -> str:
+    """What a browser calls it."""
+    host, port = door.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def listen(host: str, port: int) -> socket.socket:

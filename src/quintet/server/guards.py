@@ -11,7 +11,7 @@ import ipaddress
 import secrets
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -28,7 +28,6 @@ ASKED = {"WWW-Authenticate": 'Basic realm="quintet", charset="UTF-8", Bearer rea
 """A browser asks for the token as the password of any user; Chromium reads only the first of these two challenges."""
 POLICY = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 HEADERS = {
-    "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -41,6 +40,8 @@ SAFE = ("GET", "HEAD", "OPTIONS")
 class Rules:
     """What the guards keep. `hosts`: names by which the server may be called; `addresses`: any address as well, as
     where it listens on all of them. `body`: bytes of a request; `patience`: seconds in which it must have come.
+    `policy`: what pages may load. `cookie`: whether a header `Cookie` is as good as the token; `doors`: paths that ask
+    for neither, since they give the cookie.
     """
 
     token: str
@@ -48,6 +49,9 @@ class Rules:
     addresses: bool = False
     body: int = 16_000_000
     patience: float = 30.0
+    policy: str = POLICY
+    cookie: Callable[[str], bool] | None = None
+    doors: tuple[str, ...] = ()
 
 
 class Guards:
@@ -59,9 +63,9 @@ class Guards:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":  # the beginning and the end of the server; other kinds are never accepted
             return await self.app(scope, receive, send) if scope["type"] == "lifespan" else None
-        answer = Answer(scope, send, self.metrics)
+        answer = Answer(scope, send, self.metrics, self.rules)
         try:
-            admit(scope["method"], Headers(scope=scope), self.rules)
+            admit(scope["method"], scope["path"], Headers(scope=scope), self.rules)
             await self.app(scope, Body(scope, receive, self.rules), answer.send)
         except QuintetError as error:
             await answer.instead(problem(error, answer.identifier, path=scope["path"]), scope, receive)
@@ -75,7 +79,7 @@ class Guards:
 # -- who may ask -------------------------------------------------------------------------------------------------------
 
 
-def admit(method: str, headers: Headers, rules: Rules) -> None:
+def admit(method: str, path: str, headers: Headers, rules: Rules) -> None:
     """Raise Refusal for a name that is not ours (a page of a stranger that points its own name at this machine), a
     page of another origin, or without the token.
     """
@@ -87,8 +91,17 @@ def admit(method: str, headers: Headers, rules: Rules) -> None:
         raise Refusal(403, "pages of other origins may not ask this server")
     if headers.get("sec-fetch-site", "none") not in ("none", "same-origin") and method not in SAFE:
         raise Refusal(403, "pages of other origins may not ask this server")
-    if not any(secrets.compare_digest(given, rules.token.encode()) for given in tokens(headers)):
+    if path in rules.doors or any(secrets.compare_digest(given, rules.token.encode()) for given in tokens(headers)):
+        return
+    if rules.cookie is None:
         raise Refusal(401, "this server wants its token", fix="Authorization: Bearer TOKEN", headers=ASKED)
+    if not rules.cookie(headers.get("cookie", "")):
+        raise Refusal(401, "this browser has not been let in", fix="open the link that `quintet studio` printed")
+    # A browser sends its cookie for pages of this machine's other ports too: only pages from here may use it.
+    site = headers.get("sec-fetch-site", "")
+    own = all(origin.partition("://")[2] == hosts[0] for origin in origins)
+    if not own or site not in ("", "none", "same-origin") or (method not in SAFE and not origins and not site):
+        raise Refusal(403, "pages of other origins may not ask this server")
 
 
 def ours(host: str, rules: Rules) -> bool:
@@ -175,8 +188,8 @@ class Answer:
     counted, and has its line in the log.
     """
 
-    def __init__(self, scope: Scope, send: Send, metrics: Metrics) -> None:
-        self.scope, self.out, self.metrics = scope, send, metrics
+    def __init__(self, scope: Scope, send: Send, metrics: Metrics, rules: Rules) -> None:
+        self.scope, self.out, self.metrics, self.rules = scope, send, metrics, rules
         self.identifier = scope.setdefault("state", {})["identifier"] = uuid.uuid4().hex
         self.began, self.status, self.bytes = time.perf_counter(), 0, 0
         metrics.open.inc()
@@ -185,8 +198,9 @@ class Answer:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = MutableHeaders(scope=message)
-            for name, value in {**HEADERS, "X-Request-ID": self.identifier}.items():
-                headers[name] = value
+            headers["X-Request-ID"] = self.identifier
+            for name, value in {**HEADERS, "Content-Security-Policy": self.rules.policy}.items():
+                headers.setdefault(name, value)
         self.bytes += len(message.get("body", b""))
         await self.out(message)
 

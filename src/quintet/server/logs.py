@@ -9,9 +9,14 @@ import queue
 import sys
 import time
 from collections.abc import Iterator
-from logging.handlers import QueueHandler, QueueListener
+from logging.handlers import QueueHandler, QueueListener, RotatingFileHandler
+from pathlib import Path
 from typing import Any
 
+from quintet.core.errors import EnvironmentFault
+
+LARGE = 10_000_000
+"""Bytes of a file of lines."""
 LOG = logging.getLogger("quintet.server")
 LEVELS = {"quintet.server": logging.INFO, "uvicorn": logging.WARNING, "python_multipart": logging.ERROR}
 """What is written of whom."""
@@ -47,10 +52,29 @@ class Waiting(QueueHandler):
 @contextlib.contextmanager
 def to_standard_error() -> Iterator[None]:
     """Inside, lines are written, those of libraries too from their level on."""
+    with written(logging.StreamHandler(sys.stderr)):
+        yield
+
+
+@contextlib.contextmanager
+def to_file(path: Path) -> Iterator[None]:
+    """Inside, lines are written to a file, which begins anew when it is large; the one before it is kept."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        writer = RotatingFileHandler(path, maxBytes=LARGE, backupCount=1, encoding="utf-8")
+    except OSError as error:
+        raise EnvironmentFault("cannot write the log", where=str(path), why=error.strerror or str(error)) from None
+    with written(writer):
+        yield
+
+
+@contextlib.contextmanager
+def written(writer: logging.Handler) -> Iterator[None]:
+    """Inside, `writer` writes the lines, in a thread of its own."""
     lines: queue.Queue[Any] = queue.Queue(10_000)
     handler = Waiting(lines)
     handler.setFormatter(Lines())
-    QueueListener(lines, logging.StreamHandler(sys.stderr)).start()
+    QueueListener(lines, writer).start()
     for name, level in LEVELS.items():
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False

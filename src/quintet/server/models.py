@@ -39,6 +39,7 @@ class Served:
     model could not be read the last time, "" if it could.
     """
 
+    name: str
     run: Run
     engine: Engine
     facts: dict[str, Any]
@@ -47,26 +48,34 @@ class Served:
 
 
 class Models:
-    """The models of a server by the names of their runs; `memory`: bytes of weights that may be loaded at once."""
+    """The models of a server by the names of their runs; `memory`: bytes of weights that may be loaded at once.
+    `find`, if the server has all runs of a folder, finds one by its name when it is asked for the first time.
+    """
 
     def __init__(
-        self, runs: Sequence[Run], *, device: str, threads: int | None, memory: float, queue: int, metrics: Metrics
-    ) -> None:
-        self.device, self.threads, self.metrics = device, threads, metrics
+        self, runs: Sequence[Run], *, device: str, threads: int | None, memory: float, queue: int, metrics: Metrics,
+        find: Callable[[str], Run] | None = None,
+    ) -> None:  # fmt: skip
+        self.device, self.threads, self.metrics, self.limit, self.find = device, threads, metrics, queue, find
         self.lock, self.batchers = threading.Lock(), list[Batcher]()
         self.warm = Warm(int(memory), self._read)
         self.served: dict[str, Served] = {}
         for run in runs:
             if run.name in self.served:
                 raise UsageError(f"two runs are called {run.name}", why="models are asked for by these names")
-            if not checkpoint.steps(run.checkpoints):
-                raise UsageError("no checkpoint yet", where=str(run.path), fix=f"quintet resume {run.address}")
-            engine, created = Engine(run.name, queue, metrics, WORKERS), int(run.path.stat().st_mtime)
-            self.served[run.name] = served = Served(run, engine, facts_of(run), created)
-            metrics.loaded.labels(run.name).set_function(partial(self.bytes, served))
+            self._add(run.name, run)
+
+    def _add(self, name: str, run: Run) -> None:
+        if not checkpoint.steps(run.checkpoints):
+            raise UsageError("no checkpoint yet", where=str(run.path), fix=f"quintet resume {run.address}")
+        engine, created = Engine(name, self.limit, self.metrics, WORKERS), int(run.path.stat().st_mtime)
+        self.served[name] = served = Served(name, run, engine, facts_of(run), created)
+        self.metrics.loaded.labels(name).set_function(partial(self.bytes, served))
 
     def __getitem__(self, name: str) -> Served:
         """Raises Refusal 404 for what is no model of this server, whatever it may name on this machine."""
+        if name not in self.served and self.find is not None:
+            self._add(name, self.find(name))
         if name not in self.served:
             raise Refusal(404, "no such model", fix="GET /api/v1/models lists them")
         return self.served[name]
@@ -84,7 +93,7 @@ class Models:
             self.batchers = [one for one in self.batchers if any(one.model is there for there in kept)]
             found = next((one for one in self.batchers if one.model is model), None)
             if found is None:
-                found = Batcher(model, on_batch=partial(self._counted, served.run.name))
+                found = Batcher(model, on_batch=partial(self._counted, served.name))
                 self.batchers.append(found)
             return found
 
@@ -101,7 +110,7 @@ class Models:
                 model = self.warm(served.run)
         except QuintetError as error:
             served.failed = error.what
-            log("model not read", logging.ERROR, model=served.run.name, why=str(error))
+            log("model not read", logging.ERROR, model=served.name, why=str(error))
             raise
         served.failed = ""
         return model
@@ -114,7 +123,7 @@ class Models:
 
     def _told(self, served: Served, event: Event) -> None:
         if isinstance(event, Note):
-            log(event.text, logging.WARNING, model=served.run.name)
+            log(event.text, logging.WARNING, model=served.name)
 
     def bytes(self, served: Served) -> int:
         """What its weights take in memory; 0 while they are not there."""

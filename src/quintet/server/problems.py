@@ -61,20 +61,26 @@ def status_of(error: QuintetError) -> int:
     return 503 if isinstance(error, EnvironmentFault | CheckpointError) else 422
 
 
-def problem(error: QuintetError, identifier: str, hidden: Iterable[str] = (), path: str = "") -> Response:
-    """The answer to a request of a path with this identifier, without the texts that are to be `hidden`."""
+def problem(
+    error: QuintetError, identifier: str, hidden: Iterable[str] = (), path: str = "", whole: bool = False
+) -> Response:  # fmt: skip
+    """The answer to a request of a path with this identifier, without the texts that are to be `hidden`; `whole`: for
+    the owner of this machine, with the paths that it names.
+    """
     status, headers = status_of(error), error.headers if isinstance(error, Refusal) else {}
     name = HTTPStatus(status).phrase if isinstance(error, Refusal) else type(error).__name__
-    told = {key: without(text, hidden) for key, text in said(error).items() if text}
+    told = {key: without(text, hidden) for key, text in said(error, whole).items() if text}
     if path.startswith(OPENAI):
         return Response(json.dumps(for_openai(error, name, told)), status, headers, "application/json")
     body = {"type": "about:blank", "status": status, "error": name, **told, "request": identifier}
     return Response(json.dumps(body), status, headers, MEDIA_TYPE)
 
 
-def said(error: QuintetError) -> dict[str, str]:
-    """What an error says, by the names of RFC 9457 where that has some."""
+def said(error: QuintetError, whole: bool = False) -> dict[str, str]:
+    """What an error says, by the names of RFC 9457 where that has some; `whole`: with paths of this machine."""
     words = {"title": error.what, "detail": error.why, "fix": error.fix}
+    if whole:
+        return words | {"where": error.where}
     if not isinstance(error, Refusal):  # where something lies on this machine is nobody's business
         words["where"] = error.where.rpartition("/")[2] if error.where.startswith("/") else error.where
     return words

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from quintet.core.errors import UsageError
@@ -28,10 +29,13 @@ class Service:
     stopping: bool = False
 
 
-def service_of(request: ServeRequest) -> Service:
-    """The service that a request asks for. Raises UsageError for runs that are none, and for an address that others can
-    reach without a token of the user's own.
+def service_of(request: ServeRequest, find: Callable[[str], Run] | None = None) -> Service:
+    """The service that a request asks for, of its runs, and of those that `find` finds by names that are asked for.
+    Raises UsageError for runs that are none, and for an address that others can reach without a token of the user's
+    own.
     """
+    if not request.run and find is None:
+        raise UsageError("run is missing", why="a server has at least one model", fix="quintet runs lists them")
     given, metrics = os.environ.get(TOKEN, ""), Metrics()
     local = is_loopback(request.host)
     if not given and not local:
@@ -40,7 +44,7 @@ def service_of(request: ServeRequest) -> Service:
     runs = [Run.open(name, request.runs) for name in request.run]
     memory = total_memory() / 2 if request.memory_limit is None else 1e6 * request.memory_limit
     models = Models(runs, device=request.device, threads=request.threads, memory=memory, queue=request.queue,
-                    metrics=metrics)  # fmt: skip
+                    metrics=metrics, find=find)  # fmt: skip
     names = (*LOOPBACK, request.host.lower(), *(name.lower() for name in request.names))
     rules = Rules(given or secrets.token_urlsafe(24), names, not local, 1_000_000 * request.body_limit)
     return Service(request, models, metrics, rules)

@@ -1,0 +1,95 @@
+"""Templates become pages, in the language and the colours that a browser has chosen."""
+
+from __future__ import annotations
+
+import json
+from functools import cache, partial
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from fastapi import FastAPI, Request, Response
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from starlette.responses import HTMLResponse, RedirectResponse
+
+from quintet import __version__
+from quintet.core.plain import plain
+from quintet.server.problems import Refusal
+from quintet.studio.words import LANGUAGES, chosen, for_scripts, say
+
+THEMES = ("auto", "light", "dark")
+YEAR = 365 * 86_400
+
+
+@cache
+def templates() -> Environment:
+    """All that is put into a template is escaped; a name that it does not know is a fault of ours."""
+    made = Environment(loader=PackageLoader("quintet.studio", "templates"), autoescape=True, trim_blocks=True,
+                       lstrip_blocks=True, undefined=StrictUndefined)  # fmt: skip
+    made.filters["address"] = address
+    made.filters["json_script"] = json_script
+    made.globals["query"] = query
+    return made
+
+
+def address(text: Any) -> str:
+    """A name as a part of an address; slashes stay."""
+    return quote(str(text), safe="/")
+
+
+def query(**fields: Any) -> str:
+    """Fields as a query behind an address; those that are None are left out."""
+    known = {name: value for name, value in fields.items() if value is not None}
+    return "?" + urlencode(known, doseq=True) if known else ""
+
+
+def json_script(value: Any) -> Markup:
+    """A value as the content of a script element of JSON, which no text in it can end."""
+    text = json.dumps(plain(value), allow_nan=False, ensure_ascii=False)
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+def language_of(request: Request) -> str:
+    """The language of a page."""
+    return chosen(request.cookies.get("language"), request.headers.get("accept-language", ""))
+
+
+def page(request: Request, template: str, status: int = 200, **facts: Any) -> HTMLResponse:
+    """A page. Templates know `t("key", n=3)`, `language`, `theme`, `path` and the `facts`."""
+    language, theme = language_of(request), request.cookies.get("theme", "auto")
+    known: dict[str, Any] = {
+        "t": partial(say, language), "language": language, "languages": LANGUAGES, "version": __version__,
+        "theme": theme if theme in THEMES else "auto", "path": request.url.path, "script_words": for_scripts(language),
+        "here": request.url.path + (f"?{request.url.query}" if request.url.query else ""),
+    }  # fmt: skip
+    return HTMLResponse(templates().get_template(template).render(**known | facts), status)
+
+
+def choose(name: str, value: str, back: str) -> Response:
+    """Remember a choice, and go back to the page on which it was made."""
+    local = back.startswith("/") and not back.startswith(("//", "/\\"))
+    answer = RedirectResponse(back if local else "/", 303)
+    answer.set_cookie(name, value, max_age=YEAR, samesite="strict")
+    return answer
+
+
+def routes(app: FastAPI) -> None:
+    """The choices that hold for every page."""
+
+    @app.post("/studio/language")
+    async def choose_language(request: Request) -> Response:
+        """Choose the language of pages."""
+        form = await request.form()
+        code = str(form.get("value", ""))
+        if code not in LANGUAGES:
+            raise Refusal(422, "there are no pages in this language", fix=f"known: {', '.join(LANGUAGES)}")
+        return choose("language", code, str(form.get("back", "/")))
+
+    @app.post("/studio/theme")
+    async def choose_theme(request: Request) -> Response:
+        """Choose light or dark pages."""
+        form = await request.form()
+        theme = str(form.get("value", ""))
+        if theme not in THEMES:
+            raise Refusal(422, "there is no such theme", fix=f"known: {', '.join(THEMES)}")
+        return choose("theme", theme, str(form.get("back", "/")))

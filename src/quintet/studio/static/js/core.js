@@ -1,0 +1,131 @@
+// What the scripts of all pages share: words, elements, requests, and one stream of news that takes itself up again.
+
+const words = JSON.parse(document.getElementById("words").textContent);
+
+/** A text of the catalogue (its keys without "js."), with `{name}` replaced; of "one|many" `n` chooses. */
+export function t(key, values = {}) {
+  let text = words[key] ?? key;
+  if (text.includes("|")) text = text.split("|")[values.n === 1 ? 0 : 1];
+  return text.replace(/\{(\w+)\}/g, (whole, name) =>
+    name in values ? (typeof values[name] === "number" ? number(values[name]) : values[name]) : whole);
+}
+
+/** A number as the language of the page writes it; `digits`: significant ones of what is no whole number. */
+export function number(value, digits = 4) {
+  if (value === null || value === undefined) return "–";
+  const shown = Number.isInteger(value) ? {} : { maximumSignificantDigits: digits };
+  return value.toLocaleString(document.documentElement.lang, shown);
+}
+
+/** Seconds as 4:05 or 1:02:03. */
+export function clock(seconds) {
+  if (seconds === null || seconds === undefined || !isFinite(seconds)) return "–";
+  const whole = Math.max(0, Math.round(seconds)), two = (n) => String(n).padStart(2, "0");
+  const [h, m, s] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
+  return h ? `${h}:${two(m)}:${two(s)}` : `${m}:${two(s)}`;
+}
+
+export const $ = (selector, within = document) => within.querySelector(selector);
+export const $$ = (selector, within = document) => [...within.querySelectorAll(selector)];
+
+/** An element: attributes, `on…` listeners and properties by name; children are elements or texts, never markup. */
+export function h(name, attributes = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (key.startsWith("on")) made.addEventListener(key.slice(2), value);
+    else if (key === "class" || key.includes("-") || !(key in made)) made.setAttribute(key, value === true ? "" : value);
+    else made[key] = value;
+  }
+  made.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  return made;
+}
+
+/** Read to a screen reader. */
+export function announce(text) {
+  const place = document.getElementById("said");
+  place.textContent = "";
+  requestAnimationFrame(() => { place.textContent = text; });
+}
+
+/** What a server refused: `title`, `detail` (why), `fix`, `where`, `status`. */
+export class Problem extends Error {
+  constructor(facts) {
+    super(facts.title ?? t("failed"));
+    this.facts = facts;
+  }
+}
+
+async function answered(response) {
+  if (response.ok) return response;
+  let facts = {};
+  try { facts = await response.json(); } catch { facts = { title: `${response.status} ${response.statusText}` }; }
+  throw new Problem({ status: response.status, ...facts });
+}
+
+/** JSON from an address. Throws Problem. */
+export async function get(address, options = {}) {
+  return (await answered(await fetch(address, { headers: { Accept: "application/json" }, ...options }))).json();
+}
+
+/** Send JSON and read JSON. Throws Problem. */
+export async function post(address, body = {}, options = {}) {
+  const headers = { "Content-Type": "application/json", Accept: "application/json", ...options.headers };
+  return (await answered(await fetch(address, { method: "POST", body: JSON.stringify(body), ...options, headers }))).json();
+}
+
+/** Send JSON and read whatever comes, e.g. a picture. Throws Problem. */
+export async function ask(address, body, accept, options = {}) {
+  const headers = { "Content-Type": "application/json", Accept: accept };
+  return answered(await fetch(address, { method: "POST", body: JSON.stringify(body), headers, ...options }));
+}
+
+/** An error, or a problem, as a notice. */
+export function notice(error, kind = "bad") {
+  const facts = error.facts ?? { title: error.message ?? String(error) };
+  const line = (label, text) => text ? h("p", { lang: "en" }, h("span", { class: "label" }, label), " ", text) : null;
+  return h("div", { class: `notice ${kind}`, role: "alert" },
+    h("p", { class: "what", lang: "en" }, facts.title ?? t("failed"), facts.where ? ` (${facts.where})` : ""),
+    line(t("why"), facts.detail), line(t("fix"), facts.fix));
+}
+
+/**
+ * Follow topics: `handlers` maps a topic ("queue", "run:NAME") to what takes the list of news; `cursors` says where to
+ * begin. A browser has six connections for all tabs together, so a tab that nobody sees lets go, and takes its stream up
+ * again where it was.
+ */
+export function follow(handlers, cursors = {}) {
+  let source = null, last = JSON.stringify(cursors), lost = false;
+  const open = () => {
+    if (source) return;
+    const fields = new URLSearchParams(Object.keys(handlers).map((topic) => ["topic", topic]));
+    fields.set("from", last);
+    source = new EventSource(`/studio/events?${fields}`);
+    for (const [topic, handle] of Object.entries(handlers)) {
+      source.addEventListener(topic, (event) => {
+        last = event.lastEventId || last;
+        handle(JSON.parse(event.data));
+      });
+    }
+    source.onopen = () => { if (lost) announce(t("back")); lost = false; document.body.classList.remove("lost"); };
+    source.onerror = () => {
+      if (!lost) announce(t("lost"));
+      lost = true;
+      document.body.classList.add("lost");
+      if (source.readyState === EventSource.CLOSED) { close(); setTimeout(() => { if (!document.hidden) open(); }, 2000); }
+    };
+  };
+  const close = () => { source?.close(); source = null; };
+  const seen = () => (document.hidden ? close() : open());
+  document.addEventListener("visibilitychange", seen);
+  window.addEventListener("pagehide", close);
+  window.addEventListener("pageshow", seen);
+  seen();
+  return close;
+}
+
+/** `work`, once nothing has called for `milliseconds`; the newest call wins. */
+export function later(work, milliseconds = 250) {
+  let timer = 0;
+  return (...given) => { clearTimeout(timer); timer = setTimeout(() => work(...given), milliseconds); };
+}
