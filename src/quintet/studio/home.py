@@ -7,8 +7,6 @@ from fastapi import FastAPI, Request, Response
 from quintet.studio.house import Studio
 from quintet.studio.pages import page
 
-DOORS = ("pictures", "text", "sounds", "tables")
-
 
 def routes(app: FastAPI, studio: Studio) -> None:
     """The page."""
@@ -16,4 +14,4 @@ def routes(app: FastAPI, studio: Studio) -> None:
     @app.get("/")
     async def home(request: Request) -> Response:
         """The newest runs, and where to begin."""
-        return page(request, "home.html.j2", doors=DOORS, recent=[])
+        return page(request, "home.html.j2", recent=[])
