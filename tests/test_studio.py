@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,14 @@ from in_browser import HERE, client, studio
 from starlette.testclient import TestClient
 
 from quintet.core.errors import UsageError
+from quintet.operations.requests import Complete, Evaluate, Interpolate, Sample, Score
+from quintet.registry import CODECS, FAMILIES, codec_class
+from quintet.runs.config import DataSettings
 from quintet.studio import pages, words
 from quintet.studio.app import create_app
 from quintet.studio.events import event
 from quintet.studio.house import Studio, run_of
+from quintet.training.settings import TrainingSettings
 
 SOURCE = Path(words.__file__).parent
 TEMPLATES = sorted((SOURCE / "templates").glob("*.j2"))
@@ -195,6 +200,22 @@ def test_every_text_that_is_named_is_there_and_none_is_left_over() -> None:
     begun = tuple(name for name in named if name.endswith("."))
     own = [key.removeprefix("js.") for key in known]
     assert [key for key in own if key not in named and not key.startswith(begun)] == []
+
+
+def settings() -> Iterator[tuple[str, str | None]]:
+    """(name, meaning) of every setting that a form can show."""
+    sections = [cls for family in FAMILIES.values() for cls in (family.Settings, family.Sampling)]
+    coding = [codec_class(name).Settings for name in CODECS if hasattr(codec_class(name), "Settings")]
+    for cls in (*sections, *coding, TrainingSettings, DataSettings, Sample, Score, Complete, Interpolate, Evaluate):
+        for name, field in cls.model_fields.items():
+            yield f"{cls.__qualname__}.{name}", field.description
+
+
+def test_every_setting_has_a_meaning_in_both_languages() -> None:
+    known = words.translations()
+    assert [name for name, told in settings() if not told] == []
+    assert [(name, told) for name, told in settings() if told not in known] == []
+    assert words.meaning("zh", "no words of ours") == "no words of ours"
 
 
 def test_pages_come_in_the_language_that_the_browser_likes(browser: TestClient) -> None:

@@ -53,15 +53,25 @@ class Autoregressive(Family):
     """
 
     class Settings(Backbone, Reading):
-        order: Literal["fixed", "random"] = Field("fixed", description="random: completes any mask exactly")
+        order: Literal["fixed", "random"] = Field(
+            "fixed", description="fixed: from first to last; random: in any order, which completes any hole exactly"
+        )
         condition: Literal["auto", Reads] = Field(
-            "auto", description="sequence: every layer reads it; auto: so are texts, pictures and recordings, unless a "
-            "single symbol is asked for")  # fmt: skip
-        reach: int = Field(1, ge=1, le=64, description="symbols read at a step: the last, and runs that end there")
+            "auto",
+            description="vector: a condition is read as one vector; sequence: every layer reads its positions; auto: "
+            "sequence for texts, pictures and recordings, unless a single symbol is asked for",
+        )
+        reach: int = Field(
+            1, ge=1, le=64, description="symbols that a step reads: the last one, and runs that end there"
+        )
         reach_dropout: float = Field(0.0, ge=0, lt=1, description="share of places whose runs training does not see")
-        tied: Literal["none", "output", "all"] = Field("none", description="one table for input and output symbols, "
-                                                       "and for those of a condition of the same alphabet")  # fmt: skip
-        label_smoothing: float = Field(0.0, ge=0, lt=1, description="share spread over all symbols in training")
+        tied: Literal["none", "output", "all"] = Field(
+            "none",
+            description="one table for input and output symbols; all: also for those of a condition",
+        )
+        label_smoothing: float = Field(
+            0.0, ge=0, lt=1, description="share of the target that training spreads over all symbols"
+        )
 
         @model_validator(mode="after")
         def asks_for_a_position(self) -> Self:
@@ -72,10 +82,18 @@ class Autoregressive(Family):
             return self
 
     class Sampling(Choice):
-        particles: int = Field(16, ge=1, le=4096, description="for known symbols behind unknown ones in a fixed order")
-        beams: int = Field(1, ge=1, le=1024, description="more than 1: the likeliest item found by beam search")
-        length_penalty: float = Field(0.6, ge=0, description="score = log p / ((5 + length) / 6)^this (Wu et al. 2016)")
-        repetition_penalty: float = Field(1.0, ge=1, description="logits of symbols used before are divided by it")
+        particles: int = Field(
+            16, ge=1, le=4096, description="tries at once where known symbols stand behind unknown ones"
+        )
+        beams: int = Field(
+            1, ge=1, le=1024, description="more than 1 finds the likeliest item by beam search with so many candidates"
+        )
+        length_penalty: float = Field(
+            0.6, ge=0, description="of beam search: score = log p / ((5 + length) / 6)^this (Wu et al. 2016)"
+        )
+        repetition_penalty: float = Field(
+            1.0, ge=1, description="above 1 repeats less: logits of symbols used before are divided by it"
+        )
 
     name = "autoregressive"
     accepts = (Discrete,)

@@ -27,7 +27,7 @@ from quintet.core.random import Generator, normal, uniform
 from quintet.core.spaces import Continuous, Space
 from quintet.nets.build import Net, denoiser, upcast
 from quintet.nets.conditioning import TimeEmbedding, conditioner, fuse, tell, widths
-from quintet.nets.given import Given, Reads
+from quintet.nets.given import Given, How
 from quintet.nets.noise import S_MAX, S_MIN, SD, Parameterisation, Schedule, coefficients, noise_grid, noise_level
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
@@ -43,25 +43,35 @@ class Diffusion(Family):
     """
 
     class Settings(settings.Settings):
-        net: Net = "auto"
-        width: int = Field(64, ge=1)
-        depth: int = Field(2, ge=1)
-        emb: int = Field(128, ge=2)
-        condition: Reads = Field("vector", description="sequence: the net reads it by attention")
+        net: Net = Field("auto", description="the kind of net; auto chooses by the shape of the data")
+        width: int = Field(64, ge=1, description="hidden units, or channels of the first layer")
+        depth: int = Field(2, ge=1, description="hidden layers, or convolution blocks at each size")
+        emb: int = Field(128, ge=2, description="numbers by which the net is told the noise level and the condition")
+        condition: How = "vector"
         dense: int = Field(0, ge=0, description="width of the dense layer at the bottom of the U-Net; 0: none")
-        dropout: float = Field(0.0, ge=0, lt=1)
-        parameterisation: Parameterisation = "edm"
-        schedule: Schedule = "lognormal"
-        guidance_dropout: float = Field(0.1, ge=0, lt=1, description="how often training hides the condition")
-        ode_steps: int = Field(24, ge=2, description="Runge-Kutta steps of log_prob, encode and decode")
-        probes: int = Field(2, ge=2, description="random probes of the divergence")
-        exact_dims: int = Field(8, ge=0, description="up to this many dimensions the divergence is exact")
+        dropout: float = Field(
+            0.0, ge=0, lt=1, description="share of hidden numbers that training sets to zero, against overfitting"
+        )
+        parameterisation: Parameterisation = Field("edm", description="what the net learns to say of a noisy item")
+        schedule: Schedule = Field("lognormal", description="which noise levels training sees how often")
+        guidance_dropout: float = Field(
+            0.1, ge=0, lt=1, description="how often training hides the condition, which guidance needs"
+        )
+        ode_steps: int = Field(24, ge=2, description="steps of the equation solver that scores, encodes and decodes")
+        probes: int = Field(
+            2, ge=2, description="random probes by which the likelihood is estimated: more is more exact and slower"
+        )
+        exact_dims: int = Field(8, ge=0, description="items of up to so many numbers are scored without random probes")
 
     class Sampling(settings.Settings):
-        solver: Literal["heun", "dpmpp_2m", "ddim", "ancestral"] = "dpmpp_2m"
-        steps: int = Field(20, ge=1, le=4000)
-        guidance: float = Field(1.0, ge=0, description="D = null + guidance * (conditional - null)")
-        corrections: int = Field(20, ge=0, description="completing: Langevin steps a noise level")
+        solver: Literal["heun", "dpmpp_2m", "ddim", "ancestral"] = Field(
+            "dpmpp_2m", description="how noise is taken away; ancestral adds some of it again at each step"
+        )
+        steps: int = Field(20, ge=1, le=4000, description="steps from noise to item: more is finer and slower")
+        guidance: float = Field(
+            1.0, ge=0, description="above 1 keeps closer to the condition: D = null + guidance * (conditional - null)"
+        )
+        corrections: int = Field(20, ge=0, description="completing: Langevin steps at each noise level")
 
     name = "diffusion"
     accepts = (Continuous,)

@@ -32,7 +32,7 @@ from quintet.nets.flows import (
     Standardise,
     Transform,
 )
-from quintet.nets.given import UNCONDITIONAL, Added, Given, Reads, Widths, zero
+from quintet.nets.given import UNCONDITIONAL, Added, Given, How, Widths, zero
 from quintet.nets.latent import hamiltonian, nearest_candidate
 
 Kind = Literal["auto", "coupling", "autoregressive", "glow"]
@@ -52,21 +52,36 @@ class Flow(Family):
         thousand, 0.3 costs 0.02 nats per dimension.
         """
 
-        kind: Kind = "auto"
-        transform: Literal["auto", "affine", "spline"] = "auto"
-        layers: int = Field(6, ge=1)
-        width: int = Field(128, ge=1)
-        depth: int = Field(2, ge=1)
-        bins: int = Field(8, ge=2)
-        box: float = Field(5.0, gt=0)
-        dropout: float = Field(0.2, ge=0, lt=1)
-        emb: int = Field(64, ge=1)
-        condition: Reads = Field("vector", description="sequence: every layer has a query of its own that reads it")
-        guidance_dropout: float = Field(0.1, ge=0, lt=1, description="how often training hides the condition")
+        kind: Kind = Field("auto", description="the architecture; auto chooses by the shape of the data")
+        transform: Literal["auto", "affine", "spline"] = Field(
+            "auto", description="what a layer does to each number: affine is simple, spline is flexible"
+        )
+        layers: int = Field(6, ge=1, description="couplings, masked layers, or steps of Glow at each scale")
+        width: int = Field(128, ge=1, description="hidden units of the nets within a layer")
+        depth: int = Field(2, ge=1, description="hidden layers of the nets within a layer")
+        bins: int = Field(8, ge=2, description="pieces of a spline")
+        box: float = Field(5.0, gt=0, description="standard deviations within which a spline bends")
+        dropout: float = Field(
+            0.2,
+            ge=0,
+            lt=1,
+            description="share of hidden numbers that training sets to zero; small data need 0.3 to 0.4",
+        )
+        emb: int = Field(64, ge=1, description="numbers by which the net is told the condition")
+        condition: How = "vector"
+        guidance_dropout: float = Field(
+            0.1, ge=0, lt=1, description="how often training hides the condition, which guidance needs"
+        )
 
     class Sampling(Family.Sampling):
-        temperature: float = Field(1.0, ge=0, description="of z: scales its standard deviation")
-        guidance: float = Field(1.0, ge=0, description="layers' parameters = null + guidance * (conditional - null)")
+        temperature: float = Field(
+            1.0, ge=0, description="scale of the noise that items are made from: below 1 is more typical, less varied"
+        )
+        guidance: float = Field(
+            1.0,
+            ge=0,
+            description="above 1 keeps closer to the condition: null + guidance * (conditional - null)",
+        )
         starts: int = Field(64, ge=2, description="completing: draws, of which the nearest to what is known starts")
         moves: int = Field(100, ge=1, description="completing: Monte Carlo moves, of five gradients each")
 

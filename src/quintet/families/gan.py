@@ -20,7 +20,7 @@ from quintet.core.random import Generator, normal, uniform
 from quintet.core.spaces import Continuous, Space
 from quintet.nets.build import Net, decoder, encoder, upcast
 from quintet.nets.conditioning import Conditioner, conditioner, tell, widths
-from quintet.nets.given import Reads
+from quintet.nets.given import How
 from quintet.nets.latent import Energy, descend, hamiltonian
 
 
@@ -42,18 +42,25 @@ class GAN(Family):
     """
 
     class Settings(settings.Settings):
-        net: Net = "auto"
-        width: int = Field(64, ge=1)
-        depth: int = Field(2, ge=1)
-        critic_width: int = Field(64, ge=1)
-        latent: int = Field(64, ge=1)
-        loss: Literal["relativistic", "non_saturating", "wasserstein"] = "relativistic"
-        gamma: float = Field(1.0, ge=0, description="weight of the gradient penalty")
-        emb: int = Field(64, ge=1)
-        condition: Reads = Field("vector", description="sequence: the generator reads it by attention")
+        net: Net = Field("auto", description="the kind of net; auto chooses by the shape of the data")
+        width: int = Field(64, ge=1, description="hidden units of the generator, or channels of its first layer")
+        depth: int = Field(2, ge=1, description="hidden layers, or convolution blocks at each size")
+        critic_width: int = Field(64, ge=1, description="the same of the critic, which tells samples from data")
+        latent: int = Field(64, ge=1, description="numbers that an item is made from")
+        loss: Literal["relativistic", "non_saturating", "wasserstein"] = Field(
+            "relativistic", description="what generator and critic play for"
+        )
+        gamma: float = Field(1.0, ge=0, description="weight of the gradient penalty: higher is steadier and slower")
+        emb: int = Field(64, ge=1, description="numbers by which the net is told the condition")
+        condition: How = "vector"
 
     class Sampling(settings.Settings):
-        truncation: float = Field(1.0, gt=0, le=1, description="scale of z: below 1, fidelity for diversity")
+        truncation: float = Field(
+            1.0,
+            gt=0,
+            le=1,
+            description="scale of the numbers that items are made from: below 1 is more faithful, less varied",
+        )
         noise: float = Field(0.2, gt=0, description="searching for z: how far off, in data units, G(z) is taken to be")
         starts: int = Field(256, ge=1, description="searching for z: draws, of which the nearest are starts")
         tries: int = Field(4, ge=1, description="searching for z: ways downhill, of which the lowest end is taken")

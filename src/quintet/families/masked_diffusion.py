@@ -15,7 +15,7 @@ from quintet.core.random import Generator, spread, uniform
 from quintet.core.spaces import Discrete, Space
 from quintet.nets.build import upcast
 from quintet.nets.conditioning import conditioner, tell, widths
-from quintet.nets.given import Given, Reads
+from quintet.nets.given import Given, How
 from quintet.nets.symbols import Backbone, Choice, Ranks, choose, guide
 
 
@@ -34,11 +34,15 @@ class MaskedDiffusion(Family):
     """
 
     class Settings(Backbone):
-        condition: Reads = Field("vector", description="sequence: every layer reads it")
-        draws: int = Field(16, ge=2, multiple_of=2, description="random masks that `log_prob` averages over")
+        condition: How = "vector"
+        draws: int = Field(16, ge=2, multiple_of=2, description="random masks that a score averages over")
 
     class Sampling(Choice):
-        steps: int = Field(64, ge=1, description="as many as unknown symbols: one at a time, without approximation")
+        steps: int = Field(
+            64,
+            ge=1,
+            description="steps from all masked to item; as many as unknown symbols: one at a time, exactly",
+        )
 
     name = "masked_diffusion"
     accepts = (Discrete,)

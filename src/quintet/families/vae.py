@@ -23,7 +23,7 @@ from quintet.nets.bottleneck import Bottleneck, FiniteScalars, GaussianLatents
 from quintet.nets.build import Net, decoder, encoder, resolve, upcast
 from quintet.nets.conditioning import conditioner, tell, widths
 from quintet.nets.conv import ConvDecoder, ConvEncoder, sizes
-from quintet.nets.given import Given, Reads
+from quintet.nets.given import Given, How
 from quintet.nets.likelihoods import Bernoulli, Categorical, Gaussian, Head, LogisticMixture, Mixed
 
 ONE_HOT = 32
@@ -48,25 +48,37 @@ class VAE(Family):
     """
 
     class Settings(settings.Settings):
-        net: Net = "auto"
-        width: int = Field(64, ge=1)
-        depth: int = Field(2, ge=1)
-        bottleneck: Literal["gaussian", "fsq"] = "gaussian"
+        net: Net = Field("auto", description="the kind of net; auto chooses by the shape of the data")
+        width: int = Field(64, ge=1, description="hidden units, or channels of the first layer")
+        depth: int = Field(2, ge=1, description="hidden layers, or convolution blocks at each size")
+        bottleneck: Literal["gaussian", "fsq"] = Field(
+            "gaussian", description="gaussian: continuous latents; fsq: codes, which a second model can learn"
+        )
         latent: int = Field(32, ge=1, description="numbers or codes of an item; with grid, channels of a position")
-        grid: int | None = Field(None, ge=1, description="a map of latents, smaller by this power of two")
+        grid: int | None = Field(
+            None, ge=1, description="a map of latents that is smaller than the item by this power of two"
+        )
         fsq_levels: tuple[Annotated[int, Field(ge=2)], ...] = Field(
-            (8, 5, 5, 5), min_length=1, description="values of each channel of a code"
+            (8, 5, 5, 5), min_length=1, description="values that each channel of a code can take"
         )
-        likelihood: Literal["auto", "gaussian", "bernoulli", "logistic_mixture", "categorical"] = "auto"
-        components: int = Field(5, ge=1, description="logistics in the mixture")
-        beta: float = Field(1.0, ge=0)
-        free_bits: float = Field(0.0, ge=0, description="nats a latent that cost nothing")
-        dropout: float = Field(0.0, ge=0, lt=1)
-        importance: int = Field(64, ge=1, description="k of the IWAE-k bound in log_prob")
-        emb: int = Field(64, ge=1)
-        condition: Reads = Field(
-            "vector", description="sequence: the nets read it by attention where they are narrowest"
+        likelihood: Literal["auto", "gaussian", "bernoulli", "logistic_mixture", "categorical"] = Field(
+            "auto", description="the distribution p(x | z); auto chooses by the data"
         )
+        components: int = Field(5, ge=1, description="logistic distributions in the mixture of each value")
+        beta: float = Field(
+            1.0, ge=0, description="weight of the rate KL(q(z | x) | p(z)): higher is smoother, lower is sharper"
+        )
+        free_bits: float = Field(
+            0.0, ge=0, description="nats of a latent that cost nothing, against posterior collapse"
+        )
+        dropout: float = Field(
+            0.0, ge=0, lt=1, description="share of hidden numbers that training sets to zero, against overfitting"
+        )
+        importance: int = Field(
+            64, ge=1, description="k of the IWAE-k bound by which items are scored: more is tighter and slower"
+        )
+        emb: int = Field(64, ge=1, description="numbers by which the net is told the condition")
+        condition: How = "vector"
 
         @model_validator(mode="after")
         def grid_halves(self) -> Self:
@@ -75,9 +87,11 @@ class VAE(Family):
             return self
 
     class Sampling(settings.Settings):
-        temperature: float = Field(1.0, ge=0, description="of the prior")
-        pixel_temperature: float = Field(1.0, ge=0, description="of p(x | z); 0 shows its mean")
-        iterations: int = Field(64, ge=1, description="of the Markov chain that completes items")
+        temperature: float = Field(
+            1.0, ge=0, description="scale of the latents that are drawn: below 1 is more typical, less varied"
+        )
+        pixel_temperature: float = Field(1.0, ge=0, description="scale of the noise of p(x | z); 0 shows its mean")
+        iterations: int = Field(64, ge=1, description="steps of the Markov chain that completes items")
 
     name = "vae"
     accepts = (Continuous, Discrete)

@@ -30,14 +30,18 @@ BAG = 2**15
 class Reading(settings.Settings):
     """How a sequence is read that a Transformer is given."""
 
-    encoder_depth: int | None = Field(None, ge=0, description="layers that read a sequence; None: depth")
+    encoder_depth: int | None = Field(
+        None, ge=0, description="layers that read a condition that is a sequence; none: as many as depth"
+    )
     stem: tuple[Annotated[int, Field(ge=1, le=31)], ...] = Field(
-        (), description="symbols of a text that convolutions before these layers span, one number each"
+        (), description="widths of convolutions, in symbols, that read a text before these layers"
     )
     grid: int = Field(20, ge=1, le=64, description="most positions along the longer side of a picture that is read")
-    pool: Pool = Field("max", description="how a sequence becomes the vector that a single symbol sees")
+    pool: Pool = Field("max", description="how a sequence becomes the one vector from which a label is told")
     ngrams: int = Field(1, ge=1, le=64, description="most symbols of the n-grams of a text that this vector holds too")
-    input_dropout: float = Field(0.0, ge=0, lt=1, description="of what enters the layers that read")
+    input_dropout: float = Field(
+        0.0, ge=0, lt=1, description="share of what enters the layers that read that training sets to zero"
+    )
     hide: float = Field(0.0, ge=0, lt=1, description="share of a sequence's positions that training hides")
     shift: int = Field(0, ge=0, description="by how many pixels or frames, at most, training moves what is read")
 

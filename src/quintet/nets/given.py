@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 Reads = Literal["vector", "sequence"]
+How = Annotated[
+    Reads, Field(description="vector: a condition is read as one vector; sequence: position by position, by attention")
+]
 """How a condition is read: as one vector, or as a sequence of positions, by attention."""
 
 

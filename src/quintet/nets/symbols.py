@@ -18,15 +18,23 @@ from quintet.nets.transformer import Activation, Norm, Transformer, sinusoids
 class Backbone(settings.Settings):
     """A Transformer over symbols."""
 
-    width: int = Field(128, ge=8)
-    depth: int = Field(4, ge=1)
-    heads: int = Field(4, ge=1)
-    positions: Literal["rotary", "learnt", "sinusoidal"] = "learnt"
-    activation: Activation = "swiglu"
-    norm: Norm = "rms"
-    qk_norm: bool = Field(True, description="normalised queries and keys")
-    dropout: float = Field(0.0, ge=0, lt=1)
-    guidance_dropout: float = Field(0.1, ge=0, lt=1, description="how often training hides the condition")
+    width: int = Field(
+        128, ge=8, description="numbers by which each position is described: more can learn more, and is slower"
+    )
+    depth: int = Field(4, ge=1, description="layers of the Transformer")
+    heads: int = Field(4, ge=1, description="attention heads of a layer; width is divided among them")
+    positions: Literal["rotary", "learnt", "sinusoidal"] = Field(
+        "learnt", description="how the net is told where a symbol stands"
+    )
+    activation: Activation = Field("swiglu", description="the nonlinearity of a layer")
+    norm: Norm = Field("rms", description="how numbers are kept in range between layers")
+    qk_norm: bool = Field(True, description="normalised queries and keys, which keeps training steady")
+    dropout: float = Field(
+        0.0, ge=0, lt=1, description="share of hidden numbers that training sets to zero, against overfitting"
+    )
+    guidance_dropout: float = Field(
+        0.1, ge=0, lt=1, description="how often training hides the condition, which guidance needs"
+    )
 
     @model_validator(mode="after")
     def heads_fit(self) -> Self:
@@ -57,11 +65,25 @@ COLDEST = 1e-6
 class Choice(settings.Settings):
     """How a symbol is chosen from logits."""
 
-    temperature: float = Field(1.0, ge=0, description="0 takes the likeliest symbol")
-    top_k: int | None = Field(None, ge=1, description="only the k likeliest symbols")
-    top_p: float = Field(1.0, gt=0, le=1, description="the smallest set of this mass (Holtzman et al. 2020)")
-    min_p: float = Field(0.0, ge=0, lt=1, description="at least this share of the likeliest (Nguyen et al. 2024)")
-    guidance: float = Field(1.0, ge=0, description="logits = null + guidance * (conditional - null)")
+    temperature: float = Field(
+        1.0, ge=0, description="below 1 is safer, above 1 more varied; 0 takes the likeliest symbol"
+    )
+    top_k: int | None = Field(None, ge=1, description="draw from the k likeliest symbols alone")
+    top_p: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="draw from the smallest set of symbols that has this probability (Holtzman et al. 2020)",
+    )
+    min_p: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="draw from symbols with this share of the likeliest one's probability (Nguyen et al. 2024)",
+    )
+    guidance: float = Field(
+        1.0, ge=0, description="above 1 keeps closer to the condition: logits null + guidance * (conditional - null)"
+    )
 
     def guided(self, cond: Tensor | None) -> bool:
         """Whether sampling given `cond` needs the unconditional model too."""

@@ -24,9 +24,9 @@ class AnyData(Settings, ABC):
     The rest says how a source is read: see `sources.load.load_source`.
     """
 
-    source: str
-    target: str | None = None
-    condition: str | None = None
+    source: str = Field(description="a name, a path, or hf:owner/name")
+    target: str | None = Field(None, description="the column to model; none: the items")
+    condition: str | None = Field(None, description="the column that is given, so that it can be asked for")
     group: str | None = Field(None, description="rows with one value of this column stay in one split")
     time: str | None = Field(None, description="split by this column: the last rows are the test split")
     split: Literal["auto", "none"] = Field("auto", description="none: train on all items, which every split then holds")

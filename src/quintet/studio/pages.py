@@ -15,7 +15,7 @@ from starlette.responses import HTMLResponse, RedirectResponse
 from quintet import __version__
 from quintet.core.plain import plain
 from quintet.server.problems import Refusal
-from quintet.studio.words import LANGUAGES, chosen, for_scripts, say
+from quintet.studio.words import LANGUAGES, chosen, for_scripts, meaning, say
 
 THEMES = ("auto", "light", "dark")
 YEAR = 365 * 86_400
@@ -55,10 +55,13 @@ def language_of(request: Request) -> str:
 
 
 def page(request: Request, template: str, status: int = 200, **facts: Any) -> HTMLResponse:
-    """A page. Templates know `t("key", n=3)`, `language`, `theme`, `path` and the `facts`."""
+    """A page. Templates know `t("key", n=3)`, `meaning(description)` of a field, `language`, `theme`, `path` and the
+    `facts`.
+    """
     language, theme = language_of(request), request.cookies.get("theme", "auto")
     known: dict[str, Any] = {
-        "t": partial(say, language), "language": language, "languages": LANGUAGES, "version": __version__,
+        "t": partial(say, language), "meaning": partial(meaning, language), "language": language,
+        "languages": LANGUAGES, "version": __version__,
         "theme": theme if theme in THEMES else "auto", "path": request.url.path, "script_words": for_scripts(language),
         "here": request.url.path + (f"?{request.url.query}" if request.url.query else ""),
     }  # fmt: skip

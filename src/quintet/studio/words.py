@@ -30,6 +30,19 @@ def say(language: str, key: str, /, **values: Any) -> str:
     return text.format_map(shown) if values else text
 
 
+@cache
+def translations() -> Mapping[str, str]:
+    """What the fields of settings and requests mean, in Chinese, by the English words of their schemas."""
+    text = resources.files("quintet.studio").joinpath("words", "zh.meanings.json").read_text("utf-8")
+    found: dict[str, str] = json.loads(text)
+    return found
+
+
+def meaning(language: str, description: str) -> str:
+    """What a field of settings or of a request means, in a language."""
+    return translations().get(description, description) if language == "zh" else description
+
+
 def for_scripts(language: str) -> dict[str, str]:
     """The texts that scripts show, by their keys without `js.`"""
     return {key[3:]: text for key, text in catalogue(language).items() if key.startswith("js.")}

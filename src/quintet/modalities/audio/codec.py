@@ -66,16 +66,18 @@ class AudioCodec(Codec):
     """
 
     class Settings(settings.Settings):
-        features: Features = "mel"
+        features: Features = Field(
+            "mel", description="what a recording becomes: mel bands, the waveform, or its mu-law codes"
+        )
         seconds: float | None = Field(
-            None, ge=0.02, le=120, description="length of all; default: the 98th percentile, at most 4 s"
+            None, ge=0.02, le=120, description="length of all; none: the 98th percentile, at most 4 s"
         )
         bands: int = Field(32, ge=4, le=512, description="mel bands")
         hop: float = Field(0.025, ge=0.001, le=0.5, description="seconds between frames")
         window: float = Field(2.0, ge=1, le=16, description="length of a window, in hops")
         levels: int = Field(64, ge=2, le=1024, description="values of a mel band")
         decibels: float = Field(80.0, ge=10, le=140, description="range of a mel band, below the loudest")
-        iterations: int = Field(32, ge=0, le=1000, description="of phase recovery")
+        iterations: int = Field(32, ge=0, le=1000, description="steps by which phases are found again")
 
     name = "audio"
     preprocessing: Preprocessing = "flattened"

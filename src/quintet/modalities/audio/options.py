@@ -9,7 +9,7 @@ from quintet.modalities import Options
 
 
 class AudioReading(Settings):
-    rate: int | None = Field(None, ge=1000, le=192_000, description="audio: samples a second")
+    rate: int | None = Field(None, ge=1000, le=192000, description="audio: samples a second")
 
 
 OPTIONS = Options(AudioReading, known="audio: seconds")

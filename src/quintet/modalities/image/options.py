@@ -17,7 +17,9 @@ class ImageReading(Settings):
     """`scale`: default is the least and the largest value of all images."""
 
     size: int | None = Field(None, ge=4, le=4096, description="images: pixels of the longer side")
-    fit: Literal["crop", "pad", "stretch"] = Field("crop", description="images of other proportions")
+    fit: Literal["crop", "pad", "stretch"] = Field(
+        "crop", description="images: what becomes of those of other proportions"
+    )
     scale: Scale | None = Field(None, description="images of 16 bits or real numbers: the values of black and white")
 
 

@@ -246,8 +246,11 @@ class SeriesCodec(Codec):
 
     class Settings(settings.Settings):
         levels: int = Field(64, ge=2, le=1024, description="bins of a channel's values (discrete)")
-        season: int | None = Field(None, ge=0, description="steps behind which bins are of values less the "
-                                   "mean of so many before; 0: never [found] (discrete)")  # fmt: skip
+        season: int | None = Field(
+            None,
+            ge=0,
+            description="bins are of values less the mean of so many before; 0: never; none: found (discrete)",
+        )
 
     name = "series"
     representations = (StandardisedSeries, BinnedSeries)

@@ -9,7 +9,7 @@ from quintet.modalities import Options
 
 
 class SeriesReading(Settings):
-    window: int | None = Field(None, ge=2, le=100_000, description="series: steps of an item, in rows sorted by time")
+    window: int | None = Field(None, ge=2, le=100000, description="series: steps of an item, in rows sorted by time")
 
 
 OPTIONS = Options(SeriesReading, known="series: steps, or channels")

@@ -67,11 +67,15 @@ class TableCodec(Codec):
 
     class Settings(settings.Settings):
         bins: int = Field(64, ge=2, le=1024, description="symbols of a column of numbers, besides values that recur")
-        fine: int | None = Field(None, ge=1, le=256, description="parts of a number's bin; None: 64 in tables of few "
-                                 "columns, else 1")  # fmt: skip
+        fine: int | None = Field(
+            None, ge=1, le=256, description="parts of a number's bin; none: 64 in tables of few columns, else 1"
+        )
         categories: int = Field(512, ge=1, description="categories with a symbol each; others are told by two symbols")
-        shared_by: int = Field(3, ge=1, description="training rows that must share a category or text before it is "
-                               f"drawn; else {RARE_MARK} is; 1 draws all")  # fmt: skip
+        shared_by: int = Field(
+            3,
+            ge=1,
+            description="rows that must share a category or text before it is drawn; else (rare) is; 1 draws all",
+        )
         strict: bool = Field(False, description="refuse categories, and integers among few, that training lacks")
 
     name = "table"

@@ -52,11 +52,16 @@ class TextCodec(Codec):
     """
 
     class Settings(Codec.Settings):
-        tokens: Literal["characters", "bytes", "bpe"] = "characters"
-        block: int | None = Field(None, ge=1, description="symbols of an item; by default by the data")
+        tokens: Literal["characters", "bytes", "bpe"] = Field(
+            "characters",
+            description="the symbols of a text: characters, bytes, or pieces of words that are found in the data",
+        )
+        block: int | None = Field(None, ge=1, description="symbols of an item; none: by the data")
         window: int = Field(WINDOW, ge=1, description="symbols of a window of a long text, at most; without a block")
-        items: Literal["auto", "stream", "separate"] = Field("auto", description="windows of joined texts, or each")
-        vocab_size: int = Field(1024, ge=257, description="of bpe, at most")
+        items: Literal["auto", "stream", "separate"] = Field(
+            "auto", description="stream: windows of joined texts; separate: each text by itself"
+        )
+        vocab_size: int = Field(1024, ge=257, description="pieces of words (bpe), at most")
         joint: bool = Field(False, description="one vocabulary for the texts and a condition that is text")
 
     name = "text"
