@@ -223,6 +223,26 @@ def test_a_comparison_that_is_stopped_keeps_what_is_finished_and_goes_on(tmp_pat
     assert "--data.time petal_width" in told["command"]
 
 
+def test_a_comparison_is_taken_up_by_its_name_whatever_became_of_it(tmp_path: Path) -> None:
+    asked: dict[str, Any] = {"families": ["gan"], "steps": 2, "preset": "tiny", "samples": 20, "runs": tmp_path}
+    (tmp_path / "mine").mkdir()  # as if it had been killed before it had begun
+    first = quintet.compare("iris", **asked, run="mine")
+    assert first["runs"] == str(tmp_path / "mine")
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "mine" / "gan-0").rglob("*")}
+    again = quintet.compare("iris", **asked, run="mine")  # it has finished: nothing is trained
+    assert again["models"] == first["models"]
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    with pytest.raises(UsageError, match="another comparison has this name") as caught:
+        quintet.compare("iris", **asked | {"steps": 3}, run="mine")
+    assert "--steps 2" in caught.value.why
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").touch()
+    with pytest.raises(UsageError, match="exists already"):
+        quintet.compare("iris", **asked, run="other")
+    with pytest.raises(UsageError, match="not a run name"):
+        quintet.compare("iris", **asked, run="../other")
+
+
 # -- equal sizes -----------------------------------------------------------------------------------------------------
 
 

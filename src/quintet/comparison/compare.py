@@ -40,6 +40,7 @@ def compare(
     split: str = "test",
     features: str = "pca",
     output: str | Path | None = None,
+    run: str | None = None,
     runs: str | Path | None = None,
     config: Mapping[str, Any] | None = None,
     report: Callable[[dict[str, Any]], None] | None = None,
@@ -58,7 +59,8 @@ def compare(
 
     What fails is listed with its reason, and the rest is measured. `on_trainer` gets each trainer before its first
     step, to be able to stop it, and None behind its last. A comparison that was stopped holds what was finished, and
-    `stopped`; the same call takes it up again, as it does where a family failed.
+    `stopped`; the same call takes it up again, as it does where a family failed. `run` names the folder of its runs: a
+    call with the name of a finished one trains nothing, and writes its report again.
     """
     if not what:
         raise UsageError("nothing to compare", fix="quintet compare SOURCE, or quintet compare RUN RUN")
@@ -70,7 +72,7 @@ def compare(
         size = {"parameters": parameters} if parameters is not None else {}
         training = {"budget": budget, "steps": steps, "preset": preset, "config": merge(config or {}, size)}
         asked = Contest(str(what[0]), families or registry.COMPARED, condition, seeds, training, measured)
-        result = contest(asked, runs, report, on_trainer)
+        result = contest(asked, runs, run, report, on_trainer)
     elif all(str(one).endswith(".json") for one in what):
         result = _reports([Path(one) for one in what])
     else:

@@ -15,7 +15,7 @@ from typing import Any, Self
 from quintet import registry
 from quintet.comparison.document import document, failed, failure_reason, options
 from quintet.comparison.measuring import TIME_PARTS, allowed, doing, entry_of, figures_of
-from quintet.core.errors import warn
+from quintet.core.errors import UsageError, warn
 from quintet.evaluation.bench import Bench
 from quintet.evaluation.cost import Meter
 from quintet.fit import fitting
@@ -84,16 +84,19 @@ class Contest:
 def contest(
     asked: Contest,
     runs: str | Path | None,
+    run: str | None,
     report: Callable[[dict[str, Any]], None] | None,
     on_trainer: Callable[[Trainer | None], None] | None,
 ) -> dict[str, Any]:
-    """Train, then measure; what an earlier call of this comparison has finished is taken as it is."""
+    """Train, then measure; what an earlier call of this comparison has finished is taken as it is. `run` names its
+    folder.
+    """
     dataset = asked.dataset()
     asked = asked.of(dataset)
     for name in asked.families:
         registry.family_class(name)
     wanted = {"command": asked.command, "config": asked.training["config"], "data": dataset.fingerprint()}
-    root = begun(runs_root(runs), f"compare-{dataset.name}", wanted)
+    root = begun(runs_root(runs), f"compare-{dataset.name}", wanted, run)
     choice = _choice(root, dataset, asked.families, asked.condition, asked.training)
     if choice["size"] is not None:
         asked = asked.at(choice["size"])
@@ -104,7 +107,7 @@ def contest(
     work = Entrants(asked, root, dataset, bench, choice["left_out"], report, on_trainer or (lambda _: None))
     entries = [work.entry(name, seed) for name, seed in itertools.product(asked.families, range(asked.seeds))]
     if all(entry["status"] == "ok" or entry["family"] in choice["left_out"] for entry in entries):
-        write_atomic(root / BEGUN, json.dumps(wanted | {"finished": True}))
+        write_atomic(root / BEGUN, json.dumps(json.loads((root / BEGUN).read_text()) | {"finished": True}))
     found = document(dataset, bench, bench.measurement(asked.measured["split"]), entries)
     found["verdict"]["caveats"] = [*choice["notes"], *found["verdict"]["caveats"]]
     return found | {
@@ -185,15 +188,36 @@ BEGUN = "comparison.json"
 """In the folder of a comparison: what was asked for, and whether all of it is finished."""
 
 
-def begun(root: Path, stem: str, wanted: Mapping[str, Any]) -> Path:
-    """The folder of this comparison if it was begun and not finished, else a new one."""
+def begun(root: Path, stem: str, wanted: Mapping[str, Any], name: str | None = None) -> Path:
+    """The folder of this comparison if it was begun and not finished, else a new one. By its name it is found finished
+    too, and another comparison of that name is a UsageError.
+    """
     wish = json.loads(json.dumps(wanted, default=str))
+    if name is not None:
+        return named(root, name, wish)
     for path in sorted(root.glob(f"{stem}-*/{BEGUN}")):
         begun = json.loads(path.read_text())
         begun.pop("choice", None)
         if begun == wish:
             return path.parent
     folder = Run.create(root, None, stem).path
+    write_atomic(folder / BEGUN, json.dumps(wish))
+    return folder
+
+
+def named(root: Path, name: str, wish: Mapping[str, Any]) -> Path:
+    """The folder of this name, if it holds this comparison or none yet."""
+    folder = root / name
+    if folder.parent == root and (folder / BEGUN).is_file():
+        old = json.loads((folder / BEGUN).read_text())
+        changed = [key for key, value in wish.items() if old.get(key) != value]
+        if changed:
+            raise UsageError("another comparison has this name", where=str(folder), fix="another --run",
+                             why=f"{', '.join(changed)}: not as it was begun with {old.get('command')!r}")  # fmt: skip
+        return folder
+    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {f".{BEGUN}.tmp"}:
+        shutil.rmtree(folder)  # killed before it had begun
+    folder = Run.create(root, name, name).path
     write_atomic(folder / BEGUN, json.dumps(wish))
     return folder
 

@@ -76,7 +76,7 @@ class CompareResult(Result):
 @operation
 def compare(request: CompareRequest, on_event: OnEvent) -> CompareResult:
     """Train several families on one source, or take runs or reports, measure all alike, and write the report."""
-    training = request.model_dump(include={"families", "budget", "steps", "parameters", "preset"})
+    training = request.model_dump(include={"families", "budget", "steps", "parameters", "preset", "run"})
     if request.what and not comparison.is_source(request.what, request.runs):
         vain = [name for name, value in training.items() if value is not None]
         vain += [f"data.{field}" for field in request.reading]

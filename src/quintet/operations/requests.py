@@ -302,6 +302,7 @@ class CompareRequest(Local):
     samples: int = Field(1000, ge=20, le=LARGEST_NUMBER, description="how many samples of each run are measured")
     split: str = Field("test", description="what they are measured against")
     features: Features = "pca"
+    run: str | None = Field(None, description="a name for the folder of its runs [compare-SOURCE-NUMBER]")
     output: Output = None
     reading: Reading = {}
 

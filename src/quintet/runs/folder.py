@@ -35,6 +35,12 @@ def runs_root(runs: str | Path | None = None) -> Path:
     return Path(runs or os.environ.get("QUINTET_RUNS") or "runs")
 
 
+def check_name(name: str) -> None:
+    """Raise UsageError unless a run can have this name."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise UsageError(f"not a run name: {name!r}", why="letters, digits, . _ - and no leading punctuation")
+
+
 class UsedWeights(NamedTuple):
     """Which weights a model has: the step that they are of, and the sha256 of the file that holds them."""
 
@@ -79,8 +85,8 @@ class Run:
     @classmethod
     def create(cls, root: Path, name: str | None, stem: str) -> Self:
         """A new folder under `root`: `name`, or `stem` with the first free number."""
-        if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
-            raise UsageError(f"not a run name: {name!r}", why="letters, digits, . _ - and no leading punctuation")
+        if name is not None:
+            check_name(name)
         try:
             root.mkdir(parents=True, exist_ok=True)
             for number in range(1, 100_000):

@@ -12,15 +12,17 @@ from starlette.types import ASGIApp
 
 from quintet.core.errors import QuintetError
 from quintet.operations.requests import StudioRequest
+from quintet.runs.folder import runs_root
 from quintet.server import app as server
 from quintet.server import logs
 from quintet.server.guards import Guards
 from quintet.server.problems import Refusal, of_http, problem, said, status_of
-from quintet.studio import events, home, pages
+from quintet.studio import events, home, pages, queue_page
 from quintet.studio.door import COOKIE_LASTS, state_folder
 from quintet.studio.house import Studio, studio_of
+from quintet.studio.queue import Queue
 
-PAGES = (home,)
+PAGES = (home, queue_page)
 """The modules of pages, each with `routes(app, studio)`."""
 
 
@@ -57,7 +59,7 @@ def refusals(app: FastAPI) -> None:
 
     def shown(request: Request, error: QuintetError) -> Response:
         identifier = request.state.identifier
-        if not wants_page(request):
+        if not pages.wants_page(request):
             hidden, path = getattr(request.state, "hidden", ()), request.url.path
             return problem(error, identifier, hidden, path, whole=path.startswith("/studio/"))
         return pages.page(request, "error.html.j2", status_of(error), error=said(error, True), identifier=identifier)
@@ -71,17 +73,13 @@ def refusals(app: FastAPI) -> None:
         return shown(request, of_http(error.status_code, error.detail, error.headers))
 
 
-def wants_page(request: Request) -> bool:
-    """Whether a browser shows the answer to this as a page."""
-    return "text/html" in request.headers.get("accept", "")
-
-
 def start(request: StudioRequest, on_begin: Callable[[str, str], None]) -> None:
     """Show pages until a signal comes. `on_begin` is told the address, and the link that lets a browser in."""
-    socket = server.listen("127.0.0.1", request.port)
-    address = server.address_of(socket)
-    studio = studio_of(request, socket.getsockname()[1], state_folder())
-    first = "/" if request.data is None else "/data" + pages.query(source=request.data)
-    with logs.to_file(studio.root / ".studio" / "log.jsonl"):
+    with Queue(runs_root(request.runs)) as queue, logs.to_file(queue.root / "log.jsonl"):
+        socket = server.listen("127.0.0.1", request.port)
+        address = server.address_of(socket)
+        studio = studio_of(request, socket.getsockname()[1], state_folder(), queue)
+        first = "/" if request.data is None else "/data" + pages.query(source=request.data)
+        queue.begin(address)
         on_begin(address, studio.door.link(address, first))
         server.run(create_app(studio), studio.service, socket)

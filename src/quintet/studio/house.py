@@ -15,6 +15,7 @@ from quintet.operations.requests import ServeRequest, StudioRequest
 from quintet.runs.folder import Run, runs_root
 from quintet.server.service import Service, service_of
 from quintet.studio.door import Door
+from quintet.studio.queue import Queue
 
 POLICY = "; ".join((
     "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' data: blob:",
@@ -34,10 +35,11 @@ class Studio:
     root: Path
     service: Service
     door: Door
+    queue: Queue
     topics: dict[str, Look] = field(default_factory=dict)
 
 
-def studio_of(request: StudioRequest, port: int, state: Path) -> Studio:
+def studio_of(request: StudioRequest, port: int, state: Path, queue: Queue | None = None) -> Studio:
     """The studio of a folder of runs; `state`: where it keeps who has been let in."""
     root = runs_root(request.runs).absolute()
     door = Door(state, port)
@@ -45,7 +47,7 @@ def studio_of(request: StudioRequest, port: int, state: Path) -> Studio:
     service.rules = type(service.rules)(
         secrets.token_urlsafe(24), policy=POLICY, cookie=door.admits, doors=("/open",), body=service.rules.body
     )
-    return Studio(root, service, door)
+    return Studio(root, service, door, queue or Queue(root))
 
 
 def run_of(root: Path, name: str) -> Run:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from functools import cache, partial
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -28,6 +29,8 @@ def templates() -> Environment:
                        lstrip_blocks=True, undefined=StrictUndefined)  # fmt: skip
     made.filters["address"] = address
     made.filters["json_script"] = json_script
+    made.filters["clock"] = clock
+    made.filters["time_of_day"] = time_of_day
     made.globals["query"] = query
     return made
 
@@ -41,6 +44,20 @@ def query(**fields: Any) -> str:
     """Fields as a query behind an address; those that are None are left out."""
     known = {name: value for name, value in fields.items() if value is not None}
     return "?" + urlencode(known, doseq=True) if known else ""
+
+
+def clock(seconds: float | None) -> str:
+    """Seconds as 4:05 or 1:02:03, as core.js writes them."""
+    if seconds is None:
+        return "–"
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
+
+
+def time_of_day(moment: float) -> str:
+    """A time as 19:05, with its date if that is not today."""
+    then = time.localtime(moment)
+    return time.strftime("%H:%M" if then[:3] == time.localtime()[:3] else "%Y-%m-%d %H:%M", then)
 
 
 def json_script(value: Any) -> Markup:
@@ -66,6 +83,11 @@ def page(request: Request, template: str, status: int = 200, **facts: Any) -> HT
         "here": request.url.path + (f"?{request.url.query}" if request.url.query else ""),
     }  # fmt: skip
     return HTMLResponse(templates().get_template(template).render(**known | facts), status)
+
+
+def wants_page(request: Request) -> bool:
+    """Whether a browser shows the answer to this as a page."""
+    return "text/html" in request.headers.get("accept", "")
 
 
 def choose(name: str, value: str, back: str) -> Response:

@@ -1,5 +1,5 @@
-// On every page: buttons that copy.
-import { $, announce, t } from "./core.js";
+// On every page: buttons that copy, and how many jobs the queue has.
+import { $, announce, follow, t } from "./core.js";
 
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-copy]");
@@ -9,4 +9,13 @@ document.addEventListener("click", async (event) => {
   announce(t("copied"));
   button.classList.add("done");
   setTimeout(() => button.classList.remove("done"), 1500);
+});
+
+follow({
+  count: ([found]) => {
+    const shown = $("#queue-count"), all = found.running + found.waiting;
+    shown.hidden = !all;
+    shown.textContent = all;
+    shown.title = t("queue.count", found);
+  },
 });

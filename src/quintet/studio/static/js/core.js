@@ -89,40 +89,64 @@ export function notice(error, kind = "bad") {
     line(t("why"), facts.detail), line(t("fix"), facts.fix));
 }
 
+const followed = new Map(); // topic -> the functions that take its news
+let source = null, cursors = {}, lost = false, renewed = false;
+
 /**
- * Follow topics: `handlers` maps a topic ("queue", "run:NAME") to what takes the list of news; `cursors` says where to
- * begin. A browser has six connections for all tabs together, so a tab that nobody sees lets go, and takes its stream up
- * again where it was.
+ * Follow topics: `handlers` maps a topic ("queue", "run:NAME") to what takes the list of news; `from` says where to
+ * begin. Returns what ends it. A browser has six connections for all tabs together, so a page has one stream for all that
+ * it follows, and a tab that nobody sees lets go of it, and takes it up again where it was.
  */
-export function follow(handlers, cursors = {}) {
-  let source = null, last = JSON.stringify(cursors), lost = false;
-  const open = () => {
-    if (source) return;
-    const fields = new URLSearchParams(Object.keys(handlers).map((topic) => ["topic", topic]));
-    fields.set("from", last);
-    source = new EventSource(`/studio/events?${fields}`);
+export function follow(handlers, from = {}) {
+  for (const [topic, handle] of Object.entries(handlers)) followed.set(topic, [...(followed.get(topic) ?? []), handle]);
+  Object.assign(cursors, from);
+  renew();
+  return () => {
     for (const [topic, handle] of Object.entries(handlers)) {
-      source.addEventListener(topic, (event) => {
-        last = event.lastEventId || last;
-        handle(JSON.parse(event.data));
-      });
+      const rest = (followed.get(topic) ?? []).filter((one) => one !== handle);
+      if (rest.length) followed.set(topic, rest);
+      else { followed.delete(topic); delete cursors[topic]; }
     }
-    source.onopen = () => { if (lost) announce(t("back")); lost = false; document.body.classList.remove("lost"); };
-    source.onerror = () => {
-      if (!lost) announce(t("lost"));
-      lost = true;
-      document.body.classList.add("lost");
-      if (source.readyState === EventSource.CLOSED) { close(); setTimeout(() => { if (!document.hidden) open(); }, 2000); }
-    };
+    renew();
   };
-  const close = () => { source?.close(); source = null; };
-  const seen = () => (document.hidden ? close() : open());
-  document.addEventListener("visibilitychange", seen);
-  window.addEventListener("pagehide", close);
-  window.addEventListener("pageshow", seen);
-  seen();
-  return close;
 }
+
+/** Open the stream with the topics of now, once for all that are added together. */
+function renew() {
+  letGo();
+  if (renewed) return;
+  renewed = true;
+  setTimeout(() => { renewed = false; takeUp(); });
+}
+
+function takeUp() {
+  if (source || document.hidden || !followed.size) return;
+  const fields = new URLSearchParams([...followed.keys()].map((topic) => ["topic", topic]));
+  fields.set("from", JSON.stringify(cursors));
+  source = new EventSource(`/studio/events?${fields}`);
+  for (const topic of followed.keys()) {
+    source.addEventListener(topic, (event) => {
+      if (event.lastEventId) cursors = JSON.parse(event.lastEventId);
+      for (const handle of followed.get(topic) ?? []) handle(JSON.parse(event.data));
+    });
+  }
+  source.onopen = () => { if (lost) announce(t("back")); lost = false; document.body.classList.remove("lost"); };
+  source.onerror = () => {
+    if (!lost) announce(t("lost"));
+    lost = true;
+    document.body.classList.add("lost");
+    if (source?.readyState === EventSource.CLOSED) { letGo(); setTimeout(takeUp, 2000); }
+  };
+}
+
+function letGo() {
+  source?.close();
+  source = null;
+}
+
+document.addEventListener("visibilitychange", () => (document.hidden ? letGo() : takeUp()));
+window.addEventListener("pagehide", letGo);
+window.addEventListener("pageshow", takeUp);
 
 /** `work`, once nothing has called for `milliseconds`; the newest call wins. */
 export function later(work, milliseconds = 250) {
