@@ -17,13 +17,14 @@ DOTTED = re.compile(r"--([A-Za-z_-]+)\.([A-Za-z_][\w-]*)(?:=(.*))?", re.DOTALL)
 def extract(tokens: Sequence[str]) -> tuple[Sections, list[str]]:
     """Take `--section.field VALUE` and `--section.field=VALUE` out of the tokens. Values are read by `read_yaml`.
 
-    They come out before the verb's own options are read: which fields there are depends on the family.
+    They come out before the verb's own options are read: which fields there are depends on the family. Behind `--`
+    there are none, as for the verb's own.
     """
     sections: Sections = {}
     rest: list[str] = []
     feed = iter(tokens)
     for token in feed:
-        match = DOTTED.fullmatch(token)
+        match = DOTTED.fullmatch(token) if "--" not in rest else None
         if not match:
             rest.append(token)
             continue

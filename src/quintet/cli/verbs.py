@@ -19,6 +19,7 @@ from quintet.cli.console import Answer, Context
 from quintet.core.errors import EnvironmentFault
 from quintet.operations.events import OnEvent
 from quintet.operations.requests import SECTIONS, Local
+from quintet.operations.spoken import SHORT, by_place, spoken_fields
 
 app = App(
     name="quintet",
@@ -51,8 +52,6 @@ SETTINGS: dict[str, tuple[str, ...]] = {}
 Operation = Callable[[Any, OnEvent], Any]
 Words = Callable[[Any, Context], "Answer | str"]
 """What came of a verb, for people: of its result, and what the program gave to it."""
-SHORT = {"n": ["-n", "--n"], "output": ["-o", "--output"]}
-"""Options with a short name."""
 Kinds = inspect.Parameter
 
 
@@ -103,10 +102,8 @@ def imported(operation: str) -> Operation:
 
 def signature_of(request: type[Local]) -> inspect.Signature:
     """The fields of a request as parameters of a verb."""
-    fields = {name: field for name, field in request.model_fields.items() if name not in (*SECTIONS.values(), "runs")}
-    parameters = [
-        parameter(name, field, first=i == 0 or field.is_required()) for i, (name, field) in enumerate(fields.items())
-    ]
+    places = by_place(request)
+    parameters = [parameter(name, field, first=name in places) for name, field in spoken_fields(request).items()]
     for name, kind, default in (("everywhere", Everywhere, EVERYWHERE), ("context", Given, None)):
         parameters.append(Kinds(name, Kinds.KEYWORD_ONLY, default=default, annotation=kind))
     return inspect.Signature(parameters)

@@ -73,6 +73,8 @@ class Family(nn.Module, ABC):
         """How samples are drawn."""
 
     name: ClassVar[str]
+    about: ClassVar[str]
+    """What it is good at, and what that costs: a line for somebody who is to choose."""
     accepts: ClassVar[tuple[type[Space], ...]]
     likelihood: ClassVar[Literal["exact", "bound", "estimate", "none"]]
     missing: ClassVar[Mapping[str, str]] = {}

@@ -96,6 +96,10 @@ class Autoregressive(Family):
         )
 
     name = "autoregressive"
+    about = (
+        "Exact likelihoods, and the first choice for tables and texts; fills holes. "
+        "It samples slowly, symbol by symbol."
+    )
     accepts = (Discrete,)
     likelihood = "exact"
     missing: ClassVar[Mapping[str, str]] = {

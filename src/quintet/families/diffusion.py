@@ -74,6 +74,7 @@ class Diffusion(Family):
         corrections: int = Field(20, ge=0, description="completing: Langevin steps at each noise level")
 
     name = "diffusion"
+    about = "The best pictures, if it has the time to learn them; fills holes. It samples in many steps."
     accepts = (Continuous,)
     likelihood = "estimate"
     missing: ClassVar[Mapping[str, str]] = {}

@@ -86,6 +86,10 @@ class Flow(Family):
         moves: int = Field(100, ge=1, description="completing: Monte Carlo moves, of five gradients each")
 
     name = "flow"
+    about = (
+        "Exact likelihoods, and latents from which every item comes back. "
+        "It needs longer for samples as good as others'."
+    )
     accepts: ClassVar[tuple[type[Space], ...]] = (Continuous,)
     likelihood = "exact"
     space: Continuous

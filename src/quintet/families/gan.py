@@ -68,6 +68,7 @@ class GAN(Family):
         moves: int = Field(30, ge=0, description="completing: Monte Carlo moves of z, of five gradients each")
 
     name = "gan"
+    about = "Sharp samples, made in one pass. It cannot say how likely an item is, and may leave out rare ones."
     accepts = (Continuous,)
     likelihood = "none"
     missing: ClassVar[Mapping[str, str]] = {"log_prob": "a GAN is a sampler without a density"}

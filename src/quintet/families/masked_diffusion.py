@@ -45,6 +45,10 @@ class MaskedDiffusion(Family):
         )
 
     name = "masked_diffusion"
+    about = (
+        "Diffusion of symbols: fills any holes of texts and tables, in any order. "
+        "It samples in many steps, and has no latents."
+    )
     accepts = (Discrete,)
     likelihood = "bound"
     missing: ClassVar[Mapping[str, str]] = {

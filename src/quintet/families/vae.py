@@ -94,6 +94,7 @@ class VAE(Family):
         iterations: int = Field(64, ge=1, description="steps of the Markov chain that completes items")
 
     name = "vae"
+    about = "Quick and steady to train, with latents and a likelihood; fills holes. Its pictures are a little soft."
     accepts = (Continuous, Discrete)
     likelihood = "bound"
     missing: ClassVar[Mapping[str, str]] = {}

@@ -21,7 +21,7 @@ from quintet.operations.results import Result
 from quintet.operations.settings import check_fields
 from quintet.operations.training import Listener
 from quintet.runs.config import seconds
-from quintet.sources.load import load_source
+from quintet.sources.load import Dataset, load_source
 
 
 class EvaluateResult(Result):
@@ -82,15 +82,20 @@ def compare(request: CompareRequest, on_event: OnEvent) -> CompareResult:
         vain += [f"data.{field}" for field in request.reading]
         if vain:
             raise UsageError(f"{', '.join(vain)}: only for a source", why="runs have been trained already")
-    families = request.families and [name.strip() for name in request.families.split(",") if name.strip()]
-    condition = None if request.condition == "none" else request.condition
-    path = Path(request.output or f"compare-{Path(request.what[0]).name if request.what else ''}.html")
     listener = Listener(on_event)
-    found = comparison.compare(*request.what, **training | {"families": families}, condition=condition,
-                               seeds=request.seeds, samples=request.samples, split=request.split,
-                               features=request.features, output=path, runs=request.runs, config=request.sections(),
-                               report=listener.report, on_trainer=listener.watch)  # fmt: skip
+    found = comparison.compare(*request.what, **arguments(request), report=listener.report, on_trainer=listener.watch)
     return CompareResult(**found)
+
+
+def arguments(request: CompareRequest) -> dict[str, Any]:
+    """The arguments of `compare` that ask for the same."""
+    same = ("budget", "steps", "parameters", "preset", "seeds", "samples", "split", "features", "runs")
+    return request.model_dump(include={*same}) | {
+        "families": request.families and [name.strip() for name in request.families.split(",") if name.strip()],
+        "condition": None if request.condition == "none" else request.condition,
+        "output": Path(request.output or f"compare-{Path(request.what[0]).name if request.what else ''}.html"),
+        "config": request.sections(),
+    }
 
 
 class RecommendResult(Result):
@@ -107,5 +112,9 @@ class RecommendResult(Result):
 @operation
 def recommend(request: RecommendRequest, on_event: OnEvent) -> RecommendResult:
     """Say before any training which family to begin with for each purpose, and why."""
-    dataset = load_source(request.source, **fitting.reading_of(request.sections()))
+    return recommended(request, load_source(request.source, **fitting.reading_of(request.sections())))
+
+
+def recommended(request: RecommendRequest, dataset: Dataset) -> RecommendResult:
+    """The same of its source, which is `dataset`."""
     return RecommendResult(**recommendation(dataset, seconds(request.budget), request.sections()))

@@ -5,11 +5,12 @@ family is asked for its fields.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from quintet.core.errors import ConfigError, DataError, meant
 from quintet.operations.requests import SECTIONS
@@ -18,17 +19,34 @@ if TYPE_CHECKING:
     import yaml
 
 
-def check_fields(sections: Mapping[str, Any], family: str) -> None:
-    """Raise ConfigError, with the nearest name, for a field that this family's sections do not have."""
+def settings_of(family: str) -> dict[str, type[BaseModel]]:
+    """The settings of the sections that are the same for all data."""
     from quintet.registry import family_class
     from quintet.runs.config import DataSettings
     from quintet.training.settings import TrainingSettings
 
     cls = family_class(family)
     model: type[BaseModel] = cls.Settings  # named, since mypy takes the classes of a class for metaclasses
-    kinds: dict[str, type[BaseModel]] = {"model": model, "sampling": cls.Sampling, "training": TrainingSettings}
-    kinds["data"] = DataSettings
-    for section, kind in kinds.items():
+    return {"model": model, "sampling": cls.Sampling, "training": TrainingSettings, "data": DataSettings}
+
+
+def as_meant(sections: Mapping[str, Any], family: str) -> dict[str, Any]:
+    """Sections with their values as what the settings make of them, numbers for texts of numbers; what they refuse
+    stays as it is.
+    """
+    out = {name: dict(values) if isinstance(values, Mapping) else values for name, values in sections.items()}
+    for section, kind in settings_of(family).items():
+        for field in (out.get(section) or {}).keys() & kind.model_fields.keys():
+            info = kind.model_fields[field]
+            with suppress(ValidationError):
+                reads: TypeAdapter[Any] = TypeAdapter(info.rebuild_annotation())
+                out[section][field] = reads.validate_python(out[section][field])
+    return out
+
+
+def check_fields(sections: Mapping[str, Any], family: str) -> None:
+    """Raise ConfigError, with the nearest name, for a field that this family's sections do not have."""
+    for section, kind in settings_of(family).items():
         for field in sections.get(section, {}):
             if field not in kind.model_fields:
                 raise unknown("field", str(field), kind.model_fields, f"{section}.{field}")

@@ -24,6 +24,8 @@ from quintet.runs.task import Task
 from quintet.sources.load import Dataset, load_source
 from quintet.training.trainer import Trainer
 
+NAMED = ("target", "condition", "codec", "preset", "budget", "steps", "seed")
+"""Fields of a request that win over its sections."""
 BEFORE_CONFIG = {"codec", "manifest.json", ".config.yaml.tmp", ".manifest.json.tmp"}
 """What a run folder holds before its config.yaml, which is written last."""
 
@@ -63,23 +65,36 @@ class TrainResult(Result):
 @operation
 def train(request: TrainRequest, on_event: OnEvent) -> TrainResult | PlanResult:
     """Train a family; or go on with the run if it is to be resumed and exists; or only say what would be trained."""
+    given = arguments(request)
+    if request.dry_run or request.resume:
+        dataset = load_source(given["data"], **fitting.reading_of(given["config"]))
+        if request.dry_run:
+            return dry_run(request, dataset)
+        assert request.run is not None
+        if continues(plan(request, dataset), request.run, request.runs):
+            return resume(ResumeRequest(run=request.run, runs=request.runs), on_event)
+    listener = Listener(on_event)
+    return listener.result(fitting.train(**given, report=listener.report, on_trainer=listener.watch))
+
+
+def arguments(request: TrainRequest) -> dict[str, Any]:
+    """The arguments of `fitting.train` that ask for the same."""
     family, source, config = asked(request)
     check_fields(config, family)
     config.pop("steps" if request.budget is not None else "budget" if request.steps is not None else "", None)
-    chosen = request.model_dump(include={"target", "condition", "codec", "preset", "budget", "steps", "seed"})
-    chosen["config"] = config
-    if request.dry_run or request.resume:
-        dataset = load_source(source, **fitting.reading_of(config))
-        plan = fitting.plan(family, dataset, **chosen)
-        if request.dry_run:
-            return planned(plan, dataset, request.runs)
-        assert request.run is not None
-        if continues(plan, request.run, request.runs):
-            return resume(ResumeRequest(run=request.run, runs=request.runs), on_event)
-    listener = Listener(on_event)
-    model = fitting.train(family, data=source, run=request.run, runs=request.runs, report=listener.report,
-                      on_trainer=listener.watch, **chosen)  # fmt: skip
-    return listener.result(model)
+    named = request.model_dump(include={*NAMED, "run", "runs"})
+    return {"family": family, "data": source, **named, "config": config}
+
+
+def plan(request: TrainRequest, dataset: Dataset) -> RunConfig:
+    """The complete configuration of what is asked for; `dataset` is its source, as it is to be read."""
+    given = arguments(request)
+    return fitting.plan(given["family"], dataset, config=given["config"], **{name: given[name] for name in NAMED})
+
+
+def dry_run(request: TrainRequest, dataset: Dataset) -> PlanResult:
+    """What would be trained on its source, which is `dataset`; nothing is written."""
+    return planned(plan(request, dataset), dataset, request.runs)
 
 
 def asked(request: TrainRequest) -> tuple[str, str, dict[str, Any]]:

@@ -145,5 +145,5 @@ def seconds(text: str | float) -> float:
     """90, "90s", "2m" or "1h" in seconds."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh]?)\s*", str(text))
     if not match or float(match[1]) <= 0:
-        raise UsageError(f"not a duration: {text!r}", fix="write 90s, 2m or 1h")
+        raise UsageError(f"not a duration: {text!r}", where="budget", fix="write 90s, 2m or 1h")
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
