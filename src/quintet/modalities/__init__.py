@@ -23,10 +23,12 @@ class Options(NamedTuple):
 
     `reading`: how its sources are read, --data.NAME. `known`: what --known means for its items. `settled`: options that
     its built-in sets refuse, and why. `extras`: what can be installed besides for it, as `pip install 'quintet[NAME]'`,
-    and what for.
+    and what for. `typed`: what its user may say
+    of a column.
     """
 
     reading: type[Settings]
     known: str = ""
     settled: Mapping[str, str] = {}
     extras: Mapping[str, str] = {}
+    typed: tuple[str, ...] = ()

@@ -19,6 +19,7 @@ from quintet.data.dataset import Dataset, Found, Reading, join, take
 from quintet.data.published import Source
 from quintet.metrics.measures import Figures, Marks, Measure
 from quintet.modalities import NONE, Choices
+from quintet.modalities.cards import Shown
 from quintet.modalities.provenance import INSIDE, STANDARD, Format, Provenance, is_folder, replace, sidecar, text_of
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ FEW = 50
 """Fewer training items, or items of a class, than this are a problem worth a line."""
 
 
-class Modality(ABC):
+class Modality(Shown, ABC):
     """A kind of data. There is one instance of each, in `registry.MODALITIES`; raw items are whatever it `owns`."""
 
     name: ClassVar[str]

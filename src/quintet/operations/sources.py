@@ -83,16 +83,23 @@ def described(name: str, output: str | None = None, **reading: Any) -> SourceRes
     if output is not None and Path(output).suffix.lower() != ".png":
         raise UsageError(f"a picture cannot be written to {output}", fix="-o preview.png")
     dataset = load_source(name, **reading)
+    found = understood(dataset)
+    if output is None:
+        return found
+    modality = MODALITIES[dataset.modality]
+    try:
+        Path(output).write_bytes(modality.preview(*some_of(dataset, modality.previewed)))
+    except OSError as error:
+        raise EnvironmentFault("cannot write the picture", where=output, why=error.strerror or "") from None
+    return found.model_copy(update={"picture": output})
+
+
+def understood(dataset: Dataset) -> SourceResult:
+    """What there is to know of a data set before training on it."""
     modality = MODALITIES[dataset.modality]
     table = modality.column_facts(dataset.items, dataset.index("train"))
     labels = [] if dataset.labels is None else modality_of(dataset.labels).column_facts(dataset.labels)
     repeated, facts = duplicates(dataset), modality.facts(dataset.items)
-    if output is not None:
-        try:
-            Path(output).write_bytes(modality.preview(*some_of(dataset, modality.previewed)))
-        except OSError as error:
-            why = error.strerror or ""
-            raise EnvironmentFault("cannot write the picture", where=output, why=why) from None
     return SourceResult(
         name=dataset.name,
         source=dataset.source or dataset.name,
@@ -109,7 +116,6 @@ def described(name: str, output: str | None = None, **reading: Any) -> SourceRes
         fingerprint=dataset.fingerprint(),
         understood=facts,
         **{name: fact for name, fact in facts.items() if name not in SourceResult.model_fields},
-        **({} if output is None else {"picture": output}),
     )
 
 

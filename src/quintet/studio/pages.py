@@ -31,6 +31,8 @@ def templates() -> Environment:
     made.filters["json_script"] = json_script
     made.filters["clock"] = clock
     made.filters["time_of_day"] = time_of_day
+    made.filters["parsed"] = json.loads
+    made.filters["size"] = size
     made.globals["query"] = query
     return made
 
@@ -58,6 +60,12 @@ def time_of_day(moment: float) -> str:
     """A time as 19:05, with its date if that is not today."""
     then = time.localtime(moment)
     return time.strftime("%H:%M" if then[:3] == time.localtime()[:3] else "%Y-%m-%d %H:%M", then)
+
+
+def size(count: int) -> str:
+    """Bytes in words."""
+    unit = max(0, min(4, (len(str(count)) - 1) // 3))
+    return f"{count / 1000**unit:.3g} {('bytes', 'kB', 'MB', 'GB', 'TB')[unit]}"
 
 
 def json_script(value: Any) -> Markup:

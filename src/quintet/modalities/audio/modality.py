@@ -26,6 +26,7 @@ from quintet.modalities.audio.pictures import spectrogram_png, spectrograms, wav
 from quintet.modalities.audio.reading import SUFFIXES, read_sounds, sound_of
 from quintet.modalities.audio.recordings import Recordings
 from quintet.modalities.audio.sets import SETS
+from quintet.modalities.cards import Card
 from quintet.modalities.pictures import grid_png
 from quintet.modalities.protocol import Modality
 from quintet.modalities.provenance import Format, Provenance, software, text_of
@@ -71,6 +72,7 @@ def npz(recordings: Recordings, provenance: Provenance) -> bytes:
 
 class AudioModality(Modality):
     name = "audio"
+    door = "sounds"
     codec = AudioCodec
     things = "recordings"
     previewed = 6
@@ -130,6 +132,16 @@ class AudioModality(Modality):
 
     def preview(self, items: Recordings, captions: list[str]) -> bytes:
         return waves(items, captions)
+
+    def cards(self, items: Recordings, captions: list[str]) -> list[Card]:
+        """The first seconds of each, and the spectrogram of these."""
+        found = []
+        for samples, caption in zip(items, captions, strict=True):
+            begin = samples[: SECONDS * items.rate]
+            drawn = grid_png(spectrograms(Recordings([begin], items.rate)), 1, 1)
+            caption = f"{caption}  {len(samples) / items.rate:.2f} s".strip()
+            found.append(Card("audio/wav", sound(begin, items.rate, {}), caption, drawn))
+        return found
 
     @property
     def at_most(self) -> Mapping[str, int]:

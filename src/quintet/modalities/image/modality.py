@@ -20,6 +20,7 @@ from quintet.core.errors import UsageError, warn
 from quintet.data.archives import Entry
 from quintet.data.dataset import Dataset, Found, chunks
 from quintet.modalities import Choices
+from quintet.modalities.cards import Card
 from quintet.modalities.image.arrays import channels_last, coded
 from quintet.modalities.image.codec import ImageCodec
 from quintet.modalities.image.given import raw_images, write_pictures
@@ -28,12 +29,14 @@ from quintet.modalities.image.masks import HALVES, image_mask
 from quintet.modalities.image.options import ImageReading, decided
 from quintet.modalities.image.reading import SUFFIXES, Shape, from_codes, picture_of, pictures_of, read_images, resized
 from quintet.modalities.image.sets import SETS
-from quintet.modalities.pictures import grid_png
+from quintet.modalities.pictures import grid_png, png_of
 from quintet.modalities.protocol import Modality
 from quintet.modalities.provenance import METADATA_KEY, Format, Provenance, software, text_of
 
 THUMBNAIL = 256
 """An image of at most this many numbers is small: an MLP takes several times the steps of a convolutional net there."""
+CARD = 192
+"""Pixels of the longer side of an image on a page of many."""
 GRID = 10_000
 """More images than that are no picture any more."""
 
@@ -50,6 +53,12 @@ def brightened(images: NDArray[Any], top: int) -> NDArray[np.uint8]:
     if top == 255:
         return images.astype(np.uint8)
     return (images.astype(np.float64) * (255 / top)).round().clip(0, 255).astype(np.uint8)
+
+
+def visible(images: NDArray[Any]) -> NDArray[np.uint8]:
+    """A few images of data, brightened where they are of a few levels: 0 ... 16 would be black."""
+    few = np.asarray(images)
+    return few * np.uint8(255 // max(1, few.max()))
 
 
 def picture(images: NDArray[Any], columns: int, scale: int = 0) -> dict[str, Any]:
@@ -82,6 +91,7 @@ def npz(images: NDArray[Any], provenance: Provenance) -> bytes:
 
 class ImageModality(Modality):
     name = "image"
+    door = "pictures"
     task = "unconditional-image-generation"
     codec = ImageCodec
     things = "images"
@@ -171,9 +181,14 @@ class ImageModality(Modality):
         return [f"{flat:,} images are of one colour"] if flat else []
 
     def preview(self, items: NDArray[Any], captions: list[str]) -> bytes:
-        few = np.asarray(items)
-        few = few * np.uint8(255 // max(1, few.max()))  # a few levels, as 0 ... 16, would be black
-        return grid_png(few, columns=math.ceil(math.sqrt(len(few))))
+        return grid_png(visible(items), columns=math.ceil(math.sqrt(len(items))))
+
+    def cards(self, items: NDArray[Any], captions: list[str]) -> list[Card]:
+        """Large ones are made smaller."""
+        pictures = [Image.fromarray(one[..., 0] if one.shape[-1] == 1 else one) for one in visible(items)]
+        for one in pictures:
+            one.thumbnail((CARD, CARD))
+        return [Card("image/png", png_of(one), caption) for one, caption in zip(pictures, captions, strict=True)]
 
     def shown(self, items: NDArray[Any], codec: Codec, reference: Any = None) -> dict[str, Any]:
         return picture(self.view(items, codec), 10)

@@ -22,6 +22,7 @@ from quintet.data.arrow import Floats
 from quintet.data.dataset import Dataset, Found, Reading
 from quintet.metrics.measures import Figures, Marks, Measure
 from quintet.modalities import Choices
+from quintet.modalities.cards import Card
 from quintet.modalities.frames import arrow_table, as_array, is_column, is_frame, wrong
 from quintet.modalities.pictures import png_of
 from quintet.modalities.protocol import Modality
@@ -29,7 +30,7 @@ from quintet.modalities.provenance import METADATA_KEY, Format, Provenance, soft
 from quintet.modalities.series import reading as files
 from quintet.modalities.series.codec import SeriesCodec
 from quintet.modalities.series.options import SeriesReading
-from quintet.modalities.series.pictures import lines
+from quintet.modalities.series.pictures import drawing, lines
 from quintet.modalities.series.sets import SETS
 from quintet.modalities.series.windows import Windows, band_of
 from quintet.modalities.table.modality import csv as csv_of
@@ -110,6 +111,7 @@ def png(windows: Windows, provenance: Provenance) -> bytes:
 
 class SeriesModality(Modality):
     name = "series"
+    door = "tables"
     codec = SeriesCodec
     things = "windows"
     previewed = SHOWN
@@ -243,6 +245,12 @@ class SeriesModality(Modality):
 
     def preview(self, items: Windows, captions: list[str]) -> bytes:
         return png_of(lines(items, captions))
+
+    def cards(self, items: Windows, captions: list[str]) -> list[Card]:
+        """Each as its lines, and when it begins."""
+        began = [" ".join(each).strip() for each in zip(captions, *beginnings(items), strict=True)]
+        drawn = [drawing(window, items.channels) for window in items]
+        return [Card("image/svg+xml", svg.encode(), caption) for svg, caption in zip(drawn, began, strict=True)]
 
     def shown(self, items: Windows, codec: Codec, reference: Any = None) -> dict[str, Any]:
         return {"kind": "image", "png": base64.b64encode(png_of(picture(items, reference))).decode()}

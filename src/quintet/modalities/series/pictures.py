@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,3 +61,27 @@ def _range(sides: Sequence[Floats]) -> tuple[float, float]:
     values = np.concatenate([side[np.isfinite(side)] for side in sides])
     low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
     return (low, high) if high > low else (low - 1, high + 1)
+
+
+COLOURS = ("#5b78f0", "#1f9e8c", "#cf7a22", "#c4529a", "#8a6ae0", "#7a9a2a")
+"""Of channels, to be seen on white and on black."""
+
+
+def drawing(window: Floats, channels: Sequence[str]) -> str:
+    """One window (T, C) as lines of an SVG without ground, each channel on its own scale; gaps where values miss."""
+    shown = min(CHANNELS, len(channels))
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {shown * HEIGHT}">']
+    x = np.linspace(2, WIDTH - 2, len(window))
+    for channel in range(shown):
+        values, colour = window[:, channel], COLOURS[channel]
+        low, high = _range([values])
+        y = channel * HEIGHT + HEIGHT - 4 - (values - low) / (high - low) * (HEIGHT - 18)
+        lines = []
+        for i, place in enumerate(zip(x, y, strict=True)):
+            if np.isfinite(place[1]):
+                lines.append(f"{'L' if i and np.isfinite(y[i - 1]) else 'M'}{place[0]:.1f} {place[1]:.1f}")
+        parts.append(f'<path d="{" ".join(lines)}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
+        told = f"{channels[channel]}  {low:.4g} … {high:.4g}"
+        parts.append(f'<text x="2" y="{channel * HEIGHT + 10}" font-size="9" font-family="sans-serif" fill="#808898">'
+                     f"{escape(told)}</text>")  # fmt: skip
+    return "".join([*parts, "</svg>"])

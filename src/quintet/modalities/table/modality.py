@@ -28,6 +28,7 @@ from quintet.data.dataset import Dataset, Found, join, take
 from quintet.data.splits import row_texts
 from quintet.metrics.measures import Figures, Measure
 from quintet.modalities import Choices
+from quintet.modalities.cards import Card, Chart
 from quintet.modalities.frames import side_by_side
 from quintet.modalities.protocol import Modality
 from quintet.modalities.provenance import METADATA_KEY, Format, Provenance, text_of
@@ -36,13 +37,15 @@ from quintet.modalities.table.codec import TableCodec
 from quintet.modalities.table.columns import describe
 from quintet.modalities.table.facts import column_facts, kept, numbered
 from quintet.modalities.table.given import as_rows, raw_conditions, raw_rows, write_table
-from quintet.modalities.table.pictures import drawn_as_number, histograms, scatter_png
+from quintet.modalities.table.pictures import chart, drawn_as_number, histograms, scatter_png
 from quintet.modalities.table.reading import ROWS, SUFFIXES, dataset_of
 from quintet.modalities.table.sets import SETS
 from quintet.modalities.table.streams import read_tables
 from quintet.modalities.table.typed import typed
 
 SHOWN, POINTS = 8, 4000
+ROWS_SHOWN, CELL = 12, 200
+"""Rows on a page, and characters of a cell."""
 FLAT = 16
 """A table of at most this many columns, all of them real numbers without holes, is points in space."""
 VALUES = 64
@@ -97,6 +100,7 @@ def npz(table: pa.Table, provenance: Provenance) -> bytes:
 
 class TableModality(Modality):
     name = "table"
+    door = "tables"
     codec = TableCodec
     things = "rows"
     previewed = 400_000
@@ -267,6 +271,15 @@ class TableModality(Modality):
             points = points[np.isfinite(points).all(1)]
             return scatter_png(points[some(points, POINTS, 0)])
         return histograms(items)
+
+    def cards(self, items: pa.Table, captions: list[str]) -> list[Card]:
+        """The first of these rows, as they are written."""
+        rows = written.strings(items.slice(0, ROWS_SHOWN)).to_pylist()
+        cells = [[cell if cell is None else cell[:CELL] for cell in row.values()] for row in rows]
+        return [Card("application/json", json.dumps({"columns": items.column_names, "rows": cells}).encode())]
+
+    def charts(self, items: pa.Table) -> list[Chart]:
+        return [chart(name, items[name]) for name in items.column_names]
 
     def shown(self, items: pa.Table, codec: Codec, reference: pa.Table | None = None) -> dict[str, Any]:
         """Points in the plane over the reference; else some rows."""

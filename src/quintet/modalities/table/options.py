@@ -50,4 +50,5 @@ OPTIONS = Options(
     known="tables: columns",
     settled={"types": "the columns of a built-in source have their types"},
     extras={"excel": "spreadsheets (.xlsx) as tables"},
+    typed=KINDS,
 )

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from quintet.modalities.cards import Chart
 from quintet.modalities.pictures import BLUE, INK, PALE, PAPER, font, png_of
 
-COLUMNS, BINS = 24, 32
+COLUMNS, BINS, FEW = 24, 32, 20
+DAY = 86_400_000_000
+"""Microseconds of a day."""
 WIDTH, HEIGHT = 240, 110
 """Pixels of one histogram."""
 
@@ -45,38 +49,53 @@ def histograms(table: pa.Table) -> bytes:
     draw = ImageDraw.Draw(sheet)
     for place, name in enumerate(names):
         left, top = place % across * WIDTH, place // across * HEIGHT
-        counts, low, high = _counts(table[name])
+        found = chart(name, table[name])
+        counts = found.counts or (0,)
         missing = table[name].null_count
         more = f", {missing:,} missing" if missing else ""
         draw.text((left + 8, top + 4), f"{name[:26]}{more}", INK, font(11))
         step = (WIDTH - 16) / len(counts)
         for number, count in enumerate(counts):
-            tall = (HEIGHT - 42) * count / max(counts.max(), 1)
+            tall = (HEIGHT - 42) * count / max(*counts, 1)
             x = left + 8 + number * step
             draw.rectangle((x, top + HEIGHT - 20 - tall, x + max(step - 2, 1), top + HEIGHT - 20), fill=BLUE)
         draw.line((left + 8, top + HEIGHT - 19, left + WIDTH - 8, top + HEIGHT - 19), fill=PALE)
-        draw.text((left + 8, top + HEIGHT - 17), low[:16], INK, font(10))
-        draw.text((left + WIDTH - 8, top + HEIGHT - 17), high[:16], INK, font(10), anchor="ra")
+        draw.text((left + 8, top + HEIGHT - 17), found.low[:16], INK, font(10))
+        draw.text((left + WIDTH - 8, top + HEIGHT - 17), found.high[:16], INK, font(10), anchor="ra")
     return png_of(sheet)
 
 
-def _counts(column: pa.ChunkedArray) -> tuple[np.ndarray, str, str]:
-    """(counts, what stands at the left, what at the right)."""
+def chart(name: str, column: pa.ChunkedArray) -> Chart:
+    """Ranges of numbers and times; the most frequent of other values, and of whole numbers where they are few."""
     column = column.drop_null()
-    if pa.types.is_temporal(column.type) and len(column):
-        ends = pc.min_max(column).as_py()
+    kind = column.type
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         values = column.to_numpy(zero_copy_only=False).astype("datetime64[us]").astype(np.int64)
-        return np.histogram(values, BINS)[0], str(ends["min"]), str(ends["max"])
-    if drawn_as_number(column.type):
-        values = column.to_numpy().astype(np.float64)
-        values = values[np.isfinite(values)]
-        if len(values) and values.min() < values.max():
-            return np.histogram(values, BINS)[0], f"{values.min():.4g}", f"{values.max():.4g}"
+        unit = "D" if len(values) and np.ptp(values) > BINS * DAY else "s"
+        return binned(name, values, lambda at: str(np.datetime64(round(at), "us").astype(f"datetime64[{unit}]")))
+    if drawn_as_number(kind):
+        numbers = column.to_numpy().astype(np.float64)
+        numbers = numbers[np.isfinite(numbers)]
+        if not pa.types.is_integer(kind) or len(np.unique(numbers)) > FEW:
+            return binned(name, numbers, lambda at: f"{at:.4g}")
     found = sorted(column.value_counts().to_pylist(), key=lambda entry: -entry["counts"])[:BINS]
-    if not found:
-        return np.zeros(1), "", ""
-    last = str(found[-1]["values"]) if len(found) > 1 else ""
-    return np.array([entry["counts"] for entry in found]), str(found[0]["values"]), last
+    if drawn_as_number(kind):
+        found.sort(key=lambda entry: entry["values"])
+    counts, labels = tuple(entry["counts"] for entry in found), tuple(str(entry["values"]) for entry in found)
+    ends = (labels[0], labels[-1] if len(labels) > 1 else "") if labels else ("", "")
+    return Chart(name, counts, labels, False, *ends, len(column) - sum(counts))
+
+
+def binned(name: str, values: NDArray[Any], written: Callable[[float], str]) -> Chart:
+    """Ranges of equal width; `written`: a value in words."""
+    if not len(values):
+        return Chart(name, (), (), True)
+    if values.min() == values.max():
+        return Chart(name, (len(values),), (written(values.min()),), True, written(values.min()))
+    counts, edges = np.histogram(values, BINS)
+    ends = [written(edge) for edge in edges]
+    labels = tuple(f"{low} – {high}" for low, high in pairwise(ends))
+    return Chart(name, tuple(counts.tolist()), labels, True, ends[0], ends[-1])
 
 
 def drawn_as_number(kind: pa.DataType) -> bool:

@@ -23,6 +23,7 @@ from quintet.data.arrow import tidy
 from quintet.data.dataset import Dataset, Found
 from quintet.metrics.measures import Figures, Marks, Measure
 from quintet.modalities import Choices
+from quintet.modalities.cards import Card
 from quintet.modalities.frames import column_of, is_column, side_by_side
 from quintet.modalities.pictures import INK, PAPER, font, png_of
 from quintet.modalities.protocol import Modality
@@ -62,6 +63,7 @@ def jsonl(items: Sequence[str], provenance: Provenance) -> bytes:
 
 class TextModality(Modality):
     name = "text"
+    door = "text"
     task = "text-generation"
     empty_lines = True
     codec = TextCodec
@@ -206,6 +208,12 @@ class TextModality(Modality):
 
     def preview(self, items: Sequence[str], captions: list[str]) -> bytes:
         return page(items)
+
+    def cards(self, items: Sequence[str], captions: list[str]) -> list[Card]:
+        """The beginning of each; of a single one, more of it."""
+        most = LONG if len(items) > 1 else 10 * LONG
+        each = zip(items, captions, strict=True)
+        return [Card("text/plain", text[:most].encode("utf-8", "replace"), caption) for text, caption in each]
 
     def untaught(self, train: NDArray[Any], n: int) -> NDArray[Any]:
         """The symbols of each place drawn by themselves."""
