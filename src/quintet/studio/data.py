@@ -50,7 +50,7 @@ PLAIN = re.compile(r"[^\W\d_][\w .()/+-]*")
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Chosen:
     """What an address asks: a source, how it is read (as it is typed), what is given, and what is modelled; None where
     it says nothing of these.
     """
@@ -178,7 +178,7 @@ def suggested(begin: str) -> list[str]:
 # -- the address -------------------------------------------------------------------------------------------------------
 
 
-def asked_of(given: QueryParams) -> Wanted:
+def asked_of(given: QueryParams) -> Chosen:
     """What an address asks, or a form without scripts, which has a field `type:COLUMN` for each column."""
     reading = {name[5:]: text.strip() for name, text in given.items() if name.startswith("data.") and text.strip()}
     types = {name[5:]: text for name, text in given.items() if name.startswith("type:")}
@@ -186,7 +186,7 @@ def asked_of(given: QueryParams) -> Wanted:
         kinds = {**wishes_of(reading.pop("types", "")), **types}
         reading |= as_text({name: kind for name, kind in kinds.items() if kind})
     condition = [one for one in given.getlist("condition") if one] if "condition" in given else None
-    return Wanted(settled(given.get("source", "")), reading,
+    return Chosen(settled(given.get("source", "")), reading,
                  None if condition is None else ",".join(condition), given.get("target") or None)  # fmt: skip
 
 
@@ -229,7 +229,7 @@ def settled(source: str) -> str:
 # -- a source ----------------------------------------------------------------------------------------------------------
 
 
-def known(preview: Preview, notes: Iterable[str], asked: Wanted, words: Mapping[str, str]) -> dict[str, Any]:
+def known(preview: Preview, notes: Iterable[str], asked: Chosen, words: Mapping[str, str]) -> dict[str, Any]:
     """What the page shows of a source."""
     found = preview.found
     given = preview.label if asked.condition is None else asked.condition
