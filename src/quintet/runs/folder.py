@@ -136,7 +136,7 @@ class Run:
     def config(self) -> RunConfig:
         path = self.path / "config.yaml"
         try:
-            return RunConfig(**yaml.safe_load(path.read_text()))
+            return RunConfig(**read_yaml(path.read_text()))
         except ValidationError as error:
             raise as_config_error(error, str(path)) from None
         except (OSError, TypeError, ValueError, RecursionError, yaml.YAMLError) as error:
@@ -229,6 +229,16 @@ class Run:
         """Drop the records after `step`, which a resumed run writes again."""
         kept = [json.dumps(record) for record in self.metrics() if record.get("step", 0) <= step]
         checkpoint.write_atomic(self.path / "metrics.jsonl", "".join(line + "\n" for line in kept))
+
+
+SHORT = 4096
+"""Characters of YAML that cannot be nested so deeply that the parser of C would exhaust its stack."""
+
+
+def read_yaml(text: str) -> Any:
+    """What a configuration says: one of ours is short, and read ten times as fast by the parser of C."""
+    quick = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return yaml.load(text, Loader=quick if len(text) <= SHORT else yaml.SafeLoader)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -17,12 +17,12 @@ from quintet.server import app as server
 from quintet.server import logs
 from quintet.server.guards import Guards
 from quintet.server.problems import Refusal, of_http, problem, said, status_of
-from quintet.studio import data, events, home, pages, queue_page
+from quintet.studio import data, events, home, pages, queue_page, run, runs
 from quintet.studio.door import COOKIE_LASTS, state_folder
 from quintet.studio.house import Studio, studio_of
 from quintet.studio.queue import Queue
 
-PAGES = (home, data, queue_page)
+PAGES = (home, data, queue_page, runs, run)
 """The modules of pages, each with `routes(app, studio)`."""
 
 

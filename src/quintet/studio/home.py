@@ -12,6 +12,6 @@ def routes(app: FastAPI, studio: Studio) -> None:
     """The page."""
 
     @app.get("/")
-    async def home(request: Request) -> Response:
+    def home(request: Request) -> Response:
         """The newest runs, and where to begin."""
-        return page(request, "home.html.j2", recent=[])
+        return page(request, "home.html.j2", recent=studio.library.recent(8))

@@ -15,6 +15,7 @@ from quintet.operations.requests import ServeRequest, StudioRequest
 from quintet.runs.folder import Run, runs_root
 from quintet.server.service import Service, service_of
 from quintet.studio.door import Door
+from quintet.studio.library import Library
 from quintet.studio.queue import Queue
 
 POLICY = "; ".join((
@@ -36,6 +37,7 @@ class Studio:
     service: Service
     door: Door
     queue: Queue
+    library: Library
     topics: dict[str, Look] = field(default_factory=dict)
 
 
@@ -47,7 +49,7 @@ def studio_of(request: StudioRequest, port: int, state: Path, queue: Queue | Non
     service.rules = type(service.rules)(
         secrets.token_urlsafe(24), policy=POLICY, cookie=door.admits, doors=("/open",), body=service.rules.body
     )
-    return Studio(root, service, door, queue or Queue(root))
+    return Studio(root, service, door, queue or Queue(root), Library(root))
 
 
 def run_of(root: Path, name: str) -> Run:

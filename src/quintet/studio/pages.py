@@ -33,6 +33,7 @@ def templates() -> Environment:
     made.filters["time_of_day"] = time_of_day
     made.filters["parsed"] = json.loads
     made.filters["size"] = size
+    made.filters["moment"] = moment
     made.globals["query"] = query
     return made
 
@@ -40,6 +41,11 @@ def templates() -> Environment:
 def address(text: Any) -> str:
     """A name as a part of an address; slashes stay."""
     return quote(str(text), safe="/")
+
+
+def moment(seconds: float) -> str:
+    """Seconds since 1970 as programs read a time."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def query(**fields: Any) -> str:
@@ -88,7 +94,7 @@ def page(request: Request, template: str, status: int = 200, **facts: Any) -> HT
         "t": partial(say, language), "meaning": partial(meaning, language), "language": language,
         "languages": LANGUAGES, "version": __version__,
         "theme": theme if theme in THEMES else "auto", "path": request.url.path, "script_words": for_scripts(language),
-        "here": request.url.path + (f"?{request.url.query}" if request.url.query else ""),
+        "here": request.url.path + (f"?{request.url.query}" if request.url.query else ""), "now": time.time(),
     }  # fmt: skip
     return HTMLResponse(templates().get_template(template).render(**known | facts), status)
 

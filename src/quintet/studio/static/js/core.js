@@ -153,3 +153,13 @@ export function later(work, milliseconds = 250) {
   let timer = 0;
   return (...given) => { clearTimeout(timer); timer = setTimeout(() => work(...given), milliseconds); };
 }
+
+/** Replace elements of the page, by their ids, by what they have become on the page of an address. */
+export async function renew(address, ...ids) {
+  const response = await answered(await fetch(address, { headers: { Accept: "text/html" } }));
+  const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  for (const id of ids) {
+    const [old, made] = [document.getElementById(id), page.getElementById(id)];
+    if (old && made) old.replaceWith(made);
+  }
+}

@@ -1,0 +1,108 @@
+// A chart of curves: several series of one or several runs, live, with zoom, smoothing and a logarithmic scale.
+import { h, number, t } from "./core.js";
+
+const HEIGHT = 240;
+
+/** A colour of the sheet, as a canvas takes it. */
+export function colour(name) {
+  const probe = h("span", { class: `${name} unseen` });
+  document.body.append(probe);
+  const found = getComputedStyle(probe).color;
+  probe.remove();
+  return found;
+}
+
+const faint = (rgb) => rgb.replace(/^rgb\(/, "rgba(").replace(/\)$/, ", .25)");
+
+/** Exponential smoothing whose beginning does not lean to zero; gaps stay gaps. */
+export function smoothed(values, weight) {
+  let mean = 0, mass = 0;
+  return values.map((value) => {
+    if (value === null) return null;
+    mean = weight * mean + (1 - weight) * value;
+    mass = weight * mass + (1 - weight);
+    return mean / mass;
+  });
+}
+
+export class Chart {
+  /** `onZoom(low, high)` is told which steps are shown, or nothing once all are again. */
+  constructor(place, onZoom) {
+    this.place = place;
+    this.onZoom = onZoom;
+    this.plot = null;
+    this.shape = "";
+    this.zoom = null;
+    new ResizeObserver(() => this.plot?.setSize({ width: this.width, height: HEIGHT })).observe(place);
+  }
+
+  get width() { return Math.max(200, this.place.clientWidth); }
+
+  /** Series: `{name, colour, dashed, steps, values}`. */
+  draw(series, { log = false, smooth = 0 } = {}) {
+    const lines = series.filter((one) => one.steps.length);
+    const tables = [], looks = [];
+    for (const one of lines) {
+      const stroke = colour(`series-${1 + one.colour % 6}`), dash = one.dashed ? [6, 4] : undefined;
+      const few = one.steps.length < 40;
+      if (smooth > 0 && !few) {
+        tables.push([one.steps, one.values]);
+        looks.push({ label: "", stroke: faint(stroke), width: 1, faint: true });
+      }
+      tables.push([one.steps, smooth > 0 && !few ? smoothed(one.values, smooth) : one.values]);
+      looks.push({ label: one.name, stroke, dash, width: 2, few });
+    }
+    const values = lines.flatMap((one) => one.values).filter((value) => value !== null);
+    const scale = log ? (values.every((value) => value > 0) ? 3 : 4) : 1;
+    const data = tables.length ? uPlot.join(tables) : [[]];
+    const shape = JSON.stringify([looks.map((look) => [look.label, look.stroke, look.few]), scale]);
+    if (this.plot && shape === this.shape) return this.set(data);
+    this.shape = shape;
+    this.plot?.destroy();
+    this.plot = tables.length ? new uPlot(this.options(looks, scale), data, this.place) : null;
+    if (this.plot && this.zoom) this.plot.setScale("x", { min: this.zoom[0], max: this.zoom[1] });
+  }
+
+  set(data) {
+    this.plot.batch(() => {
+      this.plot.setData(data, this.zoom === null);
+      if (this.zoom) this.plot.setScale("x", { min: this.zoom[0], max: this.zoom[1] });
+    });
+  }
+
+  options(looks, distr) {
+    const ink = colour("muted"), line = colour("lines");
+    const axis = { stroke: ink, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 }, font: "12px system-ui" };
+    const short = (value) => number(value, 3);
+    return {
+      width: this.width, height: HEIGHT,
+      scales: { x: { time: false }, y: { distr, asinh: 0.01 } },
+      axes: [{ ...axis, values: (_, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? number(tick) : "")) },
+        { ...axis, size: 64, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : short(tick))) }],
+      cursor: { sync: { key: "steps", scales: ["x", null], filters: { pub: (type) => type === "mousemove" || type === "mouseleave" } }, drag: { x: true, y: false, setScale: false } },
+      legend: { markers: { width: 0, fill: (plot, i) => plot.series[i].stroke(plot, i) } },
+      series: [{ label: t("run.step"), value: (_, step) => number(step) }, ...looks.map((look) => ({
+        label: look.label, stroke: look.stroke, width: look.width, dash: look.dash, spanGaps: true,
+        points: { show: Boolean(look.few), size: 6 }, value: (_, value) => number(value),
+        class: look.faint ? "faint" : "",
+      }))],
+      hooks: {
+        setSelect: [(plot) => {
+          if (plot.select.width < 8) return;
+          const low = plot.posToVal(plot.select.left, "x"), high = plot.posToVal(plot.select.left + plot.select.width, "x");
+          plot.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
+          this.onZoom(low, high);
+        }],
+        ready: [(plot) => plot.over.addEventListener("dblclick", () => this.onZoom())],
+      },
+    };
+  }
+
+  /** Show these steps; without them all. */
+  show(low, high) {
+    this.zoom = low === undefined ? null : [low, high];
+    if (!this.plot) return;
+    if (this.zoom) this.plot.setScale("x", { min: low, max: high });
+    else this.plot.setData(this.plot.data, true);
+  }
+}
