@@ -16,9 +16,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from quintet.core.errors import QuintetError
+from quintet.core.settings import in_words
 from quintet.training import checkpoint
 from quintet.training.checkpoint import write_atomic
 
@@ -107,7 +108,8 @@ def read(folder: Path) -> Job:
         order = Order.model_validate_json((folder / ORDER).read_text())
     except (OSError, ValueError) as error:
         order = Order(argv=(), title=folder.name, run="", cwd="", created=0.0)
-        told = QuintetError("the note of this job is damaged", where=str(folder / ORDER), why=str(error).split("\n")[0],
+        why = in_words(error.errors()[0]) if isinstance(error, ValidationError) else str(error)
+        told = QuintetError("the note of this job is damaged", where=str(folder / ORDER), why=why,
                             fix="remove the job and add it again; its run is as it was")  # fmt: skip
         return Job(folder, order, "running" if alive else "failed", told.as_dict(), damaged=True)
     return Job(folder, order, "running") if alive else at_rest(folder, order)

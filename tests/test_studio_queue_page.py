@@ -1,0 +1,210 @@
+"""The page of the queue: what it shows in every state, what can be done on it, and what it follows."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import uvicorn
+from in_browser import client, studio
+from queueing import add, queue, states, stop_all, until
+from starlette.testclient import TestClient
+
+from quintet.studio import jobs
+from quintet.studio import queue as queues
+from quintet.studio.app import create_app
+from quintet.studio.house import Studio
+from quintet.studio.queue import Queue
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+AS_PAGE = {"accept": "text/html"}
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Iterator[Studio]:
+    """A studio whose jobs are done by the stand-in, once the queue begins."""
+    made = studio(tmp_path)
+    made.queue = queue(tmp_path)
+    made.queue.take()
+    yield made
+    made.queue.end()
+    stop_all(made.queue)
+
+
+@pytest.fixture
+def browser(made: Studio) -> TestClient:
+    return client(made)
+
+
+def has_ended(job: jobs.Job, **said: str) -> None:
+    """As if its process had answered."""
+    (job.folder / jobs.OUT).write_text(json.dumps({"seconds": 65.0} | said))
+
+
+def test_an_empty_queue_says_what_to_do(browser: TestClient) -> None:
+    text = browser.get("/queue").text
+    assert "Nothing runs, and nothing waits." in text
+    assert 'href="/new"' in text
+    assert "All is done" not in text
+
+
+def test_every_state_is_shown_and_nothing_of_a_job_is_markup(made: Studio, browser: TestClient) -> None:
+    mark = "<script>alert(1)</script>"
+    waiting = made.queue.add(["train", "flow", "--data", mark, "--budget", "2m"], mark, "waits")
+    failed, finished, compared = (add(made.queue, name) for name in ("failed", "finished", "paused"))
+    made.queue.pause(compared.id)
+    comparison = made.queue.add(["compare", "moons"], "a comparison")
+    has_ended(failed, error="DataError", what=f"what {mark}", where="people.csv", why="the why", fix="the fix")
+    has_ended(finished)
+    has_ended(comparison)
+    (failed.folder / jobs.LOG).write_text(f"the log {mark}")
+    text = browser.get(f"/queue?job={waiting.id}").text
+    assert mark not in text
+    assert text.count("&lt;script&gt;alert(1)&lt;/script&gt;") > 3
+    for part in ("what &lt;", "people.csv", "the why", "the fix", "the log", "2:08", "1:05", "/run/finished", "paused",
+                 "compare-moons-1", "chosen"):  # fmt: skip
+        assert part in text, part
+    assert "全部完成" in browser.get("/queue", headers={"accept-language": "zh"}).text
+
+
+def test_each_action_does_what_its_button_says(made: Studio, browser: TestClient) -> None:
+    one, two, three = (add(made.queue, name) for name in ("one", "two", "three"))
+
+    def do(path: str) -> int:
+        answer = browser.post(f"/studio/queue/{path}", headers=AS_PAGE, follow_redirects=False)
+        assert answer.headers.get("location", "/queue") == "/queue"
+        return answer.status_code
+
+    assert do(f"{three.id}/move?before={one.id}") == 303
+    assert do(f"{one.id}/move") == 303
+    assert [job.run for job in made.queue.jobs()] == ["three", "two", "one"]
+    assert do(f"{two.id}/pause") == 303
+    assert states(made.queue)["two"] == "paused"
+    assert do(f"{two.id}/resume") == 303
+    assert do("hold") == 303
+    assert made.queue.places().held
+    assert "The queue is held" in browser.get("/queue").text
+    assert do("go") == 303
+    assert not made.queue.places().held
+    has_ended(one)
+    assert do("clear") == 303
+    assert states(made.queue) == {"three": "waiting", "two": "waiting"}
+    assert do(f"{three.id}/remove") == 303
+    assert do(f"{two.id}/kill") == 422
+    assert do(f"{two.id}/explode") == do("explode") == 404
+    assert do("../../etc/remove") == 404
+
+
+@pytest.mark.parametrize("job", ["nobody", "..", "%2e%2e", "a/../b", ".lock", "%00"])
+@pytest.mark.parametrize("action", ["pause", "resume", "remove", "kill", "move"])
+def test_what_is_no_job_is_left_alone(made: Studio, browser: TestClient, job: str, action: str) -> None:
+    add(made.queue, "one")
+    before = sorted(made.root.rglob("*"))
+    answer = browser.post(f"/studio/queue/{job}/{action}")
+    assert answer.status_code in (404, 405, 422)
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert sorted(made.root.rglob("*")) == before
+
+
+def test_a_script_gets_json_and_errors_in_full(made: Studio, browser: TestClient) -> None:
+    job = add(made.queue, "one")
+    assert browser.post(f"/studio/queue/{job.id}/pause").json() == {}
+    refused = browser.post(f"/studio/queue/{job.id}/pause")
+    assert refused.status_code == 422
+    assert refused.json()["title"] == "this job is paused"
+
+
+def test_what_a_page_follows_is_told_once(made: Studio, browser: TestClient) -> None:
+    job = add(made.queue, "one", "--budget", "60s")
+    made.queue.add(["train", "flow", "--data", "moons"], "two", "two")
+    create_app(made)  # its topics are of this queue
+    [count], cursor = made.topics["count"]("", "")
+    assert count == {"running": 0, "waiting": 2}
+    assert made.topics["count"]("", cursor) == ([], cursor)
+    [told], cursor = made.topics["queue"]("", "")
+    assert told["jobs"][job.id]["left"] == 68
+    assert told["left"] == 136
+    assert told["shape"] in browser.get("/queue").text
+    assert made.topics["queue"]("", cursor) == ([], cursor)
+    browser.post(f"/studio/queue/{job.id}/pause")
+    create_app(made)
+    assert made.topics["queue"]("", cursor)[0][0]["shape"] != told["shape"]
+
+
+def test_tabs_that_look_at_once_are_told_the_same(made: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    create_app(made)
+    looks, real = [], Queue.jobs
+
+    def counted(one: Queue) -> list[jobs.Job]:
+        looks.append(1)
+        return real(one)
+
+    monkeypatch.setattr(Queue, "jobs", counted)
+    for _ in range(10):
+        made.topics["queue"]("", "")
+    assert len(looks) == 1
+
+
+# -- in the browser ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def address(made: Studio, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A link into this studio."""
+    monkeypatch.setattr(queues, "TICK", 0.02)
+    config = uvicorn.Config(create_app(made), port=0, log_level="error", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    until(lambda: server.started)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    yield made.door.link(f"http://127.0.0.1:{port}", "/queue")
+    made.service.stopping = True
+    server.should_exit = True
+    thread.join()
+
+
+def order(page: Page) -> list[str]:
+    return page.locator("ol.jobs > li").evaluate_all("all => all.map(one => one.dataset.title)")
+
+
+@pytest.mark.slow
+def test_the_page_by_mouse_and_by_keyboard(made: Studio, address: str, chromium: Browser) -> None:
+    for name in ("a", "b", "c", "d"):
+        add(made.queue, name, "--steps", "3000")
+    page = chromium.new_page()
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto(address)
+    rows = page.locator("ol.jobs > li")
+    rows.nth(3).drag_to(rows.nth(0), target_position={"x": 60, "y": 4})
+    until(lambda: order(page) == ["moons d", "moons a", "moons b", "moons c"])
+    rows.nth(0).drag_to(rows.nth(3), target_position={"x": 60, "y": 40})
+    until(lambda: order(page) == ["moons a", "moons b", "moons c", "moons d"])
+
+    moved = f"up-{made.queue.jobs()[3].id}"  # by keyboard: up twice, and the focus stays on the button
+    page.focus(f"#{moved}")
+    for expected in ("abdc", "adbc"):
+        page.keyboard.press("Enter")
+        until(lambda expected=expected: order(page) == [f"moons {name}" for name in expected])
+        until(lambda: page.evaluate("document.activeElement.id") == moved)
+    until(lambda: "at place 2" in page.inner_text("#said"))
+
+    made.queue.begin()  # figures come without a reload, and what was opened stays open
+    page.wait_for_selector("#running")
+    page.click("article summary")
+    until(lambda: int(page.inner_text("[data-live=step]")) > 5)
+    assert page.locator("article details[open]").count() == 1
+    running = next(job for job in made.queue.jobs() if job.state == "running")
+    page.click(f"#pause-{running.id}")
+    page.wait_for_selector(f"li[id='{running.id}'] .badge")
+    until(lambda: made.queue.job(running.id).state == "paused")
+    page.close()
+    assert said == []
