@@ -100,6 +100,16 @@ def test_a_loaded_model_answers_what_stands_in_files(
     assert sorted(Path().iterdir()) == before
 
 
+def test_steps_are_told_to_who_follows_them(runs: Path) -> None:
+    model, request = fitted(runs, "diffusion"), requests.Sample(n=1, sampling={"steps": 2})
+    told = list[Any]()
+    answer("sample", model, request, Found(None), told.append)
+    assert Step(2, 2) in told
+    told.clear()
+    answer("sample", model, request, Found(None), told.append, steps=False)
+    assert not told
+
+
 def test_apps_and_files_are_refused_in_the_same_words(runs: Path) -> None:
     def words(work: Any) -> str:
         with pytest.raises(QuintetError) as error:

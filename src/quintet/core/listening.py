@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 class Listener(NamedTuple):
     """`note(kind, text)` hears what a user should know, `kind` in a word or two where it is advice, else ""; and
-    `step(step, steps)` that a batch is done, out of so many. Whatever they raise ends the work.
+    `step(step, steps)` that a batch is done, out of so many; None: nobody follows how far it is. Whatever they raise
+    ends the work.
     """
 
     note: Callable[[str, str], None]
-    step: Callable[[int, int], None]
+    step: Callable[[int, int], None] | None
 
 
 _LISTENER: ContextVar[Listener | None] = ContextVar("listener", default=None)
@@ -52,7 +53,8 @@ def unheard() -> Iterator[None]:
 def batches(rows: int, size: int, *, told: bool = True) -> Iterator[slice]:
     """Slices of `rows` rows, `size` at most at once; the listener hears of each that is done, if it is to be `told`."""
     heard, steps = listener() if told else None, -(-rows // size)
+    step = None if heard is None else heard.step
     for i in range(steps):
         yield slice(i * size, min((i + 1) * size, rows))
-        if heard is not None:
-            heard.step(i + 1, steps)
+        if step is not None:
+            step(i + 1, steps)

@@ -44,7 +44,11 @@ VERBS = {
 """By the names that apps have for them."""
 
 
-def answer(verb: str, model: Fitted, request: requests.Request, found: Found, on_event: OnEvent) -> Made:
-    """What a loaded model answers to the request of a verb, about these items or conditions."""
-    with heard(on_event):
+def answer(
+    verb: str, model: Fitted, request: requests.Request, found: Found, on_event: OnEvent, *, steps: bool = True
+) -> Made:
+    """What a loaded model answers to the request of a verb, about these items or conditions. Without `steps` it is not
+    told how far the work is, for which a thread would be woken at each symbol of a text.
+    """
+    with heard(on_event, steps=steps):
         return VERBS[verb].answer(model, request, found, on_event)

@@ -11,7 +11,7 @@ from quintet.core.errors import UsageError
 from quintet.fit import fitting
 from quintet.model.fitted import Fitted
 from quintet.model.inputs import Found
-from quintet.operations.events import OnEvent, Step, operation
+from quintet.operations.events import OnEvent, on_step, operation
 from quintet.operations.fitted import (
     Made,
     brought,
@@ -74,7 +74,7 @@ def completed(model: Fitted, request: Complete, found: Found, on_event: OnEvent)
     began = time.perf_counter()
     out = model.complete(items, known=known, condition=given(model, request.condition, found), draws=draws,
                          seed=request.seed, sampling=request.sampling,
-                         on_step=lambda step, steps, _: on_event(Step(step, steps)))  # fmt: skip
+                         on_step=on_step())  # fmt: skip
     facts: dict[str, Any] = {"kind": modality.name, "draws": draws, "seconds": time.perf_counter() - began}
     facts |= {} if known is None else {"kept_pixels": float(known.mean())}
     out = modality.several(out if draws > 1 else [out], items, found.written)

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from quintet.core.listening import Listener, listening
+from quintet.core.listening import Listener, listener, listening
 
 
 @dataclass(frozen=True)
@@ -81,12 +81,19 @@ def operation(work: Callable[[Q, OnEvent], A]) -> Callable[[Q, OnEvent], A]:
     return call
 
 
-def heard(on_event: OnEvent) -> AbstractContextManager[None]:
+def heard(on_event: OnEvent, *, steps: bool = True) -> AbstractContextManager[None]:
     """Inside, `on_event` is given all that quintet says in this thread or task: notes and advice, each once, and a step
-    for each batch that is done.
+    for each batch that is done, unless nobody follows the `steps`.
     """
 
     def note(kind: str, text: str) -> None:
         on_event(Advice(kind, text) if kind else Note(text))
 
-    return listening(Listener(note, lambda step, steps: on_event(Step(step, steps))))
+    return listening(Listener(note, (lambda step, steps: on_event(Step(step, steps))) if steps else None))
+
+
+def on_step() -> Callable[[int, int, Any], None] | None:
+    """What tells the steps of items that are being made to who listens here; None where nobody follows them."""
+    told = listener()
+    step = None if told is None else told.step
+    return None if step is None else lambda done, steps, _: step(done, steps)

@@ -19,7 +19,7 @@ from quintet.model.fitted import Fitted
 from quintet.model.inputs import Found
 from quintet.model.writing import Wanted, Writer, parts_of
 from quintet.operations.conditions import asked_for, read_conditions
-from quintet.operations.events import OnEvent, Piece, Step, operation
+from quintet.operations.events import OnEvent, Piece, on_step, operation
 from quintet.operations.fitted import Made, modality_in, opened, place_of, provenance, ready, written
 from quintet.operations.requests import Sample, SampleRequest, Translate
 from quintet.operations.results import Result
@@ -122,21 +122,17 @@ def stops(request: Sample) -> list[str]:
 
 def made(model: Fitted, request: Sample, values: Any, n: int, on_event: OnEvent) -> Any:
     """n raw items, or the table of the likeliest."""
-
-    def on_step(step: int, steps: int, _: Any) -> None:
-        on_event(Step(step, steps))
-
     if request.n_best is not None:
         return likeliest(writer(model, request, values, n), request.n_best)
     if request.stream:
         return [streamed(model, request, values, i, on_event) for i in range(n)]
     limited = request.length is not None or bool(request.stop) or request.regex is not None
     if limited or writes(model, request.prompt):
-        return writer(model, request, values, n).write(on_step=on_step)
+        return writer(model, request, values, n).write(on_step=on_step())
     options: dict[str, Any] = {"seed": request.seed, "condition": values, "sampling": request.sampling}
     if request.prompt is None:
-        return model.draw(n, on_step=on_step, **options)
-    return model.complete([request.prompt] * n, on_step=on_step, **options)
+        return model.draw(n, on_step=on_step(), **options)
+    return model.complete([request.prompt] * n, on_step=on_step(), **options)
 
 
 def writer(model: Fitted, request: Sample, values: Any, n: int, first: int = 0) -> Writer:
