@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import OrderedDict
@@ -151,6 +152,35 @@ def test_a_photograph_is_read_as_cameras_and_pages_write_it(ask: TestClient, kin
     )
     assert [one.status_code, other.status_code] == [200, 200], one.text
     assert one.json()["items"] == other.json()["items"]
+
+
+def test_the_note_of_a_file_is_a_header_that_proxies_let_through(
+    ask: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {"model": "gan", "n": 60, "conditions": [i % 10 for i in range(60)]}
+    monkeypatch.setattr(native, "HEADER", 500)
+    found = ask.post("/api/v1/sample", json=asked, headers={"accept": "application/x-npz"})
+    assert found.status_code == 200, found.text
+    text = found.headers["x-quintet-provenance"]
+    assert len(text) <= native.HEADER
+    note = json.loads(text)
+    assert (note["run"], note["n"], note["left_out"]) == ("gan", 60, ["condition"])
+    short = ask.post("/api/v1/sample", json={"model": "gan", "n": 1}, headers={"accept": "image/png"})
+    assert "left_out" not in json.loads(short.headers["x-quintet-provenance"])
+
+
+def test_no_folder_is_made_where_nothing_was_sent(ask: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, folder = list[str](), tempfile.TemporaryDirectory
+
+    def makes(**given: Any) -> Any:
+        made.append(given["prefix"])
+        return folder(**given)
+
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", makes)
+    assert ask.post("/api/v1/sample", json={"model": "flow", "n": 1}).status_code == 200
+    assert not made
+    assert ask.post("/api/v1/score", json={"model": "flow", "items": [{"x0": 1, "x1": 1}]}).status_code == 200
+    assert made
 
 
 def test_rows_come_as_json_csv_and_arrow(ask: TestClient) -> None:
@@ -412,7 +442,7 @@ def test_errors_of_the_framework_are_problems(ask: TestClient) -> None:
 
 
 def test_a_fault_of_ours_is_a_problem_that_says_nothing(made: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: Any) -> None:
+    def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError(f"secret {MARK}")
 
     monkeypatch.setattr("quintet.server.native.answer", broken)
@@ -420,7 +450,7 @@ def test_a_fault_of_ours_is_a_problem_that_says_nothing(made: Service, monkeypat
     assert (found.status_code, found.headers["content-type"]) == (500, MEDIA_TYPE)
     assert MARK not in found.text
     monkeypatch.setattr("quintet.server.native.found_of", broken)
-    found = client(made).post("/api/v1/sample", json={"model": "flow", "n": 1})
+    found = client(made).post("/api/v1/score", json={"model": "flow", "items": [{"x0": 1, "x1": 1}]})
     assert (found.status_code, found.json()["title"]) == (422, "these items cannot be read")
 
 
@@ -479,7 +509,7 @@ def test_limits_hold_at_the_bound_and_one_past_it(
     """What is beyond is refused before any work begins; without the limit it would be done."""
     began: list[str] = []
 
-    def answer(name: str, *_: Any) -> Any:
+    def answer(name: str, *_: Any, **__: Any) -> Any:
         began.append(name)
         raise UsageError("enough")
 
@@ -641,7 +671,7 @@ def test_a_client_that_leaves_frees_its_slot(root: Path, monkeypatch: pytest.Mon
     """Within a step: what it had asked for is given up, what waits is done, and what does not step is found."""
     steps: list[int] = []
 
-    def long(verb: str, model: Any, request: Any, found: Any, on_event: Any) -> Any:
+    def long(verb: str, model: Any, request: Any, found: Any, on_event: Any, **_: Any) -> Any:
         from quintet.operations.events import Step
 
         for i in range(2000):
@@ -676,6 +706,20 @@ def test_a_client_that_leaves_frees_its_slot(root: Path, monkeypatch: pytest.Mon
 
 
 # -- the queue ---------------------------------------------------------------------------------------------------------
+
+
+def test_where_no_model_takes_another_request_none_is_read(root: Path) -> None:
+    made = service(root, "flow", "text")
+    one, bad = client(made), {"content": b"no JSON", "headers": {"content-type": "application/json"}}
+    made.models["flow"].engine.limit = 0
+    assert one.post("/api/v1/sample", **bad).status_code == 400  # the other model may be meant
+    made.models["text"].engine.limit = 0
+    found = one.post("/api/v1/sample", **bad)
+    assert (found.status_code, found.headers["retry-after"], faults(found)) == (429, "1", [])
+    assert one.post("/v1/completions", **bad).json()["error"]["type"] == "rate_limit_error"
+    assert one.get("/api/v1/models").status_code == 200
+    assert 'quintet_requests_total{method="POST",route="/api/v1/sample",status="429"} 1.0' in one.get("/metrics").text
+    assert TestClient(create_app(made)).post("/api/v1/sample").status_code in (401, 403)  # strangers learn nothing
 
 
 @pytest.mark.slow
@@ -725,9 +769,9 @@ def test_memory_is_flat_over_thousands_of_requests(root: Path, monkeypatch: pyte
         assert growth(4000) < 10e6
         kept, answer = [], native.answer
 
-        def leaks(*given: Any) -> Any:
+        def leaks(*given: Any, **more: Any) -> Any:
             kept.append(b"x" * 10_000)
-            return answer(*given)
+            return answer(*given, **more)
 
         monkeypatch.setattr(native, "answer", leaks)
         assert growth(4000) > 20e6  # the control

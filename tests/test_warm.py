@@ -70,7 +70,7 @@ def swapped(runs: Path) -> bool:
 
 def test_a_run_that_was_trained_further_is_loaded_anew(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert swapped(runs)
-    monkeypatch.setattr(warm, "newest_of", lambda run: ())
+    monkeypatch.setattr(warm, "look", lambda paths: ())
     assert not swapped(runs)  # as it would be seen if nobody looked at the folder
 
 
@@ -104,7 +104,8 @@ def test_the_least_recently_used_gives_way_under_the_limit(runs: Path) -> None:
 
 
 def test_weights_that_are_loaded_stay_where_those_of_the_folder_are_damaged(runs: Path) -> None:
-    models, run = Warm(2**30), Run(runs / "a")
+    load = Loads()
+    models, run = Warm(2**30, load), Run(runs / "a")
     before = models(run)
     for folder in checkpoint.steps(run.checkpoints):
         for file in folder.glob("*.safetensors"):
@@ -112,3 +113,8 @@ def test_weights_that_are_loaded_stay_where_those_of_the_folder_are_damaged(runs
         (folder / checkpoint.MANIFEST).write_text("{}")
     with pytest.warns(QuintetWarning, match="the weights that are loaded stay"):
         assert models(run) is before
+    assert models(run) is before
+    assert load.names == ["a", "a"]  # damaged files are read once
+    shutil.rmtree(run.checkpoints)
+    shutil.copytree(runs / "b" / "checkpoints", run.checkpoints)
+    assert models(run) is not before

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,16 +14,25 @@ from torch import nn
 from quintet.core.errors import CheckpointError, EnvironmentFault, warn
 from quintet.fit import fitting
 from quintet.model.fitted import Fitted
-from quintet.runs.folder import Run, UsedWeights, weights_in
+from quintet.runs.folder import Run
 from quintet.training import checkpoint
+
+Seen = tuple[tuple[int, int, int] | None, ...]
+"""Of each path when it was last written, its size and inode; None for what there is not."""
 
 
 class Kept(NamedTuple):
-    """A loaded model, what its folder's newest weights were just before it was loaded, and the bytes it takes."""
+    """A loaded model, what was watched and seen just before it was loaded, and the bytes it takes."""
 
     model: Fitted
-    newest: tuple[UsedWeights, ...]
+    watched: tuple[str, ...]
+    seen: Seen
     size: int
+
+    @property
+    def newest(self) -> bool:
+        """Whether its folder is what it was then."""
+        return look(self.watched) == self.seen
 
 
 class Warm:
@@ -41,24 +51,32 @@ class Warm:
 
     def __call__(self, run: Run) -> Fitted:
         """The model of a run as its folder has it now. Raises EnvironmentFault for one that is larger than `limit`."""
-        path = run.path.resolve()
+        path = run.path
+        found = self.used(path)
+        if found is not None and found.newest:
+            return found.model
         with self.table:
             alone = self.loading.setdefault(path, threading.Lock())
         with alone:  # a model is loaded once, however many wait for it
-            newest = newest_of(run)
-            with self.table:
-                found = self.kept.get(path)
-                if found is not None and found.newest == newest:
-                    self.kept.move_to_end(path)
-                    return found.model
+            found = self.used(path)
+            if found is not None and found.newest:
+                return found.model
+            seen = look(watched := watch(run))
             try:
-                model = self.load(path)
+                model = self.load(path.resolve())
             except CheckpointError as error:
                 if found is None:
                     raise
                 warn(f"{error}; the weights that are loaded stay")
-                return found.model
-            return self.keep(path, Kept(model, newest, bytes_of(model)))
+                return self.keep(path, found._replace(watched=watched, seen=seen))  # tried again when they change
+            return self.keep(path, Kept(model, watched, seen, bytes_of(model)))
+
+    def used(self, path: Path) -> Kept | None:
+        """What is loaded of a folder, from now on the most recently used."""
+        with self.table:
+            if path in self.kept:
+                self.kept.move_to_end(path)
+            return self.kept.get(path)
 
     @property
     def models(self) -> list[Fitted]:
@@ -79,14 +97,22 @@ class Warm:
         return one.model
 
 
-def newest_of(run: Run) -> tuple[UsedWeights, ...]:
-    """The newest weights of a run, and its best ones, as their manifests say without being verified."""
-    found = []
-    for folder in (*checkpoint.steps(run.checkpoints)[-1:], *checkpoint.steps(run.bests)[-1:]):
+def watch(run: Run) -> tuple[str, ...]:
+    """What changes where a run gets other weights: its folders of checkpoints, and the files of the newest ones."""
+    roots = (run.checkpoints, run.bests)
+    files = [path for root in roots for folder in checkpoint.steps(root)[-1:] for path in folder.glob("*")]
+    return tuple(map(str, (*roots, *files)))
+
+
+def look(paths: Sequence[str]) -> Seen:
+    """What there is to see of files without reading them."""
+    found: list[tuple[int, int, int] | None] = []
+    for path in paths:
         try:
-            found.append(weights_in(folder))
-        except (OSError, ValueError, LookupError, TypeError):  # removed meanwhile, or damaged: loading will tell
-            continue
+            stat = os.stat(path)
+            found.append((stat.st_mtime_ns, stat.st_size, stat.st_ino))
+        except OSError:  # removed meanwhile, or not there yet
+            found.append(None)
     return tuple(found)
 
 

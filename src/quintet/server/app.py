@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from quintet import __version__
@@ -18,7 +20,7 @@ from quintet.core.errors import EnvironmentFault, QuintetError
 from quintet.operations.requests import ServeRequest
 from quintet.server import logs, native, openai, pages
 from quintet.server.guards import Guards
-from quintet.server.problems import busy, of_http, problem, unexpected
+from quintet.server.problems import OPENAI, busy, of_http, problem, unexpected
 from quintet.server.service import TOKEN, Service, service_of
 from quintet.server.transport import HEAD, Graceful, Patient
 
@@ -31,7 +33,14 @@ GRACE = 25.0
 
 def create_app(service: Service) -> ASGIApp:
     """All routes behind all guards."""
-    return Guards(routes(service), service.rules, service.metrics)
+    return guarded(routes(service), service)
+
+
+def guarded(app: FastAPI, service: Service) -> ASGIApp:
+    """An app behind all guards."""
+    posts = [route for route in app.routes if isinstance(route, Route) and "POST" in (route.methods or ())]
+    asks = {route.path: route for route in posts if route.path.startswith((native.API, OPENAI))}
+    return Guards(app, service.rules, service.metrics, asks, service.models.room)
 
 
 def routes(service: Service) -> FastAPI:
@@ -136,6 +145,7 @@ def run(app: ASGIApp, service: Service, door: socket.socket) -> None:
             served.engine.close()
             asyncio.get_running_loop().call_later(GRACE, served.engine.cancel)
 
+    gc.freeze()  # a collection that looks through all of torch's objects takes 0.1 s, in which nobody is answered
     try:
         Graceful(config, stopping).run(sockets=[door])
     finally:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from quintet.model.batching import Batcher, Client
 from quintet.model.fitted import Fitted
 from quintet.server.metrics import Metrics
-from quintet.server.problems import busy
+from quintet.server.problems import Refusal, busy
 
 A = TypeVar("A")
 STOPPING = "the server is stopping"
@@ -104,6 +104,16 @@ class Engine:
         with self.changed:
             return not self.running and not self.queue
 
+    @property
+    def full(self) -> bool:
+        """Whether no more jobs may wait."""
+        return len(self.queue) >= self.limit
+
+    def refusal(self) -> Refusal:
+        """What is answered then."""
+        why = f"{self.limit} requests wait for this model"
+        return busy(429, "too many requests", after=self.wait(), why=why)
+
     def wait(self) -> float:
         """About how many seconds a new job would wait."""
         return self.pace * (1 + len(self.queue) / self.workers) if self.running else 0.0
@@ -112,9 +122,8 @@ class Engine:
         with self.changed:
             if self.closed:
                 raise busy(503, STOPPING, after=1)
-            if len(self.queue) >= self.limit:
-                why = f"{self.limit} requests wait for this model"
-                raise busy(429, "too many requests", after=self.wait(), why=why)
+            if self.full:
+                raise self.refusal()
             self.queue.append(job)
             self.metrics.waiting.labels(self.name).set(len(self.queue))
             if len(self.threads) < min(self.workers, len(self.running) + len(self.queue)):
@@ -147,7 +156,6 @@ class Engine:
                 self.pace += 0.2 * (time.perf_counter() - began - self.pace)
                 self.running.remove(job)
                 self.metrics.working.labels(self.name).set(len(self.running))
-                self.changed.notify_all()
             del job  # else what it asked, the answer and the model would stay until this thread has more to do
 
     def close(self) -> None:

@@ -11,11 +11,12 @@ import ipaddress
 import secrets
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from quintet.core.errors import QuintetError
@@ -55,10 +56,15 @@ class Rules:
 
 
 class Guards:
-    """All guards around an app, the outermost first: what is refused here never reaches a route."""
+    """All guards around an app, the outermost first: what is refused here never reaches a route.
 
-    def __init__(self, app: ASGIApp, rules: Rules, metrics: Metrics) -> None:
-        self.app, self.rules, self.metrics = app, rules, metrics
+    `asks`: the routes that ask models, by their paths; `room` raises Refusal where no model takes another request.
+    """
+
+    def __init__(
+        self, app: ASGIApp, rules: Rules, metrics: Metrics, asks: Mapping[str, BaseRoute], room: Callable[[], None]
+    ) -> None:
+        self.app, self.rules, self.metrics, self.asks, self.room = app, rules, metrics, asks, room
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":  # the beginning and the end of the server; other kinds are never accepted
@@ -66,6 +72,9 @@ class Guards:
         answer = Answer(scope, send, self.metrics, self.rules)
         try:
             admit(scope["method"], scope["path"], Headers(scope=scope), self.rules)
+            if scope["method"] == "POST" and scope["path"] in self.asks:
+                scope["route"] = self.asks[scope["path"]]
+                self.room()
             await self.app(scope, Body(scope, receive, self.rules), answer.send)
         except QuintetError as error:
             await answer.instead(problem(error, answer.identifier, path=scope["path"]), scope, receive)

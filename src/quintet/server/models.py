@@ -85,6 +85,12 @@ class Models:
         served = self[name]
         return await served.engine.submit(lambda job: work(job.asks(self.batcher(served)), job), deadline)
 
+    def room(self) -> None:
+        """Raise Refusal where no model takes another request: to be known before anything of one is read."""
+        engines = [served.engine for served in self.served.values()]
+        if engines and all(engine.full for engine in engines):
+            raise min(engines, key=Engine.wait).refusal()
+
     def batcher(self, served: Served) -> Batcher:
         """What does the work of a model for all who ask it; there is one for each that is in memory."""
         model = self.ready(served)
@@ -127,7 +133,7 @@ class Models:
 
     def bytes(self, served: Served) -> int:
         """What its weights take in memory; 0 while they are not there."""
-        kept = self.warm.kept.get(served.run.path.resolve())
+        kept = self.warm.kept.get(served.run.path)
         return 0 if kept is None else kept.size
 
     def facts(self, served: Served) -> dict[str, Any]:

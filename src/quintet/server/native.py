@@ -41,12 +41,16 @@ from quintet.server.problems import Refusal, answers
 from quintet.server.service import Service
 
 A = TypeVar("A")
+API = "/api/v1/"
+"""What the paths of these routes begin with."""
 TABLES = ("score", "rank", "classify", "encode")
 """Verbs whose answer is a table of results, whatever kind the items are of."""
 NEEDS = registry.VERBS | {"rank": registry.VERBS["score"]}
 """Which operations of a family each verb needs; what is not here is asked for by its own name."""
 OURS = frozenset(field for family in FAMILIES.values() for field in family.Sampling.model_fields) | {"sampling"}
 """Words that answers may repeat."""
+HEADER = 2048
+"""Bytes of the header with the note of an answer that is a file; proxies allow 4,096 or more for all together."""
 LEFT = 499
 """The status of a request whose client has left, which it does not see any more."""
 
@@ -55,7 +59,7 @@ def routes(app: FastAPI, service: Service) -> None:
     """A route for each verb."""
     for name, verb in VERBS.items():
         body = body_of(name, verb, list(service.models.served))
-        app.post(f"/api/v1/{name}", description=verb.request.__doc__, name=name, response_class=Response,
+        app.post(f"{API}{name}", description=verb.request.__doc__, name=name, response_class=Response,
                  responses=answers(formats(name)), openapi_extra={"requestBody": described(verb, body)},
                  )(endpoint(service, name, verb, body))  # fmt: skip
 
@@ -110,10 +114,13 @@ def answered(
 
     for operation in NEEDS.get(name, (name,)):
         model.able(operation)
-    with tempfile.TemporaryDirectory(prefix="quintet-") as folder:
-        found = read(verb, model, sent, Path(folder), service.request.most_items)
+    if sent.items is None and sent.conditions is None:
+        found = Found(None)
+    else:
+        with tempfile.TemporaryDirectory(prefix="quintet-") as folder:
+            found = read(verb, model, sent, Path(folder), service.request.most_items)
     afford(service.request, model, sent.request, found)
-    made = answer(name, model, sent.request, found, on_event)
+    made = answer(name, model, sent.request, found, on_event, steps=False)
     return written(made, media, model, {"model": sent.model, "notes": notes})
 
 
@@ -145,7 +152,16 @@ def written(made: Made, media: str, model: Fitted, more: Mapping[str, Any]) -> R
         content = arrow_of(made.items)
     else:
         content = form.encoded(SUFFIXES[media], made.items, note, model.codecs["x"], reading)
-    return Response(content, media_type=media, headers={"X-Quintet-Provenance": json.dumps(note)})
+    return Response(content, media_type=media, headers={"X-Quintet-Provenance": short(note)})
+
+
+def short(note: Mapping[str, Any]) -> str:
+    """A note as a header, which proxies refuse where it is long: without its longest fields, whose names it has."""
+    kept, without = dict(note), list[str]()
+    while len(text := json.dumps(kept | ({"left_out": without} if without else {}))) > HEADER:
+        without.append(max(kept, key=lambda name: len(json.dumps(kept[name]))))
+        del kept[without[-1]]
+    return text
 
 
 def in_json(form: Any, items: Any, note: Mapping[str, Any], model: Fitted) -> list[Any]:

@@ -204,7 +204,7 @@ def sampled(service: Service, request: requests.Sample, found: Found, model: Fit
     """What a model makes, within the limits."""
     model.able("sample")
     afford(service.request, model, request, found)
-    return answer("sample", model, request, found, job.step)
+    return answer("sample", model, request, found, job.step, steps=False)
 
 
 def media_of(codec: Codec) -> str:

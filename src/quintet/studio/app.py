@@ -15,7 +15,6 @@ from quintet.operations.requests import StudioRequest
 from quintet.runs.folder import runs_root
 from quintet.server import app as server
 from quintet.server import logs
-from quintet.server.guards import Guards
 from quintet.server.problems import Refusal, of_http, problem, said, status_of
 from quintet.studio import data, events, home, pages, queue_page, run, runs
 from quintet.studio.door import COOKIE_LASTS, state_folder
@@ -37,7 +36,7 @@ def create_app(studio: Studio) -> ASGIApp:
     for one in PAGES:
         one.routes(app, studio)
     app.mount("/static", StaticFiles(packages=[("quintet.studio", "static")]), name="static")
-    return Guards(app, studio.service.rules, studio.service.metrics)
+    return server.guarded(app, studio.service)
 
 
 def entrance(app: FastAPI, studio: Studio) -> None:
