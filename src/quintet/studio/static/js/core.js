@@ -155,7 +155,7 @@ export function later(work, milliseconds = 250) {
 }
 
 /** Replace elements of the page, by their ids, by what they have become on the page of an address. */
-export async function renew(address, ...ids) {
+export async function swap(address, ...ids) {
   const response = await answered(await fetch(address, { headers: { Accept: "text/html" } }));
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
   for (const id of ids) {

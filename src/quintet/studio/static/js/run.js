@@ -1,5 +1,5 @@
 // The page of one run: its curves and samples, which grow while it trains, and how far it is.
-import { $, $$, clock, follow, get, h, later, notice, number, renew, t } from "./core.js";
+import { $, $$, clock, follow, get, h, later, notice, number, swap, t } from "./core.js";
 import { Chart } from "./charts.js";
 
 const facts = JSON.parse($("#run-facts").textContent);
@@ -136,8 +136,8 @@ async function told(now) {
   const before = status;
   status = now;
   ends = now.left === null ? 0 : Date.now() + 1000 * now.left;
-  if (["state", "job", "stopping"].some((key) => before[key] !== now[key])) await renew(location.href, "run-head", "run-told");
-  else if (before.looks !== now.looks) await renew(location.href, "run-told");
+  if (["state", "job", "stopping"].some((key) => before[key] !== now[key])) await swap(location.href, "run-head", "run-told");
+  else if (before.looks !== now.looks) await swap(location.href, "run-told");
   if (before.looks !== now.looks || before.state !== now.state) await samples();
   progress();
 }

@@ -1,12 +1,12 @@
 // The page of all runs: it finds as one types, keeps itself up to date, and keeps what is chosen.
-import { $, $$, later, renew } from "./core.js";
+import { $, $$, later, swap } from "./core.js";
 
 const search = $("form.search");
 
 async function show(address, push) {
   const chosen = new Set($$("input[name=run]:checked").map((box) => box.value));
   const focus = document.activeElement?.closest("#list") ? document.activeElement.value : null;
-  await renew(address, "list");
+  await swap(address, "list");
   for (const box of $$("input[name=run]")) {
     box.checked = chosen.has(box.value);
     if (focus && box.value === focus) box.focus();
