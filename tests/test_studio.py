@@ -26,7 +26,7 @@ from quintet.training.settings import TrainingSettings
 
 SOURCE = Path(words.__file__).parent
 TEMPLATES = sorted((SOURCE / "templates").glob("*.j2"))
-SCRIPTS = sorted((SOURCE / "static" / "js").glob("*.js"))
+SCRIPTS = sorted((SOURCE / "static" / "js").rglob("*.js"))
 
 
 @pytest.fixture

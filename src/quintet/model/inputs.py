@@ -41,11 +41,11 @@ class Found:
     known: Any = None
     """Of items with holes that are not to be seen in them: a raw mask, True for what is known."""
 
-    def some(self, n: int | None) -> Found:
-        """n of them, drawn by a fixed seed, or all."""
+    def some(self, n: int | None, seed: int = 0) -> Found:
+        """n of them, drawn by a seed, or all."""
         if n is None or n >= len(self.items):
             return self
-        index = some(self.items, n, 0)
+        index = some(self.items, n, seed)
         given, raw = (None if each is None else take(each, index) for each in (self.given, self.written))
         return replace(self, items=take(self.items, index), given=given, index=index, written=raw, places=None)
 

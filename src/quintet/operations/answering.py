@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from quintet import registry
+from quintet.core.codec import Codec
 from quintet.model.fitted import Fitted
 from quintet.model.inputs import Found
 from quintet.operations import completing, latents, requests, sampling, scoring
 from quintet.operations.events import OnEvent, heard
-from quintet.operations.fitted import Made
+from quintet.operations.fitted import Made, brought
+from quintet.registry import MODALITIES, family_class
+from quintet.runs.folder import Run
 
 
 class Verb(NamedTuple):
@@ -43,6 +47,9 @@ VERBS = {
 }
 """By the names that apps have for them."""
 
+NEEDS = registry.VERBS | {"rank": registry.VERBS["score"]}
+"""Which operations of a family each verb needs; what is not here is asked for by its own name."""
+
 
 def answer(
     verb: str, model: Fitted, request: requests.Request, found: Found, on_event: OnEvent, *, steps: bool = True
@@ -52,3 +59,36 @@ def answer(
     """
     with heard(on_event, steps=steps):
         return VERBS[verb].answer(model, request, found, on_event)
+
+
+# -- what a run's model can be asked, known before it is loaded --------------------------------------------------------
+
+
+def refusals(run: Run, codecs: Mapping[str, Codec]) -> dict[str, str]:
+    """Why the model of a run does not answer each verb; "" for those that it answers."""
+    family, about = family_class(run.config().family), run.manifest().get("model") or {}
+    missing, likelihood = about.get("missing", family.missing), about.get("likelihood", family.likelihood)
+    codec, given = codecs["x"], codecs.get("cond")
+    names = given is not None and codec.labels is not None and likelihood == "exact"
+    marked = MODALITIES[codec.modality].marked(codec) and given is not None and given.space.sequence
+    texts = marked and given is not None and given.modality == codec.modality
+    found = {verb: next((missing[one] for one in NEEDS.get(verb, ()) if one in missing), "") for verb in VERBS}
+    found["classify"] = "" if names else "it is not an exact model of one categorical column given something"
+    found["translate"] = "" if texts and not names else "it is no model of texts given texts"
+    return found
+
+
+def own_items(run: Run, split: str, n: int, seed: int) -> Found:
+    """n items of the data that a run was trained on, drawn by a seed, with their conditions."""
+    return brought(run, None, split).some(n, seed)
+
+
+TOLD_BY = {"draws": "complete", "beside": "reconstruct", "steps": "interpolate", "shape": "encode", "scored": "score"}
+"""What a note of where items come from says of one verb alone."""
+
+
+def asked_by(note: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """(the verb, the fields of its request) that made what has this note of where it comes from."""
+    verb = next((verb for word, verb in TOLD_BY.items() if word in note), "sample")
+    fields = VERBS[verb].request.model_fields
+    return verb, {name: note[name] for name in fields if note.get(name) not in (None, [], {})}

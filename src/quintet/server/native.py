@@ -19,14 +19,15 @@ from typing import Any, TypeVar
 import pyarrow as pa
 from fastapi import FastAPI, Request, Response
 
-from quintet import registry
 from quintet.core.codec import Codec
 from quintet.core.errors import DataError, QuintetError, UsageError
 from quintet.core.plain import plain
+from quintet.modalities import Choices
+from quintet.modalities.protocol import Modality
 from quintet.model.containers import raw_items
 from quintet.model.fitted import Fitted
 from quintet.model.inputs import Found, read_items
-from quintet.operations.answering import VERBS, Verb, answer
+from quintet.operations.answering import NEEDS, VERBS, Verb, answer
 from quintet.operations.conditions import read_conditions, typed
 from quintet.operations.events import Event, Note
 from quintet.operations.fitted import Made
@@ -45,8 +46,6 @@ API = "/api/v1/"
 """What the paths of these routes begin with."""
 TABLES = ("score", "rank", "classify", "encode")
 """Verbs whose answer is a table of results, whatever kind the items are of."""
-NEEDS = registry.VERBS | {"rank": registry.VERBS["score"]}
-"""Which operations of a family each verb needs; what is not here is asked for by its own name."""
 OURS = frozenset(field for family in FAMILIES.values() for field in family.Sampling.model_fields) | {"sampling"}
 """Words that answers may repeat."""
 HEADER = 2048
@@ -104,7 +103,8 @@ def answered(
     service: Service, name: str, verb: Verb, sent: Sent, accept: str, model: Fitted, job: Job
 ) -> Response:  # fmt: skip
     """The answer of a model to what was sent, in the format that is accepted."""
-    media = accepted(accept, offered(name, model, sent.request))
+    rows = bool(getattr(sent.request, "n_best", None))
+    media = accepted(accept, offered(name, MODALITIES[model.codecs["x"].modality], rows))
     notes: list[str] = []
 
     def on_event(event: Event) -> None:
@@ -124,13 +124,14 @@ def answered(
     return written(made, media, model, {"model": sent.model, "notes": notes})
 
 
-def offered(name: str, model: Fitted, request: Any) -> list[str]:
-    """In which media types the answer to a verb can be given."""
+def offered(name: str, modality: Modality, results: bool = False) -> list[str]:
+    """In which media types the answer to a verb can be given, about items of this kind; `results`: as a table of them,
+    whatever the verb.
+    """
     if name == "evaluate":
         return [JSON]
-    if name in TABLES or getattr(request, "n_best", None):
+    if name in TABLES or results:
         return [JSON, ARROW, *(MEDIA[suffix] for suffix in RESULTS.formats)]
-    modality = MODALITIES[model.codecs["x"].modality]
     rows = [ARROW] if modality is RESULTS else []
     return [JSON, *rows, *(MEDIA[suffix] for suffix in modality.formats)]
 
@@ -146,7 +147,7 @@ def written(made: Made, media: str, model: Fitted, more: Mapping[str, Any]) -> R
         facts = {**more, **made.facts, "provenance": note}
         facts.pop("run", None)
         if made.items is not None:
-            facts["items"] = in_json(form, made.items, note, model)
+            facts["items"] = in_json(form, made.items, note, model.codecs["x"], reading)
         return Response(json.dumps(plain(facts), allow_nan=False), media_type=JSON)
     if media == ARROW:
         content = arrow_of(made.items)
@@ -164,12 +165,12 @@ def short(note: Mapping[str, Any]) -> str:
     return text
 
 
-def in_json(form: Any, items: Any, note: Mapping[str, Any], model: Fitted) -> list[Any]:
+def in_json(form: Modality, items: Any, note: Mapping[str, Any], codec: Codec, reading: Choices) -> list[Any]:
     """Items as JSON: rows, texts, arrays of numbers, or files of one item each in base64."""
     if isinstance(items, pa.Table):
         return items.to_pylist()
     if form.single:
-        files = form.singles(items, note, model.codecs["x"], model.config.data.reading())
+        files = form.singles(items, note, codec, reading)
         return [base64.b64encode(content).decode() for content in files]
     return list(items)
 

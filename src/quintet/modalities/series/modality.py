@@ -194,6 +194,11 @@ class SeriesModality(Modality):
             return {}
         return {"window": codec.steps, "time": codec.columns[0] or None, "group": codec.columns[1] or None}
 
+    def cells(self, codec: Codec) -> list[dict[str, Any]]:
+        """The channels."""
+        names = getattr(getattr(codec, "inner", codec), "channels", ())
+        return [{"name": name, "type": "double", "values": None} for name in names]
+
     def stored(self, data: Any, folder: Path) -> Path | None:
         return None
 

@@ -158,6 +158,11 @@ class TableModality(Modality):
     def typed(self, codec: Codec, text: str) -> Any:
         return typed(codec, text)
 
+    def cells(self, codec: Codec) -> list[dict[str, Any]]:
+        columns = getattr(getattr(codec, "inner", codec), "columns", ())
+        return [{"name": one.name, "type": str(one.type), "values": list(one.values) if one.categorical else None}
+                for one in columns]  # fmt: skip
+
     def holds_conditions(self, suffix: str) -> bool:
         return suffix in ROWS
 

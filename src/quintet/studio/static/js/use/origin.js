@@ -1,0 +1,41 @@
+// Where an answer comes from, and the same answer as a file.
+import { $, announce, h, notice, t } from "../core.js";
+
+const flat = (note) => Object.entries(note).flatMap(([key, value]) =>
+  value !== null && typeof value === "object" && !Array.isArray(value)
+    ? Object.entries(value).map(([name, one]) => [`${key}.${name}`, one]) : [[key, value]]);
+
+const spelt = (value) => {
+  const text = typeof value === "string" ? value : JSON.stringify(value);
+  return text.length > 200 ? `${text.slice(0, 200)}…` : text;
+};
+
+/** A panel with the note that every file of this answer holds. */
+export function origin(note) {
+  const rows = flat(note).filter(([, value]) => value !== null).flatMap(([key, value]) => [h("dt", { lang: "en" }, key), h("dd", {}, spelt(value))]);
+  const text = JSON.stringify(note, null, 1);
+  const copy = h("button", { type: "button", class: "quiet", onclick: async () => { await navigator.clipboard.writeText(text); announce(t("copied")); } }, t("use.copy_origin"));
+  $("#origin").replaceChildren(h("details", { class: "card origin" }, h("summary", {}, t("use.origin")), h("dl", { class: "facts" }, ...rows), copy));
+}
+
+export function save(blob, name) {
+  const link = h("a", { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+}
+
+/** A choice of formats, and a button that asks for the same answer in one of them. `asked()` gives the body. */
+export function saver(work, media, name, asked) {
+  const choice = h("select", { "aria-label": t("use.format") }, ...media.map((one) => h("option", { value: one }, work.facts.suffixes[one] ?? one)));
+  const button = h("button", { type: "button", onclick: async () => {
+    button.disabled = true;
+    try {
+      const { body, files } = asked();
+      const answer = await work.response(body, { files, accept: choice.value });
+      save(await answer.blob(), `${name}${work.facts.suffixes[choice.value] ?? ""}`);
+    } catch (error) { work.status.replaceChildren(notice(error)); } finally { button.disabled = false; }
+  } }, t("use.save"));
+  return h("span", { class: "saver" }, choice, button);
+}
+
+export const stem = (facts) => facts.run.replaceAll("/", "-");

@@ -1,0 +1,12 @@
+// Which panel a verb has: a module with `panel({form, facts, work, loading})`, which gives what a submitted form does. The
+// first that fits is taken, so that what is special stands before what is general.
+const PANELS = [
+  [(facts) => facts.verb === "sample", () => import("./sample.js")],
+  [(facts) => facts.verb === "evaluate", () => import("./measured.js")],
+  [() => true, () => import("./brought.js")],
+];
+
+export async function panelOf(facts) {
+  const [, load] = PANELS.find(([fits]) => fits(facts));
+  return (await load()).panel;
+}

@@ -1,0 +1,30 @@
+// Items of an answer as a person takes them in. What they are is read off the media type of a file of one of them and off
+// their form in JSON, never off the name of a kind of data.
+import { h } from "../core.js";
+import { lines } from "./lines.js";
+import { pictures } from "./pictures.js";
+import { rows } from "./rows.js";
+import { sounds } from "./sounds.js";
+import { texts } from "./texts.js";
+
+/**
+ * `about`: `caption(i)` names item i; `media` of a file of one item; `pin`, where items can be kept or chosen:
+ * `{has(i), toggle(i), label}`; `columns`: so many beside each other; `names`: of the columns or channels.
+ */
+export function show(items, about) {
+  if (about.media.startsWith("image/")) return pictures(items, about);
+  if (about.media.startsWith("audio/")) return sounds(items, about);
+  if (typeof items[0] === "string") return texts(items, about);
+  if (Array.isArray(items[0])) return lines(items, about);
+  return rows(items, about);
+}
+
+/** The same in groups, `[{label, at: places of items}]`, each under its label. */
+export function grouped(items, groups, about) {
+  return h("div", { class: "groups" }, ...groups.map(({ label, at, caption, columns }) => h("section", { class: "group" },
+    h("h3", { class: "label" }, label),
+    show(at.map((i) => items[i]), {
+      ...about, columns: columns ?? about.columns, caption: (j) => (caption ?? about.caption)(caption ? j : at[j]),
+      pin: about.pin && { ...about.pin, has: (j) => about.pin.has(at[j]), toggle: (j) => about.pin.toggle(at[j]) },
+    }))));
+}

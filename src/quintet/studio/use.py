@@ -1,0 +1,260 @@
+"""/use/NAME: what a trained model can be asked, verb by verb, and files that quintet made, which lead back to it. The
+scripts of the page ask the model, at the routes of the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import glob
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from pydantic import Field
+from starlette.datastructures import UploadFile
+from starlette.responses import JSONResponse, RedirectResponse
+
+from quintet.core.codec import Codec
+from quintet.core.errors import DataError, QuintetError, UsageError
+from quintet.modalities.options import OPTIONS
+from quintet.model.fitted import Fitted
+from quintet.model.inputs import Found
+from quintet.operations import requests
+from quintet.operations.answering import VERBS, asked_by, own_items, refusals
+from quintet.operations.sampling import writes
+from quintet.registry import MEASURES, MODALITIES, RESULTS, family_class
+from quintet.runs.folder import Run, weights_in
+from quintet.runs.restoring import codecs_of
+from quintet.server.bodies import object_of
+from quintet.server.engine import Job
+from quintet.server.formats import JSON, MEDIA
+from quintet.server.native import in_json, offered, unless_left
+from quintet.server.problems import Refusal, said
+from quintet.studio import forms
+from quintet.studio.house import Studio, run_of
+from quintet.studio.pages import address, page, query
+
+SHOWN = 64
+"""Items that are made or looked at first, where a preview of the data shows so many."""
+WRITTEN = 4
+"""Texts that are written at once, to be read as they grow."""
+LONG = 2_000
+"""Letters of an own text that a page is given: a long one is a whole corpus."""
+
+
+class Own(requests.Request):
+    """Items of the data that a run was trained on."""
+
+    run: str = Field(description="its name")
+    split: str = Field("test", description="train, validation or test")
+    n: int = Field(8, ge=1, le=1024, description="how many")
+    seed: int = Field(0, ge=0, description="of the draw")
+
+
+def routes(app: FastAPI, studio: Studio) -> None:
+    """The page, and what it asks besides the server's own routes."""
+
+    @app.get("/use/{name:path}")
+    async def use(request: Request, name: str) -> Response:
+        """What a trained model can be asked."""
+        return await asyncio.to_thread(shown, request, studio, name)
+
+    @app.post("/studio/use/load")
+    async def load(request: Request) -> Response:
+        """Load a model, so that the first answer need not wait; and what is known of it only then."""
+        name = object_of(await request.body()).get("model")
+        work = studio.service.models.ask(str(name), loaded, studio.service.request.deadline)
+        return JSONResponse(await unless_left(request, work))
+
+    @app.get("/studio/use/items")
+    async def items(request: Request) -> Response:
+        """Items of a run's own data, as the routes of the verbs take them."""
+        wanted = Own.model_validate(dict(request.query_params))
+        return JSONResponse(await asyncio.to_thread(brought, studio.root, wanted))
+
+    @app.post("/studio/use/file")
+    async def restore(request: Request) -> Response:
+        """The page of the run that made a file, with its seed and settings."""
+        async with request.form(max_files=1, max_fields=4) as form:
+            file = form.get("file")
+            if not isinstance(file, UploadFile) or not file.filename:
+                raise Refusal(422, "no file", fix="choose one that quintet made")
+            content, name = await file.read(), file.filename
+        place = await asyncio.to_thread(found_again, studio.root, content, Path(name).name)
+        if JSON in request.headers.get("accept", ""):
+            return JSONResponse({"to": place})
+        return RedirectResponse(place, 303)
+
+
+def loaded(model: Fitted, job: Job) -> dict[str, Any]:
+    """What is known of a model once it is loaded: `writes`, whether it writes texts symbol by symbol."""
+    return {"writes": writes(model, ""), "step": (used := model.run.used()) and used.step}
+
+
+# -- the page ----------------------------------------------------------------------------------------------------------
+
+
+def shown(request: Request, studio: Studio, name: str) -> Response:
+    """The page of a run; of one that cannot be used yet, why."""
+    run = run_of(studio.root, name)
+    config, codecs = run.config(), codecs_of(run)
+    refused = refusals(run, codecs)
+    answered = [verb for verb, why in refused.items() if not why]
+    given = dict(request.query_params)
+    verb = given.get("verb", next(one for one in ("classify", "translate", "sample") if one in answered))
+    if verb not in VERBS:
+        raise UsageError("no such verb", why=f"known: {', '.join(VERBS)}")
+    try:
+        studio.service.models[name]
+        trouble = None
+    except QuintetError as error:
+        trouble = said(error, True)
+    family = family_class(config.family)
+    own = family.Sampling(**config.sampling).model_dump(mode="json")
+    settings = (
+        forms.of_section("sampling", family.Sampling, own) if "sampling" in VERBS[verb].request.model_fields else []
+    )
+    return page(
+        request, "use.html.j2", run=name, verb=verb, answered=answered, trouble=trouble, given=given, settings=settings,
+        refused={one: why for one, why in refused.items() if why}, family=config.family, source=config.data.source,
+        fields=fields_of(verb, codecs), conditioned=config.data.condition, facts=facts_of(name, verb, codecs),
+    )  # fmt: skip
+
+
+def fields_of(verb: str, codecs: Mapping[str, Codec]) -> list[forms.Field]:
+    """The fields of a verb's request that mean something for a model with these codecs."""
+    kind, request = MODALITIES[codecs["x"].modality], VERBS[verb].request
+    leave = {"stream", "sampling", "beside"}  # the page decides these
+    if not kind.hole:
+        leave |= {"prompt", "length", "stop", "regex", "n_best"}
+    if "cond" not in codecs:
+        leave |= {"condition"}
+    if VERBS[verb].needs == "given" and verb != "sample":  # it is about what is brought
+        leave |= {"n", "condition"}
+    values = {name: field.default for name, field in request.model_fields.items()} | {"n": many(codecs["x"])}
+    found = forms.of_section("", request, values, [name for name in request.model_fields if name not in leave])
+    known = {"known": OPTIONS[kind.name].known, "n": "", "condition": ""}
+    return [replace(one, about=known.get(one.name, one.about), default="" if one.default == "[]" else one.default)
+            for one in found]  # fmt: skip
+
+
+def many(codec: Codec) -> int:
+    """How many items are made at first."""
+    modality = MODALITIES[codec.modality]
+    return WRITTEN if modality.hole else min(modality.previewed, SHOWN)
+
+
+def facts_of(name: str, verb: str, codecs: Mapping[str, Codec]) -> dict[str, Any]:
+    """What the scripts of the page need to know: of the items that a model takes and makes, and of its conditions."""
+    modality = MODALITIES[codecs["x"].modality]
+    results = [MEDIA[suffix] for suffix in RESULTS.formats]
+    return {
+        "run": name,
+        "verb": verb,
+        "items": about(codecs["x"]),
+        "given": about(codecs["cond"]) if "cond" in codecs else None,
+        "media": [one for one in offered(verb, modality) if one in MEDIA.values()],
+        "results": results,
+        "suffixes": {media: suffix for suffix, media in MEDIA.items()},
+        "measures": {key: [one.name, one.note, one.percent] for key, one in MEASURES.items()},
+    }
+
+
+def about(codec: Codec) -> dict[str, Any]:
+    """What is to be known of items: the media type of a file of one of them, "" where JSON holds them as they are;
+    whether they are typed; and their columns.
+    """
+    modality = MODALITIES[codec.modality]
+    return {"media": MEDIA.get(modality.single, ""), "typed": bool(modality.hole), "cells": modality.cells(codec),
+            "parts": modality.parts, "suffixes": [*modality.suffixes], "things": modality.things}  # fmt: skip
+
+
+# -- items of the run's own data ---------------------------------------------------------------------------------------
+
+
+def brought(root: Path, wanted: Own) -> dict[str, Any]:
+    """Items of a run's own data and what they are given, in the JSON that the routes of the verbs take."""
+    run = run_of(root, wanted.run)
+    codecs, reading = codecs_of(run), run.config().data.reading()
+    found = drawn(run.path, wanted.split, wanted.n, wanted.seed)
+    sides = {"items": ("x", found.items), "conditions": ("cond", found.given)}
+    return {"places": None if found.index is None else found.index.tolist()} | {
+        side: None if values is None else
+        [one[:LONG] if isinstance(one, str) and not MODALITIES[codecs[key].modality].single else one
+         for one in in_json(MODALITIES[codecs[key].modality], values, {}, codecs[key], reading)]
+        for side, (key, values) in sides.items()
+    }  # fmt: skip
+
+
+@lru_cache(maxsize=8)
+def drawn(path: Path, split: str, n: int, seed: int) -> Found:
+    """They are drawn again and again as a page is used, and reading a source may take long."""
+    return own_items(Run(path), split, n, seed)
+
+
+# -- files that quintet made -------------------------------------------------------------------------------------------
+
+
+def found_again(root: Path, content: bytes, name: str) -> str:
+    """The address of the page with the run, the seed and the settings that made a file. Raises DataError for one that
+    quintet did not make, or whose run is not here.
+    """
+    from quintet.core.plain import plain
+    from quintet.modalities.provenance import read_provenance
+
+    with tempfile.TemporaryDirectory(prefix="quintet-") as folder:
+        suffix = Path(name).suffix.lower()
+        path = Path(folder) / (f"file{suffix}" if suffix != ".json" else "file.provenance.json")
+        path.write_bytes(content)
+        try:
+            note = plain(read_provenance(path if suffix != ".json" else path.with_name("file")))
+        except QuintetError as error:
+            raise DataError(error.what, where=name, why=error.why if folder not in error.why else "",
+                            fix="drop a picture, a recording or a table that quintet wrote, or its .provenance.json"
+                            ) from None  # fmt: skip
+    run, weights = note.get("run"), note.get("weights")
+    if not isinstance(run, str) or not isinstance(weights, str | None):
+        raise DataError("no provenance: not a file that quintet wrote", where=name)
+    verb, fields = asked_by(note)
+    simple: dict[str, Any] = {key: value for key, value in fields.items() if isinstance(value, str | int | float)}
+    conditions = fields.get("condition")
+    if isinstance(conditions, list) and len(conditions) <= SHOWN and all(isinstance(one, str) for one in conditions):
+        simple["conditions"] = conditions
+    sampling = note.get("sampling")
+    settings = {f"sampling.{key}": value for key, value in sampling.items()} if isinstance(sampling, dict) else {}
+    simple |= {key: value for key, value in settings.items() if isinstance(value, str | int | float)}
+    index = note.get("index")
+    here = named(root, run, weights, name)
+    return f"/use/{address(here)}" + query(verb=verb, **simple, weights=weights,
+                                           index=index if isinstance(index, int) else None)  # fmt: skip
+
+
+def named(root: Path, name: str, weights: str | None, file: str) -> str:
+    """The name, below the folder of runs, of the run of that name that has these weights; else of the first."""
+    candidates = [name, *(str(Path(found).parent.relative_to(root)) for found in
+                          sorted(root.glob(f"*/{glob.escape(name)}/config.yaml")))]  # fmt: skip
+    here = []
+    for candidate in candidates:
+        try:
+            here.append((candidate, run_of(root, candidate)))
+        except UsageError:
+            continue
+    if not here:
+        raise DataError("the run that made this file is not here", where=file, why=f"it was called {name}",
+                        fix=f"copy its folder to {root}")  # fmt: skip
+    return next((candidate for candidate, run in here if weights in all_weights(run)), here[0][0])
+
+
+def all_weights(run: Run) -> set[str]:
+    """The digests of all weights that a run has."""
+    found = set[str]()
+    for folder in (*run.checkpoints.glob("step-*"), *run.bests.glob("step-*")):
+        try:
+            found.add(weights_in(folder).sha256)
+        except (OSError, ValueError, LookupError, TypeError):  # removed meanwhile, or damaged
+            continue
+    return found
