@@ -106,7 +106,7 @@ def plain_or_quoted(text: str, place: str) -> str:
 
 Call = tuple[str, list[Any], dict[str, Any]]
 """A function's name and its arguments, those by place and those by name."""
-LINE = 88
+LINE = 60
 """Characters of a line; longer calls have an argument a line."""
 EMPTY: tuple[Any, ...] = (None, {}, (), [])
 """Values that say nothing where the default is one of them."""
