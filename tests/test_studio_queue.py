@@ -20,7 +20,7 @@ from queueing import Studios, add, book, queue, states, stop_all, until, working
 from quintet.core.errors import EnvironmentFault, QuintetError, UsageError
 from quintet.studio import jobs
 from quintet.studio import queue as queues
-from quintet.studio.eta import Outlook, kind, outlooks, whole
+from quintet.studio.eta import END, START, Outlook, kind, outlooks, whole
 from quintet.studio.jobs import MOST_STARTS
 from quintet.studio.queue import Queue
 
@@ -448,7 +448,7 @@ def test_time_left_comes_from_the_records_of_the_run(tmp_path: Path) -> None:
     try:
         records(made.runs / "one", 40, 100, ago=10.0)
         found = outlooks(made.jobs())[job.id]
-        assert found.left == pytest.approx(60 * 2.0 - 10.0, abs=0.5)
+        assert found.left == pytest.approx(60 * 2.0 - 10.0 + END, abs=0.5)
         assert (found.step, found.steps, found.share) == (40, 100, 0.4)
     finally:
         os.close(lock)
@@ -474,18 +474,30 @@ def finished(job: jobs.Job, seconds: float) -> None:
     (job.folder / jobs.OUT).write_text(json.dumps({"seconds": 4.0}))
 
 
+def test_time_left_follows_the_budget_until_the_run_is_resumed(tmp_path: Path) -> None:
+    """Its steps are corrected as it goes, so that it ends with the budget; a resumed one follows the plan it has."""
+    made = queue(tmp_path)
+    job = add(made, "one", "--budget", "2m")
+    records(made.runs / "one", 10, 1000)
+    assert outlooks([job])[job.id].left == pytest.approx(120 - 20 + END)
+    job = jobs.note(job, begun=1.0, resumed=True)
+    assert outlooks([job])[job.id].left == pytest.approx(990 * 2.0 + END)
+
+
 def test_time_left_of_a_comparison(tmp_path: Path) -> None:
     made = queue(tmp_path)
     job = made.add(["compare", "moons", "--families", "vae,gan,flow", "--seeds", "2", "--budget", "60s"], "moons")
-    assert outlooks([job])[job.id] == Outlook(6 * 88.0, 0.0, None, None, 0, 6)
+    assert outlooks([job])[job.id] == Outlook(6 * 72.0 + START + END, 0.0, None, None, 0, 6)
     folder = made.runs / job.run
     records(folder / "vae-0", 45, 45)
+    (folder / "vae-0" / "manifest.json").touch()
+    os.utime(folder / "vae-0" / "manifest.json", (time.time() - 100.0,) * 2)
     (folder / "vae-0.json").write_text("{}")
     records(folder / "vae-1", 15, 45)
     (folder / "comparison.json").write_text('{"choice": {"left_out": {"gan": "too slow"}}}')
     found = outlooks([job])[job.id]
     assert (found.done, found.runs, found.step, found.steps) == (1, 4, 15, 45)
-    assert found.left == pytest.approx(3 * (90 * 4 / 3 + 8) - 30)
+    assert found.left == pytest.approx(3 * 100 - 30 + END, abs=1)
 
 
 def test_jobs_of_one_kind_differ_in_their_own_options_alone() -> None:

@@ -18,9 +18,9 @@ from quintet.core.errors import QuintetError
 from quintet.runs.config import seconds
 from quintet.studio.jobs import Job
 
-START = 8.0
-"""Seconds in which a job imports and reads before its training."""
-MEASURED = 4 / 3
+START, END = 8.0, 1.0
+"""Seconds in which a job imports and reads before its training, and writes what came of it."""
+MEASURED = 1.2
 """A run of a comparison takes so many times its training, since it is measured too."""
 TAIL = 32_768
 """Bytes at the end of the metrics from which the pace is taken."""
@@ -76,52 +76,59 @@ def whole(jobs: Sequence[Job], found: Mapping[str, Outlook]) -> tuple[float, int
 
 
 def trained(run: Path, job: Job, now: float) -> Outlook:
-    """Of a run that is trained, from its own records."""
+    """Of a run that is trained, from its own records: by its budget, or once it was resumed by its pace."""
     records, told = tail(run / "metrics.jsonl")
     if not records:
         return Outlook()
     first, last = records[0], records[-1]
     step, steps = last["step"], last["steps"]
     if step >= steps:
-        return Outlook(0.0, 1.0, step, steps)
-    if step == first["step"]:
+        return Outlook(END, 1.0, step, steps)
+    if job.argv[:1] != ("resume",) and not job.order.resumed and steps_of(job.argv) is None:
+        left = (budget_of(job.argv) or 0.0) - last["seconds"]
+    elif step > first["step"]:
+        left = (last["seconds"] - first["seconds"]) / (step - first["step"]) * (steps - step)
+    else:
         return Outlook(None, step / steps, step, steps)
-    pace = (last["seconds"] - first["seconds"]) / (step - first["step"])
-    left = pace * (steps - step)
     if job.state == "running":
-        left = max(0.0, left - max(0.0, now - told))
-    return Outlook(left, step / steps, step, steps)
+        left -= max(0.0, now - told)
+    return Outlook(max(0.0, left) + END, step / steps, step, steps)
 
 
 def compared(job: Job, now: float) -> Outlook:
     """Of a comparison: whole runs that are measured, and the one that is being trained."""
-    folder, argv = job.runs / job.run, job.argv
-    kept = {path.stem for path in folder.glob("*-*.json")}
-    total, spent, current = entries(job, folder), [], Outlook()
-    begun = 0.0  # seconds that the run took so far which is not measured yet
-    for path in folder.glob("*-*/metrics.jsonl"):
-        records, told = tail(path)
-        if not records:
-            continue
-        took = float(records[-1]["seconds"])
-        if path.parent.name in kept:
-            spent.append(took)
-        else:
-            current = trained(path.parent, job, now)
-            begun = took + (max(0.0, now - told) if job.state == "running" else 0.0)
+    folder, total = job.runs / job.run, entries(job, job.runs / job.run)
     if total is None:
         return Outlook()
-    each = budget_of(argv) if steps_of(argv) is None else None
-    if spent:
-        each = sum(spent) / len(spent)
-    elif each is None and current.left is not None:
+    kept = {path.stem: path for path in folder.glob("*-*.json")}
+    took, current, begun = [], Outlook(), 0.0  # `begun`: seconds of the run that is not measured yet
+    for path in folder.glob("*-*/metrics.jsonl"):
+        records, told = tail(path)
+        spent = float(records[-1]["seconds"]) if records else 0.0
+        if (end := kept.get(path.parent.name)) is not None:
+            took.append(min(age(path.parent / "manifest.json") - age(end), 2 * spent + 30.0))
+        elif records:
+            current = trained(path.parent, job, now)
+            begun = spent + (max(0.0, now - told) if job.state == "running" else 0.0)
+    each = budget_of(job.argv) if steps_of(job.argv) is None else None
+    if each is None and current.left is not None:
         each = begun + current.left
+    one = sum(took) / len(took) if took else None if each is None else each * MEASURED
     done = min(total, len(kept))
-    if each is None:
+    if one is None:
         return Outlook(None, done / total, current.step, current.steps, done, total)
-    one = each * MEASURED + START
-    left = max(0.0, (total - done) * one - min(begun, 0.95 * one))
-    return Outlook(left, 1 - left / (total * one), current.step, current.steps, done, total)
+    left = (total - done) * one - min(begun, 0.95 * one)
+    if not took and current.step is None:
+        left += max(0.0, START - (now - job.order.begun if job.state == "running" and job.order.begun else 0.0))
+    return Outlook(left + END, max(0.0, 1 - left / (total * one)), current.step, current.steps, done, total)
+
+
+def age(path: Path) -> float:
+    """Seconds since a file was written."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def entries(job: Job, folder: Path) -> int | None:

@@ -34,7 +34,8 @@ OURSELVES = 'echo $$ >"$0" && exec "$@"'
 class Order(BaseModel):
     """What job.json holds: what is to be done, what the user wants of it now, and how often it was tried.
 
-    `cwd`: where relative paths of the command begin. `starts`: since the run last came further than `reached`.
+    `cwd`: where relative paths of the command begin. `starts`: since the run last came further than `reached`. `begun`:
+    when it was first started; `resumed`: whether it was started again.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -48,6 +49,7 @@ class Order(BaseModel):
     starts: int = 0
     reached: int = 0
     begun: float | None = None
+    resumed: bool = False
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ def at_rest(folder: Path, order: Order) -> Job:
         if "error" in said:
             return Job(folder, order, "failed", {key: str(said.get(key) or "") for key in FIELDS})
         ended, spent = (folder / OUT).stat().st_mtime, said.get("seconds")
-        if order.starts == 1 and order.begun is not None:
+        if order.begun is not None and not order.resumed:
             spent = ended - order.begun
         return Job(folder, order, "finished", ended=ended, spent=spent)
     if order.wanted != "run":
@@ -195,7 +197,8 @@ def start(job: Job, program: Sequence[str]) -> subprocess.Popen[bytes] | None:
             return None
         far = reached(job.runs / job.run)
         starts = job.order.starts + 1 if far <= job.order.reached else 1
-        job = note(job, starts=starts, reached=far, begun=job.order.begun or time.time())
+        job = note(job, starts=starts, reached=far, begun=job.order.begun or time.time(),
+                   resumed=job.order.begun is not None)  # fmt: skip
         (folder / PID).unlink(missing_ok=True)
         words = ["/bin/sh", "-c", OURSELVES, str(folder / PID), *program, *job.argv]
         with (folder / OUT).open("wb") as out, (folder / LOG).open("ab") as log:
