@@ -14,9 +14,11 @@ from in_browser import client, studio
 from queueing import add, queue, states, stop_all, until
 from starlette.testclient import TestClient
 
+from quintet.core.errors import EnvironmentFault
+from quintet.operations.requests import StudioRequest
 from quintet.studio import jobs
 from quintet.studio import queue as queues
-from quintet.studio.app import create_app
+from quintet.studio.app import create_app, start
 from quintet.studio.house import Studio
 from quintet.studio.queue import Queue
 
@@ -149,6 +151,15 @@ def test_tabs_that_look_at_once_are_told_the_same(made: Studio, monkeypatch: pyt
     for _ in range(10):
         made.topics["queue"]("", "")
     assert len(looks) == 1
+
+
+def test_a_second_studio_of_the_same_runs_does_not_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    with queue(tmp_path) as first:
+        first.begin("http://127.0.0.1:8700")
+        with pytest.raises(EnvironmentFault, match="open for these runs already") as caught:
+            start(StudioRequest(runs=first.runs, port=0), lambda address, link: None)
+        assert "http://127.0.0.1:8700" in caught.value.fix
 
 
 # -- in the browser ----------------------------------------------------------------------------------------------------
