@@ -72,9 +72,14 @@ def train(done: Any, context: Context) -> Answer | str:
     return planned(done) if isinstance(done, PlanResult) else _trained(done, context)
 
 
-@asks(ResumeRequest, "training.resume", "first", "runs/first --changed-data", title=lambda request: request.run)
+@asks(ResumeRequest, "training.resume", "first", "first --steps 4000     (which has fewer)",
+      "runs/first --changed-data", title=lambda request: request.run)  # fmt: skip
 def resume(done: TrainResult, context: Context) -> Answer | str:
-    """Continue a run to its end, as if it had never stopped."""
+    """Continue a run to its end, as if it had never stopped; or train it further, to --steps or --budget in all.
+
+    A run that was at its end warms up and decays once more in what is new; of any other the rest of its schedule is
+    stretched. The same command again does nothing.
+    """
     return _trained(done, context)
 
 
@@ -266,9 +271,9 @@ def push(done: PushResult, context: Context) -> str:
 # -- what there is -----------------------------------------------------------------------------------------------------
 
 
-@asks(InspectRequest, "inspecting.inspect", "first", "first --verify", "points.csv")
+@asks(InspectRequest, "inspecting.inspect", "first", "first --verify", "points.csv", "digits-vae-1-onnx/")
 def inspect(found: Any, context: Context) -> str:
-    """Show what a run is and how far it got, or which run, seed and settings made a file."""
+    """Show what a run is and how far it got, what an export holds, or which run, seed and settings made a file."""
     from quintet.cli.describe import inspected
 
     return inspected(found)

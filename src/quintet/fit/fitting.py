@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from quintet.core.checked import checked, count_of
-from quintet.core.errors import ConfigError, DataError, out_of_memory, warn
+from quintet.core.errors import ConfigError, DataError, UsageError, out_of_memory, warn
 from quintet.fit.pixels import (
     READABLE_BATCH,
     STEPS,
@@ -262,12 +262,20 @@ def resume(
     *,
     runs: str | Path | None = None,
     changed_data: bool = False,
+    steps: int | None = None,
+    budget: str | float | None = None,
     report: Report | None = None,
     on_trainer: Callable[[Trainer], None] | None = None,
 ) -> Fitted:
     """Continue a run to its end, bit for bit as if it had not stopped. Refuses if the data changed, unless
     `changed_data`.
+
+    With `steps` or `budget`, both in all, it is trained further if it has fewer: one that was at its end warms up and
+    decays anew, of any other the rest of its schedule is stretched.
     """
+    if steps is not None and budget is not None:
+        raise UsageError("both budget and steps", fix="give one of them")
+    more = None if steps is None else count_of(steps, "steps"), None if budget is None else seconds(budget)
     folder = Run.open(run, runs)
     family, codecs, config = rebuild(folder)
     dataset = load_source(**config.data.reading())
@@ -282,5 +290,5 @@ def resume(
     task = Task.of(config, dataset, codecs).examples("train", "validation")
     session = Session(config, task, family.to(engine.device), engine)
     with ProgressLine(f"training {config.family}") as line:
-        session.train(folder, report or line, on_trainer)
-    return Fitted(folder, family, codecs, config, session.cond)
+        session.train(folder, report or line, on_trainer, steps=more[0], budget=more[1])
+    return Fitted(folder, family, codecs, session.config, session.cond)

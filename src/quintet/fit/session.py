@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from quintet.core.errors import ConfigError, DataError, EnvironmentFault, warn
+from quintet.core.errors import ConfigError, DataError, EnvironmentFault, UsageError, warn
 from quintet.core.family import Family
 from quintet.core.random import seed_of
 from quintet.data.loader import Items, Loader, lengths
@@ -77,11 +77,15 @@ class Session:
         report: Report | None,
         on_trainer: Callable[[Trainer], None] | None,
         estimate: BudgetPlan | None = None,
+        *,
+        steps: int | None = None,
+        budget: float | None = None,
     ) -> None:
         """Train to the end from where the run stands; the family then has its averaged weights.
 
         `estimate`, of a run that begins now: its plan is corrected so that it ends with its budget. Any other run, one
-        that is resumed too, follows the plan that its configuration records.
+        that is resumed too, follows the plan that its configuration records, unless it is to have more `steps` in all,
+        or more seconds of a `budget`.
         """
         config = self.config
         assert config.steps is not None
@@ -97,16 +101,18 @@ class Session:
             if estimate is not None:
                 trainer.usual, trainer.look_seconds = estimate.each, estimate.look
             found = run.latest() if run is not None else None
-            if found is not None and run is not None:
+            if found is not None:
                 trainer.restore(found.tensors, found.state)
-                if self.engine.first:
-                    run.rewind(trainer.step)
-                    seen = [record for record in run.metrics() if "quality" in record]
-                    if seen:  # this run's looks go on with the number of samples that they began with
-                        self.look.take(int(seen[-1].get("samples", SAMPLES)))
+            if run is not None and self.engine.first:
+                run.rewind(trainer.step)
+                seen = [record for record in run.metrics() if "quality" in record]
+                if seen:  # this run's looks go on with the number of samples that they began with
+                    self.look.take(int(seen[-1].get("samples", SAMPLES)))
+            watch = Watch(self, trainer, run, report)
+            watch.go_further(steps, budget)
             if on_trainer:
                 on_trainer(trainer)
-            Watch(self, trainer, run, report).train()
+            watch.train()
             if run is not None and self.engine.first:
                 write_card(run, self.family, self.codecs)
         finally:
@@ -132,6 +138,26 @@ class Watch:
         self.every = max(1, trainer.steps // 200)
         self.failures = 0
         self.told = set[str]()
+
+    def go_further(self, steps: int | None, budget: float | None) -> None:
+        """Plan for so many steps in all, or so many seconds of a budget, if that is more than the run has."""
+        trainer, config = self.trainer, self.session.config
+        planned = trainer.legs[-1].steps
+        if steps is not None and steps < planned:
+            warn(f"the run has {planned:,} steps, which are more than {steps:,}: it goes on as it was planned")
+        if budget is not None and not trainer.step and budget > (config.budget or 0):
+            raise UsageError("nothing is trained yet that tells how long a step takes", where=config.data.source,
+                             fix="--steps N, or resume it first without a budget")  # fmt: skip
+        if budget is not None and budget > max(config.budget or 0, trainer.seconds):
+            trainer.go_further(None, budget)
+        elif steps is not None and steps > planned:
+            trainer.go_further(steps)
+        else:
+            return
+        self.every = max(1, trainer.steps // 200)
+        plan = tuple(tuple(leg) for leg in trainer.legs)
+        self.configure({"steps": trainer.steps, "plan": plan, "budget": budget})
+        self.tell({})  # from here on its end is another
 
     def train(self) -> None:
         """Run the trainer to its end."""
@@ -174,11 +200,22 @@ class Watch:
     def on_interval(self) -> None:
         figures, enough = self.look(self.run) if self.run else ({}, False)
         if self.session.engine.any(enough):
-            self.trainer.steps = self.trainer.step  # the end is here: for the rest it is as if it had been planned so
+            self.end()
         if self.run:
             self.tell(figures)
             for one in advice(self.run.metrics()):
                 self.warn_once(one.kind, one.text, advice=True)
+
+    def end(self) -> None:
+        """The end is here: for the rest it is as if it had been planned so. A plan that was corrected just now is not
+        one for going on from here.
+        """
+        trainer = self.trainer
+        kept = [leg for leg in trainer.legs if leg.at < trainer.step]
+        if kept != trainer.legs:
+            trainer.legs, trainer.steps = kept, kept[-1].steps
+            self.on_plan(kept)
+        trainer.steps = trainer.step
 
     def look(self, run: Run) -> tuple[dict[str, Any], bool]:
         """(figures of samples and unseen items, whether they have been as good before for long enough); samples are
@@ -203,7 +240,8 @@ class Watch:
                 checkpoint.save(run.bests, trainer.step, {"model": family.state_dict()}, {"step": trainer.step}, keep=1)
             except OSError as error:
                 warn(f"best weights not written ({error})")
-        return figures, settings.patience is not None and waited >= settings.patience
+        patience = settings.patience  # a run that is trained further behind its early end waits as long again
+        return figures, patience is not None and waited > 0 and waited % patience == 0
 
     def on_save(self) -> None:
         """Write a checkpoint. What fails is warned while an older one stands, at most three times in a row; then it is

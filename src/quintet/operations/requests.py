@@ -245,6 +245,13 @@ Reading = Annotated[dict[str, Any], Field(description="how a path is read: size,
 Preset = Annotated[str | None, Field(description="classic, tiny, small or base [small]")]
 
 
+def one_length(request: Any) -> Any:
+    """The request; UsageError if its training is to end by both."""
+    if request.budget is not None and request.steps is not None:
+        raise UsageError("both budget and steps", fix="give one of them")
+    return request
+
+
 class TrainRequest(Local):
     """A family to be trained on a source. Its fields win over those of `config`, which wins over the preset."""
 
@@ -268,24 +275,23 @@ class TrainRequest(Local):
     coding: dict[str, Any] = Field({}, description="settings of the items' codec")
     given: dict[str, Any] = Field({}, description="settings of the condition's codec")
 
+    _one_length = model_validator(mode="after")(one_length)
+
     @model_validator(mode="after")
     def _together(self) -> Self:
-        one_length(self.budget, self.steps)
         if self.resume and not self.run:
             raise UsageError("resume needs the run's name", fix="--run NAME")
         return self
 
 
-def one_length(budget: str | None, steps: int | None) -> None:
-    """Raise UsageError if training is to end by both."""
-    if budget is not None and steps is not None:
-        raise UsageError("both budget and steps", fix="give one of them")
-
-
 class ResumeRequest(OfRun):
-    """A run that is to go on to its end."""
+    """A run that is to go on to its end, or to be trained further."""
 
     changed_data: bool = Field(False, description="go on although the data are not the same")
+    budget: str | None = Field(None, description="how long it is to have trained in all, if that is longer")
+    steps: int | None = Field(None, ge=1, description="how many updates it is to have in all, if these are more")
+
+    _one_length = model_validator(mode="after")(one_length)
 
 
 class CompareRequest(Local):
@@ -306,10 +312,7 @@ class CompareRequest(Local):
     output: Output = None
     reading: Reading = {}
 
-    @model_validator(mode="after")
-    def _together(self) -> Self:
-        one_length(self.budget, self.steps)
-        return self
+    _one_length = model_validator(mode="after")(one_length)
 
 
 class PushRequest(OfRun):
@@ -378,9 +381,9 @@ class StudioRequest(Local):
 
 
 class InspectRequest(Local):
-    """A run, or a file that quintet wrote, that is to be looked at."""
+    """A run, an export, or a file that quintet wrote, that is to be looked at."""
 
-    what: str = Field(description="a run, or a file that quintet wrote")
+    what: str = Field(description="a run, an export, or a file that quintet wrote")
     verify: bool = Field(False, description="check every digest of every checkpoint")
 
 

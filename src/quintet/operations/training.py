@@ -64,15 +64,20 @@ class TrainResult(Result):
 
 @operation
 def train(request: TrainRequest, on_event: OnEvent) -> TrainResult | PlanResult:
-    """Train a family; or go on with the run if it is to be resumed and exists; or only say what would be trained."""
+    """Train a family; or go on with the run if it is to be resumed and exists, further where more is asked for than it
+    has; or only say what would be trained.
+    """
     given = arguments(request)
     if request.dry_run or request.resume:
         dataset = load_source(given["data"], **fitting.reading_of(given["config"]))
         if request.dry_run:
             return dry_run(request, dataset)
         assert request.run is not None
-        if continues(plan(request, dataset), request.run, request.runs):
-            return resume(ResumeRequest(run=request.run, runs=request.runs), on_event)
+        wanted = plan(request, dataset)
+        if continues(wanted, request.run, request.runs):
+            budget = None if wanted.steps is not None else request.budget or given["config"].get("budget")
+            length = {"steps": wanted.steps, "budget": None if budget is None else str(budget)}
+            return resume(ResumeRequest(run=request.run, runs=request.runs, **length), on_event)
     listener = Listener(on_event)
     return listener.result(fitting.train(**given, report=listener.report, on_trainer=listener.watch))
 
@@ -112,10 +117,10 @@ def asked(request: TrainRequest) -> tuple[str, str, dict[str, Any]]:
 
 @operation
 def resume(request: ResumeRequest, on_event: OnEvent) -> TrainResult:
-    """Continue a run to its end, as if it had never stopped."""
+    """Continue a run to its end, as if it had never stopped, or train it further."""
     listener = Listener(on_event)
-    model = fitting.resume(request.run, runs=request.runs, changed_data=request.changed_data, report=listener.report,
-                       on_trainer=listener.watch)  # fmt: skip
+    model = fitting.resume(request.run, runs=request.runs, changed_data=request.changed_data, steps=request.steps,
+                       budget=request.budget, report=listener.report, on_trainer=listener.watch)  # fmt: skip
     return listener.result(model)
 
 

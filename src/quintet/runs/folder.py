@@ -227,8 +227,10 @@ class Run:
 
     def rewind(self, step: int) -> None:
         """Drop the records after `step`, which a resumed run writes again."""
+        path = self.path / "metrics.jsonl"
         kept = [json.dumps(record) for record in self.metrics() if record.get("step", 0) <= step]
-        checkpoint.write_atomic(self.path / "metrics.jsonl", "".join(line + "\n" for line in kept))
+        if path.exists():
+            checkpoint.write_atomic(path, "".join(line + "\n" for line in kept))
 
 
 SHORT = 4096

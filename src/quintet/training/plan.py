@@ -6,10 +6,15 @@ import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
+INTERVALS = 8
+"""A run is evaluated this many times, at even distances, unless `sample_every` says otherwise. Such an evaluation while
+the model trains is called a look.
+"""
+
 
 class Leg(NamedTuple):
     """One part of a plan: from step `at` on there are `steps` in all, looks `every` so many, on `threads` threads
-    (0: as many as torch takes)."""
+    (0: as many as torch takes). One that begins where the one before ends is of a run that was trained further."""
 
     at: int
     steps: int
@@ -23,10 +28,14 @@ def leg_at(legs: Sequence[Leg], step: int) -> Leg:
 
 
 def look_due(legs: Sequence[Leg], step: int) -> bool:
-    """Whether this step is one of the looks: every so many steps since the plan last changed that number."""
+    """Whether this step is one of the looks: every so many steps since the plan last changed that number, and the last
+    step of what was trained further.
+    """
     leg = leg_at(legs, step)
     start = 0
     for before, after in itertools.pairwise(legs):
+        if after.at == step == before.steps:
+            return True
         if after.at <= step and after.every != before.every:
             start = after.at
     return step > start and (step - start) % leg.every == 0
@@ -35,13 +44,27 @@ def look_due(legs: Sequence[Leg], step: int) -> bool:
 def position(legs: Sequence[Leg], step: int) -> tuple[float, int]:
     """(place, steps) of a step in the schedule of the learning rate. Where a plan was corrected, the rest of the
     schedule is stretched or shortened to the steps that are left, so that it never jumps and always ends at its end.
+    What a run is trained further when it was at its end is a schedule of its own: of a rate at its end nothing is left.
     """
-    share, leg = 0.0, legs[0]
+    start, share, leg = 0, 0.0, legs[0]
     for following in legs[1:]:
         if following.at > step:
             break
-        share += (1 - share) * (following.at - leg.at) / (leg.steps - leg.at)
+        if following.at == leg.steps:
+            start, share = following.at, 0.0
+        else:
+            share += (1 - share) * (following.at - leg.at) / (leg.steps - leg.at)
         leg = following
-    if leg.at == 0:
-        return step, leg.steps
-    return leg.steps * (share + (1 - share) * (step - leg.at) / (leg.steps - leg.at)), leg.steps
+    steps = leg.steps - start
+    if leg.at == start:
+        return step - start, steps
+    return steps * (share + (1 - share) * (step - leg.at) / (leg.steps - leg.at)), steps
+
+
+def further(legs: Sequence[Leg], at: int, steps: int, every: int | None) -> list[Leg]:
+    """The plan of a run that is to have so many `steps` in all, more than it had, from step `at` on; with looks `every`
+    so many, by default an eighth of what is new, or as rare as they were.
+    """
+    last = leg_at(legs, at)
+    every = every or max(last.every, -(-(steps - at) // INTERVALS))
+    return [leg for leg in legs if leg.at < at] + [Leg(at, steps, every, last.threads)]

@@ -18,17 +18,13 @@ from quintet.core.random import seed_of
 from quintet.training.engine import Engine, autocast, resolve_precision
 from quintet.training.muon import hidden_matrices
 from quintet.training.optim import EMA, Flat, learning_rate
-from quintet.training.plan import Leg, leg_at, look_due, position
+from quintet.training.plan import INTERVALS, Leg, further, leg_at, look_due, position
 from quintet.training.settings import TrainingSettings
 
 INITIAL = 1024
 """Training items from which constants are computed before the first step (scales, ActNorm)."""
 MOST_NUMBERS = 2**20
 """These items hold at most this many numbers together: of large items, fewer are taken."""
-INTERVALS = 8
-"""A run is evaluated this many times, at even distances, unless `sample_every` says otherwise. Such an evaluation while
-the model trains is called a look.
-"""
 EARLY_LOOKS = 3
 """Additional looks at an eighth, a quarter and half of the first interval, since small data are soon memorised."""
 LOOKING = 0.1
@@ -365,10 +361,21 @@ class Trainer:
                 for key, moment in flat.moments.items():
                     moment.copy_(tensors["optimiser"][f"{name}.{key}"])
             self.step, self.seconds, self.skipped = int(state["step"]), float(state["seconds"]), int(state["skipped"])
-            if self.step >= int(state["steps"]):
-                self.steps = self.step  # a run that ended early has ended
+            if self.step >= int(state["steps"]) and self.legs[-1].at != self.step:
+                self.steps = self.step  # a run that ended early has ended, unless its plan goes on from there
         except (KeyError, RuntimeError, ValueError) as error:
             raise CheckpointError("the checkpoint does not fit this model", why=str(error)) from None
+
+    def go_further(self, steps: int | None, budget: float | None = None) -> None:
+        """Plan to have so many `steps` in all, or to have trained so many seconds, more than was planned. How many
+        steps these buy is first what the run's own did, and then corrected as every budget is.
+        """
+        if budget is not None:
+            self.budget, self.loose = budget, False
+            steps = self.step + max(1, int((budget - self.seconds) * self.step / self.seconds))
+        assert steps is not None
+        self.legs = further(self.legs, self.step, steps, self.settings.sample_every)
+        self.steps = steps
 
 
 def looks(steps: int, every: int) -> set[int]:
