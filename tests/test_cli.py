@@ -637,6 +637,7 @@ def test_a_pipe_brings_data_and_takes_items(tmp_path: Path) -> None:
         (b"Dear all,\nthis is a letter.\n", ".txt"),
         (b"one\ntwo\n", ".txt"),
         (b"PAR1....", ".parquet"),
+        (b"\xff\xff\xff\xff\x10\0\0\0", ".arrow"),
         (b"\x93NUMPY\x01", ".npy"),
         (b"RIFF0000WAVEfmt ", ".wav"),
         (b"\x89PNG\r\n", ".png"),

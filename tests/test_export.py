@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ import soundfile
 import torch
 
 import quintet
+from quintet.cli.main import main
 from quintet.core.errors import Unsupported, UsageError
 from quintet.core.random import Tape
 from quintet.fit import fitting
@@ -181,6 +183,33 @@ def test_a_model_of_any_order_is_exported_in_the_natural_one(folder: Path) -> No
         wanted = model.family.sample(20, sampling=model.fitted.sampling(None), generator=tape)
     found = runpy.run_path(str(EXAMPLES / "autoregressive.py"))["sample"](folder / "any-order", 20, Replay(tape))
     assert (found == wanted.flatten(1).numpy()).all()
+
+
+def test_an_export_says_what_it_is(files: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    folder, model = files("vae")
+    assert main(["inspect", str(folder)]) == 0
+    told = capsys.readouterr().out
+    for words in (
+        "run by onnxruntime",
+        "vae",
+        str(model.run.used().sha256),
+        "sample.onnx",
+        "items x 1 x 8 x 8",
+        "normal",
+    ):
+        assert words in told
+    assert main(["inspect", str(folder / "decode.onnx"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert list(found["parts"]) == ["decode"]
+    assert [one["name"] for one in found["parts"]["decode"]["inputs"]] == ["z", "cond"]
+    assert found["provenance"]["run"] == "vae"
+    shutil.copy(folder / "decode.onnx", tmp_path / "decode.onnx")
+    for content, why in ((None, "not beside it"), ("{}", "not what an export says"), ("[]", "not a JSON object"),
+                         (json.dumps({"format": "onnx", "parts": {}}), "knows no such file")):  # fmt: skip
+        if content is not None:
+            (tmp_path / "export.json").write_text(content)
+        assert main(["inspect", str(tmp_path / "decode.onnx")]) == 3
+        assert why in capsys.readouterr().err
 
 
 def test_an_unknown_format_is_refused() -> None:

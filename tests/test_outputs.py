@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
+import pyarrow.feather
 import pyarrow.parquet
 import pytest
 from PIL import Image
@@ -36,6 +37,7 @@ TEXTS = ["to be\nor not", "ünïcode �", "plain"]
         ("folder", IMAGES),
         ("x.csv", TABLE),
         ("x.parquet", TABLE),
+        ("x.arrow", TABLE),
         ("x.jsonl", TABLE),
         ("t.npz", TABLE),
         ("x.txt", TEXTS),
@@ -77,10 +79,11 @@ def test_the_codec_says_what_white_is() -> None:
 
 
 def test_tables_and_texts_come_back(tmp_path: Path) -> None:
-    for name in ("x.csv", "x.parquet", "x.jsonl", "x.npz"):
+    for name in ("x.csv", "x.parquet", "x.arrow", "x.jsonl", "x.npz"):
         modality_of(TABLE).write(tmp_path / name, TABLE, NOTE)
     assert pyarrow.csv.read_csv(tmp_path / "x.csv").equals(TABLE)
     assert pyarrow.parquet.read_table(tmp_path / "x.parquet").replace_schema_metadata(None).equals(TABLE)
+    assert pyarrow.feather.read_table(tmp_path / "x.arrow").replace_schema_metadata(None).equals(TABLE)
     assert [json.loads(line) for line in (tmp_path / "x.jsonl").read_text().splitlines()] == TABLE.to_pylist()
     assert np.load(tmp_path / "x.npz")["kind"].tolist() == TABLE["kind"].to_pylist()  # without a pickle
     modality_of(TEXTS).write(tmp_path / "t.jsonl", TEXTS, NOTE)
@@ -109,11 +112,14 @@ def test_files_that_are_not_ours(tmp_path: Path) -> None:
     Image.new("L", (2, 2)).save(tmp_path / "other.png")
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnonsense")
     (tmp_path / "cut.parquet").write_bytes(b"PAR1")
+    (tmp_path / "cut.arrow").write_bytes(b"ARROW1\0\0")
+    (tmp_path / "no.arrow").write_bytes(b"ARROW")
     (tmp_path / "plain.csv").write_text("a\n1\n")
     (tmp_path / "torn.csv").write_text("a\n1\n")
     (tmp_path / "torn.csv.provenance.json").write_text('{"run": ')
     (tmp_path / "empty").mkdir()
-    for name in ("other.png", "broken.png", "cut.parquet", "plain.csv", "torn.csv", "empty", "absent.png"):
+    for name in ("other.png", "broken.png", "cut.parquet", "cut.arrow", "no.arrow", "plain.csv", "torn.csv",
+                 "empty", "absent.png"):  # fmt: skip
         with pytest.raises(DataError):
             read_provenance(tmp_path / name)
 

@@ -336,6 +336,11 @@ def packed(write: Callable[[pa.Table, Any], Any]) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
+def as_stream(table: pa.Table, sink: Any) -> None:
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+
+
 TABLES: dict[str, tuple[str, Callable[[], bytes]]] = {
     "comma": ("x.csv", as_csv),
     "semicolon": ("x.csv", lambda: as_csv(";")),
@@ -347,7 +352,10 @@ TABLES: dict[str, tuple[str, Callable[[], bytes]]] = {
     "array": ("x.json", lambda: json.dumps(ROWS.to_pylist()).encode()),
     "parquet": ("x.parquet", lambda: packed(pa.parquet.write_table)),
     "feather": ("x.feather", lambda: packed(pa.feather.write_feather)),
+    "arrow": ("x.arrow", lambda: packed(pa.feather.write_feather)),
+    "stream of arrow": ("x.arrow", lambda: packed(as_stream)),
     "zip": ("x.zip", lambda: zip_with("data/x.csv", as_csv())),
+    "zip of a stream of arrow": ("x.zip", lambda: zip_with("data/x.arrow", packed(as_stream))),
 }
 
 
@@ -406,6 +414,7 @@ WRONG_TABLES: dict[str, tuple[str, bytes, str]] = {
     "cut parquet": ("x.parquet", packed(pa.parquet.write_table)[:300], "cannot be read"),
     "no parquet": ("x.parquet", b"a,b\n1,2\n", "cannot be read"),
     "cut feather": ("x.feather", packed(pa.feather.write_feather)[:300], "cannot be read"),
+    "no arrow": ("x.arrow", b"ARROW2, or what?", "cannot be read"),
     "deep": ("x.jsonl", b"[" * 100_000, "cannot be read"),
     "deep line": ("x.jsonl", b'{"a":' * 100_000, "cannot read"),
     "no objects": ("x.jsonl", b"1\n2\n", "cannot read 2 of 2 lines"),

@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from quintet.cli.console import columns, number
-from quintet.operations.inspecting import FileResult, RunResult, RunsResult, VerifiedResult
+from quintet.operations.inspecting import ExportedResult, FileResult, Input, RunResult, RunsResult, VerifiedResult
 
 if TYPE_CHECKING:
     from quintet.operations.checking import DoctorResult
 
 
-def inspected(found: RunResult | FileResult | VerifiedResult) -> str:
-    """A run or a file, or that a run is as it was written."""
+def inspected(found: RunResult | FileResult | ExportedResult | VerifiedResult) -> str:
+    """A run, a file or an export, or that a run is as it was written."""
     match found:
+        case ExportedResult():
+            return of_export(found)
         case FileResult():
             return yaml.safe_dump(found.provenance, sort_keys=False, allow_unicode=True)
         case VerifiedResult(written_by=None):
@@ -23,6 +25,24 @@ def inspected(found: RunResult | FileResult | VerifiedResult) -> str:
         case VerifiedResult():
             return f"{found.name}: no checkpoint yet; it is being written by {found.written_by}"
     return of_run(found)
+
+
+RUN_BY = {"onnx": "onnxruntime", "torch": "torch"}
+"""What runs the files of an export."""
+
+
+def of_export(found: ExportedResult) -> str:
+    """Which model was exported, what its files take and give, and what runs them."""
+
+    def told(one: Input) -> str:
+        noise = f", {one.noise} noise" if one.noise else ""
+        return f"{one.name} ({' x '.join(map(str, one.shape))}, {one.dtype}{noise})"
+
+    rows = [("export", f"{found.folder}, run by {RUN_BY.get(found.format, found.format)}")]
+    rows += [(key, str(value)) for key, value in found.provenance.items()]
+    for about in found.parts.values():
+        rows.append((about.file, f"{', '.join(map(told, about.inputs))} -> {', '.join(about.outputs)}"))
+    return f"{columns(rows)}\n\nexport.json has the state of the codecs and of the sampler; examples/export has scripts"
 
 
 def of_run(found: RunResult) -> str:

@@ -18,6 +18,7 @@ MAGIC = {
     b"fLaC": ".flac",
     b"PAR1": ".parquet",
     b"ARROW1": ".arrow",
+    b"\xff\xff\xff\xff": ".arrow",
     b"\x93NUMPY": ".npy",
     b"\x1f\x8b": ".tgz",
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import decimal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,6 +32,17 @@ class Grid(NamedTuple):
     base: int = 0
     unit: int = 1
     scale: int = 1
+
+
+def stored(source: Any) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """(schema, batches) of an open file of Arrow, or of a stream of it, as servers send. Raises ArrowException."""
+    is_file = source.read(6) == b"ARROW1"
+    source.seek(0)
+    if not is_file:
+        stream = pa.ipc.open_stream(source)
+        return stream.schema, iter(stream)
+    file = pa.ipc.open_file(source)
+    return file.schema, (file.get_batch(i) for i in range(file.num_record_batches))
 
 
 def without_dictionary(kind: pa.DataType) -> pa.DataType:

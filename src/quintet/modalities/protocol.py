@@ -150,9 +150,9 @@ class Modality(Shown, ABC):
         own holes. `hole`: a picture in which the holes are white; `reading`: how the training items were read.
         """
         if hole is not None:
-            raise UsageError(f"--mask is for images, not for {self.name}", fix="--known")
+            raise UsageError(f"a mask is for images, not for {self.name}", fix="say what is known")
         if known is not None:
-            raise UsageError(f"--known is not for {self.name}", why="a text is a prompt, and each █ in it a hole")
+            raise UsageError(f"known is not for {self.name}", why="a text is a prompt, and each █ in it a hole")
         return items, None
 
     def several(self, draws: Sequence[Any], items: Any, cells: pa.Table | None = None) -> Any:

@@ -13,7 +13,7 @@ from quintet.core.errors import DataError
 Provenance = Mapping[str, Any]
 METADATA_KEY = "quintet"
 """Under this name the provenance stands in a file's metadata."""
-INSIDE = (".png", ".parquet", ".wav", ".flac")
+INSIDE = (".png", ".parquet", ".arrow", ".wav", ".flac")
 """Formats that hold their provenance themselves."""
 STANDARD = "-"
 """As a path: standard output."""
@@ -83,10 +83,20 @@ def _note(path: Path) -> str | None:
     if suffix == ".parquet":
         import pyarrow.parquet  # whose errors are ValueErrors and OSErrors
 
-        metadata = pyarrow.parquet.read_schema(path).metadata or {}
-        found = metadata.get(METADATA_KEY.encode())
-        return found.decode() if found is not None else None
+        return _of_schema(pyarrow.parquet.read_schema(path))
+    if suffix == ".arrow":
+        import pyarrow
+
+        from quintet.data.arrow import stored
+
+        with pyarrow.memory_map(str(path)) as file:
+            return _of_schema(stored(file)[0])
     return sidecar(path).read_text() if sidecar(path).is_file() else None
+
+
+def _of_schema(schema: Any) -> str | None:
+    found = (schema.metadata or {}).get(METADATA_KEY.encode())
+    return found.decode() if found is not None else None
 
 
 class Format(NamedTuple):

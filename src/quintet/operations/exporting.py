@@ -22,6 +22,7 @@ from quintet.fit import fitting
 from quintet.model.fitted import Fitted
 from quintet.operations.events import OnEvent, Step, operation
 from quintet.operations.fitted import provenance
+from quintet.operations.inspecting import EXPORTED
 from quintet.operations.requests import ExportRequest
 from quintet.operations.results import Result
 from quintet.training.checkpoint import write_atomic
@@ -61,7 +62,7 @@ def export(request: ExportRequest, on_event: OnEvent) -> ExportResult:
     model = fitting.load(request.run, runs=request.runs, device="cpu")
     folder = Path(request.output or f"{model.run.name}-{request.format}")
     found = write_parts(model, folder, request.format, on_event)
-    files = [folder / f"{name}{FORMATS[request.format].suffix}" for name in found] + [folder / "export.json"]
+    files = [folder / f"{name}{FORMATS[request.format].suffix}" for name in found] + [folder / EXPORTED]
     size = sum(path.stat().st_size for path in files)
     return ExportResult(run=str(model.run.path), format=request.format, output=str(folder), files=files,
                         differences=found, bytes=size)  # fmt: skip
@@ -85,7 +86,7 @@ def write_parts(model: Fitted, folder: Path, format: str, on_event: OnEvent) -> 
         "space": model.codecs["x"].space.to_json(),
         "codecs": {key: {"codec": codec.name, "state": codec.to_json()} for key, codec in model.codecs.items()},
     }
-    write_atomic(folder / "export.json", json.dumps(facts, indent=1))
+    write_atomic(folder / EXPORTED, json.dumps(facts, indent=1))
     return found
 
 

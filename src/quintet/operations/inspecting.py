@@ -8,16 +8,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import BaseModel, Field, ValidationError
 
-from quintet.core.errors import CheckpointError, QuintetError
+from quintet.core.errors import CheckpointError, DataError, QuintetError
+from quintet.core.settings import in_words
 from quintet.modalities.provenance import read_provenance
 from quintet.operations.events import OnEvent, operation
 from quintet.operations.records import last
 from quintet.operations.requests import InspectRequest, RunsRequest
 from quintet.operations.results import Result
 from quintet.runs.advice import advice
-from quintet.runs.folder import Run, runs_root
+from quintet.runs.folder import Run, read_json, runs_root
 from quintet.runs.lock import who_writes
 from quintet.training import checkpoint
 
@@ -27,6 +28,33 @@ class FileResult(Result):
 
     file: str
     provenance: dict[str, Any]
+
+
+class Input(BaseModel):
+    """What a file of an export takes: an axis of its shape is a size, or the name of one that is free."""
+
+    name: str
+    dtype: str
+    shape: list[int | str]
+    noise: str | None = None
+
+
+class Exported(BaseModel):
+    """A file of an export."""
+
+    file: str
+    inputs: list[Input]
+    outputs: list[str]
+    largest_difference: float
+
+
+class ExportedResult(Result):
+    """What was exported of a model: where it comes from, and what each file takes and gives."""
+
+    folder: str
+    format: str
+    provenance: dict[str, Any]
+    parts: dict[str, Exported]
 
 
 class RunResult(Result):
@@ -72,15 +100,44 @@ class VerifiedResult(Result):
 
 
 @operation
-def inspect(request: InspectRequest, on_event: OnEvent) -> RunResult | FileResult | VerifiedResult:
-    """Show what a run is and how far it got, or which run, seed and settings made a file."""
+def inspect(request: InspectRequest, on_event: OnEvent) -> RunResult | FileResult | ExportedResult | VerifiedResult:
+    """Show what a run is and how far it got, what an export holds, or which run, seed and settings made a file."""
     path = Path(request.what)
+    if (path / EXPORTED).is_file():
+        return exported(path / EXPORTED)
+    if path.is_file() and (path.name == EXPORTED or path.suffix in PROGRAMS):
+        return exported(path.with_name(EXPORTED), None if path.name == EXPORTED else path.name)
     if path.is_file():
         return FileResult(file=str(path), provenance=read_provenance(path))
     run = Run.open(request.what, request.runs)
     return verified(run) if request.verify else described(run)
 
 
+EXPORTED, PROGRAMS = "export.json", (".onnx", ".pt2")
+"""What an export is: a file that says what the others beside it are."""
+
+
+def exported(path: Path, name: str | None = None) -> ExportedResult:
+    """What an export's own file says of it, or of its file `name`. Raises DataError."""
+    if not path.is_file():
+        raise DataError("nothing says what this file is", where=str(path.with_name(name or "")),
+                        why=f"{EXPORTED} is not beside it", fix="move both together")  # fmt: skip
+    facts = read_json(path)
+    try:
+        found = ExportedResult(folder=str(path.parent), format=facts.get("format"), parts=facts.get("parts"),
+                               provenance={key: facts[key] for key in MADE_BY if key in facts})  # fmt: skip
+    except ValidationError as error:
+        raise DataError("this is not what an export says", where=str(path), why=in_words(error.errors()[0])) from None
+    if name is None:
+        return found
+    parts = {part: about for part, about in found.parts.items() if about.file == name}
+    if not parts:
+        raise DataError(f"{EXPORTED} knows no such file", where=str(path.with_name(name)))
+    return found.model_copy(update={"parts": parts})
+
+
+MADE_BY = ("quintet", "run", "family", "data", "step", "weights")
+"""What an export says of the model that it is of."""
 MODEL = ("parameters", "likelihood", "measure", "space", "missing")
 """What a manifest says of its model."""
 

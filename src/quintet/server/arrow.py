@@ -8,14 +8,16 @@ import pyarrow as pa
 import pyarrow.feather
 
 from quintet.core.errors import DataError
+from quintet.modalities.provenance import METADATA_KEY, Provenance, text_of
 from quintet.server.limits import within
 
 
-def arrow_of(table: pa.Table) -> bytes:
-    """A table as a stream of Arrow."""
+def arrow_of(table: pa.Table, note: Provenance) -> bytes:
+    """A table as a stream of Arrow, with where it comes from."""
+    noted = table.replace_schema_metadata({METADATA_KEY: text_of(note)})
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as stream:
-        stream.write_table(table)
+    with pa.ipc.new_stream(sink, noted.schema) as stream:
+        stream.write_table(noted)
     return sink.getvalue().to_pybytes()
 
 

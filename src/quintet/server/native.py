@@ -130,10 +130,9 @@ def offered(name: str, modality: Modality, results: bool = False) -> list[str]:
     """
     if name == "evaluate":
         return [JSON]
-    if name in TABLES or results:
-        return [JSON, ARROW, *(MEDIA[suffix] for suffix in RESULTS.formats)]
+    modality = RESULTS if results or name in TABLES else modality
     rows = [ARROW] if modality is RESULTS else []
-    return [JSON, *rows, *(MEDIA[suffix] for suffix in modality.formats)]
+    return [JSON, *rows, *(MEDIA[suffix] for suffix in modality.formats if suffix in MEDIA)]
 
 
 def written(made: Made, media: str, model: Fitted, more: Mapping[str, Any]) -> Response:
@@ -150,7 +149,7 @@ def written(made: Made, media: str, model: Fitted, more: Mapping[str, Any]) -> R
             facts["items"] = in_json(form, made.items, note, model.codecs["x"], reading)
         return Response(json.dumps(plain(facts), allow_nan=False), media_type=JSON)
     if media == ARROW:
-        content = arrow_of(made.items)
+        content = arrow_of(made.items, note)
     else:
         content = form.encoded(SUFFIXES[media], made.items, note, model.codecs["x"], reading)
     return Response(content, media_type=media, headers={"X-Quintet-Provenance": short(note)})

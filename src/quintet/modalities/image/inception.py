@@ -29,7 +29,7 @@ class Inception:
     def __init__(self, file: str | Path | None = None) -> None:
         """`file`: default $QUINTET_INCEPTION. Raises EnvironmentFault if there is none, or it cannot be read."""
         given = file or os.environ.get(VARIABLE)
-        fix = f"set {VARIABLE} to the file inception-2015-12-05.pt (of NVIDIA's stylegan3), or --features pca"
+        fix = f"set {VARIABLE} to the file inception-2015-12-05.pt (of NVIDIA's stylegan3), or features pca"
         if not given:
             raise EnvironmentFault("no weights of Inception", why=f"{VARIABLE} is not set", fix=fix)
         try:
@@ -53,7 +53,7 @@ class Inception:
         """Images (N, C, H, W) on [-1, 1] -> (N, dims)."""
         x = torch.from_numpy(np.asarray(items, np.float32))
         if x.dim() != 4 or x.shape[1] > 4:
-            raise DataError(f"Inception sees images, not items of shape {tuple(x.shape[1:])}", fix="--features pca")
+            raise DataError(f"Inception sees images, not items of shape {tuple(x.shape[1:])}", fix="features pca")
         if not torch.isfinite(x).all():
             raise DataError("NaN or Inf among the items to be measured", why="a diverged model makes such samples")
         colours = x[:, :1].expand(-1, 3, -1, -1) if x.shape[1] < 3 else x[:, :3]

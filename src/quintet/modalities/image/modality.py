@@ -157,7 +157,7 @@ class ImageModality(Modality):
     def known(self, items: Any, known: str | None, *, hole: str | None, reading: Choices) -> tuple[Any, Any]:
         """A half, or a picture in which the known part is white; the upper half if nothing is said."""
         if hole is not None and known is not None:
-            raise UsageError("both --known and --mask", why="each says which pixels are given", fix="leave one out")
+            raise UsageError("both known and mask", why="each says which pixels are given", fix="leave one out")
         fit = reading["fit"]
         if hole is not None:
             return items, ~image_mask(items, hole, fit, hole=True)

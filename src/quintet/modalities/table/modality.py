@@ -73,6 +73,14 @@ def parquet(table: pa.Table, provenance: Provenance) -> bytes:
     return buffer.getvalue()
 
 
+def arrow(table: pa.Table, provenance: Provenance) -> bytes:
+    buffer = io.BytesIO()
+    noted = table.replace_schema_metadata({METADATA_KEY: text_of(provenance)})
+    with pa.ipc.new_file(buffer, noted.schema) as file:
+        file.write_table(noted)
+    return buffer.getvalue()
+
+
 def jsonl(table: pa.Table, provenance: Provenance) -> bytes:
     rows = written.as_written(table, plain=False).to_pylist()
     return "".join(json.dumps({name: plain(cell) for name, cell in row.items()}) + "\n" for row in rows).encode()
@@ -104,7 +112,8 @@ class TableModality(Modality):
     codec = TableCodec
     things = "rows"
     previewed = 400_000
-    formats = {".csv": Format(csv), ".parquet": Format(parquet), ".jsonl": Format(jsonl), ".npz": Format(npz)}
+    formats = {".csv": Format(csv), ".parquet": Format(parquet), ".arrow": Format(arrow), ".jsonl": Format(jsonl),
+               ".npz": Format(npz)}  # fmt: skip
     columned = tuple(formats)
 
     measures = (

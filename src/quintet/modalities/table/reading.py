@@ -22,7 +22,7 @@ import pyarrow.parquet
 from quintet.core.errors import DataError, EnvironmentFault
 from quintet.core.random import some
 from quintet.data.archives import BadFile, Entry, Problems, in_one_line
-from quintet.data.arrow import tidy
+from quintet.data.arrow import stored, tidy
 from quintet.data.dataset import LONG_TEXT, Dataset, Found, take
 from quintet.data.encodings import decoded
 from quintet.data.splits import arrange, assign, row_keys
@@ -35,6 +35,8 @@ CSV, JSON, PARQUET, FEATHER = (
     (".parquet", ".pq"),
     (".feather", ".arrow"),
 )
+FEATHER_1 = b"FEA1"
+"""How files of the first version of Feather begin, which are no Arrow."""
 EXCEL = (".xlsx",)
 SUFFIXES = (*CSV, *JSON, *PARQUET, *FEATHER, *EXCEL)
 BLOCK = 2**24
@@ -168,7 +170,10 @@ def whole(entry: Entry, where: str) -> tuple[pa.Table, list[str]]:
             return checked(pyarrow.parquet.read_table(io.BytesIO(content))), []
         if entry.suffix in EXCEL:
             return excel_table(content)
-        return checked(pyarrow.feather.read_table(io.BytesIO(content))), []
+        if content.startswith(FEATHER_1):
+            return checked(pyarrow.feather.read_table(io.BytesIO(content))), []
+        schema, batches = stored(pa.BufferReader(content))
+        return checked(pa.Table.from_batches(batches, schema)), []
     except RAISED as error:
         raise unreadable(place, error) from None
     except BadFile as error:

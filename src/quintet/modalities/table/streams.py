@@ -17,7 +17,7 @@ import pyarrow.parquet
 from quintet.core.errors import ConfigError, DataError
 from quintet.data import cache
 from quintet.data.archives import BadFile, Entry, Problems
-from quintet.data.arrow import tidy
+from quintet.data.arrow import stored, tidy
 from quintet.data.dataset import SPLITS, Dataset, Found
 from quintet.data.splits import assign, consecutive, row_keys
 from quintet.modalities.table import guessing, types, written
@@ -253,7 +253,6 @@ def _parquet_batches(file: Any, entry: Entry, schema: Any, found: Found, notes: 
 
 def _feather_batches(file: Any, entry: Entry, schema: Any, found: Found, notes: list[str]) -> Batches:
     source = pa.memory_map(str(entry.path)) if entry.path else pa.BufferReader(file.read())
-    reader = pa.ipc.open_file(source)
-    for index in range(reader.num_record_batches):
-        table = checked(pa.Table.from_batches([reader.get_batch(index)]))
+    for batch in stored(source)[1]:
+        table = checked(pa.Table.from_batches([batch]))
         yield table if schema is None else table.cast(schema)
