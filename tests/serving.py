@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
 import random
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+import wave
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,17 +78,41 @@ def faults(answer: Response, mark: str = MARK) -> list[str]:
     found = []
     if answer.status_code >= 500:
         found.append(f"status {answer.status_code}")
-    if answer.status_code >= 400:
+    if answer.status_code >= 400 and answer.request.method != "HEAD":
         if answer.url.path.startswith(OPENAI):
-            found += [] if json.loads(answer.content)["error"]["message"] else ["an error without words"]
+            found += [] if worded(answer.content) else ["an error without words"]
         elif answer.headers.get("content-type") != MEDIA_TYPE:
             found.append(f"{answer.status_code} as {answer.headers.get('content-type')}")
         elif json.loads(answer.content).get("status") != answer.status_code:
             found.append("a problem of another status")
         if mark.encode() in answer.content:
             found.append("the input is repeated")
+    if answer.headers.get("content-type", "").startswith("text/event-stream"):
+        told = [
+            event.removeprefix("data: ") for event in answer.text.split("\n\n") if event.startswith('data: {"error"')
+        ]
+        found += [f"in the stream: {event[:200]}" for event in told if "server_error" in event or mark in event]
     if not answer.headers.get("x-request-id"):
         found.append("no identifier")
+    return found
+
+
+def worded(content: bytes) -> bool:
+    """Whether this is an error as OpenAI's clients read it."""
+    try:
+        return bool(json.loads(content)["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def wrong(one: Client | TestClient, requests: Iterable[Hostile]) -> list[str]:
+    """What is wrong with the answers to these requests."""
+    found = []
+    for method, path, request in requests:
+        answer = one.request(method, path, **request)
+        if bad := faults(answer):
+            told = f"{request['content'][:300]!r} {request['headers']}"
+            found.append(f"{method} {path}: {told} -> {bad} {answer.text[:200]}")
     return found
 
 
@@ -109,17 +135,54 @@ TYPES = ("application/json", "application/json; charset=utf-16", "text/csv", "im
          "application/vnd.apache.arrow.stream", "audio/wav", "multipart/form-data", "multipart/form-data; boundary=x",
          "application/xml", "", "text/plain; x=☃", "text/plain", "application/x-ndjson")  # fmt: skip
 FIELDS = ("model", "items", "conditions", "condition", "n", "seed", "sampling", "prompt", "length", "stop", "regex",
-          "n_best", "known", "draws", "beside", "steps", "split", "samples", "output", "runs", "data",
-          MARK)  # fmt: skip
+          "n_best", "known", "draws", "beside", "steps", "split", "samples", "output", "runs", "data", MARK,
+          "max_tokens", "temperature", "top_p", "echo", "logprobs", "stream", "stream_options", "suffix", "best_of",
+          "logit_bias", "user", "size", "response_format", "input", "voice", "speed", "language",
+          "messages")  # fmt: skip
+FILES = ("file", "items", "conditions", "model", MARK)
+NAMES = ("a.wav", "a.csv", "a.png", "a.arrow", "a", "", MARK, "../../a.wav", "a.wav\0")
+QUERIES = (
+    "",
+    f"?{MARK}={MARK}",
+    "?model=%00",
+    "?n=1e999&n=2",
+    f"?model={MARK}",
+    "?sampling.steps=%ff",
+    "?" + "a=1&" * 80,
+)
+Hostile = tuple[str, str, dict[str, Any]]
+"""(method, path, arguments of a client)."""
 
 
-def hostile(verbs: Iterable[str], models: Sequence[str], count: int, seed: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Requests (path, arguments of a client): bodies with any value in any field, bytes that are no JSON, bodies in
-    other encodings and formats, media types and paths that are none.
+def sound() -> bytes:
+    """A tenth of a second of silence as WAV."""
+    sink = io.BytesIO()
+    with wave.open(sink, "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(bytes(1600))
+    return sink.getvalue()
+
+
+def form(body: Mapping[str, Any], chance: random.Random) -> bytes:
+    """A form of these fields and one file, which may be what it says."""
+    words = {name: value if isinstance(value, str) else json.dumps(value) for name, value in body.items()}
+    parts = [f'Content-Disposition: form-data; name="{name}"\r\n\r\n{word}'.encode() for name, word in words.items()]
+    file, name, media = chance.choice(FILES), chance.choice(NAMES), chance.choice(TYPES)
+    head = f'Content-Disposition: form-data; name="{file}"; filename="{name}"\r\nContent-Type: {media}\r\n\r\n'.encode()
+    content = chance.choice(
+        (sound(), sound()[:60], b"x0,x1\n1,2\n", b"\x89PNG\r\n\x1a\n", b"", chance.randbytes(80), *RAW)
+    )
+    return b"".join(b"--x\r\n" + part + b"\r\n" for part in [*parts, head + content]) + b"--x--\r\n"
+
+
+def hostile(routes: Sequence[tuple[str, str]], models: Sequence[str], count: int, seed: int) -> Iterator[Hostile]:
+    """Requests of these (method, path): bodies with any value in any field, bytes that are no JSON, forms, bodies in
+    other encodings and formats, media types, methods and paths that are none.
     """
-    chance, paths = random.Random(seed), list(verbs)
+    chance = random.Random(seed)
     for _ in range(count):
-        verb, kind = chance.choice(paths), chance.random()
+        method, path = chance.choice(routes)
+        kind = chance.random()
         body = {"model": chance.choice(models)} if chance.random() < 0.95 else {}
         body |= {name: chance.choice(VALUES) for name in chance.sample(FIELDS, chance.randint(0, 3))}
         text = json.dumps(body).encode()
@@ -132,14 +195,46 @@ def hostile(verbs: Iterable[str], models: Sequence[str], count: int, seed: int) 
             text = json.dumps(body, ensure_ascii=False).encode(
                 chance.choice(("utf-16", "utf-32", "utf-8-sig", "utf-7"))
             )
-        elif kind < 0.4:
+        elif kind < 0.38:
             text = chance.randbytes(chance.randint(0, 200))
-        elif kind < 0.5:
+        elif kind < 0.46:
             headers["content-type"] = chance.choice(TYPES)
-        elif kind < 0.55:
+        elif kind < 0.5:
             headers["accept"] = chance.choice(("image/png", "text/csv", MARK, "*/*;q=x", ",;=", "image/*", "audio/wav"))
-        elif kind < 0.6:
-            verb = chance.choice(("..", MARK, "%00", f"{verb}/{MARK}", "%2e%2e%2fetc", f"{verb}?n={MARK}"))
-        elif kind < 0.64:
+        elif kind < 0.55:
+            path = "/api/v1/" + chance.choice(("..", MARK, "%00", "%2e%2e%2fetc", f"models/{MARK}", f"sample/{MARK}"))
+        elif kind < 0.58:
             text = text[: chance.randint(0, len(text))]
-        yield f"/api/v1/{verb}", {"content": text, "headers": {key: one.encode() for key, one in headers.items()}}
+        elif kind < 0.7:
+            text, headers["content-type"] = form(body, chance), "multipart/form-data; boundary=x"
+        elif kind < 0.73:
+            method = chance.choice(("GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD", MARK))
+        path += chance.choice(QUERIES) if kind > 0.9 or method == "GET" else ""
+        yield method, path, {"content": text, "headers": {key: one.encode() for key, one in headers.items()}}
+
+
+def by_schema(made: Service, begins: str = "/") -> set[int]:
+    """The statuses of the answers to what schemathesis makes of every operation whose path begins so, of which none is
+    a fault of the server.
+    """
+    import schemathesis
+    from hypothesis import HealthCheck, Phase, given, settings
+
+    schema = schemathesis.openapi.from_dict(client(made).get("/openapi.json").json())
+    schema.app, seen = create_app(made), set[int]()
+    for found in schema.get_all_operations():
+        operation = found.ok()
+        if not operation.path.startswith(begins):
+            continue
+
+        @settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck),
+                  phases=[Phase.explicit, Phase.generate])  # fmt: skip
+        @given(case=operation.as_strategy())
+        def check(case: Any) -> None:
+            case.headers = {**(case.headers or {}), **KEY, "host": "localhost"}
+            answer = case.call(base_url="http://localhost")
+            seen.add(answer.status_code)
+            assert answer.status_code < 500, answer.text
+
+        check()
+    return seen

@@ -109,7 +109,7 @@ def test_without_weights_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.
 def test_features_that_do_not_fit_are_refused() -> None:
     iris = load_source("iris")
     for name in ("inception", "anything"):
-        with pytest.raises(UsageError, match="--features pca"):
+        with pytest.raises(UsageError, match="features pca"):
             Bench(iris, None, features=name)
     with pytest.raises(UsageError, match="whole items"):
         Bench(load_source("digits"), None, target="label", features="learnt")

@@ -7,8 +7,11 @@ import io
 import json
 import os
 import re
+import shutil
+import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,21 +21,22 @@ import openai
 import pyarrow as pa
 import pytest
 import soundfile
-from httpx2 import Request, Response
+from httpx2 import Client, Request, Response, TransportError
 from openai import OpenAI
 from PIL import Image
-from serving import MARK, RAW, TOKEN, VALUES, client, faults, running, service, wait
+from serving import MARK, RAW, TOKEN, VALUES, by_schema, client, faults, hostile, running, service, wait, wrong
 
 from quintet.fit import fitting
 from quintet.modalities.audio.recordings import Recordings
 from quintet.model.writing import Wanted, Writer
+from quintet.nets.continuing import Continuations
 from quintet.registry import MODALITIES
 from quintet.server import completions
 from quintet.server.problems import Refusal, problem
 from quintet.server.service import Service
 from quintet.sources import load as sources
 
-RUNS = ("letters", "stream", "plain", "digits", "speaker", "listener", "points")
+RUNS = ("letters", "stream", "plain", "digits", "labels", "speaker", "listener", "points")
 WORDS = ("ah", "oh")
 BEAMS = {"sampling": {"beams": 4}}
 """The run's own, which no request of these clients can mean."""
@@ -56,6 +60,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     fitting.train("autoregressive", data=[" ".join(texts)], run="stream", config=BEAMS, **tiny)
     fitting.train("vae", data="digits", run="plain", **tiny)
     fitting.train("gan", data="digits", condition="label", run="digits", **tiny)
+    fitting.train("autoregressive", data="digits", target="label", condition="image", run="labels", **tiny)
     fitting.train("flow", data="moons", run="points", **tiny)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sources.SOURCES, "hums", hums)
@@ -137,6 +142,18 @@ def test_a_stream_is_the_same_text_in_pieces(ai: OpenAI) -> None:
         assert offsets == choice.logprobs.text_offset  # type: ignore[union-attr]
 
 
+def test_a_stream_tells_the_end_of_a_text_when_that_ends(ai: OpenAI) -> None:
+    asked: dict[str, Any] = {"model": "stream", "prompt": ["the ", "red"], "max_tokens": 40, "seed": 5}
+    first, second = (one.text for one in ai.completions.create(**asked).choices)
+    stop = next(first[i : i + 2] for i in range(2, 30) if first[i : i + 2] not in second)
+    told = [piece.choices[0] for piece in ai.completions.create(**asked, stop=stop, stream=True)]
+    end = next(i for i, one in enumerate(told) if one.finish_reason)
+    assert (told[end].index, told[end].finish_reason) == (0, "stop")
+    assert {one.index for one in told[end + 1 :]} == {1}
+    assert sum(bool(one.text) for one in told[end + 1 :]) > 3
+    assert [one.index for one in told if one.finish_reason] == [0, 1]
+
+
 def test_a_stream_ends_in_done(made: Service) -> None:
     asked = {"model": "letters", "prompt": "the ", "stream": True}
     answer = client(made).post("/v1/completions", json=asked)
@@ -203,12 +220,36 @@ def test_log_probabilities_are_those_of_the_model(ai: OpenAI, root: Path) -> Non
         assert len(best) == 3
 
 
+@pytest.mark.parametrize("prompt", ["the red", "the "])
+def test_the_prompt_is_told_its_own_log_probabilities(prompt: str, ai: OpenAI, root: Path) -> None:
+    model = fitting.load("letters", runs=root)
+    asked: dict[str, Any] = {"model": "letters", "prompt": prompt, "max_tokens": 8, "seed": 3, "echo": True}
+    found = ai.completions.create(**asked, logprobs=2)
+    told, text = found.choices[0].logprobs, found.choices[0].text
+    assert text == text_of(ai, **asked)
+    assert told is not None
+    assert told.tokens is not None
+    x = model.codecs["x"].encoded([prompt]).x
+    own = model.family.log_prob_each(x)[0, : len(prompt)].tolist()
+    assert told.token_logprobs is not None
+    assert told.token_logprobs[: len(prompt)] == pytest.approx(own, abs=1e-4)
+    assert [
+        text[at : at + len(token)] for at, token in zip(told.text_offset or [], told.tokens, strict=True)
+    ] == told.tokens
+    assert "".join(told.tokens) == text
+    pieces = list(ai.completions.create(**asked, logprobs=2, stream=True))
+    assert [token for piece in pieces for token in piece.choices[0].logprobs.tokens] == told.tokens  # type: ignore[union-attr]
+    assert found.usage is not None
+    assert found.usage.prompt_tokens == len(prompt)
+    assert found.usage.completion_tokens == len(told.tokens) - len(prompt)
+
+
 REFUSED = (
     ({"suffix": "end"}, "left to right"), ({"best_of": 3}, "every text"), ({"logit_bias": {"5": 1}}, "as the model"),
     ({"presence_penalty": 1}, "as the model"), ({"user": "me"}, "no users"), ({"logprobs": 6}, "at most 5"),
     ({"max_tokens": 0}, "at least 1"), ({"n": 0}, "at least 1"), ({"temperature": 3}, "at most 2"),
-    ({"echo": True, "logprobs": 1}, "likelihood of a prompt"), ({"prompt": []}, "at least one"),
-    ({"prompt": [5, 6]}, "string"), ({"extra_body": {MARK: 1}}, "unknown field"),
+    ({"prompt": []}, "at least one"), ({"prompt": [5, 6]}, "symbols are"), ({"prompt": [[5]]}, "symbols are"),
+    ({"extra_body": {MARK: 1}}, "unknown field"),
 )  # fmt: skip
 
 
@@ -271,10 +312,10 @@ def test_a_text_is_spoken(ai: OpenAI) -> None:
     assert len(samples) > 100
     assert ai.audio.speech.create(**asked, response_format="wav", extra_body={"seed": 1}).read() == spoken
     assert ai.audio.speech.create(**asked, response_format="flac").read()[:4] == b"fLaC"
-    for wrong in ({"response_format": "mp3"}, {"voice": "alloy"}, {"speed": 2}, {"instructions": "softly"}):
+    for other in ({"response_format": "mp3"}, {"voice": "alloy"}, {"speed": 2}, {"instructions": "softly"}):
         with pytest.raises(openai.BadRequestError) as found:
-            ai.audio.speech.create(**{**asked, **wrong})
-        assert found.value.param == next(iter(wrong))
+            ai.audio.speech.create(**{**asked, **other})
+        assert found.value.param == next(iter(other))
 
 
 def wav() -> bytes:
@@ -357,6 +398,66 @@ def test_the_program_of_the_page_runs(
     assert "'letters'" in told
     assert "CompletionUsage" in told
     assert told.endswith("characters of base64\n")
+
+
+def test_the_pages_nginx_hands_streams_on_as_they_come(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its block as it stands but for ports and the certificate; the control: with buffers, pieces come together."""
+    nginx, openssl = shutil.which("nginx"), shutil.which("openssl")
+    if nginx is None or openssl is None:
+        pytest.skip("no nginx")
+    (block,) = re.findall(r"^```nginx\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    pem, key = tmp_path / "models.pem", tmp_path / "models.key"
+    subprocess.run([openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=models.example.org",
+                    "-keyout", key, "-out", pem], check=True, capture_output=True)  # fmt: skip
+    monkeypatch.setenv("QUINTET_TOKEN", TOKEN)
+    true = Continuations.step
+
+    def slow(self: Continuations) -> None:
+        time.sleep(0.04)
+        true(self)
+
+    monkeypatch.setattr(Continuations, "step", slow)
+    with running(service(root, "stream", names=("models.example.org",))) as one:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        block = block.replace("    server 127.0.0.1:8001;\n", "").replace(":8000", f":{one.base_url.port}")
+        block = block.replace("443", f"127.0.0.1:{port}").replace("/etc/ssl", str(tmp_path))
+        assert spread(nginx, block, port, tmp_path) > 0.2
+        buffered = block.replace("proxy_http_version", "proxy_ignore_headers X-Accel-Buffering; proxy_http_version")
+        assert spread(nginx, buffered, port, tmp_path) < 0.1
+
+
+def spread(nginx: str, block: str, port: int, folder: Path) -> float:
+    """Seconds between the first and the last piece of a text that come through nginx with this block."""
+    paths = "".join(
+        f"{name}_temp_path {folder}/{name};\n" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    (folder / "nginx.conf").write_text(f"daemon off;\npid {folder}/pid;\nerror_log {folder}/log;\nevents {{}}\n"
+                                       f"http {{\naccess_log off;\n{paths}{block}}}\n")  # fmt: skip
+    words = [nginx, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", f"{folder}/log"]
+    subprocess.run([*words, "-t"], check=True, capture_output=True)
+    process = subprocess.Popen(words)
+    try:
+        told = {"model": "stream", "prompt": "the ", "max_tokens": 12, "seed": 1, "stream": True}
+        head = {"Authorization": f"Bearer {TOKEN}", "Host": "models.example.org"}
+        with Client(base_url=f"https://127.0.0.1:{port}", headers=head, verify=False, timeout=30) as one:
+            wait(lambda: answers(one))
+            with one.stream("POST", "/v1/completions", json=told) as answer:
+                assert answer.status_code == 200
+                times = [time.monotonic() for _ in answer.iter_raw()]
+                return times[-1] - times[0]
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def answers(one: Client) -> bool:
+    try:
+        return one.get("/health").status_code == 200
+    except TransportError:
+        return False
 
 
 # -- refusals ----------------------------------------------------------------------------------------------------------
@@ -448,3 +549,20 @@ def test_hostile_requests_are_refused_and_nothing_is_repeated(made: Service) -> 
     answer = Response(400, content=bytes(telling.body), headers={"x-request-id": "1"},
                                 request=Request("POST", "http://localhost/v1/completions"))  # fmt: skip
     assert faults(answer) == ["the input is repeated"]
+
+
+ROUTES = [("POST", f"/v1/{path}") for path in ("completions", "images/generations", "audio/speech",
+          "audio/transcriptions", "chat/completions")]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_ten_thousand_hostile_requests_of_these_clients(made: Service) -> None:
+    """With models that answer each of these routes."""
+    assert wrong(client(made), hostile(ROUTES, RUNS, 10_000, 2)) == []
+
+
+@pytest.mark.slow
+def test_the_schema_holds_whatever_these_clients_ask(made: Service) -> None:
+    seen = by_schema(made, "/v1/")
+    assert {200, 400, 422} <= seen
+    assert not seen & {401, 403}

@@ -35,12 +35,13 @@ from fastapi import FastAPI
 from httpx2 import Client, Response, TimeoutException
 from PIL import Image
 from pydantic import BaseModel
-from serving import KEY, MARK, TOKEN, client, faults, hostile, running, service, wait
+from serving import KEY, MARK, TOKEN, by_schema, client, faults, hostile, running, service, wait, wrong
 from starlette.testclient import TestClient
 
 import quintet
 from quintet.core.errors import UsageError
 from quintet.fit import fitting
+from quintet.modalities.provenance import read_provenance
 from quintet.operations.answering import VERBS
 from quintet.operations.requests import ServeRequest
 from quintet.operations.warm import bytes_of
@@ -111,7 +112,7 @@ def test_every_verb_of_a_loaded_model_has_a_route(made: Service) -> None:
     assert posts == {f"/api/v1/{verb}" for verb in VERBS}
 
 
-def test_samples_are_those_of_the_model_in_every_format(ask: TestClient, root: Path) -> None:
+def test_samples_are_those_of_the_model_in_every_format(ask: TestClient, root: Path, tmp_path: Path) -> None:
     model = quintet.load("flow", runs=root)
     expected = model.sample(3, seed=5)
     body = {"model": "flow", "n": 3, "seed": 5}
@@ -123,6 +124,8 @@ def test_samples_are_those_of_the_model_in_every_format(ask: TestClient, root: P
         got[media] = ask.post("/api/v1/sample", json=body, headers={"accept": media})
         assert got[media].headers["content-type"].split(";")[0] == media
     assert pa.ipc.open_stream(got["application/vnd.apache.arrow.stream"].content).read_all().equals(expected)
+    (tmp_path / "x.arrow").write_bytes(got["application/vnd.apache.arrow.stream"].content)
+    assert read_provenance(tmp_path / "x.arrow") == found["provenance"]
     assert got["text/csv"].text.splitlines()[0] == "x0,x1"
     assert np.allclose(np.load(io.BytesIO(got["application/x-npz"].content))["x0"], expected["x0"].to_numpy())
 
@@ -261,6 +264,23 @@ def test_what_a_request_says_is_checked_by_the_verbs_own_request(ask: TestClient
         assert ask.post(f"/api/v1/{verb}", json={"model": "flow"}).json()["title"] == f"{lacks} is missing"
 
 
+def test_refusals_speak_of_fields_and_of_no_options_or_arguments(ask: TestClient) -> None:
+    """The words of an error are for whichever door a request came through."""
+    for verb, body, said in (
+        ("score", {"model": "label", "items": [3]}, "give a condition"),
+        ("sample", {"model": "flow", "prompt": "x"}, "a prompt is for text"),
+        ("complete", {"model": "text", "items": ["the"], "known": "top"}, "known"),
+        ("sample", {"model": "text", "length": 500}, "a smaller length"),
+        ("evaluate", {"model": "flow", "samples": 20, "split": "holdout"}, "split test"),
+        ("evaluate", {"model": "flow", "samples": 20, "features": "inceptions"}, "features pca"),
+        ("sample", {"model": "flow", "condition": 3}, "no condition"),
+    ):
+        found = ask.post(f"/api/v1/{verb}", json=body)
+        assert found.status_code == 422, found.text
+        assert said in found.text
+        assert not re.search(r"--(?!coding|condition COLUMN|model|training)|\bpass |\w+=(?!\S)", found.text), found.text
+
+
 def test_no_field_names_a_file_of_this_machine(ask: TestClient, tmp_path: Path) -> None:
     """Neither by a field, nor in an item, nor as what is known of a picture."""
     secret = tmp_path / "secret.png"
@@ -369,23 +389,13 @@ def test_another_address_needs_a_token_of_the_users_own(root: Path, monkeypatch:
 # -- what is refused, and how ------------------------------------------------------------------------------------------
 
 
-def wrong(one: Client | TestClient, requests: Any) -> list[str]:
-    """What is wrong with the answers to these requests."""
-    found = []
-    for path, request in requests:
-        answer = one.post(path, **request)
-        if bad := faults(answer):
-            found.append(f"{path} {request['content'][:200]!r} {request['headers']} -> {bad} {answer.text[:200]}")
-    return found
-
-
-def test_hostile_requests_are_refused_as_problems_that_repeat_nothing(ask: TestClient) -> None:
-    assert wrong(ask, hostile(VERBS, RUNS, 300, 0)) == []
+def test_hostile_requests_are_refused_as_problems_that_repeat_nothing(made: Service, ask: TestClient) -> None:
+    assert wrong(ask, hostile(paths(made), RUNS, 300, 0)) == []
 
 
 @pytest.mark.slow
-def test_ten_thousand_hostile_requests(ask: TestClient) -> None:
-    assert wrong(ask, hostile(VERBS, RUNS, 10_000, 1)) == []
+def test_ten_thousand_hostile_requests_of_every_route(made: Service, ask: TestClient) -> None:
+    assert wrong(ask, hostile(paths(made), RUNS, 10_000, 1)) == []
 
 
 class Planted(BaseModel):
@@ -393,42 +403,26 @@ class Planted(BaseModel):
     n: int = 1
 
 
-def test_a_route_that_leaves_values_to_its_framework_is_found() -> None:
+@pytest.mark.parametrize(("path", "shape"), [("/api/v1/sample", "as application/json"),
+                                             ("/v1/completions", "an error without words")])  # fmt: skip
+def test_a_route_that_leaves_values_to_its_framework_is_found(path: str, shape: str) -> None:
     """The control: what such a route answers is repeated input, no problem, and faults of the server."""
     app = FastAPI()
 
-    @app.post("/api/v1/sample")
+    @app.post(path)
     async def planted(body: Planted) -> dict[str, Any]:
         return {}
 
     one = TestClient(app, "http://localhost", raise_server_exceptions=False)
-    found = " ".join(wrong(one, hostile(("sample",), ("flow",), 1000, 0)))
-    for fault in ("status 5", "as application/json", "the input is repeated", "no identifier"):
+    found = " ".join(wrong(one, hostile([("POST", path)], ("flow",), 1000, 0)))
+    for fault in ("status 5", shape, "the input is repeated", "no identifier"):
         assert fault in found
 
 
 @pytest.mark.slow
 def test_the_schema_holds_whatever_is_asked(made: Service) -> None:
-    """Every operation of the schema, by schemathesis: no fault of the server, and answers that the schema knows."""
-    import schemathesis
-    from hypothesis import HealthCheck, Phase, given, settings
-
-    app = create_app(made)
-    schema = schemathesis.openapi.from_dict(client(made).get("/openapi.json").json())
-    schema.app, seen = app, set[int]()
-    for found in schema.get_all_operations():
-        operation = found.ok()
-
-        @settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck),
-                  phases=[Phase.explicit, Phase.generate])  # fmt: skip
-        @given(case=operation.as_strategy())
-        def check(case: Any) -> None:
-            case.headers = {**(case.headers or {}), **KEY, "host": "localhost"}
-            answer = case.call(base_url="http://localhost")
-            seen.add(answer.status_code)
-            assert answer.status_code < 500, answer.text
-
-        check()
+    """Every operation of the schema, by schemathesis."""
+    seen = by_schema(made)
     assert {200, 422} <= seen
     assert not seen & {401, 403}
 
@@ -554,6 +548,21 @@ def test_a_regular_expression_of_billions_of_states_is_refused(ask: TestClient) 
         assert ("too large" in found.text) == (len(regex) > 12)
 
 
+def test_an_expression_that_nobody_tries_is_found(made: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control: without the trial the model itself would be asked for an automaton that nothing can stop."""
+    began: list[str] = []
+
+    def answer(verb: str, model: Any, request: Any, *_: Any) -> Any:
+        began.append(request.regex)
+        raise UsageError("enough")
+
+    monkeypatch.setattr("quintet.server.native.answer", answer)
+    monkeypatch.setattr(limits, "small_enough", lambda regex: None)
+    body = {"model": "text", "n": 1, "length": 10, "regex": "(a{1,1000}){1,1000}"}
+    assert "too large" not in client(made).post("/api/v1/sample", json=body).text
+    assert began == [body["regex"]]
+
+
 def test_expressions_are_tried_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each may take a gigabyte for seconds."""
     now, most, counting = 0, 0, threading.Lock()
@@ -589,15 +598,36 @@ def test_a_length_that_is_no_number_is_no_fault_of_ours(made: Service) -> None:
     asyncio.run(main())
 
 
-def test_bodies_are_limited_whether_or_not_they_say_their_size(made: Service) -> None:
+def large(root: Path) -> list[int]:
+    """The statuses of answers to bodies of three megabytes, where one is allowed: one that says its size, one that does
+    not.
+    """
+    body = b" " * 3_000_000 + b'{"model":"flow","n":1}'
+    with running(service(root, "flow")) as one:
+        answers = [one.post("/api/v1/sample", content=content) for content in (body, iter([body[:-9], body[-9:]]))]
+    assert all(answer.headers["content-type"] == MEDIA_TYPE for answer in answers if answer.status_code >= 400)
+    return [answer.status_code for answer in answers]
+
+
+def test_bodies_are_limited_whether_or_not_they_say_their_size(root: Path, made: Service) -> None:
     most = made.rules.body
     with running(made) as one:
         before = one.post("/api/v1/sample", content=b" " * (most - 30) + b'{"model":"flow","n":1}')
         assert before.status_code == 200
-        said = one.post("/api/v1/sample", content=b" " * (most + 1))
-        assert (said.status_code, said.headers["content-type"]) == (413, MEDIA_TYPE)
-        chunked = one.post("/api/v1/sample", content=(b" " * 10_000 for _ in range(400)))
-        assert chunked.status_code == 413
+    assert large(root) == [413, 413]
+
+
+def test_a_server_that_takes_bodies_of_any_size_is_found(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control: without any limit, and with one on what is said alone."""
+    true = guards.Body.__init__
+    for body, found in ((10**9, [200, 200]), (10**6, [413, 200])):
+
+        def lenient(self: Any, scope: Any, receive: Any, rules: Any, body: int = body) -> None:
+            true(self, scope, receive, replace(rules, body=body))
+            self.rules = replace(rules, body=10**9)
+
+        monkeypatch.setattr(guards.Body, "__init__", lenient)
+        assert large(root) == found
 
 
 # -- slow and absent clients -------------------------------------------------------------------------------------------
@@ -956,10 +986,13 @@ def test_a_run_that_is_removed_does_not_hide_the_others(root: Path, tmp_path: Pa
 
 
 @contextmanager
-def program(root: Path, *words: str, **env: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """`quintet serve` on a free port, and its address."""
+def program(root: Path, *words: str, fault: str = "", **env: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`quintet serve` on a free port, and its address; with a `fault` that is planted before it begins."""
     known = {**os.environ, "PYTHONPATH": SOURCE, "OMP_NUM_THREADS": "1", "QUINTET_TOKEN": TOKEN, **env}
-    command = [sys.executable, "-m", "quintet", "serve", *words, "--runs", str(root), "--port", "0"]
+    start = (
+        ["-c", f"{fault}\nfrom quintet.cli.main import main\nraise SystemExit(main())"] if fault else ["-m", "quintet"]
+    )
+    command = [sys.executable, *start, "serve", *words, "--runs", str(root), "--port", "0"]
     one = subprocess.Popen(command, env=known, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         assert one.stderr is not None
@@ -971,29 +1004,40 @@ def program(root: Path, *words: str, **env: str) -> Iterator[tuple[subprocess.Po
         one.wait()
 
 
+def interrupted(process: subprocess.Popen[str], address: str, received: signal.Signals) -> list[int]:
+    """The statuses of the answers to three requests that are at work, or wait for it, when the signal comes."""
+    found: list[Response] = []
+    with Client(base_url=address, headers=KEY, timeout=60) as one:
+        assert one.post("/api/v1/sample", json={"model": "text", "n": 1, "length": 1}).status_code == 200
+        body = {"model": "text", "n": 600, "seed": 1}
+        threads = [
+            threading.Thread(target=lambda: found.append(one.post("/api/v1/sample", json=body))) for _ in range(3)
+        ]
+        for thread in threads:
+            thread.start()
+        with Client(base_url=address, headers=KEY) as other:
+            wait(lambda: "quintet_requests_open 4.0" in other.get("/metrics").text)
+        process.send_signal(received)
+        for thread in threads:
+            thread.join(60)
+    return [one.status_code for one in found]
+
+
 @pytest.mark.parametrize(("received", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"])
 def test_a_signal_lets_accepted_requests_finish(received: signal.Signals, code: int, root: Path) -> None:
     """Although nobody reads what the server has to say: a full pipe must not hold it up."""
     with program(root, "text", "--json") as (process, address):
-        body = {"model": "text", "n": 600, "seed": 1}
-        found: list[Response] = []
-        with Client(base_url=address, headers=KEY, timeout=60) as one:
-            assert one.post("/api/v1/sample", json={"model": "text", "n": 1, "length": 1}).status_code == 200
-            threads = [
-                threading.Thread(target=lambda: found.append(one.post("/api/v1/sample", json=body))) for _ in range(3)
-            ]
-            for thread in threads:
-                thread.start()
-            with Client(base_url=address, headers=KEY) as other:
-                wait(lambda: "quintet_requests_open 4.0" in other.get("/metrics").text)
-            process.send_signal(received)
-            for thread in threads:
-                thread.join(60)
+        assert interrupted(process, address, received) == [200, 200, 200]
         out, err = process.communicate(timeout=40)
         assert process.returncode == code, err
-        assert [one.status_code for one in found] == [200, 200, 200]
         assert json.loads(out)["error"] == "Stopped"
         assert TOKEN not in err
+
+
+def test_a_server_that_gives_up_what_it_accepted_is_found(root: Path) -> None:
+    """The control: one that has no time for it."""
+    with program(root, "text", fault="import quintet.server.app\nquintet.server.app.GRACE = 0.0") as (process, address):
+        assert 503 in interrupted(process, address, signal.SIGTERM)
 
 
 def test_a_token_is_made_and_shown_once(root: Path) -> None:

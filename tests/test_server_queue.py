@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import threading
 import weakref
@@ -72,6 +73,32 @@ def test_a_deadline_ends_work_and_waiting() -> None:
         assert await one.submit(work, 5) == "done"
 
     asyncio.run(main())
+
+
+def refusals(one: Engine, work: Callable[[Job], str], deadline: float) -> list[int]:
+    """The statuses with which four requests more are refused, and one that is at work; all may take so long."""
+
+    async def main() -> list[Any]:
+        tasks = [asyncio.create_task(one.submit(work, deadline))]
+        await asyncio.sleep(0.05)
+        tasks += [asyncio.create_task(one.submit(work, deadline)) for _ in range(4)]
+        done, waits = await asyncio.wait(tasks, timeout=0.5)
+        for task in waits:
+            task.cancel()
+        return [task.exception() for task in done]
+
+    return sorted(error.status for error in asyncio.run(main()) if isinstance(error, Refusal))
+
+
+def test_an_engine_without_bounds_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control: one that takes whatever comes, and one that knows no deadline."""
+    one, go, work = blocked(3)
+    assert refusals(one, work, 0.1) == [429, 503, 503, 503, 503]
+    one.limit = 1000
+    assert refusals(one, work, 0.1) == [503] * 5
+    monkeypatch.setattr(engine.asyncio, "timeout", lambda seconds: contextlib.nullcontext())
+    assert refusals(one, work, 0.1) == []
+    go.set()
 
 
 def test_errors_and_interrupts_of_work_do_not_end_its_engine() -> None:

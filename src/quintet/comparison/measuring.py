@@ -25,7 +25,7 @@ def check_split(split: str) -> None:
     if split not in SPLITS:
         near = difflib.get_close_matches(str(split), SPLITS, 1)
         raise UsageError(f"no split {split!r}", why=f"splits: {', '.join(SPLITS)}",
-                         fix=f"did you mean {near[0]}?" if near else "--split test")  # fmt: skip
+                         fix=f"did you mean {near[0]}?" if near else "split test")  # fmt: skip
 
 
 def evaluate(model: Fitted, **asked: Any) -> dict[str, Any]:

@@ -72,7 +72,7 @@ class Bench:
         raise UsageError(
             f"no features {name!r} of these items",
             why=f'"pca" is for all, "learnt" for whole items of a source{own}',
-            fix="--features pca",
+            fix="features pca",
         )
 
     @property

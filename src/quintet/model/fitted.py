@@ -184,7 +184,7 @@ class Fitted:
             raise UsageError(
                 "this model is conditional: its likelihoods and latents need a condition",
                 where=self.run.name,
-                fix="pass condition=, one value for all or one an item",
+                fix="give a condition: one value for all, or one an item",
             )
         return self.condition(condition, n, 0)
 

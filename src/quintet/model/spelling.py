@@ -129,7 +129,7 @@ class Regex:
             raise UsageError(
                 f"a match takes {self.distance[state]} symbols or more, but there is room for {places}",
                 where=self.pattern,
-                fix="a larger --length, or a shorter prompt or pattern",
+                fix="a larger length, or a shorter prompt or pattern",
             )
         may[: len(self.need(state))] = self.need(state) < places - len(new)
         if self.end is not None:

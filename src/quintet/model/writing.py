@@ -58,7 +58,7 @@ class Wanted:
 
 
 class Token(NamedTuple):
-    """A new symbol: its text, its log-probability in nats, and the likeliest symbols in its place with theirs."""
+    """A symbol: its text, its log-probability in nats, and the likeliest symbols in its place with theirs."""
 
     text: str
     log_prob: float
@@ -67,7 +67,8 @@ class Token(NamedTuple):
 
 class Text:
     """A text as it is being written: `text`, its prompt included, as far as it is certain; `tokens`, where their
-    likelihood is wanted; and why it `ended`: "stop" (a stop text, its own end, the end of a pattern) or "length".
+    likelihood is wanted, and those of the prompt if they were forced; why it `ended`: "stop" (a stop text, its own end,
+    the end of a pattern) or "length"; and whether it is `finished`: nothing of it waits.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Text:
         self.continuation, self.prompt, self.text, self.speller = continuation, prompt, prompt, speller
         self.pieces, self.waits = pieces, blank  # the prompt ends in the blank that the first piece begins with
         self.tokens: list[Token] = []
+        self.finished = False
         self._fresh: list[str] = []
         continuation.on_symbol = self._add
 
@@ -97,11 +99,14 @@ class Text:
     def finish(self) -> None:
         """Nothing more comes, so that what waited is certain."""
         self._say(self.speller([], final=True))
+        self.finished = True
 
     def _add(self, symbol: int, likely: Likely | None) -> bool:
         if likely is not None:
             best = tuple((self._spelt(i), log_p) for i, log_p in likely.best)
             self.tokens.append(Token(self._spelt(symbol), likely.log_prob, best))
+        if len(self.continuation.symbols) <= self.continuation.start:  # of the prompt
+            return False
         self._say(self.speller([symbol]))
         return self.speller.done
 
@@ -165,7 +170,7 @@ class Writer:
             if length is not None and length > block:
                 raise UsageError(
                     f"a text of this model has at most {block} symbols, not {length}",
-                    fix="a smaller --length, or train with a larger --coding.block or --coding.items stream",
+                    fix="a smaller length, or train with a larger --coding.block or --coding.items stream",
                 )
             for i in (begin > block).nonzero()[:1, 0].tolist():
                 raise DataError(f"{int(begin[i])} symbols, but an item has {block}", where=f"text {i + 1}",
@@ -199,11 +204,13 @@ class Writer:
         text = self.speller()(row[begin : int(self.until[i])], final=True)
         return self.prompts[i] + (text.removeprefix(" ") if self.blank[i] else text)
 
-    def begin(self, likely: int | None = None) -> list[Text]:
-        """The texts, of which nothing is written yet: see `Text`. `run` writes them."""
+    def begin(self, likely: int | None = None, prompts: bool = False) -> list[Text]:
+        """The texts, of which nothing is written yet: see `Text`. `run` writes them. `likely`: of so many of the
+        likeliest symbols the likelihood is wanted at each step, and at those of the `prompts`, which takes a step each.
+        """
         n, seed, device = len(self.prompts), self.wanted.seed, self.model.device
         if self.settings.beams > 1:
-            raise UsageError("a beam search knows its text only at its end", fix="--sampling.beams 1, or no stream")
+            raise UsageError("a beam search knows its text only at its end", fix="sampling.beams 1, or no stream")
         drawn = self.wanted.condition is None  # for all of the seed's texts up to ours
         cond = self.model.condition(self.wanted.condition, n + self.first * drawn, seed)
         cond = cond[self.first :] if drawn and cond is not None else cond
@@ -213,15 +220,23 @@ class Writer:
         for i, prompt in enumerate(self.prompts):
             row, until = self.x[i, : int(self.begins[i])].tolist(), int(self.until[i])
             given = None if cond is None else cond[i : i + 1]
-            one = Continuation(row, until, u[i], self.settings, given, self.constraint(self.blank[i]), likely=likely)
+            read, forced = ([], row) if prompts else (row, [])
+            one = Continuation(read, until, u[i], self.settings, given, self.constraint(self.blank[i]), likely=likely,
+                               forced=forced)  # fmt: skip
             texts.append(Text(one, prompt, self.speller(), self.pieces, self.blank[i]))
         return texts
 
     def run(self, texts: Sequence[Text], batch_size: int = 256, *, steps: bool = True) -> Iterator[None]:
         """Write texts that are begun, about `batch_size` at once; with `steps` there is an item behind each step."""
         most = min(count_of(batch_size, "batch_size"), self.family.at_once(self.settings, None))
-        yield from self.model.engine.written([text.continuation for text in texts], most, steps=steps)
-        for text in texts:
+        left = list(texts)
+        for _ in self.model.engine.written([text.continuation for text in texts], most, steps=steps):
+            ended = [text for text in left if text.ended]  # asked once: others may write them in another thread
+            for text in ended:
+                text.finish()
+            left = [text for text in left if not text.finished]
+            yield
+        for text in left:
             text.finish()
 
     def write(self, batch_size: int = 256, on_step: OnStep | None = None) -> list[str]:

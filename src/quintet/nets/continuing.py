@@ -48,6 +48,7 @@ OnSymbol = Callable[[int, Likely | None], bool]
 class Continuation:
     """A text on its way: `symbols` so far, of which `start` were given, `until` at most; then `ended` says why.
 
+    What was given is read at once, but for `forced` behind it: one by one, so that `on_symbol` hears how likely it is.
     `u` (until or more): its random numbers, one a symbol. `choice` says how symbols are chosen, given `cond` (1, ...).
     `likely`: how many of the likeliest symbols `on_symbol` is told of at each step; None: no log-probability either.
     What a constraint or `on_symbol` raises ends this text alone, as its `error`.
@@ -61,14 +62,15 @@ class Continuation:
     constraint: Constraint | None = None
     on_symbol: OnSymbol | None = None
     likely: int | None = None
+    forced: Sequence[int] = ()
     ended: Literal["", "stop", "length", "cancelled", "error"] = ""
     error: Exception | None = None
     start: int = field(init=False)
     begin: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
-        self.start = len(self.symbols)
-        if self.start >= self.until:
+        self.start = len(self.symbols) + len(self.forced)
+        if len(self.symbols) >= self.until:
             self.ended = "length"
 
     @property
@@ -84,7 +86,7 @@ class Continuation:
     def allowed(self, size: int) -> Tensor:
         """(size,) True for what may come next; where nothing may, the text is at its end."""
         every = torch.ones(size, dtype=torch.bool)
-        if self.constraint is None:
+        if self.constraint is None or len(self.symbols) < self.start:
             return every
         try:
             may = self.constraint(torch.tensor([self.symbols], dtype=torch.long), torch.tensor([self.start]))[0].cpu()
@@ -95,6 +97,11 @@ class Continuation:
             self.ended = "stop"
             return every
         return may
+
+    def next(self, chosen: int) -> int:
+        """The next symbol: the one that was chosen, unless one is forced."""
+        left = self.start - len(self.symbols)
+        return self.forced[-left] if left > 0 else chosen
 
     def add(self, symbol: int, likely: Likely | None, end: int | None) -> None:
         """The next symbol, unless it is the end."""
@@ -301,8 +308,9 @@ class Continuations:
             may = torch.stack([text.allowed(logits.shape[1]) for text in texts])
             logits = logits.masked_fill(~may.to(device), -torch.inf)
         u = torch.stack([text.u[len(text.symbols)] for text in texts]).to(device)
-        for text, symbol, one in zip(texts, choose(logits, choice, u).tolist(), likely, strict=True):
+        for text, chosen, one in zip(texts, choose(logits, choice, u).tolist(), likely, strict=True):
             if not text.ended:
+                symbol = text.next(chosen)
                 text.add(symbol, one(symbol) if one else None, self.family.end)
 
 

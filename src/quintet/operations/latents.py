@@ -104,7 +104,9 @@ def interpolated(model: Fitted, request: Interpolate, found: Found, on_event: On
     ready(model, "encode")
     pairs = check_pairs(found)
     if "cond" in model.codecs and request.condition is None:
-        raise UsageError("both ends of a path need one condition", where=model.run.name, fix="--condition VALUE")
+        raise UsageError(
+            "both ends of a path need one condition", where=model.run.name, fix="give a condition: one value for all"
+        )
     value = None if request.condition is None else one(model, request.condition)
     first, last = (take(found.items, np.arange(start, 2 * pairs, 2)) for start in (0, 1))
     paths = model.interpolate(first, last, steps=request.steps, condition=value)

@@ -66,7 +66,7 @@ def needed(request: Sample) -> str:
 def check_prompt(request: Sample, modality: Modality) -> None:
     """Raise UsageError for a prompt of items that have none."""
     if request.prompt is not None and not modality.hole:
-        raise UsageError(f"a prompt is for text, not for {modality.name}", fix="quintet complete RUN --data FILE")
+        raise UsageError(f"a prompt is for text, not for {modality.name}", fix="complete its beginnings")
 
 
 def sampled(model: Fitted, request: Sample, found: Found, on_event: OnEvent) -> Made:

@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
+from pydantic_core import PydanticCustomError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
@@ -68,6 +69,18 @@ class Completion(Seeded):
     stream: bool = Field(False, description="piece by piece")
     stream_options: StreamOptions | None = None
 
+    @field_validator("prompt", mode="before")
+    @classmethod
+    def _of_texts(cls, given: Any) -> Any:
+        if isinstance(given, list) and any(isinstance(one, int | list) for one in given):
+            raise PydanticCustomError("symbols", "symbols are each run's own, so that a prompt is a text")
+        return given
+
+    @property
+    def reads(self) -> bool:
+        """Whether the likelihood of the prompts is wanted too."""
+        return self.echo and self.logprobs is not None
+
 
 # -- the answer --------------------------------------------------------------------------------------------------------
 
@@ -106,7 +119,13 @@ class Writing:
         self.blank = writer.blank[index]  # the first symbol begins with the blank that the prompt ends in
         self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self.prefix, self.place, self.end = prefix, len(text.prompt), len(prefix)
-        self.told, self.offset = 0, len(prefix)  # symbols, and where in the answer the next one begins
+        self.read = len(text.continuation.forced)  # symbols of the prompt that are told
+        self.told, self.offset = 0, 0  # symbols, and where in the answer the next one begins
+
+    @property
+    def done(self) -> bool:
+        """Whether it is at its end, and neither failed nor given up."""
+        return self.text.finished and self.text.ended in ("stop", "length")
 
     def more(self) -> Choice | None:
         """What is new of it, None for nothing."""
@@ -128,8 +147,9 @@ class Writing:
         """The symbols that the text so far is made of; those of a stop text are not of it."""
         out, one = Logprobs(), self.text.continuation
         while self.told < len(self.text.tokens) and self.offset < self.end:
-            token, symbol = self.text.tokens[self.told], one.symbols[one.start + self.told]
-            strip = " " if self.blank and not self.told else ""
+            token, symbol = self.text.tokens[self.told], one.symbols[one.start - self.read + self.told]
+            strip = " " if self.blank and self.told == self.read else ""
+            self.offset += len(strip) if self.read else 0
             out.tokens.append(token.text.removeprefix(strip))
             out.token_logprobs.append(token.log_prob)
             best: dict[str, float] = {}
@@ -151,21 +171,25 @@ Tell = Callable[[str, Choice], None]
 def written(
     service: Service, body: Completion, tell: Tell, model: Fitted, job: Job
 ) -> tuple[str, list[Choice], Usage]:  # fmt: skip
-    """(which weights wrote, the texts, usage). Of a stream, `tell` is told each piece as soon as it is certain, and of
-    the texts their last pieces are left.
+    """(which weights wrote, the texts, usage). Of a stream, `tell` is told each piece as soon as it is certain, the
+    last of a text as soon as that ends, and only what was not told is left.
     """
     writer = writer_of(service, body, model)
-    texts, mark = writer.begin(body.logprobs), weights_of(model)
+    texts, mark = writer.begin(body.logprobs, prompts=body.reads), weights_of(model)
     all_of = [Writing(i, writer, text, text.prompt if body.echo else "", body.logprobs is not None)
               for i, text in enumerate(texts)]  # fmt: skip
+    left = all_of
     for _ in writer.run(texts, steps=body.stream):
         job.step()
-        for piece in (writing.more() for writing in (all_of if body.stream else ())):
-            if piece is not None:
-                tell(mark, piece)
+        if body.stream:
+            for writing in left:
+                piece = writing.last() if writing.done else writing.more()
+                if piece is not None:
+                    tell(mark, piece)
+            left = [writing for writing in left if not writing.done]
     read, wrote = int(writer.begins.sum()), sum(text.progress[0] for text in texts)
     usage = Usage(prompt_tokens=read, completion_tokens=wrote, total_tokens=read + wrote)
-    return mark, [writing.last() for writing in all_of], usage
+    return mark, [writing.last() for writing in left], usage
 
 
 def writer_of(service: Service, body: Completion, model: Fitted) -> Writer:
@@ -184,7 +208,8 @@ def writer_of(service: Service, body: Completion, model: Fitted) -> Writer:
     model.able("complete")
     condition = None if body.condition is None else one(model, body.condition)
     wanted = Wanted(prompts, condition, length, stop, seed=body.chosen(), sampling=sampling)
-    afford(service.request, model, requests.Sample(n=len(prompts), length=length), Found(None))
+    read = max(len(prompt.encode()) for prompt in prompts) if body.reads else 0
+    afford(service.request, model, requests.Sample(n=len(prompts), length=length + read), Found(None))
     return Writer(model, wanted)
 
 
@@ -202,9 +227,6 @@ async def complete(request: Request, service: Service) -> Response:
     body = await asked(request, service, Completion)
     if body.stream_options is not None and not body.stream:
         raise Refusal(400, "stream_options without stream", where="stream_options")
-    if body.echo and body.logprobs is not None:
-        why = "the likelihood of a prompt is not known while it is read"
-        raise Refusal(400, "echo and logprobs together", where="logprobs", why=why, fix="POST /api/v1/score")
     head = {"id": f"cmpl-{request.state.identifier}", "object": "text_completion", "created": int(time.time()),
             "model": body.model}  # fmt: skip
     if body.stream:

@@ -112,7 +112,8 @@ def routes(app: FastAPI, service: Service) -> None:
             return await ask(request, service)
 
         app.post(path, description=body.__doc__, name=body.__name__.lower(), response_class=Response,
-                 responses=answers({media: {}}, JSON), openapi_extra={"requestBody": described(body)},
+                 responses=answers({media: {}}, JSON),
+                 openapi_extra={"requestBody": described(body, list(service.models.served))},
                  )(route)  # fmt: skip
 
     post("/v1/completions", complete, Completion, JSON)
@@ -223,9 +224,10 @@ def wants(able: bool, model: Fitted, what: str) -> None:
 # -- the schema --------------------------------------------------------------------------------------------------------
 
 
-def described(body: type[Asked]) -> dict[str, Any]:
-    """A body in the schema."""
+def described(body: type[Asked], models: list[str]) -> dict[str, Any]:
+    """A body in the schema, of one of these models."""
     schema = body.model_json_schema()
+    schema["properties"]["model"]["enum"] = models
     if body is not Transcription:
         return {"required": True, "content": {JSON: {"schema": schema}}}
     schema["properties"]["file"] = {"type": "string", "format": "binary"}
