@@ -266,7 +266,7 @@ class TrainRequest(Local):
     seed: int | None = Field(None, ge=0, le=LARGEST_NUMBER, description="of weights, data order and noise [0]")
     run: str | None = Field(None, description="a name for the run [SOURCE-FAMILY-NUMBER]")
     config: Path | None = Field(None, description="YAML like a run's config.yaml, complete or in part")
-    resume: Literal["auto"] | None = Field(None, description="auto: go on if the run exists already")
+    resume: Literal["auto"] | None = Field(None, description="auto: go on if the run exists, further if it has less")
     dry_run: bool = Field(False, description="show the complete configuration, write nothing")
     model: dict[str, Any] = Field({}, description="settings of the family's nets")
     sampling: dict[str, Any] = Field({}, description="settings of sampling")
@@ -290,7 +290,6 @@ class ResumeRequest(OfRun):
     changed_data: bool = Field(False, description="go on although the data are not the same")
     budget: str | None = Field(None, description="how long it is to have trained in all, if that is longer")
     steps: int | None = Field(None, ge=1, description="how many updates it is to have in all, if these are more")
-
     _one_length = model_validator(mode="after")(one_length)
 
 
@@ -311,7 +310,6 @@ class CompareRequest(Local):
     run: str | None = Field(None, description="a name for the folder of its runs [compare-SOURCE-NUMBER]")
     output: Output = None
     reading: Reading = {}
-
     _one_length = model_validator(mode="after")(one_length)
 
 
