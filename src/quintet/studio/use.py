@@ -151,7 +151,7 @@ def many(codec: Codec) -> int:
 def facts_of(name: str, verb: str, codecs: Mapping[str, Codec]) -> dict[str, Any]:
     """What the scripts of the page need to know: of the items that a model takes and makes, and of its conditions."""
     modality = MODALITIES[codecs["x"].modality]
-    results = [MEDIA[suffix] for suffix in RESULTS.formats]
+    results = [MEDIA[suffix] for suffix in RESULTS.formats if suffix in MEDIA]
     return {
         "run": name,
         "verb": verb,
