@@ -364,6 +364,27 @@ def test_the_time_that_is_left(tmp_path: Path, upto: int, look: float, slower: i
     assert abs(found.left / rest - 1) < 0.15
 
 
+def test_the_plan_of_a_budget_is_trusted_the_more_the_later_it_is(tmp_path: Path) -> None:
+    """Ten seconds in, a plan of half the steps that there is time for; at its end, the one that was corrected."""
+    path = tmp_path / "metrics.jsonl"
+    simulated(path, 200, 100, every=1000, each=0.1, look=0.0)
+    early = pace(Curve(path).refresh(), 1000, 40.0)
+    assert early is not None
+    assert 20 < early.left < 30
+    simulated(path, 400, 380, every=1000, each=0.1, look=0.0)
+    late = pace(Curve(path).refresh(), 1000, 42.0)
+    assert late is not None
+    assert late.left == pytest.approx(2.0, rel=0.15)
+
+
+def test_a_run_that_was_resumed_follows_its_plan(tmp_path: Path) -> None:
+    path = make(tmp_path, "one", step=40, config=CONFIG | {"budget": 60})
+    created = Library(tmp_path).facts("one").created
+    for since, budget in ((created + 1, 60), (created + 100, None)):
+        (path / "lock.json").write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since}))
+        assert Library(tmp_path).facts("one").budget == budget
+
+
 def test_no_time_is_told_before_it_is_known(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     assert pace(Curve(path).refresh(), 0) is None

@@ -168,7 +168,7 @@ class Curve:
         """The looks among new records, and how far the last one is."""
         for record in records:
             if record is not None and "quality" in record:
-                self.looks.append({key: value if isinstance(value, bool) else number(value)
+                self.looks.append({key: value if isinstance(value, bool | int) else number(value)
                                    for key, value in record.items()})  # fmt: skip
         if records and (last := records[-1]) is not None:
             self.step, self.steps = number(last["step"]), number(last["steps"])
@@ -332,9 +332,11 @@ class Pace(NamedTuple):
     left: float
 
 
-def pace(curve: Curve, every: int) -> Pace | None:
+def pace(curve: Curve, every: int, budget: float | None = None) -> Pace | None:
     """How fast a run goes by its last records, and how long it will take: the steps that are left at the speed of now,
-    and the looks between them, one `every` so many steps, each as long as the last ones. None: not known yet.
+    and the looks between them, one `every` so many steps, each as long as the last ones. The plan of a run with a
+    `budget` is corrected until it ends with that, so that what is left of it counts, the more the earlier it is. None:
+    not known yet.
     """
     with curve.lock:
         at, seconds = np.array(curve.at), np.array(curve.seconds)
@@ -356,5 +358,9 @@ def pace(curve: Curve, every: int) -> Pace | None:
         return None
     looks = (took - went * each)[after][-LOOKS:]
     look = max(0.0, float(looks.mean())) if len(looks) else 0.0
-    left = max(0.0, steps - step)
-    return Pace(1 / each, left * each + look * (math.ceil(left / every) if every else 0))
+    rest = max(0.0, steps - step)
+    left = rest * each + look * (math.ceil(rest / every) if every else 0)
+    if budget is not None and seconds[-1] < budget:
+        done = seconds[-1] / budget
+        left = done * left + (1 - done) * (budget - seconds[-1])
+    return Pace(1 / each, float(left))

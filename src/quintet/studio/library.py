@@ -29,6 +29,8 @@ TOGETHER = "compare-"
 """What the names of folders begin with that hold the runs of a comparison."""
 SETTLED = 0.1
 """Seconds after which a change of a folder surely has another time than the one before."""
+AT_ONCE = 10.0
+"""Seconds after the beginning of a run within which its first training begins."""
 TAIL = 16_384, 1_048_576
 """Bytes at the end of metrics.jsonl in which the newest figures are looked for; then in the second so many."""
 PAGE = 50
@@ -39,7 +41,8 @@ STATES = ("training", "finished", "stopped", "damaged")
 @dataclass(frozen=True)
 class RunFacts:
     """What a list shows of a run. `name`: its path below the folder of runs; `kind`: the codec of its items; `step` of
-    `steps`: how far it is; `changed` and `created`: seconds since 1970; `error`: why it cannot be read.
+    `steps`: how far it is; `budget`: the seconds with which its plan is made to end, of a run that goes on without a
+    break; `every`: steps between looks; `changed` and `created`: seconds since 1970; `error`: why it cannot be read.
     """
 
     name: str
@@ -249,7 +252,7 @@ def facts_of(name: str, path: Path, changed: int) -> RunFacts | None:
     news, done = last(tail(path / "metrics.jsonl")), newest_checkpoint(run)
     steps = whole(news["steps"]) or config.steps
     state = "training" if who_writes(path) else "finished" if steps and done >= steps else "stopped"
-    model = made.get("model")
+    model, created = made.get("model"), moment(made.get("created")) or facts.created
     return replace(
         facts,
         state=state,
@@ -258,17 +261,25 @@ def facts_of(name: str, path: Path, changed: int) -> RunFacts | None:
         kind=config.codec,
         condition=config.data.condition,
         preset=config.preset,
-        budget=config.budget,
+        budget=None if resumed(path, created) else config.budget,
         every=looks_every(config),
         parameters=whole(model.get("parameters")) if isinstance(model, dict) else None,
         step=max(done, whole(news["step"]) or 0),
         steps=steps,
         seconds=number(news["seconds"]) or 0.0,
-        created=moment(made.get("created")) or facts.created,
+        created=created,
         loss=number(news["loss"]),
         quality=number(news["quality"]),
         held_out=number(news["held_out"]),
     )
+
+
+def resumed(path: Path, created: float) -> bool:
+    """Whether the process that trains a run is not the one that began it: it then follows the plan as it stands."""
+    try:
+        return float(json.loads((path / "lock.json").read_bytes())["since"]) > created + AT_ONCE
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return True
 
 
 def notes_of(path: Path) -> dict[str, Any]:

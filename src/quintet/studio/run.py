@@ -167,7 +167,7 @@ def shown(seen: Seen) -> dict[str, Any]:
 def status(seen: Seen) -> dict[str, Any]:
     """How a run stands: what changes while it trains."""
     facts, curve, job = seen
-    going = pace(curve, facts.every) if facts.state == "training" else None
+    going = pace(curve, facts.every, facts.budget) if facts.state == "training" else None
     step = curve.step if facts.state == "training" else None
     told = {"state": facts.state, "job": job and job.state, "stopping": bool(job and job.stopping)}
     return told | {

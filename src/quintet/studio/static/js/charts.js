@@ -25,6 +25,30 @@ export function smoothed(values, weight) {
   });
 }
 
+/** From the least to the greatest value, with some room; a series that never changes lies in the middle. */
+function range(_, low, high) {
+  if (low === null) return [0, 1];
+  return low === high ? [low - (Math.abs(low) / 10 || 1), high + (Math.abs(low) / 10 || 1)] : uPlot.rangeNum(low, high, 0.1, true);
+}
+
+/** A number at an axis whose ticks are so far `between`; 0: they are not evenly spaced. */
+function short(value, between) {
+  if (value === null) return "";
+  if (!between || Math.abs(value) >= 1e6 || between < 1e-6) return number(value, 3);
+  const digits = Math.max(0, -Math.floor(Math.log10(between) + 1e-9));
+  return value.toLocaleString(document.documentElement.lang, { minimumFractionDigits: digits, maximumFractionDigits: digits });
+}
+
+/** The point of a series that is nearest to the one under the pointer, since series have values at other steps. */
+function nearest(plot, series, index) {
+  const values = plot.data[series], known = (i) => values[i] !== null && values[i] !== undefined;
+  for (let away = 0; away < values.length; away++) {
+    if (index - away >= 0 && known(index - away)) return index - away;
+    if (index + away < values.length && known(index + away)) return index + away;
+  }
+  return index;
+}
+
 export class Chart {
   /** `onZoom(low, high)` is told which steps are shown, or nothing once all are again. */
   constructor(place, onZoom) {
@@ -38,22 +62,22 @@ export class Chart {
 
   get width() { return Math.max(200, this.place.clientWidth); }
 
-  /** Series: `{name, colour, dashed, steps, values}`. */
-  draw(series, { log = false, smooth = 0 } = {}) {
+  /** Series: `{name, colour, dashed, steps, values}`; options: `log`, and `smooth` from 0 to 1. */
+  draw(series, options) {
     const lines = series.filter((one) => one.steps.length);
     const tables = [], looks = [];
     for (const one of lines) {
       const stroke = colour(`series-${1 + one.colour % 6}`), dash = one.dashed ? [6, 4] : undefined;
-      const few = one.steps.length < 40;
-      if (smooth > 0 && !few) {
+      const few = one.steps.length < 40, smooth = options.smooth > 0 && one.steps.length > 15;
+      if (smooth) {
         tables.push([one.steps, one.values]);
         looks.push({ label: "", stroke: faint(stroke), width: 1, faint: true });
       }
-      tables.push([one.steps, smooth > 0 && !few ? smoothed(one.values, smooth) : one.values]);
+      tables.push([one.steps, smooth ? smoothed(one.values, options.smooth) : one.values]);
       looks.push({ label: one.name, stroke, dash, width: 2, few });
     }
     const values = lines.flatMap((one) => one.values).filter((value) => value !== null);
-    const scale = log ? (values.every((value) => value > 0) ? 3 : 4) : 1;
+    const scale = options.log ? (values.every((value) => value > 0) ? 3 : 4) : 1;
     const data = tables.length ? uPlot.join(tables) : [[]];
     const shape = JSON.stringify([looks.map((look) => [look.label, look.stroke, look.few]), scale]);
     if (this.plot && shape === this.shape) return this.set(data);
@@ -73,18 +97,21 @@ export class Chart {
   options(looks, distr) {
     const ink = colour("muted"), line = colour("lines");
     const axis = { stroke: ink, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 }, font: "12px system-ui" };
-    const short = (value) => number(value, 3);
     return {
       width: this.width, height: HEIGHT,
-      scales: { x: { time: false }, y: { distr, asinh: 0.01 } },
+      scales: { x: { time: false }, y: { distr, asinh: 0.01, ...(distr === 1 && { range }) } },
       axes: [{ ...axis, values: (_, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? number(tick) : "")) },
-        { ...axis, size: 64, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : short(tick))) }],
-      cursor: { sync: { key: "steps", scales: ["x", null], filters: { pub: (type) => type === "mousemove" || type === "mouseleave" } }, drag: { x: true, y: false, setScale: false } },
+        { ...axis, size: 64, values: (_, ticks, i, space, between) => ticks.map((tick) => short(tick, distr === 1 ? between : 0)) }],
+      cursor: {
+        sync: { key: "steps", scales: ["x", null], filters: { pub: (type) => type === "mousemove" || type === "mouseleave" } },
+        drag: { x: true, y: false, setScale: false }, dataIdx: nearest,
+      },
       legend: { markers: { width: 0, fill: (plot, i) => plot.series[i].stroke(plot, i) } },
-      series: [{ label: t("run.step"), value: (_, step) => number(step) }, ...looks.map((look) => ({
+      series: [{ label: t("run.step"), value: (plot, step) => number(step ?? plot.data[0].at(-1)) }, ...looks.map((look) => ({
         label: look.label, stroke: look.stroke, width: look.width, dash: look.dash, spanGaps: true,
-        points: { show: Boolean(look.few), size: 6 }, value: (_, value) => number(value),
-        class: look.faint ? "faint" : "",
+        points: { show: Boolean(look.few), size: 6 },
+        value: (plot, value, i) => number(value ?? plot.data[i].findLast((one) => one !== null && one !== undefined)),
+        ...(look.faint && { class: "faint" }),
       }))],
       hooks: {
         setSelect: [(plot) => {

@@ -4,6 +4,7 @@ import { Chart } from "./charts.js";
 
 const facts = JSON.parse($("#run-facts").textContent);
 const NO_TERMS = ["held_out", "quality", "quality_stderr"];
+const LAST = ["diversity", "copies"];
 const MANY = 6000;
 const address = (what, fields) => `/studio/run/${what}?${new URLSearchParams(fields)}`;
 
@@ -65,7 +66,8 @@ function series(key, number, dashed = false) {
 
 function draw() {
   const options = { log: $("#log-scale").checked, smooth: Number($("#smooth").value) };
-  const terms = [...new Set(runs.flatMap((run) => Object.keys(run.points).filter((key) => key !== run.main && !NO_TERMS.includes(key))))].sort();
+  const terms = [...new Set(runs.flatMap((run) => Object.keys(run.points).filter((key) => key !== run.main && !NO_TERMS.includes(key))))]
+    .sort((a, b) => LAST.includes(a) - LAST.includes(b) || a.localeCompare(b));
   if (terms.join() !== $$("option", choice).map((one) => one.value).join()) {
     const before = choice.value;
     choice.replaceChildren(...terms.map((key) => h("option", { value: key, selected: key === before }, key.replaceAll("_", " "))));
@@ -106,7 +108,7 @@ function zoomed(low, high) {
   zoom = low === undefined ? null : [low, high];
   for (const run of runs) run.near = null;
   for (const { chart } of Object.values(charts)) chart.show(low, high);
-  $("#whole").disabled = !zoom;
+  $("#whole").hidden = !zoom;
   draw();
   near();
 }
@@ -207,8 +209,11 @@ async function shown(file, step) {
   if (found.letters !== undefined) return h("pre", { tabindex: "0", "aria-label": alt }, found.letters);
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": alt }, h("table", { class: "table" },
     h("thead", {}, h("tr", {}, found.columns.map((name) => h("th", { scope: "col" }, name)))),
-    h("tbody", {}, found.rows.map((row) => h("tr", {}, row.map((cell) => h("td", {}, cell)))))));
+    h("tbody", {}, found.rows.map((row) => h("tr", {}, row.map((cell) => h("td", { title: cell }, short(cell))))))));
 }
+
+/** A number with many digits, as short as it can be read. */
+const short = (cell) => (/^-?\d+\.\d{5,}$/.test(cell) ? number(Number(cell), 5) : cell);
 
 slider.addEventListener("input", sampled);
 
