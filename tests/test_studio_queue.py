@@ -501,8 +501,8 @@ def test_time_left_of_a_comparison(tmp_path: Path) -> None:
 
 
 def test_jobs_of_one_kind_differ_in_their_own_options_alone() -> None:
-    assert kind(["train", "flow", "--run", "a", "--seed=3", "--steps", "9"]) == ("train", "flow")
-    assert kind(["train", "flow", "--preset", "tiny"]) == ("train", "flow", "--preset", "tiny")
+    assert kind(("train", "flow", "--run", "a", "--seed=3", "--steps", "9")) == ("train", "flow")
+    assert kind(("train", "flow", "--preset", "tiny")) == ("train", "flow", "--preset", "tiny")
 
 
 def test_the_queue_needs_no_torch() -> None:

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +148,7 @@ def entries(job: Job, folder: Path) -> int | None:
     return max(1, families - left_out) * (int(seeds) if seeds.isdecimal() else 1)
 
 
-def expected(argv: Sequence[str], known: Mapping[tuple[str, ...], tuple[float, int | None]]) -> float | None:
+def expected(argv: tuple[str, ...], known: Mapping[tuple[str, ...], tuple[float, int | None]]) -> float | None:
     """Seconds of a job that has not begun: what another of its kind took, or else its budget."""
     steps = steps_of(argv)
     if (found := known.get(kind(argv))) is not None:
@@ -163,7 +164,8 @@ OWN = ("--run", "--seed", "--steps", "--output", "-o", "--runs")
 """Options in which jobs of one kind may differ."""
 
 
-def kind(argv: Sequence[str]) -> tuple[str, ...]:
+@lru_cache(4096)
+def kind(argv: tuple[str, ...]) -> tuple[str, ...]:
     """A command without what makes it this one: those of one kind take as long, step for step."""
     return tuple(word for i, word in enumerate(argv)
                  if not (word.partition("=")[0] in OWN or (i and argv[i - 1] in OWN)))  # fmt: skip
@@ -178,7 +180,8 @@ def option(argv: Sequence[str], *names: str) -> str | None:
     return None
 
 
-def steps_of(argv: Sequence[str]) -> int | None:
+@lru_cache(4096)
+def steps_of(argv: tuple[str, ...]) -> int | None:
     """The steps that it asks for."""
     given = option(argv, "--steps") or ""
     return int(given) if given.isdecimal() and int(given) else None

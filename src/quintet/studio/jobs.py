@@ -8,11 +8,13 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shlex
 import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -66,7 +68,7 @@ class Job:
     spent: float | None = None
     damaged: bool = False
 
-    @property
+    @cached_property
     def id(self) -> str:
         return self.folder.name
 
@@ -89,6 +91,11 @@ class Job:
         return self.state == "running" and self.order.wanted != "run"
 
     @property
+    def command(self) -> str:
+        """What it does, as it is typed."""
+        return shlex.join(["quintet", *self.argv])
+
+    @property
     def runs(self) -> Path:
         """Where the run's folder is."""
         return self.folder.parents[2]
@@ -107,7 +114,8 @@ def read(folder: Path) -> Job:
     """The job of a folder. One whose note is damaged has failed, and says so."""
     alive = lives(folder)  # asked first: whoever is dead has written all that he will
     try:
-        order = Order.model_validate_json((folder / ORDER).read_text())
+        written = (folder / ORDER).stat()
+        order = order_of(folder / ORDER, written.st_ino, written.st_mtime_ns)
     except (OSError, ValueError) as error:
         order = Order(argv=(), title=folder.name, run="", cwd="", created=0.0)
         why = in_words(error.errors()[0]) if isinstance(error, ValidationError) else str(error)
@@ -115,6 +123,12 @@ def read(folder: Path) -> Job:
                             fix="remove the job and add it again; its run is as it was")  # fmt: skip
         return Job(folder, order, "running" if alive else "failed", told.as_dict(), damaged=True)
     return Job(folder, order, "running") if alive else at_rest(folder, order)
+
+
+@lru_cache(4096)
+def order_of(path: Path, inode: int, written: int) -> Order:
+    """What a file holds, read once: whatever is written there is another file. Raises OSError and ValueError."""
+    return Order.model_validate_json(path.read_text())
 
 
 def at_rest(folder: Path, order: Order) -> Job:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import os
 import re
 import secrets
 import shutil
@@ -181,7 +182,7 @@ class Queue:
         """All jobs: in the order in which they are started, those that nobody has placed last."""
         with self.mutex:
             try:
-                names = [path.name for path in self.folder.iterdir() if not path.name.startswith(".")]
+                names = [name for name in os.listdir(self.folder) if not name.startswith(".")]
             except OSError:
                 return []
             self.rested = {name: self.rested[name] for name in names if name in self.rested}
