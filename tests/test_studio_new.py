@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from in_browser import client, studio
+from in_browser import client, served, studio
 from starlette.testclient import TestClient
 
 from quintet.cli.main import main
+from quintet.operations import estimating
 from quintet.operations.requests import TrainRequest
 from quintet.operations.spoken import command, shell
 from quintet.registry import COMPARED, FAMILIES
 from quintet.sources.load import load_source
 from quintet.studio import forms, source
 from quintet.studio.house import Studio
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 ITEMS = "c,x\n" + "".join(f"{'ab'[i % 2]},{i % 7}\n" for i in range(80))
 
@@ -111,6 +116,9 @@ def test_the_command_is_the_one_that_the_queue_gets(browser: TestClient, made: S
 def test_what_would_fail_is_not_added(browser: TestClient, made: Studio) -> None:
     form = {"data": "moons", "family": "flow", "do": "train", "condition": "nobody"}
     assert "no column nobody" in browser.post("/studio/new/add", json=form).json()["problem"]["title"]
+    assert (
+        "no column nobody" in browser.post("/studio/new/add", json=form | {"do": "compare"}).json()["problem"]["title"]
+    )
     assert made.queue.jobs() == []
 
 
@@ -141,3 +149,42 @@ def test_another_run_like_one_has_its_settings(tmp_path: Path, browser: TestClie
     assert changes == {"training.batch_size": "16", "model.beta": "0.5"}
     assert browser.get("/studio/new/like?run=../first").status_code == 422
     assert browser.get("/new?like=nobody").status_code == 422
+
+
+# -- in the browser ----------------------------------------------------------------------------------------------------
+
+
+def test_every_setting_is_found_by_typing(made: Studio, chromium: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By keyboard alone: a setting is found, refused at its place, mended, and reset; then a run is added by mouse."""
+    monkeypatch.setattr(estimating, "MINUTE", 0.2)
+    page, said = chromium.new_page(), list[str]()
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    with served(made, "/new?source=moons") as link:
+        page.goto(link)
+        page.wait_for_selector("#find:enabled")
+        command = page.locator("#train-spoken [data-spoken=command]")
+        for key in ("/", "l", "r", "Enter", "Control+a", "-", "1"):
+            page.keyboard.press(key)
+        error = page.locator(".setting .error:not(:empty)")
+        error.wait_for()
+        assert "greater than 0" in error.inner_text()
+        for key in ("Control+a", "0", ".", "5", "Enter"):  # which sends nothing
+            page.keyboard.press(key)
+        page.wait_for_selector("#train-spoken code:text('--training.lr 0.5')")
+        page.wait_for_selector("[data-fact=steps]:text-matches('[0-9]')")
+        assert error.count() == 0
+        page.keyboard.press("Tab")  # to the button behind the field
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#train-spoken code:not(:text('training.lr'))")
+        page.fill("#find", "updates")
+        page.fill("#setting-steps", "7")
+        page.check("[value=gan]")
+        page.wait_for_selector("#train-spoken code:text('train gan')")
+        assert page.locator("#budget").is_disabled()
+        assert "--budget" not in command.inner_text()
+        page.click("button[value=train]")
+        page.wait_for_url("**/queue?job=*")
+    page.close()
+    assert said == []
+    assert made.queue.jobs()[0].argv[:7] == ("train", "gan", "--data", "moons", "--condition", "label", "--steps")

@@ -170,13 +170,17 @@ def tried(work: Callable[[], Any]) -> Any:
 
 
 def added(studio: Studio, form: Form) -> str:
-    """Add what a form asks for to the queue. Returns the address where it can be watched."""
+    """Add what a form asks for to the queue. Returns the address where it can be watched. What is wrong with it is said
+    here, not when its turn comes.
+    """
     source = Path(form.get("data", "")).name
     if form.get(ACTION) == "compare":
-        job = studio.queue.add(command(compare(studio, form)), f"compare {source}", None)
+        contest = compare(studio, form)
+        looked_at(contest).check(contest)
+        job = studio.queue.add(command(contest), f"compare {source}", None)
     else:
         request = train(studio, form)
-        looked_at(request).plan(request)  # what is wrong with it is said here, not when its turn comes
+        looked_at(request).plan(request)
         job = studio.queue.add(command(request), f"{request.family} {source}", request.run)
     return "/queue" + query(job=job.id)
 

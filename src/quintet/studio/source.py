@@ -14,10 +14,11 @@ from quintet.core.listening import unheard
 from quintet.fit.fitting import reading_of
 from quintet.operations.estimating import EstimateResult, estimate
 from quintet.operations.measuring import RecommendResult, recommended
-from quintet.operations.requests import RecommendRequest, TrainRequest
+from quintet.operations.requests import CompareRequest, RecommendRequest, TrainRequest
 from quintet.operations.training import plan
 from quintet.registry import FAMILIES, refusal
-from quintet.runs.config import RunConfig
+from quintet.runs.config import RunConfig, seconds
+from quintet.runs.task import names_columns
 from quintet.sources.load import Dataset, load_source
 from quintet.studio.forms import Field, columns, fields
 from quintet.studio.previews import stamp
@@ -55,6 +56,13 @@ class Looked:
         """The complete configuration of a training on it."""
         return plan(asks, self.dataset())
 
+    def check(self, asks: CompareRequest) -> None:
+        """Raise what a comparison on it would, before it began."""
+        found = self.dataset()
+        seconds(asks.budget or "60s")
+        if asks.condition not in ("auto", "none") and names_columns(found, asks.condition):
+            found.column(asks.condition, "train")
+
     def fields(self, asks: TrainRequest) -> list[Field]:
         """Every setting of a training on it, with its default."""
         return fields(self.plan(asks), self.dataset())
@@ -70,12 +78,13 @@ class Looked:
         return {one.key: one.default for one in chosen if one.default != usual.get(one.key, one.default)}
 
 
-def looked_at(request: TrainRequest) -> Looked:
+def looked_at(request: TrainRequest | CompareRequest) -> Looked:
     """The source of a request. Raises UsageError if it has none, ConfigError for how none is read."""
-    if not request.data:
+    source = request.data if isinstance(request, TrainRequest) else request.what[0]
+    if not source:
         raise UsageError("data is missing", where="data", why="a run learns from data", fix="choose a source")
     reading = reading_of({"data": request.reading})
-    return Looked(request.data, json.dumps(reading, sort_keys=True, default=str), tuple(stamp(request.data)))
+    return Looked(source, json.dumps(reading, sort_keys=True, default=str), tuple(stamp(source)))
 
 
 @lru_cache(4)

@@ -66,7 +66,7 @@ const check = later(async () => {
     const found = await askCheck();
     if (!found) return;
     complain(null);
-    const facts = { seconds: duration(found.seconds), steps: number(found.steps), parameters: number(found.parameters), bytes: size(found.bytes) };
+    const facts = { seconds: duration(found.seconds), steps: t("new.batches", { n: found.steps, size: found.batch_size }), parameters: number(found.parameters), bytes: size(found.bytes) };
     for (const [name, text] of Object.entries(facts)) $(`[data-fact="${name}"]`).textContent = t("new.about", { value: text });
     if (!found.enough) $("#train-problem").replaceChildren(h("p", { class: "notice warn" }, t("new.few")));
   } catch (error) {
@@ -216,7 +216,8 @@ async function look() {
   try { facts = sound(await post("/studio/new/data", told())); }
   catch (error) {
     $("#facts").textContent = "";
-    complain(error, $("#compare-problem"));
+    $("#data-problem").replaceChildren(notice(error));
+    for (const one of $$("button[name=do]")) one.disabled = true;
     return;
   }
   $("#facts").textContent = t("new.facts", { n: facts.items, kind: t(`new.kind.${facts.kind}`) });
