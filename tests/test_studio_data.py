@@ -53,7 +53,7 @@ def shown(browser: TestClient, source: Path | str, **fields: str) -> str:
     address = f"/data?{urlencode({'source': str(source), **fields})}"
     for _ in range(200):
         answer = browser.get(address, headers={"accept": "text/html"})
-        assert answer.status_code in (200, 422), answer.text
+        assert answer.status_code == 200, answer.text
         if 'id="waiting"' not in answer.text:
             return answer.text
         time.sleep(0.05)
@@ -296,7 +296,6 @@ def test_a_table_is_shown_and_its_types_are_corrected_in_the_address(browser: Te
     assert 'name="condition" value="city" checked' in dropped
     assert "data.types=zip%3Ddrop&amp;condition=city" in dropped
     wrong = browser.get(f"/data?source={path}&data.types=city=number", headers={"accept": "text/html"})
-    assert wrong.status_code == 422
     assert "not a column of type number" in wrong.text
     assert f'href="/data?{urlencode({"source": str(path)})}"' in wrong.text  # as it was found
 
@@ -341,7 +340,7 @@ def test_what_cannot_be_read_says_why_and_is_read_again_when_it_is_mended(browse
     path = tmp_path / "later.csv"
     for source in (path, tmp_path / "nothing\0", "~nobody/x", "no such set", tmp_path):
         answer = browser.get(f"/data?{urlencode({'source': str(source)})}", headers={"accept": "text/html"})
-        assert answer.status_code == 422
+        assert answer.status_code == 200  # a page of its own; browsers note other answers as errors of the page
         assert 'class="notice bad"' in answer.text
     table(tmp_path, name=path.name)
     assert "people" not in shown(browser, path)

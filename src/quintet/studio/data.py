@@ -103,7 +103,7 @@ def routes(app: FastAPI, studio: Studio) -> None:
                 facts["known"] = known(preview, notes, asked, catalogue(language_of(request)))
         except QuintetError as error:
             facts["error"] = said(error, True)
-        return page(request, "source.html.j2", 422 if facts["error"] else 200, **facts)
+        return page(request, "source.html.j2", **facts)
 
     @app.get("/studio/data/read")
     async def read(request: Request) -> Response:

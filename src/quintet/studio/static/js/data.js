@@ -27,7 +27,7 @@ const hidden = (path) => path.split("/").some((part) => part.startsWith(".") || 
 const picked = (list) => [...list].map((file) => [file.webkitRelativePath || file.name, file]);
 
 /** What was dropped, as [path, File], with all that is in its folders. */
-async function dropped(items) {
+async function dropped({ items, files }) {
   const found = [];
   const walk = async (entry) => {
     if (found.length > most.files) return;
@@ -43,6 +43,7 @@ async function dropped(items) {
     }
   };
   const entries = [...items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);  // before the first wait
+  if (!entries.length) return picked(files);
   for (const entry of entries) await walk(entry);
   return found;
 }
@@ -104,7 +105,7 @@ async function sent(files, total, begun) {
   let state = await post("/studio/data/uploads", announced, options), count = PIECES.begin, failures = 0;
   begun(state.id);
   while (state.have < total && !state.source) {
-    show(state.have, total);
+    if (!failures) show(state.have, total);
     const address = `/studio/data/uploads/${state.id}?at=${state.have}`;
     const began = performance.now(), body = piece(files, state.have, count);
     try {
@@ -188,7 +189,7 @@ document.addEventListener("drop", async (event) => {
   drop.classList.remove("over");
   announce(t("data.counting"));
   try {
-    await send(await dropped(event.dataTransfer.items));
+    await send(await dropped(event.dataTransfer));
   } catch (error) {
     refuse(error.message);
   }
