@@ -5,7 +5,6 @@ in the address, so that a reload, a second tab and the pages behind it have it t
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -25,6 +24,7 @@ from quintet.operations.previewing import Preview
 from quintet.operations.requests import DataRequest
 from quintet.operations.settings import read_yaml
 from quintet.operations.sources import data as listed
+from quintet.operations.spoken import as_yaml, shell
 from quintet.registry import MODALITIES
 from quintet.runs.config import DataSettings
 from quintet.server.problems import Refusal, said
@@ -32,6 +32,7 @@ from quintet.sources.files import KNOWN
 from quintet.sources.hub import PREFIX
 from quintet.sources.load import SOURCES
 from quintet.studio import sending
+from quintet.studio.forms import filled, of_schema
 from quintet.studio.house import Studio
 from quintet.studio.pages import language_of, page, query
 from quintet.studio.previews import Previews, within
@@ -63,9 +64,7 @@ class Chosen:
     @property
     def request(self) -> DataRequest:
         """The same for operations. Raises ConfigError."""
-        reading = {name: read_yaml(text, f"not a value: {text!r}", f"data.{name}")
-                   for name, text in self.reading.items()}  # fmt: skip
-        return DataRequest(source=self.source, reading=reading)
+        return filled(DataRequest, {f"data.{name}": text for name, text in self.reading.items()}, source=self.source)
 
     def fields(self, **other: str | None) -> dict[str, str]:
         """As the fields of an address, or `other` ones."""
@@ -199,12 +198,12 @@ def wishes_of(text: str) -> dict[str, str]:
 
 
 def as_text(kinds: Mapping[str, str]) -> dict[str, str]:
-    """What is said of columns as the setting `types`, if there is something: NAME=TYPE,... or, of other names, JSON."""
+    """What is said of columns as the setting `types`, if there is something: NAME=TYPE,... or, of other names, YAML."""
     if not kinds:
         return {}
     if all(PLAIN.fullmatch(name) and name == name.strip() for name in kinds):
         return {"types": ",".join(f"{name}={kind}" for name, kind in kinds.items())}
-    return {"types": json.dumps(kinds, ensure_ascii=False)}
+    return {"types": as_yaml(kinds)}
 
 
 def settled(source: str) -> str:
@@ -243,20 +242,11 @@ def known(preview: Preview, notes: Iterable[str], asked: Chosen, words: Mapping[
         "given": [one.strip() for one in given.split(",") if one.strip()], "names": names,
         "facts": {words.get(f"data.fact.{key}", key): in_words(value) for key, value in found.understood.items()},
         "notes": [*found.notes, *(text for text in notes if text not in found.notes)],
-        "options": [option(name, schema[name], asked.reading.get(name, ""), names) for name in preview.options
-                    if name != "types"],
+        "options": [of_schema("data", name, schema[name], schema[name].get("default"), tuple(names))
+                    for name in preview.options if name != "types"],
         "read": asked.read(), "new": f"/new{query(**fields)}", "compare": f"/compare{query(**fields)}",
+        "command": shell(asked.request),
     }  # fmt: skip
-
-
-def option(name: str, schema: Mapping[str, Any], value: str, columns: Iterable[str]) -> dict[str, Any]:
-    """How a source is read, as a field of a form."""
-    every = [one for one in schema.get("anyOf", [schema]) if one.get("type") != "null"]
-    choices = [str(one) for one in every[0].get("enum", ())]
-    return {"name": name, "value": value, "about": schema.get("description", ""), "choices": choices,
-            "default": str(schema.get("default") or ""), "number": every[0].get("type") == "integer",
-            "least": every[0].get("minimum"), "most": every[0].get("maximum"),
-            "columns": [] if choices or every[0].get("type") != "string" else list(columns)}  # fmt: skip
 
 
 def in_words(value: Any) -> str:
