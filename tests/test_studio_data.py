@@ -11,13 +11,13 @@ import time
 from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import numpy as np
 import pytest
 import soundfile
-from in_browser import client, studio
+from in_browser import client, served, studio
 from PIL import Image
 from starlette.testclient import TestClient
 
@@ -26,9 +26,12 @@ from quintet.modalities.options import OPTIONS
 from quintet.operations.previewing import options
 from quintet.registry import MODALITIES
 from quintet.server.problems import Refusal
-from quintet.studio import data, uploads, words
+from quintet.studio import data, previews, uploads, words
 from quintet.studio.house import Studio
 from quintet.studio.uploads import Uploads, safe_name, safe_paths
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 EVIL = '"><script>alert(1)</script><img src=x onerror=alert(2)>'
 
@@ -397,3 +400,62 @@ def test_pages_of_data_answer_in_both_languages(browser: TestClient, tmp_path: P
         browser.cookies.set("language", language)
         assert word in shown(browser, path)
     assert json.loads(browser.get("/studio/data/read", params={"source": str(path)}).text) == {"done": True}
+
+
+def test_dates_that_may_be_meant_otherwise_can_be_turned_round(browser: TestClient, tmp_path: Path) -> None:
+    path = table(tmp_path, "on,n\n" + "".join(f"{1 + i % 12:02d}/{1 + i % 7:02d}/2024,{i}\n" for i in range(70)))
+    page = shown(browser, path)
+    assert '<option value="datetime:%m/%d/%Y">' in page or '<option value="datetime:%d/%m/%Y">' in page
+    turned = shown(browser, path, **{"data.types": "on=datetime:%m/%d/%Y"})
+    assert '<option value="datetime:%m/%d/%Y" selected>' in turned
+    clear = table(tmp_path, "on,n\n" + "".join(f"{1 + i % 28:02d}/01/2024,{i}\n" for i in range(70)), "clear.csv")
+    assert "datetime:%" not in shown(browser, clear)
+
+
+def test_a_source_can_be_read_again(browser: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, read = table(tmp_path), list[str]()
+    real = previews.preview
+    monkeypatch.setattr(previews, "preview", lambda *given: [read.append("once"), real(*given)][1])
+    shown(browser, path)
+    shown(browser, path, condition="city")
+    assert len(read) == 1
+    assert "again" not in str(browser.get(f"/data?source={path}&again=1").url)
+    assert len(read) == 2
+
+
+# -- in the browser ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_files_are_sent_and_corrected_by_keyboard(made: Studio, tmp_path: Path, chromium: Browser) -> None:
+    path, said = table(tmp_path, name=f"{'<b>'}.csv"), list[str]()
+    page = chromium.new_page()
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    with served(made, "/data") as link:
+        page.goto(link)
+        page.focus("#choose-files")
+        with page.expect_file_chooser() as chooser:
+            page.keyboard.press("Enter")
+        chooser.value.set_files(path)
+        page.wait_for_selector("#to-new")
+        page.focus('[value="city"][name="condition"]')
+        page.keyboard.press("Space")
+        assert "condition=city" in page.url
+        assert "condition=city" in str(page.get_attribute("#to-new", "href"))
+        page.focus('[name="type:age"]')
+        page.keyboard.type("category")
+        page.keyboard.press("Tab")
+        page.focus(".apply button")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**data.types=age*")
+        assert page.input_value('[name="type:age"]') == "category"
+        assert page.is_checked('[value="city"][name="condition"]')
+        page.go_back()
+        page.goto(link.partition("/open")[0] + "/data")
+        page.fill("#path", str(tmp_path) + "/<")
+        page.wait_for_selector("#paths option", state="attached")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#to-new")
+    page.close()
+    assert said == []

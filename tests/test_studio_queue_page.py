@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import uvicorn
-from in_browser import client, studio
+from in_browser import client, served, studio
 from queueing import add, queue, states, stop_all, until
 from starlette.testclient import TestClient
 
@@ -169,16 +167,8 @@ def test_a_second_studio_of_the_same_runs_does_not_open(tmp_path: Path, monkeypa
 def address(made: Studio, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A link into this studio."""
     monkeypatch.setattr(queues, "TICK", 0.02)
-    config = uvicorn.Config(create_app(made), port=0, log_level="error", timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    until(lambda: server.started)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    yield made.door.link(f"http://127.0.0.1:{port}", "/queue")
-    made.service.stopping = True
-    server.should_exit = True
-    thread.join()
+    with served(made, "/queue") as link:
+        yield link
 
 
 def order(page: Page) -> list[str]:

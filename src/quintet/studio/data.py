@@ -90,6 +90,8 @@ def routes(app: FastAPI, studio: Studio) -> None:
             return page(request, "data.html.j2", **ways(given.get("door", ""), uploads))
         asked = asked_of(given)
         wanted = query(**asked.fields())
+        if "again" in given:
+            previews.forget(asked.request)
         if sorted(given.multi_items()) != sorted(QueryParams(wanted[1:]).multi_items()):
             return RedirectResponse(f"/data{wanted}", 303)
         facts: dict[str, Any] = {"asked": asked, "known": None, "error": None}
@@ -97,7 +99,7 @@ def routes(app: FastAPI, studio: Studio) -> None:
             future = previews.of(asked.request)
             if await within(future, AT_ONCE):
                 if future.exception() is not None:
-                    previews.forget(future)
+                    previews.forget(asked.request)
                 preview, notes = future.result()
                 facts["known"] = known(preview, notes, asked, catalogue(language_of(request)))
         except QuintetError as error:

@@ -38,7 +38,7 @@ class Previews:
 
     def of(self, request: DataRequest) -> Future[Read]:
         """What there is, or will be. Raises Refusal where too many are being read."""
-        key = json.dumps([request.source, request.reading, stamp(request.source or "")], sort_keys=True, default=str)
+        key = key_of(request)
         if key not in self.found:
             if not self.reading.acquire(blocking=False):
                 raise busy(503, "other sources are being read", after=5, why=f"{AT_ONCE} at a time")
@@ -69,10 +69,14 @@ class Previews:
         finally:
             self.reading.release()
 
-    def forget(self, future: Future[Read]) -> None:
-        """A source that could not be read is read again when it is asked for again."""
-        for key in [key for key, one in self.found.items() if one is future]:
-            del self.found[key]
+    def forget(self, request: DataRequest) -> None:
+        """A source that could not be read, or may have changed, is read again when it is asked for again."""
+        self.found.pop(key_of(request), None)
+
+
+def key_of(request: DataRequest) -> str:
+    """A source, how it is read, and how it is now."""
+    return json.dumps([request.source, request.reading, stamp(request.source or "")], sort_keys=True, default=str)
 
 
 async def within(future: Future[Read], seconds: float) -> bool:

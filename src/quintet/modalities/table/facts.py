@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from quintet.data import arrow
 from quintet.modalities.table.columns import is_key
+from quintet.modalities.table.types import swapped
 from quintet.modalities.table.written import attach, forms, strings
 
 SHOWN = 20
@@ -18,7 +19,7 @@ SHOWN = 20
 
 def column_facts(table: pa.Table, train: np.ndarray | None = None) -> list[dict[str, Any]]:
     """Name, type, range or values, and missing cells of each column; what becomes of it is read off the rows `train`,
-    as training does.
+    as training does. Of dates that may be meant otherwise, as 1/2/2024, `instead` is that other type.
     """
     facts, known = [], forms(table)
     for name in table.column_names:
@@ -27,6 +28,9 @@ def column_facts(table: pa.Table, train: np.ndarray | None = None) -> list[dict[
         form = known.get(name)
         fact["taken"] = form.taken if form is not None else _kind(column.type)
         learnt = column if train is None else column.take(pa.array(train))
+        dated = form is not None and form.kind == "time" and "%d" in form.format and "%m" in form.format
+        if form is not None and dated and (pc.max(pc.day(column)).as_py() or 32) <= 12:
+            fact["instead"] = f"datetime:{swapped(form.format)}"
         fact["modelled"] = _fate(learnt, None if form is None else form.kind, alone=table.num_columns == 1)
         distinct = pc.count_distinct(column, mode="only_valid").as_py()
         ordered = pa.types.is_floating(column.type) or pa.types.is_temporal(column.type)

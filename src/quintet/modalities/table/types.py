@@ -77,7 +77,7 @@ def doubts(name: str, form: Form | None, typed_cells: Any, cells: Any) -> list[s
         return [f"column {name}: {count:,} cells that say {' or '.join(map(repr, form.missing))} are read as missing; "
                 f"--data.types {name}=category keeps them"]  # fmt: skip
     if form.kind == "time" and ("%d/%m" in form.format or "%m/%d" in form.format or "%m-%d-%Y" in form.format):
-        other = form.format.replace("%d", "%_").replace("%m", "%d").replace("%_", "%m")
+        other = swapped(form.format)
         if guessing.time_form(cells, (other,)) is not None:
             return [f"column {name}: dates are read as {form.format}, and might be {other}: "
                     f"--data.types {name}=datetime:{other}"]  # fmt: skip
@@ -86,6 +86,11 @@ def doubts(name: str, form: Form | None, typed_cells: Any, cells: Any) -> list[s
                 f"--data.types {name}=id makes new ones for samples, {name}=drop leaves them out, {name}=category "
                 "keeps them as names"]  # fmt: skip
     return []
+
+
+def swapped(format: str) -> str:
+    """A form of dates with day and month in each other's places."""
+    return format.replace("%d", "%_").replace("%m", "%d").replace("%_", "%m")
 
 
 def looks_like_identifiers(cells: Any) -> bool:
