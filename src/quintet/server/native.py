@@ -143,11 +143,11 @@ def written(made: Made, media: str, model: Fitted, more: Mapping[str, Any]) -> R
     form = RESULTS if isinstance(made.items, pa.Table) else MODALITIES[model.codecs["x"].modality]
     reading = model.config.data.reading()
     if media == JSON:
-        facts = {**more, **made.facts, "provenance": note}
+        facts = {**more, **made.facts}
         facts.pop("run", None)
         if made.items is not None:
             facts["items"] = in_json(form, made.items, note, model.codecs["x"], reading)
-        return Response(json.dumps(plain(facts), allow_nan=False), media_type=JSON)
+        return Response(json.dumps({**plain(facts), "provenance": note}, allow_nan=False), media_type=JSON)
     if media == ARROW:
         content = arrow_of(made.items, note)
     else:

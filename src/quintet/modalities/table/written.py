@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -223,6 +224,11 @@ def of(field: pa.Field) -> Form | None:
     return None if found is None else from_json(json.loads(found))
 
 
+@lru_cache(4096)
+def to_json(form: Form) -> bytes:
+    return json.dumps(asdict(form)).encode()
+
+
 def from_json(data: Mapping[str, Any]) -> Form:
     return Form(**{**data, **{name: tuple(data.get(name, ())) for name in ("words", "missing")}})
 
@@ -237,8 +243,8 @@ def attach(table: pa.Table, known: Mapping[str, Form]) -> pa.Table:
     """The table with these forms in its metadata."""
     if not known:
         return table
-    fields = [field.with_metadata({FORM: json.dumps(asdict(known[field.name])).encode()}) if field.name in known
-              else field for field in table.schema]  # fmt: skip
+    fields = [field.with_metadata({FORM: to_json(known[field.name])}) if field.name in known else field
+              for field in table.schema]  # fmt: skip
     return pa.table(table.columns, schema=pa.schema(fields))
 
 
