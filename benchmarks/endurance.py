@@ -191,7 +191,7 @@ def overload(address: str, seconds: float) -> dict[str, Any]:
     took = sorted(wait for code, wait in found if code == 200)
     at = lambda values, share: round(values[int(share * (len(values) - 1))], 1)  # noqa: E731
     queue = 1000 * seconds / len(took) * (QUEUE + WORKERS)
-    return {"clients": clients, "unloaded_p99_ms": at(unloaded, 0.99), "accepted": len(took),
+    return {"seconds": seconds, "clients": clients, "unloaded_p99_ms": at(unloaded, 0.99), "accepted": len(took),
             "median_ms": round(statistics.median(took), 1), "p99_ms": at(took, 0.99), "queue_ms": round(queue),
             "refused": len(found) - len(took), "statuses": sorted({code for code, _ in found}),
             "refused_without_hint": refused_without_hint, "health_p99_ms": at(sorted(waits), 0.99)}  # fmt: skip
