@@ -53,7 +53,7 @@ from quintet.server.formats import accepted
 from quintet.server.logs import LOG, Lines
 from quintet.server.metrics import resident
 from quintet.server.models import Models
-from quintet.server.problems import MEDIA_TYPE, OPENAI, Refusal, without
+from quintet.server.problems import MEDIA_TYPE, OPENAI, Refusal, problem, without
 from quintet.server.service import Service, service_of
 from quintet.server.transport import Patient
 from quintet.training import checkpoint
@@ -448,6 +448,11 @@ def test_a_fault_of_ours_is_a_problem_that_says_nothing(made: Service, monkeypat
     assert (found.status_code, found.json()["title"]) == (422, "these items cannot be read")
 
 
+def test_a_client_that_has_left_is_no_fault_of_ours() -> None:
+    """Its status has no name in HTTP."""
+    assert problem(Refusal(native.LEFT, "the client has left"), "1").status_code == native.LEFT
+
+
 def test_hidden_texts_are_left_out_as_they_are_and_as_they_are_quoted() -> None:
     assert without("no column \"it's\" here, it's gone", ["it's"]) == 'no column "..." here, ... gone'
     assert without("unknown " + repr("a\nb\nc"), ["a\nb\nc"]) == "unknown '...'"
@@ -552,7 +557,7 @@ def test_an_expression_that_nobody_tries_is_found(made: Service, monkeypatch: py
     """The control: without the trial the model itself would be asked for an automaton that nothing can stop."""
     began: list[str] = []
 
-    def answer(verb: str, model: Any, request: Any, *_: Any) -> Any:
+    def answer(verb: str, model: Any, request: Any, *_: Any, **__: Any) -> Any:
         began.append(request.regex)
         raise UsageError("enough")
 

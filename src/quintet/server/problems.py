@@ -68,12 +68,17 @@ def problem(
     the owner of this machine, with the paths that it names.
     """
     status, headers = status_of(error), error.headers if isinstance(error, Refusal) else {}
-    name = HTTPStatus(status).phrase if isinstance(error, Refusal) else type(error).__name__
+    name = phrase(status) if isinstance(error, Refusal) else type(error).__name__
     told = {key: without(text, hidden) for key, text in said(error, whole).items() if text}
     if path.startswith(OPENAI):
         return Response(json.dumps(for_openai(error, name, told)), status, headers, "application/json")
     body = {"type": "about:blank", "status": status, "error": name, **told, "request": identifier}
     return Response(json.dumps(body), status, headers, MEDIA_TYPE)
+
+
+def phrase(status: int) -> str:
+    """What HTTP calls a status; one that nobody sees, since the client has left, has no name there."""
+    return HTTPStatus(status).phrase if status in {*HTTPStatus} else "Client Closed Request"
 
 
 def said(error: QuintetError, whole: bool = False) -> dict[str, str]:
