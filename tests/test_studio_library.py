@@ -97,24 +97,28 @@ def test_runs_that_train_are_the_newest_and_archived_ones_are_not_recent(tmp_pat
 def test_every_word_of_a_search_is_found_somewhere(tmp_path: Path) -> None:
     make(tmp_path, "one", tags=["Keeper"])
     make(tmp_path, "two", config=CONFIG | {"family": "flow"}, note="sharp pictures")
-    shelf = read(Library(tmp_path))
+    shelf = Library(tmp_path)
     wanted = {"keeper": ["one"], "SHARP two": ["two"], "flow digits": ["two"], "vae two": [], "": ["one", "two"]}
     assert {text: sorted(named(shelf.search(text).runs)) for text in wanted} == wanted
 
 
-def read(shelf: Library) -> Library:
-    """The library once all of it was read."""
-    shelf.search()
+def test_many_runs_are_read_in_the_background(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library, "FEW", 2)
+    for number in range(9):
+        make(tmp_path, f"run-{number}", age=10 * number + 1, tags=["odd"] if number % 2 else [])
+    shelf = Library(tmp_path)
+    first = shelf.search("run-3", size=3)
+    assert (named(first.runs), first.unread) == (["run-3"], 9)
     assert shelf.reader is not None
     shelf.reader.join(30)
-    assert shelf.search().unread == 0
-    return shelf
+    again = shelf.search("odd", size=3)
+    assert (named(again.runs), again.total, again.unread) == (["run-1", "run-3", "run-5"], 4, 0)
 
 
 def test_lists_are_sorted_and_have_pages(tmp_path: Path) -> None:
     for number in range(7):
         make(tmp_path, f"run-{number}", step=10 * (number + 1), age=10 * number + 1)
-    shelf = read(Library(tmp_path))
+    shelf = Library(tmp_path)
     assert named(shelf.search(size=3).runs) == ["run-0", "run-1", "run-2"]
     assert named(shelf.search(size=3, page=3).runs) == ["run-6"]
     assert shelf.search(size=3, page=99)[1:] == (7, 3, 3, 0)

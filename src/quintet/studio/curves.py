@@ -139,7 +139,8 @@ class Curve:
         for shape, members in shapes.items():
             if "step" not in shape or "steps" not in shape:
                 continue
-            columns = {key: column([found[row][key] for row in members]) for key in shape}  # type: ignore[index]
+            chosen = [record for row in members if (record := found[row]) is not None]
+            columns = {key: column([record[key] for record in chosen]) for key in shape}
             known = np.isfinite(columns["step"][0]) & np.isfinite(columns["steps"][0])
             rows = np.array(members)
             at[rows[known]] = columns["step"][0][known]

@@ -33,6 +33,8 @@ AT_ONCE = 10.0
 """Seconds after the beginning of a run within which its first training begins."""
 TAIL = 16_384, 1_048_576
 """Bytes at the end of metrics.jsonl in which the newest figures are looked for; then in the second so many."""
+FEW = 50
+"""Runs that are looked at while a page waits; more are looked at in the background."""
 PAGE = 50
 """Runs of a page."""
 STATES = ("training", "finished", "stopped", "damaged")
@@ -128,22 +130,24 @@ class Library:
         size: int = PAGE,
     ) -> Found:  # fmt: skip
         """A page of the runs that have every word of the text somewhere; those without a figure to sort by come last.
-        Runs that were not looked at yet are found by their names alone, until a pass in the background has read them.
+        Where many runs were not looked at yet, these are found by their names alone until all were read, in the
+        background.
         """
         folders, words = self.folders(), text.lower().split()
+        behind = [name for name, changed in folders.items() if self.behind(name, changed)]
+        if len(behind) <= FEW:
+            for name in behind:
+                self.look(name, folders[name])
+        else:
+            self.read_all(folders)
         known: list[tuple[str, int, RunFacts | None]] = []
-        unread = 0
         for name, changed in folders.items():
             seen = self.seen.get(name)
-            if seen is None:
-                unread += 1
-            elif seen.facts is None or seen.facts.archived != archived:
+            if seen is not None and (seen.facts is None or seen.facts.archived != archived):
                 continue
             said = name.lower() if seen is None else seen.words
             if not words or all(word in said for word in words):
                 known.append((name, changed, seen and seen.facts))
-        if unread:
-            self.read_all(folders)
         known.sort(key=lambda one: (self.trains(one[0]), one[1]), reverse=True)
         if (sort, down) != ("changed", True):  # the newest first of those that are alike
             known.sort(key=lambda one: sorting(sort, *one), reverse=down)
@@ -151,9 +155,9 @@ class Library:
         pages = max(1, math.ceil(len(known) / size))
         page = min(max(1, page), pages)
         shown = [self.look(name, changed) for name, changed, _ in known[size * (page - 1) : size * page]]
-        return Found(
-            [one for one in shown if one is not None and one.archived == archived], len(known), page, pages, unread
-        )
+        unread = len(behind) if len(behind) > FEW else 0
+        runs = [one for one in shown if one is not None and one.archived == archived]
+        return Found(runs, len(known), page, pages, unread)
 
     def facts(self, name: str) -> RunFacts:
         """What there is to know of one run. Raises Refusal if there is none of that name."""
@@ -183,6 +187,11 @@ class Library:
         """Names and times, the last change first; a run that trains is changing now."""
         return sorted(folders.items(), key=lambda one: (self.trains(one[0]), one[1]), reverse=True)
 
+    def behind(self, name: str, changed: int) -> bool:
+        """Whether a folder has changed since it was looked at."""
+        seen = self.seen.get(name)
+        return seen is None or seen.changed != changed
+
     def trains(self, name: str) -> bool:
         """Whether a run was training when it was looked at last."""
         seen = self.seen.get(name)
@@ -207,7 +216,7 @@ class Library:
 
         def work() -> None:
             for name, changed in self.newest(folders):
-                if name not in self.seen:
+                if self.behind(name, changed):
                     self.look(name, changed)
                     time.sleep(0.001)  # whoever asks for a page goes first
 

@@ -35,7 +35,8 @@ function range(_, low, high) {
 function short(value, between) {
   if (value === null) return "";
   if (!between || Math.abs(value) >= 1e6 || between < 1e-6) return number(value, 3);
-  const digits = Math.max(0, -Math.floor(Math.log10(between) + 1e-9));
+  let digits = 0;
+  while (digits < 9 && Math.abs(between * 10 ** digits - Math.round(between * 10 ** digits)) > 1e-6) digits++;
   return value.toLocaleString(document.documentElement.lang, { minimumFractionDigits: digits, maximumFractionDigits: digits });
 }
 
