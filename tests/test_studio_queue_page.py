@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -175,6 +178,11 @@ def order(page: Page) -> list[str]:
     return page.locator("ol.jobs > li").evaluate_all("all => all.map(one => one.dataset.title)")
 
 
+def step(page: Page) -> int:
+    """The step that the page shows; 0 before there is one."""
+    return int("0" + "".join(filter(str.isdigit, page.inner_text("[data-live=step]"))))
+
+
 @pytest.mark.slow
 def test_the_page_by_mouse_and_by_keyboard(made: Studio, address: str, chromium: Browser) -> None:
     for name in ("a", "b", "c", "d"):
@@ -201,7 +209,7 @@ def test_the_page_by_mouse_and_by_keyboard(made: Studio, address: str, chromium:
     made.queue.begin()  # figures come without a reload, and what was opened stays open
     page.wait_for_selector("#running")
     page.click("article summary")
-    until(lambda: int(page.inner_text("[data-live=step]")) > 5)
+    until(lambda: step(page) > 5)
     assert page.locator("article details[open]").count() == 1
     running = next(job for job in made.queue.jobs() if job.state == "running")
     page.click(f"#pause-{running.id}")
@@ -209,3 +217,48 @@ def test_the_page_by_mouse_and_by_keyboard(made: Studio, address: str, chromium:
     until(lambda: made.queue.job(running.id).state == "paused")
     page.close()
     assert said == []
+
+
+@pytest.mark.slow
+def test_an_open_page_finds_the_studio_that_was_killed_and_started_again(tmp_path: Path, chromium: Browser) -> None:
+    made = Queue(tmp_path / "runs")
+    job = made.add(["train", "vae", "--data", "moons", "--steps", "1000000", "--preset", "tiny"], "long", "long")
+    page, studios = chromium.new_page(), list[subprocess.Popen[str]]()
+
+    def opened(port: int) -> tuple[str, str]:
+        """Start a studio: its address, and its link."""
+        words = [
+            sys.executable,
+            "-m",
+            "quintet",
+            "studio",
+            "--no-browser",
+            "--runs",
+            str(made.runs),
+            "--port",
+            str(port),
+        ]
+        environment = os.environ | {"XDG_STATE_HOME": str(tmp_path / "state")}
+        studios.append(subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True))
+        said = studios[-1].stderr
+        assert said is not None
+        return said.readline().split()[-1], said.readline().split()[-1]
+
+    try:
+        address, link = opened(0)
+        page.goto(f"{link}&to=/queue")
+        until(lambda: step(page), 60)
+        studios[-1].kill()
+        until(lambda: page.evaluate("document.body.classList.contains('lost')"))
+        before = step(page)
+        assert opened(int(address.rpartition(":")[2]))[0] == address
+        until(lambda: step(page) > before and not page.evaluate("document.body.classList.contains('lost')"), 60)
+        page.click(f"#pause-{job.id}")
+        until(lambda: made.job(job.id).state == "paused", 60)
+        page.wait_for_selector(f"#resume-{job.id}")
+    finally:
+        page.close()
+        for one in studios:
+            one.kill()
+            one.communicate()
+        stop_all(made)

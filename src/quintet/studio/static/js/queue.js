@@ -48,12 +48,12 @@ function news([found]) {
 }
 
 /** Do what a form does, and stay on the page. */
-async function act(address, said) {
+async function act(address) {
   $("#problem").replaceChildren();
   try {
     await post(address);
     await refresh();
-    if (said) announce(said);
+    announce(t("queue.count", { running: $$("article.running", place).length, waiting: $$("ol.jobs > li", place).length }));
   } catch (error) {
     await refresh();
     $("#problem").replaceChildren(notice(error));
