@@ -18,7 +18,7 @@ from quintet.runs.folder import Run
 from quintet.runs.restoring import codecs_of
 from quintet.studio.house import Studio
 
-NAMES = ("pictures", "compare-1/drawn", "letters", "labels", "flower")
+NAMES = ("pictures", "compare-1/drawn", "letters", "labels", "flower", "hours")
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +33,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Studio:
     fitting.train("autoregressive", data=texts, run="letters", **tiny)
     fitting.train("autoregressive", data="digits", target="label", condition="image", run="labels", **tiny)
     fitting.train("flow", data="iris", condition="label", run="flower", **tiny)
+    fitting.train("diffusion", data="days", run="hours", **tiny)
     return studio(folder)
 
 
@@ -144,7 +145,7 @@ def test_a_damaged_model_is_named(browser: TestClient, made: Studio) -> None:
 @pytest.mark.parametrize(
     ("name", "verb"),
     [("pictures", "reconstruct"), ("pictures", "complete"), ("compare-1/drawn", "encode"), ("letters", "score"),
-     ("labels", "classify"), ("flower", "score"), ("flower", "rank")],
+     ("labels", "classify"), ("flower", "score"), ("flower", "rank"), ("hours", "complete")],
 )  # fmt: skip
 def test_own_items_are_what_verbs_take(browser: TestClient, name: str, verb: str) -> None:
     own = browser.get("/studio/use/items", params={"run": name, "n": 4, "seed": 1}).json()
@@ -178,6 +179,26 @@ def test_what_is_no_draw_of_own_items_is_refused(browser: TestClient, query: dic
     answer = browser.get("/studio/use/items", params=query)
     assert answer.status_code == 422
     assert answer.json()["title"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "command"),
+    [
+        ({"verb": "sample", "n": 3, "sampling": {"truncation": 0.5}}, "sample R -n 3 --sampling.truncation 0.5"),
+        ({"verb": "rank"}, "score R --rank"),
+        ({"verb": "complete", "known": "left", "n": 8, "split": "test"}, "complete R --known left -n 8"),
+        ({"verb": "sample", "condition": {"a": 1, "b": "x"}}, """sample R --condition '{"a": 1, "b": "x"}'"""),
+        ({"verb": "translate", "conditions": "lines.txt"}, "sample R --conditions lines.txt"),
+    ],
+)  # fmt: skip
+def test_what_is_asked_can_be_said_as_a_command(
+    browser: TestClient, made: Studio, fields: dict[str, Any], command: str
+) -> None:  # fmt: skip
+    found = browser.post("/studio/use/spoken", json={"run": "R", **fields}).json()["command"]
+    start, _, end = f"quintet {command}".partition(" R")
+    assert found.startswith(start + " R")
+    assert all(part in found for part in end.split(" --"))
+    assert f"--runs {made.root}" in found
 
 
 # -- files that quintet made -------------------------------------------------------------------------------------------

@@ -56,7 +56,7 @@ def run_of(root: Path, name: str) -> Run:
     """The run of a name below the folder of runs, which is the only place where a page finds one."""
     path = root / name
     parts = Path(name).parts
-    if not name or len(parts) > 2 or ".." in parts or path.is_absolute() is False or "\0" in name:
+    if not name or len(parts) > 2 or ".." in parts or Path(name).is_absolute() or "\0" in name:
         raise UsageError("no such run", fix="the page of runs lists them")
     if not (path / "config.yaml").is_file() or not path.resolve().is_relative_to(root.resolve()):
         raise UsageError("no such run", fix="the page of runs lists them")

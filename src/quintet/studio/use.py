@@ -20,16 +20,19 @@ from starlette.responses import JSONResponse, RedirectResponse
 
 from quintet.core.codec import Codec
 from quintet.core.errors import DataError, QuintetError, UsageError
+from quintet.core.plain import plain
 from quintet.modalities.options import OPTIONS
+from quintet.modalities.provenance import read_provenance
 from quintet.model.fitted import Fitted
 from quintet.model.inputs import Found
 from quintet.operations import requests
 from quintet.operations.answering import VERBS, asked_by, own_items, refusals
 from quintet.operations.sampling import writes
+from quintet.operations.spoken import python, shell
 from quintet.registry import MEASURES, MODALITIES, RESULTS, family_class
 from quintet.runs.folder import Run, weights_in
 from quintet.runs.restoring import codecs_of
-from quintet.server.bodies import object_of
+from quintet.server.bodies import object_of, typed
 from quintet.server.engine import Job
 from quintet.server.formats import JSON, MEDIA
 from quintet.server.native import in_json, offered, unless_left
@@ -74,7 +77,13 @@ def routes(app: FastAPI, studio: Studio) -> None:
     async def items(request: Request) -> Response:
         """Items of a run's own data, as the routes of the verbs take them."""
         wanted = Own.model_validate(dict(request.query_params))
-        return JSONResponse(await asyncio.to_thread(brought, studio.root, wanted))
+        return JSONResponse(plain(await asyncio.to_thread(brought, studio.root, wanted)))
+
+    @app.post("/studio/use/spoken")
+    async def as_spoken(request: Request) -> Response:
+        """The command, and the Python, that ask a model the same as a body of fields does."""
+        wanted = request_of(studio.root, object_of(await request.body()))
+        return JSONResponse({"command": shell(wanted), "python": python(wanted)})
 
     @app.post("/studio/use/file")
     async def restore(request: Request) -> Response:
@@ -182,7 +191,7 @@ def brought(root: Path, wanted: Own) -> dict[str, Any]:
     codecs, reading = codecs_of(run), run.config().data.reading()
     found = drawn(run.path, wanted.split, wanted.n, wanted.seed)
     sides = {"items": ("x", found.items), "conditions": ("cond", found.given)}
-    return {"places": None if found.index is None else found.index.tolist()} | {
+    return {
         side: None if values is None else
         [one[:LONG] if isinstance(one, str) and not MODALITIES[codecs[key].modality].single else one
          for one in in_json(MODALITIES[codecs[key].modality], values, {}, codecs[key], reading)]
@@ -196,6 +205,26 @@ def drawn(path: Path, split: str, n: int, seed: int) -> Found:
     return own_items(Run(path), split, n, seed)
 
 
+SPOKEN: dict[str, tuple[type[requests.OfRun], dict[str, Any]]] = {
+    "rank": (requests.ScoreRequest, {"rank": True}),
+    "classify": (requests.ScoreRequest, {}),
+    "translate": (requests.SampleRequest, {"sampling": {"temperature": 0.0}}),
+}
+"""Of verbs that are no word of the command line: what says the same there."""
+
+
+def request_of(root: Path, fields: Mapping[str, Any]) -> requests.OfRun:
+    """The request of the command line that asks the same; of fields that it lacks, nothing is said."""
+    verb = fields.get("verb")
+    if verb not in VERBS:
+        raise UsageError("no such verb", why=f"known: {', '.join(VERBS)}")
+    kind, more = SPOKEN.get(verb) or (getattr(requests, f"{verb.capitalize()}Request"), {})
+    known = {name: value for name, value in fields.items() if name in kind.model_fields and value is not None}
+    if isinstance(known.get("condition"), dict):
+        known["condition"] = typed(known["condition"])
+    return kind(**more | known | {"runs": root})
+
+
 # -- files that quintet made -------------------------------------------------------------------------------------------
 
 
@@ -203,9 +232,6 @@ def found_again(root: Path, content: bytes, name: str) -> str:
     """The address of the page with the run, the seed and the settings that made a file. Raises DataError for one that
     quintet did not make, or whose run is not here.
     """
-    from quintet.core.plain import plain
-    from quintet.modalities.provenance import read_provenance
-
     with tempfile.TemporaryDirectory(prefix="quintet-") as folder:
         suffix = Path(name).suffix.lower()
         path = Path(folder) / (f"file{suffix}" if suffix != ".json" else "file.provenance.json")

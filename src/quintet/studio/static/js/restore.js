@@ -41,3 +41,7 @@ document.addEventListener("drop", (event) => {
   event.preventDefault();
   if (event.dataTransfer.files[0]) restore(event.dataTransfer.files[0]);
 });
+
+const form = $("#restore");
+form?.addEventListener("submit", (event) => { event.preventDefault(); restore($("input", form).files[0]); });
+if (form) $("input", form).addEventListener("change", () => form.requestSubmit());

@@ -42,4 +42,4 @@ const panel = await panelOf(facts);
 const loading = load();
 const shown = panel({ form, facts, work, loading });
 form.addEventListener("submit", (event) => { event.preventDefault(); shown(); });
-if (facts.begun.has("weights") && await loading) shown();
+if (facts.verb === "sample" && facts.begun.has("weights") && await loading) shown();

@@ -1,7 +1,7 @@
 // What is asked about items: of the run's own data, of files, or typed. Each is used, unless some are chosen.
 import { $, get, h, notice, number, t } from "../core.js";
 import { remember, values } from "./form.js";
-import { origin, saver, stem } from "./origin.js";
+import { origin, saver, spoken, stem } from "./origin.js";
 import { picture, source } from "./pictures.js";
 import { cell } from "./rows.js";
 import { grouped, show } from "./show.js";
@@ -14,11 +14,15 @@ export function panel({ form, facts, work }) {
   const out = $("#out"), bar = $("#bar");
 
   return async () => {
-    const more = await brought.asked();
-    if (!more) { brought.lacking(); return; }
-    const body = { ...values(form), ...more.body };
-    if (facts.verb === "reconstruct") body.beside = true;
-    const answer = await work.run((signal) => work.answer(body, { files: more.files, signal }));
+    let more = null, body = null;
+    const answer = await work.run(async (signal) => {
+      more = await brought.asked();
+      if (!more) return null;
+      body = { ...values(form), ...more.body };
+      if (facts.verb === "reconstruct") body.beside = true;
+      return work.answer(body, { files: more.files, signal });
+    });
+    if (answer === null) brought.lacking();
     if (!answer) return;
     remember(form);
     work.told(answer);
@@ -26,6 +30,7 @@ export function panel({ form, facts, work }) {
     bar.replaceChildren(saver(work, facts.media, `${stem(facts)}-${facts.verb}`, () => ({ body, files: more.files })));
     bar.hidden = false;
     origin(answer.provenance);
+    spoken(facts, { ...body, ...brought.said() });
   };
 }
 
@@ -52,12 +57,16 @@ function shown(facts, answer, body, given, kind) {
   const about = { media, name, names: facts.items.cells, caption: (i) => t("use.item_n", { i: i + 1 }) };
   if (!items?.length) return h("p", { class: "muted" }, t("use.nothing"));
   if (typeof items[0] === "object" && !Array.isArray(items[0])) {
-    const beside = given && "index" in items[0] && isSmall(given[0]) ? (row) => tile(given[row.index], kind.media) : null;
-    return show(items, { ...about, media: "", beside });
+    if (!given || !("index" in items[0])) return show(items, { ...about, media: "" });
+    if (isSmall(given[0])) return show(items, { ...about, media: "", beside: (row) => tile(given[row.index], kind.media) });
+    return show(Array.isArray(given[0]) ? items : items.map((row) => ({ ...row, ...given[row.index] })), { ...about, media: "" });
   }
   if (facts.verb === "reconstruct") return grouped(items, pairs(items.length), about);
   if (facts.verb === "interpolate") return grouped(items, paths(items.length, provenance.steps), about);
-  if (facts.verb === "complete" && given) return grouped([...given, ...items], draws(items.length, given.length), about);
+  if (facts.verb === "complete" && given) {
+    const lines = Array.isArray(items[0]) ? { behind: (i) => given[i % given.length] } : {};
+    return grouped([...given, ...items], draws(items.length, given.length), { ...about, ...lines });
+  }
   return show(items, about);
 }
 
@@ -155,6 +164,14 @@ class Brought {
     const typedCondition = document.getElementById("f-condition")?.value;
     if (this.side === "items" && this.own.conditions && !typedCondition && this.facts.verb !== "interpolate") body.conditions = at.map((i) => this.own.conditions[i]);
     return { body, shown: at.map((i) => all[i]) };
+  }
+
+  /** What a command says of these items: the draw of its own, or the name of a file. */
+  said() {
+    const own = this.way === "own" && !this.chosen.size && !this.seed;
+    const n = Number(this.n?.value);
+    if (own) return { n: this.facts.verb === "interpolate" ? Math.max(1, n >> 1) : n, split: this.split.value };
+    return this.side === "items" ? { data: this.way === "files" ? this.files[0].name : `items${this.kind.suffixes[0] ?? ""}`, n: null } : {};
   }
 
   lacking() {

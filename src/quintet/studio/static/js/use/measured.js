@@ -1,29 +1,32 @@
 // How good the model is on items that it has not seen.
 import { $, h, number, t } from "../core.js";
 import { remember, values } from "./form.js";
-import { origin } from "./origin.js";
+import { origin, spoken } from "./origin.js";
 
 export function panel({ form, facts, work }) {
   const percent = (value) => new Intl.NumberFormat(document.documentElement.lang, { style: "percent", maximumFractionDigits: 2 }).format(value);
-  const row = ([key, value]) => {
-    const [name, about, share] = facts.measures[key] ?? [key, "", false];
+  const row = ([key, value], all) => {
+    const [name, about, share] = facts.measures[key] ?? [key.replaceAll("_", " "), "", false], write = share ? percent : number;
+    const error = all[`${key}_stderr`] ?? (key === "nats" ? all.stderr : undefined);
     return h("tr", {}, h("th", { scope: "row", lang: "en" }, name, about ? h("p", { class: "muted small" }, about) : null),
-      h("td", { class: "number" }, share ? percent(value) : number(value)));
+      h("td", { class: "number" }, write(value), typeof error === "number" ? h("span", { class: "muted" }, ` ± ${write(error)}`) : null));
   };
-  const table = (caption, pairs) => pairs.length
-    ? h("table", { class: "table measured" }, h("caption", {}, caption), h("tbody", {}, ...pairs.map(row))) : null;
+  const table = (caption, found) => {
+    const pairs = Object.entries(found ?? {}).filter(([key, value]) => typeof value === "number" && !key.endsWith("stderr"));
+    return pairs.length ? h("table", { class: "table measured" }, h("caption", {}, caption), h("tbody", {}, ...pairs.map((pair) => row(pair, found)))) : null;
+  };
 
   return async () => {
-    const answer = await work.run((signal) => work.answer(values(form), { signal }));
+    const body = values(form), answer = await work.run((signal) => work.answer(body, { signal }));
     if (!answer) return;
     remember(form);
     work.told(answer);
-    const numbers = (found) => Object.entries(found ?? {}).filter(([, value]) => typeof value === "number");
     const likelihood = answer.likelihood;
     $("#out").replaceChildren(...[
-      table(t("use.figures"), numbers(answer.metrics)),
-      likelihood ? table(t("use.likelihood", { kind: likelihood.kind }), numbers(likelihood)) : h("p", { class: "muted", lang: "en" }, answer.likelihood_reason ?? ""),
+      table(t("use.figures"), answer.metrics),
+      likelihood ? table(t("use.likelihood", { kind: likelihood.kind }), likelihood) : h("p", { class: "muted", lang: "en" }, answer.likelihood_reason ?? ""),
     ].filter(Boolean));
     if (answer.provenance) origin(answer.provenance);
+    spoken(facts, body);
   };
 }

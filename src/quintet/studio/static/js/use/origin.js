@@ -1,5 +1,5 @@
 // Where an answer comes from, and the same answer as a file.
-import { $, announce, h, notice, t } from "../core.js";
+import { $, announce, h, notice, post, t } from "../core.js";
 
 const flat = (note) => Object.entries(note).flatMap(([key, value]) =>
   value !== null && typeof value === "object" && !Array.isArray(value)
@@ -39,3 +39,16 @@ export function saver(work, media, name, asked) {
 }
 
 export const stem = (facts) => facts.run.replaceAll("/", "-");
+
+/** The command and the Python that ask the same as `body`; what a person must bring has a name that stands for it. */
+export async function spoken(facts, body) {
+  const place = $("#spoken"), { items, conditions, ...rest } = body;
+  if (conditions) rest.conditions = "conditions.txt";
+  try {
+    const said = await post("/studio/use/spoken", { verb: facts.verb, run: facts.run, ...rest });
+    const code = (label, text) => text && h("div", { class: "code" }, h("span", { class: "label" }, label), h("pre", {}, h("code", {}, text)),
+      h("button", { type: "button", class: "quiet", "data-copy": "" }, t("use.copy")));
+    place.replaceChildren(h("details", { class: "card origin" }, h("summary", {}, t("use.spoken")),
+      h("div", { class: "spoken" }, ...[code(t("use.command"), said.command), code("Python", said.python)].filter(Boolean))));
+  } catch { place.replaceChildren(); }
+}

@@ -1,7 +1,7 @@
 // New items: the same seed gives the same ones, "more" goes on with it, and those that one likes are kept.
 import { $, $$, h, t } from "../core.js";
 import { remember, values } from "./form.js";
-import { origin, saver, stem } from "./origin.js";
+import { origin, saver, spoken, stem } from "./origin.js";
 import { grouped, show } from "./show.js";
 import { growing, written } from "./texts.js";
 
@@ -87,6 +87,7 @@ export function panel({ form, facts, work, loading }) {
     bar.replaceChildren(...[more, saver(work, body.n_best ? facts.results : facts.media, `${stem(facts)}-seed${answer.seed ?? 0}`, () => ({ body: made }))].filter(Boolean));
     bar.hidden = false;
     if (answer.provenance) origin(answer.provenance);
+    spoken(facts, made);
   }
 
   return () => begin();

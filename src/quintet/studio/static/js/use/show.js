@@ -9,7 +9,8 @@ import { texts } from "./texts.js";
 
 /**
  * `about`: `caption(i)` names item i; `media` of a file of one item; `pin`, where items can be kept or chosen:
- * `{has(i), toggle(i), label}`; `columns`: so many beside each other; `names`: of the columns or channels.
+ * `{has(i), toggle(i), label}`; `columns`: so many beside each other; `names`: of the columns or channels;
+ * `behind(i)`: what is drawn under it.
  */
 export function show(items, about) {
   if (about.media.startsWith("image/")) return pictures(items, about);
@@ -25,6 +26,7 @@ export function grouped(items, groups, about) {
     h("h3", { class: "label" }, label),
     show(at.map((i) => items[i]), {
       ...about, columns: columns ?? about.columns, caption: (j) => (caption ?? about.caption)(caption ? j : at[j]),
+      behind: about.behind && ((j) => about.behind(at[j])),
       pin: about.pin && { ...about.pin, has: (j) => about.pin.has(at[j]), toggle: (j) => about.pin.toggle(at[j]) },
     }))));
 }
