@@ -44,7 +44,7 @@ AT_ONCE, PATIENCE = 0.8, 20.0
 """Seconds that a page waits for its source, and that its script does before it asks again."""
 SUGGESTED, LOOKED_AT = 30, 5000
 """Paths that are offered while one is typed, and names that are looked at for it."""
-COLUMNS = 200
+COLUMNS = 150
 """Columns on a page."""
 PLAIN = re.compile(r"[^\W\d_][\w .()/+-]*")
 """Names that stand in NAME=TYPE without quotes."""
@@ -237,7 +237,7 @@ def known(preview: Preview, notes: Iterable[str], asked: Chosen, words: Mapping[
     dropped = [{"name": name, "dropped": True, "missing": 0} for name, kind in preview.wishes.items() if kind == "drop"]
     columns = [*found.columns, *dropped]
     fields = asked.fields(condition=given)
-    names = [one["name"] for one in [*columns, *found.labels] if not one.get("dropped")]
+    names = [one["name"] for one in [*columns, *found.labels] if not one.get("dropped")][:COLUMNS]
     schema = DataSettings.model_json_schema()["properties"]
     return {
         "found": found, "preview": preview, "columns": columns[:COLUMNS], "left": len(columns) - len(columns[:COLUMNS]),
