@@ -19,6 +19,7 @@ import pytest
 import soundfile
 from in_browser import client, served, studio
 from PIL import Image
+from starlette.datastructures import QueryParams
 from starlette.testclient import TestClient
 
 from quintet.core.errors import EnvironmentFault
@@ -365,6 +366,8 @@ def test_paths_are_found_however_they_are_written(
         assert data.settled(written) == str(path)
     assert data.settled("digits") == "digits"
     assert data.settled("hf:a/b") == "hf:a/b"
+    for written in ("a/b", "hf:a/b", " a/b ", "https://huggingface.co/datasets/a/b/"):
+        assert data.asked_of(QueryParams({"hub": written})).source == "hf:a/b"
     (tmp_path / "pets").mkdir()
     (tmp_path / "notes.bin").touch()
     assert data.suggested("~/p") == [f"{tmp_path}/pets/", str(path)]

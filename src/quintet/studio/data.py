@@ -46,6 +46,7 @@ SUGGESTED, LOOKED_AT = 30, 5000
 """Paths that are offered while one is typed, and names that are looked at for it."""
 COLUMNS = 150
 """Columns on a page."""
+HUB = "huggingface.co/datasets/"
 PLAIN = re.compile(r"[^\W\d_][\w .()/+-]*")
 """Names that stand in NAME=TYPE without quotes."""
 
@@ -86,7 +87,7 @@ def routes(app: FastAPI, studio: Studio) -> None:
     async def data(request: Request) -> Response:
         """Ways to bring data, or one source."""
         given = request.query_params
-        if not given.get("source", "").strip():
+        if not source_of(given):
             return page(request, "data.html.j2", **ways(given.get("door", ""), uploads))
         asked = asked_of(given)
         wanted = query(**asked.fields())
@@ -187,8 +188,15 @@ def asked_of(given: QueryParams) -> Chosen:
         kinds = {**wishes_of(reading.pop("types", "")), **types}
         reading |= as_text({name: kind for name, kind in kinds.items() if kind})
     condition = [one for one in given.getlist("condition") if one] if "condition" in given else None
-    return Chosen(settled(given.get("source", "")), reading,
+    return Chosen(source_of(given), reading,
                  None if condition is None else ",".join(condition), given.get("target") or None)  # fmt: skip
+
+
+def source_of(given: QueryParams) -> str:
+    """The source of an address; of `hub`, a data set of the hub by its name or its address there."""
+    if hub := given.get("hub", "").strip():
+        return PREFIX + hub.removeprefix(PREFIX).removeprefix("https://").removeprefix(HUB).strip("/")
+    return settled(given.get("source", ""))
 
 
 def wishes_of(text: str) -> dict[str, str]:
@@ -239,13 +247,14 @@ def known(preview: Preview, notes: Iterable[str], asked: Chosen, words: Mapping[
     fields = asked.fields(condition=given)
     names = [one["name"] for one in [*columns, *found.labels] if not one.get("dropped")][:COLUMNS]
     schema = DataSettings.model_json_schema()["properties"]
+    hidden = {"types"} if names or "types" in preview.options else {"types", "group", "time"}  # which name columns
     return {
         "found": found, "preview": preview, "columns": columns[:COLUMNS], "left": len(columns) - len(columns[:COLUMNS]),
         "given": [one.strip() for one in given.split(",") if one.strip()], "names": names,
         "facts": {words.get(f"data.fact.{key}", key): in_words(value) for key, value in found.understood.items()},
         "notes": [*found.notes, *(text for text in notes if text not in found.notes)],
         "options": [of_schema("data", name, schema[name], schema[name].get("default"), tuple(names))
-                    for name in preview.options if name != "types"],
+                    for name in preview.options if name not in hidden],
         "read": asked.read(), "new": f"/new{query(**fields)}", "compare": f"/compare{query(**fields)}",
         "command": shell(asked.request),
     }  # fmt: skip

@@ -175,8 +175,8 @@ class Uploads:
         goal = next(path for path in numbered(self.folder / name) if not path.exists())
         inner.rename(goal)
         source = goal / first if inner is place and len(upload.files) == 1 else goal
-        facts = {"id": key, "source": str(source), "folder": goal.name, "files": len(upload.files),
-                 "bytes": upload.total, "when": time.time()}  # fmt: skip
+        facts = {"id": key, "source": str(source.relative_to(self.folder)), "folder": goal.name,
+                 "files": len(upload.files), "bytes": upload.total, "when": time.time()}  # fmt: skip
         replace(self.finished / f"{key}.json", json.dumps(facts).encode())
         self.cancel(key)
         return str(source)
@@ -195,7 +195,8 @@ class Uploads:
             facts: dict[str, Any] = json.loads((self.finished / f"{key}.json").read_bytes())
         except (OSError, ValueError):
             return None
-        return facts if Path(facts["source"]).exists() else None
+        source = self.folder / facts["source"]
+        return facts | {"source": str(source)} if source.exists() else None
 
     def listed(self) -> list[dict[str, Any]]:
         """All finished ones, the newest first."""

@@ -28,5 +28,5 @@ form?.addEventListener("change", (event) => {
     return;
   }
   history.replaceState(null, "", chosen(location.href));
-  for (const link of ["#to-new", "#to-compare"]) $(link).href = chosen($(link).href);
+  for (const link of $$("[data-to]")) link.href = chosen(link.href);
 });
