@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import shlex
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 from quintet import registry
-from quintet.comparison.document import document, failed, failure_reason, options
+from quintet.comparison.document import completed, failed, failure_reason, head, options
 from quintet.comparison.measuring import TIME_PARTS, allowed, doing, entry_of, figures_of
 from quintet.core.errors import UsageError, warn
 from quintet.evaluation.bench import Bench
@@ -23,6 +24,7 @@ from quintet.fit.pixels import affordable_pixels, in_small_batches, judged, why_
 from quintet.model.fitted import Fitted
 from quintet.runs.config import RunConfig, merge, seconds
 from quintet.runs.folder import Run, runs_root
+from quintet.runs.lock import Lock
 from quintet.sources.load import Dataset, load_source
 from quintet.training.checkpoint import write_atomic
 from quintet.training.trainer import Trainer
@@ -80,6 +82,15 @@ class Contest:
         words += [f"--data.{key} {shlex.quote(str(value))}" for key, value in data.items()]
         return " ".join(words + options(**self.measured))
 
+    def told(self, root: Path) -> dict[str, Any]:
+        """What a report says of what was asked."""
+        return {
+            "command": self.command,
+            "budget": f"{self.training['steps']} steps" if self.seconds is None else f"{self.seconds:g}s",
+            "seeds": list(range(self.seeds)),
+            "runs": str(root),
+        }
+
 
 def contest(
     asked: Contest,
@@ -93,10 +104,26 @@ def contest(
     """
     dataset = asked.dataset()
     asked = asked.of(dataset)
-    for name in asked.families:
-        registry.family_class(name)
+    for family in asked.families:
+        registry.family_class(family)
     wanted = {"command": asked.command, "config": asked.training["config"], "data": dataset.fingerprint()}
     root = begun(runs_root(runs), f"compare-{dataset.name}", wanted, run)
+    lock = Lock(root)
+    lock.acquire()
+    try:
+        return held(asked, dataset, root, report, on_trainer)
+    finally:
+        lock.release()
+
+
+def held(
+    asked: Contest,
+    dataset: Dataset,
+    root: Path,
+    report: Callable[[dict[str, Any]], None] | None,
+    on_trainer: Callable[[Trainer | None], None] | None,
+) -> dict[str, Any]:
+    """The comparison in its folder, which nobody else writes."""
     choice = _choice(root, dataset, asked.families, asked.condition, asked.training)
     if choice["size"] is not None:
         asked = asked.at(choice["size"])
@@ -104,19 +131,16 @@ def contest(
     for note in [*choice["notes"], *(f"{name} is left out: {why}" for name, why in choice["left_out"].items())]:
         warn(note)
     bench = Bench(dataset, asked.condition, samples=asked.measured["samples"], features=asked.measured["features"])
+    told = head(dataset, bench, bench.measurement(asked.measured["split"])) | asked.told(root)
+    write_atomic(root / HEAD, json.dumps(told | {"choice": choice, "families": list(asked.families)}, default=str))
     work = Entrants(asked, root, dataset, bench, choice["left_out"], report, on_trainer or (lambda _: None))
+    (root / FAILURES).unlink(missing_ok=True)
     entries = [work.entry(name, seed) for name, seed in itertools.product(asked.families, range(asked.seeds))]
     if all(entry["status"] == "ok" or entry["family"] in choice["left_out"] for entry in entries):
         write_atomic(root / BEGUN, json.dumps(json.loads((root / BEGUN).read_text()) | {"finished": True}))
-    found = document(dataset, bench, bench.measurement(asked.measured["split"]), entries)
+    found = completed(told, entries)
     found["verdict"]["caveats"] = [*choice["notes"], *found["verdict"]["caveats"]]
-    return found | {
-        "command": asked.command,
-        "budget": f"{asked.training['steps']} steps" if asked.seconds is None else f"{asked.seconds:g}s",
-        "seeds": list(range(asked.seeds)),
-        "runs": str(root),
-        **({"stopped": work.stopped} if work.stopped else {}),
-    }
+    return found | ({"stopped": work.stopped} if work.stopped else {})
 
 
 @dataclass
@@ -133,6 +157,7 @@ class Entrants:
     report: Callable[[dict[str, Any]], None] | None
     on_trainer: Callable[[Trainer | None], None]
     stopped: str = ""
+    failures: dict[str, str] = field(default_factory=dict)
 
     def entry(self, family: str, seed: int) -> dict[str, Any]:
         """The report's entry of a run: what is kept of an earlier call, or what is made now, or why there is none."""
@@ -146,13 +171,16 @@ class Entrants:
             return who | failed(self.left_out[family], "left out")
         try:
             made = who | self._made(family, seed, f"{family}-{seed}")
-            write_atomic(kept, json.dumps(made))
+            write_atomic(kept, json.dumps(made, default=str))
             return made
         except KeyboardInterrupt as error:
             self.stopped = f"stopped by {error}" if str(error) else "stopped"
             return who | self._interrupted()
         except Exception as error:  # of whatever kind: the other families' hours must not be lost
-            return who | failed(failure_reason(error))
+            why = self.failures[f"{family}-{seed}"] = failure_reason(error)
+            with contextlib.suppress(OSError):
+                write_atomic(self.root / FAILURES, json.dumps(self.failures))
+            return who | failed(why)
         finally:
             self.on_trainer(None)
 
@@ -186,6 +214,8 @@ class Entrants:
 
 BEGUN = "comparison.json"
 """In the folder of a comparison: what was asked for, and whether all of it is finished."""
+HEAD, FAILURES = "head.json", "failures.json"
+"""Beside it, for who looks on: what its report says of no model, and why runs failed since it was last taken up."""
 
 
 def begun(root: Path, stem: str, wanted: Mapping[str, Any], name: str | None = None) -> Path:

@@ -27,6 +27,11 @@ def document(
     dataset: Dataset, bench: Bench | None, measurement: Mapping[str, Any], entries: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """What a report shows of these models."""
+    return completed(head(dataset, bench, measurement), entries)
+
+
+def head(dataset: Dataset, bench: Bench | None, measurement: Mapping[str, Any]) -> dict[str, Any]:
+    """What a report shows that depends on no model."""
     real: dict[str, Any] = {}
     try:
         real = {} if bench is None else {"real": {"samples": bench.show(None), "metrics": bench.real()}}
@@ -41,10 +46,13 @@ def document(
         "versions": versions()["versions"],
         "recipe": dict(measurement),
         "curve_name": "energy distance between samples and validation items",
-        "models": entries,
-        "ranks": ranks(entries),
-        "verdict": verdict(entries, real["real"]["metrics"] if real else None),
     }
+
+
+def completed(head: Mapping[str, Any], entries: list[dict[str, Any]]) -> dict[str, Any]:
+    """With the models, their ranks and the verdict."""
+    real = head.get("real") or {}
+    return {**head, "models": entries, "ranks": ranks(entries), "verdict": verdict(entries, real.get("metrics"))}
 
 
 def write_report(path: Path, result: dict[str, Any]) -> None:

@@ -114,6 +114,14 @@ class Cell(NamedTuple):
 
 def render(comparison: Comparison) -> str:
     """The report as one self-contained HTML document: no script, no request, readable on a phone and on paper."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("quintet.comparison"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template("report.html.j2").render(comparison=comparison, **parts(comparison))
+
+
+def parts(comparison: Comparison) -> dict[str, Any]:
+    """What a page shows of a comparison, part by part: contenders, the best first, and tables and charts of them."""
     models = cast("list[dict[str, Any]]", comparison["models"])
     crowd = contenders(models)
     colour = {c.label: index % 8 for index, c in enumerate(crowd)}
@@ -121,28 +129,24 @@ def render(comparison: Comparison) -> str:
     crowd.sort(key=lambda c: (not c.done, c.label != answer["keeper"]["label"], _gap(c)))
     real = comparison.get("real") or {}
     reference = real.get("metrics") or {}
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("quintet.comparison"), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.get_template("report.html.j2").render(
-        comparison=comparison,
-        crowd=crowd,
-        colour=colour,
-        answer=answer,
-        forest=_forest(crowd),
-        quality=[row for measure in QUALITY if (row := _row(measure, crowd, reference))],
-        likelihood=_likelihood(crowd, answer["scoring"]["label"]),
-        cost=[row for measure in COST if (row := _row(measure, crowd, {}))],
-        chart=_chart(crowd),
-        several=any(len(c.done) > 1 for c in crowd),
-        real=real.get("samples"),
-        things=comparison.get("things", "such items"),
-        nearest=[(c, c.done[0]["nearest"]) for c in crowd if c.done and c.done[0].get("nearest")],
-        advised=_advised(crowd),
-        recipe=dotted(comparison.get("recipe") or {}),
-        settings=_settings(crowd),
-        runs=[(c.label, ", ".join(f"{run['run']} (seed {run['seed']})" for run in c.runs)) for c in crowd],
-    )
+    return {
+        "crowd": crowd,
+        "colour": colour,
+        "answer": answer,
+        "forest": _forest(crowd),
+        "quality": [row for measure in QUALITY if (row := _row(measure, crowd, reference))],
+        "likelihood": _likelihood(crowd, answer["scoring"]["label"]),
+        "cost": [row for measure in COST if (row := _row(measure, crowd, {}))],
+        "chart": _chart(crowd),
+        "several": any(len(c.done) > 1 for c in crowd),
+        "real": real.get("samples"),
+        "things": comparison.get("things", "such items"),
+        "nearest": [(c, c.done[0]["nearest"]) for c in crowd if c.done and c.done[0].get("nearest")],
+        "advised": _advised(crowd),
+        "recipe": dotted(comparison.get("recipe") or {}),
+        "settings": _settings(crowd),
+        "runs": [(c.label, ", ".join(f"{run['run']} (seed {run['seed']})" for run in c.runs)) for c in crowd],
+    }
 
 
 FEWER_NOTES = {

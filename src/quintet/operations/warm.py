@@ -84,6 +84,11 @@ class Warm:
         with self.table:
             return [one.model for one in self.kept.values()]
 
+    def forget(self, path: Path) -> None:
+        """Let a model go, as of a folder that is to be moved; one that is at work stays until its work is done."""
+        with self.table:
+            self.kept.pop(path.resolve(), None)
+
     def keep(self, path: Path, one: Kept) -> Fitted:
         """Keep a model, in the place of those that were not used for longest."""
         if one.size > self.limit:

@@ -80,6 +80,14 @@ class Models:
             raise Refusal(404, "no such model", fix="GET /api/v1/models lists them")
         return self.served[name]
 
+    def forget(self, name: str) -> None:
+        """Let the model of a run go whose folder is about to be moved: what is asked of it ends."""
+        served = self.served.pop(name, None)
+        if served is not None:
+            served.engine.close()
+            served.engine.cancel()
+            self.warm.forget(served.run.path)
+
     async def ask(self, name: str, work: Work[A], deadline: float) -> A:
         """What `work` makes of a model: see `Engine.submit`."""
         served = self[name]

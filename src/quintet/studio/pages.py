@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from functools import cache, partial
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -11,10 +12,12 @@ from urllib.parse import quote, urlencode
 from fastapi import FastAPI, Request, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from starlette.responses import HTMLResponse, RedirectResponse
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse
 
 from quintet import __version__
 from quintet.core.plain import plain
+from quintet.server.bodies import object_of
+from quintet.server.formats import JSON, media_of
 from quintet.server.problems import Refusal
 from quintet.studio.words import LANGUAGES, chosen, for_scripts, meaning, say
 
@@ -102,6 +105,26 @@ def page(request: Request, template: str, status: int = 200, **facts: Any) -> HT
 def wants_page(request: Request) -> bool:
     """Whether a browser shows the answer to this as a page."""
     return "text/html" in request.headers.get("accept", "")
+
+
+async def fields(request: Request) -> dict[str, Any]:
+    """What a form or a script has sent: a text for each field, of a field that may be repeated (`NAME[]`) a list; or
+    JSON as it is.
+    """
+    if media_of(request.headers.get("content-type", ""))[0] == JSON:
+        return dict(object_of(await request.body()))
+    form, found = await request.form(), dict[str, Any]()
+    for name, value in form.multi_items():
+        if isinstance(value, str):
+            found[name] = [*found.get(name, []), value] if name.endswith("[]") else value
+    return found
+
+
+def done(request: Request, said: Mapping[str, Any], to: str) -> Response:
+    """The answer to an action: what was done, for a script; the next page, for a form."""
+    if wants_page(request):
+        return RedirectResponse(to, 303)
+    return JSONResponse({**plain(said), "to": to})
 
 
 def choose(name: str, value: str, back: str) -> Response:

@@ -1,0 +1,221 @@
+"""Comparisons in the studio: begun, listed, and shown as they grow; and the cards of their runs."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from in_browser import client, studio
+from starlette.testclient import TestClient
+
+import quintet
+from quintet.operations.requests import ExportRequest
+from quintet.studio import card, compare
+from quintet.studio.house import Studio
+from quintet.studio.words import catalogue
+
+NAME = "compare-iris-1"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A comparison of two, and runs that go together with some of them."""
+    path = tmp_path_factory.mktemp("compared")
+    asked: dict[str, Any] = {"steps": 2, "preset": "tiny", "runs": path}
+    quintet.train("vae", data="iris", condition="label", run="one", **asked)
+    quintet.train("flow", data="moons", run="other", **asked)
+    quintet.compare("iris", families=["vae", "gan"], samples=20, output=path / NAME / "report.html", **asked)
+    return path
+
+
+@pytest.fixture
+def made(tmp_path: Path, trained: Path) -> Studio:
+    shutil.copytree(trained, tmp_path / "runs")
+    return studio(tmp_path)
+
+
+@pytest.fixture
+def browser(made: Studio) -> TestClient:
+    return client(made, accept="text/html")
+
+
+# -- beginning ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_form_becomes_a_job_whose_page_is_there_at_once(made: Studio, browser: TestClient) -> None:
+    form = {"source": "iris", "families[]": ["vae", "flow"], "budget": "5s", "seeds": "2", "condition": "none"}
+    answer = browser.post("/studio/compare", data=form)
+    (job,) = made.queue.jobs()
+    words = ("compare", "iris", "--families", "vae,flow", "--condition", "none", "--budget", "5s", "--seeds", "2")
+    assert job.argv[: len(words)] == words
+    assert (job.state, job.run, job.title) == ("waiting", "compare-iris-2", "Compare on iris")
+    assert answer.url.path == "/compare/compare-iris-2"
+    assert "waiting" in answer.text
+    assert "compare-iris-2" in browser.get("/compare").text
+    news, cursor = made.topics["compare"]("compare-iris-2", "")
+    assert news[0]["state"] == "waiting"
+    assert made.topics["compare"]("compare-iris-2", cursor) == ([], cursor)
+
+
+def test_what_will_be_done_is_said_before(browser: TestClient) -> None:
+    browser.headers["accept"] = "application/json"
+    said = browser.post("/studio/compare/say", json={"source": "iris", "budget": "1m", "families[]": ["vae"]}).json()
+    assert said["command"] == "quintet compare iris --families vae --budget 1m"
+    assert 'quintet.compare(\n    "iris"' in said["python"] or 'quintet.compare("iris"' in said["python"]
+    assert 60 < said["seconds"] < 120
+    for bad in ({}, {"source": "iris", "budget": "soon"}, {"source": "iris", "seeds": "many"}, {"source": " "},
+                {"runs[]": ["one"]}, {"reports[]": [NAME, ".."]}):  # fmt: skip
+        assert browser.post("/studio/compare/say", json=bad).status_code in (404, 422), bad
+        assert browser.post("/studio/compare", json=bad).status_code in (404, 422), bad
+    assert browser.get("/queue").status_code == 200
+
+
+def test_runs_that_do_not_go_together_are_greyed_with_the_reason(made: Studio, browser: TestClient) -> None:
+    page = browser.get("/compare?run=one&run=compare-iris-1/vae-0").text
+    assert "source: iris in the one, moons in the other" in page
+    assert page.count("disabled") == 1
+    browser.headers["accept"] = "application/json"
+    asked = {"first": "one", "others": ["other", f"{NAME}/vae-0", "nowhere"]}
+    why = browser.post("/studio/compare/unlike", json=asked).json()["why"]
+    assert why.keys() == {"other", "nowhere"}
+    browser.post("/studio/compare", json={"runs[]": [f"{NAME}/vae-0", f"{NAME}/gan-0"]})
+    assert made.queue.jobs()[0].argv[:3] == ("compare", f"{NAME}/vae-0", f"{NAME}/gan-0")
+
+
+# -- one comparison ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_verdict_stands_first_and_in_words(browser: TestClient, language: str) -> None:
+    page = browser.get(f"/compare/{NAME}", headers={"accept-language": language}).text
+    words = catalogue(language)
+    assert words["compare.verdict"] in page
+    assert page.index('id="verdict"') < page.index('id="samples"') < page.index("AUC)")
+    assert words["compare.plain.seed"] in page
+    assert f'action="/studio/runs/{NAME}/' in page
+    assert page.count("<figure") >= 3
+
+
+def test_a_comparison_is_shown_while_it_grows(made: Studio, browser: TestClient) -> None:
+    folder = made.root / NAME
+    (folder / "report.json").unlink()
+    begun = json.loads((folder / "comparison.json").read_text())
+    (folder / "comparison.json").write_text(json.dumps(begun | {"finished": False}))
+    _, before = made.topics["compare"](NAME, "")
+    aside = (folder / "gan-0.json").rename(folder / "gan.aside")
+    news, cursor = made.topics["compare"](NAME, before)
+    assert (news[0]["done"], news[0]["total"], news[0]["state"]) == (1, 2, "stopped")
+    page = browser.get(f"/compare/{NAME}").text
+    assert 'id="verdict"' not in page
+    assert "Real data" in page
+    (folder / "failures.json").write_text(json.dumps({"gan-0": "<script>alert(1)</script>"}))
+    page = browser.get(f"/compare/{NAME}").text
+    assert "&lt;script&gt;alert(1)" in page
+    assert "<script>alert" not in page
+    (folder / "failures.json").unlink()
+    aside.rename(folder / "gan-0.json")
+    news, _ = made.topics["compare"](NAME, cursor)
+    assert (news[0]["done"], news[0]["state"]) == (2, "finished")
+    assert made.topics["compare"]("../x", "") == ([], "")
+
+
+def test_the_report_can_do_nothing_and_is_framed_by_nobody_else(browser: TestClient) -> None:
+    answer = browser.get(f"/compare/{NAME}/report")
+    policy = answer.headers["content-security-policy"]
+    assert policy.startswith("sandbox; default-src 'none';")
+    assert "allow-scripts" not in policy
+    assert "frame-ancestors 'self'" in policy
+    assert "attachment" in browser.get(f"/compare/{NAME}/report?download=1").headers["content-disposition"]
+    assert browser.get(f"/compare/{NAME}/report.json").json()["verdict"]["keeper"]
+
+
+HOSTILE = '</script><script>alert(1)</script><img src=x onerror="alert(1)">'
+
+
+def test_nothing_in_a_report_is_taken_for_markup(made: Studio, browser: TestClient) -> None:
+    file = made.root / NAME / "report.json"
+    report = json.loads(file.read_text())
+    report["source"] = report["things"] = report["command"] = HOSTILE
+    for entry in report["models"]:
+        entry["label"] = entry["run"] = entry["family"] + HOSTILE
+        entry["samples"] = {"kind": "rows", "columns": [HOSTILE], "rows": [[HOSTILE]]}
+    report["models"].append({"family": HOSTILE, "run": "../../x", "seed": 0, "status": "failed", "error": HOSTILE})
+    report["recipe"][HOSTILE] = HOSTILE
+    file.write_text(json.dumps(report))
+    for path in (f"/compare/{NAME}", "/compare"):
+        page = browser.get(path).text
+        assert "<script>alert" not in page
+        assert "<img src=x" not in page
+
+
+@pytest.mark.parametrize("text", ['{"models": [{}], "verdict": {}}', '{"models": 5, "verdict": {}}',
+                                  '{"models": [{"family": "x", "run": 5}], "verdict": {"keeper": 1}}'])  # fmt: skip
+def test_a_damaged_report_is_named(made: Studio, browser: TestClient, text: str) -> None:
+    (made.root / NAME / "report.json").write_text(text)
+    assert browser.get(f"/compare/{NAME}").status_code == 503
+    assert browser.get("/compare").status_code == 200
+
+
+def test_what_is_no_comparison_has_no_page(browser: TestClient) -> None:
+    for name in ("one", f"{NAME}/vae-0", "nowhere", ".studio"):
+        assert browser.get(f"/compare/{name}").status_code == 404
+
+
+# -- cards -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_card_shows_and_gives_what_there_is(made: Studio, browser: TestClient) -> None:
+    page = browser.get("/card/one").text
+    digest = made.library.facts("one").path / "manifest.json"
+    assert json.loads(digest.read_text())["fingerprint"] in page
+    assert "quintet push one hf:OWNER/NAME" in page
+    text = browser.get("/card/one/CARD.md")
+    assert text.text == (made.root / "one" / "CARD.md").read_text()
+    assert browser.get("/card/other/samples").headers["content-type"] == "image/png"
+    assert browser.get(f"/card/{NAME}").status_code == 404
+
+
+def test_exported_files_are_offered_as_one(made: Studio, browser: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = quintet.load("one", runs=made.root).run.used()
+    assert weights is not None
+
+    def export(request: ExportRequest, on_event: Any) -> Any:
+        folder = Path(str(request.output))
+        folder.mkdir(parents=True)
+        (folder / "sample.pt2").write_bytes(b"x" * 3_000_000)
+        (folder / "export.json").write_text(json.dumps({"weights": weights.sha256}))
+        return SimpleNamespace(files=sorted(folder.iterdir()), bytes=3_000_000, differences={"sample": 0.0})
+
+    monkeypatch.setattr(card, "export", export)
+    assert browser.get("/card/one/export/torch.zip").status_code == 404
+    assert browser.post("/studio/card/one/export", data={"format": "pickle"}).status_code == 404
+    answer = browser.post("/studio/card/one/export", data={"format": "torch"})
+    assert answer.headers["content-type"] == "application/zip"
+    found = zipfile.ZipFile(io.BytesIO(answer.content))
+    assert found.testzip() is None
+    assert {one.filename: one.file_size for one in found.infolist()}["sample.pt2"] == 3_000_000
+    assert "/card/one/export/torch.zip" in browser.get("/card/one").text
+    place = card.place_of(made, "one", "torch") / "export.json"
+    place.write_text(json.dumps({"weights": "of another step"}))
+    assert browser.get("/card/one/export/torch.zip").status_code == 404
+
+
+@pytest.mark.slow
+def test_a_model_is_exported(made: Studio, browser: TestClient) -> None:
+    answer = browser.post("/studio/card/one/export", data={"format": "torch"})
+    assert "export.json" in zipfile.ZipFile(io.BytesIO(answer.content)).namelist()
+
+
+def test_the_list_is_read_once(made: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf, read = compare.Shelf(made), list[Path]()
+    sound = compare.stands
+    monkeypatch.setattr(compare, "stands", lambda folder: read.append(folder) or sound(folder))
+    assert [one.name for one in shelf.all()] == [NAME]
+    assert [one.state for one in shelf.all()] == ["finished"]
+    assert len(read) == 1
