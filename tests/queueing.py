@@ -49,6 +49,8 @@ try:
 except BlockingIOError:
     book("twice")
     sys.exit(4)
+if "--has-child" in argv and not os.fork():
+    time.sleep(600)
 if "--fails" in argv:
     complain("the data cannot be read")
 if "--crashes" in argv:

@@ -225,11 +225,13 @@ def start(job: Job, program: Sequence[str]) -> subprocess.Popen[bytes] | None:
 
 
 def send(job: Job, what: signal.Signals) -> bool:
-    """Send a signal to its process; False if there is none yet that could hear it."""
+    """Send a signal to its process, and one that nobody survives to all that it has started too; False if there is
+    none yet that could hear it.
+    """
     try:
         number = int((job.folder / PID).read_text())
         if number > 1 and lives(job.folder):
-            os.kill(number, what)
+            (os.killpg if what == signal.SIGKILL else os.kill)(number, what)
             return True
     except (OSError, ValueError):
         pass

@@ -88,6 +88,8 @@ class Queue:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.lock.acquire()
+            for left in self.folder.glob(".*"):  # of a job that was being added or removed
+                shutil.rmtree(left, ignore_errors=True)
         except Timeout:
             address = self.address()
             raise EnvironmentFault("a studio is open for these runs already", where=str(self.runs),
