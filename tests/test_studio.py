@@ -123,6 +123,12 @@ def test_a_browser_stays_in_when_the_studio_is_started_again(tmp_path: Path) -> 
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and secret in path.name + path.read_text()]
 
 
+def test_a_link_leads_to_a_page_with_all_its_fields(made: Studio) -> None:
+    link = made.door.link(HERE, "/use/a?verb=sample&n=2#out").removeprefix(HERE)
+    answer = client(made, let_in=False).get(link, follow_redirects=False)
+    assert answer.headers["location"] == "/use/a?verb=sample&n=2#out"
+
+
 def test_a_link_leads_nowhere_else(made: Studio) -> None:
     for place in ("//evil.example", "https://evil.example", "/\\evil.example"):
         link = made.door.link(HERE, place).removeprefix(HERE)

@@ -145,7 +145,7 @@ def test_a_damaged_model_is_named(browser: TestClient, made: Studio) -> None:
 @pytest.mark.parametrize(
     ("name", "verb"),
     [("pictures", "reconstruct"), ("pictures", "complete"), ("compare-1/drawn", "encode"), ("letters", "score"),
-     ("labels", "classify"), ("flower", "score"), ("flower", "rank"), ("hours", "complete")],
+     ("labels", "classify"), ("labels", "score"), ("flower", "score"), ("flower", "rank"), ("hours", "complete")],
 )  # fmt: skip
 def test_own_items_are_what_verbs_take(browser: TestClient, name: str, verb: str) -> None:
     own = browser.get("/studio/use/items", params={"run": name, "n": 4, "seed": 1}).json()

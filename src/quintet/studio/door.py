@@ -11,6 +11,7 @@ import secrets
 import time
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
+from urllib.parse import quote
 
 from quintet.core.errors import EnvironmentFault
 
@@ -41,7 +42,7 @@ class Door:
         """A link to a page that lets one browser in, once."""
         key = secrets.token_urlsafe(32)
         (self.keys / digest(key)).touch(0o600)
-        return f"{address}/open?key={key}" + (f"&to={path}" if path != "/" else "")
+        return f"{address}/open?key={key}" + (f"&to={quote(path)}" if path != "/" else "")
 
     def open(self, key: str) -> str | None:
         """The value of a new cookie, if this key has not been used; None else."""

@@ -140,7 +140,9 @@ def fields_of(verb: str, codecs: Mapping[str, Codec]) -> list[forms.Field]:
     leave = {"stream", "sampling", "beside"}  # the page decides these
     if not kind.hole:
         leave |= {"prompt", "length", "stop", "regex", "n_best"}
-    if "cond" not in codecs:
+    if not OPTIONS[kind.name].known:
+        leave |= {"known"}
+    if "cond" not in codecs or not typable(codecs["cond"]):
         leave |= {"condition"}
     if VERBS[verb].needs == "given" and verb != "sample":  # it is about what is brought
         leave |= {"n", "condition"}
@@ -149,6 +151,12 @@ def fields_of(verb: str, codecs: Mapping[str, Codec]) -> list[forms.Field]:
     known = {"known": OPTIONS[kind.name].known, "n": "", "condition": ""}
     return [replace(one, about=known.get(one.name, one.about), default="" if one.default == "[]" else one.default)
             for one in found]  # fmt: skip
+
+
+def typable(codec: Codec) -> bool:
+    """Whether a person can type such an item."""
+    modality = MODALITIES[codec.modality]
+    return bool(modality.hole or modality.cells(codec))
 
 
 def many(codec: Codec) -> int:
@@ -175,11 +183,17 @@ def facts_of(name: str, verb: str, codecs: Mapping[str, Codec]) -> dict[str, Any
 
 def about(codec: Codec) -> dict[str, Any]:
     """What is to be known of items: the media type of a file of one of them, "" where JSON holds them as they are;
-    whether they are typed; and their columns.
+    whether they are typed, and with which sign for a lost part; and their columns.
     """
     modality = MODALITIES[codec.modality]
-    return {"media": MEDIA.get(modality.single, ""), "typed": bool(modality.hole), "cells": modality.cells(codec),
-            "parts": modality.parts, "suffixes": [*modality.suffixes], "things": modality.things}  # fmt: skip
+    return {
+        "media": MEDIA.get(modality.single, ""),
+        "typed": bool(modality.hole),
+        "hole": modality.hole,
+        "cells": modality.cells(codec),
+        "parts": modality.parts,
+        "suffixes": [*modality.suffixes],
+    }
 
 
 # -- items of the run's own data ---------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 import { $, get, h, notice, number, t } from "../core.js";
 import { remember, values } from "./form.js";
 import { origin, saver, spoken, stem } from "./origin.js";
+import { chart } from "./lines.js";
 import { picture, source } from "./pictures.js";
 import { cell } from "./rows.js";
 import { grouped, show } from "./show.js";
@@ -24,7 +25,7 @@ export function panel({ form, facts, work }) {
     });
     if (answer === null) brought.lacking();
     if (!answer) return;
-    remember(form);
+    remember(form, facts.verb);
     work.told(answer);
     out.replaceChildren(...[figures(answer), shown(facts, answer, body, more.shown, kind)].filter(Boolean));
     bar.replaceChildren(saver(work, facts.media, `${stem(facts)}-${facts.verb}`, () => ({ body, files: more.files })));
@@ -48,18 +49,21 @@ export function tile(item, media) {
   if (media.startsWith("image/")) return picture(item, media, "");
   if (media.startsWith("audio/")) return h("audio", { controls: true, preload: "none", src: source(item, media) });
   if (typeof item === "string") return item.length > 80 ? `${item.slice(0, 80)}…` : item;
-  return Array.isArray(item) ? "" : Object.values(item).map(cell).join(" · ");
+  if (!Array.isArray(item)) return Object.values(item).map(cell).join(" · ");
+  const every = item.flat().filter((value) => value !== null);
+  return chart(item, Math.min(...every), Math.max(...every), "");
 }
 
 /** The answer as it is best seen beside what it was made of (`given`, where that can be shown). */
 function shown(facts, answer, body, given, kind) {
-  const { items, provenance } = answer, media = facts.items.media, name = stem(facts);
+  const { provenance } = answer, media = facts.items.media, name = stem(facts);
   const about = { media, name, names: facts.items.cells, caption: (i) => t("use.item_n", { i: i + 1 }) };
-  if (!items?.length) return h("p", { class: "muted" }, t("use.nothing"));
-  if (typeof items[0] === "object" && !Array.isArray(items[0])) {
+  if (!answer.items?.length) return h("p", { class: "muted" }, t("use.nothing"));
+  const items = facts.verb === "encode" && !("item" in answer.items[0]) ? answer.items.map((row, index) => ({ index, ...row })) : answer.items;
+  if (hasColumns(items[0])) {
     if (!given || !("index" in items[0])) return show(items, { ...about, media: "" });
-    if (isSmall(given[0])) return show(items, { ...about, media: "", beside: (row) => tile(given[row.index], kind.media) });
-    return show(Array.isArray(given[0]) ? items : items.map((row) => ({ ...row, ...given[row.index] })), { ...about, media: "" });
+    if (hasColumns(given[0])) return show(items.map((row) => ({ ...row, ...given[row.index] })), { ...about, media: "" });
+    return show(items, { ...about, media: "", beside: (row) => tile(given[row.index], kind.media) });
   }
   if (facts.verb === "reconstruct") return grouped(items, pairs(items.length), about);
   if (facts.verb === "interpolate") return grouped(items, paths(items.length, provenance.steps), about);
@@ -70,7 +74,7 @@ function shown(facts, answer, body, given, kind) {
   return show(items, about);
 }
 
-const isSmall = (item) => typeof item === "string";
+const hasColumns = (item) => typeof item === "object" && !Array.isArray(item);
 const range = (n, of) => Array.from({ length: n }, (_, i) => of(i));
 const pairs = (n) => range(n / 2, (i) => ({ label: t("use.item_n", { i: i + 1 }), at: [2 * i, 2 * i + 1], columns: 2, caption: (j) => t(j ? "use.reconstructed" : "use.original") }));
 const paths = (n, steps) => range(n / steps, (i) => ({ label: t("use.path", { a: 2 * i + 1, b: 2 * i + 2 }), at: range(steps, (j) => steps * i + j), columns: steps, caption: (j) => t("use.step_of", { i: j + 1, n: steps }) }));
@@ -143,7 +147,9 @@ class Brought {
 
   drawTyped() {
     this.text = h("textarea", { id: "typed", rows: 4, "aria-label": t("use.typed") });
-    this.body.replaceChildren(this.text, h("p", { class: "help muted small" }, t("use.one_a_line")));
+    const holes = this.facts.verb === "complete" ? h("p", { class: "muted small" }, t("use.holes", { hole: this.kind.hole }), " ",
+      h("button", { type: "button", class: "quiet", onclick: () => { this.text.setRangeText(this.kind.hole, this.text.selectionStart, this.text.selectionEnd, "end"); this.text.focus(); } }, this.kind.hole)) : null;
+    this.body.replaceChildren(...[this.text, h("p", { class: "muted small" }, t("use.one_a_line")), holes].filter(Boolean));
   }
 
   /** `{body, files, shown}`: what goes into the request, and the items as they can be shown; null where there are none. */

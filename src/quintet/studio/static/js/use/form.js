@@ -22,13 +22,13 @@ export function values(form) {
 }
 
 /** The same as the query of an address, so that the page can be opened as it is. */
-export function remember(form, more = {}) {
-  const query = new URLSearchParams({ verb: new URLSearchParams(location.search).get("verb") ?? more.verb });
+export function remember(form, verb) {
+  const query = new URLSearchParams({ verb });
   for (const field of $$("[data-kind]", form)) {
     const text = field.type === "checkbox" ? String(field.checked) : field.value;
     if (text !== field.dataset.own && text.length < 500) query.set(field.name, text);
+    if (field.selectedOptions?.[0]?.hasAttribute("data-every")) query.set("conditions", "every");
   }
-  for (const one of more.conditions ?? []) query.append("conditions", one);
   history.replaceState(null, "", `?${query}`);
 }
 

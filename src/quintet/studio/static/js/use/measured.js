@@ -19,7 +19,7 @@ export function panel({ form, facts, work }) {
   return async () => {
     const body = values(form), answer = await work.run((signal) => work.answer(body, { signal }));
     if (!answer) return;
-    remember(form);
+    remember(form, facts.verb);
     work.told(answer);
     const likelihood = answer.likelihood;
     $("#out").replaceChildren(...[

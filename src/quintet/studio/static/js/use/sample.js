@@ -18,6 +18,7 @@ export function panel({ form, facts, work, loading }) {
     const every = field?.selectedOptions?.[0]?.hasAttribute("data-every");
     const classes = every ? facts.given.cells[0].values.map(String) : null;
     if (n) body.n = n;
+    if (body.n_best && !facts.given) delete body.n;  // the likeliest of nothing else are always the same
     if (classes) {  // item i has class i mod k, so that the items of a seed stay what they are when there are more
       body.n = Math.ceil((n ?? Math.max(body.n ?? 0, classes.length)) / classes.length) * classes.length;
       body.conditions = Array.from({ length: body.n }, (_, i) => classes[i % classes.length]);
@@ -37,7 +38,7 @@ export function panel({ form, facts, work, loading }) {
     const answer = await work.run((signal) => work.answer(body, { signal }));
     if (!answer) return;
     last = { body, classes, answer, items: answer.items };
-    remember(form);
+    remember(form, facts.verb);
     work.told(answer);
     redraw();
     tools(last);
@@ -57,7 +58,7 @@ export function panel({ form, facts, work, loading }) {
     if (!end) return;
     const note = { run: facts.run, weights: end.weights, step: facts.step, seed, n, condition: condition ?? null, prompt: prompt || null, length, stop, sampling };
     last = { body: { ...body, length }, items: texts.texts(), answer: { seed, provenance: note, seconds: (performance.now() - began) / 1000 } };
-    remember(form);
+    remember(form, facts.verb);
     work.told({ seconds: last.answer.seconds, ms_per_sample: end.usage && 1000 * last.answer.seconds / end.usage.completion_tokens });
     redraw();
     tools(last);

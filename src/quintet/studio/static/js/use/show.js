@@ -10,7 +10,8 @@ import { texts } from "./texts.js";
 /**
  * `about`: `caption(i)` names item i; `media` of a file of one item; `pin`, where items can be kept or chosen:
  * `{has(i), toggle(i), label}`; `columns`: so many beside each other; `names`: of the columns or channels;
- * `behind(i)`: what is drawn under it.
+ * `behind(i)`: what is drawn under it; `bare`: the key of the lines stands elsewhere;
+ * `all`: all items that share a scale.
  */
 export function show(items, about) {
   if (about.media.startsWith("image/")) return pictures(items, about);
@@ -22,10 +23,10 @@ export function show(items, about) {
 
 /** The same in groups, `[{label, at: places of items}]`, each under its label. */
 export function grouped(items, groups, about) {
-  return h("div", { class: "groups" }, ...groups.map(({ label, at, caption, columns }) => h("section", { class: "group" },
+  return h("div", { class: "groups" }, ...groups.map(({ label, at, caption, columns }, place) => h("section", { class: "group" },
     h("h3", { class: "label" }, label),
     show(at.map((i) => items[i]), {
-      ...about, columns: columns ?? about.columns, caption: (j) => (caption ?? about.caption)(caption ? j : at[j]),
+      ...about, bare: place > 0, all: items, columns: columns ?? about.columns, caption: (j) => (caption ?? about.caption)(caption ? j : at[j]),
       behind: about.behind && ((j) => about.behind(at[j])),
       pin: about.pin && { ...about.pin, has: (j) => about.pin.has(at[j]), toggle: (j) => about.pin.toggle(at[j]) },
     }))));
