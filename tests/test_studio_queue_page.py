@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -66,6 +67,8 @@ def test_every_state_is_shown_and_nothing_of_a_job_is_markup(made: Studio, brows
     has_ended(failed, error="DataError", what=f"what {mark}", where="people.csv", why="the why", fix="the fix")
     has_ended(finished)
     has_ended(comparison)
+    for job in (finished, comparison):
+        (made.root / job.run).mkdir()
     (failed.folder / jobs.LOG).write_text(f"the log {mark}")
     text = browser.get(f"/queue?job={waiting.id}").text
     assert mark not in text
@@ -73,7 +76,18 @@ def test_every_state_is_shown_and_nothing_of_a_job_is_markup(made: Studio, brows
     for part in ("what &lt;", "people.csv", "the why", "the fix", "the log", "2:08", "1:05", "/run/finished", "paused",
                  "compare-moons-1", "chosen"):  # fmt: skip
         assert part in text, part
+    (made.root / "finished").rename(made.root / "renamed")
+    assert "/run/finished" not in browser.get("/queue").text
     assert "全部完成" in browser.get("/queue", headers={"accept-language": "zh"}).text
+
+
+def test_a_running_job_whose_note_is_damaged_is_shown(made: Studio, browser: TestClient) -> None:
+    job = add(made.queue, "one")
+    (job.folder / jobs.ORDER).write_text("{")
+    with (job.folder / jobs.LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert browser.get("/queue").text.count(job.id) > 3
+        assert made.topics["queue"]("", "")[0]
 
 
 def test_each_action_does_what_its_button_says(made: Studio, browser: TestClient) -> None:
