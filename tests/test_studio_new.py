@@ -81,7 +81,7 @@ def test_a_source_is_shown_as_it_is_called(browser: TestClient) -> None:
 def test_what_is_known_of_a_source(browser: TestClient, rows: str) -> None:
     found = browser.post("/studio/new/data", json={"data": rows}).json()
     assert (found["items"], found["columns"], found["refused"]) == (80, ["c", "x"], {})
-    assert browser.post("/studio/new/data", json={"data": "digits"}).json()["label"] == "label"
+    assert browser.post("/studio/new/data", json={"data": "digits"}).json()["labelled"]
     advice = browser.post("/studio/new/advice", json={"data": "digits", "budget": "60s"}).json()
     assert set(advice["order"]) == set(COMPARED)
     assert advice["purposes"]["samples"]["family"] == advice["order"][0]

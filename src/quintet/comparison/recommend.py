@@ -187,17 +187,19 @@ class DataFacts:
     seconds: float
 
 
-def recommendation(dataset: Dataset, seconds: float, config: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def recommendation(
+    dataset: Dataset, seconds: float, config: Mapping[str, Any] | None = None, *, timed: bool = True
+) -> dict[str, Any]:
     """{"shape", "purposes": {purpose: {"family", "why", "command", "rests_on"}}, "order", "cautions", "command"}: JSON.
     `rests_on` has the figures, each with the run, the machine and the day that it comes from.
 
-    Of pictures that could be read at fewer pixels a few steps are timed, and what `compare` would take is advised;
-    `config` says how they were read.
+    Of pictures that could be read at fewer pixels a few steps are `timed`, which may take long, and what `compare`
+    would take is advised; `config` says how they were read.
     """
     shape = shape_of(dataset, seconds)
     source, known = dataset.source or dataset.name, knowledge(shape.kind, dataset.modality)
     choice: dict[str, Any] = {"size": None, "left_out": {}, "notes": []}
-    if sides(dataset):
+    if timed and sides(dataset):
         training = {"budget": seconds, "preset": None, "config": dict(config or {})}
         with tempfile.TemporaryDirectory() as folder:
             choice = sized(dataset, COMPARED, shape.label, training, Path(folder))

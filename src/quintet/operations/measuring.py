@@ -115,6 +115,6 @@ def recommend(request: RecommendRequest, on_event: OnEvent) -> RecommendResult:
     return recommended(request, load_source(request.source, **fitting.reading_of(request.sections())))
 
 
-def recommended(request: RecommendRequest, dataset: Dataset) -> RecommendResult:
-    """The same of its source, which is `dataset`."""
-    return RecommendResult(**recommendation(dataset, seconds(request.budget), request.sections()))
+def recommended(request: RecommendRequest, dataset: Dataset, *, timed: bool = True) -> RecommendResult:
+    """The same of its source, which is `dataset`; not `timed`: by what was measured before alone."""
+    return RecommendResult(**recommendation(dataset, seconds(request.budget), request.sections(), timed=timed))

@@ -6,14 +6,12 @@ import json
 import threading
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from quintet.comparison.recommend import label_of
 from quintet.core.errors import UsageError
 from quintet.core.listening import unheard
 from quintet.fit.fitting import reading_of
 from quintet.operations.estimating import EstimateResult, estimate
-from quintet.operations.measuring import RecommendResult, recommended
 from quintet.operations.requests import CompareRequest, RecommendRequest, TrainRequest
 from quintet.operations.training import plan
 from quintet.registry import FAMILIES, refusal
@@ -22,6 +20,9 @@ from quintet.runs.task import names_columns
 from quintet.sources.load import Dataset, load_source
 from quintet.studio.forms import Field, columns, fields
 from quintet.studio.previews import stamp
+
+if TYPE_CHECKING:
+    from quintet.operations.measuring import RecommendResult
 
 MUTEX = threading.Lock()
 
@@ -44,7 +45,7 @@ class Looked:
         found = self.dataset()
         refused = {name: refusal(name, found.modality, "sample") for name in FAMILIES}
         return {
-            "kind": found.modality, "items": len(found.items), "columns": columns(found), "label": label_of(found),
+            "kind": found.modality, "items": len(found.items), "columns": columns(found),
             "labelled": found.labels is not None, "refused": {name: why for name, why in refused.items() if why},
         }  # fmt: skip
 
@@ -94,9 +95,11 @@ def loaded(look: Looked) -> Dataset:
 
 @lru_cache(32)
 def advised(look: Looked, budget: str) -> RecommendResult:
+    from quintet.operations.measuring import recommended  # which loads much that the studio begins without
+
     found = look.dataset()
     with unheard():
-        return recommended(RecommendRequest(source=look.source, budget=budget), found)
+        return recommended(RecommendRequest(source=look.source, budget=budget), found, timed=False)
 
 
 @lru_cache(64)

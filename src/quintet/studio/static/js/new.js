@@ -94,12 +94,12 @@ function complain(error, place = $("#train-problem")) {
   for (const one of $$("[aria-invalid]", form)) one.removeAttribute("aria-invalid");
   place.replaceChildren();
   if (!error) return;
-  const { where = "", title = "", detail = "" } = error.facts ?? {};
+  const { where = "", title = "", detail = "", fix = "" } = error.facts ?? {};
   const words = [...where.split(/[\s:,]+/), title.split(" ")[0]];
   const at = $$("[data-error]").find(({ dataset }) => words.some((word) => `${word}.`.startsWith(`${dataset.error}.`)));
   if (!at) { place.replaceChildren(notice(error)); return; }
   at.lang = "en";
-  at.textContent = detail ? `${title}: ${detail}` : title;
+  at.textContent = [title, detail, fix.startsWith("quintet ") ? "" : fix].filter(Boolean).join(": ");
   const control = form.elements[at.dataset.error] ?? $("input, select", at.closest(".setting"));
   control.setAttribute("aria-invalid", "true");
   if (at.closest(".setting")) at.closest(".setting").hidden = false;
@@ -109,12 +109,13 @@ function timeOfAll() {
   const given = /^\s*(\d+(?:\.\d+)?)\s*([smh]?)\s*$/.exec(form.elements.budget.value);
   const able = $$(".family[data-compared]").filter((one) => !(one.dataset.family in facts.refused)).length;
   const runs = able * form.elements.seeds.value, each = given ? given[1] * { "": 1, s: 1, m: 60, h: 3600 }[given[2]] : 0;
-  const known = each && !form.elements.budget.disabled;
-  $("#all-time").textContent = known ? t("new.all.time", { n: runs, time: duration(1.25 * runs * each) }) : "";
+  const known = each && !form.elements.budget.disabled, other = Boolean(form.elements.target.value);
+  $("button[value=compare]").disabled = other; // it would pass over the column in silence
+  $("#all-time").textContent = other ? t("new.all.items") : known ? t("new.all.time", { n: runs, time: duration(1.25 * runs * each) }) : "";
 }
 
 function duration(seconds) {
-  if (seconds < 100) return t("new.s", { n: Math.round(seconds) });
+  if (seconds < 100) return t("new.s", { n: Math.max(1, Math.round(seconds)) });
   if (seconds < 6000) return t("new.min", { n: Math.round(seconds / 60) });
   return t("new.h", { n: Math.round(seconds / 360) / 10 });
 }
@@ -217,7 +218,7 @@ async function look() {
   catch (error) {
     $("#facts").textContent = "";
     $("#data-problem").replaceChildren(notice(error));
-    for (const one of $$("button[name=do]")) one.disabled = true;
+    for (const one of $$("button, input, select", form)) one.disabled = true;
     return;
   }
   $("#facts").textContent = t("new.facts", { n: facts.items, kind: t(`new.kind.${facts.kind}`) });
