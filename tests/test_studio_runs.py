@@ -10,10 +10,10 @@ import random
 import re
 import socket
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from in_browser import client, studio
+from in_browser import client, served, studio
 from starlette.testclient import TestClient
 from test_studio_library import CONFIG, line, make, truth
 
@@ -21,6 +21,10 @@ from quintet.runs.folder import Run
 from quintet.studio import events, run
 from quintet.studio.defaults import unlike_defaults
 from quintet.studio.house import Studio
+from quintet.studio.pages import address
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 SCRIPT = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
 
@@ -103,8 +107,8 @@ def test_nothing_that_is_written_in_a_run_is_markup(made: Studio, browser: TestC
     (path / "manifest.json").write_text(json.dumps({"fingerprint": SCRIPT, "versions": {SCRIPT: SCRIPT}}))
     (path / "metrics.jsonl").write_text(json.dumps({"step": 1, "steps": 2, SCRIPT: 1.0, "quality": 1.0}) + "\n")
     name = path.name
-    for address in ("/", "/runs", f"/run/{name}"):
-        text = browser.get(address).text
+    for place in ("/", "/runs", f"/run/{name}"):
+        text = browser.get(place).text
         assert "<img src=x" not in text
         assert "<script>alert" not in text
         assert "&lt;img src=x" in text
@@ -305,3 +309,56 @@ def test_buttons_ask_the_queue(made: Studio, state: str | None, what: str, asked
     answer = browser.post("/studio/run/act", data={"name": "one", "what": what}, follow_redirects=False)
     assert (answer.status_code, made.queue.asked) == ((303, [asked]) if asked else (422, []))
     assert browser.get("/studio/run/log?name=one").json() == {"log": "<b>said</b>" if state else ""}
+
+
+# -- in the browser ----------------------------------------------------------------------------------------------------
+
+
+def test_the_page_of_a_run_lives(made: Studio, chromium: Browser) -> None:
+    """Curves that grow, a zoom, another run laid over this one, samples by the arrow keys, a table, and a form; names
+    and samples that want to be scripts are shown as they are.
+    """
+    name = SCRIPT.replace("/", "")
+    path, other = make(made.root, name, step=60, note=SCRIPT), make(made.root, "other")
+    (path / "lock.json").write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+    (path / "samples").mkdir()
+    for step in (10, 20, 30):
+        (path / "samples" / f"step-{step:08d}.csv").write_text(f"{SCRIPT},b\n{SCRIPT},{step}\n")
+    page, said = chromium.new_page(), list[str]()
+    for event in ("console", "pageerror", "dialog"):
+        page.on(event, lambda found: said.append(str(found)))  # type: ignore[call-overload]
+    with served(made, f"/run/{address(name)}?with={other.name}") as link:
+        page.goto(link)
+        page.wait_for_selector(".u-over")
+        assert "other training" in page.locator(".plot").first.get_attribute("aria-label")  # type: ignore[operator]
+        with (path / "metrics.jsonl").open("a") as file:
+            file.write('{"step": 61, "steps": 100, "seconds": 6.1, "model": 0.25}\n')
+        page.wait_for_selector("[data-figure=step]:text-is('61')")
+        assert "0.25 at step 61" in page.locator(".plot").first.get_attribute("aria-label")  # type: ignore[operator]
+        place = page.locator(".u-over").first.bounding_box()
+        assert place is not None
+        page.mouse.move(place["x"] + 50, place["y"] + 50)
+        page.mouse.down()
+        page.mouse.move(place["x"] + 150, place["y"] + 50, steps=3)
+        page.mouse.up()
+        page.click("#whole")
+        page.wait_for_selector("#whole", state="hidden")
+        page.focus("#time")
+        page.keyboard.press("ArrowLeft")
+        page.wait_for_selector("#sampled td:text-is('20')")
+        assert page.locator("#sampled th").first.inner_text() == SCRIPT
+        page.focus("#as-table summary")
+        page.keyboard.press("Enter")
+        assert page.locator("#looks tr").count() == 1
+        page.click("form[action='/studio/theme'] button")
+        page.wait_for_selector("html[data-theme=dark] .u-over")
+        assert page.locator("h1").inner_text() == name
+        page.goto(link.split("/open")[0] + "/runs")
+        page.fill("#q", "other")
+        page.wait_for_selector("tbody tr:only-child :text('other')")
+        page.check("input[name=run]")
+        page.click("button:text('Overlay')")
+        page.wait_for_url("**/run/other")
+        page.wait_for_selector(".u-over")
+    page.close()
+    assert said == []
