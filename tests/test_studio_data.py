@@ -340,12 +340,27 @@ def test_recordings_and_texts_are_shown(browser: TestClient, tmp_path: Path) -> 
     assert "line number" in shown(browser, lines)
 
 
-def test_what_cannot_be_read_says_why_and_is_read_again_when_it_is_mended(browser: TestClient, tmp_path: Path) -> None:
+def test_what_cannot_be_read_says_why_and_is_read_again_when_it_is_mended(
+    browser: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "me").mkdir()
     path = tmp_path / "later.csv"
-    for source in (path, tmp_path / "nothing\0", "~nobody/x", "no such set", tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    for source in (
+        path,
+        "x" * 5000,
+        "/",
+        "~",
+        "file://[",
+        tmp_path / "nothing\0",
+        "~nobody/x",
+        "no such set",
+        tmp_path,
+    ):
         answer = browser.get(f"/data?{urlencode({'source': str(source)})}", headers={"accept": "text/html"})
         assert answer.status_code == 200  # a page of its own; browsers note other answers as errors of the page
         assert 'class="notice bad"' in answer.text
+        assert "this source cannot be read" not in answer.text  # as if nobody had thought of it
     table(tmp_path, name=path.name)
     assert "people" not in shown(browser, path)
 

@@ -12,7 +12,7 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, BinaryIO
@@ -30,6 +30,8 @@ IN_MEMORY = 2**28
 """Bytes up to which an unpacked tar stays in memory; a larger one lies in a temporary file while it is read."""
 
 ZIP, TAR = (".zip",), (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+PACKED: Mapping[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+"""What opens a file that is packed by itself."""
 BROKEN = (OSError, EOFError, ValueError, zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError,
           NotImplementedError, RuntimeError, struct.error, OverflowError)  # fmt: skip
 """What the standard library raises on a damaged archive."""
@@ -161,8 +163,7 @@ def _file(path: Path, name: str) -> Entry:
 
 def unpacked(entry: Entry) -> Entry:
     """name.csv.gz as name.csv; anything else as it is."""
-    kinds: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-    opener = kinds.get(entry.suffix)
+    opener = PACKED.get(entry.suffix)
     if opener is None or is_archive(entry.name):
         return entry
     return Entry(entry.name[: -len(entry.suffix)], entry.size, entry.stamp, lambda: opener(entry.open()), packed=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from quintet.core.errors import ConfigError, DataError, UsageError
+from quintet.data.archives import in_one_line
 from quintet.data.dataset import SPLITS, Dataset, Reading, take
 from quintet.data.published import Source, data_root, named_file
 from quintet.modalities.options import OPTIONS
@@ -52,8 +53,12 @@ def load_source(
     reading = Reading(group, time, split, whole, forms or {}, own)
     if source.startswith(PREFIX):
         return read_hub(source, reading)
-    path = Path(source).expanduser()
-    if path.exists():
+    try:
+        path = Path(source).expanduser()
+        there = path.exists()
+    except (OSError, RuntimeError) as error:  # too long a name, or the home of nobody
+        raise DataError("no such file or folder", where=source[:200], why=in_one_line(error)) from None
+    if there:
         return read_path(path, reading)
     if path.suffix.lower() in (*KNOWN, ".zip", ".tar", ".tgz", ".gz") or source.startswith(("/", "./", "../", "~")):
         near = difflib.get_close_matches(path.name, _beside(path), 1)

@@ -19,7 +19,7 @@ from starlette.datastructures import QueryParams
 from starlette.responses import JSONResponse, RedirectResponse
 
 from quintet.core.errors import QuintetError
-from quintet.data.archives import is_archive
+from quintet.data.archives import PACKED, TAR, ZIP, is_archive
 from quintet.operations.previewing import Preview
 from quintet.operations.requests import DataRequest
 from quintet.operations.settings import read_yaml
@@ -154,7 +154,8 @@ def ways(door: str, uploads: Uploads) -> dict[str, Any]:
             (missing if "error" in entry else found).append(collections[family])
     here = [entry for entry in found if not door or entry["door"] == door]
     return {"door": door, "doors": DOORS, "sets": here, "missing": missing, "uploads": uploads.listed(),
-            "most": {"files": MOST_FILES, "bytes": MOST_BYTES}, "home": str(Path.home())}  # fmt: skip
+            "most": {"files": MOST_FILES, "bytes": MOST_BYTES}, "home": str(Path.home()),
+            "readable": sorted({*KNOWN, *ZIP, *TAR, *PACKED})}  # fmt: skip
 
 
 def suggested(begin: str) -> list[str]:
@@ -225,10 +226,8 @@ def settled(source: str) -> str:
         source = source[1:-1]
     if source in SOURCES or source.startswith(PREFIX) or not source:
         return source
-    if source.startswith("file://"):
-        source = unquote(urlsplit(source).path)
     try:
-        path = Path(source).expanduser()
+        path = Path(unquote(urlsplit(source).path) if source.startswith("file://") else source).expanduser()
         found = next((one for one in (path.absolute(), Path.home() / path) if one.exists()), None)
     except (OSError, ValueError, RuntimeError):
         return source
@@ -242,7 +241,11 @@ def known(preview: Preview, notes: Iterable[str], asked: Chosen, words: Mapping[
     """What the page shows of a source."""
     found = preview.found
     given = preview.label if asked.condition is None else asked.condition
-    dropped = [{"name": name, "dropped": True, "missing": 0} for name, kind in preview.wishes.items() if kind == "drop"]
+    dropped = [
+        {"name": name, "dropped": True, "missing": 0}
+        for name, kind in preview.wishes.items()
+        if kind == "drop" and preview.typed
+    ]
     columns = [*found.columns, *dropped]
     fields = asked.fields(condition=given)
     names = [one["name"] for one in [*columns, *found.labels] if not one.get("dropped")][:COLUMNS]

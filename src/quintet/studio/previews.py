@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
 
-from quintet.core.errors import DataError, QuintetError, out_of_memory
+from quintet.core.errors import DataError, QuintetError, UsageError, out_of_memory
 from quintet.operations.events import Event, Note
 from quintet.operations.previewing import Preview, preview
 from quintet.operations.requests import DataRequest
@@ -38,6 +38,7 @@ class Previews:
 
     def of(self, request: DataRequest) -> Future[Read]:
         """What there is, or will be. Raises Refusal where too many are being read."""
+        too_wide(request.source or "")
         key = key_of(request)
         if key not in self.found:
             if not self.reading.acquire(blocking=False):
@@ -77,6 +78,17 @@ class Previews:
 def key_of(request: DataRequest) -> str:
     """A source, how it is read, and how it is now."""
     return json.dumps([request.source, request.reading, stamp(request.source or "")], sort_keys=True, default=str)
+
+
+def too_wide(source: str) -> None:
+    """Raise UsageError for a folder that holds all that a user has: it would be read for hours."""
+    try:
+        wide = Path.home().resolve().is_relative_to(Path(source).expanduser().resolve())
+    except (OSError, ValueError, RuntimeError):
+        return
+    if wide and Path(source).is_absolute():
+        raise UsageError("this folder holds everything", where=source, why="all that lies in a folder is read",
+                         fix="name a folder within it that holds the data alone")  # fmt: skip
 
 
 async def within(future: Future[Read], seconds: float) -> bool:

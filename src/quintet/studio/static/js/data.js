@@ -2,6 +2,7 @@
 import { $, Problem, announce, get, h, later, notice, post, t } from "./core.js";
 
 const drop = $("#drop"), most = { files: +drop.dataset.mostFiles, bytes: +drop.dataset.mostBytes };
+const readable = drop.dataset.readable.split(" ");
 const PIECES = { least: 2 ** 18, begin: 2 ** 20, most: 2 ** 23 };
 const TRIES = 30;
 
@@ -76,6 +77,7 @@ async function send(found) {
   const total = files.reduce((sum, [, file]) => sum + file.size, 0);
   $("#sending-error").replaceChildren();
   if (!files.length) return refuse(t("data.none"));
+  if (!files.some(([path]) => readable.some((suffix) => path.toLowerCase().endsWith(suffix)))) return refuse(t("data.unknown", { known: readable.join(" ") }));
   if (files.length > most.files) return refuse(t("data.many", { n: files.length, most: most.files }));
   if (total > most.bytes) return refuse(t("data.large", { size: size(total), most: size(most.bytes) }));
   const [path] = files[0], name = files.length === 1 ? path : path.includes("/") ? path.split("/")[0] : t("data.files", { n: files.length });
