@@ -506,6 +506,14 @@ def test_time_left_follows_the_budget_until_the_run_is_resumed(tmp_path: Path) -
     assert outlooks([job])[job.id].left == pytest.approx(990 * 2.0 + END)
 
 
+@pytest.mark.parametrize(("words", "left"), [(["--steps", "50"], 80.0), (["--budget", "100s"], 80.0), ([], 0.0)])
+def test_time_of_a_run_that_is_trained_further(tmp_path: Path, words: list[str], left: float) -> None:
+    made = queue(tmp_path)
+    job = made.add(["resume", "old", *words], "old")
+    records(made.runs / "old", 10, 10)
+    assert outlooks([job])[job.id].left == pytest.approx(left + END)
+
+
 def test_time_left_of_a_comparison(tmp_path: Path) -> None:
     made = queue(tmp_path)
     job = made.add(["compare", "moons", "--families", "vae,gan,flow", "--seeds", "2", "--budget", "60s"], "moons")

@@ -82,11 +82,12 @@ def trained(run: Path, job: Job, now: float) -> Outlook:
     if not records:
         return Outlook()
     first, last = records[0], records[-1]
-    step, steps = last["step"], last["steps"]
-    if step >= steps:
+    step, steps = last["step"], max(last["steps"], steps_of(job.argv) or 0)  # it may be trained further
+    budget = None if job.order.resumed or steps_of(job.argv) else budget_of(job.argv)
+    if step >= steps and (budget is None or job.argv[:1] == ("train",)):
         return Outlook(END, 1.0, step, steps)
-    if job.argv[:1] != ("resume",) and not job.order.resumed and steps_of(job.argv) is None:
-        left = (budget_of(job.argv) or 0.0) - last["seconds"]
+    if budget is not None:
+        left = budget - last["seconds"]
     elif step > first["step"]:
         left = (last["seconds"] - first["seconds"]) / (step - first["step"]) * (steps - step)
     else:
@@ -189,8 +190,9 @@ def steps_of(argv: tuple[str, ...]) -> int | None:
 
 def budget_of(argv: Sequence[str]) -> float | None:
     """The seconds that it asks for, of one run."""
+    given = option(argv, "--budget") or (None if "resume" in argv[:1] else DEFAULT)
     try:
-        return seconds(option(argv, "--budget") or DEFAULT)
+        return None if given is None else seconds(given)
     except QuintetError:
         return None
 
