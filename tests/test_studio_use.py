@@ -243,6 +243,15 @@ def test_a_table_and_a_note_beside_a_file_lead_back(browser: TestClient) -> None
     assert "seed=6" in dropped(browser, note, "rows.csv.provenance.json")["to"]
 
 
+def test_a_text_leads_back_with_all_that_was_asked(browser: TestClient) -> None:
+    body = {"model": "letters", "n": 2, "prompt": "the ", "stop": ["\\n", "a\\\\b"], "length": 5}
+    answer = browser.post("/api/v1/sample", json=body, headers={"accept": "text/plain"})
+    note = answer.headers["x-quintet-provenance"].encode()
+    page = browser.get(dropped(browser, note, "a.txt.provenance.json")["to"]).text
+    assert ">\nthe </textarea>" in page
+    assert ">\n\\n\na\\\\b</textarea>" in page
+
+
 @pytest.mark.parametrize(
     ("content", "name", "says"),
     [

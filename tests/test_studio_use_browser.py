@@ -164,6 +164,5 @@ def test_items_of_the_runs_own_data_are_asked_about(made: Studio, page: Page, ve
         page.click("#go")
         page.wait_for_selector("#bar:visible", timeout=60_000)
         assert page.locator("#out audio, #out tbody tr").count() >= 8
-        assert page.locator("#spoken code").first.text_content() or "".startswith(
-            f"quintet {'score' if verb == 'rank' else verb}"
-        )
+        said = page.locator("#spoken code").first.text_content() or ""
+        assert said.startswith(f"quintet {'score' if verb == 'rank' else verb}")

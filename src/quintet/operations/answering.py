@@ -78,9 +78,9 @@ def refusals(run: Run, codecs: Mapping[str, Codec]) -> dict[str, str]:
     return found
 
 
-def own_items(run: Run, split: str, n: int, seed: int) -> Found:
-    """n items of the data that a run was trained on, drawn by a seed, with their conditions."""
-    return brought(run, None, split).some(n, seed)
+def own_items(run: Run, split: str) -> Found:
+    """A split of the data that a run was trained on, with what its items are given."""
+    return brought(run, None, split)
 
 
 TOLD_BY = {"draws": "complete", "beside": "reconstruct", "steps": "interpolate", "shape": "encode", "scored": "score"}

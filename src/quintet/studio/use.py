@@ -203,7 +203,7 @@ def brought(root: Path, wanted: Own) -> dict[str, Any]:
     """Items of a run's own data and what they are given, in the JSON that the routes of the verbs take."""
     run = run_of(root, wanted.run)
     codecs, reading = codecs_of(run), run.config().data.reading()
-    found = drawn(run.path, wanted.split, wanted.n, wanted.seed)
+    found = own(run.path, wanted.split, (run.path / "config.yaml").stat().st_mtime_ns).some(wanted.n, wanted.seed)
     sides = {"items": ("x", found.items), "conditions": ("cond", found.given)}
     return {
         side: None if values is None else
@@ -213,10 +213,12 @@ def brought(root: Path, wanted: Own) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@lru_cache(maxsize=8)
-def drawn(path: Path, split: str, n: int, seed: int) -> Found:
-    """They are drawn again and again as a page is used, and reading a source may take long."""
-    return own_items(Run(path), split, n, seed)
+@lru_cache(maxsize=2)
+def own(path: Path, split: str, stamp: int) -> Found:
+    """A split of a run's own data: a page draws from it again and again, and reading may take long. `stamp`: since when
+    the run is what it is.
+    """
+    return own_items(Run(path), split)
 
 
 SPOKEN: dict[str, tuple[type[requests.OfRun], dict[str, Any]]] = {
@@ -261,9 +263,10 @@ def found_again(root: Path, content: bytes, name: str) -> str:
         raise DataError("no provenance: not a file that quintet wrote", where=name)
     verb, fields = asked_by(note)
     simple: dict[str, Any] = {key: value for key, value in fields.items() if isinstance(value, str | int | float)}
-    conditions = fields.get("condition")
-    if isinstance(conditions, list) and len(conditions) <= SHOWN and all(isinstance(one, str) for one in conditions):
-        simple["conditions"] = conditions
+    for key, name in (("condition", "conditions"), ("stop", "stop")):
+        several = fields.get(key)
+        if isinstance(several, list) and len(several) <= SHOWN and all(isinstance(one, str) for one in several):
+            simple[name] = "\n".join(one.replace("\\", "\\\\").replace("\n", "\\n") for one in several)
     sampling = note.get("sampling")
     settings = {f"sampling.{key}": value for key, value in sampling.items()} if isinstance(sampling, dict) else {}
     simple |= {key: value for key, value in settings.items() if isinstance(value, str | int | float)}

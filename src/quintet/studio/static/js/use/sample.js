@@ -5,6 +5,8 @@ import { origin, saver, spoken, stem } from "./origin.js";
 import { grouped, show } from "./show.js";
 import { growing, written } from "./texts.js";
 
+/** A stop text as it is meant: \n is a line end. */
+const meant = (stop) => stop.replace(/\\([ntr\\])/g, (_, sign) => ({ n: "\n", t: "\t", r: "\r" })[sign] ?? sign);
 const STREAMED = ["prompt", "n", "seed", "condition", "length", "stop"], DRAWN = ["temperature", "top_p"];
 
 export function panel({ form, facts, work, loading }) {
@@ -30,7 +32,7 @@ export function panel({ form, facts, work, loading }) {
   }
 
   const streams = (body) => facts.items.typed && facts.writes && Object.keys(body).every((name) => STREAMED.includes(name) || name === "sampling")
-    && Object.keys(body.sampling ?? {}).every((name) => DRAWN.includes(name));
+    && Object.entries(body.sampling ?? {}).every(([name, value]) => DRAWN.includes(name) && value <= 2) && (body.stop ?? []).length <= 4;
 
   async function begin(n) {
     const { body, classes } = asked(n);
@@ -47,7 +49,7 @@ export function panel({ form, facts, work, loading }) {
   async function write(body) {
     const about = { caption: (i) => t("use.item_of", { seed: body.seed ?? 0, i }), prompt: body.prompt, media };
     const { prompt = "", n = 1, seed = 0, condition, length = 200, stop = [], sampling = {} } = body;
-    const asking = { model: facts.run, prompt, n, seed, max_tokens: length, stop, stream: true, stream_options: { include_usage: true }, ...sampling };
+    const asking = { model: facts.run, prompt, n, seed, max_tokens: length, stop: stop.map(meant), stream: true, stream_options: { include_usage: true }, ...sampling };
     if (condition !== undefined) asking.condition = condition;
     const began = performance.now(), texts = growing(n, about);
     const end = await work.run(async (signal) => {

@@ -61,7 +61,8 @@ export class Work {
     const line = [...seconds, ...each].join(" · ");
     const notes = (answer.notes ?? []).map((text) => h("p", { lang: "en" }, text));
     const before = this.facts.begun.get("weights"), now = answer.provenance?.weights;
-    const same = before && now ? h("p", { class: before === now ? "good" : "warn" }, t(before === now ? "use.same" : "use.other")) : null;
+    const alike = before && now && before.startsWith(now);  // some answers name the weights by their first digits
+    const same = before && now ? h("p", { class: alike ? "good" : "warn" }, t(alike ? "use.same" : "use.other")) : null;
     this.status.replaceChildren(
       ...[same, line ? h("p", { class: "muted small" }, line) : null].filter(Boolean),
       ...(notes.length ? [h("div", { class: "notice" }, ...notes)] : []));
