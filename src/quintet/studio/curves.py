@@ -322,6 +322,8 @@ class Curves:
 
 WINDOW = 12
 """Records by which the speed of now is measured."""
+NEWEST = 2000
+"""Records among which the last looks are: ten times as many as a run writes."""
 LOOKS = 3
 """Looks by which the time of the next ones is estimated."""
 
@@ -340,8 +342,8 @@ def pace(curve: Curve, every: int, budget: float | None = None) -> Pace | None:
     not known yet.
     """
     with curve.lock:
-        at, seconds = np.array(curve.at), np.array(curve.seconds)
-        looked = {look["step"] for look in curve.looks}
+        at, seconds = np.array(curve.at[-NEWEST:]), np.array(curve.seconds[-NEWEST:])
+        looked = {look["step"] for look in curve.looks[-NEWEST:]}
         step, steps = curve.step, curve.steps
     if step is None or steps is None:
         return None

@@ -117,11 +117,14 @@ def routes(app: FastAPI, studio: Studio) -> None:
 
 
 class Seen(NamedTuple):
-    """A run as it was when it was looked at: its facts, its curve, and the newest job that trains it, if it has one."""
+    """A run as it was when it was looked at: its facts, its curve, the newest job that trains it if it has one, and how
+    it stood.
+    """
 
     facts: RunFacts
     curve: Curve
     job: Job | None
+    standing: dict[str, Any]
 
 
 class Desk:
@@ -137,7 +140,8 @@ class Desk:
         if seen is None or time.monotonic() - when >= age:
             facts = self.studio.library.facts(name)
             job = self.studio.queue.of_run(together(name) or name)
-            seen = Seen(facts, self.curves.of(facts.path), job)
+            curve = self.curves.of(facts.path)
+            seen = Seen(facts, curve, job, status(facts, curve, job))
             self.seen[name] = time.monotonic(), seen
             while len(self.seen) > OPEN:
                 self.seen.popitem(last=False)
@@ -146,10 +150,10 @@ class Desk:
 
 def shown(seen: Seen) -> dict[str, Any]:
     """What the template says of a run."""
-    facts, curve, job = seen
+    facts, curve, job, standing = seen
     found: dict[str, Any] = {
         "run": facts, "job": job, "log": job.log() if job else "", "samples": samples_of(facts.path),
-        "looks": curve.looks[-LOOKS:], "standing": status(seen), "together": together(facts.name),
+        "looks": curve.looks[-LOOKS:], "standing": standing, "together": together(facts.name),
         "advice": [], "origin": origin_of({}), "weights": None, "changed": [],
     }  # fmt: skip
     if facts.state == "damaged":
@@ -164,9 +168,8 @@ def shown(seen: Seen) -> dict[str, Any]:
     }
 
 
-def status(seen: Seen) -> dict[str, Any]:
+def status(facts: RunFacts, curve: Curve, job: Job | None) -> dict[str, Any]:
     """How a run stands: what changes while it trains."""
-    facts, curve, job = seen
     going = pace(curve, facts.every, facts.budget) if facts.state == "training" else None
     step = curve.step if facts.state == "training" else None
     told = {"state": facts.state, "job": job and job.state, "stopping": bool(job and job.stopping)}
@@ -268,16 +271,15 @@ def news(desk: Desk, name: str, cursor: str) -> tuple[list[Any], str]:
     except QuintetError:
         return ([] if before == "gone" else [{"gone": True}]), f"{place}/gone"
     anew, here, points = seen.curve.since(Cursor.parse(place))
-    now = status(seen)
-    lasting = {key: value for key, value in now.items() if key not in ("rate", "left", "step")}
+    lasting = {key: value for key, value in seen.standing.items() if key not in ("rate", "left", "step")}
     after = f"{zlib.crc32(json.dumps(lasting).encode()):x}"
-    told = [{"anew": anew, "points": points, "status": now}] if anew or points or after != before else []
+    told = [{"anew": anew, "points": points, "status": seen.standing}] if anew or points or after != before else []
     return told, f"{here}/{after}"
 
 
 def act(queue: Queue, seen: Seen, what: str) -> None:
     """Carry out what a button says. Raises Refusal where that cannot be done."""
-    facts, _, job = seen
+    facts, job = seen.facts, seen.job
     if what == "resume":
         if job is not None and job.state in ("paused", "stopped", "failed"):
             queue.resume(job.id)
