@@ -159,6 +159,9 @@ def test_python_compares_with_the_same_arguments(monkeypatch: pytest.MonkeyPatch
     (requests.SampleRequest(run="r", condition="3", seed=7), "sample", (64,), {"condition": "3", "seed": 7}),
     (requests.SampleRequest(run="r", n=2, prompt="a\n", stop=("\\n",)), "write", ("a\n",), {"n": 2, "stop": ["\n"]}),
     (requests.SampleRequest(run="r", n_best=4), "n_best", (4,), {}),
+    (requests.SampleRequest(run="r", n=1, condition="{a: x, b: 007}"), "sample", (1,),
+     {"condition": {"a": "x", "b": "007"}}),
+    (requests.SampleRequest(run="r", prompt="a█b"), "complete", (["a█b"] * 64,), {}),
     (requests.EvaluateRequest(run="r", samples=50, budget="2m"), "evaluate", (), {"samples": 50, "budget": "2m"}),
     (requests.ScoreRequest(run="r", data="a.csv", rank=True), "rank", (Path("a.csv"),), {}),
     (requests.CompleteRequest(run="r", data="a.csv", draws=3), "complete", (Path("a.csv"),), {"draws": 3}),
@@ -191,3 +194,14 @@ def test_there_is_no_python_for_what_only_files_hold() -> None:
     assert python(requests.DoctorRequest()) == ""
     assert python(requests.InterpolateRequest(run="r")) == ""
     assert python(requests.CompleteRequest(run="r", known="top")) == ""
+
+
+def test_python_trains_and_samples(tmp_path: Path) -> None:
+    """It is carried out, and gives what the request asks for."""
+    small = requests.TrainRequest(family="gan", data="moons", condition="label", steps=2, run="r", runs=tmp_path,
+                                  model={"width": "8", "depth": "1"}, training={"batch_size": "16"})  # fmt: skip
+    made: dict[str, Any] = {}
+    exec(python(small), made)
+    assert (made["model"].config.steps, made["model"].config.model["width"]) == (2, 8)
+    exec(python(requests.SampleRequest(run="r", runs=tmp_path, n=3, condition="1", seed=5)), made)
+    assert made["result"].equals(made["model"].sample(3, condition=1, seed=5))

@@ -6,6 +6,7 @@ import inspect
 import json
 import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,9 @@ def python(request: Local) -> str:
     call = asked_of_model(request)
     if call is None or not isinstance(request, requests.OfRun):
         return ""
+    if str(condition := call[2].get("condition")).startswith("{"):
+        with suppress(ConfigError):  # a row of several columns
+            call[2]["condition"] = read_yaml(str(condition), "", "")
     loaded = script("model", ("load", [request.run], {"runs": request.runs}), other=any(map(is_path, call[1])))
     return f"{loaded}\nresult = {written('model', call)}"
 
@@ -157,9 +161,12 @@ def asked_of_model(request: Local) -> Call | None:
 
 
 def sampling(request: requests.SampleRequest) -> Call:
-    """The method that makes these samples: `write` for texts that go on from a prompt or are limited."""
+    """The method that makes these samples: `write` for texts that go on from a prompt or are limited, `complete` for
+    prompts with holes.
+    """
     from quintet.operations.conditions import DEFAULT
     from quintet.operations.sampling import stops
+    from quintet.registry import MODALITIES
 
     given = request.model_dump(include={"condition", "seed", "sampling"})
     limits = {"length": request.length, "stop": stops(request), "regex": request.regex}
@@ -167,6 +174,9 @@ def sampling(request: requests.SampleRequest) -> Call:
     n = request.n or (1 if alone else DEFAULT)
     if request.n_best is not None:
         return "n_best", [request.n_best], {"prompts": request.prompt or "", "n": n, **limits, **given}
+    prompt = request.prompt or ""
+    if any(kind.hole and kind.hole in prompt for kind in MODALITIES.values()) and not any(limits.values()):
+        return "complete", [[prompt] * n], given
     if request.stream or request.prompt is not None or any(limits.values()):
         return "write", [request.prompt or ""], {"n": n, **limits, **given}
     return "sample", [n], given
@@ -206,6 +216,8 @@ def literal(value: Any) -> str:
             return f"pathlib.Path({literal(str(value))})"
         case Mapping():
             return "{" + ", ".join(f"{literal(key)}: {literal(one)}" for key, one in value.items()) + "}"
+        case [first, *rest] if len(rest) > 8 and all(one == first for one in rest):
+            return f"[{literal(first)}] * {len(value)}"
         case list() | tuple():
             return "[" + ", ".join(map(literal, value)) + "]"
     return repr(value)
