@@ -30,6 +30,7 @@ from quintet.server.problems import Refusal
 from quintet.sources.load import SOURCES
 from quintet.studio import pages
 from quintet.studio.eta import MEASURED, START, outlooks
+from quintet.studio.forms import filled
 from quintet.studio.house import Studio
 from quintet.studio.jobs import Job
 from quintet.studio.keeping import KEPT as TAG
@@ -286,13 +287,10 @@ def request_of(studio: Studio, given: Mapping[str, Any]) -> CompareRequest:
     whole = set(many["families"]) in (set(COMPARED), set())
     budget = str(given.get("budget") or "60s").strip()
     seconds(budget)  # what is no time is refused now, and not when its turn comes
-    return CompareRequest(
-        what=(source,),
-        families=None if whole else ",".join(many["families"]),
-        condition=str(given.get("condition") or "auto").strip(),
-        budget=budget,
-        seeds=str(given.get("seeds") or "1").strip(),
-    )
+    reading = {name: str(text) for name, text in given.items() if name.startswith("data.")}
+    return filled(CompareRequest, reading, what=(source,), families=None if whole else ",".join(many["families"]),
+                  condition=str(given.get("condition") or "auto").strip(), budget=budget,
+                  seeds=str(given.get("seeds") or "1").strip())  # fmt: skip
 
 
 def spoken(request: CompareRequest) -> dict[str, Any]:
@@ -345,9 +343,12 @@ def routes(app: FastAPI, studio: Studio) -> None:
 
     @app.get("/compare")
     def compare(request: Request, source: str = "", run: Annotated[list[str] | None, Query()] = None) -> Response:
-        """All comparisons, and how to begin one. `?run=NAME` has chosen a run already."""
+        """All comparisons, and how to begin one: of a source as the address says, or with a run that it names."""
+        given = request.query_params
         return pages.page(request, "compare.html.j2", comparisons=shelf.all(), runs=list(choices(studio, run or [])),
-                          source=source, families=list(COMPARED), sources=sorted(SOURCES))  # fmt: skip
+                          source=source, families=list(COMPARED), sources=sorted(SOURCES),
+                          condition=given.get("condition", "auto") or "none",
+                          reading={name: text for name, text in given.items() if name[:5] == "data."})  # fmt: skip
 
     @app.post("/studio/compare")
     async def begin(request: Request) -> Response:

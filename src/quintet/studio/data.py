@@ -247,7 +247,7 @@ def known(preview: Preview, notes: Iterable[str], asked: Chosen, words: Mapping[
         if kind == "drop" and preview.typed
     ]
     columns = [*found.columns, *dropped]
-    fields = asked.fields(condition=given)
+    fields, compared = asked.fields(condition=given), asked.fields(condition=given, target=None)
     names = [one["name"] for one in [*columns, *found.labels] if not one.get("dropped")][:COLUMNS]
     schema = DataSettings.model_json_schema()["properties"]
     hidden = {"types"} if names or "types" in preview.options else {"types", "group", "time"}  # which name columns
@@ -258,7 +258,7 @@ def known(preview: Preview, notes: Iterable[str], asked: Chosen, words: Mapping[
         "notes": [*found.notes, *(text for text in notes if text not in found.notes)],
         "options": [of_schema("data", name, schema[name], schema[name].get("default"), tuple(names))
                     for name in preview.options if name not in hidden],
-        "read": asked.read(), "new": f"/new{query(**fields)}", "compare": f"/compare{query(**fields)}",
+        "read": asked.read(), "new": f"/new{query(**fields)}", "compare": f"/compare{query(**compared)}",
         "command": shell(asked.request),
     }  # fmt: skip
 

@@ -30,7 +30,8 @@ for (const form of $$("form[action='/studio/compare']")) {
 const source = $("#of-source");
 const say = later(async () => {
   const given = fields(source);
-  $("#more").href = "/new" + (given.source ? "?" + new URLSearchParams({ source: given.source }) : "");
+  const told = Object.entries(given).filter(([name]) => name === "source" || name.startsWith("data."));
+  $("#more").href = "/new" + (given.source ? `?${new URLSearchParams(told)}` : "");
   $("#spoken").hidden = true;
   $("#takes").textContent = "";
   if (!given.source) return;
@@ -44,7 +45,10 @@ const say = later(async () => {
     $("#takes").textContent = error.message;
   }
 }, 200);
-source.addEventListener("input", say);
+source.addEventListener("input", (event) => {
+  if (event.target.name === "source") for (const one of $$("[data-reading]", source)) one.remove();  // it was for other data
+  say();
+});
 say();
 
 const runs = $("#of-runs");
