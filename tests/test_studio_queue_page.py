@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ from quintet.studio import queue as queues
 from quintet.studio.app import create_app, start
 from quintet.studio.house import Studio
 from quintet.studio.queue import Queue
+from quintet.studio.queue_page import FRESH
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -67,8 +69,9 @@ def test_every_state_is_shown_and_nothing_of_a_job_is_markup(made: Studio, brows
     has_ended(failed, error="DataError", what=f"what {mark}", where="people.csv", why="the why", fix="the fix")
     has_ended(finished)
     has_ended(comparison)
-    for job in (finished, comparison):
+    for job, name in ((finished, "config.yaml"), (comparison, "comparison.json")):
         (made.root / job.run).mkdir()
+        (made.root / job.run / name).touch()
     (failed.folder / jobs.LOG).write_text(f"the log {mark}")
     text = browser.get(f"/queue?job={waiting.id}").text
     assert mark not in text
@@ -88,6 +91,20 @@ def test_a_running_job_whose_note_is_damaged_is_shown(made: Studio, browser: Tes
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert browser.get("/queue").text.count(job.id) > 3
         assert made.topics["queue"]("", "")[0]
+
+
+def test_a_running_job_leads_to_its_run_once_that_is_there(made: Studio, browser: TestClient) -> None:
+    job = add(made.queue, "one")
+    with (job.folder / jobs.LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        [before], cursor = made.topics["queue"]("", "")
+        assert "/run/one" not in browser.get("/queue").text
+        (made.root / "one").mkdir()
+        (made.root / "one" / "config.yaml").touch()
+        time.sleep(FRESH)
+        [after], _ = made.topics["queue"]("", cursor)
+        assert before["shape"] != after["shape"]
+        assert "/run/one" in browser.get("/queue").text
 
 
 def test_each_action_does_what_its_button_says(made: Studio, browser: TestClient) -> None:

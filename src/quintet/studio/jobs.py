@@ -96,6 +96,13 @@ class Job:
         return shlex.join(["quintet", *self.argv])
 
     @property
+    def there(self) -> bool:
+        """Whether its run can be looked at."""
+        return any(
+            (self.runs / self.run / name).is_file() for name in ("config.yaml", "comparison.json", "report.json")
+        )
+
+    @property
     def runs(self) -> Path:
         """Where the run's folder is."""
         return self.folder.parents[2]

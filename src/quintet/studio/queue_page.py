@@ -110,7 +110,8 @@ class Board:
     def shape(self, jobs: Sequence[Job]) -> str:
         """A digest of what makes the page another one, rather than the same with other figures."""
         fault = str(self.queue.fault) if isinstance(self.queue.fault, QuintetError) else ""
-        parts = [fault, self.queue.places().held, *((job.id, job.state, job.stopping, job.error) for job in jobs)]
+        parts = [fault, self.queue.places().held, *((job.id, job.state, job.stopping, job.error) for job in jobs),
+                 *(job.there for job in jobs if job.state == "running")]  # fmt: skip
         return digest(parts)
 
     def news(self, cursor: str) -> tuple[list[Any], str]:
