@@ -34,6 +34,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Studio:
     fitting.train("autoregressive", data="digits", target="label", condition="image", run="labels", **tiny)
     fitting.train("flow", data="iris", condition="label", run="flower", **tiny)
     fitting.train("diffusion", data="days", run="hours", **tiny)
+    fitting.train("vae", data="iris", target="petal_length_cm", condition="label,petal_width_cm", run="petals", **tiny)
     return studio(folder)
 
 
@@ -93,6 +94,8 @@ def test_fields_are_those_of_the_request_and_of_the_family(browser: TestClient) 
         assert f'name="{name}"' in letters
     assert '<option value="" data-every' in browser.get("/use/compare-1/drawn").text
     assert 'name="condition"' not in pictures
+    assert "{label: ..., petal_width_cm: ...}" in browser.get("/use/petals").text
+    assert 'name="condition"' not in browser.get("/use/labels?verb=sample").text  # a picture is not typed
 
 
 def test_an_address_fills_the_form(browser: TestClient) -> None:

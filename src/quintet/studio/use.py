@@ -148,9 +148,15 @@ def fields_of(verb: str, codecs: Mapping[str, Codec]) -> list[forms.Field]:
         leave |= {"n", "condition"}
     values = {name: field.default for name, field in request.model_fields.items()} | {"n": many(codecs["x"])}
     found = forms.of_section("", request, values, [name for name in request.model_fields if name not in leave])
-    known = {"known": OPTIONS[kind.name].known, "n": "", "condition": ""}
+    known = {"known": OPTIONS[kind.name].known, "n": "", "condition": example(codecs.get("cond"))}
     return [replace(one, about=known.get(one.name, one.about), default="" if one.default == "[]" else one.default)
             for one in found]  # fmt: skip
+
+
+def example(codec: Codec | None) -> str:
+    """How a row of several columns is typed; "" where one value is."""
+    cells = [] if codec is None else MODALITIES[codec.modality].cells(codec)
+    return "{" + ", ".join(f"{cell['name']}: ..." for cell in cells) + "}" if len(cells) > 1 else ""
 
 
 def typable(codec: Codec) -> bool:

@@ -66,6 +66,6 @@ export function sounds(items, about) {
     draw(canvas, samples);
     return h("li", { class: "card sound" },
       h("p", { class: "small" }, about.caption(i), " ", h("span", { class: "muted number" }, `${number(seconds, 3)} s`), pinned(about, i)),
-      canvas, h("audio", { controls: true, preload: "none", src: source(item, about.media), "aria-label": about.caption(i) }));
+      canvas, h("audio", { controls: true, preload: "metadata", src: source(item, about.media), "aria-label": about.caption(i) }));
   }));
 }
