@@ -174,6 +174,9 @@ def test_every_setting_is_found_by_typing(made: Studio, chromium: Browser, monke
         page.wait_for_selector("#train-spoken code:text('--training.lr 0.5')")
         page.wait_for_selector("[data-fact=steps]:text-matches('[0-9]')")
         assert error.count() == 0
+        page.reload()
+        page.wait_for_selector("#train-spoken code:text('--training.lr 0.5')")
+        page.focus("[id='setting-training.lr']")
         page.keyboard.press("Tab")  # to the button behind the field
         page.keyboard.press("Enter")
         page.wait_for_selector("#train-spoken code:not(:text('training.lr'))")

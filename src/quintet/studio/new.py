@@ -43,7 +43,7 @@ def routes(app: FastAPI, studio: Studio) -> None:
         """The form: for a source, as a run was made, or with what else of it stands in the address."""
         begin = made_like(studio, like) if like else {"data": source}
         begin |= {name: text for name, text in request.query_params.items()
-                  if "." in name or name in TrainRequest.model_fields}  # fmt: skip
+                  if "." in name or name in TrainRequest.model_fields or name == "seeds"}  # fmt: skip
         families = {name: family.about for name, family in FAMILIES.items()}
         return page(request, "new.html.j2", begin=begin, like=like, families=families, compared=COMPARED,
                     presets=get_args(Preset), budgets=BUDGETS)  # fmt: skip

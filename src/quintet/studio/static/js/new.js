@@ -84,8 +84,18 @@ function update() {
   $("#changed").textContent = t("new.changed", { n: count });
   for (const one of $$("[data-budget]")) one.setAttribute("aria-pressed", String(one.dataset.budget === form.elements.budget.value));
   timeOfAll();
+  remember();
   say();
   check();
+}
+
+/** All that is chosen stands in the address, for a reload, a second tab, another language. */
+function remember() {
+  if (!ready) return;
+  const { data, ...rest } = told(), chosen = Object.entries(rest).filter(([name, text]) => text || name === "condition");
+  const address = `/new?${new URLSearchParams([["source", data], ...chosen])}`;
+  history.replaceState(null, "", address);
+  for (const one of $$("input[name=back]")) one.value = address;
 }
 
 /** Show what is refused at the field that is to blame, else beside the button. */
@@ -321,5 +331,6 @@ form.addEventListener("submit", async (event) => {
 window.addEventListener("pageshow", (event) => { if (event.persisted) for (const one of $$("button[name=do]")) one.disabled = false; });
 
 for (const [name, text] of Object.entries(begin.form)) if (!form.elements[name]) changed.set(name, text);
+if (begin.form.seeds) form.elements.seeds.value = begin.form.seeds;
 update();
 look();
