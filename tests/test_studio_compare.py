@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 
 import quintet
 from quintet.operations.requests import ExportRequest
-from quintet.studio import card, compare
+from quintet.studio import card, comparisons
 from quintet.studio.house import Studio
 from quintet.studio.words import catalogue
 
@@ -35,7 +35,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def made(tmp_path: Path, trained: Path) -> Studio:
+def made(tmp_path: Path, trained: Path, monkeypatch: pytest.MonkeyPatch) -> Studio:
+    monkeypatch.setattr(comparisons, "AGE", 0.0)
     shutil.copytree(trained, tmp_path / "runs")
     return studio(tmp_path)
 
@@ -123,6 +124,24 @@ def test_a_comparison_is_shown_while_it_grows(made: Studio, browser: TestClient)
     news, _ = made.topics["compare"](NAME, cursor)
     assert (news[0]["done"], news[0]["state"]) == (2, "finished")
     assert made.topics["compare"]("../x", "") == ([], "")
+
+
+def test_a_comparison_is_paused_and_goes_on_from_its_page(made: Studio, browser: TestClient) -> None:
+    browser.post("/studio/compare", data={"source": "iris"})
+    (job,) = made.queue.jobs()
+    place = f"/studio/compare/{job.run}/act"
+    assert "paused" in browser.post(place, data={"what": "pause"}).text
+    assert browser.post(place, data={"what": "pause"}).status_code == 422
+    assert "waiting" in browser.post(place, data={"what": "resume"}).text
+    assert browser.post(place, data={"what": "explode"}).status_code == 422
+    assert browser.post(f"/studio/compare/{NAME}/act", data={"what": "resume"}).status_code == 422  # it is finished
+    begun = made.root / NAME / "comparison.json"
+    begun.write_text(json.dumps(json.loads(begun.read_text()) | {"finished": False}))
+    (made.root / NAME / "gan-0.json").unlink()
+    assert "waiting" in browser.post(f"/studio/compare/{NAME}/act", data={"what": "resume"}).text
+    words = made.queue.of_run(NAME).argv  # type: ignore[union-attr]
+    assert words[:4] == ("compare", "iris", "--families", "vae,gan")
+    assert words[words.index("--run") + 1] == NAME
 
 
 def test_the_report_can_do_nothing_and_is_framed_by_nobody_else(browser: TestClient) -> None:
@@ -213,9 +232,9 @@ def test_a_model_is_exported(made: Studio, browser: TestClient) -> None:
 
 
 def test_the_list_is_read_once(made: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
-    shelf, read = compare.Shelf(made), list[Path]()
-    sound = compare.stands
-    monkeypatch.setattr(compare, "stands", lambda folder: read.append(folder) or sound(folder))
+    shelf, read = comparisons.Shelf(comparisons.Desk(made)), list[Path]()
+    sound = comparisons.standing
+    monkeypatch.setattr(comparisons, "standing", lambda folder: read.append(folder) or sound(folder))
     assert [one.name for one in shelf.all()] == [NAME]
     assert [one.state for one in shelf.all()] == ["finished"]
     assert len(read) == 1
