@@ -11,7 +11,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from in_browser import client, studio
+from axe_playwright_python.base import AXE_FILE_PATH
+from in_browser import Keyboard, Mouse, client, served, studio
+from playwright.sync_api import Browser, Page
 from starlette.testclient import TestClient
 
 import quintet
@@ -238,3 +240,61 @@ def test_the_list_is_read_once(made: Studio, monkeypatch: pytest.MonkeyPatch) ->
     assert [one.name for one in shelf.all()] == [NAME]
     assert [one.state for one in shelf.all()] == ["finished"]
     assert len(read) == 1
+
+
+# -- in a browser ------------------------------------------------------------------------------------------------------
+
+PLACES = ("/compare", f"/compare?run={NAME}/vae-0&run=other", f"/compare/{NAME}", "/card/other", "/trash?new=x")
+
+
+def watched(page: Page) -> list[str]:
+    """What the page says to the console, and whatever a script of a stranger would show."""
+    said = list[str]()
+    page.on("console", lambda one: said.append(one.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("dialog", lambda one: said.append(one.message))
+    return said
+
+
+@pytest.mark.parametrize("hands", [Mouse, Keyboard])
+def test_a_model_is_kept_deleted_and_brought_back(made: Studio, chromium: Browser, hands: type[Mouse]) -> None:
+    hostile = "<img src=x onerror=alert(1)>"
+    with served(made, f"/compare/{NAME}") as link, chromium.new_context() as context:
+        page = context.new_page()
+        said, user = watched(page), hands(page)
+        page.goto(link)
+        user.press(page.get_by_role("button", name="Keep this one"))
+        page.get_by_text("Kept. Take the mark away").wait_for()
+        user.press(page.get_by_role("link", name="Model card").first)
+        page.get_by_label("Licence").wait_for()
+        user.type(page.get_by_label("Tags"), f"kept, {hostile}")
+        user.press(page.get_by_role("button", name="Save").nth(1))
+        page.locator("button.done").wait_for()
+        page.reload()
+        assert page.locator(".badge", has_text=hostile).count() == 1
+        user.press(page.get_by_role("button", name="Delete"))
+        user.press(page.get_by_role("button", name="Undo").first)
+        page.wait_for_url(f"**/run/{NAME}/*")
+        assert said == []
+
+
+@pytest.mark.slow
+def test_pages_of_comparisons_are_usable_by_everybody(made: Studio, chromium: Browser) -> None:
+    with served(made) as link, chromium.new_context() as first:
+        first.new_page().goto(link)
+        state: Any = first.storage_state()
+        here, found = link.partition("/open")[0], list[str]()
+        for language, theme, width in (("en-GB", "light", 360), ("zh-CN", "dark", 768), ("en-GB", "dark", 1440)):
+            look: Any = {"locale": language, "color_scheme": theme, "viewport": {"width": width, "height": 900}}
+            with chromium.new_context(storage_state=state, bypass_csp=True, **look) as context:
+                for place in PLACES:
+                    page = context.new_page()
+                    said = watched(page)
+                    page.goto(here + place)
+                    page.wait_for_timeout(500)
+                    wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+                    page.evaluate(Path(AXE_FILE_PATH).read_text())
+                    violations = page.evaluate("axe.run().then(result => result.violations)")
+                    found += [f"{place}: {one['id']}" for one in violations if one["impact"] in ("serious", "critical")]
+                    found += [f"{place}: {wide} px too wide"] * (wide > 0) + said
+        assert found == []

@@ -71,12 +71,12 @@ function draw(curves) {
   if (!lines.length || key === drawn) return;
   drawn = key;
   const seconds = [...new Set(lines.flatMap((curve) => curve.points.map(([x]) => x)))].sort((a, b) => a - b);
+  const values = lines.flatMap((curve) => curve.points.map(([, y]) => y)).filter((y) => y > 0);
+  const least = Math.min(...values), log = values.length && Math.max(...values) / least > 20;  // what is below is no more than noise
   const data = [seconds, ...lines.map((curve) => {
     const at = new Map(curve.points);
-    return seconds.map((x) => at.get(x) ?? null);
+    return seconds.map((x) => (at.has(x) ? (log ? Math.max(at.get(x), least) : at.get(x)) : null));
   })];
-  const values = lines.flatMap((curve) => curve.points.map(([, y]) => y)).filter((y) => y !== null);
-  const least = Math.min(...values), log = least > 0 && Math.max(...values) / least > 20;
   const ink = colour("axis-ink"), grid = colour("grid-ink"), place = $("#chart");
   chart?.destroy();
   chart = new window.uPlot({

@@ -3,6 +3,8 @@ import { $, announce, notice, post, t } from "./core.js";
 
 const SURE = new Set(["remove"]);
 
+if (document.activeElement === document.body) $("[data-first]")?.focus();
+
 document.addEventListener("submit", async (event) => {
   const form = event.target.closest("form[data-keeping]");
   if (!form) return;
