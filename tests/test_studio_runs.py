@@ -70,6 +70,10 @@ def test_chosen_runs_are_compared_or_laid_over_each_other(made: Studio, browser:
     assert '"others": ["compare-digits-1/vae-0"]' in page
     assert browser.get("/runs/curves").status_code == 422
     assert browser.get("/runs/curves?" + "run=a&" * 20).status_code == 422
+    for number in range(12):
+        make(made.root, f"b-{number}")
+    assert browser.get("/run/a?" + "&".join(f"with=b-{number}" for number in range(12))).status_code == 422
+    assert browser.get("/run/a?" + "&".join(f"with=b-{number}" for number in range(11))).status_code == 200
 
 
 # -- one run -----------------------------------------------------------------------------------------------------------
@@ -287,6 +291,17 @@ class Queue:
 
     def __getattr__(self, what: str) -> Any:
         return lambda *given: self.asked.append((what, *given))
+
+
+@pytest.mark.parametrize(("steps", "status"), [("200", 303), ("100", 422), ("-1", 422), ("many", 422), ("", 422)])
+def test_a_run_at_its_end_is_trained_further(made: Studio, steps: str, status: int) -> None:
+    make(made.root, "one")
+    queue = made.queue = Queue(None)  # type: ignore[assignment]
+    browser = client(made)
+    assert 'value="200"' in browser.get("/run/one").text
+    form = {"name": "one", "what": "further", "steps": steps}
+    assert browser.post("/studio/run/act", data=form, follow_redirects=False).status_code == status
+    assert queue.asked == [("add", ["resume", "one", "--steps", "200"], "one to step 200", "one")] * (status == 303)
 
 
 @pytest.mark.parametrize(

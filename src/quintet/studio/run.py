@@ -19,6 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, JSONResponse, RedirectResponse
 
 from quintet.core.errors import QuintetError
+from quintet.core.settings import LARGEST_NUMBER
 from quintet.runs.advice import advice
 from quintet.runs.folder import Run
 from quintet.server.problems import Refusal
@@ -29,6 +30,7 @@ from quintet.studio.jobs import Job
 from quintet.studio.library import RunFacts
 from quintet.studio.pages import address, page
 from quintet.studio.queue import Queue
+from quintet.studio.runs import MOST_CHOSEN
 from quintet.training import checkpoint
 
 POINTS = 2000
@@ -61,6 +63,8 @@ def routes(app: FastAPI, studio: Studio) -> None:
         """A run; the curves of others may lie over its own."""
         seen = desk.look(name)
         others = [studio.library.facts(one).name for one in dict.fromkeys(also or []) if one != name]
+        if len(others) >= MOST_CHOSEN:
+            raise Refusal(422, f"the curves of {MOST_CHOSEN} runs at most are laid over each other", fix="choose fewer")
         known = [one.name for one in studio.library.recent(50) if one.name not in (name, *others)]
         return page(request, "run.html.j2", **shown(seen), others=others, known=known)
 
@@ -107,9 +111,11 @@ def routes(app: FastAPI, studio: Studio) -> None:
         return FileResponse(facts.path / "config.yaml", media_type="application/yaml", filename="config.yaml")
 
     @app.post("/studio/run/act")
-    async def action(name: Annotated[str, Form()], what: Annotated[str, Form()]) -> Response:
-        """Pause a run, stop it, or let it go on."""
-        await run_in_threadpool(act, studio.queue, desk.look(name), what)
+    async def action(
+        name: Annotated[str, Form()], what: Annotated[str, Form()], steps: Annotated[int, Form()] = 0
+    ) -> Response:
+        """Pause a run, stop it, let it go on, or train it further: up to so many steps in all."""
+        await run_in_threadpool(act, studio.queue, desk.look(name), what, steps)
         return RedirectResponse(f"/run/{address(name)}", 303)
 
 
@@ -277,7 +283,7 @@ def news(desk: Desk, name: str, cursor: str) -> tuple[list[Any], str]:
     return told, f"{here}/{after}"
 
 
-def act(queue: Queue, seen: Seen, what: str) -> None:
+def act(queue: Queue, seen: Seen, what: str, steps: int = 0) -> None:
     """Carry out what a button says. Raises Refusal where that cannot be done."""
     facts, job = seen.facts, seen.job
     if what == "resume":
@@ -287,6 +293,10 @@ def act(queue: Queue, seen: Seen, what: str) -> None:
             raise Refusal(422, "this run is part of a comparison", fix="let the comparison go on")
         else:
             queue.add(["resume", facts.name], facts.name, facts.name)
+    elif what == "further":
+        if not facts.step < steps <= LARGEST_NUMBER or together(facts.name):
+            raise Refusal(422, f"it has {facts.step:,} steps already", where="steps", fix="a larger number of steps")
+        queue.add(["resume", facts.name, "--steps", str(steps)], f"{facts.name} to step {steps:,}", facts.name)
     elif job is None:
         raise Refusal(422, "this run is not trained by the queue", fix="stop it where it was started")
     elif what == "pause":
@@ -294,4 +304,4 @@ def act(queue: Queue, seen: Seen, what: str) -> None:
     elif what == "stop":
         queue.remove(job.id)
     else:
-        raise Refusal(422, "there is no such action", fix="pause, stop or resume")
+        raise Refusal(422, "there is no such action", fix="pause, stop, resume or further")
