@@ -41,6 +41,8 @@ class Shown(ABC):
     def cards(self, items: Any, captions: list[str]) -> list[Card]:
         """A few items, each with its caption."""
 
-    def charts(self, items: Any) -> list[Chart]:
-        """How the values of each column are distributed; [] where items have no columns."""
+    def charts(self, items: Any, real: Any = None) -> list[Chart]:
+        """How the values of each column are distributed, by the values and ranges of `real` items where there are such;
+        [] where items have no columns.
+        """
         return []

@@ -16,12 +16,12 @@ from quintet.runs.folder import runs_root
 from quintet.server import app as server
 from quintet.server import logs
 from quintet.server.problems import Refusal, of_http, problem, said, status_of
-from quintet.studio import card, compare, data, events, home, keeping, new, pages, queue_page, run, runs, use
+from quintet.studio import card, compare, data, events, home, keeping, new, pages, queue_page, rows, run, runs, use
 from quintet.studio.door import COOKIE_LASTS, state_folder
 from quintet.studio.house import Studio, studio_of
 from quintet.studio.queue import Queue
 
-PAGES = (home, data, queue_page, runs, run, use, new, compare, card, keeping)
+PAGES = (home, data, queue_page, runs, run, use, rows, new, compare, card, keeping)
 """The modules of pages, each with `routes(app, studio)`."""
 
 

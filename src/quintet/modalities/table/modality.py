@@ -292,8 +292,11 @@ class TableModality(Modality):
         cells = [[cell if cell is None else cell[:CELL] for cell in row.values()] for row in rows]
         return [Card("application/json", json.dumps({"columns": items.column_names, "rows": cells}).encode())]
 
-    def charts(self, items: pa.Table) -> list[Chart]:
-        return [chart(name, items[name]) for name in items.column_names]
+    def charts(self, items: pa.Table, real: pa.Table | None = None) -> list[Chart]:
+        if real is None:
+            return [chart(name, items[name]) for name in items.column_names]
+        both = [name for name in real.column_names if name in items.column_names]
+        return [chart(name, items[name].cast(real[name].type), real[name]) for name in both]
 
     def shown(self, items: pa.Table, codec: Codec, reference: pa.Table | None = None) -> dict[str, Any]:
         """Points in the plane over the reference; else some rows."""

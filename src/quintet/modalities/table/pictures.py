@@ -65,37 +65,54 @@ def histograms(table: pa.Table) -> bytes:
     return png_of(sheet)
 
 
-def chart(name: str, column: pa.ChunkedArray) -> Chart:
-    """Ranges of numbers and times; the most frequent of other values, and of whole numbers where they are few."""
+def chart(name: str, column: pa.ChunkedArray, real: pa.ChunkedArray | None = None) -> Chart:
+    """How the values of a column are distributed: see `Shown.charts`."""
     column = column.drop_null()
-    kind = column.type
+    real = column if real is None else real.drop_null()
+    kind = real.type
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        values = column.to_numpy(zero_copy_only=False).astype("datetime64[us]").astype(np.int64)
-        unit = "D" if len(values) and np.ptp(values) > BINS * DAY else "s"
-        return binned(name, values, lambda at: str(np.datetime64(round(at), "us").astype(f"datetime64[{unit}]")))
+        values, all_values = (
+            one.to_numpy(zero_copy_only=False).astype("datetime64[us]").astype(np.int64) for one in (column, real)
+        )
+        unit = "D" if len(all_values) and np.ptp(all_values) > BINS * DAY else "s"
+        return binned(
+            name, values, all_values, lambda at: str(np.datetime64(round(at), "us").astype(f"datetime64[{unit}]"))
+        )
     if drawn_as_number(kind):
-        numbers = column.to_numpy().astype(np.float64)
-        numbers = numbers[np.isfinite(numbers)]
-        if not pa.types.is_integer(kind) or len(np.unique(numbers)) > FEW:
-            return binned(name, numbers, lambda at: f"{at:.4g}")
-    found = sorted(column.value_counts().to_pylist(), key=lambda entry: -entry["counts"])[:BINS]
+        numbers, all_numbers = (finite(one) for one in (column, real))
+        if not pa.types.is_integer(kind) or len(np.unique(all_numbers)) > FEW:
+            return binned(name, numbers, all_numbers, lambda at: f"{at:.4g}")
+    found = sorted(real.value_counts().to_pylist(), key=lambda entry: -entry["counts"])[:BINS]
     if drawn_as_number(kind):
         found.sort(key=lambda entry: entry["values"])
-    counts, labels = tuple(entry["counts"] for entry in found), tuple(str(entry["values"]) for entry in found)
+    here = {entry["values"]: entry["counts"] for entry in column.value_counts().to_pylist()}
+    counts, labels = (
+        tuple(here.get(entry["values"], 0) for entry in found),
+        tuple(str(entry["values"]) for entry in found),
+    )
     ends = (labels[0], labels[-1] if len(labels) > 1 else "") if labels else ("", "")
     return Chart(name, counts, labels, False, *ends, len(column) - sum(counts))
 
 
-def binned(name: str, values: NDArray[Any], written: Callable[[float], str]) -> Chart:
-    """Ranges of equal width; `written`: a value in words."""
-    if not len(values):
-        return Chart(name, (), (), True)
-    if values.min() == values.max():
-        return Chart(name, (len(values),), (written(values.min()),), True, written(values.min()))
-    counts, edges = np.histogram(values, BINS)
+def finite(column: pa.ChunkedArray) -> NDArray[np.float64]:
+    """The numbers of a column that are some."""
+    numbers = column.to_numpy().astype(np.float64)
+    found: NDArray[np.float64] = numbers[np.isfinite(numbers)]
+    return found
+
+
+def binned(name: str, values: NDArray[Any], real: NDArray[Any], written: Callable[[float], str]) -> Chart:
+    """Ranges of equal width, from the least of the `real` values to the greatest; `written`: a value in words."""
+    if not len(real):
+        return Chart(name, (), (), True, others=len(values))
+    if real.min() == real.max():
+        same = int((values == real.min()).sum())
+        return Chart(name, (same,), (word := written(real.min()),), True, word, others=len(values) - same)
+    edges = np.histogram_bin_edges(real, BINS)
+    counts, _ = np.histogram(values, edges)
     ends = [written(edge) for edge in edges]
     labels = tuple(f"{low} – {high}" for low, high in pairwise(ends))
-    return Chart(name, tuple(counts.tolist()), labels, True, ends[0], ends[-1])
+    return Chart(name, tuple(counts.tolist()), labels, True, ends[0], ends[-1], len(values) - int(counts.sum()))
 
 
 def drawn_as_number(kind: pa.DataType) -> bool:

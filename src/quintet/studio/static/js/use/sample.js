@@ -1,6 +1,7 @@
 // New items: the same seed gives the same ones, "more" goes on with it, and those that one likes are kept.
 import { $, $$, h, t } from "../core.js";
 import { remember, values } from "./form.js";
+import { marginals } from "./marginals.js";
 import { origin, saver, spoken, stem } from "./origin.js";
 import { grouped, show } from "./show.js";
 import { growing, written } from "./texts.js";
@@ -77,6 +78,8 @@ export function panel({ form, facts, work, loading }) {
     if (body.n_best) out.replaceChildren(show(items, { ...about, media: "", pin: null }));
     else if (!items.length) out.replaceChildren();
     else out.replaceChildren(groups ? grouped(items, groups, about) : show(items, about));
+    const rows = items.length && typeof items[0] === "object" && !Array.isArray(items[0]) && !body.n_best;
+    if (rows) out.prepend(marginals(facts, items, Boolean(body.condition || body.conditions)));
     kept.draw(media);
     const found = facts.begun.get("index");
     if (found !== null && String(seed) === facts.begun.get("seed")) $$("#out .picture")[Number(found)]?.classList.add("found");

@@ -1,0 +1,56 @@
+"""Rows, holes, masks and odd items on the page on which a model is used: what its scripts ask of the studio."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from in_browser import client, studio
+from starlette.testclient import TestClient
+
+from quintet.fit import fitting
+
+EVIL = "<img src=x onerror=document.title='evil'>"
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of rows with a number, a category, a date, and cells that want to be scripts."""
+    folder = tmp_path_factory.mktemp("studio")
+    lines = [f"{i * i % 97},{EVIL if i % 4 else 'plain'},2024-01-{1 + i % 28:02d},{i % 3}" for i in range(120)]
+    (folder / "rows.csv").write_text("\n".join(["n,word,day,few", *lines]) + "\n")
+    tiny: dict[str, Any] = {"preset": "tiny", "steps": 2, "runs": folder / "runs"}
+    fitting.train("vae", data=folder / "rows.csv", run="rows", **tiny)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def browser(root: Path) -> TestClient:
+    return client(studio(root))
+
+
+def test_samples_are_counted_by_the_values_and_ranges_of_the_training_data(browser: TestClient) -> None:
+    rows = [{"n": n, "word": word, "day": "2024-01-03", "few": 1} for n, word in ((1, EVIL), (2, EVIL), (4000, EVIL))]
+    found = browser.post("/studio/use/marginals", json={"run": "rows", "items": rows}).json()
+    columns = {one["name"]: one for one in found["columns"]}
+    assert found["made"] == 3
+    assert found["real"] > 80
+    for one in columns.values():
+        assert sum(one["real"]) == pytest.approx(1)
+        assert sum(one["made"]) == pytest.approx(1)
+        assert len(one["real"]) == len(one["made"]) == len(one["labels"]) + 1
+    assert columns["n"]["ordered"]
+    assert columns["n"]["made"][0] == pytest.approx(2 / 3)
+    assert columns["n"]["made"][-1] == pytest.approx(1 / 3)  # beyond the range of training
+    assert columns["word"]["labels"][0] == EVIL
+    assert columns["word"]["made"][:2] == [1, 0]
+    assert columns["few"]["made"][columns["few"]["labels"].index("1")] == 1
+    assert columns["day"]["made"][-1] == 0
+
+
+def test_rows_of_no_run_or_none_are_refused(browser: TestClient) -> None:
+    assert browser.post("/studio/use/marginals", json={"run": "rows", "items": []}).status_code == 422
+    odd = {"run": "rows", "items": [{"n": EVIL}]}
+    assert browser.post("/studio/use/marginals", json=odd).status_code == 422
+    assert browser.post("/studio/use/marginals", json={"run": "../rows", "items": [{}]}).status_code == 422
