@@ -106,7 +106,8 @@ def test_the_command_is_the_one_that_the_queue_gets(browser: TestClient, made: S
         ("compare", forms.compare_request, "compare moons"),
     ):
         where = browser.post("/studio/new/add", json={**form, "do": do}).json()["to"]
-        job = made.queue.job(where.removeprefix("/queue?job="))
+        job = made.queue.of_run(where.removeprefix("/compare/")) or made.queue.job(where.removeprefix("/queue?job="))
+        assert where == (f"/compare/{job.run}" if do == "compare" else f"/queue?job={job.id}")
         wanted = command_of(form)
         assert (job.argv[: len(command(wanted))], job.title) == (tuple(command(wanted)), title)
         assert said[do]["command"] == shell(wanted.model_copy(update={"runs": made.root}))

@@ -10,7 +10,7 @@ from starlette.responses import RedirectResponse
 from quintet.operations.requests import CompareRequest
 from quintet.operations.spoken import command
 from quintet.studio.house import Studio
-from quintet.studio.pages import page, query
+from quintet.studio.pages import address, page
 
 NEWEST = 12
 TRY = CompareRequest(what=("digits",), budget="50s")
@@ -27,6 +27,6 @@ def routes(app: FastAPI, studio: Studio) -> None:
 
     @app.post("/studio/try")
     def try_it() -> Response:
-        """Queue a comparison of all families on built-in data, and show the queue with it."""
+        """Queue a comparison of all families on built-in data, and show it as it grows."""
         job = studio.queue.add(command(TRY), "digits")
-        return RedirectResponse("/queue" + query(job=job.id), 303)
+        return RedirectResponse(f"/compare/{address(job.run)}", 303)

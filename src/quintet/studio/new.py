@@ -23,7 +23,7 @@ from quintet.runs.folder import runs_root
 from quintet.server.problems import Refusal, said
 from quintet.studio import forms
 from quintet.studio.house import Studio, run_of
-from quintet.studio.pages import language_of, page, query
+from quintet.studio.pages import address, language_of, page, query
 from quintet.studio.source import Looked, looked_at
 from quintet.studio.words import meaning
 
@@ -178,10 +178,10 @@ def added(studio: Studio, form: Form) -> str:
         contest = compare(studio, form)
         looked_at(contest).check(contest)
         job = studio.queue.add(command(contest), f"compare {source}", None)
-    else:
-        request = train(studio, form)
-        looked_at(request).plan(request)
-        job = studio.queue.add(command(request), f"{request.family} {source}", request.run)
+        return f"/compare/{address(job.run)}"
+    request = train(studio, form)
+    looked_at(request).plan(request)
+    job = studio.queue.add(command(request), f"{request.family} {source}", request.run)
     return "/queue" + query(job=job.id)
 
 
