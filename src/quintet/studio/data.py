@@ -40,7 +40,7 @@ from quintet.studio.uploads import MOST_BYTES, MOST_FILES, Uploads
 from quintet.studio.words import catalogue
 
 DOORS = tuple(dict.fromkeys(modality.door for modality in MODALITIES.values()))
-AT_ONCE, PATIENCE = 0.8, 20.0
+AT_ONCE, PATIENCE = 0.8, 5.0
 """Seconds that a page waits for its source, and that its script does before it asks again."""
 SUGGESTED, LOOKED_AT = 30, 5000
 """Paths that are offered while one is typed, and names that are looked at for it."""
