@@ -549,5 +549,9 @@ def test_a_fault_of_ours_does_not_end_the_queue(tmp_path: Path, monkeypatch: pyt
             add(made, "one")
             until(lambda: made.fault is not None)
             assert isinstance(made.fault, QuintetError)
+            made.hold(True)
+            until(lambda: made.fault is None)  # nothing is wrong as long as nothing is to be started
+            made.hold(False)
+            until(lambda: made.fault is not None)
         until(lambda: states(made) == {"one": "finished"})
         assert made.fault is None

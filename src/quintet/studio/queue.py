@@ -127,6 +127,8 @@ class Queue:
         while not self.over.is_set():
             try:
                 self.tick()
+                if time.monotonic() >= self.patient:
+                    self.fault = None
             except Exception as error:  # the next look may find what this one did not
                 fault = unwritable(error, self.root) if isinstance(error, OSError) else error
                 self.fault = fault if isinstance(fault, QuintetError) else QuintetError(repr(error))
