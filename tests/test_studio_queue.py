@@ -417,7 +417,7 @@ def test_thirty_jobs_and_thirty_kills(tmp_path: Path) -> None:
 )
 def test_kills_find_a_queue_that_forgets(tmp_path: Path, fault: str, what: str) -> None:
     """The control: the same with a fault that is planted."""
-    assert killed_at_random(queue(tmp_path), 6, 12, fault, seconds=3)[what]
+    assert killed_at_random(queue(tmp_path), 6, 12, fault, seconds=20)[what]
 
 
 @pytest.mark.slow
