@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -54,3 +56,46 @@ def test_rows_of_no_run_or_none_are_refused(browser: TestClient) -> None:
     odd = {"run": "rows", "items": [{"n": EVIL}]}
     assert browser.post("/studio/use/marginals", json=odd).status_code == 422
     assert browser.post("/studio/use/marginals", json={"run": "../rows", "items": [{}]}).status_code == 422
+
+
+def test_a_table_with_holes_is_read_as_the_runs_own_and_filled_where_they_are(browser: TestClient) -> None:
+    content = f"n,word,day,few\n5,,2024-01-03,1\n,{EVIL},,2\n".encode()
+    answer = browser.post("/studio/use/rows", data={"run": "rows"}, files={"file": ("mine.csv", content)})
+    found = answer.json()
+    assert found["n"] == 2
+    rows = found["items"]
+    assert [row["word"] for row in rows] == [None, EVIL]
+    assert [row["n"] for row in rows] == [5, None]
+    asked = {"model": "rows", "items": rows, "draws": 3}
+    filled = browser.post("/api/v1/complete", json=asked).json()["items"]
+    assert len(filled) == 6
+    for r, row in enumerate(rows):
+        for draw in filled[r::2]:
+            assert all(draw[name] == value for name, value in row.items() if value is not None)
+            assert all(draw[name] is not None for name in row)
+
+
+def test_a_file_that_is_no_such_table_is_refused(browser: TestClient) -> None:
+    def post(name: str, content: bytes) -> dict[str, object]:
+        answer = browser.post("/studio/use/rows", data={"run": "rows"}, files={"file": (name, content)})
+        assert answer.status_code == 422
+        told: dict[str, object] = answer.json()
+        assert "quintet-" not in answer.text  # the folder that it lay in is nobody's business
+        return told
+
+    assert post("mine.png", b"x")["where"] == "mine.png"
+    post("mine.csv", b"a,b\n1,2\n")
+    post("mine.parquet", b"not one")
+    assert browser.post("/studio/use/rows", data={"run": "rows"}).status_code == 422
+
+
+def test_the_page_knows_the_columns_with_their_values_or_ends(browser: TestClient) -> None:
+    page = browser.get("/use/rows?verb=complete").text
+    assert EVIL not in page
+    found = re.search(r'<script type="application/json" id="facts">(.*?)</script>', page)
+    assert found
+    told = json.loads(found[1])["items"]
+    cells = {cell["name"]: cell for cell in told["cells"]}
+    assert told["rows"]
+    assert cells["word"]["values"] == [EVIL, "plain"]
+    assert (cells["day"]["low"], cells["day"]["high"]) == ("2024-01-01", "2024-01-28")

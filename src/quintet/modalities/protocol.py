@@ -119,8 +119,8 @@ class Modality(Shown, ABC):
         return text
 
     def cells(self, codec: Codec) -> list[dict[str, Any]]:
-        """The columns or channels of items of this codec: `name`, `type`, and of a category the `values` that a cell
-        can have, else None; [] where items have none.
+        """The columns or channels of items of this codec: `name`, `type`, of a category the `values` that a cell can
+        have, else None, and of a number or a date the `low` and the `high` end of training; [] where items have none.
         """
         return []
 

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from fastapi import FastAPI, Request
+from starlette.datastructures import UploadFile
 from starlette.responses import JSONResponse
 
-from quintet.core.errors import UsageError
+from quintet.core.errors import DataError, QuintetError, UsageError
+from quintet.core.plain import plain
 from quintet.model.containers import raw_items
+from quintet.model.inputs import read_items
 from quintet.registry import MODALITIES
+from quintet.runs.folder import Run
 from quintet.runs.restoring import codecs_of
 from quintet.server.bodies import object_of
+from quintet.server.native import in_json
+from quintet.server.problems import Refusal
 from quintet.studio.house import Studio, run_of
 from quintet.studio.use import own
 
 REAL = 5_000
 """Training items that samples are compared with, drawn at random where there are more."""
+MOST = 5_000
+"""Rows of a file that are filled on the page."""
 
 
 def routes(app: FastAPI, studio: Studio) -> None:
@@ -31,6 +40,42 @@ def routes(app: FastAPI, studio: Studio) -> None:
         """How the columns of some rows are distributed, over those of the rows that a run was trained on."""
         fields = object_of(await request.body())
         return JSONResponse(await asyncio.to_thread(compared, studio.root, fields))
+
+    @app.post("/studio/use/rows")
+    async def rows(request: Request) -> JSONResponse:
+        """The rows of a file, as those of a run's own data are read, with their holes."""
+        async with request.form(max_files=1, max_fields=4) as form:
+            file, run = form.get("file"), form.get("run")
+            if not isinstance(file, UploadFile) or not file.filename:
+                raise Refusal(422, "no file", fix="choose a table")
+            content, name = await file.read(), Path(file.filename).name
+        return JSONResponse(await asyncio.to_thread(read, run_of(studio.root, str(run)), content, name))
+
+
+def read(run: Run, content: bytes, name: str) -> dict[str, Any]:
+    """The first rows of a file in JSON, with what each is given; and how many there are."""
+    codecs, config = codecs_of(run), run.config()
+    modality = MODALITIES[codecs["x"].modality]
+    suffix = Path(name).suffix.lower()
+    if suffix not in modality.suffixes:
+        raise DataError("files of this format are not read", where=name, fix=f"known: {', '.join(modality.suffixes)}")
+    forms = {name: form for one in codecs.values() for name, form in getattr(one, "forms", {}).items()}
+    with tempfile.TemporaryDirectory(prefix="quintet-") as folder:
+        path = Path(folder) / f"file{suffix}"
+        path.write_bytes(content)
+        try:
+            found = read_items(config, str(path), None, like=codecs, forms=forms)
+        except QuintetError as error:
+            raise DataError(error.what, where=name, why=error.why if folder not in error.why else "") from None
+    names = [cell["name"] for cell in modality.cells(codecs["x"])]
+    if not set(names) & set(getattr(found.items, "column_names", names)):
+        raise DataError("none of the model's columns", where=name, why=f"they are {', '.join(names)}")
+    sides = {"items": (codecs["x"], found.items), "conditions": (codecs.get("cond"), found.given)}
+    return {"n": len(found.items)} | {
+        side: None if codec is None or values is None
+        else plain(in_json(MODALITIES[codec.modality], values[:MOST], {}, codec, config.data.reading()))
+        for side, (codec, values) in sides.items()
+    }  # fmt: skip
 
 
 def compared(root: Path, fields: Mapping[str, Any]) -> dict[str, Any]:

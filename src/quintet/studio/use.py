@@ -189,14 +189,15 @@ def facts_of(name: str, verb: str, codecs: Mapping[str, Codec]) -> dict[str, Any
 
 def about(codec: Codec) -> dict[str, Any]:
     """What is to be known of items: the media type of a file of one of them, "" where JSON holds them as they are;
-    whether they are typed, and with which sign for a lost part; and their columns.
+    whether they are typed, and with which sign for a lost part; their columns, and whether they are rows of them.
     """
     modality = MODALITIES[codec.modality]
     return {
         "media": MEDIA.get(modality.single, ""),
         "typed": bool(modality.hole),
         "hole": modality.hole,
-        "cells": modality.cells(codec),
+        "cells": plain(cells := modality.cells(codec)),
+        "rows": bool(cells and modality.columned),
         "parts": modality.parts,
         "suffixes": [*modality.suffixes],
     }

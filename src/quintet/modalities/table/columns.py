@@ -109,6 +109,15 @@ class Column:
         )
 
     @property
+    def ends(self) -> dict[str, Any]:
+        """The `low` and the `high` end of the numbers or times of training."""
+        if self.grid is None or len(self.pieces.low) < 3:
+            return {}
+        low, high = self.pieces.low[1], self.pieces.high[-2]
+        units = np.array([np.ceil(low), np.floor(high)] if self.grid.lattice else [low, high])
+        return dict(zip(("low", "high"), arrow.from_units(units, self.grid, self.type).to_pylist(), strict=True))
+
+    @property
     def mass(self) -> bool:
         """Whether its cells have probabilities, not densities."""
         return self.pieces.lattice or self.pieces.points is not None

@@ -169,8 +169,11 @@ class TableModality(Modality):
 
     def cells(self, codec: Codec) -> list[dict[str, Any]]:
         columns = getattr(getattr(codec, "inner", codec), "columns", ())
-        return [{"name": one.name, "type": str(one.type), "values": list(one.values) if one.categorical else None}
-                for one in columns]  # fmt: skip
+        return [
+            {"name": one.name, "type": str(one.type), "values": list(one.values) if one.categorical else None}
+            | ({} if one.categorical else one.ends)
+            for one in columns
+        ]
 
     def holds_conditions(self, suffix: str) -> bool:
         return suffix in ROWS

@@ -3,6 +3,7 @@
 const PANELS = [
   [(facts) => facts.verb === "sample", () => import("./sample.js")],
   [(facts) => facts.verb === "evaluate", () => import("./measured.js")],
+  [(facts) => facts.verb === "complete" && facts.items.rows, () => import("./holes.js")],
   [() => true, () => import("./brought.js")],
 ];
 
