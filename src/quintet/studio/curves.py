@@ -126,8 +126,9 @@ class Curve:
 
     def take(self, content: bytes) -> None:
         """Whole lines: column by column of all records that have the same fields, since there may be very many."""
-        begin, found = len(self.ends), records_of(content.split(b"\n")[:-1])
-        extend(self.ends, self.offset + 1 + np.flatnonzero(np.frombuffer(content, np.uint8) == ord("\n")))
+        ends = 1 + np.flatnonzero(np.frombuffer(content, np.uint8) == ord("\n"))
+        begin, found = len(self.ends), records_of(content, len(ends))
+        extend(self.ends, self.offset + ends)
         self.offset += len(content)
         self.before = (self.before + content)[-MEMORY:]
         at, seconds = np.full((2, len(found)), np.nan)
@@ -265,14 +266,16 @@ def column(values: list[Any]) -> tuple[Numbers, NDArray[np.bool_]]:
     return np.array([math.nan if value is None else value for value in found]), np.array(known)
 
 
-def records_of(lines: list[bytes]) -> list[dict[str, Any] | None]:
-    """The object of each line: all at once where they are whole, which is several times as fast as one by one."""
+def records_of(content: bytes, count: int) -> list[dict[str, Any] | None]:
+    """The object of each of so many lines: all at once where they are whole, which is several times as fast as one by
+    one.
+    """
     try:
-        found = json.loads(b"[" + b",".join(lines) + b"]")
+        found = json.loads(b"[" + content[:-1].replace(b"\n", b",") + b"]")
     except (ValueError, RecursionError):
         found = []
-    if len(found) != len(lines):
-        return [record_of(line) for line in lines]
+    if len(found) != count:
+        return [record_of(line) for line in content.split(b"\n")[:-1]]
     return [record if isinstance(record, dict) else None for record in found]
 
 

@@ -35,6 +35,8 @@ TAIL = 16_384, 1_048_576
 """Bytes at the end of metrics.jsonl in which the newest figures are looked for; then in the second so many."""
 FEW = 50
 """Runs that are looked at while a page waits; more are looked at in the background."""
+QUIET = 0.3
+"""Seconds without a question after which reading in the background goes on."""
 PAGE = 50
 """Runs of a page."""
 STATES = ("training", "finished", "stopped", "damaged")
@@ -113,6 +115,7 @@ class Library:
         self.root = root
         self.seen: dict[str, Seen] = {}
         self.reader: threading.Thread | None = None
+        self.asked = 0.0  # when a page last asked for anything
 
     def recent(self, n: int) -> list[RunFacts]:
         """The runs that changed last, those that are training now first; none that is archived."""
@@ -165,6 +168,7 @@ class Library:
         inner = len(parts) == 2 and parts[0].startswith(TOGETHER)
         if (len(parts) == 1 or inner) and not any(part.startswith(".") or not part or "\0" in part for part in parts):
             try:
+                self.asked = time.monotonic()
                 found = self.look(name, (self.root / name).stat().st_mtime_ns)
             except (OSError, ValueError):
                 found = None
@@ -176,6 +180,7 @@ class Library:
 
     def folders(self) -> dict[str, int]:
         """Every folder that may be a run, by name, with the time of its last change in nanoseconds."""
+        self.asked = time.monotonic()
         found = dict(below(self.root))
         for name in [name for name in found if name.startswith(TOGETHER)]:
             found |= {f"{name}/{inner}": changed for inner, changed in below(self.root / name)}
@@ -216,9 +221,11 @@ class Library:
 
         def work() -> None:
             for name, changed in self.newest(folders):
+                while time.monotonic() - self.asked < QUIET:  # whoever asks for a page goes first
+                    time.sleep(QUIET / 4)
                 if self.behind(name, changed):
                     self.look(name, changed)
-                    time.sleep(0.001)  # whoever asks for a page goes first
+                    time.sleep(0.001)
 
         self.reader = threading.Thread(target=work, name="library", daemon=True)
         self.reader.start()

@@ -25,6 +25,7 @@ from quintet.runs.folder import Run
 from quintet.server.problems import Refusal
 from quintet.studio.curves import OPEN, Cursor, Curve, Curves, pace
 from quintet.studio.defaults import unlike_defaults
+from quintet.studio.home import NEWEST
 from quintet.studio.house import Studio
 from quintet.studio.jobs import Job
 from quintet.studio.library import RunFacts
@@ -65,7 +66,7 @@ def routes(app: FastAPI, studio: Studio) -> None:
         others = [studio.library.facts(one).name for one in dict.fromkeys(also or []) if one != name]
         if len(others) >= MOST_CHOSEN:
             raise Refusal(422, f"the curves of {MOST_CHOSEN} runs at most are laid over each other", fix="choose fewer")
-        known = [one.name for one in studio.library.recent(50) if one.name not in (name, *others)]
+        known = [one.name for one in studio.library.recent(NEWEST) if one.name not in (name, *others)]
         return page(request, "run.html.j2", **shown(seen), others=others, known=known)
 
     @app.get("/studio/run/curves")
