@@ -76,6 +76,8 @@ def test_what_will_be_done_is_said_before(browser: TestClient) -> None:
                 {"runs[]": ["one"]}, {"reports[]": [NAME, ".."]}):  # fmt: skip
         assert browser.post("/studio/compare/say", json=bad).status_code in (404, 422), bad
         assert browser.post("/studio/compare", json=bad).status_code in (404, 422), bad
+    for bad in ({"source": "nowhere"}, {"source": "iris", "condition": "nobody"}):
+        assert browser.post("/studio/compare", json=bad).status_code == 422
     assert browser.get("/queue").status_code == 200
 
 

@@ -12,6 +12,7 @@ from starlette.responses import FileResponse, HTMLResponse
 
 from quintet.comparison.report import render
 from quintet.core.plain import plain
+from quintet.operations.requests import CompareRequest
 from quintet.operations.spoken import command
 from quintet.registry import COMPARED
 from quintet.server.problems import Refusal
@@ -20,12 +21,21 @@ from quintet.studio import pages
 from quintet.studio.choosing import MOST, choices, request_of, spoken, title_of, unlike
 from quintet.studio.comparisons import Desk, Shelf, shown, state_of
 from quintet.studio.house import Studio
+from quintet.studio.jobs import Job
+from quintet.studio.source import looked_at
 
 REPORT_POLICY = "; ".join((
     "sandbox", "default-src 'none'", "img-src data:", "media-src data:", "style-src 'unsafe-inline'",
     "base-uri 'none'", "form-action 'none'", "frame-ancestors 'self'",
 ))  # fmt: skip
 """A report is a page of its own: it has its style in itself, and can do nothing at all."""
+
+
+def queued(studio: Studio, asked: CompareRequest, title: str) -> Job:
+    """Put a comparison into the queue; a source that cannot be read or compared is refused now."""
+    if len(asked.what) == 1:
+        looked_at(asked).check(asked)
+    return studio.queue.add(command(asked), title)
 
 
 def act(desk: Desk, name: str, what: str) -> None:
@@ -68,7 +78,7 @@ def routes(app: FastAPI, studio: Studio) -> None:
         """Put a comparison into the queue."""
         asked = request_of(studio, await pages.fields(request))
         title = title_of(asked, pages.language_of(request))
-        job = await asyncio.to_thread(studio.queue.add, command(asked), title)
+        job = await asyncio.to_thread(queued, studio, asked, title)
         return pages.done(request, {"job": job.id, "name": job.run}, f"/compare/{pages.address(job.run)}")
 
     @app.post("/studio/compare/say")
