@@ -3,6 +3,7 @@ import { $, get, h, notice, number, t } from "../core.js";
 import { remember, values } from "./form.js";
 import { origin, saver, spoken, stem } from "./origin.js";
 import { chart } from "./lines.js";
+import { odd } from "./odd.js";
 import { picture, source } from "./pictures.js";
 import { cell } from "./rows.js";
 import { grouped, show } from "./show.js";
@@ -61,6 +62,7 @@ function shown(facts, answer, body, given, kind) {
   if (!answer.items?.length) return h("p", { class: "muted" }, t("use.nothing"));
   const items = facts.verb === "encode" && !("item" in answer.items[0]) ? answer.items.map((row, index) => ({ index, ...row })) : answer.items;
   if (hasColumns(items[0])) {
+    if (facts.verb === "rank" && given && "p" in items[0]) return odd(items, given, about);
     if (!given || !("index" in items[0])) return show(items, { ...about, media: "" });
     if (hasColumns(given[0])) return show(items.map((row) => ({ ...row, ...given[row.index] })), { ...about, media: "" });
     return show(items, { ...about, media: "", beside: (row) => tile(given[row.index], kind.media) });

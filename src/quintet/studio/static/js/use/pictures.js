@@ -18,7 +18,7 @@ export function pictures(items, about) {
   const tiles = items.map((item, i) => {
     const open = h("button", { type: "button", class: "picture", tabIndex: i ? -1 : 0, onclick: () => enlarge(items, about, i, tiles) },
       picture(item, about.media, about.caption(i)));
-    return h("li", {}, open, pinned(about, i));
+    return h("li", {}, open, pinned(about, i), about.under ? h("p", { class: "under" }, about.under(i)) : null);
   });
   const list = h("ul", { class: "pictures plain", onkeydown: (event) => keys(event, list, tiles) }, ...tiles);
   if (about.columns) list.style.gridTemplateColumns = `repeat(${about.columns}, minmax(0, 6rem))`;
