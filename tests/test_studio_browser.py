@@ -15,8 +15,8 @@ from playwright.sync_api import Browser, BrowserContext, Page
 
 import quintet
 
-PAGES = ("/", "/data", "/data?source=digits", "/queue", "/runs", "/runs?q=digits", "/use/vae",
-         "/use/vae?verb=score", "/nothing")  # fmt: skip
+PAGES = ("/", "/data", "/data?source=digits", "/new", "/new?source=digits", "/queue", "/runs", "/runs?q=digits",
+         "/run/vae", "/use/vae", "/use/vae?verb=score", "/compare", "/card/vae", "/nothing")  # fmt: skip
 MISSING = "Failed to load resource: the server responded with a status of 404"
 """What the browser itself says of a page that is not there."""
 SERIOUS = ("serious", "critical")

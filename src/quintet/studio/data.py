@@ -258,7 +258,7 @@ def known(preview: Preview, notes: Iterable[str], asked: Chosen, words: Mapping[
         "notes": [*found.notes, *(text for text in notes if text not in found.notes)],
         "options": [of_schema("data", name, schema[name], schema[name].get("default"), tuple(names))
                     for name in preview.options if name not in hidden],
-        "read": asked.read(), "new": f"/new{query(**fields)}", "compare": f"/compare{query(**compared)}",
+        "read": asked.read(), "new": f"/new{query(**fields)}#one", "compare": f"/new{query(**compared)}#all",
         "command": shell(asked.request),
     }  # fmt: skip
 

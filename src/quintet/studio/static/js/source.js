@@ -18,7 +18,7 @@ function chosen(address) {
   field.set("condition", $$("[name=condition]:checked", form).map((one) => one.value).join(","));
   field.delete("target");
   if (target) field.set("target", target);
-  return made.pathname + made.search;
+  return made.pathname + made.search + made.hash;
 }
 
 if (waiting) wait();
