@@ -165,7 +165,10 @@ def test_every_setting_is_found_by_typing(made: Studio, chromium: Browser, monke
         page.goto(link)
         page.wait_for_selector("#find:enabled")
         command = page.locator("#train-spoken [data-spoken=command]")
-        for key in ("/", "l", "r", "Enter", "Control+a", "-", "1"):
+        for key in ("/", "l", "r", "Enter"):
+            page.keyboard.press(key)
+        page.wait_for_function("document.activeElement.id === 'setting-training.lr'")
+        for key in ("Control+a", "-", "1"):
             page.keyboard.press(key)
         error = page.locator(".setting .error:not(:empty)")
         error.wait_for()
@@ -185,6 +188,7 @@ def test_every_setting_is_found_by_typing(made: Studio, chromium: Browser, monke
         page.fill("#setting-steps", "7")
         page.check("[value=gan]")
         page.wait_for_selector("#train-spoken code:text('train gan')")
+        page.wait_for_selector("#train-spoken code:text('--condition label')")
         assert page.locator("#budget").is_disabled()
         assert "--budget" not in command.inner_text()
         page.click("button[value=train]")
