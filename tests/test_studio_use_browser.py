@@ -149,9 +149,9 @@ def test_sounds_have_spectrograms_and_cells_are_no_markup(made: Studio, page: Pa
         assert colours > 20
         page.goto(link.split("/open")[0] + "/use/rows?n=40")
         page.click("#go")
-        page.wait_for_selector("#out tbody tr:nth-child(40)")
-        page.click("#out th button")
-        assert page.locator("#out th").first.get_attribute("aria-sort") == "ascending"
+        page.wait_for_selector("#out .rows tbody tr:nth-child(40)")
+        page.click("#out .rows th button")
+        assert page.locator("#out .rows th").first.get_attribute("aria-sort") == "ascending"
         assert page.title() != "evil"
 
 
@@ -166,3 +166,17 @@ def test_items_of_the_runs_own_data_are_asked_about(made: Studio, page: Page, ve
         assert page.locator("#out audio, #out tbody tr").count() >= 8
         said = page.locator("#spoken code").first.text_content() or ""
         assert said.startswith(f"quintet {'score' if verb == 'rank' else verb}")
+
+
+def test_a_refusal_stands_at_its_field(made: Studio, page: Page) -> None:
+    with served(made, "/use/letters?sampling.temperature=-1") as link:
+        page.goto(link)
+        page.click("#go")  # the browser knows this limit itself, and nothing is sent
+        field = page.locator(".field:has([name='sampling.temperature'])")
+        assert field.locator(".error").inner_text()
+        assert field.locator("input").get_attribute("aria-invalid") == "true"
+        page.fill("[name='sampling.temperature']", "1")
+        page.fill("#f-length", "4")
+        page.click("#go")
+        page.wait_for_selector("#bar:visible")
+        assert page.locator("[aria-invalid], .field .error:not([hidden])").count() == 0

@@ -1,5 +1,6 @@
 // The page on which a model is used: the form, the panel of its verb, and what comes of an answer.
 import { $, h, notice, post, t } from "./core.js";
+import { named } from "./use/form.js";
 import { panelOf } from "./use/panels.js";
 import { Work } from "./use/work.js";
 
@@ -27,7 +28,7 @@ async function load() {
 
 /** A new seed: any that the field takes and a person can copy. */
 function dice() {
-  const field = form.elements.seed;
+  const field = named(form, "seed");
   if (!field) return;
   const button = h("button", { type: "button", class: "quiet", onclick: () => {
     field.value = Math.floor(Math.random() * 100000);
@@ -42,4 +43,5 @@ const panel = await panelOf(facts);
 const loading = load();
 const shown = panel({ form, facts, work, loading });
 form.addEventListener("submit", (event) => { event.preventDefault(); shown(); });
+$("#go").disabled = false;  // before, a click would send the form to a page that takes none
 if (facts.verb === "sample" && facts.begun.has("weights") && await loading) shown();

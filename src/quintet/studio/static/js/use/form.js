@@ -1,6 +1,9 @@
 // A form as the body of a request, and a refusal at the field that it is about.
 import { $, $$, h } from "../core.js";
 
+/** The field of a name; `form.elements` has names of its own, as length. */
+export const named = (form, name) => $(`[data-kind][name="${CSS.escape(name)}"]`, form);
+
 const typed = (field) => {
   if (field.type === "checkbox") return field.checked;
   if (field.dataset.kind === "number") return Number(field.value);
@@ -58,10 +61,10 @@ function blame(field, ...said) {
 /** Say a refusal at the field that it names. Whether there is such a field. */
 export function blamed(form, error) {
   const facts = error.facts ?? {};
-  const named = [facts.where, (facts.title ?? "").match(/^([\w.]+)\b/)?.[1]].filter(Boolean);
-  for (const name of named) {
-    const field = form.elements[name] ?? form.elements[`sampling.${name}`];
-    if (!field?.closest?.(".field")) continue;
+  const names = [facts.where, (facts.title ?? "").match(/^([\w.]+)\b/)?.[1]].filter(Boolean);
+  for (const name of names) {
+    const field = named(form, name) ?? named(form, `sampling.${name}`);
+    if (!field) continue;
     const words = [facts.title, facts.detail, facts.fix].filter(Boolean).join("; ");
     blame(field, h("span", { lang: "en" }, words));
     return true;

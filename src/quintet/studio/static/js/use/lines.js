@@ -2,7 +2,7 @@
 import { h, number, t } from "../core.js";
 import { pinned } from "./pin.js";
 
-const WIDE = 240, HIGH = 80, SHOWN = 64;
+const WIDE = 240, HIGH = 80;
 
 const svg = (name, attributes, ...children) => {
   const made = document.createElementNS("http://www.w3.org/2000/svg", name);
@@ -33,11 +33,9 @@ export function chart(window, low, high, label, behind = []) {
 
 export function lines(items, about) {
   const every = (about.all ?? items).flat(2).filter((value) => value !== null), low = every.reduce((a, b) => Math.min(a, b), Infinity), high = every.reduce((a, b) => Math.max(a, b), -Infinity);
-  const shown = items.slice(0, SHOWN);
   const names = about.names?.length > 1 ? about.names.map(({ name }, i) => h("span", { class: `key series-${i % 6 + 1}` }, name)) : [];
   return h("div", {}, about.bare ? null : h("p", { class: "muted small keys" }, ...names, h("span", {}, t("use.scale", { low: number(low), high: number(high) }))),
-    h("ul", { class: "charts plain" }, ...shown.map((window, i) => h("li", { class: "card chart" },
+    h("ul", { class: "charts plain" }, ...items.map((window, i) => h("li", { class: "card chart" },
       h("p", { class: "small" }, about.caption(i), pinned(about, i)),
-      chart(window, low, high, t("use.chart", { item: about.caption(i), steps: window.length }), about.behind ? [about.behind(i)] : [])))),
-    items.length > SHOWN ? h("p", { class: "muted small" }, t("use.first_of", { shown: SHOWN, n: items.length })) : null);
+      chart(window, low, high, t("use.chart", { item: about.caption(i), steps: window.length }), about.behind ? [about.behind(i)] : [])))));
 }

@@ -1,6 +1,6 @@
 // New items: the same seed gives the same ones, "more" goes on with it, and those that one likes are kept.
 import { $, $$, h, t } from "../core.js";
-import { remember, values } from "./form.js";
+import { named, remember, values } from "./form.js";
 import { marginals } from "./marginals.js";
 import { origin, saver, spoken, stem } from "./origin.js";
 import { grouped, show } from "./show.js";
@@ -9,15 +9,19 @@ import { growing, written } from "./texts.js";
 /** A stop text as it is meant: \n is a line end. */
 const meant = (stop) => stop.replace(/\\([ntr\\])/g, (_, sign) => ({ n: "\n", t: "\t", r: "\r" })[sign] ?? sign);
 const STREAMED = ["prompt", "n", "seed", "condition", "length", "stop"], DRAWN = ["temperature", "top_p"];
+const WRITTEN = ["length", "stop", "regex", "n_best"];
 
 export function panel({ form, facts, work, loading }) {
   const media = facts.items.media, out = $("#out"), bar = $("#bar");
   const kept = new Kept(facts, () => redraw());
   let last = null;
+  loading.then(() => {  // only then is it known whether texts are written symbol by symbol
+    for (const name of facts.writes === false ? WRITTEN : []) named(form, name)?.closest(".field").toggleAttribute("hidden", true);
+  });
 
   /** The body of a request for n items, and the groups in which they are shown. */
   function asked(n) {
-    const body = values(form), field = form.elements.condition;
+    const body = values(form), field = named(form, "condition");
     const every = field?.selectedOptions?.[0]?.hasAttribute("data-every");
     const classes = every ? facts.given.cells[0].values.map(String) : null;
     if (n) body.n = n;
@@ -86,7 +90,7 @@ export function panel({ form, facts, work, loading }) {
   }
 
   function tools({ body, answer, classes, items }) {
-    const step = classes ? classes.length * Math.max(1, Math.round(items.length / classes.length)) : Math.max(1, Number(form.elements.n?.value) || items.length);
+    const step = classes ? classes.length * Math.max(1, Math.round(items.length / classes.length)) : Math.max(1, Number(named(form, "n")?.value) || items.length);
     const { n: _, ...rest } = body, made = { ...rest, n: items.length };
     if (body.n_best) delete made.n;
     const more = body.n_best ? null : h("button", { type: "button", onclick: () => begin(items.length + step) }, t("use.more_of_it"));

@@ -1,6 +1,6 @@
 // Items of an answer as a person takes them in. What they are is read off the media type of a file of one of them and off
 // their form in JSON, never off the name of a kind of data.
-import { h } from "../core.js";
+import { h, t } from "../core.js";
 import { lines } from "./lines.js";
 import { pictures } from "./pictures.js";
 import { rows } from "./rows.js";
@@ -14,11 +14,10 @@ import { texts } from "./texts.js";
  * `all`: all items that share a scale.
  */
 export function show(items, about) {
-  if (about.media.startsWith("image/")) return pictures(items, about);
-  if (about.media.startsWith("audio/")) return sounds(items, about);
-  if (typeof items[0] === "string") return texts(items, about);
-  if (Array.isArray(items[0])) return lines(items, about);
-  return rows(items, about);
+  const [draw, most] = about.media.startsWith("image/") ? [pictures, 1000] : about.media.startsWith("audio/") ? [sounds, 100]
+    : typeof items[0] === "string" ? [texts, 1000] : Array.isArray(items[0]) ? [lines, 100] : [rows, Infinity];
+  if (items.length <= most) return draw(items, about);
+  return h("div", {}, draw(items.slice(0, most), about), h("p", { class: "muted" }, t("use.first_of", { shown: most, n: items.length })));
 }
 
 /** The same in groups, `[{label, at: places of items}]`, each under its label. */
