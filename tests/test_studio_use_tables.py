@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from in_browser import client, studio
+from PIL import Image
 from starlette.testclient import TestClient
 
 from quintet.fit import fitting
@@ -24,6 +28,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "rows.csv").write_text("\n".join(["n,word,day,few", *lines]) + "\n")
     tiny: dict[str, Any] = {"preset": "tiny", "steps": 2, "runs": folder / "runs"}
     fitting.train("vae", data=folder / "rows.csv", run="rows", **tiny)
+    fitting.train("diffusion", data="digits", run="pictures", **tiny)
     return folder
 
 
@@ -99,3 +104,53 @@ def test_the_page_knows_the_columns_with_their_values_or_ends(browser: TestClien
     assert told["rows"]
     assert cells["word"]["values"] == [EVIL, "plain"]
     assert (cells["day"]["low"], cells["day"]["high"]) == ("2024-01-01", "2024-01-28")
+
+
+def pixels(item: str) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(item))).convert("L")).astype(int)
+
+
+def png(values: np.ndarray) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(values.astype(np.uint8)).save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def test_what_is_painted_white_is_filled_and_the_rest_is_kept(browser: TestClient) -> None:
+    items = browser.get("/studio/use/items", params={"run": "pictures", "n": 2}).json()["items"]
+    hole = np.zeros((8, 8))
+    hole[2:5, 3:6] = 255
+    asked = {"model": "pictures", "items": items, "holes": png(hole), "draws": 2}
+    made = browser.post("/api/v1/complete", json=asked).json()["items"]
+    assert len(made) == 4
+    for draw in (0, 1):
+        for i, item in enumerate(items):
+            before, after = pixels(item), pixels(made[2 * draw + i])
+            assert (before == after)[hole == 0].all()
+            assert (before != after)[hole > 0].any()
+
+
+@pytest.mark.parametrize(
+    ("more", "what"),
+    [
+        ({"holes": "no base64!"}, "a file in base64 is meant"),
+        ({"holes": base64.b64encode(b"no picture").decode()}, "not a mask"),
+        ({"holes": png(np.zeros((8, 8)))}, "a mask of one colour"),
+        ({"holes": png(np.eye(8) * 255), "known": "left"}, "both known and mask"),
+    ],
+)
+def test_a_mask_that_is_none_is_refused_and_no_path_is_told(
+    browser: TestClient, more: dict[str, str], what: str
+) -> None:
+    items = browser.get("/studio/use/items", params={"run": "pictures", "n": 1}).json()["items"]
+    answer = browser.post("/api/v1/complete", json={"model": "pictures", "items": items, **more})
+    assert answer.status_code == 422
+    assert answer.json()["title"].startswith(what)
+    assert "quintet-" not in answer.text
+
+
+def test_rows_have_no_mask(browser: TestClient) -> None:
+    asked = {"model": "rows", "items": [{"n": 3, "word": None}], "holes": png(np.eye(8) * 255)}
+    answer = browser.post("/api/v1/complete", json=asked)
+    assert answer.status_code == 422
+    assert answer.json()["title"] == "a mask is for images, not for table"

@@ -40,7 +40,7 @@ class Upload:
 @dataclass(frozen=True)
 class Sent:
     """What a request brought. `items` and `conditions` are lists of JSON values or uploads, None where there are none;
-    `texts` are all that answers must not repeat.
+    `holes`: a picture in base64, white where the items have holes; `texts` are all that answers must not repeat.
     """
 
     model: str
@@ -48,6 +48,7 @@ class Sent:
     items: Any
     conditions: Any
     texts: frozenset[str]
+    holes: str | None = None
 
 
 # -- the fields of a verb ----------------------------------------------------------------------------------------------
@@ -81,6 +82,9 @@ def body_of(name: str, verb: Verb, models: list[JsonValue]) -> type[Body]:
             fields["conditions"] = (values | None, Field(None, min_length=1, description=told))
         else:
             fields["conditions"] = (values, Field(min_length=1, description="what each item is given"))
+    if "known" in verb.request.model_fields:
+        told = "of pictures, instead of known: one in base64 in which the holes of all of them are white"
+        fields["holes"] = (str | None, Field(None, description=told))
     return create_model(f"{name.capitalize()}Body", __base__=Body, __doc__=verb.request.__doc__, **fields)
 
 
@@ -191,7 +195,8 @@ def checked(
         if fields["condition"] is not None and getattr(given, "conditions", None):
             raise UsageError("both condition and conditions", fix="give one of them")
     beside = {name: files.get(name, getattr(given, name, None)) for name in FILES}
-    return Sent(given.model, verb.request(**fields), **beside, texts=texts - set(body.model_fields))  # type: ignore[attr-defined]
+    holes = getattr(given, "holes", None)
+    return Sent(given.model, verb.request(**fields), **beside, texts=texts - set(body.model_fields), holes=holes)  # type: ignore[attr-defined]
 
 
 def refused(error: ValidationError, body: type[BaseModel], status: int = 422) -> Refusal:

@@ -194,7 +194,21 @@ def found_of(verb: Verb, model: Fitted, sent: Sent, folder: Path, most: int) -> 
     if verb.needs != "items":
         return Found(None, given)
     found = items_of(model, sent.items, folder, most)
-    return found if given is None else replace(found, given=given)
+    found = found if given is None else replace(found, given=given)
+    return found if sent.holes is None else masked(model, found, sent, folder)
+
+
+def masked(model: Fitted, found: Found, sent: Sent, folder: Path) -> Found:
+    """Items with the holes that a picture shows."""
+    path = folder / "holes"
+    path.write_bytes(decoded(str(sent.holes), "holes"))
+    modality, known = MODALITIES[model.codecs["x"].modality], getattr(sent.request, "known", None)
+    try:
+        items, mask = modality.known(found.items, known, hole=str(path), reading=model.config.data.reading())
+    except DataError as error:  # it says where the file lies
+        raise DataError(error.what, where="holes", why=error.why if str(folder) not in error.why else "",
+                        fix="a PNG in which the holes are white and the rest is black") from None  # fmt: skip
+    return replace(found, items=items, known=mask)
 
 
 def items_of(model: Fitted, items: Any, folder: Path, most: int) -> Found:
@@ -235,7 +249,7 @@ def stored(values: Any, codec: Codec, folder: Path, name: str, most: int) -> Pat
         (folder / name).mkdir()
         paths = [folder / name / f"{i:07d}{modality.single}" for i in range(len(values))]
         for i, (path, one) in enumerate(zip(paths, values, strict=True)):
-            path.write_bytes(decoded(one, i))
+            path.write_bytes(decoded(one, f"item {i + 1}"))
         return paths if modality.opens else folder / name
     if all(isinstance(one, dict) for one in values):
         path = folder / f"{name}.jsonl"
@@ -244,12 +258,12 @@ def stored(values: Any, codec: Codec, folder: Path, name: str, most: int) -> Pat
     return list(values)
 
 
-def decoded(text: str, i: int) -> bytes:
+def decoded(text: str, where: str) -> bytes:
     """The file that a text in base64 is."""
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise DataError("a file in base64 is meant", where=f"item {i + 1}") from None
+        raise DataError("a file in base64 is meant", where=where) from None
 
 
 # -- the schema --------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ const PANELS = [
   [(facts) => facts.verb === "sample", () => import("./sample.js")],
   [(facts) => facts.verb === "evaluate", () => import("./measured.js")],
   [(facts) => facts.verb === "complete" && facts.items.rows, () => import("./holes.js")],
+  [(facts) => facts.verb === "complete" && facts.items.media.startsWith("image/"), () => import("./paint.js")],
   [() => true, () => import("./brought.js")],
 ];
 
