@@ -6,16 +6,20 @@ import base64
 import io
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from in_browser import client, studio
+from in_browser import Keyboard, client, served, studio
 from PIL import Image
 from starlette.testclient import TestClient
 
 from quintet.fit import fitting
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 EVIL = "<img src=x onerror=document.title='evil'>"
 
@@ -154,3 +158,86 @@ def test_rows_have_no_mask(browser: TestClient) -> None:
     answer = browser.post("/api/v1/complete", json=asked)
     assert answer.status_code == 422
     assert answer.json()["title"] == "a mask is for images, not for table"
+
+
+# -- in a browser ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def page(chromium: Browser) -> Iterator[Page]:
+    """A page that says nothing in its console."""
+    found, said = chromium.new_page(), list[str]()
+    found.on("console", lambda message: said.append(message.text))
+    found.on("pageerror", lambda error: said.append(str(error)))
+    yield found
+    found.close()
+    assert said == []
+
+
+@pytest.mark.slow
+def test_cells_are_emptied_and_filled_in_place_by_keyboard_alone(root: Path, page: Page) -> None:
+    with served(studio(root), "/use/rows?verb=complete") as link:
+        page.goto(link)
+        cells = page.get_by_role("gridcell")
+        cells.first.wait_for()
+        before = [cell.inner_text() for cell in cells.all()]
+        hands = Keyboard(page)
+        hands.reach(cells.first)
+        page.keyboard.press("ArrowRight")
+        word = cells.nth(1)
+        assert word.inner_text() in (EVIL, "plain")
+        page.keyboard.press("Delete")
+        assert "hole" in str(word.get_attribute("class"))
+        page.keyboard.press("Enter")  # its field in the form of the row
+        assert page.evaluate("document.activeElement.value") == ""
+        page.keyboard.press("Escape")
+        assert word.evaluate("cell => cell === document.activeElement")
+        page.locator("#f-draws").fill("3")
+        hands.press(page.locator("#go"))
+        page.locator(".filled").wait_for()
+        assert word.inner_text().split("\n")[0].split(" (")[0].removesuffix("%")
+        after = [cell.inner_text() for cell in cells.all()]
+        assert [a for i, a in enumerate(after) if i != 1] == [b for i, b in enumerate(before) if i != 1]
+        assert page.locator(".draws").count() == 1
+        page.get_by_role("button", name="Bring all cells back").click()
+        assert [cell.inner_text() for cell in cells.all()] == before
+        assert page.locator("#out img").count() == 0
+        assert page.title() != "evil"
+
+
+@pytest.mark.slow
+def test_holes_are_painted_on_a_picture_by_keyboard_and_by_mouse(root: Path, page: Page) -> None:
+    with served(studio(root), "/use/pictures?verb=complete") as link:
+        page.goto(link)
+        canvas = page.locator("canvas.paint")
+        page.locator(".paint-under img").wait_for()
+        painted = "c => c.getContext('2d').getImageData(0, 0, 8, 8).data.filter((v, i) => i % 4 === 3 && v).length"
+        hands = Keyboard(page)
+        hands.reach(canvas)
+        for key in ("ArrowLeft", "ArrowUp", "Space", "ArrowRight", "ArrowRight", "Space", "Tab"):
+            page.keyboard.press(key)
+        assert canvas.evaluate(painted) == 8  # two dabs of two by two
+        box = canvas.bounding_box()
+        assert box
+        page.mouse.click(box["x"] + box["width"] * 0.95, box["y"] + box["height"] * 0.95)
+        page.keyboard.press("Tab")
+        assert canvas.evaluate(painted) > 8
+        page.get_by_role("button", name="Undo").click()
+        assert canvas.evaluate(painted) == 8
+        with page.expect_response("**/api/v1/complete") as answer:
+            hands.press(page.locator("#go"))
+        sent = answer.value.request.post_data_json
+        assert (pixels(sent["holes"]) > 0).sum() == 8
+        page.get_by_role("heading", name="Filled in").wait_for()
+        assert page.locator("#out .pictures img").count() == 5
+
+
+@pytest.mark.slow
+def test_samples_of_rows_are_shown_over_the_training_rows(root: Path, page: Page) -> None:
+    with served(studio(root), "/use/rows?verb=sample") as link:
+        page.goto(link)
+        page.locator("#go").click()
+        page.locator(".marginal-of").first.wait_for()
+        assert page.locator(".marginal-of h3").all_inner_texts() == ["n", "word", "day", "few"]
+        assert EVIL in page.locator(".shares th").all_inner_texts()
+        assert page.locator("#out img").count() == 0

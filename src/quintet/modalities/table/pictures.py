@@ -74,7 +74,7 @@ def chart(name: str, column: pa.ChunkedArray, real: pa.ChunkedArray | None = Non
         values, all_values = (
             one.to_numpy(zero_copy_only=False).astype("datetime64[us]").astype(np.int64) for one in (column, real)
         )
-        unit = "D" if len(all_values) and np.ptp(all_values) > BINS * DAY else "s"
+        unit = "D" if pa.types.is_date(kind) or (len(all_values) and np.ptp(all_values) > BINS * DAY) else "s"
         return binned(
             name, values, all_values, lambda at: str(np.datetime64(round(at), "us").astype(f"datetime64[{unit}]"))
         )

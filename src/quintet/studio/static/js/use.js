@@ -39,6 +39,7 @@ function dice() {
 }
 
 dice();
+if (facts.given?.cells.length > 1 && form.elements.condition) (await import("./use/conditions.js")).conditions(form, facts);
 const panel = await panelOf(facts);
 const loading = load();
 const shown = panel({ form, facts, work, loading });

@@ -84,7 +84,7 @@ const paths = (n, steps) => range(n / steps, (i) => ({ label: t("use.path", { a:
 const draws = (n, count) => range(count, (i) => ({ label: t("use.item_n", { i: i + 1 }), at: range(n / count + 1, (d) => d * count + i), caption: (d) => (d ? t("use.draw", { i: d }) : t("use.original")) }));
 
 /** The choice of items at the head of the form. */
-class Brought {
+export class Brought {
   constructor(form, facts, side, kind) {
     Object.assign(this, { facts, side, kind, seed: 0, own: null, chosen: new Set(), files: [], note: h("p", { class: "muted small" }), preview: h("div", { class: "preview" }) });
     const typed = kind.typed, ways = [["own", t("use.own")], ["files", t("use.files")], ...(typed ? [["typed", t("use.typed")]] : [])];
@@ -154,7 +154,7 @@ class Brought {
     this.body.replaceChildren(...[this.text, h("p", { class: "muted small" }, t("use.one_a_line")), holes].filter(Boolean));
   }
 
-  /** `{body, files, shown}`: what goes into the request, and the items as they can be shown; null where there are none. */
+  /** `{body, files, shown, at}`: what goes into the request, the items as they can be shown, and of own ones their places; null where there are none. */
   async asked() {
     await this.reading;
     if (this.way === "typed") {
@@ -171,7 +171,7 @@ class Brought {
     const body = { [this.side]: at.map((i) => all[i]) };
     const typedCondition = document.getElementById("f-condition")?.value;
     if (this.side === "items" && this.own.conditions && !typedCondition && this.facts.verb !== "interpolate") body.conditions = at.map((i) => this.own.conditions[i]);
-    return { body, shown: at.map((i) => all[i]) };
+    return { body, shown: at.map((i) => all[i]), at };
   }
 
   /** What a command says of these items: the draw of its own, or the name of a file. */

@@ -50,7 +50,7 @@ class Canvas {
 
   paint() {
     if (!this.wide) return;
-    const paper = this.canvas.getContext("2d"), image = paper.createImageData(this.wide, this.high);
+    const paper = this.canvas.getContext("2d", { willReadFrequently: true }), image = paper.createImageData(this.wide, this.high);
     this.mask.forEach((hole, i) => { if (hole) image.data.set(COLOUR, 4 * i); });
     paper.putImageData(image, 0, 0);
     if (document.activeElement !== this.canvas) return;

@@ -5,6 +5,8 @@ const PANELS = [
   [(facts) => facts.verb === "evaluate", () => import("./measured.js")],
   [(facts) => facts.verb === "complete" && facts.items.rows, () => import("./holes.js")],
   [(facts) => facts.verb === "complete" && facts.items.media.startsWith("image/"), () => import("./paint.js")],
+  [(facts) => facts.verb === "classify", () => import("./labels.js")],
+  [(facts) => facts.verb === "translate" && facts.given.typed, () => import("./translate.js")],
   [() => true, () => import("./brought.js")],
 ];
 
