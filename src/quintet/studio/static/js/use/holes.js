@@ -140,8 +140,7 @@ class Grid {
       h("button", { type: "button", onclick: () => this.random() }, t("use.random_holes")),
       h("button", { type: "button", onclick: () => this.restore() }, t("use.restore_cells")),
       this.given ? null : h("button", { type: "button", onclick: () => this.add() }, t("use.add_row")));
-    const more = this.rows.length > this.shown ? h("button", { type: "button", onclick: () => { this.shown += SHOWN; this.draw(); } }, t("use.all_rows", { n: this.rows.length })) : null;
-    if (more) more.addEventListener("click", () => { this.shown = this.rows.length; this.draw(); });
+    const more = this.rows.length > this.shown ? h("button", { type: "button", onclick: () => { this.shown = this.rows.length; this.draw(); } }, t("use.all_rows", { n: this.rows.length })) : null;
     this.draws = h("div");
     this.place.replaceChildren(tools, h("p", { class: "muted small" }, t("use.grid_about")), h("div", { class: "scroll" }, table), ...(more ? [more] : []), this.draws);
     for (let r = 0; r < this.body.children.length; r++) this.paint(r);
@@ -233,7 +232,7 @@ class Grid {
     const holes = this.rows.flatMap((row, r) => this.cells.filter(({ name }) => empty(row[name])).map(({ name }) => [r, name]));
     announce(t("use.filled_n", { n: holes.length }));
     if (draws < 2) return;
-    this.draws.replaceChildren(h("h2", {}, t("use.draws_of")), h("div", { class: "scroll" }, h("table", { class: "table rows" },
+    this.draws.replaceChildren(h("h2", {}, t("use.draws_of")), h("div", { class: "scroll", tabIndex: 0, role: "region", "aria-label": t("use.draws_of") }, h("table", { class: "table rows" },
       h("thead", {}, h("tr", {}, ...["use.row", "use.column", "use.before", "use.draws_head"].map((key) => h("th", { scope: "col" }, t(key))))),
       h("tbody", {}, ...holes.slice(0, SHOWN).map(([r, name]) => h("tr", {}, h("td", { class: "number" }, String(r + 1)), h("th", { scope: "row" }, name), h("td", { class: "muted" }, cell(this.was[r][name])),
         h("td", { class: "draws" }, ...spread(this.filled[r].map((row) => row[name])).slice(0, 12).map(([value, count]) => h("span", { class: "drawn" }, cell(value), " ", h("span", { class: "muted" }, percent.format(count / draws)))))))))));
