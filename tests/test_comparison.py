@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import inspect
 import io
 import json
 import os
@@ -29,6 +30,8 @@ from quintet.evaluation.bench import Bench
 from quintet.evaluation.nearest import nearest_shown
 from quintet.fit.fitting import plan
 from quintet.modalities.pictures import GAP_PIXELS
+from quintet.operations.measuring import arguments
+from quintet.operations.requests import CompareRequest
 from quintet.registry import COMPARED
 from quintet.runs.folder import Run
 from quintet.runs.restoring import make_family, to_size
@@ -241,6 +244,13 @@ def test_a_comparison_is_taken_up_by_its_name_whatever_became_of_it(tmp_path: Pa
         quintet.compare("iris", **asked, run="other")
     with pytest.raises(UsageError, match="not a run name"):
         quintet.compare("iris", **asked, run="../other")
+
+
+def test_a_request_for_a_comparison_says_all_that_can_be_asked() -> None:
+    request = CompareRequest(what=("iris",), run="mine", runs="there")
+    said = arguments(request)
+    assert (said["run"], said["runs"]) == ("mine", "there")
+    assert set(said) == set(inspect.signature(quintet.compare).parameters) - {"what", "report", "on_trainer"}
 
 
 # -- equal sizes -----------------------------------------------------------------------------------------------------

@@ -295,6 +295,9 @@ def test_a_table_is_shown_and_its_types_are_corrected_in_the_address(browser: Te
     assert address == f"/data?{urlencode({'source': str(path), 'data.types': 'age=category', 'condition': ''})}"
     corrected = browser.get(address).text
     assert '<option value="category" selected>' in corrected
+    for then, part in (("new", "one"), ("compare", "all")):  # and goes on with what was corrected
+        onwards = browser.get(f"/data?{urlencode(form | {'then': then})}", follow_redirects=False).headers["location"]
+        assert onwards == f"{address.replace('/data', '/new')}#{part}"
     dropped = shown(browser, path, **{"data.types": "zip=drop", "condition": "city"})
     assert '<option value="drop" selected>' in dropped
     assert 'name="condition" value="city" checked' in dropped
@@ -473,6 +476,11 @@ def test_files_are_sent_and_corrected_by_keyboard(made: Studio, tmp_path: Path, 
         page.focus('[name="type:age"]')
         page.keyboard.type("category")
         page.keyboard.press("Tab")
+        page.click("#to-new")  # which takes with it what is not read yet
+        page.wait_for_url("**/new?*data.types=age*")
+        page.go_back()
+        page.wait_for_selector("#to-new")
+        page.select_option('[name="type:age"]', "category")
         page.focus(".apply button")
         page.keyboard.press("Enter")
         page.wait_for_url("**data.types=age*")

@@ -89,7 +89,7 @@ def compare(request: CompareRequest, on_event: OnEvent) -> CompareResult:
 
 def arguments(request: CompareRequest) -> dict[str, Any]:
     """The arguments of `compare` that ask for the same."""
-    same = ("budget", "steps", "parameters", "preset", "seeds", "samples", "split", "features", "runs")
+    same = ("budget", "steps", "parameters", "preset", "seeds", "samples", "split", "features", "run", "runs")
     return request.model_dump(include={*same}) | {
         "families": request.families and [name.strip() for name in request.families.split(",") if name.strip()],
         "condition": None if request.condition == "none" else request.condition,

@@ -8,7 +8,7 @@ import asyncio
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -46,6 +46,8 @@ SUGGESTED, LOOKED_AT = 30, 5000
 """Paths that are offered while one is typed, and names that are looked at for it."""
 COLUMNS = 150
 """Columns on a page."""
+ONWARDS = {"new": "one", "compare": "all"}
+"""The pages that go on with a source, and which part of the form of a new run each is."""
 HUB = "huggingface.co/datasets/"
 PLAIN = re.compile(r"[^\W\d_][\w .()/+-]*")
 """Names that stand in NAME=TYPE without quotes."""
@@ -90,6 +92,8 @@ def routes(app: FastAPI, studio: Studio) -> None:
         if not source_of(given):
             return page(request, "data.html.j2", **ways(given.get("door", ""), uploads))
         asked = asked_of(given)
+        if (then := given.get("then")) in ONWARDS:
+            return RedirectResponse(onwards(asked)[then], 303)
         wanted = query(**asked.fields())
         if "again" in given:
             previews.forget(asked.request)
@@ -247,7 +251,6 @@ def known(preview: Preview, notes: Iterable[str], asked: Chosen, words: Mapping[
         if kind == "drop" and preview.typed
     ]
     columns = [*found.columns, *dropped]
-    fields, compared = asked.fields(condition=given), asked.fields(condition=given, target=None)
     names = [one["name"] for one in [*columns, *found.labels] if not one.get("dropped")][:COLUMNS]
     schema = DataSettings.model_json_schema()["properties"]
     hidden = {"types"} if names or "types" in preview.options else {"types", "group", "time"}  # which name columns
@@ -258,9 +261,14 @@ def known(preview: Preview, notes: Iterable[str], asked: Chosen, words: Mapping[
         "notes": [*found.notes, *(text for text in notes if text not in found.notes)],
         "options": [of_schema("data", name, schema[name], schema[name].get("default"), tuple(names))
                     for name in preview.options if name not in hidden],
-        "read": asked.read(), "new": f"/new{query(**fields)}#one", "compare": f"/new{query(**compared)}#all",
-        "command": shell(asked.request),
+        "read": asked.read(), "command": shell(asked.request), **onwards(replace(asked, condition=given)),
     }  # fmt: skip
+
+
+def onwards(asked: Chosen) -> dict[str, str]:
+    """The pages that go on with a source as it is read; all families are compared on whole items alone."""
+    fields = {"new": asked.fields(), "compare": asked.fields(target=None)}
+    return {then: f"/new{query(**fields[then])}#{part}" for then, part in ONWARDS.items()}
 
 
 def in_words(value: Any) -> str:

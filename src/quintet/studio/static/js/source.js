@@ -21,12 +21,15 @@ function chosen(address) {
   return made.pathname + made.search + made.hash;
 }
 
+/** The address that reads the source as the form says now, and goes on to a page. */
+function corrected(then) {
+  return `/data?${new URLSearchParams([...new FormData(form), ["then", then]])}`;
+}
+
 if (waiting) wait();
 form?.addEventListener("change", (event) => {
-  if (!["condition", "target"].includes(event.target.name)) {
-    $(".apply button", form).classList.add("main");
-    return;
-  }
-  history.replaceState(null, "", chosen(location.href));
-  for (const link of $$("[data-to]")) link.href = chosen(link.href);
+  if (!["condition", "target"].includes(event.target.name)) $(".apply button", form).classList.add("main");
+  else history.replaceState(null, "", chosen(location.href));
+  const changed = $(".apply button.main", form);
+  for (const link of $$("[data-to]")) link.href = changed ? corrected(link.dataset.to) : chosen(link.href);
 });
