@@ -61,9 +61,7 @@ class Autoregressive(Family):
             description="vector: a condition is read as one vector; sequence: every layer reads its positions; auto: "
             "sequence for texts, pictures and recordings, unless a single symbol is asked for",
         )
-        reach: int = Field(
-            1, ge=1, le=64, description="symbols that a step reads: the last one, and runs that end there"
-        )
+        reach: int = Field(1, ge=1, le=64, description="symbols that a step reads: the last, and runs ending there")
         reach_dropout: float = Field(0.0, ge=0, lt=1, description="share of places whose runs training does not see")
         tied: Literal["none", "output", "all"] = Field(
             "none",
