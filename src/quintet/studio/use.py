@@ -100,8 +100,12 @@ def routes(app: FastAPI, studio: Studio) -> None:
 
 
 def loaded(model: Fitted, job: Job) -> dict[str, Any]:
-    """What is known of a model once it is loaded: `writes`, whether it writes texts symbol by symbol."""
-    return {"writes": writes(model, ""), "step": (used := model.run.used()) and used.step}
+    """What is known of a model once it is loaded: `writes`, whether it writes texts symbol by symbol, and `longest`, how
+    many of them a text has at most, if that is fixed.
+    """
+    writing, codec = writes(model, ""), model.codecs["x"]
+    longest = None if not writing or getattr(codec, "stream", True) else model.family.space.dims
+    return {"writes": writing, "longest": longest, "step": (used := model.run.used()) and used.step}
 
 
 # -- the page ----------------------------------------------------------------------------------------------------------

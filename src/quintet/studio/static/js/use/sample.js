@@ -53,7 +53,8 @@ export function panel({ form, facts, work, loading }) {
 
   async function write(body) {
     const about = { caption: (i) => t("use.item_of", { seed: body.seed ?? 0, i }), prompt: body.prompt, media };
-    const { prompt = "", n = 1, seed = 0, condition, length = 200, stop = [], sampling = {} } = body;
+    const { prompt = "", n = 1, seed = 0, condition, stop = [], sampling = {} } = body;
+    const length = Math.min(body.length ?? 200, facts.longest ?? Infinity);
     const asking = { model: facts.run, prompt, n, seed, max_tokens: length, stop: stop.map(meant), stream: true, stream_options: { include_usage: true }, ...sampling };
     if (condition !== undefined) asking.condition = condition;
     const began = performance.now(), texts = growing(n, about);
