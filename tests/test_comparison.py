@@ -356,3 +356,13 @@ def test_rows_and_texts_stand_beside_the_nearest() -> None:
     bench = Bench(Dataset("colours", "text", texts, splits), None, samples=10)
     rows = nearest_shown(Told(texts[:4]), bench, 4)["rows"]  # type: ignore[arg-type]
     assert all(a == b and float(d) < 1e-12 for a, b, d in rows)
+
+
+def test_a_json_file_that_holds_data_is_a_source(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.json"
+    rows.write_text(json.dumps([{"a": 1, "b": 2}] * 3))
+    report = tmp_path / "report.json"
+    report.write_text(json.dumps({"recipe": {}, "models": []}))
+    assert is_source([str(rows)])
+    assert not is_source([str(report)])
+    assert not is_source([str(tmp_path / "missing.json")])

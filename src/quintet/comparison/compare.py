@@ -97,7 +97,18 @@ def _check(what: Sequence[Any], split: str, output: str | Path | None) -> None:
 def is_source(what: Sequence[str | Path], runs: str | Path | None = None) -> bool:
     """Whether this is one source to train on, rather than runs or reports; a source's own name wins."""
     one = str(what[0])
-    return len(what) == 1 and (one in SOURCES or not (one.endswith(".json") or Run.exists(one, runs)))
+    return len(what) == 1 and (one in SOURCES or not (is_report(Path(one)) or Run.exists(one, runs)))
+
+
+def is_report(path: Path) -> bool:
+    """Whether this is meant as a report: a file .json that holds one, or that cannot be read. Others hold data."""
+    if path.suffix != ".json":
+        return False
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return True
+    return isinstance(found, dict) and "models" in found
 
 
 def _runs(folders: Sequence[Run], *, samples: int, split: str, features: str) -> dict[str, Any]:

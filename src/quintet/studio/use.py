@@ -100,8 +100,8 @@ def routes(app: FastAPI, studio: Studio) -> None:
 
 
 def loaded(model: Fitted, job: Job) -> dict[str, Any]:
-    """What is known of a model once it is loaded: `writes`, whether it writes texts symbol by symbol, and `longest`, how
-    many of them a text has at most, if that is fixed.
+    """What is known of a model once it is loaded: `writes`, whether it writes texts symbol by symbol, and `longest`,
+    how many of them a text has at most, if that is fixed.
     """
     writing, codec = writes(model, ""), model.codecs["x"]
     longest = None if not writing or getattr(codec, "stream", True) else model.family.space.dims
