@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, NamedTuple
 
+from quintet.core.codec import Codec
+
 
 class Card(NamedTuple):
     """An item, of rows several, as a file of a media type: image/..., audio/wav, text/plain, or application/json with
@@ -44,5 +46,11 @@ class Shown(ABC):
     def charts(self, items: Any, real: Any = None) -> list[Chart]:
         """How the values of each column are distributed, by the values and ranges of `real` items where there are such;
         [] where items have no columns.
+        """
+        return []
+
+    def cells(self, codec: Codec) -> list[dict[str, Any]]:
+        """The columns or channels of items of this codec: `name`, `type`, of a category the `values` that a cell can
+        have, else None, and of a number or a date the `low` and the `high` end of training; [] where items have none.
         """
         return []

@@ -118,12 +118,6 @@ class Modality(Shown, ABC):
         """The condition that a person types. Raises DataError for what is none."""
         return text
 
-    def cells(self, codec: Codec) -> list[dict[str, Any]]:
-        """The columns or channels of items of this codec: `name`, `type`, of a category the `values` that a cell can
-        have, else None, and of a number or a date the `low` and the `high` end of training; [] where items have none.
-        """
-        return []
-
     def holds_conditions(self, suffix: str) -> bool:
         """Whether a file with this suffix holds conditions as its items; else it has one a line."""
         return True
