@@ -32,6 +32,7 @@ from quintet.core.codec import Codec
 from quintet.core.errors import DataError
 from quintet.data.dataset import Dataset
 from quintet.data.splits import arrange, assign, keys_of
+from quintet.modalities.cards import Card
 from quintet.modalities.dice.options import DiceReading
 from quintet.modalities.protocol import Format, Modality
 from quintet.modalities.representations import Symbols
@@ -77,7 +78,7 @@ class DiceCodec(Codec):
         return cls().of(data["rolls"], data["sides"])
 
 class DiceModality(Modality):
-    name, things, previewed, codec = "dice", "rolls", 3, DiceCodec
+    name, things, previewed, codec, door = "dice", "rolls", 3, DiceCodec, "tables"
     sets, suffixes = {}, (".dice",)
     formats = {".dice": Format(lambda items, note: "".join(
         "".join(map(str, row)) + chr(10) for row in items.values.tolist()).encode())}
@@ -110,6 +111,9 @@ class DiceModality(Modality):
 
     def preview(self, items, captions):
         return b""
+
+    def cards(self, items, captions):
+        return [Card("text/plain", row.tobytes()) for row in items.values]
 
     def shown(self, items, codec, reference=None):
         return {"kind": "text", "items": []}

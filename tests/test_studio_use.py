@@ -129,7 +129,11 @@ def test_a_run_without_weights_says_so(browser: TestClient, made: Studio) -> Non
 
 
 def test_a_model_is_loaded_before_it_is_asked(browser: TestClient) -> None:
-    assert browser.post("/studio/use/load", json={"model": "letters"}).json() == {"writes": True, "step": 2}
+    letters = browser.post("/studio/use/load", json={"model": "letters"}).json()
+    assert letters == {"writes": True, "longest": letters["longest"], "step": 2}
+    asked = {"model": "letters", "n": 1, "length": letters["longest"]}
+    assert browser.post("/api/v1/sample", json=asked).status_code == 200
+    assert browser.post("/api/v1/sample", json={**asked, "length": letters["longest"] + 1}).status_code == 422
     assert not browser.post("/studio/use/load", json={"model": "compare-1/drawn"}).json()["writes"]
     assert browser.post("/studio/use/load", json={"model": "../pictures"}).json()["title"] == "no such run"
 
