@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from quintet.metrics.measures import COST, LIKELIHOOD, PER_CHARACTER, Measure
 
@@ -131,7 +131,7 @@ def interval(values: Sequence[float], stderrs: Sequence[float]) -> Figure:
     n = len(values)
     half = 2 * math.sqrt(sum(s * s for s in stderrs) / n)
     if n > 1:
-        half = math.hypot(half, float(student.ppf(0.975, n - 1) * np.std(values, ddof=1) / math.sqrt(n)))
+        half = math.hypot(half, float(stdtrit(n - 1, 0.975) * np.std(values, ddof=1) / math.sqrt(n)))
     return Figure(float(np.mean(values)), half, n)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from quintet.comparison.contenders import Contender, Entry, Figure, names
 from quintet.metrics.estimates import REFIT, Array
@@ -154,11 +154,11 @@ def _paired(measure: Measure, a: Contender, b: Contender) -> Difference | None:
     if alike:
         for one, other in zip(*([np.mean(each, 0) for each in _others(group)] for group in groups), strict=True):
             variance += _variance(one - other)
-    square = float(student.ppf(0.975, n - 1)) ** 2 * variance
+    square = float(stdtrit(n - 1, 0.975)) ** 2 * variance
     for group, values in zip(groups, (left, right), strict=True):
         seeds = len(values)
         if seeds > 1:
-            square += float(student.ppf(0.975, seeds - 1)) ** 2 * _variance(values.mean(1))
+            square += float(stdtrit(seeds - 1, 0.975)) ** 2 * _variance(values.mean(1))
         if not alike:
             each = np.mean([sum(map(_variance, side.others)) for side in group])
             square += 4 * times * float(each) / (seeds if own else 1)
@@ -253,7 +253,7 @@ def _needed(measure: Measure, a: Contender, b: Contender, found: Difference) -> 
     """
     spread = sum(float(np.var([value for value, _ in c.values(measure)], ddof=1)) for c in (a, b))
     for n in (*range(2, 21), 30, 50, 100):
-        luck = float(student.ppf(0.975, n - 1)) * math.sqrt(spread / n)
+        luck = float(stdtrit(n - 1, 0.975)) * math.sqrt(spread / n)
         if math.hypot(2 * math.sqrt(found.variance), luck) < abs(found.gap):
             return n
     return None

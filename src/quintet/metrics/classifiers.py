@@ -5,12 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from sklearn.svm import SVC
 
 from quintet.core.random import some
 from quintet.metrics.estimates import FOLDS, REFIT, Array, Estimate, placements, share
@@ -47,6 +41,9 @@ def told_apart(real: Array, fake: Array, seed: int = 0) -> tuple[Array, Array]:
     if x.shape[1] > MAX_COLUMNS:  # a bound on time; the columns are drawn from the seed
         x = x[:, some(x.shape[1], MAX_COLUMNS, seed)]
     y = np.repeat([0, 1], n)
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
     model = HistGradientBoostingClassifier(max_iter=50, max_leaf_nodes=15, early_stopping=False, random_state=seed)
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
     p = cross_val_predict(model, x, y, cv=folds, method="predict_proba")[:, 1]
@@ -63,6 +60,10 @@ def train_synthetic_test_real(fake_x: Array, fake_y: Array, test_x: Array, test_
     x, unseen = fake_x.reshape(len(fake_x), -1), test_x.reshape(len(test_x), -1)
     if len(np.unique(fake_y)) < 2:  # a generator that makes one class only
         return share(test_y == fake_y[0])
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)).fit(x, fake_y)
     return share(model.predict(unseen) == test_y)
 
@@ -76,6 +77,8 @@ def conditional_accuracy(
     expected. A support vector machine with Gaussian kernel on MAX_TAUGHT of the training items (N, d).
     """
     taught = some(train, MAX_TAUGHT, 0)
+    from sklearn.svm import SVC
+
     model = SVC(C=10.0).fit(train[taught], train_labels[taught])
     return {
         "conditional": share(model.predict(fake) == asked),
