@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -138,20 +138,18 @@ def choose(name: str, value: str, back: str) -> Response:
 def routes(app: FastAPI) -> None:
     """The choices that hold for every page."""
 
-    @app.post("/studio/language")
-    async def choose_language(request: Request) -> Response:
-        """Choose the language of pages."""
-        form = await request.form()
-        code = str(form.get("value", ""))
-        if code not in LANGUAGES:
-            raise Refusal(422, "there are no pages in this language", fix=f"known: {', '.join(LANGUAGES)}")
-        return choose("language", code, str(form.get("back", "/")))
+    for name, known in {"language": tuple(LANGUAGES), "theme": THEMES}.items():
+        app.post(f"/studio/{name}", name=name)(choosing(name, known))
 
-    @app.post("/studio/theme")
-    async def choose_theme(request: Request) -> Response:
-        """Choose light or dark pages."""
+
+def choosing(name: str, known: Sequence[str]) -> Callable[[Request], Awaitable[Response]]:
+    """What remembers one of the known values."""
+
+    async def remember(request: Request) -> Response:
         form = await request.form()
-        theme = str(form.get("value", ""))
-        if theme not in THEMES:
-            raise Refusal(422, "there is no such theme", fix=f"known: {', '.join(THEMES)}")
-        return choose("theme", theme, str(form.get("back", "/")))
+        value = str(form.get("value", ""))
+        if value not in known:
+            raise Refusal(422, f"there are no pages in this {name}", fix=f"known: {', '.join(known)}")
+        return choose(name, value, str(form.get("back", "/")))
+
+    return remember
