@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -21,9 +22,10 @@ from quintet.core.family import Batch
 from quintet.core.random import Rows
 from quintet.core.spaces import Continuous, Discrete
 from quintet.families.flow import Flow, resolve
-from quintet.nets import flows
+from quintet.nets import elementwise, flows
 from quintet.nets.conditioning import tell
-from quintet.nets.flows import Affine, Coupling, MaskedAutoregressive, Permute, Spline, Standardise
+from quintet.nets.elementwise import Affine, Forward, Spline
+from quintet.nets.flows import Coupling, MaskedAutoregressive, Permute, Standardise
 from quintet.nets.given import Given, Widths
 
 CASES = [
@@ -68,7 +70,7 @@ def log_det_error(flow: Flow, x: Tensor, cond: Tensor) -> float:
     errors = []
     for row, label in zip(x[:3], cond[:3], strict=True):
         encode = lambda v, c=label: flow.encode(v.view(1, *x.shape[1:]), c[None]).flatten()  # noqa: E731
-        jacobian = torch.func.jacrev(encode)(row.flatten())
+        jacobian = torch.autograd.functional.jacobian(encode, row.flatten())
         z, normal = flow.encode(row[None], label[None]), math.log(2 * math.pi)
         log_det = flow.log_prob(row[None], label[None]) + 0.5 * (z.square() + normal).sum()
         errors.append(float((torch.linalg.slogdet(jacobian)[1] - log_det).abs().item()))
@@ -181,8 +183,8 @@ def zuko_error(spline: Spline) -> float:
     k, box, low = 6, 4.0, math.log(1e-3)
     u = torch.randn(3 * k - 1, 500)
     x = torch.linspace(-1.5 * box, 1.5 * box, 500)
-    sizes = flows.MIN_SIZE + (1 - k * flows.MIN_SIZE) * u[: 2 * k].view(2, k, 500).softmax(1)
-    slopes = flows.MIN_SLOPE + nn.functional.softplus(u[2 * k :] + math.log(math.expm1(1 - flows.MIN_SLOPE)))
+    sizes = elementwise.MIN_SIZE + (1 - k * elementwise.MIN_SIZE) * u[: 2 * k].view(2, k, 500).softmax(1)
+    slopes = elementwise.MIN_SLOPE + nn.functional.softplus(u[2 * k :] + math.log(math.expm1(1 - elementwise.MIN_SLOPE)))
     w, h = (v / (1 - abs(2 * v / low)) for v in (v - v.mean(0) for v in sizes.log()))
     # y = v / (1 + |v / c|) has the inverse v = y / (1 - |y / c|)
     d = slopes.log() / (1 - (slopes.log() / low).abs())
@@ -198,8 +200,13 @@ def test_spline_agrees_with_zuko() -> None:
 
 
 def test_zuko_finds_another_slope(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = Spline._bin
-    monkeypatch.setattr(Spline, "_bin", lambda *a, **kw: (*right(*a, **kw)[:5], right(*a, **kw)[4]))
+    right = Spline.find
+
+    def wrong(*a: Any, **kw: Any) -> Any:
+        found, more = right(*a, **kw)
+        return found._replace(d1=found.d0), more
+
+    monkeypatch.setattr(Spline, "find", wrong)
     assert zuko_error(Spline(bins=6, box=4.0)) > 1e-3
 
 
@@ -217,6 +224,50 @@ def test_spline_is_increasing_and_invertible(bins: int, box: float, scale: float
     assert bool((log_slope[outside] == 0).all())
     error = (spline.inverse(z, params.expand(-1, 201)) - x).abs() * log_slope.exp()  # in units of z
     assert float(error.max()) < 1e-9 * box
+
+
+def gradient_error(bins: int = 5, box: float = 3.0) -> float:
+    """Largest difference between the gradient that is written out and finite differences, as a share of it."""
+    spline = Spline(bins, box)
+    x = torch.linspace(-1.3 * box, 1.3 * box, 41)  # no knot is hit, and some lie outside the box
+    params = 1.5 * torch.randn(spline.params, 41)
+    weights = torch.randn(2, 41)
+
+    def total(x: Tensor, params: Tensor) -> Tensor:
+        return (weights * torch.stack(spline.forward(x, params))).sum()
+
+    given = x.requires_grad_(), params.requires_grad_()
+    errors = []
+    for tensor, gradient in zip(given, torch.autograd.grad(total(*given), given), strict=True):
+        with torch.no_grad():
+            for place in range(0, tensor.numel(), 3):
+                flat, kept, far = tensor.view(-1), float(tensor.view(-1)[place]), []
+                for step in (1e-6, -1e-6):
+                    flat[place] = kept + step
+                    far.append(float(total(*given)))
+                flat[place] = kept
+                want = (far[0] - far[1]) / 2e-6
+                errors.append(abs(float(gradient.view(-1)[place]) - want) / (1 + abs(want)))
+    return max(errors)
+
+
+@pytest.mark.parametrize("bins", [2, 3, 8])
+def test_the_gradient_of_a_spline_is_that_of_its_formulas(bins: int) -> None:
+    assert gradient_error(bins) < 1e-6
+
+
+def test_a_wrong_gradient_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = Forward.backward
+    monkeypatch.setattr(Forward, "backward", staticmethod(lambda ctx, a, b: right(ctx, a, 0.99 * b)))
+    assert gradient_error() > 1e-4
+
+
+def test_a_spline_has_the_same_numbers_however_its_parameters_lie_in_memory() -> None:
+    spline, x = Spline(), torch.randn(7, 3)
+    params = torch.randn(7, spline.params, 3)
+    other = params.permute(1, 2, 0).contiguous().permute(2, 0, 1)
+    for map in (spline.forward, spline.inverse):
+        torch.testing.assert_close(map(x, params), map(x, other))
 
 
 def test_zero_parameters_are_the_identity() -> None:

@@ -18,8 +18,8 @@ from quintet.core.random import Generator, normal
 from quintet.core.spaces import Continuous, Space
 from quintet.nets.conditioning import conditioner, tell, widths
 from quintet.nets.conv import conv
+from quintet.nets.elementwise import Affine, Spline, Transform
 from quintet.nets.flows import (
-    Affine,
     Coupling,
     Guided,
     Invertible,
@@ -28,9 +28,7 @@ from quintet.nets.flows import (
     Mix,
     ParameterNet,
     Permute,
-    Spline,
     Standardise,
-    Transform,
 )
 from quintet.nets.given import UNCONDITIONAL, Added, Given, How, Widths, zero
 from quintet.nets.latent import hamiltonian, nearest_candidate

@@ -1,124 +1,17 @@
-"""Invertible layers on flat vectors: splines and affine maps, couplings, masked autoregression, mixing, standardising.
-
-Arithmetic on x is done in float32 or better, whatever the autocast: only nets that compute parameters may run lower.
-"""
+"""Invertible layers on flat vectors: couplings, masked autoregression, mixing, standardising."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from quintet.nets.elementwise import Transform
 from quintet.nets.given import UNCONDITIONAL, UNTOLD, Added, Given, Widths, zero
-
-MIN_SIZE, MIN_SLOPE = 1e-3, 1e-3  # of a bin, as a share of the box, and of a knot's slope
-
-
-def full(x: Tensor) -> Tensor:
-    """x in float32, or in float64 if it is."""
-    return x if x.dtype == torch.float64 else x.float()
-
-
-@dataclass(frozen=True)
-class Affine:
-    """z = (x - mean) exp(-log_std), with -3 < log_std < `widest`, and |mean| < `most` if that is given. `params`
-    (..., 2, N) for x (..., N).
-
-    In a long chain of layers over standardised x, a conditional mean or standard deviation beyond tight bounds is a
-    mistake of a net that is asked about what it has not seen; samples would grow from one such layer to the next.
-    """
-
-    params: int = 2
-    most: float | None = None
-    widest: float = 3.0
-
-    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        """z and log dz/dx, both (..., N)."""
-        mean, log_std = self._read(params)
-        return (x - mean) * torch.exp(-log_std), -log_std
-
-    def inverse(self, z: Tensor, params: Tensor) -> Tensor:
-        """x (..., N)."""
-        mean, log_std = self._read(params)
-        return z * torch.exp(log_std) + mean
-
-    def _read(self, params: Tensor) -> tuple[Tensor, Tensor]:
-        mean, log_std = full(params).unbind(-2)
-        bound = torch.where(log_std > 0, self.widest, 3.0)
-        mean = mean if self.most is None else self.most * torch.tanh(mean / self.most)
-        return mean, bound * torch.tanh(log_std / bound)
-
-
-@dataclass(frozen=True)
-class Spline:
-    """Monotone rational-quadratic spline on [-box, box], identity outside (Durkan et al. 2019, arXiv:1906.04032).
-
-    In the bin that holds x, of width w and height h, with s = h / w, end slopes d0, d1 and t = (x - x0) / w in [0, 1],
-
-        z = y0 + h (s t^2 + d0 t (1 - t)) / q,            q = s + (d0 + d1 - 2 s) t (1 - t)
-        dz/dx = s^2 (d1 t^2 + 2 s t (1 - t) + d0 (1 - t)^2) / q^2
-
-    `params` (..., 3 bins - 1, N) for x (..., N): logits of the widths and of the heights, then the inner slopes. Zeros
-    are the identity. Elements come last, so that every operation runs along memory.
-    """
-
-    bins: int = 8
-    box: float = 5.0
-
-    @property
-    def params(self) -> int:
-        return 3 * self.bins - 1
-
-    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        """z and log dz/dx, both (..., N)."""
-        inside = x.abs() < self.box
-        u = x.clamp(-self.box, self.box)
-        x0, w, y0, h, d0, d1 = self._bin(u, params, inverse=False)
-        t = (u - x0) / w
-        r, s = 1 - t, h / w
-        tr, sq = t * r, t * t
-        q = s + (d0 + d1 - 2 * s) * tr
-        z = y0 + h * (s * sq + d0 * tr) / q
-        slope = (s / q).square() * (d1 * sq + 2 * s * tr + d0 * r * r)
-        return torch.where(inside, z, x), torch.where(inside, slope, 1.0).log()
-
-    def inverse(self, z: Tensor, params: Tensor) -> Tensor:
-        """x (..., N): the root in [0, 1] of the quadratic in t, in the form that does not cancel."""
-        inside = z.abs() < self.box
-        v = z.clamp(-self.box, self.box)
-        x0, w, y0, h, d0, d1 = self._bin(v, params, inverse=True)
-        s, rise = h / w, v - y0
-        bend = rise * (d0 + d1 - 2 * s)
-        a, b, c = h * (s - d0) + bend, h * d0 - bend, -s * rise
-        root = (b * b - 4 * a * c).clamp_min(0).sqrt()
-        t = 2 * c / (-b - root)
-        return torch.where(inside, x0 + t * w, z)
-
-    def _bin(self, x: Tensor, params: Tensor, inverse: bool) -> tuple[Tensor, ...]:
-        """Left knot and width, lower knot and height, end slopes of each element's bin, six times (..., N)."""
-        k = self.bins
-        params = full(params)
-        *lead, _, n = params.shape
-        sizes = params[..., : 2 * k, :].reshape(*lead, 2, k, n).softmax(-2)
-        sizes = 2 * self.box * (MIN_SIZE + (1 - k * MIN_SIZE) * sizes)
-        knots = F.pad(sizes[..., :-1, :].cumsum(-2) - self.box, (0, 0, 1, 0), value=-self.box)  # (..., 2, k, n)
-        shift = math.log(math.expm1(1 - MIN_SLOPE))  # softplus of it is 1: identity at zero
-        slopes = F.pad(MIN_SLOPE + F.softplus(params[..., 2 * k :, :] + shift), (0, 0, 1, 1), value=1.0)
-        index = (x.detach().unsqueeze(-2) >= knots.detach()[..., int(inverse), 1:, :]).sum(-2, keepdim=True)
-        both = index.unsqueeze(-3).expand(*lead, 2, 1, n)
-        x0, y0 = knots.gather(-2, both).squeeze(-2).unbind(-2)
-        w, h = sizes.gather(-2, both).squeeze(-2).unbind(-2)
-        d0, d1 = slopes.gather(-2, torch.cat([index, index + 1], -2)).unbind(-2)
-        return x0, w, y0, h, d0, d1
-
-
-Transform = Affine | Spline
-
 
 class Guided(NamedTuple):
     """A condition to be followed more than the data do: params = null + weight * (conditional - null).
@@ -282,16 +175,16 @@ class Coupling(Invertible):
 
 
 class MaskedLinear(nn.Linear):
-    """y = (mask * W) x + b, mask (outputs, inputs)."""
+    """y = (mask * W) x + b, mask (outputs, inputs), or y = W x + b without one."""
 
-    mask: Tensor
+    mask: Tensor | None
 
-    def __init__(self, mask: Tensor) -> None:
-        super().__init__(mask.shape[1], mask.shape[0])
+    def __init__(self, inputs: int, outputs: int, mask: Tensor | None = None) -> None:
+        super().__init__(inputs, outputs)
         self.register_buffer("mask", mask, persistent=False)
 
     def masked(self) -> Tensor:
-        return self.weight * self.mask
+        return self.weight if self.mask is None else self.weight * self.mask
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.masked(), self.bias)
@@ -316,10 +209,9 @@ class ParameterNet(nn.Module):
     ) -> None:
         super().__init__()
         self.dropout = dropout
-        sizes = (width, inputs), (width, width), (outputs, width)
-        first, middle, last = masks or (torch.ones(size, dtype=torch.bool) for size in sizes)
-        self.enter, self.leave = MaskedLinear(first), MaskedLinear(last)
-        self.blocks = nn.ModuleList(MaskedLinear(middle) for _ in range(depth - 1))
+        first, middle, last = masks or (None, None, None)
+        self.enter, self.leave = MaskedLinear(inputs, width, first), MaskedLinear(width, outputs, last)
+        self.blocks = nn.ModuleList(MaskedLinear(width, width, middle) for _ in range(depth - 1))
         zero(self.leave)
         self.added = Added(ready, width)
 
@@ -327,8 +219,8 @@ class ParameterNet(nn.Module):
         h = self.added(self.enter(x), given)
         for block in self.blocks:
             h = h + block(self.activate(h))
-        out: Tensor = self.leave(self.activate(h))
-        return out
+        # a parameter of all items lies side by side in memory, along which the elementwise maps run
+        return torch.addmm(self.leave.bias[:, None], self.leave.masked(), self.activate(h).t()).t()
 
     def activate(self, h: Tensor) -> Tensor:
         return F.dropout(F.silu(h), self.dropout, self.training)
