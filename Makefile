@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 BUDGET ?= 50s
 QUALITY ?= 20s
+BENCHES ?= spline_step flow_sampling unet_step vae_epoch gpt_step generation trainer_overhead serving
 
 .PHONY: demo test test-slow test-mutants lint bench quality docs clean
 
@@ -32,10 +33,15 @@ lint: .venv/pip-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: .venv/pip-test  ## speed ratios against peers, interleaved
-	$(BIN)/python benchmarks/trainer_overhead.py
-	$(BIN)/python benchmarks/flow_sampling.py
-	$(BIN)/python benchmarks/serving.py
+.venv-bench/pip: pyproject.toml constraints.txt benchmarks/peers.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e . -r benchmarks/peers.txt
+	.venv-bench/bin/pip uninstall --quiet --yes torchvision  # its builds are not those of every torch, and nobody needs it
+	touch $@
+
+bench: .venv-bench/pip  ## speed beside other libraries, in rounds; writes docs/benchmarks.md (about half an hour)
+	for task in $(BENCHES); do .venv-bench/bin/python benchmarks/$$task.py || exit 1; done
+	.venv-bench/bin/python benchmarks/page.py
 
 quality: .venv/pip-test  ## every family on every named set, QUALITY a run; writes docs/results.md (about an hour)
 	$(BIN)/python benchmarks/quality.py --budget $(QUALITY)
@@ -44,4 +50,4 @@ docs: .venv/pip  ## regenerate what the READMEs and docs/ take from the code
 	$(BIN)/python docs/generate.py
 
 clean:
-	rm -rf .venv demo build *.egg-info
+	rm -rf .venv .venv-bench demo build *.egg-info

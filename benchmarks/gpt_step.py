@@ -4,7 +4,7 @@
 
 Six layers of width 384 with six heads, windows of 256, batch 16, 65 symbols, no dropout, random weights. A step is the
 loss, its gradient and an update by fused AdamW. nanoGPT (github.com/karpathy/nanoGPT) is not a package: its file
-model.py is read from where it lies. With --bf16 both compute in bfloat16, where the processor multiplies it in hardware.
+model.py is read from where it lies. With --bf16 both compute in bfloat16, which only some processors do in hardware.
 """
 
 from __future__ import annotations

@@ -2,9 +2,10 @@
 
     python benchmarks/unet_step.py [--threads N] [--rounds N] [--batch 64]
 
-Everybody has about 5.5 million parameters, float32, random weights. A training step is the loss on a batch, its gradient
-and an update by AdamW; a denoising step is one evaluation of the net on a batch. Quintet's net is the one that its own
-defaults give to an image of this size, only wider, so that it has as many parameters as the peers' nets.
+Everybody has about 5.5 million parameters, float32, random weights. A training step is the loss on a batch, its
+gradient and an update by AdamW; a denoising step is one evaluation of the net on a batch. Quintet's net is what its
+defaults give to an image of this size, only wider, so that it has as many parameters as the peers' nets; it reads
+patches of 2 x 2 pixels as one position and has a dense layer at the bottom, which is where most of its speed is from.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def quintets(x: torch.Tensor) -> dict[str, Work]:
     return works(OURS, family, lambda: family.loss(batch).value, lambda: family.denoise(x, level, UNCONDITIONAL))
 
 
-WIDTH = 53
+WIDTH = 46
 """Channels of quintet's first layer, which give 5.5 million parameters."""
 
 
@@ -58,8 +59,8 @@ def diffusers(x: torch.Tensor) -> dict[str, Work]:
     from diffusers import DDPMScheduler, UNet2DModel
 
     net = UNet2DModel(
-        sample_size=28, in_channels=1, out_channels=1, layers_per_block=2, block_out_channels=(32, 64, 128, 128),
-        norm_num_groups=8,
+        sample_size=28, in_channels=1, out_channels=1, layers_per_block=2, block_out_channels=(32, 64, 120, 120),
+        norm_num_groups=8, attention_head_dim=8,
         down_block_types=("DownBlock2D", "DownBlock2D", "AttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
     )  # fmt: skip
@@ -91,7 +92,7 @@ def lucidrains() -> types.ModuleType:
 
 def denoising_diffusion(x: torch.Tensor) -> dict[str, Work]:
     module = lucidrains()
-    net = module.Unet(dim=32, dim_mults=(1, 2, 4), channels=1, flash_attn=True)
+    net = module.Unet(dim=46, dim_mults=(1, 2, 4), channels=1, flash_attn=True)
     process = module.GaussianDiffusion(net, image_size=28, timesteps=1000, auto_normalize=False)
     shake(net)
     level = torch.full((len(x),), 500)

@@ -28,12 +28,14 @@ def quintets(x: Tensor, batch: int) -> Work:
     from quintet.training.trainer import Trainer
 
     space = Continuous((1, 28, 28), levels=2)
-    settings = VAE.Settings(net="mlp", width=HIDDEN, depth=1, latent=LATENT, likelihood="bernoulli")
+    settings = VAE.Settings(net="plain", width=HIDDEN, depth=1, latent=LATENT, likelihood="bernoulli")
     images = 2 * x.view(-1, 1, 28, 28) - 1
 
     def epoch() -> None:
-        trainer = Trainer(VAE(space, None, settings), Loader(space, images, None, seed=0),
-                          TrainingSettings(batch_size=batch), seed=0, steps=len(x) // batch, engine=Engine("cpu"))  # fmt: skip
+        trainer = Trainer(
+            VAE(space, None, settings), Loader(space, images, None, seed=0), TrainingSettings(batch_size=batch),
+            seed=0, steps=len(x) // batch, engine=Engine("cpu"),
+        )  # fmt: skip
         trainer.run()
 
     return epoch
@@ -44,7 +46,11 @@ class Plain(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.enter, self.mean, self.log_var = nn.Linear(784, HIDDEN), nn.Linear(HIDDEN, LATENT), nn.Linear(HIDDEN, LATENT)
+        self.enter, self.mean, self.log_var = (
+            nn.Linear(784, HIDDEN),
+            nn.Linear(HIDDEN, LATENT),
+            nn.Linear(HIDDEN, LATENT),
+        )
         self.back, self.leave = nn.Linear(LATENT, HIDDEN), nn.Linear(HIDDEN, 784)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -96,7 +102,11 @@ def encoder() -> nn.Module:
     class Encoder(BaseEncoder):
         def __init__(self) -> None:
             super().__init__()
-            self.enter, self.mean, self.log_var = nn.Linear(784, HIDDEN), nn.Linear(HIDDEN, LATENT), nn.Linear(HIDDEN, LATENT)
+            self.enter, self.mean, self.log_var = (
+                nn.Linear(784, HIDDEN),
+                nn.Linear(HIDDEN, LATENT),
+                nn.Linear(HIDDEN, LATENT),
+            )
 
         def forward(self, x: Tensor) -> ModelOutput:
             h = F.relu(self.enter(x.flatten(1)))

@@ -29,6 +29,12 @@ def test_the_unet_keeps_every_size(shape: tuple[int, ...], dense: int) -> None:
     assert net(x).shape == x.shape
 
 
+def test_a_net_may_have_any_width() -> None:
+    """A normalisation's groups divide its channels, also where these are no multiple of eight or of sixteen."""
+    for width in (1, 7, 15, 46, 56, 97):
+        assert UNet((1, 8, 8), width, 1, ready=Widths(4))(torch.randn(2, 1, 8, 8)).shape == (2, 1, 8, 8)
+
+
 @pytest.mark.parametrize("size", [(5,), (4, 3)])
 def test_the_dense_layer_is_its_equation(size: tuple[int, ...]) -> None:
     layer = Dense(16, size, 6, emb=4)

@@ -184,7 +184,9 @@ def zuko_error(spline: Spline) -> float:
     u = torch.randn(3 * k - 1, 500)
     x = torch.linspace(-1.5 * box, 1.5 * box, 500)
     sizes = elementwise.MIN_SIZE + (1 - k * elementwise.MIN_SIZE) * u[: 2 * k].view(2, k, 500).softmax(1)
-    slopes = elementwise.MIN_SLOPE + nn.functional.softplus(u[2 * k :] + math.log(math.expm1(1 - elementwise.MIN_SLOPE)))
+    slopes = elementwise.MIN_SLOPE + nn.functional.softplus(
+        u[2 * k :] + math.log(math.expm1(1 - elementwise.MIN_SLOPE))
+    )
     w, h = (v / (1 - abs(2 * v / low)) for v in (v - v.mean(0) for v in sizes.log()))
     # y = v / (1 + |v / c|) has the inverse v = y / (1 - |y / c|)
     d = slopes.log() / (1 - (slopes.log() / low).abs())

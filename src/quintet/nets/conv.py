@@ -97,6 +97,11 @@ def stages(blocks: nn.ModuleList) -> Iterator[nn.ModuleList]:
         yield stage
 
 
+def group_norm(width: int) -> nn.GroupNorm:
+    """At most 16 groups of at least 8 channels, where the width can be divided so."""
+    return nn.GroupNorm(next(n for n in range(max(1, min(16, width // 8)), 0, -1) if width % n == 0), width)
+
+
 class ConvBlock(nn.Module):
     """Residual block: norm, activation, convolution, modulation, twice. The last convolution starts at zero.
 
@@ -108,9 +113,7 @@ class ConvBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.first, self.last = conv(axes, inputs, outputs), zero(conv(axes, outputs, outputs))
-        self.norms = nn.ModuleList(
-            nn.GroupNorm(max(1, min(16, width // 8)), width) if norm else nn.Identity() for width in (inputs, outputs)
-        )
+        self.norms = nn.ModuleList(group_norm(width) if norm else nn.Identity() for width in (inputs, outputs))
         self.skip = conv(axes, inputs, outputs, 1) if inputs != outputs else nn.Identity()
         self.modulation, self.dropout, self.norm = Modulation(emb, outputs), dropout, norm
 
@@ -146,7 +149,7 @@ class Dense(nn.Module):
     def __init__(self, width: int, size: Size, inner: int, *, emb: int = 0) -> None:
         super().__init__()
         numbers = width * torch.Size(size).numel()
-        self.norm, self.modulation = nn.GroupNorm(max(1, min(16, width // 8)), width), Modulation(emb, inner)
+        self.norm, self.modulation = group_norm(width), Modulation(emb, inner)
         self.up, self.down = nn.Linear(numbers, inner), zero(nn.Linear(inner, numbers))
 
     def forward(self, x: Tensor, given: Given = UNCONDITIONAL) -> Tensor:
@@ -296,7 +299,7 @@ class UNet(nn.Module):
                 blocks.append(ConvBlock(axes, current + kept.pop(), wide, ready.emb, dropout=dropout))
                 current = wide
             self.up.append(blocks)
-        self.norm = nn.GroupNorm(max(1, min(16, width // 8)), width)
+        self.norm = group_norm(width)
         self.leave = zero(conv(axes, width, shape[0] * self.patch**axes))
 
     def forward(self, x: Tensor, given: Given = UNCONDITIONAL) -> Tensor:

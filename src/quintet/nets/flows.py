@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from quintet.nets.elementwise import Transform
 from quintet.nets.given import UNCONDITIONAL, UNTOLD, Added, Given, Widths, zero
 
+
 class Guided(NamedTuple):
     """A condition to be followed more than the data do: params = null + weight * (conditional - null).
 
