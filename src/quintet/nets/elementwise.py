@@ -90,7 +90,7 @@ class Bin(NamedTuple):
 class Found(NamedTuple):
     """What the gradient needs to know about the search for a bin."""
 
-    index: Tensor  # (M,), of the bin
+    place: Tensor  # (M,), of the bin among all
     shares: Tensor  # (2, bins, M), of the box, that widths and heights take
     rises: Tensor  # (2, M), the derivatives of d0 and d1 by their logits
 
