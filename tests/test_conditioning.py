@@ -218,7 +218,8 @@ NETS: list[tuple[str, Space, dict[str, object]]] = [
     ("vae", Continuous((3,)), {"net": "plain"}), ("gan", Continuous((1, 6, 5), 17), {}), ("gan", Continuous((3,)), {}),
     ("autoregressive", Discrete((6,), 5), {}), ("autoregressive", Discrete((1,), 3), {}),
     ("flow", Continuous((3,)), {}), ("flow", Continuous((3,)), {"kind": "autoregressive"}),
-    ("flow", Continuous((2, 8)), {"kind": "glow"}), ("diffusion", Continuous((1, 6, 5), 17), {}),
+    ("flow", Continuous((2, 8)), {"kind": "glow"}), ("flow", Continuous((2, 8)), {"kind": "transformer"}),
+    ("diffusion", Continuous((1, 6, 5), 17), {}),
     ("diffusion", Continuous((3,)), {}), ("masked_diffusion", Discrete((6,), 5), {}),
 ]  # fmt: skip
 each_net = pytest.mark.parametrize(

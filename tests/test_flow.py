@@ -35,6 +35,9 @@ CASES = [
     ((3, 5, 6), "glow", "affine"),
     ((2, 3), "coupling", "spline"),
     ((1,), "auto", "auto"),
+    *(((2, 6, 4), "transformer", transform) for transform in ("affine", "spline")),
+    ((1, 12), "transformer", "affine"),
+    ((5,), "transformer", "affine"),
 ]
 cases = pytest.mark.parametrize(("shape", "kind", "transform"), CASES)
 
@@ -454,7 +457,7 @@ def test_bf16_autocast_keeps_the_likelihood_in_float32() -> None:
     assert abs(float(loss) + float(want.mean()) / 6) < 0.5
 
 
-@pytest.mark.parametrize("kind", ["coupling", "autoregressive"])
+@pytest.mark.parametrize("kind", ["coupling", "autoregressive", "transformer"])
 def test_sampling_ignores_the_mode_and_the_batch(kind: str) -> None:
     flow, _, cond = build((6,), kind, "spline", dropout=0.5)
     want = flow.sample(8, cond[:8], generator=Rows(7, 0, 8))

@@ -22,8 +22,15 @@ SMALL = {
     "diffusion": {"width": 8, "depth": 1, "emb": 8, "ode_steps": 4},
     "masked_diffusion": {"width": 16, "depth": 1, "heads": 2, "draws": 4},
 }
+VARIANTS = {"flow-transformer": {"kind": "transformer", "depth": 1, "noise": 0.1}}
+"""A family and settings that make it another one, for which all the same holds."""
 QUICK = {"flow": {"moves": 5, "starts": 8}}  # a long chain of a random density amplifies rounding
 LABEL = Discrete((1,), 3)
+
+
+def class_of(name: str) -> type[Family]:
+    """Of a family, or of a variant of one."""
+    return FAMILIES[name.partition("-")[0]]
 
 
 def space_of(cls: type[Family], image: bool = False) -> Space:
@@ -33,9 +40,10 @@ def space_of(cls: type[Family], image: bool = False) -> Space:
 
 
 def build(name: str, *, image: bool = False, condition: Space | None = LABEL) -> Family:
-    cls = FAMILIES[name]
+    cls = class_of(name)
     torch.manual_seed(0)
-    family = cls(space_of(cls, image), condition, cls.Settings(**SMALL[name]))
+    settings = SMALL[cls.name] | VARIANTS.get(name, {})
+    family = cls(space_of(cls, image), condition, cls.Settings(**settings))
     x = items(family, 64)
     family.initialise(Batch(x, labels(64) if condition else None, torch.Generator().manual_seed(0)))
     return family
@@ -53,19 +61,19 @@ def labels(n: int) -> torch.Tensor:
     return (torch.arange(n) % 3)[:, None]
 
 
-every = pytest.mark.parametrize("name", FAMILIES)
+every = pytest.mark.parametrize("name", [*FAMILIES, *VARIANTS])
 both = pytest.mark.parametrize("image", [False, True])
 
 
 @every
 def test_what_is_missing_is_what_is_not_written(name: str) -> None:
-    cls = FAMILIES[name]
+    cls = class_of(name)
     lacking = {op for op in OPERATIONS if getattr(cls, op) is getattr(Family, op)}
     assert lacking == set(cls.missing)
     assert ("log_prob" in cls.missing) == (cls.likelihood == "none")
     family = build(name)
     for op in lacking:
-        with pytest.raises(Unsupported, match=f"{name} has no {op}") as caught:
+        with pytest.raises(Unsupported, match=f"{cls.name} has no {op}") as caught:
             getattr(family, op)(items(family, 2))
         assert caught.value.why == cls.missing[op]
 
@@ -73,7 +81,7 @@ def test_what_is_missing_is_what_is_not_written(name: str) -> None:
 @every
 def test_signatures_are_those_of_the_protocol(name: str) -> None:
     for op in OPERATIONS:
-        ours, base = (list(inspect.signature(getattr(cls, op)).parameters) for cls in (FAMILIES[name], Family))
+        ours, base = (list(inspect.signature(getattr(cls, op)).parameters) for cls in (class_of(name), Family))
         assert ours == base
 
 
@@ -131,7 +139,7 @@ def test_sampling_tells_each_step(name: str) -> None:
 
 @every
 def test_the_wrong_space_is_refused(name: str) -> None:
-    cls = FAMILIES[name]
+    cls = class_of(name)
     if cls.accepts == (Continuous, Discrete):
         pytest.skip("takes both")
     wrong = Discrete((4,), 3) if Continuous in cls.accepts else Continuous((4,))
@@ -151,12 +159,12 @@ def test_encode_and_decode_keep_shapes(name: str) -> None:
 @every
 @both
 def test_completions_keep_what_is_known_and_belong_to_rows(name: str, image: bool) -> None:
-    if "complete" in FAMILIES[name].missing:
+    if "complete" in class_of(name).missing:
         pytest.skip("cannot complete")
     family = randomise(build(name, image=image), scale=0.1)
     x, known = items(family, 4), torch.arange(4 * family.space.dims).view(4, *family.space.shape) % 3 > 0
     known[3] = True
-    few = family.Sampling(**QUICK.get(name, {}))
+    few = family.Sampling(**QUICK.get(family.name, {}))
     draw = lambda a, b: family.complete(x[a:b], known[a:b], labels(4)[a:b], sampling=few, generator=Rows(7, a, b - a))  # noqa: E731
     whole = draw(0, 4)
     family.space.check(whole)

@@ -324,15 +324,17 @@ def test_muon_says_where_it_has_nothing_to_do() -> None:
 
 
 MUON = "autoregressive-muon"
-RUNS = [*FAMILIES, MUON]
+VARIANTS: dict[str, dict[str, Any]] = {"flow-transformer": {"kind": "transformer", "width": 16, "noise": 0.1}}
+RUNS = [*FAMILIES, MUON, *VARIANTS]
 
 
 def arguments(run: str, tmp_path: Path) -> dict[str, Any]:
-    family = run.removesuffix("-muon")
+    family = run.partition("-")[0]
     training = {"batch_size": BATCH, "save_every": 1, "keep": 100, "sample_every": STEPS}
-    training["optimiser"] = "adamw" if run == family else "muon"
+    training["optimiser"] = "muon" if run == MUON else "adamw"
     return {"family": family, "data": "digits", "condition": "label", "preset": "tiny", "runs": tmp_path, "seed": 3,
-            "config": {"training": training, "sampling": {"steps": 2} if family == "diffusion" else {}}}  # fmt: skip
+            "config": {"training": training, "model": VARIANTS.get(run, {}),
+                       "sampling": {"steps": 2} if family == "diffusion" else {}}}  # fmt: skip
 
 
 def losses(run: Run) -> list[dict[str, Any]]:

@@ -1,23 +1,21 @@
-"""Normalising flows: couplings, masked autoregression and Glow over one list of invertible layers."""
+"""Normalising flows: couplings, masked and patchwise autoregression, and Glow over one list of invertible layers."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from quintet.core.errors import Unsupported
+from quintet.core.errors import ConfigError, Unsupported
 from quintet.core.family import Batch, Family, Loss, OnStep, Part, given_as
 from quintet.core.random import Generator, normal
 from quintet.core.spaces import Continuous, Space
 from quintet.nets.conditioning import conditioner, tell, widths
-from quintet.nets.conv import conv
 from quintet.nets.elementwise import Affine, Spline, Transform
 from quintet.nets.flows import (
     Coupling,
@@ -30,10 +28,12 @@ from quintet.nets.flows import (
     Permute,
     Standardise,
 )
-from quintet.nets.given import UNCONDITIONAL, Added, Given, How, Widths, zero
-from quintet.nets.latent import hamiltonian, nearest_candidate
+from quintet.nets.given import How, Widths
+from quintet.nets.glow import ConvNet, has_scales, squeezable, squeeze
+from quintet.nets.latent import hamiltonian, nearest_candidate, slope
+from quintet.nets.tarflow import PatchAutoregressive, patches
 
-Kind = Literal["auto", "coupling", "autoregressive", "glow"]
+Kind = Literal["auto", "coupling", "autoregressive", "glow", "transformer"]
 
 
 class Flow(Family):
@@ -44,7 +44,7 @@ class Flow(Family):
     """
 
     class Settings(Family.Settings):
-        """`layers`: couplings, masked layers, or Glow steps a scale; `depth`: hidden layers of a conditioner.
+        """`layers`: couplings, masked layers, Transformers, or Glow steps a scale; `depth`: hidden layers of each.
 
         `box` is in standard deviations. `dropout` is what small data need: 0.3 to 0.4 at a thousand items; at ten
         thousand, 0.3 costs 0.02 nats per dimension.
@@ -54,7 +54,7 @@ class Flow(Family):
         transform: Literal["auto", "affine", "spline"] = Field(
             "auto", description="what a layer does to each number: affine is simple, spline is flexible"
         )
-        layers: int = Field(6, ge=1, description="couplings, masked layers, or steps of Glow at each scale")
+        layers: int = Field(6, ge=1, description="couplings, masked layers, Transformers, or Glow steps a scale")
         width: int = Field(128, ge=1, description="hidden units of the nets within a layer")
         depth: int = Field(2, ge=1, description="hidden layers of the nets within a layer")
         bins: int = Field(8, ge=2, description="pieces of a spline")
@@ -64,6 +64,13 @@ class Flow(Family):
             ge=0,
             lt=1,
             description="share of hidden numbers that training sets to zero; small data need 0.3 to 0.4",
+        )
+        heads: int = Field(4, ge=1, description="transformer: attention heads of a layer; width is divided among them")
+        patch: int | None = Field(
+            None, ge=1, description="transformer: side of the patches that follow each other; none: by the item's size"
+        )
+        noise: float = Field(
+            0.0, ge=0, description="noise that training adds to items, in data units; samples are then denoised"
         )
         emb: int = Field(64, ge=1, description="numbers by which the net is told the condition")
         condition: How = "vector"
@@ -105,8 +112,8 @@ class Flow(Family):
         spline = s.transform == "spline" or (s.transform == "auto" and kind != "glow")
         affine = Affine(most=5.0, widest=0.2) if kind == "glow" else Affine()
         transform = Spline(s.bins, s.box) if spline else affine
-        build = {"glow": glow, "coupling": couplings, "autoregressive": autoregressions}[kind]
-        shape = space.shape if kind == "glow" else (space.dims,)
+        build = BUILD[kind]
+        shape = space.shape if kind in ("glow", "transformer") else (space.dims,)
         floor = 1e-3 if getattr(space, "levels", None) is None else 0.5  # quantised data share one scale
         self.layers = nn.ModuleList(
             [Standardise(shape, floor=floor), *build(shape, transform, s, widths(condition, s.emb, s.condition))]
@@ -128,7 +135,10 @@ class Flow(Family):
 
     def loss(self, batch: Batch) -> Loss:
         """-mean log p(x | cond) / dims, in nats."""
-        value = -self.log_density(batch.x, batch.cond, batch.generator).mean() / self.space.dims
+        x, noise = batch.x, self.settings.noise
+        if noise:
+            x = x + noise * normal(*x.shape, generator=batch.generator, like=x)
+        value = -self.log_density(x, batch.cond, batch.generator).mean() / self.space.dims
         return Loss(value, {"nats_per_dim": value.detach()})
 
     def log_density(self, x: Tensor, cond: Tensor | None, generator: Generator | None) -> Tensor:
@@ -186,7 +196,16 @@ class Flow(Family):
         s = sampling or self.Sampling()
         noise = normal(n, *self.space.shape, generator=generator, like=next(self.parameters()))
         with evaluating(self):
-            return self.invert(noise * s.temperature, self.given(cond, n, s.guidance), on_step)
+            given = self.given(cond, n, s.guidance)
+            return self.denoised(self.invert(noise * s.temperature, given, on_step), given)
+
+    def denoised(self, x: Tensor, given: MaybeGuided) -> Tensor:
+        """E[item | item + noise = x] = x + noise^2 grad log p(x) (Tweedie), where training adds noise to items."""
+        if not self.settings.noise:
+            return x
+        energy = lambda u: 0.5 * (found := self.flow(u, given))[0].square().sum(1) - found[1]  # noqa: E731
+        with torch.autocast(x.device.type, enabled=False):
+            return x - self.settings.noise**2 * slope(energy, x.flatten(1))[1].view(x.shape)
 
     def parts(self, x: Tensor, cond: Tensor | None, sampling: Any) -> dict[str, Part]:
         given = given_as("cond", cond)
@@ -274,24 +293,22 @@ def autoregressions(shape: tuple[int, ...], transform: Transform, s: Flow.Settin
     return layers
 
 
-def squeezable(shape: tuple[int, ...]) -> bool:
-    """Whether some axis can be halved."""
-    return any(n % 2 == 0 and n > 4 for n in shape[1:])
-
-
-def has_scales(shape: tuple[int, ...]) -> bool:
-    """Whether there are channels to split, at once or after a squeeze."""
-    return len(shape) in (2, 3) and (shape[0] > 1 or squeezable(shape))
-
-
-def squeeze(shape: tuple[int, ...]) -> tuple[Tensor, tuple[int, ...]]:
-    """The permutation that moves pairs along even axes into channels, and the shape after it."""
-    factors = [2 if n % 2 == 0 else 1 for n in shape[1:]]
-    split = [shape[0], *(m for n, f in zip(shape[1:], factors, strict=True) for m in (n // f, f))]
-    axes = len(factors)
-    order = [0, *(2 + 2 * i for i in range(axes)), *(1 + 2 * i for i in range(axes))]
-    index = torch.arange(math.prod(shape)).view(split).permute(order).flatten()
-    return index, (shape[0] * math.prod(factors), *(n // f for n, f in zip(shape[1:], factors, strict=True)))
+def transformers(shape: tuple[int, ...], transform: Transform, s: Flow.Settings, ready: Widths) -> list[Invertible]:
+    """Transformers over the patches of an item, each in the reverse order of the one before."""
+    if s.width % s.heads:
+        raise ConfigError(
+            f"width {s.width} is not divided by {s.heads} heads",
+            where="model.heads",
+            fix=f"--model.width {4 * s.heads}",
+        )
+    index, count = patches(shape, s.patch)
+    layers: list[Invertible] = [Permute(index)]
+    for i in range(s.layers):
+        if i:
+            layers.append(Permute(torch.arange(len(index)).view(count, -1).flip(0).flatten()))
+        layers.append(PatchAutoregressive(count, len(index) // count, transform, s.width, s.depth, s.heads,
+                                          ready=ready, dropout=s.dropout))  # fmt: skip
+    return layers
 
 
 def glow(shape: tuple[int, ...], transform: Transform, s: Flow.Settings, ready: Widths) -> list[Invertible]:
@@ -315,34 +332,13 @@ def glow(shape: tuple[int, ...], transform: Transform, s: Flow.Settings, ready: 
         shape = size_after
 
 
-SEEN = 5.0
-"""Standard deviations: a convolutional net sees nothing as larger, since it has not learnt what to say of that."""
-
-
-class ConvNet(nn.Module):
-    """(B, inputs, *size), given -> (B, outputs, *size): 3x3, `depth - 1` residual 1x1, and 3x3, zero at first.
-
-    Narrow in space, as in Glow: 1x1 mixing and many steps widen the view for less than larger kernels would cost.
-    """
-
-    def __init__(
-        self, axes: int, inputs: int, outputs: int, width: int, depth: int, ready: Widths, dropout: float
-    ) -> None:
-        super().__init__()
-        self.dropout = dropout
-        self.enter, self.leave = conv(axes, inputs, width), zero(conv(axes, width, outputs))
-        self.blocks = nn.ModuleList(conv(axes, width, width, 1) for _ in range(depth - 1))
-        self.added = Added(ready, width)
-
-    def forward(self, x: Tensor, given: Given = UNCONDITIONAL) -> Tensor:
-        h = self.added(self.enter(SEEN * torch.tanh(x / SEEN)), given)
-        for block in self.blocks:
-            h = h + block(self.activate(h))
-        out: Tensor = self.leave(self.activate(h))
-        return out
-
-    def activate(self, h: Tensor) -> Tensor:
-        return F.dropout(F.silu(h), self.dropout, self.training)
+BUILD: dict[Kind, Callable[..., list[Invertible]]] = {
+    "coupling": couplings,
+    "autoregressive": autoregressions,
+    "glow": glow,
+    "transformer": transformers,
+}
+"""Shape, transform, settings and what the layers are given -> the layers of each kind."""
 
 
 def forward(layer: Invertible, x: Tensor, given: MaybeGuided) -> tuple[Tensor, Tensor]:
