@@ -221,6 +221,7 @@ NETS: list[tuple[str, Space, dict[str, object]]] = [
     ("flow", Continuous((2, 8)), {"kind": "glow"}), ("flow", Continuous((2, 8)), {"kind": "transformer"}),
     ("diffusion", Continuous((1, 6, 5), 17), {}),
     ("diffusion", Continuous((3,)), {}), ("masked_diffusion", Discrete((6,), 5), {}),
+    ("diffusion", Continuous((1, 6, 5), 17), {"net": "dit", "patch": 2}),
 ]  # fmt: skip
 each_net = pytest.mark.parametrize(
     ("name", "space", "settings"),

@@ -22,7 +22,10 @@ SMALL = {
     "diffusion": {"width": 8, "depth": 1, "emb": 8, "ode_steps": 4},
     "masked_diffusion": {"width": 16, "depth": 1, "heads": 2, "draws": 4},
 }
-VARIANTS = {"flow-transformer": {"kind": "transformer", "depth": 1, "noise": 0.1}}
+VARIANTS = {
+    "flow-transformer": {"kind": "transformer", "depth": 1, "noise": 0.1},
+    "diffusion-dit": {"net": "dit", "patch": 2},
+}
 """A family and settings that make it another one, for which all the same holds."""
 QUICK = {"flow": {"moves": 5, "starts": 8}}  # a long chain of a random density amplifies rounding
 LABEL = Discrete((1,), 3)

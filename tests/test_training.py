@@ -324,7 +324,10 @@ def test_muon_says_where_it_has_nothing_to_do() -> None:
 
 
 MUON = "autoregressive-muon"
-VARIANTS: dict[str, dict[str, Any]] = {"flow-transformer": {"kind": "transformer", "width": 16, "noise": 0.1}}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "flow-transformer": {"kind": "transformer", "width": 16, "noise": 0.1},
+    "diffusion-dit": {"net": "dit", "patch": 2},
+}
 RUNS = [*FAMILIES, MUON, *VARIANTS]
 
 

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 LikelihoodKind = Literal["exact", "bound", "estimate"]
@@ -65,3 +66,8 @@ class LogProb:
             **({} if n == len(there) else {"without": len(there) - n}),
             **({} if self.notes is None else {"noted": sum(map(bool, self.notes))}),
         }
+
+
+def upcast(x: Tensor) -> Tensor:
+    """float32 at least: likelihoods and losses are never in half precision, whatever autocast made of the nets."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x

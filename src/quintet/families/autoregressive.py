@@ -12,9 +12,9 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from quintet.core.family import Batch, Family, Loss, OnStep, Part
+from quintet.core.likelihood import upcast
 from quintet.core.random import Generator, uniform
 from quintet.core.spaces import Discrete, Space
-from quintet.nets.build import upcast
 from quintet.nets.conditioning import Conditioner, Reading, Style, hidden, widths
 from quintet.nets.continuing import Constraint
 from quintet.nets.decoding import Best, Reader, Rules, Steps, alike, beam_search, draws, finish, told

@@ -23,9 +23,10 @@ from torch import Tensor
 
 from quintet.core import settings
 from quintet.core.family import Batch, Family, Loss, OnStep, Part, given_as
+from quintet.core.likelihood import upcast
 from quintet.core.random import Generator, normal, uniform
 from quintet.core.spaces import Continuous, Space
-from quintet.nets.build import Net, denoiser, upcast
+from quintet.nets.build import Denoiser, denoiser
 from quintet.nets.conditioning import TimeEmbedding, conditioner, fuse, tell, widths
 from quintet.nets.given import Given, How
 from quintet.nets.noise import S_MAX, S_MIN, SD, Parameterisation, Schedule, coefficients, noise_grid, noise_level
@@ -43,11 +44,12 @@ class Diffusion(Family):
     """
 
     class Settings(settings.Settings):
-        net: Net = Field("auto", description="the kind of net; auto chooses by the shape of the data")
+        net: Denoiser = Field("auto", description="the kind of net; auto chooses by the shape of the data")
         width: int = Field(64, ge=1, description="hidden units, or channels of the first layer")
         depth: int = Field(2, ge=1, description="hidden layers, or convolution blocks at each size")
         emb: int = Field(128, ge=2, description="numbers by which the net is told the noise level and the condition")
         condition: How = "vector"
+        patch: int | None = Field(None, ge=1, description="dit: side of a patch of the item; none: by the item's size")
         dense: int = Field(0, ge=0, description="width of the dense layer at the bottom of the U-Net; 0: none")
         dropout: float = Field(
             0.0, ge=0, lt=1, description="share of hidden numbers that training sets to zero, against overfitting"
@@ -89,7 +91,8 @@ class Diffusion(Family):
         self.conditioner = conditioner(condition, s.emb, s.condition, dropout=s.guidance_dropout)
         self.time = TimeEmbedding(s.emb)
         ready = widths(condition, s.emb, s.condition)._replace(emb=s.emb)
-        self.net = denoiser(s.net, space.shape, s.width, s.depth, ready=ready, dropout=s.dropout, dense=s.dense)
+        self.net = denoiser(s.net, space.shape, s.width, s.depth, ready=ready, dropout=s.dropout, dense=s.dense,
+                            patch=s.patch)  # fmt: skip
         per_channel = (space.shape[0], *[1] * (len(space.shape) - 1))
         self.register_buffer("mean", torch.zeros(per_channel))
         self.register_buffer("scale", torch.full(per_channel, SD))

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from quintet.core import settings
 from quintet.core.family import Batch, Family, Loss, Objective, OnStep, Part
+from quintet.core.likelihood import upcast
 from quintet.core.random import Generator, normal, uniform
 from quintet.core.spaces import Continuous, Space
-from quintet.nets.build import Net, decoder, encoder, upcast
+from quintet.nets.build import Net, decoder, encoder
 from quintet.nets.conditioning import Conditioner, conditioner, tell, widths
 from quintet.nets.given import How
 from quintet.nets.latent import Energy, descend, hamiltonian

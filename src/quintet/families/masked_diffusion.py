@@ -11,9 +11,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from quintet.core.family import Batch, Family, Loss, OnStep, Part, given_as
+from quintet.core.likelihood import upcast
 from quintet.core.random import Generator, spread, uniform
 from quintet.core.spaces import Discrete, Space
-from quintet.nets.build import upcast
 from quintet.nets.conditioning import conditioner, tell, widths
 from quintet.nets.given import Given, How
 from quintet.nets.symbols import Backbone, Choice, Ranks, choose, guide

@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from quintet.core import settings
 from quintet.core.errors import ConfigError, Unsupported
 from quintet.core.family import Batch, Family, Loss, OnStep, Part, given_as
+from quintet.core.likelihood import upcast
 from quintet.core.random import Generator, uniform
 from quintet.core.spaces import Continuous, Discrete, Space
 from quintet.nets.bottleneck import Bottleneck, FiniteScalars, GaussianLatents
-from quintet.nets.build import Net, decoder, encoder, resolve, upcast
+from quintet.nets.build import Net, decoder, encoder, resolve
 from quintet.nets.conditioning import conditioner, tell, widths
 from quintet.nets.conv import ConvDecoder, ConvEncoder, sizes
 from quintet.nets.given import Given, How

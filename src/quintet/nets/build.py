@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from quintet.nets.bottleneck import Shape
 from quintet.nets.conv import ConvDecoder, ConvEncoder, UNet
+from quintet.nets.dit import DiT
 from quintet.nets.given import UNTOLD, Widths
 from quintet.nets.mlp import MLP, ResidualMLP
 
 Net = Literal["auto", "mlp", "plain", "conv"]
 """`mlp`: residual; `plain`: layers and nothing else; `conv`: for (C, L) and (C, H, W); `auto`: conv where it can be."""
-
-
-def upcast(x: Tensor) -> Tensor:
-    """float32 at least: likelihoods and losses are never in half precision, whatever autocast made of the nets."""
-    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+Denoiser = Literal[Net, "dit"]
+"""`dit`: a Transformer over patches."""
 
 
 def resolve(net: Net, shape: Shape) -> Net:
@@ -62,8 +59,12 @@ def decoder(
     return flat(net, shape, out, width, depth, ready=ready, norm=norm, dropout=dropout)
 
 
-def denoiser(net: Net, shape: Shape, width: int, depth: int, *, ready: Widths, dropout: float, dense: int) -> nn.Module:
+def denoiser(
+    net: Denoiser, shape: Shape, width: int, depth: int, *, ready: Widths, dropout: float, dense: int, patch: int | None
+) -> nn.Module:
     """A net(x (B, *shape), given) -> (B, *shape)."""
+    if net == "dit":
+        return DiT(shape, width, depth, ready=ready, dropout=dropout, patch=patch)
     if resolve(net, shape) == "conv":
         return UNet(shape, width, depth, ready=ready, dropout=dropout, dense=dense)
     return flat(net, shape, shape, width, depth, ready=ready, norm=True, dropout=dropout)

@@ -15,14 +15,11 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from quintet.core.likelihood import upcast
+
 MIN_SIZE, MIN_SLOPE = 1e-3, 1e-3  # of a bin, as a share of the box, and of a knot's slope
 SHIFT = math.log(math.expm1(1 - MIN_SLOPE))
 """MIN_SLOPE + softplus(SHIFT) is 1, so that a spline whose parameters are zeros is the identity."""
-
-
-def full(x: Tensor) -> Tensor:
-    """x in float32, or in float64 if it is."""
-    return x if x.dtype == torch.float64 else x.float()
 
 
 @dataclass(frozen=True)
@@ -49,7 +46,7 @@ class Affine:
         return z * torch.exp(log_std) + mean
 
     def _read(self, params: Tensor) -> tuple[Tensor, Tensor]:
-        mean, log_std = full(params).unbind(-2)
+        mean, log_std = upcast(params).unbind(-2)
         bound = torch.where(log_std > 0, self.widest, 3.0)
         mean = mean if self.most is None else self.most * torch.tanh(mean / self.most)
         return mean, bound * torch.tanh(log_std / bound)
@@ -68,7 +65,7 @@ def elements(x: Tensor, items_last: bool) -> Tensor:
 def parameters(params: Tensor, items_last: bool) -> Tensor:
     """`params` (..., P, N) as (P, M), so that every operation on a parameter runs along memory."""
     params = params.permute(1, 2, 0) if items_last else params.movedim(-2, 0)
-    return full(params).reshape(len(params), -1)
+    return upcast(params).reshape(len(params), -1)
 
 
 def restored(z: Tensor, like: Tensor, items_last: bool) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from quintet.nets.build import upcast
+from quintet.core.likelihood import upcast
 from quintet.nets.given import zero
 
 Activation = Literal["swiglu", "relu2", "relu"]
