@@ -15,10 +15,12 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from quintet.core import settings
+from quintet.core.errors import ConfigError
 from quintet.core.family import Batch, Family, Loss, Objective, OnStep, Part
 from quintet.core.likelihood import upcast
 from quintet.core.random import Generator, normal, uniform
 from quintet.core.spaces import Continuous, Space
+from quintet.nets.augment import Change, augmented
 from quintet.nets.build import Net, decoder, encoder
 from quintet.nets.conditioning import Conditioner, conditioner, tell, widths
 from quintet.nets.given import How
@@ -39,7 +41,8 @@ class GAN(Family):
     `loss`: relativistic with R1 + R2 penalties; non_saturating with R1 (Mescheder et al. 2018, arXiv:1801.04406);
     wasserstein with a gradient penalty on interpolates (Gulrajani et al. 2017, arXiv:1704.00028). The critic sees the
     condition, always a vector, by projection (Miyato & Koyama 2018): D(x, c) = sum(features(x) * embedding(c)) /
-    sqrt(features).
+    sqrt(features). With `augment` it sees T(x) in the place of every x, real or made, in both losses, with T drawn anew
+    each time (Zhao et al. 2020, arXiv:2006.10738).
     """
 
     class Settings(settings.Settings):
@@ -52,6 +55,9 @@ class GAN(Family):
             "relativistic", description="what generator and critic play for"
         )
         gamma: float = Field(1.0, ge=0, description="weight of the gradient penalty: higher is steadier and slower")
+        augment: tuple[Change, ...] = Field(
+            (), description="random changes in which the critic sees real and made items, so that few last longer"
+        )
         emb: int = Field(64, ge=1, description="numbers by which the net is told the condition")
         condition: How = "vector"
 
@@ -78,6 +84,11 @@ class GAN(Family):
     def __init__(self, space: Space, condition: Space | None = None, settings: Settings | None = None) -> None:
         super().__init__(space, condition)
         self.settings = s = settings or self.Settings()
+        if s.augment and not self.space.sequence:
+            raise ConfigError(
+                "augment changes pictures and recordings", where=f"data of shape {space.shape}",
+                why="plain numbers have no neighbours to be moved to", fix="--model.augment '[]'",
+            )  # fmt: skip
         ready, features = widths(condition, s.emb, s.condition), s.emb if condition else 1
         make = decoder(s.net, (s.latent,), space.shape, s.width, s.depth, ready=ready, norm=False)
         see = encoder(s.net, space.shape, (features,), s.critic_width, s.depth, norm=False)
@@ -106,14 +117,18 @@ class GAN(Family):
         z = normal(len(batch.x), self.settings.latent, generator=batch.generator, like=like)
         return self.space.dequantise(self.generate(z, batch.cond, batch.generator), batch.generator)
 
+    def shown(self, x: Tensor, batch: Batch) -> Tensor:
+        """What the critic sees of x: T(x)."""
+        return augmented(x, self.settings.augment, batch.generator)
+
     def critic_loss(self, batch: Batch) -> Loss:
         with torch.no_grad():
-            fake = self.fake(batch)
+            fake, real = self.shown(self.fake(batch), batch), self.shown(batch.x, batch)
         kind = self.settings.loss
-        points = [batch.x, fake] if kind == "relativistic" else [batch.x]
+        points = [real, fake] if kind == "relativistic" else [real]
         if kind == "wasserstein":
             mix = uniform(len(fake), *[1] * (fake.dim() - 1), generator=batch.generator, like=fake)
-            points = [mix * batch.x + (1 - mix) * fake]
+            points = [mix * real + (1 - mix) * fake]
         points = [x.detach().requires_grad_() for x in points]
         judged = [self.judge(x, batch.cond) for x in points]
         squared = [
@@ -127,15 +142,15 @@ class GAN(Family):
             d_real, d_fake = judged[0], self.judge(fake, batch.cond)
             value, penalty = (F.softplus(d_fake) + F.softplus(-d_real)).mean(), 0.5 * squared[0].mean()
         else:
-            d_real, d_fake = self.judge(batch.x, batch.cond), self.judge(fake, batch.cond)
+            d_real, d_fake = self.judge(real, batch.cond), self.judge(fake, batch.cond)
             value, penalty = (d_fake - d_real).mean(), (squared[0].sqrt() - 1).square().mean()
         parts = {"margin": (d_real - d_fake).mean(), "penalty": penalty}
         return Loss(value + self.settings.gamma * penalty, parts)
 
     def generator_loss(self, batch: Batch) -> Loss:
-        d_fake = self.judge(self.fake(batch), batch.cond)
+        d_fake = self.judge(self.shown(self.fake(batch), batch), batch.cond)
         if self.settings.loss == "relativistic":
-            return Loss(F.softplus(self.judge(batch.x, batch.cond) - d_fake).mean())
+            return Loss(F.softplus(self.judge(self.shown(batch.x, batch), batch.cond) - d_fake).mean())
         return Loss(F.softplus(-d_fake).mean() if self.settings.loss == "non_saturating" else -d_fake.mean())
 
     @torch.no_grad()
