@@ -25,6 +25,7 @@ SMALL = {
 VARIANTS = {
     "flow-transformer": {"kind": "transformer", "depth": 1, "noise": 0.1},
     "diffusion-dit": {"net": "dit", "patch": 2},
+    "vae-mixture": {"prior": 3},
 }
 """A family and settings that make it another one, for which all the same holds."""
 QUICK = {"flow": {"moves": 5, "starts": 8}}  # a long chain of a random density amplifies rounding

@@ -327,6 +327,7 @@ MUON = "autoregressive-muon"
 VARIANTS: dict[str, dict[str, Any]] = {
     "flow-transformer": {"kind": "transformer", "width": 16, "noise": 0.1},
     "diffusion-dit": {"net": "dit", "patch": 2},
+    "vae-mixture": {"prior": 2, "warmup": 0.5},
     "gan-augmented": {"augment": ["colour", "translation", "cutout"]},
 }
 RUNS = [*FAMILIES, MUON, *VARIANTS]

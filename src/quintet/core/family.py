@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple, NoReturn, Protocol, runtime_checkable
 
@@ -21,11 +21,15 @@ OnStep = Callable[[int, int, Tensor], None]
 
 @dataclass(frozen=True)
 class Batch:
-    """x (B, *space.shape), cond (B, *condition.shape) or None, and the random numbers that belong to these rows."""
+    """x (B, *space.shape), cond (B, *condition.shape) or None, and the random numbers that belong to these rows.
+
+    `progress`: the share of the training that lies behind; 1 when it is over.
+    """
 
     x: Tensor
     cond: Tensor | None = None
     generator: Generator | None = None
+    progress: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,11 @@ class Family(nn.Module, ABC):
 
     def initialise(self, batch: Batch) -> None:
         """Set the constants that are read off data (scales, ActNorm) from one batch, before the first step."""
+
+    def settle(self, batches: Iterable[Batch]) -> None:
+        """Set what is read off data and weights together (a prior of latents) from batches of training items: before
+        each look at the model while it trains, and so at the end. The loss must not depend on it.
+        """
 
     def objectives(self) -> dict[str, Objective]:
         """Who minimises what, in the order in which they step."""

@@ -6,7 +6,7 @@ z = mean(x) + std(x) * noise,      log p(x) >= E_q[log p(x | z)] - KL(q(z | x) |
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
@@ -26,9 +26,12 @@ from quintet.nets.conditioning import conditioner, tell, widths
 from quintet.nets.conv import ConvDecoder, ConvEncoder, sizes
 from quintet.nets.given import Given, How
 from quintet.nets.likelihoods import Bernoulli, Categorical, Gaussian, Head, LogisticMixture, Mixed
+from quintet.nets.mixture import Mixture
 
 ONE_HOT = 32
 """Up to this many symbols are read as one-hot vectors; more, as learnt vectors of this width."""
+MIXED = 256
+"""Latents of which a mixture is fitted at most: each of its Gaussians has as many numbers as their square."""
 STARTS = 32
 """Draws from the prior among which a chain that completes an item finds its beginning."""
 
@@ -36,7 +39,8 @@ STARTS = 32
 class VAE(Family):
     """p(x | z, c) by `likelihood`, on real and on symbolic data; q(z | x, c) and p(z) by `bottleneck`:
 
-    - gaussian: q = N(mean, std^2), p = N(0, 1);
+    - gaussian: q = N(mean, std^2), p = N(0, 1). With `prior` > 0 latents are drawn and scored by a mixture of so many
+      Gaussians, fitted to draws of q(z | x) of training items when the weights stand (arXiv:1903.12436);
     - fsq: z is one of the codes of finite scalar quantisation (arXiv:2309.15505), and p is uniform over them. So its
       own samples are poor; a second model of the codes (`--codec` with this run) makes it a generator.
 
@@ -44,7 +48,8 @@ class VAE(Family):
     `grid` times smaller than the item along each axis, and keeps its layout.
 
     loss = (distortion + beta * rate) / dims: distortion = -E_q log p(x | z), rate = KL(q || p) summed over latents,
-    with at least `free_bits` nats a latent (Kingma et al. 2016). `log_prob` is the IWAE-k bound (Burda et al. 2016),
+    with at least `free_bits` nats a latent (Kingma et al. 2016); beta rises from 0 in the first `warmup` of training
+    (Bowman et al. 2016, arXiv:1511.06349). `log_prob` is the IWAE-k bound (Burda et al. 2016),
     for fsq log p(x) >= log p(x | z(x)) + log p(z(x)), one term of the sum over all codes.
     """
 
@@ -68,6 +73,12 @@ class VAE(Family):
         components: int = Field(5, ge=1, description="logistic distributions in the mixture of each value")
         beta: float = Field(
             1.0, ge=0, description="weight of the rate KL(q(z | x) | p(z)): higher is smoother, lower is sharper"
+        )
+        warmup: float = Field(
+            0.0, ge=0, le=1, description="share of training in which the weight of the rate rises from zero"
+        )
+        prior: int = Field(
+            0, ge=0, description="Gaussians of a prior that is fitted to latents when weights stand; 0: N(0, 1)"
         )
         free_bits: float = Field(
             0.0, ge=0, description="nats of a latent that cost nothing, against posterior collapse"
@@ -107,6 +118,7 @@ class VAE(Family):
         self.head = head_for(space, s.likelihood, s.components)
         self.conditioner = conditioner(condition, s.emb, s.condition)
         self.symbols: nn.Embedding | None = None
+        self.mixture: Mixture | None = None
         shape = space.shape
         outer = (self.head.count * shape[0], *shape[1:]) if isinstance(space, Continuous) else (self.head.count, *shape)
         net = s.net
@@ -123,7 +135,9 @@ class VAE(Family):
         if s.bottleneck == "fsq":
             self.bottleneck = FiniteScalars(s.fsq_levels, positions or (s.latent,))
         else:
-            self.bottleneck = GaussianLatents((s.latent, *positions))
+            numbers = s.latent * math.prod(positions)
+            self.mixture = Mixture(numbers, s.prior) if s.prior and numbers <= MIXED else None
+            self.bottleneck = GaussianLatents((s.latent, *positions), self.mixture)
         ready, inner, code = widths(condition, s.emb, s.condition), self.bottleneck.outputs, self.bottleneck.shape
         self.encoder: nn.Module
         self.decoder: nn.Module
@@ -171,13 +185,25 @@ class VAE(Family):
         """log p(x | z), (B,)."""
         return self.head.log_prob(params, x).flatten(1).sum(1)
 
+    @torch.no_grad()
+    def settle(self, batches: Iterable[Batch]) -> None:
+        """Fit the mixture to one draw of q(z | x) of each item."""
+        if self.mixture is None:
+            return
+        found = []
+        for batch in batches:
+            given = tell(self.conditioner, batch.cond, len(batch.x))
+            found.append(self.bottleneck.draw(self.hidden(batch.x, given), batch.generator).flatten(1))
+        self.mixture.fit(torch.cat(found))
+
     def loss(self, batch: Batch) -> Loss:
         given = tell(self.conditioner, batch.cond, len(batch.x), batch.generator)
         h = self.hidden(batch.x, given)
         distortion = -self.score(self.params(self.bottleneck.draw(h, batch.generator), given), batch.x).mean()
         rates = self.bottleneck.rates(h)
         rate = rates.mean(0).clamp_min(self.settings.free_bits).sum()
-        value = (distortion + self.settings.beta * rate) / self.space.dims
+        warm = min(1.0, batch.progress / self.settings.warmup) if self.settings.warmup else 1.0
+        value = (distortion + warm * self.settings.beta * rate) / self.space.dims
         return Loss(value, {"distortion": distortion, "rate": rates.sum(1).mean()})
 
     @torch.no_grad()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from quintet.core.errors import ConfigError, DataError, EnvironmentFault, UsageError, warn
-from quintet.core.family import Family
+from quintet.core.family import Batch, Family
 from quintet.core.random import seed_of
 from quintet.data.loader import Items, Loader, lengths
 from quintet.fit.live import SAMPLES, Live
@@ -32,6 +32,8 @@ Report = Callable[[dict[str, Any]], None]
 
 KEPT_CONDITIONS = 2048
 FEATURE_ITEMS = 10_000
+SETTLED = 2048
+"""Training items by which a family settles before each look."""
 BATCHES = 4
 """Of so many the loss on unseen items is measured at each look, which then costs about as much as a step."""
 
@@ -70,6 +72,12 @@ class Session:
         raw, given = task.items(split)
         x = Items(self.codecs["x"], raw, self.engine.device)
         return x, None if given is None else Items(self.codecs["cond"], given, self.engine.device)
+
+    def batches(self) -> Iterator[Batch]:
+        """Some training items, drawn once, in the batches of a step."""
+        size, most = self.config.training.batch_size, min(SETTLED, len(self.loader))
+        for start in range(0, most, size):
+            yield self.loader.batch(0, start, min(size, most - start), most, stream="settle")
 
     def train(
         self,
@@ -223,6 +231,7 @@ class Watch:
         """
         session, trainer, settings = self.session, self.trainer, self.trainer.settings
         family, look, codec = session.family, session.look, session.codecs["x"]
+        family.settle(session.batches())
         if not look.settled:
             look.afford(family, max(QUICK, SHARE * trainer.between()))
         if look.count < look.most:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from quintet.core.random import Generator, normal, uniform
+from quintet.nets.mixture import Mixture
 
 Shape = tuple[int, ...]
 
@@ -42,10 +43,13 @@ class Bottleneck(Protocol):
 
 
 class GaussianLatents:
-    """q = N(mean, std^2), p = N(0, 1); h holds the means and the log stds."""
+    """q = N(mean, std^2), p = N(0, 1), or a mixture that is fitted later; h holds the means and the log stds.
 
-    def __init__(self, shape: Shape) -> None:
-        self.shape, self.outputs = shape, (2 * shape[0], *shape[1:])
+    `rates` are those of N(0, 1), by which a model is trained.
+    """
+
+    def __init__(self, shape: Shape, mixture: Mixture | None = None) -> None:
+        self.shape, self.outputs, self.mixture = shape, (2 * shape[0], *shape[1:]), mixture
 
     def split(self, h: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_std = h.chunk(2, 1)
@@ -65,9 +69,14 @@ class GaussianLatents:
     def log_ratio(self, z: Tensor, h: Tensor) -> Tensor:
         mean, log_std = self.split(h)
         noise = (z - mean) * torch.exp(-log_std)
-        return (0.5 * noise**2 + log_std - 0.5 * z**2).flatten(1).sum(1)
+        if self.mixture is None:
+            return (0.5 * noise**2 + log_std - 0.5 * z**2).flatten(1).sum(1)
+        log_q = -(0.5 * noise**2 + log_std + 0.5 * math.log(2 * math.pi)).flatten(1).sum(1)
+        return self.mixture.log_prob(z.flatten(1)) - log_q
 
     def prior(self, n: int, temperature: float, generator: Generator | None, like: Tensor) -> Tensor:
+        if self.mixture is not None:
+            return self.mixture.sample(n, temperature, generator).view(n, *self.shape)
         return temperature * normal(n, *self.shape, generator=generator, like=like)
 
     def snap(self, z: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
@@ -179,11 +180,13 @@ class Trainer:
         first, count = self.engine.share(total)
         micro = self.settings.micro_batch or total
         sums: dict[str, float] = {}
+        place, steps = position(self.legs, self.step)
         flat.grad.zero_()
         self.engine.seed(seed_of("dropout", self.seed, self.step, name, first))
         for start in range(first, first + count, micro):
             rows = min(micro, first + count - start)
             batch = self.loader.batch(self.step * total, start, rows, total, stream=name)
+            batch = replace(batch, progress=place / steps)
             with autocast(self.precision, self.engine.device):
                 loss = objective.loss(batch)
             weight = rows / total
