@@ -460,6 +460,18 @@ def test_a_run_has_one_writer(finished: dict[str, Run]) -> None:
     assert not (run.path / "lock.json").exists()
 
 
+def test_a_number_that_the_system_gave_to_another_process_writes_no_run(tmp_path: Path) -> None:
+    lock, note = Lock(tmp_path), tmp_path / "lock.json"
+    lock.acquire()
+    assert who_writes(tmp_path) is not None
+    said = json.loads(note.read_text())
+    note.write_text(json.dumps(said | {"pid": os.getppid()}))  # as if ours had ended, and its number were that one's
+    assert who_writes(tmp_path) is None
+    note.write_text(json.dumps({key: value for key, value in said.items() if key != "born"}))
+    assert who_writes(tmp_path) is not None  # where nobody said when it began, a number counts
+    lock.release()
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": -1, "host": "x"}', '{"pid": 1e999}', '{"pid": 1}', "\0",
                                      "[" * 100_000, '{"pid": 99999999999999999999999, "host": "%s"}'])  # fmt: skip
 def test_a_lock_that_a_killed_process_left_stops_nobody(finished: dict[str, Run], content: str) -> None:

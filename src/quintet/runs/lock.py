@@ -36,7 +36,7 @@ class Lock:
         except OSError as error:
             raise EnvironmentFault("cannot take the run's lock", where=str(self.folder), why=str(error)) from None
         try:
-            note = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
+            note = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time(), "born": born(os.getpid())}
             write_atomic(self.note, json.dumps(note))
         except OSError as error:
             self.held.release()
@@ -50,15 +50,27 @@ class Lock:
             self.held.release()
 
 
+def born(pid: int) -> str | None:
+    """When a process began, in ticks since the machine did, which tells it from a later one of the same number; None
+    where the system does not say.
+    """
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return None
+
+
 def who_writes(folder: Path) -> str | None:
     """Who writes the run in this folder, as far as its note says; None if nobody does."""
     try:
         note = json.loads((folder / "lock.json").read_text())
         pid, host = int(note["pid"]), str(note["host"])
         if pid > 0 and host == socket.gethostname():
-            os.kill(pid, 0)
-    except PermissionError:  # it lives, and belongs to someone else
-        pass
+            with contextlib.suppress(PermissionError):  # it lives, and belongs to someone else
+                os.kill(pid, 0)
+            then, now = note.get("born"), born(pid)
+            if then and now and then != now:
+                return None  # its number was given to another process
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
     return f"pid {pid} on {host}"
