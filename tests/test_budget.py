@@ -135,6 +135,19 @@ def test_a_corrected_run_goes_on_bit_for_bit() -> None:
     assert torch.equal(weights(again), weights(run))
 
 
+def test_checkpoints_are_paid_from_the_budget() -> None:
+    """The plan is corrected for those that were saved; that of the last step comes behind it."""
+    clock = Clock(lambda now: 0.1)
+    run = trainer(clock, 1000, budget=100.0)
+
+    def on_save() -> None:
+        clock.now += 4.0
+
+    run.run(on_save=on_save)
+    assert run.seconds == pytest.approx(clock.now)
+    assert clock.now < 100 + 4 + 3.1
+
+
 def test_the_schedule_of_a_corrected_plan_never_jumps() -> None:
     legs = [Leg(0, 1000, 100), Leg(400, 500, 100), Leg(450, 700, 100)]
     share = [place / steps for place, steps in (position(legs, step) for step in range(701))]

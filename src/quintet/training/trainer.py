@@ -247,7 +247,9 @@ class Trainer:
                     if self.rarer() and on_plan:
                         on_plan(self.legs)
                 if on_save and (self.step % save_every == 0 or self.step == self.steps):
+                    began = self.clock()
                     on_save()
+                    self.seconds += self.clock() - began
                 ended = self.step >= self.steps  # `on_interval` may have ended the run
         if on_save and self.step < self.steps and self.step % save_every:
             self.check_finite(record)
