@@ -1,12 +1,13 @@
 """How fast the studio is: its start, its pages with many runs, what they weigh, and what watching costs a training.
 
-    python benchmarks/studio.py [--runs 10000] [--lines 100000] [--watch 20] [-o FILE.json]
+    python benchmarks/studio.py [--runs 10000] [--lines 100000] [--watch 60] [-o FILE.json]
 
 - start: seconds from the command to the first page, beyond those of `import torch`; interleaved, the median of five.
 - pages: milliseconds from request to answer with so many run folders, the first time and the median of ten more; of the
   run page together with its curves, of a run whose metrics have so many lines.
 - weight: bytes of each page with all that it loads, without samples.
-- watching: steps a second of a training of so many seconds with three open tabs against none, interleaved three times.
+- watching: steps a second of a training of so many seconds that nobody watches, that three tabs watch of which one
+  is seen, and that three windows watch, interleaved three times; and the processor time of trainer, studio and browser.
 """
 
 from __future__ import annotations
@@ -21,9 +22,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=10_000)
     parser.add_argument("--lines", type=int, default=100_000)
-    parser.add_argument("--watch", type=float, default=20)
+    parser.add_argument("--watch", type=float, default=60)
     parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/results/studio.json"))
     given = parser.parse_args()
     figures: dict[str, Any] = {"machine": {"processor": platform.processor() or platform.machine(),
@@ -155,39 +155,96 @@ def weight(browser: Client, path: str) -> int:
 
 # -- a training that is watched ----------------------------------------------------------------------------------------
 
+WAYS = {"alone": (), "tabs": (True, False, False), "windows": (True, True, True)}
+"""Which pages a person sees of those that are open: of three tabs of a window one, of three windows all."""
+HIDDEN = """
+Object.defineProperties(Document.prototype, {
+  hidden: { get: () => true }, visibilityState: { get: () => "hidden" },
+});"""
+"""What a tab is told that nobody sees; a browser without a screen shows all of its tabs."""
 
-def watching(root: Path, seconds: float) -> dict[str, Any]:
-    """Steps a second of a training that three tabs watch, against one that nobody watches."""
+
+def watching(root: Path, seconds: float, repeats: int = 3) -> dict[str, Any]:
+    """What three open pages of a training cost it, interleaved: its steps a second, its own processor time a step, and
+    the processor time that the studio and the browser take, which hold on a busy machine too.
+    """
     from playwright.sync_api import sync_playwright
 
-    speeds: dict[str, list[float]] = {"alone": [], "watched": []}
+    found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
     with begun(root) as link, sync_playwright() as driver:
         chromium = next(found for name in ("chromium", "google-chrome") if (found := shutil.which(name)))
         browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         inside = browser.new_context()
-        inside.new_page().goto(link)
-        for i in range(6):
-            name = f"{'watched' if i % 2 else 'alone'}-{i}"
-            tabs = [inside.new_page() for _ in range(3 if i % 2 else 0)]
-            command = [sys.executable, "-m", "quintet", "train", "vae", "--data", "digits", "--budget", f"{seconds}s",
-                       "--run", name, "--runs", str(root)]  # fmt: skip
-            training = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                                        env=os.environ | {"OMP_NUM_THREADS": "1"})  # fmt: skip
-            while not (root / name / "metrics.jsonl").exists():
-                time.sleep(0.05)
-            for tab in tabs:
-                tab.goto(f"{link.split('/open')[0]}/run/{name}")
-            waiting = threading.Thread(target=training.wait)
-            waiting.start()
-            while waiting.is_alive():
-                (tabs[0] if tabs else inside.pages[0]).wait_for_timeout(200)
-            for tab in tabs:
-                tab.close()
-            last = json.loads((root / name / "metrics.jsonl").read_text().splitlines()[-1])
-            speeds[name.split("-")[0]].append(round(last["step"] / last["seconds"], 2))
+        first = inside.new_page()
+        first.goto(link)
+        for i in range(repeats):
+            for way, seen in WAYS.items():
+                name = f"{way}-{i}"
+                address = f"{link.split('/open')[0]}/run/{name}"
+                found[way].append(watched(root, name, seconds, inside, address, seen))
         browser.close()
-    medians = {name: statistics.median(values) for name, values in speeds.items()}
-    return {"steps_a_second": speeds, "lost": round(1 - medians["watched"] / medians["alone"], 4)}
+    middle = {way: {key: statistics.median(one[key] for one in several) for key in several[0]}
+              for way, several in found.items()}  # fmt: skip
+    alone = middle["alone"]["steps_a_second"]
+    lost = {way: round(1 - one["steps_a_second"] / alone, 4) for way, one in middle.items() if way != "alone"}
+    return {"median": middle, "lost": lost, "all": found}
+
+
+def watched(root: Path, name: str, seconds: float, inside: Any, address: str, seen: Sequence[bool]) -> dict[str, float]:
+    """A training of so many seconds, with a page of it for each of `seen`: whether somebody sees that."""
+    command = [sys.executable, "-m", "quintet", "train", "vae", "--data", "digits", "--budget", f"{seconds}s",
+               "--run", name, "--runs", str(root)]  # fmt: skip
+    training = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                env=os.environ | {"OMP_NUM_THREADS": "1"})  # fmt: skip
+    while not (root / name / "metrics.jsonl").exists():
+        time.sleep(0.05)
+    pages = []
+    for visible in seen:
+        pages.append(inside.new_page())
+        if not visible:
+            pages[-1].add_init_script(HIDDEN)
+        pages[-1].goto(address)
+    waiter = pages[0] if pages else inside.pages[0]
+    waiter.wait_for_timeout(2000)
+    marks = [mark(root / name, training.pid)]
+    while training.poll() is None:
+        marks = [marks[0], mark(root / name, training.pid)]
+        waiter.wait_for_timeout(500)
+    for page in pages:
+        page.close()
+    begin, end = marks
+    steps, passed = end["step"] - begin["step"], end["clock"] - begin["clock"]
+    return {
+        "steps_a_second": round(steps / (end["seconds"] - begin["seconds"]), 2),
+        "trainer_milliseconds_a_step": round(1000 * (end["trainer"] - begin["trainer"]) / steps, 3),
+        "studio_share": round((end["studio"] - begin["studio"]) / passed, 4),
+        "browser_share": round((end["browser"] - begin["browser"]) / passed, 4),
+    }
+
+
+def mark(run: Path, training: int) -> dict[str, float]:
+    """How far a run is, and the processor seconds so far of its process, of the studio and of the browser."""
+    last = json.loads((run / "metrics.jsonl").read_text().rpartition("\n")[0].rpartition("\n")[2])
+    spent = {"trainer": 0.0, "studio": 0.0, "browser": 0.0}
+    for pid, command, took in processes():
+        who = "trainer" if pid == training else "studio" if " studio " in command else "browser"
+        if who != "browser" or "chrom" in command.split(" ")[0]:
+            spent[who] += took
+    return {"step": last["step"], "seconds": last["seconds"], "clock": time.perf_counter(), **spent}
+
+
+def processes() -> Iterator[tuple[int, str, float]]:
+    """Number, command line and processor seconds of each process that came of this one."""
+    ours, tick = {os.getpid()}, os.sysconf("SC_CLK_TCK")
+    for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdecimal()):  # a child has a later number
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            command = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+        except OSError:
+            continue
+        if int(stat[1]) in ours:
+            ours.add(pid)
+            yield pid, command, (int(stat[11]) + int(stat[12])) / tick
 
 
 if __name__ == "__main__":
