@@ -19,7 +19,7 @@ from quintet.runs.config import RunConfig
 from quintet.runs.folder import Run
 from quintet.server.problems import Refusal
 from quintet.studio import curves, library
-from quintet.studio.curves import Cursor, Curve, Curves, extremes, pace
+from quintet.studio.curves import Cursor, Curve, Curves, extremes
 from quintet.studio.library import Library
 
 CONFIG = {"family": "vae", "codec": "image", "data": {"source": "digits", "condition": "label"}, "steps": 100}
@@ -338,62 +338,12 @@ def test_gaps_stay_gaps(tmp_path: Path) -> None:
 # -- how long it will take -------------------------------------------------------------------------------------------
 
 
-def simulated(path: Path, steps: int, upto: int, *, every: int, each: float, look: float, slower: int = 0) -> float:
-    """A run's records up to a step, steps of `each` second, twice as long from `slower` on, and looks; returns how long
-    the rest takes.
-    """
-    seconds, lines, rest = 0.0, [], 0.0
-    for step in range(1, steps + 1):
-        took = each * (1 + (0 < slower <= step))
-        seconds += took
-        rest += took if step > upto else 0.0
-        if step <= upto and step % 5 == 0:
-            lines.append({"step": step, "steps": steps, "seconds": seconds, "model": 1.0})
-        if step % every == 0 or step == steps:
-            if step <= upto:
-                lines.append({"step": step, "steps": steps, "seconds": seconds, "quality": 1.0})
-            seconds += look
-            rest += look if step > upto else 0.0
-    path.write_text("".join(json.dumps(one) + "\n" for one in lines))
-    return rest
-
-
-@pytest.mark.parametrize("upto", [150, 250, 500, 900])
-@pytest.mark.parametrize(("look", "slower"), [(0.0, 0), (3.0, 0), (20.0, 0), (3.0, 80)])
-def test_the_time_that_is_left(tmp_path: Path, upto: int, look: float, slower: int) -> None:
-    path = tmp_path / "metrics.jsonl"
-    rest = simulated(path, 1000, upto, every=125, each=0.1, look=look, slower=slower)
-    found = pace(Curve(path).refresh(), 125)
-    assert found is not None
-    assert abs(found.left / rest - 1) < 0.15
-
-
-def test_the_plan_of_a_budget_is_trusted_the_more_the_later_it_is(tmp_path: Path) -> None:
-    """Ten seconds in, a plan of half the steps that there is time for; at its end, the one that was corrected."""
-    path = tmp_path / "metrics.jsonl"
-    simulated(path, 200, 100, every=1000, each=0.1, look=0.0)
-    early = pace(Curve(path).refresh(), 1000, 40.0)
-    assert early is not None
-    assert 20 < early.left < 30
-    simulated(path, 400, 380, every=1000, each=0.1, look=0.0)
-    late = pace(Curve(path).refresh(), 1000, 42.0)
-    assert late is not None
-    assert late.left == pytest.approx(2.0, rel=0.15)
-
-
 def test_a_run_that_was_resumed_follows_its_plan(tmp_path: Path) -> None:
     path = make(tmp_path, "one", step=40, config=CONFIG | {"budget": 60})
     created = Library(tmp_path).facts("one").created
     for since, budget in ((created + 1, 60), (created + 100, None)):
         (path / "lock.json").write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since}))
         assert Library(tmp_path).facts("one").budget == budget
-
-
-def test_no_time_is_told_before_it_is_known(tmp_path: Path) -> None:
-    path = tmp_path / "metrics.jsonl"
-    assert pace(Curve(path).refresh(), 0) is None
-    path.write_text(line(1))
-    assert pace(Curve(path).refresh(), 0) is None
 
 
 def test_curves_of_few_runs_are_kept(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import random
 import signal
 import subprocess
@@ -20,7 +19,6 @@ from queueing import Studios, add, book, queue, states, stop_all, until, working
 from quintet.core.errors import EnvironmentFault, QuintetError, UsageError
 from quintet.studio import jobs
 from quintet.studio import queue as queues
-from quintet.studio.eta import END, START, Outlook, kind, outlooks, whole
 from quintet.studio.jobs import MOST_STARTS
 from quintet.studio.queue import Queue
 
@@ -186,7 +184,8 @@ def test_leftovers_of_a_killed_studio_are_cleared_away(tmp_path: Path) -> None:
 
 
 def test_several_jobs_run_at_once_where_that_is_wanted(tmp_path: Path) -> None:
-    with working(tmp_path, at_once=2) as made:
+    with working(tmp_path) as made:
+        made.let_run(2)
         for name in ("a", "b", "c"):
             add(made, name, "--steps", "30")
         until(lambda: Counter(states(made).values())["running"] == 2)
@@ -456,88 +455,7 @@ def test_fifty_runs_and_twenty_kills(tmp_path: Path) -> None:
         assert [record["step"] for record in records if "quality" not in record] == list(range(1, 21))
 
 
-# -- how long it takes -------------------------------------------------------------------------------------------------
-
-
-def records(run: Path, step: int, steps: int, each: float = 2.0, ago: float = 0.0) -> None:
-    """What a run that has come to `step` has written."""
-    run.mkdir(parents=True, exist_ok=True)
-    lines = [json.dumps({"step": i, "steps": steps, "seconds": each * i}) for i in range(1, step + 1)]
-    (run / "metrics.jsonl").write_text("\n".join([*lines, '{"step": 9']))
-    os.utime(run / "metrics.jsonl", (time.time() - ago,) * 2)
-
-
-def test_time_left_comes_from_the_records_of_the_run(tmp_path: Path) -> None:
-    made = queue(tmp_path)
-    job = add(made, "one", "--steps", "100")
-    lock = os.open(job.folder / jobs.LOCK, os.O_CREAT | os.O_RDWR)
-    jobs.fcntl.flock(lock, jobs.fcntl.LOCK_EX)  # as if it were running
-    try:
-        records(made.runs / "one", 40, 100, ago=10.0)
-        found = outlooks(made.jobs())[job.id]
-        assert found.left == pytest.approx(60 * 2.0 - 10.0 + END, abs=0.5)
-        assert (found.step, found.steps, found.share) == (40, 100, 0.4)
-    finally:
-        os.close(lock)
-
-
-def test_time_of_jobs_that_have_not_begun(tmp_path: Path) -> None:
-    made = queue(tmp_path)
-    add(made, "budget", "--budget", "2m")
-    add(made, "unknown", "--steps", "50", "--preset", "small")
-    add(made, "alike", "--steps", "300", "--seed", "1")
-    found = outlooks(made.jobs())
-    left = {job.run: found[job.id].left for job in made.jobs()}
-    assert left == {"budget": pytest.approx(128.0), "unknown": None, "alike": None}
-    assert whole(made.jobs(), found) == (pytest.approx(128.0), 2)
-    finished(add(made, "measured", "--steps", "5"), 10.0)
-    left = {job.run: found[job.id].left for job in made.jobs() if job.id in (found := outlooks(made.jobs()))}
-    assert left == {"budget": pytest.approx(128.0), "unknown": None, "alike": pytest.approx(600.0, rel=0.01)}
-
-
-def finished(job: jobs.Job, seconds: float) -> None:
-    """As if the job had been done in one go."""
-    jobs.note(job, starts=1, begun=time.time() - seconds)
-    (job.folder / jobs.OUT).write_text(json.dumps({"seconds": 4.0}))
-
-
-def test_time_left_follows_the_budget_until_the_run_is_resumed(tmp_path: Path) -> None:
-    """Its steps are corrected as it goes, so that it ends with the budget; a resumed one follows the plan it has."""
-    made = queue(tmp_path)
-    job = add(made, "one", "--budget", "2m")
-    records(made.runs / "one", 10, 1000)
-    assert outlooks([job])[job.id].left == pytest.approx(120 - 20 + END)
-    job = jobs.note(job, begun=1.0, resumed=True)
-    assert outlooks([job])[job.id].left == pytest.approx(990 * 2.0 + END)
-
-
-@pytest.mark.parametrize(("words", "left"), [(["--steps", "50"], 80.0), (["--budget", "100s"], 80.0), ([], 0.0)])
-def test_time_of_a_run_that_is_trained_further(tmp_path: Path, words: list[str], left: float) -> None:
-    made = queue(tmp_path)
-    job = made.add(["resume", "old", *words], "old")
-    records(made.runs / "old", 10, 10)
-    assert outlooks([job])[job.id].left == pytest.approx(left + END)
-
-
-def test_time_left_of_a_comparison(tmp_path: Path) -> None:
-    made = queue(tmp_path)
-    job = made.add(["compare", "moons", "--families", "vae,gan,flow", "--seeds", "2", "--budget", "60s"], "moons")
-    assert outlooks([job])[job.id] == Outlook(6 * 72.0 + START + END, 0.0, None, None, 0, 6)
-    folder = made.runs / job.run
-    records(folder / "vae-0", 45, 45)
-    (folder / "vae-0" / "manifest.json").touch()
-    os.utime(folder / "vae-0" / "manifest.json", (time.time() - 100.0,) * 2)
-    (folder / "vae-0.json").write_text("{}")
-    records(folder / "vae-1", 15, 45)
-    (folder / "comparison.json").write_text('{"choice": {"left_out": {"gan": "too slow"}}}')
-    found = outlooks([job])[job.id]
-    assert (found.done, found.runs, found.step, found.steps) == (1, 4, 15, 45)
-    assert found.left == pytest.approx(3 * 100 - 30 + END, abs=1)
-
-
-def test_jobs_of_one_kind_differ_in_their_own_options_alone() -> None:
-    assert kind(("train", "flow", "--run", "a", "--seed=3", "--steps", "9")) == ("train", "flow")
-    assert kind(("train", "flow", "--preset", "tiny")) == ("train", "flow", "--preset", "tiny")
+# -- of the studio ---------------------------------------------------------------------------------------------------
 
 
 def test_the_queue_needs_no_torch() -> None:

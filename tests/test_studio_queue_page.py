@@ -23,7 +23,7 @@ from quintet.studio import jobs
 from quintet.studio import queue as queues
 from quintet.studio.app import create_app, start
 from quintet.studio.house import Studio
-from quintet.studio.queue import Queue
+from quintet.studio.queue import MOST_AT_ONCE, Queue
 from quintet.studio.queue_page import FRESH
 
 if TYPE_CHECKING:
@@ -126,6 +126,10 @@ def test_each_action_does_what_its_button_says(made: Studio, browser: TestClient
     assert "The queue is held" in browser.get("/queue").text
     assert do("go") == 303
     assert not made.queue.places().held
+    assert [do(f"together?n={n}") and made.queue.places().at_once for n in (2, 99, 0)] == [2, MOST_AT_ONCE, 1]
+    page = browser.get("/queue").text
+    assert 'action="/studio/queue/together?n=2"' in page
+    assert 'action="/studio/queue/together?n=0"' not in page
     has_ended(one)
     assert do("clear") == 303
     assert states(made.queue) == {"three": "waiting", "two": "waiting"}

@@ -228,7 +228,7 @@ def aside(work: Coroutine[Any, Any, A]) -> A:
 def test_a_stream_goes_on_where_it_broke(made: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fifty connections that break behind their first event, over a file that grows, is torn, and is replaced."""
     monkeypatch.setattr(events, "EVERY", 0.01)
-    monkeypatch.setattr(run, "AGE", 0.0)
+    monkeypatch.setattr(run, "OLDEST", 0.0)
     path = make(made.root, "one") / "metrics.jsonl"
     path.write_text("")
     draw, cursor, points, step = random.Random(0), "", {"model": [[], []]}, 0
@@ -260,7 +260,7 @@ def test_a_stream_goes_on_where_it_broke(made: Studio, monkeypatch: pytest.Monke
 
 @pytest.mark.usefixtures("browser")
 def test_a_stream_tells_when_a_run_has_changed_or_gone(made: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "AGE", 0.0)
+    monkeypatch.setattr(run, "OLDEST", 0.0)
     path = make(made.root, "one", step=40)
     look = made.topics["run"]
     found, cursor = look("one", "")

@@ -20,7 +20,8 @@ from quintet.core.errors import CheckpointError, QuintetError
 from quintet.core.plain import plain
 from quintet.runs.notes import notes_of
 from quintet.server.problems import Refusal
-from quintet.studio.curves import Curve, Curves
+from quintet.studio.commands import positional
+from quintet.studio.curves import Curve
 from quintet.studio.eta import outlooks
 from quintet.studio.house import Studio
 from quintet.studio.jobs import Job
@@ -56,7 +57,7 @@ class Desk:
     """
 
     def __init__(self, studio: Studio) -> None:
-        self.studio, self.curves, self.lock = studio, Curves(), threading.Lock()
+        self.studio, self.lock = studio, threading.Lock()
         self.read: OrderedDict[str, tuple[str, Standing]] = OrderedDict()
         self.told: OrderedDict[str, tuple[float, list[Any], str]] = OrderedDict()
 
@@ -79,7 +80,7 @@ class Desk:
         """A comparison and its job; of one that waits in the queue nothing is known yet."""
         folder, job = self.open(name)
         if job is not None and not folder.is_dir():
-            source = next((word for word in job.argv[1:] if not word.startswith("-")), "")
+            source = next(iter(positional(job.argv)), "")
             return Standing({"source": source, "models": []}, (), False), job
         return self.standing(folder), job
 
@@ -244,13 +245,13 @@ def plain_words(answer: Mapping[str, Any] | None, document: Mapping[str, Any]) -
 
 def live(desk: Desk, name: str, found: Standing, job: Job | None) -> dict[str, Any]:
     """What changes from second to second: how far it is, what is being done, and the learning curves so far."""
-    out = outlooks([job]).get(job.id) if job is not None else None
+    out = outlooks([job], desk.studio.curves).get(job.id) if job is not None else None
     total = len(found.document["models"]) + len(found.left)
     done = total - len(found.left)
     state = state_of(found, job)
     now, curve = next((one for one in found.left if one.state in ("training", "trained")), None), None
     if now is not None:
-        curve = desk.curves.of(desk.studio.root / name / now.run)
+        curve = desk.studio.curves.of(desk.studio.root / name / now.run)
     lines = [
         (str(entry.get("label") or entry["family"]), entry["run"], entry.get("curve") or ())
         for entry in found.document["models"]

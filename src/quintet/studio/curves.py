@@ -180,6 +180,12 @@ class Curve:
         """When the file was written last, in seconds since 1970."""
         return self.stood[2] / 1e9
 
+    @property
+    def spent(self) -> float:
+        """Seconds of training up to the newest record; 0 where that says none."""
+        with self.lock:
+            return self.seconds[-1] if self.seconds and math.isfinite(self.seconds[-1]) else 0.0
+
     def last(self, name: str, upto: float) -> list[float]:
         """The last value of a series up to a step, if it has one."""
         with self.lock:
@@ -319,54 +325,3 @@ class Curves:
             if len(self.kept) > OPEN:
                 self.kept.popitem(last=False)
         return curve.refresh()
-
-
-# -- how long it will take ---------------------------------------------------------------------------------------------
-
-WINDOW = 12
-"""Records by which the speed of now is measured."""
-NEWEST = 2000
-"""Records among which the last looks are: ten times as many as a run writes."""
-LOOKS = 3
-"""Looks by which the time of the next ones is estimated."""
-
-
-class Pace(NamedTuple):
-    """Steps a second, and the seconds that are left."""
-
-    rate: float
-    left: float
-
-
-def pace(curve: Curve, every: int, budget: float | None = None) -> Pace | None:
-    """How fast a run goes by its last records, and how long it will take: the steps that are left at the speed of now,
-    and the looks between them, one `every` so many steps, each as long as the last ones. The plan of a run with a
-    `budget` is corrected until it ends with that, so that what is left of it counts, the more the earlier it is. None:
-    not known yet.
-    """
-    with curve.lock:
-        at, seconds = np.array(curve.at[-NEWEST:]), np.array(curve.seconds[-NEWEST:])
-        looked = {look["step"] for look in curve.looks[-NEWEST:]}
-        step, steps = curve.step, curve.steps
-    if step is None or steps is None:
-        return None
-    known = np.isfinite(at) & np.isfinite(seconds)
-    at, seconds = at[known], seconds[known]
-    new = np.flatnonzero(np.diff(at, prepend=-1) > 0)  # the record of a look is written before its time is counted
-    at, seconds = at[new], seconds[new]
-    went, took = np.diff(at), np.diff(seconds)
-    after = np.array([before in looked for before in at[:-1]], bool)
-    recent, plain = slice(-WINDOW, None), ~after
-    if not went[recent][plain[recent]].sum():
-        return None
-    each = took[recent][plain[recent]].sum() / went[recent][plain[recent]].sum()
-    if not each > 0:
-        return None
-    looks = (took - went * each)[after][-LOOKS:]
-    look = max(0.0, float(looks.mean())) if len(looks) else 0.0
-    rest = max(0.0, steps - step)
-    left = rest * each + look * (math.ceil(rest / every) if every else 0)
-    if budget is not None and seconds[-1] < budget:
-        done = seconds[-1] / budget
-        left = done * left + (1 - done) * (budget - seconds[-1])
-    return Pace(1 / each, float(left))

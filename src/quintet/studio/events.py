@@ -17,7 +17,7 @@ from quintet.core.plain import plain
 from quintet.server.problems import Refusal
 from quintet.studio.house import Studio
 
-EVERY = 0.5
+EVERY = 1.0
 """Seconds between two looks."""
 ALIVE = 15.0
 """Seconds after which a stream without news shows that it is alive."""

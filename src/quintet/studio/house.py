@@ -14,6 +14,7 @@ from quintet.core.errors import UsageError
 from quintet.operations.requests import ServeRequest, StudioRequest
 from quintet.runs.folder import Run, runs_root
 from quintet.server.service import Service, service_of
+from quintet.studio.curves import Curves
 from quintet.studio.door import Door
 from quintet.studio.library import Library
 from quintet.studio.queue import Queue
@@ -38,6 +39,7 @@ class Studio:
     door: Door
     queue: Queue
     library: Library
+    curves: Curves = field(default_factory=Curves)
     topics: dict[str, Look] = field(default_factory=dict)
 
 

@@ -24,12 +24,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from filelock import FileLock, Timeout
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from quintet.core.errors import EnvironmentFault, QuintetError, UsageError
 from quintet.runs.folder import check_name
 from quintet.studio import jobs
-from quintet.studio.eta import option
+from quintet.studio.commands import option, parted, positional, without
 from quintet.studio.jobs import Job, Order
 from quintet.training.checkpoint import sync, write_atomic
 
@@ -42,24 +42,27 @@ PATIENCE = 10.0
 OF_THE_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENOMEM, errno.EAGAIN, errno.EMFILE,
                   errno.ENFILE}  # fmt: skip
 """Errors for which a job is not to blame."""
+MOST_AT_ONCE = 8
+"""Jobs that run at the same time."""
 AT_REST = ("finished", "failed", "stopped")
 """States that only the user changes."""
 
 
 class Places(BaseModel):
-    """What queue.json holds: ids in the order in which they are started, and whether nothing new is started."""
+    """What queue.json holds: ids in the order in which they are started, whether nothing new is started, and how many
+    jobs run at the same time.
+    """
 
     order: list[str] = []
     held: bool = False
+    at_once: int = Field(1, ge=1, le=MOST_AT_ONCE)
 
 
 class Queue:
     """The jobs of a folder of runs. One process has them at a time, from `take` to `end`; anyone may look."""
 
-    def __init__(
-        self, runs: Path, program: Sequence[str] = (sys.executable, "-m", "quintet"), *, at_once: int = 1
-    ) -> None:
-        self.runs, self.program, self.at_once = runs.absolute(), program, at_once
+    def __init__(self, runs: Path, program: Sequence[str] = (sys.executable, "-m", "quintet")) -> None:
+        self.runs, self.program = runs.absolute(), program
         self.root = self.runs / ".studio"
         self.folder = self.root / "jobs"
         self.fault: QuintetError | None = None
@@ -142,12 +145,12 @@ class Queue:
             for job in found:
                 if job.stopping and job.id not in self.told and jobs.send(job, signal.SIGTERM):
                     self.told.add(job.id)
-            running = sum(job.state == "running" for job in found)
+            running, places = sum(job.state == "running" for job in found), self.places()
             self.told &= {job.id for job in found if job.state == "running"}
-            if self.places().held or time.monotonic() < self.patient:
+            if places.held or time.monotonic() < self.patient:
                 return
             for job in found:
-                if running >= self.at_once:
+                if running >= places.at_once:
                     return
                 if job.state == "waiting" and job.id not in self.children:
                     running += self._start(job)
@@ -285,6 +288,11 @@ class Queue:
         with self.changing():
             self._write(self.places().model_copy(update={"held": held}))
 
+    def let_run(self, at_once: int) -> None:
+        """Run so many jobs at the same time from now on, or as many as can be. What runs goes on."""
+        with self.changing():
+            self._write(self.places().model_copy(update={"at_once": min(max(1, at_once), MOST_AT_ONCE)}))
+
     # -- how it is done ------------------------------------------------------------------------------------------------
 
     @contextmanager
@@ -322,14 +330,15 @@ class Queue:
         verb, what = argv[0] if argv else "", positional(argv)
         if verb not in VERBS or (verb == "resume" and not what):
             raise UsageError("the queue does not take this", why=f"it takes {', '.join(VERBS)}")
-        argv, more = [word for word in without(argv, "--runs") if word != "--json"], list[str]()
+        before, behind = parted(without(argv, "--runs"))
+        argv, more = [*(word for word in before if word != "--json"), *behind], list[str]()
         source = (option(argv, "--data") or "run") if verb == "train" else (what or ["runs"])[0]
         stem = "-".join([Path(source).stem, *what[:1]] if verb == "train" else ["compare", Path(source).stem])
         given = what[0] if verb == "resume" else option(argv, "--run") or run
         name = given or free(stem, lambda name: name in taken or (self.runs / name).exists())
         check_name(name)
         if verb == "train":
-            if given and (self.runs / name).exists() and "--resume" not in argv:
+            if given and (self.runs / name).exists() and "--resume" not in before:
                 raise UsageError("this run exists already", where=name, fix="another name, or resume it")
             argv, more = without(argv, "--run", "--resume"), ["--run", name, "--resume", "auto"]
         if verb == "compare":
@@ -337,9 +346,8 @@ class Queue:
             more = ["--run", name] if self._is_source(what) else []
             if option(argv, "--output", "-o") is None:
                 more += ["-o", str(self.runs / name / "report.html")]
-        end = argv.index("--") if "--" in argv else len(argv)  # behind it there are no options
-        argv[end:end] = [*more, "--runs", str(self.runs), "--json"]
-        return argv, name
+        before, behind = parted(argv)
+        return [*before, *more, "--runs", str(self.runs), "--json", *behind], name
 
     def _is_source(self, what: list[str]) -> bool:
         """Whether runs are trained for a comparison, rather than taken as they are."""
@@ -357,25 +365,6 @@ def check_words(words: Sequence[str]) -> None:
             good = False
         if not good:
             raise UsageError(f"the command has a word that cannot be passed on: {word!r}")
-
-
-def positional(argv: Sequence[str]) -> list[str]:
-    """What stands behind the verb, before the first option; or behind --, where there is one."""
-    rest = list(argv[1:])
-    if "--" in rest:
-        return rest[rest.index("--") + 1 :]
-    return rest[: next((i for i, word in enumerate(rest) if word.startswith("-")), len(rest))]
-
-
-def without(argv: Sequence[str], *names: str) -> list[str]:
-    """The command without these options and their values."""
-    kept, words = [], iter(argv)
-    for word in words:
-        if word in names:
-            next(words, None)
-        elif word.partition("=")[0] not in names:
-            kept.append(word)
-    return kept
 
 
 def free(stem: str, taken: Callable[[str], bool]) -> str:

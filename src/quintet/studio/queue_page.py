@@ -13,23 +13,24 @@ from starlette.responses import JSONResponse, RedirectResponse
 
 from quintet.core.errors import QuintetError
 from quintet.server.problems import Refusal
+from quintet.studio.curves import Curves
 from quintet.studio.eta import Outlook, outlooks, whole
 from quintet.studio.house import Studio
 from quintet.studio.jobs import Job
 from quintet.studio.pages import page, wants_page
-from quintet.studio.queue import Queue
+from quintet.studio.queue import MOST_AT_ONCE, Queue
 
 SHOWN = 50
 """So many jobs that are done are shown, the newest first."""
 LOG = 3_000
 """Bytes of a log that are shown."""
-FRESH = 0.4
+FRESH = 0.9
 """Seconds for which what was found is told to other tabs too."""
 
 
 def routes(app: FastAPI, studio: Studio) -> None:
     """The page, what can be done on it, and what it follows."""
-    queue, board = studio.queue, Board(studio.queue)
+    queue, board = studio.queue, Board(studio.queue, studio.curves)
     studio.topics["queue"] = lambda _, cursor: board.news(cursor)
     studio.topics["count"] = lambda _, cursor: board.counts(cursor)
 
@@ -39,10 +40,14 @@ def routes(app: FastAPI, studio: Studio) -> None:
         return page(request, "queue.html.j2", chosen=job, **board.facts())
 
     @app.post("/studio/queue/{action}")
-    def act_on_all(request: Request, action: str) -> Response:
-        """hold: start nothing new; go: do so again; clear: forget the jobs that are done."""
+    def act_on_all(request: Request, action: str, n: int = 1) -> Response:
+        """hold: start nothing new; go: do so again; together: run `n` jobs at the same time; clear: forget jobs that
+        are done.
+        """
         if action in ("hold", "go"):
             queue.hold(action == "hold")
+        elif action == "together":
+            queue.let_run(n)
         elif action == "clear":
             for job in queue.jobs():
                 if job.state in ("finished", "stopped"):
@@ -77,8 +82,8 @@ def back(request: Request, board: Board) -> Response:
 class Board:
     """What is shown of a queue. Tabs that ask at the same time are told the same."""
 
-    def __init__(self, queue: Queue) -> None:
-        self.queue, self.made = queue, 0.0
+    def __init__(self, queue: Queue, curves: Curves) -> None:
+        self.queue, self.curves, self.made = queue, curves, 0.0
         self.jobs: list[Job] = []
         self.outlooks: dict[str, Outlook] = {}
 
@@ -87,7 +92,7 @@ class Board:
         with self.queue.mutex:
             if time.monotonic() - self.made > FRESH:
                 self.jobs = self.queue.jobs()
-                self.outlooks = outlooks(self.jobs)
+                self.outlooks = outlooks(self.jobs, self.curves)
                 self.made = time.monotonic()
             return self.jobs
 
@@ -98,19 +103,22 @@ class Board:
         done = sorted(
             (job for job in jobs if job.state in ("finished", "stopped")), key=lambda job: -(job.ended or now)
         )
-        left, blank = whole(jobs, self.outlooks)
+        places = self.queue.places()
+        left, blank = whole(jobs, self.outlooks, places.at_once)
         return {
             **of,
             "next": [job for job in jobs if job.state in ("waiting", "paused")],
             "done": done[:SHOWN], "more": len(done[SHOWN:]),
             "outlooks": self.outlooks, "left": left, "unknown": blank, "ends": now + left,
-            "held": self.queue.places().held, "fault": self.queue.fault, "shape": self.shape(jobs), "log": LOG,
+            "held": places.held, "at_once": places.at_once, "most": MOST_AT_ONCE, "fault": self.queue.fault,
+            "shape": self.shape(jobs), "log": LOG,
         }  # fmt: skip
 
     def shape(self, jobs: Sequence[Job]) -> str:
         """A digest of what makes the page another one, rather than the same with other figures."""
         fault = str(self.queue.fault) if isinstance(self.queue.fault, QuintetError) else ""
-        parts = [fault, self.queue.places().held, *((job.id, job.state, job.stopping, job.error) for job in jobs),
+        places = self.queue.places().model_dump(exclude={"order"})
+        parts = [fault, places, *((job.id, job.state, job.stopping, job.error) for job in jobs),
                  *(job.there for job in jobs if job.state == "running")]  # fmt: skip
         return digest(parts)
 
@@ -118,7 +126,7 @@ class Board:
         """The figures, if they are not those that the cursor stands for."""
         jobs = self.look()
         live = {job.id: self.figures(job) for job in jobs if job.id in self.outlooks}
-        left, _ = whole(jobs, self.outlooks)
+        left, _ = whole(jobs, self.outlooks, self.queue.places().at_once)
         found = {"shape": self.shape(jobs), "left": round(left), "jobs": live}
         mark = digest(found)
         return ([] if mark == cursor else [found]), mark

@@ -23,8 +23,9 @@ from quintet.core.settings import LARGEST_NUMBER
 from quintet.runs.advice import advice
 from quintet.runs.folder import Run
 from quintet.server.problems import Refusal
-from quintet.studio.curves import OPEN, Cursor, Curve, Curves, pace
+from quintet.studio.curves import OPEN, Cursor, Curve
 from quintet.studio.defaults import unlike_defaults
+from quintet.studio.eta import pace
 from quintet.studio.home import NEWEST
 from quintet.studio.house import Studio
 from quintet.studio.jobs import Job
@@ -50,8 +51,11 @@ MEDIA = {
 DOWNLOAD = "application/octet-stream"
 LOOKS = 200
 """Looks that the table of figures holds, the newest."""
-AGE = 1.0
-"""Seconds between two looks at the file of a run, however many watch it."""
+AGE, OLDEST, SHARE = 0.9, 4.9, 20.0
+"""Seconds between two looks at the file of a run, however many watch it: the least, the most, and in between this part
+of its training so far. What draws curves takes from the processors that train, and a curve that took minutes to grow is
+not another one a second later.
+"""
 
 
 def routes(app: FastAPI, studio: Studio) -> None:
@@ -135,10 +139,10 @@ class Seen(NamedTuple):
 
 
 class Desk:
-    """Looks at runs: as often as pages are asked for, and once a second for all who watch one."""
+    """Looks at runs: as often as pages are asked for, and once for all who watch one."""
 
     def __init__(self, studio: Studio) -> None:
-        self.studio, self.curves = studio, Curves()
+        self.studio = studio
         self.seen: OrderedDict[str, tuple[float, Seen]] = OrderedDict()
 
     def look(self, name: str, age: float = 0.0) -> Seen:
@@ -147,12 +151,17 @@ class Desk:
         if seen is None or time.monotonic() - when >= age:
             facts = self.studio.library.facts(name)
             job = self.studio.queue.of_run(together(name) or name)
-            curve = self.curves.of(facts.path)
+            curve = self.studio.curves.of(facts.path)
             seen = Seen(facts, curve, job, status(facts, curve, job))
             self.seen[name] = time.monotonic(), seen
             while len(self.seen) > OPEN:
                 self.seen.popitem(last=False)
         return seen
+
+    def often(self, name: str) -> Seen:
+        """A run as it is told to who watches it. Raises Refusal as `look` does."""
+        _, seen = self.seen.get(name, (0.0, None))
+        return self.look(name, AGE if seen is None else min(OLDEST, max(AGE, seen.curve.spent / SHARE)))
 
 
 def shown(seen: Seen) -> dict[str, Any]:
@@ -177,14 +186,14 @@ def shown(seen: Seen) -> dict[str, Any]:
 
 def status(facts: RunFacts, curve: Curve, job: Job | None) -> dict[str, Any]:
     """How a run stands: what changes while it trains."""
-    going = pace(curve, facts.every, facts.budget) if facts.state == "training" else None
+    going = pace(facts, curve) if facts.state == "training" else None
     step = curve.step if facts.state == "training" else None
     told = {"state": facts.state, "job": job and job.state, "stopping": bool(job and job.stopping)}
     return told | {
         "step": int(step) if step is not None else facts.step,
         "steps": facts.steps,
         "rate": going and going.rate,
-        "left": going and max(0.0, going.left - (time.time() - curve.written)),
+        "left": going and going.now(curve, time.time()),
         "looks": len(curve.looks),
     }
 
@@ -274,7 +283,7 @@ def news(desk: Desk, name: str, cursor: str) -> tuple[list[Any], str]:
     """
     place, _, before = cursor.partition("/")
     try:
-        seen = desk.look(name, AGE)
+        seen = desk.often(name)
     except QuintetError:
         return ([] if before == "gone" else [{"gone": True}]), f"{place}/gone"
     anew, here, points = seen.curve.since(Cursor.parse(place))

@@ -3,13 +3,17 @@ import { h, number, t } from "./core.js";
 
 const HEIGHT = 240;
 
-/** A colour of the sheet, as a canvas takes it. */
+let colours = {};
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { colours = {}; });
+
+/** A colour of the sheet, as a canvas takes it. It is looked up once, since that makes the page find all its styles anew. */
 export function colour(name) {
+  if (name in colours) return colours[name];
   const probe = h("span", { class: `${name} unseen` });
   document.body.append(probe);
-  const found = getComputedStyle(probe).color;
+  colours[name] = getComputedStyle(probe).color;
   probe.remove();
-  return found;
+  return colours[name];
 }
 
 const faint = (rgb) => rgb.replace(/^rgb\(/, "rgba(").replace(/\)$/, ", .25)");
@@ -56,16 +60,30 @@ export class Chart {
     this.place = place;
     this.onZoom = onZoom;
     this.plot = null;
-    this.shape = "";
+    this.shape = this.drawn = "";
     this.zoom = null;
+    this.wanted = [[], {}];
+    this.seen = false;
     new ResizeObserver(() => this.plot?.setSize({ width: this.width, height: HEIGHT })).observe(place);
+    new IntersectionObserver(([entry]) => { this.seen = entry.isIntersecting; this.paint(); }, { rootMargin: "200px" }).observe(place);
   }
 
   get width() { return Math.max(200, this.place.clientWidth); }
 
   /** Series: `{name, colour, dashed, steps, values}`; options: `log`, and `smooth` from 0 to 1. */
   draw(series, options) {
-    const lines = series.filter((one) => one.steps.length);
+    this.wanted = [series.filter((one) => one.steps.length), options];
+    this.paint();
+  }
+
+  /** Draw what is new. A chart out of sight waits until it comes into sight: its reader's processor may be training. */
+  paint() {
+    const [lines, options] = this.wanted;
+    if (this.plot && !this.seen) return;
+    const drawn = JSON.stringify([options, colour("muted"), lines.map(({ steps, values, ...look }) =>
+      [look, steps.length, steps[0], steps.at(-1), values.at(-1)])]);
+    if (drawn === this.drawn) return;
+    this.drawn = drawn;
     const tables = [], looks = [];
     for (const one of lines) {
       const stroke = colour(`series-${1 + one.colour % 6}`), dash = one.dashed ? [6, 4] : undefined;

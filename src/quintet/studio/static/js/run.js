@@ -39,7 +39,7 @@ async function take(run, news) {
     if (run === mine) told(one.status);
   }
   if (Object.values(run.points).some(([steps]) => steps.length > MANY)) await load(run);
-  draw();
+  drawSoon();
 }
 
 // -- curves ------------------------------------------------------------------------------------------------------------
@@ -85,6 +85,13 @@ function draw() {
     plot.setAttribute("aria-label", `${name}: ${lines.filter((one) => one.steps.length).map(said).join("; ")}`);
   }
   if ($("#as-table").open) table();
+}
+
+/** Draw once for all that came since the last frame. */
+let soon = 0;
+function drawSoon() {
+  cancelAnimationFrame(soon);
+  soon = requestAnimationFrame(draw);
 }
 
 /** A series in words. */
@@ -145,19 +152,30 @@ async function told(now) {
 }
 
 function progress() {
-  const figure = (key, text) => { const place = $(`[data-figure=${key}]`); if (place) place.textContent = text; };
+  const figure = (key, text) => write($(`[data-figure=${key}]`), text);
   figure("step", number(status.step));
   const newest = mine.points[mine.main];
   if (newest && status.state === "training") figure("loss", number(newest[1].at(-1) ?? null));
   const bar = $(".going progress");
   if (bar) { bar.max = status.steps ?? 1; bar.value = status.step; }
-  if ($("#rate") && status.rate) $("#rate").textContent = t("run.rate", { rate: number(status.rate, 3) });
+  if (status.rate) write($("#rate"), t("run.rate", { rate: number(status.rate, 3) }));
   tick();
+}
+
+/** Seconds no finer than anyone knows them, so that the page is not painted anew each second for nothing. */
+function rough(seconds) {
+  const step = [[3600, 60], [300, 15], [30, 5], [-Infinity, 1]].find(([from]) => seconds >= from)[1];
+  return step * Math.round(seconds / step);
 }
 
 function tick() {
   const place = $("#left");
-  if (place && ends) place.textContent = t("run.left", { time: clock((ends - Date.now()) / 1000) });
+  if (place && ends) write(place, t("run.left", { time: clock(rough((ends - Date.now()) / 1000)) }));
+}
+
+/** Change a text only if it is another. */
+function write(place, text) {
+  if (place && place.textContent !== text) place.textContent = text;
 }
 
 if (status.left !== null) ends = Date.now() + 1000 * status.left;
