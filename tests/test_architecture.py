@@ -108,7 +108,7 @@ def test_classes_are_abstract_or_final() -> None:
 
 
 def test_public_names() -> None:
-    assert quintet.__all__ == ["Model", "QuintetError", "__version__", "compare", "load", "resume", "train"]
+    assert quintet.__all__ == ["Model", "QuintetError", "__version__", "compare", "distil", "load", "resume", "train"]
     for name in quintet.__all__:
         assert getattr(quintet, name) is not None
 

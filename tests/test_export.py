@@ -29,8 +29,8 @@ from quintet.operations.requests import ExportRequest
 pytest.importorskip("onnxruntime")
 EXAMPLES = Path(__file__).parents[1] / "examples" / "export"
 SCRIPTS = {"vae": "one_pass", "gan": "one_pass", "flow": "one_pass", "diffusion": "diffusion",
-           "autoregressive": "autoregressive", "masked_diffusion": "masked_diffusion"}  # fmt: skip
-
+           "autoregressive": "autoregressive", "masked_diffusion": "masked_diffusion",
+           "meanflow": "few_steps", "consistency": "few_steps"}  # fmt: skip
 
 SMALL = {"width": 16, "depth": 1}
 CELLS = pa.table({"x": np.arange(60) / 7, "k": ["a", "b", "c"] * 20, "n": list(range(60))})
@@ -63,8 +63,12 @@ def files(folder: Path) -> Any:
 
     def of(family: str) -> tuple[Path, quintet.Model]:
         if family not in made:
-            model = quintet.train(family, data="digits", condition="label", steps=2, runs=folder / "runs", run=family,
-                                  config={"model": SMALL | ({"layers": 2} if family == "flow" else {})})  # fmt: skip
+            own, last = {"layers": 2} if family == "flow" else {}, {}
+            name = family
+            if family in ("meanflow", "consistency"):
+                own, last, name = {"learns": family}, {"select": "last"}, "diffusion"
+            model = quintet.train(name, data="digits", condition="label", steps=2, runs=folder / "runs", run=family,
+                                  config={"model": SMALL | own, "training": last})  # fmt: skip
             with torch.no_grad():
                 for p in model.family.parameters():  # an untrained net is nearly linear: nothing would be seen
                     p.add_(0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())))

@@ -15,16 +15,16 @@ if "torch" not in sys.modules:
 
 if TYPE_CHECKING:
     from quintet.api.model import Model
-    from quintet.api.verbs import compare, load, resume, train
+    from quintet.api.verbs import compare, distil, load, resume, train
     from quintet.core.errors import QuintetError
 
 __version__ = "0.1.0"
-__all__ = ["Model", "QuintetError", "__version__", "compare", "load", "resume", "train"]
+__all__ = ["Model", "QuintetError", "__version__", "compare", "distil", "load", "resume", "train"]
 
 
 HOME = {
     "Model": "api.model", "QuintetError": "core.errors", "compare": "api.verbs",
-    "load": "api.verbs", "resume": "api.verbs", "train": "api.verbs",
+    "distil": "api.verbs", "load": "api.verbs", "resume": "api.verbs", "train": "api.verbs",
 }  # fmt: skip
 """The module of each public name: it is imported when the name is used, so that `import quintet` costs nothing."""
 

@@ -1,1 +1,1 @@
-"""What a program uses: a model on whatever holds items, and train, resume and load."""
+"""What a program uses: a model on whatever holds items, and train, resume, distil and load."""

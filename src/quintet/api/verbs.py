@@ -1,4 +1,4 @@
-"""What a program calls: `train`, `resume` and `load` give a `Model`, `compare` a report on several."""
+"""What a program calls: `train`, `resume`, `distil` and `load` give a `Model`, `compare` a report on several."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from quintet.fit import fitting
 from quintet.modalities.frames import is_frame, library
 from quintet.model.fitted import Fitted
 
-__all__ = ["compare", "load", "resume", "train"]
+__all__ = ["compare", "distil", "load", "resume", "train"]
 
 P = ParamSpec("P")
 
@@ -30,4 +30,5 @@ def with_containers(verb: Callable[P, Fitted]) -> Callable[P, Model]:
     return call
 
 
-train, resume, load = with_containers(fitting.train), with_containers(fitting.resume), with_containers(fitting.load)
+train, resume = with_containers(fitting.train), with_containers(fitting.resume)
+distil, load = with_containers(fitting.distil), with_containers(fitting.load)

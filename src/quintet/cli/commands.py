@@ -13,6 +13,7 @@ from quintet.operations.requests import (
     CompleteRequest,
     CompletionRequest,
     DataRequest,
+    DistilRequest,
     DoctorRequest,
     EncodeRequest,
     EvaluateRequest,
@@ -79,6 +80,18 @@ def resume(done: TrainResult, context: Context) -> Answer | str:
 
     A run that was at its end warms up and decays once more in what is new; of any other the rest of its schedule is
     stretched. The same command again does nothing.
+    """
+    return _trained(done, context)
+
+
+@asks(DistilRequest, "training.distil", "mnist-diffusion-1", "mnist-diffusion-1 --run quick --budget 5m",
+      title=lambda request: request.what)  # fmt: skip
+def distil(done: TrainResult, context: Context) -> Answer | str:
+    """Make a trained diffusion model one that samples in one or two steps: a run of its own, which begins with its
+    weights (consistency tuning).
+
+    It samples ten times as fast and a little worse, and has no likelihood. It is sampled, evaluated and resumed as any
+    other run; --sampling.jumps is the number of its steps.
     """
     return _trained(done, context)
 

@@ -80,8 +80,9 @@ class Family(nn.Module, ABC):
     about: ClassVar[str]
     """What it is good at, and what that costs: a line for somebody who is to choose."""
     accepts: ClassVar[tuple[type[Space], ...]]
-    likelihood: ClassVar[Literal["exact", "bound", "estimate", "none"]]
-    missing: ClassVar[Mapping[str, str]] = {}
+    likelihood: Literal["exact", "bound", "estimate", "none"]
+    missing: Mapping[str, str] = {}
+    """What it lacks; of a model, by its settings, perhaps more than of its class. `likelihood` is then "none" too."""
 
     in_order: bool = False
     """Whether it knows each symbol given those before it, from left to right: `log_prob_each`, and `nets.decoding.
@@ -176,6 +177,11 @@ class Family(nn.Module, ABC):
         The known entries of the result are those of x, exactly; what x holds elsewhere is ignored.
         """
         self.refuse("complete")
+
+    def distilled(self) -> dict[str, dict[str, Any]]:
+        """The sections of settings of a model that begins with these weights and is to sample in fewer steps."""
+        why = "it does not make its items by taking noise away from numbers, step by step"
+        raise Unsupported(f"{self.name} cannot be distilled", why=why)
 
     # -- without quintet ----------------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -100,7 +100,7 @@ class Autoregressive(Family):
     )
     accepts = (Discrete,)
     likelihood = "exact"
-    missing: ClassVar[Mapping[str, str]] = {
+    missing: Mapping[str, str] = {
         "encode": "an autoregressive model has no latent: a prefix is its only state",
         "decode": "an autoregressive model has no latent to decode",
     }

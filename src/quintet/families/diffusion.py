@@ -7,40 +7,61 @@ Every Gaussian path x_t = alpha x + sigma noise is the same path in y = x_t / al
 DDPM, v-prediction, EDM and flow matching differ in how a net F makes D, and in which s they train on:
 
     D(y, s) = c_skip y + c_out F(c_in y, ln(s) / 4),       loss = E |F - (x - c_skip y) / c_out|^2.
+
+Two more things that F can learn make an item in one to four evaluations: average velocities between two levels, of
+which D is the case that both are one (MeanFlow), and one item that looks the same from all levels (consistency).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from itertools import pairwise
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from quintet.core import settings
+from quintet.core.errors import ConfigError, Unsupported
 from quintet.core.family import Batch, Family, Loss, OnStep, Part, given_as
 from quintet.core.likelihood import upcast
 from quintet.core.random import Generator, normal, uniform
 from quintet.core.spaces import Continuous, Space
 from quintet.nets.build import Denoiser, denoiser
 from quintet.nets.conditioning import TimeEmbedding, conditioner, fuse, tell, widths
+from quintet.nets.few_steps import adaptive, average_target, nearer_level, robust, tuning_level, wide
 from quintet.nets.given import Given, How
-from quintet.nets.noise import S_MAX, S_MIN, SD, Parameterisation, Schedule, coefficients, noise_grid, noise_level
+from quintet.nets.noise import S_MIN, SD, Parameterisation, Schedule, coefficients, noise_grid, noise_level
+from quintet.nets.solvers import (
+    SOLVERS,
+    Denoise,
+    Solver,
+    angular,
+    flow_grid,
+    jump_grid,
+    jumps,
+    langevin,
+    posterior,
+    restarts,
+    rk4,
+)
 
-Denoise = Callable[[Tensor, Tensor], Tensor]
-"""D(y, s) with y (B, ...) and s () -> (B, ...)."""
-Noise = Callable[[], Tensor]
+FEW: dict[str, Solver] = {"meanflow": jumps, "consistency": restarts}
+"""How samples are made of what nets learn that need few evaluations."""
+NO_SCORE = "it learnt to make items in few steps, not what is likely: use the model that it was distilled from"
+APART = 0.5
+"""Share of a batch that learns averages between two levels; the rest learns D."""
+RATE = 8.0
+"""The highest frequency in which a net of averages reads angles, whose derivatives enter what it learns."""
 
 
 class Diffusion(Family):
     """A net F learns to denoise; samplers integrate; the probability-flow ODE gives log-densities (Song et al. 2021).
 
     `log_prob` is an estimate: log p(x) = log N(z at S_MAX; 0, 1) + int div(dz/dtheta) dtheta + constants, with the
-    divergence exact up to `exact_dims` dimensions and by `probes` Rademacher probes (Hutchinson) beyond.
+    divergence exact up to `exact_dims` dimensions and by `probes` Rademacher probes (Hutchinson) beyond. Of a model of
+    average velocities it is that of the velocity itself, u(z, theta, theta), which few jumps follow nearly.
     """
 
     class Settings(settings.Settings):
@@ -55,6 +76,12 @@ class Diffusion(Family):
             0.0, ge=0, lt=1, description="share of hidden numbers that training sets to zero, against overfitting"
         )
         parameterisation: Parameterisation = Field("edm", description="what the net learns to say of a noisy item")
+        learns: Literal["denoising", "meanflow", "consistency"] = Field(
+            "denoising", description="denoising makes an item in many steps; meanflow and consistency in one to four"
+        )
+        guided: float = Field(
+            1.0, ge=0, description="meanflow: guidance that is trained in, so that samples cost no more"
+        )
         schedule: Schedule = Field("lognormal", description="which noise levels training sees how often")
         guidance_dropout: float = Field(
             0.1, ge=0, lt=1, description="how often training hides the condition, which guidance needs"
@@ -66,10 +93,11 @@ class Diffusion(Family):
         exact_dims: int = Field(8, ge=0, description="items of up to so many numbers are scored without random probes")
 
     class Sampling(settings.Settings):
-        solver: Literal["heun", "dpmpp_2m", "ddim", "ancestral"] = Field(
-            "dpmpp_2m", description="how noise is taken away; ancestral adds some of it again at each step"
+        solver: Literal["auto", "heun", "dpmpp_2m", "ddim", "ancestral"] = Field(
+            "auto", description="how noise is taken away; auto: dpmpp_2m, or in jumps if they were learnt"
         )
         steps: int = Field(20, ge=1, le=4000, description="steps from noise to item: more is finer and slower")
+        jumps: int = Field(2, ge=1, le=64, description="steps of a model that learnt to make an item in few")
         guidance: float = Field(
             1.0, ge=0, description="above 1 keeps closer to the condition: D = null + guidance * (conditional - null)"
         )
@@ -78,8 +106,7 @@ class Diffusion(Family):
     name = "diffusion"
     about = "The best pictures, if it has the time to learn them; fills holes. It samples in many steps."
     accepts = (Continuous,)
-    likelihood = "estimate"
-    missing: ClassVar[Mapping[str, str]] = {}
+    likelihood: Literal["estimate", "none"] = "estimate"
 
     space: Continuous
     mean: Tensor
@@ -89,7 +116,12 @@ class Diffusion(Family):
         super().__init__(space, condition)
         self.settings = s = settings or self.Settings()
         self.conditioner = conditioner(condition, s.emb, s.condition, dropout=s.guidance_dropout)
-        self.time = TimeEmbedding(s.emb)
+        average = s.learns == "meanflow"
+        self.time = TimeEmbedding(s.emb, max_frequency=RATE) if average else TimeEmbedding(s.emb)
+        self.gap = TimeEmbedding(s.emb, max_frequency=RATE) if average else None
+        if s.learns == "consistency":
+            self.likelihood = "none"
+            self.missing = dict.fromkeys(("log_prob", "complete", "encode", "decode"), NO_SCORE)
         ready = widths(condition, s.emb, s.condition)._replace(emb=s.emb)
         self.net = denoiser(s.net, space.shape, s.width, s.depth, ready=ready, dropout=s.dropout, dense=s.dense,
                             patch=s.patch)  # fmt: skip
@@ -109,39 +141,104 @@ class Diffusion(Family):
             return S_MIN
         return max(S_MIN, self.space.bin_width * float(self.scale.min()) / 3)
 
-    def denoise(self, y: Tensor, s: Tensor, given: Given) -> Tensor:
-        """D(y, s); s (B,)."""
-        wide = s.view(-1, *[1] * (y.dim() - 1))
-        c_skip, c_out, c_in = coefficients(self.settings.parameterisation, wide)
-        return c_skip * y + c_out * self.predict(c_in * y, s, given)
+    def denoise(self, y: Tensor, s: Tensor, given: Given, low: Tensor | None = None) -> Tensor:
+        """D(y, s), or of averages to a level `low` the D that has their velocity; s and low (B,)."""
+        c_skip, c_out, c_in = coefficients(self.settings.parameterisation, wide(s, y))
+        return c_skip * y + c_out * self.predict(c_in * y, s, given, low)
 
-    def predict(self, x: Tensor, s: Tensor, given: Given) -> Tensor:
-        """F(c_in y, ln(s) / 4)."""
-        return upcast(self.net(x, fuse(self.time(s.log() / 4), given)))
+    def predict(self, x: Tensor, s: Tensor, given: Given, low: Tensor | None = None) -> Tensor:
+        """F(c_in y, ln(s) / 4), or F(c_in y, theta, theta - r) with theta = arctan(s / SD), and r of `low`."""
+        if self.gap is None:
+            time = self.time(s.log() / 4)
+        else:
+            theta = torch.atan(s / SD)
+            time = self.time(theta) + self.gap(torch.zeros_like(s) if low is None else theta - torch.atan(low / SD))
+        return upcast(self.net(x, fuse(time, given)))
+
+    def average(self, z: Tensor, r: Tensor, theta: Tensor, given: Given) -> Tensor:
+        """u(z, r, theta) = 1 / (theta - r) int_r^theta (dz/dtheta) dtheta; r and theta (B,)."""
+        s, low = SD * theta.tan(), SD * r.tan()
+        return angular(lambda y, _: self.denoise(y, s, given, low), z, wide(s, z))
 
     def loss(self, batch: Batch) -> Loss:
         x, generator = (batch.x - self.mean) * self.scale, batch.generator
-        t = uniform(len(x), *[1] * (x.dim() - 1), generator=generator, like=x)
-        s = noise_level(self.settings.schedule, t)
-        y = x + s * normal(*x.shape, generator=generator, like=x)
-        c_skip, c_out, c_in = coefficients(self.settings.parameterisation, s)
+        t = uniform(len(x), generator=generator, like=x)
+        noise = normal(*x.shape, generator=generator, like=x)
         given = tell(self.conditioner, batch.cond, len(x), generator)
-        error = self.predict(c_in * y, s.flatten(), given) - (x - c_skip * y) / c_out
+        if self.settings.learns == "meanflow":
+            return self.average_loss(x, t, noise, given, generator)
+        if self.settings.learns == "consistency":
+            return self.consistency_loss(x, t, noise, given, batch.progress)
+        flat = noise_level(self.settings.schedule, t)
+        s = wide(flat, x)
+        y = x + s * noise
+        c_skip, c_out, c_in = coefficients(self.settings.parameterisation, s)
+        error = self.predict(c_in * y, flat, given) - (x - c_skip * y) / c_out
         return Loss(error.square().mean())
 
+    def average_loss(self, x: Tensor, t: Tensor, noise: Tensor, given: Given, generator: Generator | None) -> Loss:
+        """E ln(|u(z, r, theta) - target|^2 + c): see `average_target` and `adaptive`."""
+        u = uniform(len(x), 2, generator=generator, like=x)
+        one, other = (torch.atan(noise_level(self.settings.schedule, each) / SD) for each in (t, u[:, 0]))
+        apart = u[:, 1] < APART
+        r = torch.where(apart, torch.minimum(one, other), one)
+        theta = torch.where(apart, torch.maximum(one, other), one)
+        cos, sin = wide(theta.cos(), x), wide(theta.sin(), x)
+        z, target = cos * x / SD + sin * noise, cos * noise - sin * x / SD
+        if self.settings.guided != 1 and self.conditioner is not None:
+            with torch.no_grad():
+                null = self.average(z, theta, theta, tell(self.conditioner, None, len(x)))
+            target = null + self.settings.guided * (target - null)
+        rows = apart.nonzero()[:, 0]
+        if len(rows):
+            near, told = r[rows], given.select(rows)
+            average = lambda z, theta: self.average(z, near, theta, told)  # noqa: E731
+            target = target.index_copy(0, rows, average_target(average, z[rows], target[rows], near, theta[rows]))
+        square = (self.average(z, r, theta, given) - target).square().flatten(1).mean(1)
+        return Loss(adaptive(square).mean(), {"square": square.mean()})
+
+    def consistency_loss(self, x: Tensor, t: Tensor, noise: Tensor, given: Given, progress: float) -> Loss:
+        """E |D(x + s noise, s) - D(x + r noise, r)| / (s - r), the nearer level's D held fixed, which is x at r = 0."""
+        s = tuning_level(t)
+        low = nearer_level(s, progress)
+        with torch.no_grad():
+            nearer = self.denoise(x + wide(low, x) * noise, low.clamp_min(S_MIN), given)
+            target = torch.where(wide(low, x) > 0, nearer, x)
+        square = (self.denoise(x + wide(s, x) * noise, s, given) - target).square().flatten(1).mean(1)
+        return Loss((robust(square) / (s - low)).mean())
+
     def denoiser(self, cond: Tensor | None, n: int, guidance: float = 1.0) -> Denoise:
-        """D(y, s) for this condition, with classifier-free guidance (Ho & Salimans 2022)."""
+        """D(y, s), and D(y, s, low) of averages, for this condition, with classifier-free guidance (Ho & Salimans
+        2022).
+        """
         given, null = tell(self.conditioner, cond, n), tell(self.conditioner, None, n)
 
-        def denoise(y: Tensor, s: Tensor) -> Tensor:
-            level = s.expand(n)
-            d = self.denoise(y, level, given)
+        def denoise(y: Tensor, s: Tensor, low: Tensor | None = None) -> Tensor:
+            levels = s.expand(n), None if low is None else low.expand(n)
+            d = self.denoise(y, levels[0], given, levels[1])
             if guidance == 1 or cond is None:
                 return d
-            base = self.denoise(y, level, null)
+            base = self.denoise(y, levels[0], null, levels[1])
             return base + guidance * (d - base)
 
         return denoise
+
+    def known_mean(self, operation: str, cond: Tensor | None, n: int, guidance: float = 1.0) -> Denoise:
+        """`denoiser`, for an operation that needs E[x | y] itself."""
+        if operation in self.missing:
+            self.refuse(operation)
+        return self.denoiser(cond, n, guidance)
+
+    def path(self, sampling: Sampling) -> tuple[Tensor, Solver]:
+        """The levels of the sampler, and how it goes from one to the next."""
+        few = FEW.get(self.settings.learns)
+        if few is not None and sampling.solver == "auto":
+            return jump_grid(sampling.jumps, like=self.mean), few
+        if "complete" in self.missing:
+            raise ConfigError(f"{sampling.solver} cannot sample from this model", where="sampling.solver", why=NO_SCORE,
+                              fix="--sampling.solver auto --sampling.jumps 2")  # fmt: skip
+        s = noise_grid(self.settings.schedule, sampling.steps, like=self.mean, low=self.lowest())
+        return s, SOLVERS["dpmpp_2m" if sampling.solver == "auto" else sampling.solver]
 
     @torch.no_grad()
     def sample(
@@ -154,29 +251,43 @@ class Diffusion(Family):
         on_step: OnStep | None = None,
     ) -> Tensor:
         q = sampling or self.Sampling()
-        s = noise_grid(self.settings.schedule, q.steps, like=self.mean, low=self.lowest())
+        s, solve = self.path(q)
         noise = partial(normal, n, *self.space.shape, generator=generator, like=self.mean)
         denoise = self.denoiser(cond, n, q.guidance)
-        for i, y in enumerate(SOLVERS[q.solver](denoise, s[0] * noise(), s, noise), 1):
+        for i, y in enumerate(solve(denoise, s[0] * noise(), s, noise), 1):
             if on_step:
-                on_step(i, q.steps, y)
+                on_step(i, len(s) - 1, y)
         return self.settled(y, denoise) / self.scale + self.mean
+
+    def distilled(self) -> dict[str, dict[str, Any]]:
+        if self.settings.learns != "denoising":
+            raise Unsupported("this model makes items in few steps already", where=self.name,
+                              fix="quintet sample RUN --sampling.jumps 1")  # fmt: skip
+        return {"model": {"learns": "consistency"}, "sampling": {"solver": "auto"}, "training": {"select": "last"}}
 
     def clean(self, y: Tensor, s: Tensor, cond: Tensor | None = None) -> Tensor:
         """D(y, s) for items each at a level s (B,) of its own."""
         return self.denoise(y, s, tell(self.conditioner, cond, len(y)))
 
+    def jump(self, y: Tensor, s: Tensor, low: Tensor, cond: Tensor | None = None) -> Tensor:
+        """Items at levels s (B,) as they are at the levels low (B,), along averages: see `nets.solvers.jumps`."""
+        theta, r, given = torch.atan(s / SD), torch.atan(low / SD), tell(self.conditioner, cond, len(y))
+        z = y * wide(theta.cos() / SD, y)
+        return (z - wide(theta - r, y) * self.average(z, r, theta, given)) * wide(SD / r.cos(), y)
+
     def parts(self, x: Tensor, cond: Tensor | None, sampling: Any) -> dict[str, Part]:
         y = {"y": (x - self.mean) * self.scale, "s": x.new_ones(len(x))}
         parts = {"denoise": Part(self.clean, y | given_as("cond", cond), ("x",))}
+        if self.gap is not None:
+            parts["jump"] = Part(self.jump, y | {"low": x.new_zeros(len(x))} | given_as("cond", cond), ("y_low",))
         return parts if cond is None else parts | {"denoise_null": Part(self.clean, y, ("x",))}
 
     def constants(self, sampling: Sampling) -> dict[str, Any]:
         """The noise levels of the sampler, where it starts; and x = y / scale + mean."""
-        levels = noise_grid(self.settings.schedule, sampling.steps, like=self.mean, low=self.lowest())
         settles = self.space.widths is not None and self.space.quantised
         return {
-            "levels": levels.tolist(),
+            "levels": self.path(sampling)[0].tolist(),
+            "learns": self.settings.learns,
             "guidance": sampling.guidance,
             "mean": self.mean.tolist(),
             "scale": self.scale.tolist(),
@@ -216,7 +327,7 @@ class Diffusion(Family):
         """
         q = sampling or self.Sampling()
         s = noise_grid(self.settings.schedule, q.steps, like=self.mean, low=self.lowest())
-        target, denoise = (x - self.mean) * self.scale, self.denoiser(cond, len(x), q.guidance)
+        denoise, target = self.known_mean("complete", cond, len(x), q.guidance), (x - self.mean) * self.scale
         noise = partial(normal, *x.shape, generator=generator, like=self.mean)
         y, velocity = torch.where(known, target, 0) + s[0] * noise(), noise()
         for i in range(q.steps):
@@ -243,7 +354,7 @@ class Diffusion(Family):
         else:
             draws = uniform(n, self.settings.probes, *x.shape[1:], generator=generator, like=x)
             probes = (draws < 0.5).to(x.dtype).mul(2).sub(1).transpose(0, 1)
-        denoise = self.denoiser(cond, n)
+        denoise = self.known_mean("log_prob", cond, n)
 
         def slopes(z: Tensor, change: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
             """dz/dtheta, and e^T (its Jacobian) e of each probe, (probes, B)."""
@@ -265,114 +376,13 @@ class Diffusion(Family):
     @torch.no_grad()
     def encode(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         """The noise (B, *shape), near N(0, 1), that the probability-flow ODE carries x to."""
-        grid, denoise = flow_grid(self.settings.ode_steps, like=x), self.denoiser(cond, len(x))
+        grid, denoise = flow_grid(self.settings.ode_steps, like=x), self.known_mean("encode", cond, len(x))
         z = (x - self.mean) * self.scale / (grid[0] ** 2 + SD**2).sqrt()
         return rk4(lambda z, s: (angular(denoise, z, s),), (z,), grid)[0]
 
     @torch.no_grad()
     def decode(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         """The inverse of `encode`, up to the solver's error."""
-        grid, denoise = flow_grid(self.settings.ode_steps, like=z).flip(0), self.denoiser(cond, len(z))
+        grid, denoise = flow_grid(self.settings.ode_steps, like=z).flip(0), self.known_mean("decode", cond, len(z))
         z = rk4(lambda z, s: (angular(denoise, z, s),), (z,), grid)[0]
         return z * (grid[-1] ** 2 + SD**2).sqrt() / self.scale + self.mean
-
-
-def angular(denoise: Denoise, z: Tensor, s: Tensor) -> Tensor:
-    """The probability flow of z = y / sqrt(s^2 + SD^2) in theta = arctan(s / SD), where it is smooth and bounded:
-
-    dz/dtheta = (SD^2 / (s^2 + SD^2) y - D(y, s)) sqrt(s^2 + SD^2) / (s SD), which is -F of EDM (Lu & Song 2024).
-    """
-    total = (s**2 + SD**2).sqrt()
-    y = z * total
-    return (SD**2 / total**2 * y - denoise(y, s)) * total / (s * SD)
-
-
-def flow_grid(steps: int, *, like: Tensor) -> Tensor:
-    """S_MIN ... S_MAX, even in ln s."""
-    return torch.logspace(math.log10(S_MIN), math.log10(S_MAX), steps + 1, dtype=torch.float64).to(like)
-
-
-def rk4(slopes: Callable[..., tuple[Tensor, ...]], state: tuple[Tensor, ...], s: Tensor) -> tuple[Tensor, ...]:
-    """Classical Runge-Kutta in theta = arctan(s / SD) along the levels s; `slopes(*state, s)` is d(state)/d(theta)."""
-    theta = torch.atan(s / SD)
-    for i in range(len(s) - 1):
-        h, middle = theta[i + 1] - theta[i], SD * torch.tan((theta[i] + theta[i + 1]) / 2)
-        k1 = slopes(*state, s[i])
-        k2 = slopes(*(x + h / 2 * k for x, k in zip(state, k1, strict=True)), middle)
-        k3 = slopes(*(x + h / 2 * k for x, k in zip(state, k2, strict=True)), middle)
-        k4 = slopes(*(x + h * k for x, k in zip(state, k3, strict=True)), s[i + 1])
-        state = tuple(x + h / 6 * (a + 2 * b + 2 * c + d) for x, a, b, c, d in zip(state, k1, k2, k3, k4, strict=True))
-    return state
-
-
-def heun(denoise: Denoise, y: Tensor, s: Tensor, noise: Noise) -> Iterator[Tensor]:
-    """Second order: the trapezoid rule, and Euler into s = 0 (Karras et al. 2022, algorithm 1)."""
-    for high, low in pairwise(s):
-        slope, h = (y - denoise(y, high)) / high, low - high
-        ahead = y + h * slope
-        if low > 0:
-            slope = 0.5 * (slope + (ahead - denoise(ahead, low)) / low)
-            ahead = y + h * slope
-        yield (y := ahead)
-
-
-def ddim(denoise: Denoise, y: Tensor, s: Tensor, noise: Noise) -> Iterator[Tensor]:
-    """First order: x and noise held fixed over a step (Song et al. 2021, arXiv:2010.02502); Euler in s."""
-    for high, low in pairwise(s):
-        d = denoise(y, high)
-        yield (y := d + low / high * (y - d))
-
-
-def ancestral(denoise: Denoise, y: Tensor, s: Tensor, noise: Noise) -> Iterator[Tensor]:
-    """DDPM: each level is drawn given the one above it and x = D(y, s)."""
-    for high, low in pairwise(s):
-        yield (y := posterior(denoise(y, high), y, high, low, noise))
-
-
-def dpmpp_2m(denoise: Denoise, y: Tensor, s: Tensor, noise: Noise) -> Iterator[Tensor]:
-    """DPM-Solver++(2M) (Lu et al. 2022, arXiv:2211.01095): exact for D linear in lambda = -ln s between two steps."""
-    old: tuple[Tensor, Tensor] | None = None  # the last D and the last step in lambda
-    for high, low in pairwise(s):
-        ahead = d = denoise(y, high)
-        if low > 0:
-            h = (high / low).log()
-            ahead = d if old is None else d + h / (2 * old[1]) * (d - old[0])
-            old = d, h
-        yield (y := low / high * y + (1 - low / high) * ahead)
-
-
-SOLVERS: dict[str, Callable[[Denoise, Tensor, Tensor, Noise], Iterator[Tensor]]] = {
-    "heun": heun,
-    "ddim": ddim,
-    "ancestral": ancestral,
-    "dpmpp_2m": dpmpp_2m,
-}
-"""Each gives y at the levels s below the first, one after another."""
-
-
-def posterior(x: Tensor, y: Tensor, high: Tensor, low: Tensor, noise: Noise) -> Tensor:
-    """A draw of q(y at the level `low` | y at the level `high`, x), of variance low^2 (high^2 - low^2) / high^2."""
-    ratio = (low / high) ** 2
-    mean = x + ratio * (y - x)
-    return mean + low * (1 - ratio).sqrt() * noise() if low > 0 else mean
-
-
-def langevin(
-    denoise: Denoise, y: Tensor, v: Tensor, s: Tensor, free: Tensor, steps: int, noise: Noise
-) -> tuple[Tensor, Tensor]:
-    """Underdamped Langevin dynamics of the `free` entries of y, the others held, at the noise level s.
-
-    In units of s the potential has the gradient (y - D(y, s)) / s and a curvature between 0 and 1 whatever the data
-    are, so one step size, 1, serves all levels. The splitting is BAOAB (Leimkuhler & Matthews 2013, arXiv:1203.5428),
-    whose positions have no bias for a Gaussian. v is the velocity, kept from level to level.
-    """
-    damping = 0.8
-    pull = (y - denoise(y, s)) / s if steps else y
-    for _ in range(steps):
-        v = v - 0.5 * pull
-        y = torch.where(free, y + 0.5 * s * v, y)
-        v = damping * v + (1 - damping**2) ** 0.5 * noise()
-        y = torch.where(free, y + 0.5 * s * v, y)
-        pull = (y - denoise(y, s)) / s
-        v = v - 0.5 * pull
-    return y, v

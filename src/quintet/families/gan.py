@@ -7,7 +7,7 @@ L_D = E softplus(D(G(z)) - D(x)) + gamma/2 (E |grad D(x)|^2 + E |grad D(G(z))|^2
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -78,7 +78,7 @@ class GAN(Family):
     about = "Sharp samples, made in one pass. It cannot say how likely an item is, and may leave out rare ones."
     accepts = (Continuous,)
     likelihood = "none"
-    missing: ClassVar[Mapping[str, str]] = {"log_prob": "a GAN is a sampler without a density"}
+    missing: Mapping[str, str] = {"log_prob": "a GAN is a sampler without a density"}
     space: Continuous
 
     def __init__(self, space: Space, condition: Space | None = None, settings: Settings | None = None) -> None:

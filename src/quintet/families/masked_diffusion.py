@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -51,7 +51,7 @@ class MaskedDiffusion(Family):
     )
     accepts = (Discrete,)
     likelihood = "bound"
-    missing: ClassVar[Mapping[str, str]] = {
+    missing: Mapping[str, str] = {
         "encode": "the noise of masked diffusion is the same for all items: every symbol masked",
         "decode": "masked diffusion starts from masks alone, and they hold no latent to decode",
     }

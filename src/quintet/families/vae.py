@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -109,7 +109,7 @@ class VAE(Family):
     about = "Quick and steady to train, with latents and a likelihood; fills holes. Its pictures are a little soft."
     accepts = (Continuous, Discrete)
     likelihood = "bound"
-    missing: ClassVar[Mapping[str, str]] = {}
+    missing: Mapping[str, str] = {}
     bottleneck: Bottleneck
 
     def __init__(self, space: Space, condition: Space | None = None, settings: Settings | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Train a family, resume a run, or load one: each gives a fitted family."""
+"""Train a family, resume a run, distil its model, or load it: each gives a fitted family."""
 
 from __future__ import annotations
 
@@ -123,6 +123,7 @@ def plan(
         merged["budget"] = 60.0
     condition = None if task.given is None else task.given.name
     found = resolve(merged, task.recipe(merged.get("coding") or {}), condition)
+    found = found.model_copy(update={"distilled_from": None})  # a run that was, whose configuration is used again
     if found.plan and (budget is not None or found.steps != found.plan[-1][1]):
         return found.model_copy(update={"plan": ()})  # it was of another number of steps
     return found
@@ -140,6 +141,8 @@ def reading_of(config: Mapping[str, Any] | None) -> dict[str, Any]:
     return {key: value for key, value in settings.reading().items() if key != "source"}
 
 
+DISTILLING = 0.3
+"""Share of a run's learning rate with which a model is distilled from it."""
 WORTHWHILE_STEPS = 20
 """Steps below which nothing is trained by defaults: they show nothing but noise."""
 SMALLEST = 8
@@ -215,11 +218,14 @@ def train_planned(
     report: Report | None,
     on_trainer: Callable[[Trainer], None] | None,
     loose: Mapping[str, RunConfig | None],
+    start: Fitted | None = None,
 ) -> Fitted:
+    """`start`: the model whose codecs and weights the run begins with."""
     engine, asked = Engine(config.device), config
+    weights = None if start is None else start.family.state_dict()
     run = Run.create(root, name, f"{dataset.name}-{config.family}") if engine.first else None
     try:
-        own = Task.of(config, dataset).examples("train", "validation")
+        own = Task.of(config, dataset, None if start is None else start.codecs).examples("train", "validation")
         session = session_of(config, own, root, engine)
         began = time.perf_counter()
         estimate = None
@@ -233,7 +239,7 @@ def train_planned(
             training = config.training.model_copy(update={"sample_every": estimate.every})
             planned = {"steps": estimate.steps, "plan": ((0, *estimate[:3]),), "training": training}
             session.config = config.model_copy(update=planned)
-            if told := sensible(session.config, own.dataset, root):
+            if start is None and (told := sensible(session.config, own.dataset, root)):
                 warn(told)
         config, codecs, family = session.config, session.codecs, session.family
         if run is not None:
@@ -243,8 +249,10 @@ def train_planned(
                 "asked": asked.model_dump(mode="json"),
             }
             facts["items"] = {split: len(index) for split, index in own.dataset.splits.items()}
+            if weights is not None:  # so that the run can be resumed before its first checkpoint of its own
+                checkpoint.save(run.checkpoints, 0, {"model": weights}, {"step": 0, "steps": config.steps}, keep=1)
             write(run, config, family, codecs, facts, session.cond)
-        session.train(run, report, on_trainer, estimate)
+        session.train(run, report, on_trainer, estimate, start=weights)
     except BaseException as error:
         memory = out_of_memory(error)
         begun = run is not None and (run.path / "config.yaml").exists()
@@ -254,6 +262,51 @@ def train_planned(
             raise memory from None
         raise
     return Fitted(run or Run(root), family, codecs, session.config, session.cond)
+
+
+@checked
+def distil(
+    what: str | Path,
+    *,
+    run: str | None = None,
+    runs: str | Path | None = None,
+    budget: str | float | None = None,
+    steps: int | None = None,
+    seed: int | None = None,
+    report: Report | None = None,
+    on_trainer: Callable[[Trainer], None] | None = None,
+) -> Fitted:
+    """Train a model that begins with the weights of a run and learns to sample in one or two steps, as a run of its
+    own, on the same data. Its configuration says by digest which weights these are.
+    """
+    if steps is not None and budget is not None:
+        raise UsageError("both budget and steps", fix="give one of them")
+    begun = load(what, runs=runs)
+    changed = merge(begun.config.model_dump(mode="json"), begun.family.distilled())
+    changed |= {
+        "budget": None if steps is not None else seconds(budget or 60),
+        "steps": None if steps is None else count_of(steps, "steps"),
+        "plan": (),
+        "seed": begun.config.seed if seed is None else count_of(seed, "seed", 0),
+        "distilled_from": begun.run.weights and begun.run.weights.sha256,
+    }
+    changed["training"] |= {"sample_every": None, "lr": DISTILLING * begun.config.training.lr}
+    config, dataset = RunConfig(**changed), same_data(begun.run, begun.config, changed=False)
+    with ProgressLine(f"distilling {begun.run.name}") as line:
+        return train_planned(config, dataset, run, runs_root(runs), report or line, on_trainer, {}, begun)
+
+
+def same_data(run: Run, config: RunConfig, *, changed: bool) -> Dataset:
+    """The data that a run is trained on. Refuses if they are others now, unless they may be `changed`."""
+    dataset = load_source(**config.data.reading())
+    if dataset.fingerprint() != run.manifest().get("fingerprint") and not changed:
+        raise DataError(
+            "the data are not those that this run began with",
+            where=config.data.source,
+            why="another sha256 over items, labels and splits",
+            fix="restore them, or pass --changed-data",
+        )
+    return dataset
 
 
 @checked
@@ -278,14 +331,7 @@ def resume(
     more = None if steps is None else count_of(steps, "steps"), None if budget is None else seconds(budget)
     folder = Run.open(run, runs)
     family, codecs, config = rebuild(folder)
-    dataset = load_source(**config.data.reading())
-    if dataset.fingerprint() != folder.manifest().get("fingerprint") and not changed_data:
-        raise DataError(
-            "the data are not those that this run began with",
-            where=config.data.source,
-            why="another sha256 over items, labels and splits",
-            fix="restore them, or pass --changed-data",
-        )
+    dataset = same_data(folder, config, changed=changed_data)
     engine = Engine(config.device)
     task = Task.of(config, dataset, codecs).examples("train", "validation")
     session = Session(config, task, family.to(engine.device), engine)

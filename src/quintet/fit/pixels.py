@@ -52,8 +52,10 @@ class Pixels(NamedTuple):
 
 
 def session_of(config: RunConfig, task: Task, root: Path, engine: Engine) -> Session:
-    """The work on a run: codecs fitted on the data, and the family of the size that is asked for."""
-    task = task.fitted(config, root)
+    """The work on a run: codecs fitted on the data, unless the task has them, and the family of the size that is asked
+    for.
+    """
+    task = task if task.codecs else task.fitted(config, root)
     config = to_size(config, task.codecs)
     return Session(config, task, make_family(config, task.codecs).to(engine.device), engine)
 

@@ -86,12 +86,14 @@ class Session:
         on_trainer: Callable[[Trainer], None] | None,
         estimate: BudgetPlan | None = None,
         *,
+        start: dict[str, Tensor] | None = None,
         steps: int | None = None,
         budget: float | None = None,
     ) -> None:
         """Train to the end from where the run stands; the family then has its averaged weights.
 
-        `estimate`, of a run that begins now: its plan is corrected so that it ends with its budget. Any other run, one
+        `estimate`, of a run that begins now: its plan is corrected so that it ends with its budget; `start`: the
+        weights that it begins with. Any other run, one
         that is resumed too, follows the plan that its configuration records, unless it is to have more `steps` in all,
         or more seconds of a `budget`.
         """
@@ -111,6 +113,8 @@ class Session:
             found = run.latest() if run is not None else None
             if found is not None:
                 trainer.restore(found.tensors, found.state)
+            elif start is not None:
+                trainer.restore({"model": start}, {})
             if run is not None and self.engine.first:
                 run.rewind(trainer.step)
                 seen = [record for record in run.metrics() if "quality" in record]

@@ -293,6 +293,17 @@ class ResumeRequest(OfRun):
     _one_length = model_validator(mode="after")(one_length)
 
 
+class DistilRequest(Local):
+    """A run whose model is to become one that samples in one or two steps, as a run of its own."""
+
+    what: str = Field(description="a run: a name under the runs folder, a path, or hf:owner/name")
+    run: str | None = Field(None, description="a name for the new run [SOURCE-FAMILY-NUMBER]")
+    budget: str | None = Field(None, description="how long, e.g. 90s, 2m, 1h [60s]")
+    steps: int | None = Field(None, ge=1, description="how many updates, instead of a budget")
+    seed: int | None = Field(None, ge=0, le=LARGEST_NUMBER, description="of data order and noise [the run's own]")
+    _one_length = model_validator(mode="after")(one_length)
+
+
 class CompareRequest(Local):
     """A source on which families are to be trained and measured alike; or runs, or reports, to be put side by side."""
 

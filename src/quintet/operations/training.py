@@ -1,4 +1,4 @@
-"""`train` and `resume`: a run to its end, or to where it is stopped."""
+"""`train`, `resume` and `distil`: a run to its end, or to where it is stopped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from quintet.fit import fitting
 from quintet.model.fitted import Fitted
 from quintet.operations.events import Begun, OnEvent, Record, operation
 from quintet.operations.records import last
-from quintet.operations.requests import ResumeRequest, TrainRequest
+from quintet.operations.requests import DistilRequest, ResumeRequest, TrainRequest
 from quintet.operations.results import Result
 from quintet.operations.settings import check_fields, read_config
 from quintet.runs.advice import advice
@@ -122,6 +122,13 @@ def resume(request: ResumeRequest, on_event: OnEvent) -> TrainResult:
     model = fitting.resume(request.run, runs=request.runs, changed_data=request.changed_data, steps=request.steps,
                        budget=request.budget, report=listener.report, on_trainer=listener.watch)  # fmt: skip
     return listener.result(model)
+
+
+@operation
+def distil(request: DistilRequest, on_event: OnEvent) -> TrainResult:
+    """Train a model that begins with the weights of a run and is to sample in one or two steps."""
+    listener, given = Listener(on_event), request.model_dump(include={"run", "runs", "budget", "steps", "seed"})
+    return listener.result(fitting.distil(request.what, **given, report=listener.report, on_trainer=listener.watch))
 
 
 class Listener:

@@ -61,6 +61,7 @@ class RunConfig(Settings):
     )
     parameters: int | None = Field(None, ge=1, description="about so many; turned into `model.width` at the start")
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    distilled_from: str | None = Field(None, description="sha256 of the weights of another run that it began with")
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

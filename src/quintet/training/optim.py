@@ -133,6 +133,11 @@ class EMA:
         for average, value in zip(self.average, self.values, strict=True):
             average.lerp_(value, weight)
 
+    def restart(self) -> None:
+        """Begin again from the values as they are."""
+        for average, value in zip(self.average, self.values, strict=True):
+            average.copy_(value)
+
     def swap(self) -> None:
         """Exchange the values and their average (call again to go back)."""
         for value, average in zip(self.values, self.average, strict=True):

@@ -357,9 +357,11 @@ class Trainer:
         return {"step": self.step, "steps": self.steps, "seconds": self.seconds, "skipped": self.skipped}
 
     def restore(self, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> None:
-        """Set what `tensors` and `state` gave."""
+        """Set what `tensors` and `state` gave. Of weights alone, those of another run, training begins."""
         try:
             self.family.load_state_dict(tensors["model"])
+            if "optimiser" not in tensors:
+                return self.ema.restart()
             for (name, flat), average in zip(self.flats.items(), self.ema.average, strict=True):
                 for key, view in flat.views(average).items():
                     view.copy_(tensors["ema"][key])
