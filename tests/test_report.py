@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 import json
 import re
 from html.parser import HTMLParser
@@ -15,8 +16,9 @@ from PIL import Image
 
 from quintet.cli.figures import compared
 from quintet.comparison.contenders import interval
-from quintet.comparison.report import number_cell, ranks, render
+from quintet.comparison.report import PALETTE, number_cell, parts, ranks, render
 from quintet.comparison.verdict import verdict
+from quintet.core.plain import readable
 from quintet.metrics.classifiers import classifier_two_sample
 from quintet.metrics.estimates import area, placements
 from quintet.modalities.pictures import grid_png
@@ -503,3 +505,77 @@ def test_what_has_learnt_too_little_is_not_kept() -> None:
     assert found["keeper"]["label"] == "gan"
     assert any("flow has learnt too little to be kept: its samples are not" in note for note in found["caveats"])
     assert verdict([entry("flow", 0.9), entry("gan", 0.97)])["keeper"]["label"] == "flow"
+
+
+def test_whom_the_verdict_passes_over_is_marked_in_the_chart() -> None:
+    models = [entry("flow", 0.9, learnt_little="its samples are not like the data yet"), entry("gan", 0.97),
+              entry("vae", 0.8, metrics={"memorised_flagged": True})]  # fmt: skip
+    shown = parts(comparison(models=models))
+    assert shown["answer"]["keeper"]["label"] == "gan"
+    marks = {row["label"]: row["value"].mark for row in shown["forest"]["rows"]}
+    assert marks == {"flow": "little", "gan": "", "vae": "copies"}
+    assert "not like the data yet</span>" in render(comparison(models=models))
+
+
+WRITTEN = [
+    (19342.6, "19,343"), (19300, "19,300"), (1994, "1994"), (0.5, "0.5"), (0, "0"), (-0.00123456, "-0.001235"),
+    (1e-7, "1e-07"), (2e12, "2e+12"), (999.96, "1000"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("value", "text"), WRITTEN)
+def test_numbers_are_written_out_where_a_person_reads_them_so(value: float, text: str) -> None:
+    assert readable(value) == text
+
+
+# Colours ----------------------------------------------------------------------------------------------------------
+
+SEEN = {
+    "as most do": np.eye(3),
+    "no red cones": [
+        [0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998],
+    ],
+    "no green cones": [
+        [0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881],
+    ],
+    "no blue cones": [
+        [1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039],
+    ],
+}  # fmt: skip
+"""Linear RGB as eyes see it: Machado, Oliveira and Fernandes 2009, table 1, severity 1."""
+
+
+def linear(colour: str) -> Any:
+    share = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    return np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+
+
+def oklab(rgb: Any) -> Any:
+    """Lightness and two hues, in which distances are as they are seen (Ottosson 2020)."""
+    cones = np.array([[0.4122214708, 0.5363325363, 0.0514459929], [0.2119034982, 0.6806995451, 0.1073969566],
+                      [0.0883024619, 0.2817188376, 0.6299787005]])  # fmt: skip
+    mixed = np.array([[0.2104542553, 0.793617785, -0.0040720468], [1.9779984951, -2.428592205, 0.4505937099],
+                      [0.0259040371, 0.7827717662, -0.808675766]])  # fmt: skip
+    return mixed @ np.cbrt(cones @ np.clip(rgb, 0, 1))
+
+
+def nearest(colours: list[str], eye: Any) -> float:
+    """How far apart the two are that look most alike."""
+    seen = [oklab(np.asarray(eye) @ linear(one)) for one in colours]
+    return min(float(np.linalg.norm(a - b)) for i, a in enumerate(seen) for b in seen[:i])
+
+
+@pytest.mark.parametrize("eye", SEEN)
+@pytest.mark.parametrize("theme", [0, 1])
+def test_colours_of_contenders_are_told_apart_by_every_eye(theme: int, eye: str) -> None:
+    assert nearest([pair[theme] for pair in PALETTE[:6]], SEEN[eye]) > 0.13
+    others = ["#3552cf", "#0b7a6b", "#a85300", "#a72d75", "#6a45c4", "#4d6b00"]
+    assert nearest(others, SEEN["no green cones"]) < 0.02, "the control: teal and magenta become one grey"
+
+
+@pytest.mark.parametrize(("theme", "papers"), [(0, ("#ffffff", "#f6f7f9")), (1, ("#12151c", "#1d2126"))])
+def test_colours_of_contenders_stand_out_from_the_paper(theme: int, papers: tuple[str, ...]) -> None:
+    """WCAG 2.2, 1.4.11: 3 to 1."""
+    for pair, paper in itertools.product(PALETTE, papers):
+        bright = sorted(float(linear(one) @ [0.2126, 0.7152, 0.0722]) for one in (pair[theme], paper))
+        assert (bright[1] + 0.05) / (bright[0] + 0.05) > 2.8, (pair[theme], paper)

@@ -139,6 +139,12 @@ def test_ranks_are_one_an_item(windows: Model) -> None:
     assert table["note"].to_pylist()[table["index"].to_pylist().index(1)]
 
 
+def test_a_rank_warns_of_the_items_alone_and_not_of_those_beside_which_they_are_ranked(separate: Model) -> None:
+    with pytest.warns(QuintetWarning) as warned:
+        separate.rank(["line 1", "line Ω"], reference=["line 1"] * 98 + ["line Σ"])
+    assert [str(one.message).partition(";")[0] for one in warned] == ["1 of 2 items are marked"]
+
+
 def test_a_family_of_whole_windows_says_what_it_cannot_score(root: Path) -> None:
     model = trained(root, prose(root), "vae", coding={"window": 16})
     with pytest.raises(DataError, match="whole windows of 16"):

@@ -14,6 +14,7 @@ from fastapi.routing import APIRoute
 from in_browser import HERE, client, studio
 from starlette.testclient import TestClient
 
+from quintet.comparison.report import PALETTE
 from quintet.core.errors import UsageError
 from quintet.operations.requests import Complete, Evaluate, Interpolate, Sample, Score
 from quintet.registry import CODECS, FAMILIES, codec_class
@@ -247,3 +248,9 @@ def test_news_are_one_event_with_all_cursors() -> None:
     text = event("run:a", [{"line": "one\ntwo"}], {"run:a": "5"})
     assert text.count("\n") == 4
     assert text.startswith('event: run:a\nid: {"run:a": "5"}\ndata: ')
+
+
+def test_the_colours_of_the_pages_are_those_of_the_report() -> None:
+    sheet = (SOURCE / "static" / "studio.css").read_text()
+    for number, (light, dark) in enumerate(PALETTE, start=1):
+        assert f"--series-{number}: light-dark({light}, {dark});" in sheet

@@ -18,6 +18,7 @@ from starlette.testclient import TestClient
 
 import quintet
 from quintet.operations.requests import ExportRequest
+from quintet.sources.load import load_source
 from quintet.studio import card, comparisons
 from quintet.studio.house import Studio
 from quintet.studio.words import catalogue
@@ -64,6 +65,22 @@ def test_a_form_becomes_a_job_whose_page_is_there_at_once(made: Studio, browser:
     news, cursor = made.topics["compare"]("compare-iris-2", "")
     assert news[0]["state"] == "waiting"
     assert made.topics["compare"]("compare-iris-2", cursor) == ([], cursor)
+
+
+def test_a_comparison_is_called_the_same_while_it_waits_and_once_its_data_are_read(
+    made: Studio, browser: TestClient, tmp_path: Path
+) -> None:
+    rows = "".join(f"{i},{i % 7}\n" for i in range(60))
+    (tmp_path / "two_columns.csv").write_text("a,b\n" + rows)
+    asked = {"source": str(tmp_path / "two_columns.csv"), "budget": "5s"}
+    waiting = browser.post("/studio/compare", data=asked)
+    assert "<h1>two_columns</h1>" in waiting.text
+    folder = made.root / waiting.url.path.rpartition("/")[2]
+    folder.mkdir()
+    command = f"quintet compare {tmp_path / 'two_columns.csv'} --condition none --budget 5s --seeds 1"
+    (folder / "comparison.json").write_text(json.dumps({"command": command}))
+    assert "<h1>two_columns</h1>" in browser.get(waiting.url.path).text
+    assert load_source(str(tmp_path / "two_columns.csv")).name == "two_columns"
 
 
 def test_what_will_be_done_is_said_before(browser: TestClient) -> None:

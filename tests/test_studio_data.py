@@ -254,6 +254,21 @@ def test_the_page_without_a_source_shows_the_ways_in(browser: TestClient) -> Non
     assert browser.get("/data?door=nonsense").status_code == 200
 
 
+def test_columns_that_no_model_takes_are_among_what_one_should_look_at(browser: TestClient, tmp_path: Path) -> None:
+    rows = [{"n": i % 9, "tags": ["x", "y"][: i % 3], "place": {"x": i}} for i in range(300)]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    address = f"/data?source={tmp_path / 'rows.json'}"
+    for _ in range(50):
+        page = browser.get(address).text
+        if 'id="waiting"' not in page:
+            break
+        time.sleep(0.1)
+    problems = page.partition('id="problems"')[2].partition("</section>")[0]
+    assert "column tags holds lists, and a cell is to hold one value: left out" in problems
+    assert "column place holds records" in problems
+    assert page.count("column tags holds lists") == 1
+
+
 def test_every_kind_of_data_has_its_door_and_its_words() -> None:
     known = words.catalogue("en")
     for kind, modality in MODALITIES.items():

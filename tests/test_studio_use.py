@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import re
+import zipfile
 from typing import Any
 
 import pytest
@@ -248,6 +250,23 @@ def test_a_table_and_a_note_beside_a_file_lead_back(browser: TestClient) -> None
     assert "/use/flower?" in dropped(browser, answer.content, "rows.parquet")["to"]
     note = answer.headers["x-quintet-provenance"].encode()
     assert "seed=6" in dropped(browser, note, "rows.csv.provenance.json")["to"]
+
+
+NOTE = "rows.csv.provenance.json"
+
+
+@pytest.mark.parametrize("names", [["rows.csv", NOTE], [NOTE], ["rows.csv"]])
+def test_an_archive_of_a_file_and_the_note_beside_it_leads_back(browser: TestClient, names: list[str]) -> None:
+    asked = {"model": "flower", "n": 3, "seed": 6}
+    answer = browser.post("/api/v1/sample", json=asked, headers={"accept": "text/csv"})
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w") as archive:
+        for name in names:
+            note = name.endswith(".json")
+            archive.writestr(name, answer.headers["x-quintet-provenance"] if note else answer.content)
+    found = dropped(browser, whole.getvalue(), "rows.csv.zip")
+    assert "seed=6" in found["to"] if len(names) > 1 or "json" in names[0] else "no provenance" in found["title"]
+    assert "no provenance" in dropped(browser, whole.getvalue()[:40], "rows.csv.zip")["title"]
 
 
 def test_a_text_leads_back_with_all_that_was_asked(browser: TestClient) -> None:

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -241,3 +242,29 @@ def test_samples_of_rows_are_shown_over_the_training_rows(root: Path, page: Page
         assert page.locator(".marginal-of h3").all_inner_texts() == ["n", "word", "day", "few"]
         assert EVIL in page.locator(".shares th").all_inner_texts()
         assert page.locator("#out img").count() == 0
+
+
+@pytest.mark.slow
+def test_a_file_that_cannot_say_where_it_comes_from_is_saved_with_one_that_does(root: Path, page: Page) -> None:
+    made = studio(root)
+    with served(made, "/use/rows?verb=sample") as link:
+        page.goto(link)
+        page.locator("#f-seed").fill("5")
+        page.locator("#go").click()
+        choice, button = page.locator(".saver select"), page.locator(".saver button")
+        assert choice.locator("option").all_inner_texts() == [".arrow", ".csv (.zip)", ".jsonl (.zip)", ".parquet"]
+        found = {}
+        for label in (".csv (.zip)", ".arrow"):
+            choice.select_option(label=label)
+            with page.expect_download() as download:
+                button.click()
+            found[download.value.suggested_filename] = download.value.path().read_bytes()
+    assert list(found) == ["rows-seed5.csv.zip", "rows-seed5.arrow"]
+    with zipfile.ZipFile(io.BytesIO(found["rows-seed5.csv.zip"])) as archive:
+        assert archive.testzip() is None
+        assert archive.namelist() == ["rows-seed5.csv", "rows-seed5.csv.provenance.json"]
+        assert archive.read("rows-seed5.csv").startswith(b"n,word,day,few\n")
+        note = json.loads(archive.read("rows-seed5.csv.provenance.json"))
+    assert (note["run"], note["seed"], len(note["weights"]), "left_out" in note) == ("rows", 5, 64, False)
+    for name, content in found.items():
+        assert "seed=5" in client(made).post("/studio/use/file", files={"file": (name, content)}).url.query.decode()

@@ -11,7 +11,8 @@ import jinja2
 from quintet.comparison.contenders import Contender, contenders, spaces_of
 from quintet.comparison.differences import foremost, having, ranks_with_ties
 from quintet.comparison.scoring import by_character
-from quintet.comparison.verdict import verdict
+from quintet.comparison.verdict import JUDGED, verdict
+from quintet.core.plain import readable
 from quintet.evaluation.measurement import dotted
 from quintet.metrics.measures import AUC, COST, LIKELIHOOD, MEMORISED, NATS, PER_CHARACTER, Measure
 from quintet.registry import QUALITY
@@ -103,8 +104,17 @@ class Comparison(TypedDict):
     """Default: `verdict(models, real)`."""
 
 
+PALETTE = (
+    ("#2f40c2", "#6b6ef7"), ("#9e170c", "#e04605"), ("#189e8c", "#7defda"), ("#683570", "#a35f91"),
+    ("#c57118", "#f6a84c"), ("#a76ef8", "#aaa7f4"), ("#59637a", "#a3adc0"), ("#8a94a8", "#66718a"),
+)  # fmt: skip
+"""Colours of contenders on light and on dark paper; every eye tells the first six apart, colour-blind ones too."""
+
+
 class Cell(NamedTuple):
-    """One number of the table: its text, its ± part, a mark ("best", "tie", "3rd", "copies" or ""), and a remark."""
+    """One number of the table: its text, its ± part, a mark ("best", "tie", "3rd", "copies", "little" or ""), and a
+    remark.
+    """
 
     text: str
     spread: str = ""
@@ -124,7 +134,7 @@ def parts(comparison: Comparison) -> dict[str, Any]:
     """What a page shows of a comparison, part by part: contenders, the best first, and tables and charts of them."""
     models = cast("list[dict[str, Any]]", comparison["models"])
     crowd = contenders(models)
-    colour = {c.label: index % 8 for index, c in enumerate(crowd)}
+    colour = {c.label: index % len(PALETTE) for index, c in enumerate(crowd)}
     answer = comparison.get("verdict") or verdict(models, (comparison.get("real") or {}).get("metrics"))
     crowd.sort(key=lambda c: (not c.done, c.label != answer["keeper"]["label"], _gap(c)))
     real = comparison.get("real") or {}
@@ -132,6 +142,7 @@ def parts(comparison: Comparison) -> dict[str, Any]:
     return {
         "crowd": crowd,
         "colour": colour,
+        "palette": PALETTE,
         "answer": answer,
         "forest": _forest(crowd),
         "quality": [row for measure in QUALITY if (row := _row(measure, crowd, reference))],
@@ -215,6 +226,7 @@ def _row(measure: Measure, crowd: Sequence[Contender], reference: Mapping[str, A
     return {
         "name": measure.name,
         "note": " ".join(filter(None, [measure.note, told])),
+        "decides": measure in JUDGED,
         "cells": cells,
         "real": None if value is None else number_cell(float(value), half, percent=measure.percent),
     }
@@ -273,8 +285,10 @@ def _likelihood(crowd: Sequence[Contender], winner: str | None) -> list[dict[str
 
 
 def _forest(crowd: Sequence[Contender]) -> dict[str, Any] | None:
-    """The AUC of each contender with its interval, as percentages of an axis that holds 0.5."""
-    figures = [(c.label, f) for c in crowd if (f := c.figure(AUC)) and math.isfinite(f.half)]
+    """The AUC of each contender with its interval, as percentages of an axis that holds 0.5. Those that the
+    verdict passes over however near to 0.5 they are have a mark, "copies" or "little".
+    """
+    figures = [(c, f) for c in crowd if (f := c.figure(AUC)) and math.isfinite(f.half)]
     if not figures:
         return None
     low = min(0.45, math.floor(min(max(f.low, 0.0) for _, f in figures) * 20) / 20)
@@ -288,9 +302,9 @@ def _forest(crowd: Sequence[Contender]) -> dict[str, Any] | None:
         "full": high == 1.0,
         "ticks": [(place(v), f"{v:.2g}") for v in _ticks(low, high, log=False, most=6)],
         "rows": [
-            {"label": label, "value": number_cell(f.mean, f.half)}
+            {"label": c.label, "value": number_cell(f.mean, f.half)._replace(mark=passed_over(c))}
             | {"low": place(f.low), "high": place(f.high), "mean": place(f.mean)}
-            for label, f in figures
+            for c, f in figures
         ],
     }
 
@@ -323,9 +337,14 @@ def _chart(crowd: Sequence[Contender]) -> dict[str, Any] | None:
     return {
         "log": log,
         "lines": lines,
-        "x": [(across(v), f"{v:g}") for v in _ticks(0.0, right, log=False, most=6)],
-        "y": [(height(v), f"{v:g}") for v in _ticks(low, high, log=log, most=8 if log else 5)],
+        "x": [(across(v), readable(v)) for v in _ticks(0.0, right, log=False, most=6)],
+        "y": [(height(v), readable(v)) for v in _ticks(low, high, log=log, most=8 if log else 5)],
     }
+
+
+def passed_over(contender: Contender) -> str:
+    """Why a contender is not to be kept, as a mark of a cell: it copies training items, or has learnt too little."""
+    return "copies" if contender.memorises else "little" if contender.learnt_little is not None else ""
 
 
 def _ticks(low: float, high: float, *, log: bool, most: int) -> list[float]:

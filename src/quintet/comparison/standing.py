@@ -12,6 +12,7 @@ from quintet.comparison.contest import BEGUN, FAILURES, HEAD
 from quintet.comparison.document import completed, failed
 from quintet.runs.folder import Run
 from quintet.runs.lock import who_writes
+from quintet.sources.load import called
 
 REPORT = "report.json"
 """Beside report.html in the folder of a comparison that was asked to write it there."""
@@ -77,9 +78,9 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def source_of(begun: Mapping[str, Any]) -> str:
-    """What a comparison is of, as its command says it."""
+    """What a comparison is of, as its command says it; called as it will be once it has been read."""
     words = str(begun.get("command", "")).split(" --")[0].split(" ", 2)
-    return words[2] if len(words) == 3 else ""
+    return called(words[2]) if len(words) == 3 else ""
 
 
 def runs_of(folder: Path, head: Mapping[str, Any]) -> Iterator[str]:

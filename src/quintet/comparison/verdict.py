@@ -60,6 +60,8 @@ COMPLETES = tuple(measure for measure in SPECIAL if measure.completes)
 """Figures of completions of real items that are known in part."""
 RIGHT = tuple(measure for measure in QUALITY if measure.right)
 """Figures of answers that are right or wrong; the next one decides where the one before is a tie."""
+JUDGED = (AUC, *DECIDERS, *COMPLETES, *RIGHT, ANOMALY, MEMORISED)
+"""Figures of quality by which a question is answered; all others are told beside them."""
 
 
 def _figure(measure: Measure, contender: Contender) -> Figure:

@@ -15,6 +15,8 @@ from quintet.core.errors import DataError
 FORM = b"quintet.form"
 """In the metadata of a field: how its cells are written in their file, which travels with the column."""
 Floats = NDArray[np.float64]
+LEFT_OUT = ": left out"
+"""How notes end that a column is not modelled."""
 DECIMALS = 9
 """More digits behind the point than this are no rounding."""
 
@@ -262,9 +264,9 @@ def tidy(table: pa.Table, *, empty: bool = True) -> tuple[pa.Table, list[str]]:
             column = column.cast(kind.value_type)
             kind = column.type
         if empty and table.num_rows and column.null_count == table.num_rows:
-            notes.append(f"column {name} has no values: left out")
+            notes.append(f"column {name} has no values{LEFT_OUT}")
         elif pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-            notes.append(f"column {name} of type {kind}: left out")
+            notes.append(f"column {name} holds {held(kind)}, and a cell is to hold one value{LEFT_OUT}")
         else:
             if pa.types.is_decimal(kind):  # Arrow's own cast to floating point is off by a last digit, hence by all of
                 column = column.cast(pa.string())  # the digits that a column of 0.01, 0.02, ... is rounded to
@@ -274,6 +276,11 @@ def tidy(table: pa.Table, *, empty: bool = True) -> tuple[pa.Table, list[str]]:
     if not columns:
         raise DataError("no column can be used", why="; ".join(notes))
     return pa.table(columns, schema=pa.schema(fields)), notes
+
+
+def held(kind: pa.DataType) -> str:
+    """What cells hold that cannot be modelled."""
+    return "bytes" if not pa.types.is_nested(kind) else "records" if pa.types.is_struct(kind) else "lists"
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:

@@ -131,6 +131,12 @@ class Fitted:
     @torch.no_grad()
     def log_prob(self, items: Any, *, condition: Any = None, seed: int = 0, batch_size: int = 256) -> LogProb:
         """The log-likelihood of raw items: see `quintet.Model.log_prob`."""
+        score = self.unwarned(items, condition=condition, seed=seed, batch_size=batch_size)
+        return replace(score, notes=self.warned(score.notes))
+
+    @torch.no_grad()
+    def unwarned(self, items: Any, *, condition: Any = None, seed: int = 0, batch_size: int = 256) -> LogProb:
+        """The same, and no warning of what is special about items: of those beside which others are ranked."""
         self.able("log_prob")
         if not len(items):
             raise UsageError("no items", why="an empty list was given")
@@ -141,7 +147,8 @@ class Fitted:
                             fix=f"leave them out{fix}")  # fmt: skip
         cond = found.of_rows(self.given(condition, len(items)))
         score = scored(self.engine, self.family, self.codecs["x"], found, cond, seed, batch_size)
-        return replace(score, notes=self.warned(in_pieces(found)))
+        notes = in_pieces(found)
+        return replace(score, notes=None if notes is None else tuple(notes))
 
     @torch.no_grad()
     def log_prob_windows(self, items: Any, *, condition: Any = None, seed: int = 0, batch_size: int = 256) -> LogProb:
@@ -306,7 +313,7 @@ class Fitted:
              seed: int = 0) -> pa.Table:  # fmt: skip
         """Raw items from the least to the most likely, as a table: see `quintet.Model.rank`."""
         self.able("log_prob")
-        scored = self.log_prob_windows if reference is None and self.codecs["x"].stream else self.log_prob
+        scored = self.log_prob_windows if reference is None and self.codecs["x"].stream else self.unwarned
         if reference is None:
             reference, given = self.held_out()
         usual = scored(reference, condition=given, seed=seed)

@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field
 
 from quintet.core.errors import EnvironmentFault, UsageError
 from quintet.core.random import some
+from quintet.data.arrow import LEFT_OUT
 from quintet.data.dataset import Dataset, take
 from quintet.data.published import HOMES
 from quintet.data.splits import keys_of
@@ -112,7 +113,7 @@ def understood(dataset: Dataset) -> SourceResult:
         missing=sum(fact["missing"] for fact in table),
         duplicates=repeated,
         problems=problems(dataset, table, labels, repeated),
-        notes=list(dataset.notes),
+        notes=[note for note in dataset.notes if note not in left_out(dataset)],
         fingerprint=dataset.fingerprint(),
         understood=facts,
         **{name: fact for name, fact in facts.items() if name not in SourceResult.model_fields},
@@ -151,11 +152,17 @@ def _regular(column: pa.ChunkedArray) -> bool:
     return bool(high <= 1.2 * low)
 
 
+def left_out(dataset: Dataset) -> list[str]:
+    """The columns of its files that are not modelled, and why."""
+    return [note for note in dataset.notes if note.startswith("column ") and note.endswith(LEFT_OUT)]
+
+
 def problems(dataset: Dataset, table: list[dict[str, Any]], labels: list[dict[str, Any]],
              repeated: Mapping[str, int]) -> list[str]:  # fmt: skip
     """What a person should look at before training on this."""
     train, scarce = len(dataset.index("train")), MODALITIES[dataset.modality].scarce(dataset)
     found = [f"only {scarce} to train on"] if scarce else []
+    found += left_out(dataset)
     if repeated["across_splits"]:
         found.append(f"{repeated['across_splits']:,} items are in more than one split: held-out figures flatter")
     for fact in table:

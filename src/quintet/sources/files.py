@@ -62,9 +62,14 @@ def read_path(path: Path, reading: Reading) -> Dataset:
     dataset = kinds[chosen[0].suffix][1](chosen, found)
     if ignored:
         notes.append(f"{sum(ignored.values()):,} other files are ignored: {', '.join(sorted(ignored))}")
-    name = path.name.split(".")[0] or path.name
+    name = name_of(path)
     about = dataset.about or f"{len(dataset.items):,} {MODALITIES[dataset.modality].things} from {path.name}"
     return replace(dataset, name=name, source=str(path), about=about, notes=(*dataset.notes, *notes))
+
+
+def name_of(path: Path) -> str:
+    """What the data in a file or folder are called."""
+    return path.name.split(".")[0] or path.name
 
 
 def kind_of(entries: Sequence[Entry], path: Path, known: Mapping[str, str]) -> tuple[str, list[Entry], Counter[str]]:

@@ -13,7 +13,7 @@ from quintet.data.dataset import SPLITS, Dataset, Reading, take
 from quintet.data.published import Source, data_root, named_file
 from quintet.modalities.options import OPTIONS
 from quintet.registry import MODALITIES
-from quintet.sources.files import KNOWN, read_path
+from quintet.sources.files import KNOWN, name_of, read_path
 from quintet.sources.hub import PREFIX, read_hub
 
 __all__ = ["SOURCES", "SPLITS", "Dataset", "Source", "data_root", "load_source", "named_file", "take"]
@@ -67,6 +67,11 @@ def load_source(
     hint = f"did you mean {near[0]}? " if near else ""
     names = ", ".join(name for name in SOURCES if "/" not in name)
     raise UsageError(f"unknown source {source!r}", why=f"{hint}known: {names}, or a path", fix="quintet data")
+
+
+def called(source: str) -> str:
+    """What the data of a source are called once they are read."""
+    return source if source in SOURCES or source.startswith(PREFIX) else name_of(Path(source))
 
 
 def _beside(path: Path) -> list[str]:

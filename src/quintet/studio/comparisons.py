@@ -20,6 +20,7 @@ from quintet.core.errors import CheckpointError, QuintetError
 from quintet.core.plain import plain
 from quintet.runs.notes import notes_of
 from quintet.server.problems import Refusal
+from quintet.sources.load import called
 from quintet.studio.commands import positional
 from quintet.studio.curves import Curve
 from quintet.studio.eta import outlooks
@@ -81,7 +82,7 @@ class Desk:
         folder, job = self.open(name)
         if job is not None and not folder.is_dir():
             source = next(iter(positional(job.argv)), "")
-            return Standing({"source": source, "models": []}, (), False), job
+            return Standing({"source": called(source), "models": []}, (), False), job
         return self.standing(folder), job
 
     def standing(self, folder: Path) -> Standing:

@@ -6,7 +6,10 @@ from __future__ import annotations
 
 import asyncio
 import glob
+import io
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
@@ -22,19 +25,19 @@ from quintet.core.codec import Codec
 from quintet.core.errors import DataError, QuintetError, UsageError
 from quintet.core.plain import plain
 from quintet.modalities.options import OPTIONS
-from quintet.modalities.provenance import read_provenance
+from quintet.modalities.provenance import INSIDE, read_provenance, sidecar
 from quintet.model.fitted import Fitted
 from quintet.model.inputs import Found
 from quintet.operations import requests
 from quintet.operations.answering import VERBS, asked_by, own_items, refusals
 from quintet.operations.sampling import writes
 from quintet.operations.spoken import python, shell
-from quintet.registry import MEASURES, MODALITIES, RESULTS, family_class
+from quintet.registry import MEASURES, MODALITIES, family_class
 from quintet.runs.folder import Run, weights_in
 from quintet.runs.restoring import codecs_of
 from quintet.server.bodies import object_of, typed
 from quintet.server.engine import Job
-from quintet.server.formats import JSON, MEDIA
+from quintet.server.formats import ARROW, JSON, MEDIA
 from quintet.server.native import in_json, offered, unless_left
 from quintet.server.problems import Refusal, said
 from quintet.studio import forms
@@ -45,6 +48,8 @@ SHOWN = 64
 """Items that are made or looked at first, where a preview of the data shows so many."""
 WRITTEN = 4
 """Texts that are written at once, to be read as they grow."""
+NOTE = 10_000_000
+"""Bytes of a note that says where a file comes from, at most."""
 LONG = 2_000
 """Letters of an own text that a page is given: a long one is a whole corpus."""
 
@@ -178,15 +183,16 @@ def many(codec: Codec) -> int:
 def facts_of(name: str, verb: str, codecs: Mapping[str, Codec]) -> dict[str, Any]:
     """What the scripts of the page need to know: of the items that a model takes and makes, and of its conditions."""
     modality = MODALITIES[codecs["x"].modality]
-    results = [MEDIA[suffix] for suffix in RESULTS.formats if suffix in MEDIA]
+    files = {media: suffix for suffix, media in MEDIA.items()} | {ARROW: ".arrow"}
     return {
         "run": name,
         "verb": verb,
         "items": about(codecs["x"]),
         "given": about(codecs["cond"]) if "cond" in codecs else None,
-        "media": [one for one in offered(verb, modality) if one in MEDIA.values()],
-        "results": results,
-        "suffixes": {media: suffix for suffix, media in MEDIA.items()},
+        "media": [one for one in offered(verb, modality) if one in files],
+        "results": [one for one in offered(verb, modality, True) if one in files],
+        "suffixes": files,
+        "noted": [media for media, suffix in files.items() if suffix in INSIDE],
         "measures": {key: [one.name, one.note, one.percent] for key, one in MEASURES.items()},
     }
 
@@ -261,6 +267,8 @@ def found_again(root: Path, content: bytes, name: str) -> str:
     """
     with tempfile.TemporaryDirectory(prefix="quintet-") as folder:
         suffix = Path(name).suffix.lower()
+        if suffix == ".zip":
+            content, suffix = beside(content, name), ".json"
         path = Path(folder) / (f"file{suffix}" if suffix != ".json" else "file.provenance.json")
         path.write_bytes(content)
         try:
@@ -285,6 +293,16 @@ def found_again(root: Path, content: bytes, name: str) -> str:
     here = named(root, run, weights, name)
     return f"/use/{address(here)}" + query(verb=verb, **simple, weights=weights,
                                            index=index if isinstance(index, int) else None)  # fmt: skip
+
+
+def beside(content: bytes, name: str) -> bytes:
+    """The file of an archive that says where the other one comes from."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            note = next(one for one in archive.infolist() if one.filename.endswith(sidecar(Path("-")).name[1:]))
+            return archive.read(note) if note.file_size <= NOTE else b""
+    except (zipfile.BadZipFile, StopIteration, RuntimeError, NotImplementedError, ValueError, OSError, zlib.error):
+        raise DataError("no provenance: not a file that quintet wrote", where=name) from None
 
 
 def named(root: Path, name: str, weights: str | None, file: str) -> str:

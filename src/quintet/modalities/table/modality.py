@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from quintet.core.codec import Codec
 from quintet.core.errors import UsageError
+from quintet.core.plain import readable
 from quintet.core.random import some
 from quintet.data.archives import Entry
 from quintet.data.arrays import columns_of
@@ -332,7 +333,7 @@ def points_of(table: pa.Table) -> NDArray[np.float64]:
 
 def short(value: Any) -> Any:
     """A number as short as it can be read."""
-    return f"{value:.4g}" if isinstance(value, float) else value
+    return readable(value) if isinstance(value, float) else value
 
 
 MODALITY = TableModality()

@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from quintet.core.plain import readable
 from quintet.modalities.cards import Chart
 from quintet.modalities.pictures import BLUE, INK, PALE, PAPER, font, png_of
 
@@ -81,7 +82,7 @@ def chart(name: str, column: pa.ChunkedArray, real: pa.ChunkedArray | None = Non
     if drawn_as_number(kind):
         numbers, all_numbers = (finite(one) for one in (column, real))
         if not pa.types.is_integer(kind) or len(np.unique(all_numbers)) > FEW:
-            return binned(name, numbers, all_numbers, lambda at: f"{at:.4g}")
+            return binned(name, numbers, all_numbers, readable)
     found = sorted(real.value_counts().to_pylist(), key=lambda entry: -entry["counts"])[:BINS]
     if drawn_as_number(kind):
         found.sort(key=lambda entry: entry["values"])

@@ -15,9 +15,10 @@ function agreed(draws) {
   for (const value of draws) counts.set(value, (counts.get(value) ?? 0) + 1);
   const order = [...counts].sort((a, b) => b[1] - a[1]), [value, count] = order[0];
   const sorted = draws.filter((one) => typeof one === "number").sort((a, b) => a - b);
-  if (draws.length < 2) return { text: cell(value), about: "" };
+  const none = empty(value), text = none ? t("use.no_value") : cell(value);
+  if (draws.length < 2) return { text, none, about: "" };
   if (sorted.length === draws.length && counts.size > 2 && 2 * count <= draws.length) return { text: cell(sorted[draws.length >> 1]), about: `${number(sorted[0])} – ${number(sorted.at(-1))}` };
-  return { text: cell(value), about: percent.format(count / draws.length) };
+  return { text, none, about: percent.format(count / draws.length) };
 }
 
 const spread = (draws) => {
@@ -29,7 +30,7 @@ const spread = (draws) => {
 class Grid {
   constructor(facts) {
     Object.assign(this, { facts, cells: facts.items.cells, rows: [], was: [], filled: null, given: null, file: null, at: [0, 0], shown: SHOWN, seed: 0 });
-    this.place = h("div", { class: "holes" });
+    this.place = h("div", { class: "holes" }, h("p", { class: "muted" }, t("use.reading")));
     this.note = h("p", { class: "muted small" });
     this.form();
   }
@@ -158,7 +159,7 @@ class Grid {
   cell(r, c, name) {
     const value = this.rows[r][name], draws = empty(value) && this.filled?.[r]?.map((row) => row[name]), numeric = typeof (value ?? this.was[r][name]) === "number";
     const made = draws ? agreed(draws) : null;
-    return h("td", { role: "gridcell", tabIndex: r === this.at[0] && c === this.at[1] ? 0 : -1, class: `${numeric ? "number" : ""} ${made ? "filled" : empty(value) ? "hole" : ""}`,
+    return h("td", { role: "gridcell", tabIndex: r === this.at[0] && c === this.at[1] ? 0 : -1, class: `${numeric ? "number" : ""} ${made ? (made.none ? "filled none" : "filled") : empty(value) ? "hole" : ""}`,
       title: draws && draws.length > 1 ? draws.map(cell).join(" · ") : null },
       ...(made ? [made.text, made.about ? h("span", { class: "agreed" }, made.about) : null, h("span", { class: "unseen" }, ` (${t("use.filled")})`)] : empty(value) ? [h("span", { class: "unseen" }, t("use.hole"))] : [cell(value)]));
   }

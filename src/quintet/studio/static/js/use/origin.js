@@ -1,5 +1,6 @@
 // Where an answer comes from, and the same answer as a file.
 import { $, announce, h, notice, post, t } from "../core.js";
+import { zip } from "./zip.js";
 
 const flat = (note) => Object.entries(note).flatMap(([key, value]) =>
   value !== null && typeof value === "object" && !Array.isArray(value)
@@ -24,15 +25,22 @@ export function save(blob, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }
 
-/** A choice of formats, and a button that asks for the same answer in one of them. `asked()` gives the body. */
+/**
+ * A choice of formats, and a button that asks for the same answer in one of them. `asked()` gives the body. A file that
+ * cannot say itself where it comes from is saved with one that does, in an archive.
+ */
 export function saver(work, media, name, asked) {
-  const choice = h("select", { "aria-label": t("use.format") }, ...media.map((one) => h("option", { value: one }, work.facts.suffixes[one] ?? one)));
+  const choice = h("select", { "aria-label": t("use.format") }, ...media.map((one) =>
+    h("option", { value: one, title: work.facts.noted.includes(one) ? null : t("use.format_zip") }, (work.facts.suffixes[one] ?? one) + (work.facts.noted.includes(one) ? "" : " (.zip)"))));
   const button = h("button", { type: "button", onclick: async () => {
     button.disabled = true;
     try {
       const { body, files } = asked();
       const answer = await work.response(body, { files, accept: choice.value });
-      save(await answer.blob(), `${name}${work.facts.suffixes[choice.value] ?? ""}`);
+      const content = await answer.blob(), title = `${name}${work.facts.suffixes[choice.value] ?? ""}`;
+      if (work.facts.noted.includes(choice.value)) return save(content, title);
+      const { left_out: _, ...note } = { ...work.note, ...JSON.parse(answer.headers.get("X-Quintet-Provenance")) };
+      save(await zip({ [title]: content, [`${title}.provenance.json`]: JSON.stringify(note, null, 1) }), `${title}.zip`);
     } catch (error) { work.status.replaceChildren(notice(error)); } finally { button.disabled = false; }
   } }, t("use.save"));
   return h("span", { class: "saver" }, choice, button);

@@ -67,7 +67,7 @@ export function panel({ form, facts, work, loading }) {
     const note = { run: facts.run, weights: end.weights, step: facts.step, seed, n, condition: condition ?? null, prompt: prompt || null, length, stop, sampling };
     last = { body: { ...body, length }, items: texts.texts(), answer: { seed, provenance: note, seconds: (performance.now() - began) / 1000 } };
     remember(form, facts.verb);
-    work.told({ seconds: last.answer.seconds, ms_per_sample: end.usage && 1000 * last.answer.seconds / end.usage.completion_tokens });
+    work.told({ provenance: note, seconds: last.answer.seconds, ms_per_sample: end.usage && 1000 * last.answer.seconds / end.usage.completion_tokens });
     redraw();
     tools(last);
   }

@@ -56,6 +56,7 @@ export class Work {
 
   /** What an answer says besides its items: notes, how long it took, whether other weights made the file that led here. */
   told(answer) {
+    this.note = answer.provenance;
     const seconds = answer.seconds === undefined ? [] : [t("use.took", { seconds: number(answer.seconds, 2) })];
     const each = answer.ms_per_sample === undefined ? [] : [t("use.each", { ms: number(answer.ms_per_sample, 2) })];
     const line = [...seconds, ...each].join(" · ");
