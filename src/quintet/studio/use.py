@@ -183,14 +183,14 @@ def many(codec: Codec) -> int:
 def facts_of(name: str, verb: str, codecs: Mapping[str, Codec]) -> dict[str, Any]:
     """What the scripts of the page need to know: of the items that a model takes and makes, and of its conditions."""
     modality = MODALITIES[codecs["x"].modality]
-    files = {media: suffix for suffix, media in MEDIA.items()} | {ARROW: ".arrow"}
+    files = {media: suffix for suffix, media in MEDIA.items()} | {ARROW: ".arrow"}  # which fewest can open, and is last
     return {
         "run": name,
         "verb": verb,
         "items": about(codecs["x"]),
         "given": about(codecs["cond"]) if "cond" in codecs else None,
-        "media": [one for one in offered(verb, modality) if one in files],
-        "results": [one for one in offered(verb, modality, True) if one in files],
+        "media": sorted((one for one in offered(verb, modality) if one in files), key=ARROW.__eq__),
+        "results": sorted((one for one in offered(verb, modality, True) if one in files), key=ARROW.__eq__),
         "suffixes": files,
         "noted": [media for media, suffix in files.items() if suffix in INSIDE],
         "measures": {key: [one.name, one.note, one.percent] for key, one in MEASURES.items()},
