@@ -5,7 +5,7 @@ BUDGET ?= 50s
 QUALITY ?= 20s
 BENCHES ?= spline_step flow_sampling unet_step vae_epoch gpt_step generation trainer_overhead serving
 
-.PHONY: demo test test-slow test-mutants lint bench quality docs clean
+.PHONY: demo test test-slow test-mutants lint bench gpu quality docs clean
 
 .venv/pip: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -42,6 +42,9 @@ lint: .venv/pip-test
 bench: .venv-bench/pip  ## speed beside other libraries, in rounds; writes docs/benchmarks.md (about half an hour)
 	for task in $(BENCHES); do .venv-bench/bin/python benchmarks/$$task.py || exit 1; done
 	.venv-bench/bin/python benchmarks/page.py
+
+gpu: .venv/pip  ## every family on one GPU, in at most nine minutes; writes benchmarks/results/gpu.json
+	$(BIN)/python benchmarks/gpu.py
 
 quality: .venv/pip-test  ## every family on every named set, QUALITY a run; writes docs/results.md (about an hour)
 	$(BIN)/python benchmarks/quality.py --budget $(QUALITY)
