@@ -38,12 +38,14 @@ def shake(module: nn.Module) -> nn.Module:
     return module
 
 
-def race(works: Mapping[str, Work], rounds: int, clock: Callable[[], float] = time.perf_counter) -> dict[str, Any]:
+def race(works: Mapping[str, Work], rounds: int) -> dict[str, Any]:
     """Run all `works` once to warm up and then `rounds` times, one after another.
 
-    Returns for each its median seconds, and for each but ours by how many times it is slower: the median over the
-    rounds of its seconds divided by ours, with the smallest and the largest.
+    On one thread, seconds are those of the processor, which other programs do not take away. Returns for each its
+    median seconds, and for each but ours by how many times it is slower: the median over the rounds of its seconds
+    divided by ours, with the smallest and the largest.
     """
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     for work in works.values():
         work()
     times: dict[str, list[float]] = {name: [] for name in works}
