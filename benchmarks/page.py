@@ -13,10 +13,11 @@ ROOT = Path(__file__).parents[1]
 HEAD = """# Speed, beside others
 
 Written by `python benchmarks/page.py` from `benchmarks/results`; `make bench` measures all of it again, in an
-environment of its own that holds the libraries of `benchmarks/peers.txt`. Everybody does the same work in one run,
-one after another, round after round, with as many threads; on one thread, seconds are the processor's. A ratio says how many times as long the other takes as
-quintet: the median over the rounds, and the smallest and the largest of a round. Below 1 the other is faster. What
-quality is reached in which time stands in [results](results.md).
+environment of its own that holds the libraries of `benchmarks/peers.txt`. Everybody does the same work in one run, one
+after another, round after round, with as many threads; on one thread, seconds are the processor's, which other programs
+do not take away. A ratio says how many times as long the other takes as quintet: the median over the rounds, and the
+smallest and the largest of a round. Below 1 the other is faster. What quality is reached in which time stands in
+[results](results.md).
 """
 
 
