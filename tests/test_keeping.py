@@ -121,9 +121,7 @@ def test_names_lead_to_no_other_folder(made: Studio, browser: TestClient) -> Non
     assert snapshot(made.root.parent) == before
 
 
-@pytest.mark.parametrize(
-    "to", ["", "..", "a/b", ".hidden", "a\0", "-rf", "x" * 101, "com pare", "../one", "café", "one\n"]
-)
+@pytest.mark.parametrize("to", ["", "..", "a/b", ".hidden", "a\0", "-rf", "x" * 201, "com pare", "../one", "one\n"])
 def test_a_run_gets_no_name_that_none_can_have(made: Studio, browser: TestClient, to: str) -> None:
     before = snapshot(made.root)
     assert browser.post("/studio/runs/one/rename", json={"to": to}).status_code == (200 if to == "one\n" else 422)

@@ -118,7 +118,8 @@ def test_the_verdict_stands_first_and_in_words(browser: TestClient, language: st
     page = browser.get(f"/compare/{NAME}", headers={"accept-language": language}).text
     words = catalogue(language)
     assert words["compare.verdict"] in page
-    assert page.index('id="verdict"') < page.index('id="samples"') < page.index("AUC)")
+    told = {"en": "(AUC)", "zh": "（AUC）"}[language]
+    assert page.index('id="verdict"') < page.index('id="samples"') < page.index(told)
     assert words["compare.plain.seed"] in page
     assert f'action="/studio/runs/{NAME}/' in page
     assert page.count("<figure") >= 3

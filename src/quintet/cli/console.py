@@ -20,7 +20,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Self
 
 from quintet.core.errors import EnvironmentFault, QuintetError, QuintetWarning, out_of_memory
-from quintet.core.plain import plain
+from quintet.core.plain import plain, visible
 from quintet.operations.events import Advice, Begun, Event, Note, Piece, Record, Stop
 from quintet.operations.records import last
 
@@ -46,12 +46,13 @@ class Answer:
 def show(answer: Answer, as_json: bool) -> None:
     """The answer on standard output, once: only the first of several ranks speaks."""
     if os.environ.get("RANK", "0") == "0":
-        print(json.dumps(plain(answer.data), allow_nan=False) if as_json else answer.text.rstrip("\n"), flush=True)
+        text = json.dumps(plain(answer.data), allow_nan=False) if as_json else answer.text.rstrip("\n")
+        print(visible(text) if sys.stdout.isatty() else text, flush=True)
 
 
 def complain(error: QuintetError, as_json: bool) -> int:
     """An error on standard error, and as an object on standard output with --json. Returns the exit code."""
-    print(f"error: {error}", file=sys.stderr, flush=True)
+    print(visible(f"error: {error}"), file=sys.stderr, flush=True)
     if as_json:
         show(Answer(error.as_dict(), ""), as_json)
     return error.exit_code
@@ -285,9 +286,9 @@ class Context:
         """
         match event:
             case Note(text):
-                print(f"warning: {text}", file=sys.stderr, flush=True)
+                print(visible(f"warning: {text}"), file=sys.stderr, flush=True)
             case Advice(kind, text):
-                print(f"warning: {kind}: {text}", file=sys.stderr, flush=True)
+                print(visible(f"warning: {kind}: {text}"), file=sys.stderr, flush=True)
             case Record(values) if self.progress is not None:
                 self.progress.report(values)
             case Begun(stop):

@@ -20,11 +20,12 @@ from quintet.core.errors import UsageError, warn
 from quintet.evaluation.bench import Bench
 from quintet.evaluation.cost import Meter
 from quintet.fit import fitting
-from quintet.fit.pixels import affordable_pixels, in_small_batches, judged, why_short
+from quintet.fit.pixels import affordable_pixels, in_small_batches, judged, too_short
 from quintet.model.fitted import Fitted
 from quintet.runs.config import RunConfig, merge, seconds
 from quintet.runs.folder import Run, runs_root
 from quintet.runs.lock import Lock
+from quintet.runs.names import check_name, stem
 from quintet.sources.load import Dataset, load_source
 from quintet.training.checkpoint import write_atomic
 from quintet.training.trainer import Trainer
@@ -218,19 +219,19 @@ HEAD, FAILURES = "head.json", "failures.json"
 """Beside it, for who looks on: what its report says of no model, and why runs failed since it was last taken up."""
 
 
-def begun(root: Path, stem: str, wanted: Mapping[str, Any], name: str | None = None) -> Path:
+def begun(root: Path, like: str, wanted: Mapping[str, Any], name: str | None = None) -> Path:
     """The folder of this comparison if it was begun and not finished, else a new one. By its name it is found finished
     too, and another comparison of that name is a UsageError.
     """
     wish = json.loads(json.dumps(wanted, default=str))
     if name is not None:
-        return named(root, name, wish)
-    for path in sorted(root.glob(f"{stem}-*/{BEGUN}")):
+        return named(root, check_name(name), wish)
+    for path in sorted(root.glob(f"{stem(like)}-*/{BEGUN}")):
         begun = json.loads(path.read_text())
         begun.pop("choice", None)
         if begun == wish:
             return path.parent
-    folder = Run.create(root, None, stem).path
+    folder = Run.create(root, None, like).path
     write_atomic(folder / BEGUN, json.dumps(wish))
     return folder
 
@@ -283,7 +284,7 @@ def sized(
     choice: dict[str, Any] = {"size": None, "left_out": {}, "notes": []}
     if not found.works:  # they are trained as they are, and what has learnt too little is said so
         if found.short:
-            why = "; ".join(why_short(name, *short, budget) for name, short in found.short.items())
+            why = "; ".join(": ".join(too_short(name, *short, budget)) for name, short in found.short.items())
             choice["notes"].append(f"this budget is too short for pictures of this size: {why}")
         return choice
     if found.side < max(whole):
@@ -293,9 +294,8 @@ def sized(
             f"trained and measured on {found.height} x {found.width} (--data.size {max(whole)} overrules this)"
         )
     for name, short in found.short.items():
-        choice["left_out"][name] = (
-            f"it was not trained, since {why_short(name, *short, budget)}, or --steps N to train it all the same"
-        )
+        told, longer = too_short(name, *short, budget)
+        choice["left_out"][name] = f"it was not trained, since {told}: {longer}, or --steps N to train it all the same"
     return choice
 
 

@@ -119,10 +119,10 @@ def _value(unit: Unit, contender: Contender) -> str:
 
 def _headline(unit: Unit, best: Contender, *, alone: bool) -> str:
     called = next(tier.called for tier in TIERS if tier.kind == best.likelihood_kind)
-    first = "It is the only one with a log-likelihood of unseen items"
-    if not alone:
-        first = "It gives unseen items the highest log-likelihood"
-    return f"{first}: {_value(unit, best)} {unit.words} ({called})."
+    value = _value(unit, best)
+    if alone:
+        return f"It is the only one with a log-likelihood of unseen items: {value} {unit.words} ({called})."
+    return f"It gives unseen items the highest log-likelihood: {value} {unit.words} ({called})."
 
 
 def _other_kinds(unit: Unit, best: Contender, tiers: dict[str, list[Contender]]) -> str:

@@ -140,7 +140,8 @@ def _tied(best: Contender, others: Sequence[Contender], decider: Measure | None,
     tie = f"{first} ({how}). That is a tie with {rivals}: the differences are within their error. "
 
     def against(measure: Measure) -> str:
-        return f"{_value(measure, best)} against " + ", ".join(f"{c.label} {_value(measure, c)}" for c in others)
+        theirs = ", ".join(f"{c.label} {_value(measure, c)}" for c in others)
+        return f"{_value(measure, best)} against {theirs}"
 
     if decider is not None:
         return f"{tie}{best.label} comes first for {decider.decides}, {against(decider)}."
@@ -319,9 +320,11 @@ def _troubles(contender: Contender) -> list[str]:
     if failed:
         of = f" in {failed} of {len(contender.runs)} runs" if len(contender.runs) > 1 else ""
         errors = [str(run.get("error") or "") for run in contender.runs if run.get("status", "ok") != "ok"]
-        why = f": {errors[0]}" if contender.done and errors[0] else "."
-        ended = "was left out" if contender.end == "left out" else "failed"
-        notes.append(f"{contender.label} {ended}{of}{why}")
+        if contender.end == "left out":
+            notes.append(f"{contender.label} was left out{of}.")
+        else:
+            said = contender.done and errors[0]
+            notes.append(f"{contender.label} failed{of}: {said}" if said else f"{contender.label} failed{of}.")
     for measure in (NATS, *QUALITY):
         broken = [
             run for run in contender.done if (found := value_and_error(run, measure)) and not math.isfinite(found[0])

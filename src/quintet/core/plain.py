@@ -1,8 +1,9 @@
-"""Values in what JSON has, and as a person reads them."""
+"""Values in what JSON has, as a person reads them, and texts in what a terminal shows."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,3 +28,12 @@ def readable(value: float, digits: int = 4) -> str:
     decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
     text = f"{value:,.{decimals}f}" if abs(value) >= 10_000 else f"{value:.{decimals}f}"
     return text.rstrip("0").rstrip(".") if decimals else text
+
+
+HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""What a terminal obeys instead of showing it: control characters but tabs and line ends, and changes of direction."""
+
+
+def visible(text: str) -> str:
+    """A text in which what would steer a terminal is written as an escape, as Python does."""
+    return HIDDEN.sub(lambda found: repr(found[0])[1:-1], text)

@@ -148,13 +148,13 @@ def affordable_pixels(
     return found
 
 
-def why_short(family: str, side: int, steps: int, needed: int, budget: float) -> str:
+def too_short(family: str, side: int, steps: int, needed: int, budget: float) -> tuple[str, str]:
     """That a budget buys too few steps of a family, and which one would buy enough."""
     minutes = math.ceil(budget * needed / max(steps, 1) / 60)
     return (
         f"{budget:g} s buy about {steps:,} steps of {family} on pictures of {side} pixels a side, and fewer than about "
-        f"{needed} show noise or one colour: --budget {minutes}m"
-    )
+        f"{needed} show noise or one colour"
+    ), f"--budget {minutes}m"
 
 
 def fewer_pixels(config: RunConfig, dataset: Dataset, root: Path) -> int | None:
@@ -175,6 +175,5 @@ def sensible(config: RunConfig, dataset: Dataset, root: Path) -> str | None:
         return None
     side = fewer_pixels(config, dataset, root)
     sizes = f"--data.size {side} (fewer pixels), " if side else ""
-    why = why_short(config.family, max(dataset.items.shape[1:3]), config.steps, needed, config.budget)
-    told, _, longer = why.partition(": ")
+    told, longer = too_short(config.family, max(dataset.items.shape[1:3]), config.steps, needed, config.budget)
     return f"{told}. What would work: {sizes}{longer}, or the latents of a vae as --codec RUN"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import json
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -16,6 +15,7 @@ from pydantic import ValidationError
 from quintet.core.errors import CheckpointError, EnvironmentFault, UsageError, warn
 from quintet.runs import hub
 from quintet.runs.config import RunConfig, as_config_error
+from quintet.runs.names import check_name, normal, stem
 from quintet.training import checkpoint
 
 if TYPE_CHECKING:
@@ -33,12 +33,6 @@ class LoadedCheckpoint(NamedTuple):
 def runs_root(runs: str | Path | None = None) -> Path:
     """`runs`, `$QUINTET_RUNS`, or ./runs."""
     return Path(runs or os.environ.get("QUINTET_RUNS") or "runs")
-
-
-def check_name(name: str) -> None:
-    """Raise UsageError unless a run can have this name."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
-        raise UsageError(f"not a run name: {name!r}", why="letters, digits, . _ - and no leading punctuation")
 
 
 class UsedWeights(NamedTuple):
@@ -83,14 +77,14 @@ class Run:
         return self.path / "best"
 
     @classmethod
-    def create(cls, root: Path, name: str | None, stem: str) -> Self:
-        """A new folder under `root`: `name`, or `stem` with the first free number."""
+    def create(cls, root: Path, name: str | None, like: str) -> Self:
+        """A new folder under `root`: `name`, or one `like` that text with the first free number."""
         if name is not None:
-            check_name(name)
+            name = check_name(name)
         try:
             root.mkdir(parents=True, exist_ok=True)
             for number in range(1, 100_000):
-                path = root / (name or f"{stem}-{number}")
+                path = root / (name or f"{stem(like)}-{number}")
                 try:
                     path.mkdir()
                     return cls(path)
@@ -102,17 +96,22 @@ class Run:
             raise EnvironmentFault("cannot write the run folder", where=str(root), why=str(error)) from None
         raise EnvironmentFault("no free run name", where=str(root))
 
+    @staticmethod
+    def places(name: str | Path, runs: str | Path | None) -> tuple[Path, ...]:
+        """Where the run of a name may be: under `runs`, also in its normal form, or at that path."""
+        return runs_root(runs) / name, runs_root(runs) / normal(str(name)), Path(name)
+
     @classmethod
     def exists(cls, name: str | Path, runs: str | Path | None = None) -> bool:
         """Whether `open` would find it."""
-        return any((path / "config.yaml").is_file() for path in (runs_root(runs) / name, Path(name)))
+        return any((path / "config.yaml").is_file() for path in cls.places(name, runs))
 
     @classmethod
     def open(cls, name: str | Path, runs: str | Path | None = None) -> Self:
         """The run of that name under `runs`, at that path, or on the hub as hf:owner/name."""
         if str(name).startswith(hub.PREFIX):
             return cls(hub.fetch(str(name)), str(name))
-        for path in (runs_root(runs) / name, Path(name)):
+        for path in cls.places(name, runs):
             if (path / "config.yaml").is_file():
                 return cls(path)
         root = runs_root(runs)

@@ -25,9 +25,10 @@ LARGEST = 10_000
 
 def repository(address: str) -> tuple[str, str | None]:
     """(owner/name, revision) of `hf:owner/name[@REVISION]`. Raises UsageError for anything else."""
-    found = re.fullmatch(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", address.removeprefix(PREFIX))
+    found = re.fullmatch(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", address.removeprefix(PREFIX), re.ASCII)
     if not address.startswith(PREFIX) or found is None:
-        raise UsageError(f"{address!r} names no repository of the hub", fix="write hf:owner/name")
+        raise UsageError(f"{address!r} names no repository of the hub", fix="write hf:owner/name",
+                         why="names there have letters from a to z, digits, - _ and . alone")  # fmt: skip
     return found[1], found[2]
 
 

@@ -63,7 +63,7 @@ def read_path(path: Path, reading: Reading) -> Dataset:
     if ignored:
         notes.append(f"{sum(ignored.values()):,} other files are ignored: {', '.join(sorted(ignored))}")
     name = name_of(path)
-    about = dataset.about or f"{len(dataset.items):,} {MODALITIES[dataset.modality].things} from {path.name}"
+    about = dataset.about or f"{len(dataset.items):,} {MODALITIES[dataset.modality].things}, read from {path.name}"
     return replace(dataset, name=name, source=str(path), about=about, notes=(*dataset.notes, *notes))
 
 

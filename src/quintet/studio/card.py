@@ -151,8 +151,7 @@ def routes(app: FastAPI, studio: Studio) -> None:
     async def text(name: str) -> Response:
         """The card as a file."""
         found = await asyncio.to_thread(lambda: markdown(stored(run_of(studio, name))))
-        headers = {"Content-Disposition": 'attachment; filename="CARD.md"'}
-        return Response(found, media_type="text/markdown; charset=utf-8", headers=headers)
+        return Response(found, media_type="text/markdown; charset=utf-8", headers=pages.attachment("CARD.md"))
 
     @app.get("/card/{name:path}/samples")
     async def samples(name: str) -> Response:
@@ -175,8 +174,7 @@ def routes(app: FastAPI, studio: Studio) -> None:
         """The files of an export."""
         if await asyncio.to_thread(exported, studio, name, form) is None:
             raise Refusal(404, "nothing has been exported yet", fix="export it on the model's card")
-        filename = f"{name.replace('/', '-')}-{form}.zip"
-        headers = {"Content-Disposition": f'attachment; filename="{filename}"'}
+        headers = pages.attachment(f"{name.replace('/', '-')}-{form}.zip")
         folder = place_of(studio, name, form)
         return StreamingResponse(zipped(folder), media_type="application/zip", headers=headers)
 

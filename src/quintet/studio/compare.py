@@ -105,9 +105,7 @@ def routes(app: FastAPI, studio: Studio) -> None:
     async def report(name: str, download: bool = False) -> Response:
         """The report that can be kept and sent on: as it was written, or as far as it has come."""
         found, _ = await asyncio.to_thread(desk.look, name)
-        headers = {"Content-Security-Policy": REPORT_POLICY}
-        if download:
-            headers["Content-Disposition"] = f'attachment; filename="{name}.html"'
+        headers = {"Content-Security-Policy": REPORT_POLICY} | (pages.attachment(f"{name}.html") if download else {})
         if found.whole and (file := studio.root / name / "report.html").is_file():
             return FileResponse(file, headers=headers, media_type="text/html")
         if not found.document["models"]:
@@ -119,8 +117,7 @@ def routes(app: FastAPI, studio: Studio) -> None:
         """All figures."""
         found, _ = await asyncio.to_thread(desk.look, name)
         text = json.dumps(plain(found.document), indent=1)
-        headers = {"Content-Disposition": f'attachment; filename="{name}.json"'}
-        return Response(text, media_type="application/json", headers=headers)
+        return Response(text, media_type="application/json", headers=pages.attachment(f"{name}.json"))
 
     @app.get("/compare/{name}")
     async def one(request: Request, name: str) -> Response:

@@ -56,7 +56,7 @@ def studio_of(request: StudioRequest, port: int, state: Path, queue: Queue | Non
 
 def run_of(root: Path, name: str) -> Run:
     """The run of a name below the folder of runs, which is the only place where a page finds one."""
-    path = root / name
+    path = next((path for path in Run.places(name, root)[:2] if (path / "config.yaml").is_file()), root / name)
     parts = Path(name).parts
     if not name or len(parts) > 2 or ".." in parts or Path(name).is_absolute() or "\0" in name:
         raise UsageError("no such run", fix="the page of runs lists them")

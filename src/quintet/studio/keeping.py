@@ -26,8 +26,9 @@ from quintet.comparison.contest import BEGUN
 from quintet.comparison.standing import REPORT
 from quintet.core.errors import EnvironmentFault, QuintetError, UsageError
 from quintet.runs.card import rewrite_card
-from quintet.runs.folder import Run, check_name
+from quintet.runs.folder import Run
 from quintet.runs.lock import who_writes
+from quintet.runs.names import check_name
 from quintet.runs.notes import Notes, change_notes, notes_of
 from quintet.server.problems import Refusal
 from quintet.studio import pages
@@ -124,7 +125,7 @@ def move(path: Path, to: Path) -> None:
 def rename(studio: Studio, name: str, to: str) -> str:
     """Call a run something else. Returns its new name."""
     path = folder_of(studio.root, name)
-    check_name(to)
+    to = check_name(to)
     if "/" in name:
         raise UsageError("this run is one of a comparison", where=name, why="its report names it so",
                          fix="rename the comparison, or give the run a tag")  # fmt: skip

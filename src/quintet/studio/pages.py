@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -19,10 +20,12 @@ from quintet.core.plain import plain
 from quintet.server.bodies import object_of
 from quintet.server.formats import JSON, media_of
 from quintet.server.problems import Refusal
+from quintet.studio.sentences import in_words, marked
 from quintet.studio.words import LANGUAGES, chosen, for_scripts, meaning, say
 
 THEMES = ("auto", "light", "dark")
 YEAR = 365 * 86_400
+MOST_TEXTS = 200
 
 
 @cache
@@ -71,6 +74,11 @@ def time_of_day(moment: float) -> str:
     return time.strftime("%H:%M" if then[:3] == time.localtime()[:3] else "%Y-%m-%d %H:%M", then)
 
 
+def attachment(name: str) -> dict[str, str]:
+    """The header with which a browser keeps an answer as a file of this name (RFC 6266), in whatever script it is."""
+    return {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}"}
+
+
 def size(count: int) -> str:
     """Bytes in words."""
     unit = max(0, min(4, (len(str(count)) - 1) // 3))
@@ -89,12 +97,13 @@ def language_of(request: Request) -> str:
 
 
 def page(request: Request, template: str, status: int = 200, **facts: Any) -> HTMLResponse:
-    """A page. Templates know `t("key", n=3)`, `meaning(description)` of a field, `language`, `theme`, `path` and the
-    `facts`.
+    """A page. Templates know `t("key", n=3)`, `meaning(description)` of a field, `tell(text)` of an
+    operation, `language`, `theme`, `path` and the `facts`.
     """
     language, theme = language_of(request), request.cookies.get("theme", "auto")
     known: dict[str, Any] = {
-        "t": partial(say, language), "meaning": partial(meaning, language), "language": language,
+        "t": partial(say, language), "meaning": partial(meaning, language), "tell": partial(marked, language),
+        "language": language,
         "languages": LANGUAGES, "version": __version__,
         "theme": theme if theme in THEMES else "auto", "path": request.url.path, "script_words": for_scripts(language),
         "here": request.url.path + (f"?{request.url.query}" if request.url.query else ""), "now": time.time(),
@@ -136,10 +145,19 @@ def choose(name: str, value: str, back: str) -> Response:
 
 
 def routes(app: FastAPI) -> None:
-    """The choices that hold for every page."""
+    """The choices that hold for every page, and its words."""
 
     for name, known in {"language": tuple(LANGUAGES), "theme": THEMES}.items():
         app.post(f"/studio/{name}", name=name)(choosing(name, known))
+
+    @app.post("/studio/words")
+    async def words(request: Request) -> Response:
+        """Texts of operations, which scripts have been told, in the words of pages."""
+        texts = object_of(await request.body()).get("texts")
+        if not isinstance(texts, list) or len(texts) > MOST_TEXTS or not all(isinstance(one, str) for one in texts):
+            raise Refusal(422, f"{MOST_TEXTS} texts at most are meant", where="texts")
+        language = language_of(request)
+        return JSONResponse({"texts": await asyncio.to_thread(lambda: [in_words(language, one) for one in texts])})
 
 
 def choosing(name: str, known: Sequence[str]) -> Callable[[Request], Awaitable[Response]]:

@@ -10,7 +10,6 @@ import contextlib
 import errno
 import json
 import os
-import re
 import secrets
 import shutil
 import signal
@@ -27,7 +26,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, Field
 
 from quintet.core.errors import EnvironmentFault, QuintetError, UsageError
-from quintet.runs.folder import check_name
+from quintet.runs.names import check_name, stem
 from quintet.studio import jobs
 from quintet.studio.commands import option, parted, positional, without
 from quintet.studio.jobs import Job, Order
@@ -333,10 +332,10 @@ class Queue:
         before, behind = parted(without(argv, "--runs"))
         argv, more = [*(word for word in before if word != "--json"), *behind], list[str]()
         source = (option(argv, "--data") or "run") if verb == "train" else (what or ["runs"])[0]
-        stem = "-".join([Path(source).stem, *what[:1]] if verb == "train" else ["compare", Path(source).stem])
+        like = "-".join([Path(source).stem, *what[:1]] if verb == "train" else ["compare", Path(source).stem])
         given = what[0] if verb == "resume" else option(argv, "--run") or run
-        name = given or free(stem, lambda name: name in taken or (self.runs / name).exists())
-        check_name(name)
+        name = given or free(like, lambda name: name in taken or (self.runs / name).exists())
+        name = check_name(name)
         if verb == "train":
             if given and (self.runs / name).exists() and "--resume" not in before:
                 raise UsageError("this run exists already", where=name, fix="another name, or resume it")
@@ -367,10 +366,9 @@ def check_words(words: Sequence[str]) -> None:
             raise UsageError(f"the command has a word that cannot be passed on: {word!r}")
 
 
-def free(stem: str, taken: Callable[[str], bool]) -> str:
-    """The first free name with a number."""
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._")[:80] or "run"
-    return next(name for i in range(1, 100_000) if not taken(name := f"{stem}-{i}"))
+def free(like: str, taken: Callable[[str], bool]) -> str:
+    """The first free name like a text, with a number."""
+    return next(name for i in range(1, 100_000) if not taken(name := f"{stem(like)}-{i}"))
 
 
 def unwritable(error: OSError, where: Path) -> EnvironmentFault:

@@ -42,7 +42,8 @@ from quintet.server.native import in_json, offered, unless_left
 from quintet.server.problems import Refusal, said
 from quintet.studio import forms
 from quintet.studio.house import Studio, run_of
-from quintet.studio.pages import address, page, query
+from quintet.studio.pages import address, language_of, page, query
+from quintet.studio.sentences import in_words
 
 SHOWN = 64
 """Items that are made or looked at first, where a preview of the data shows so many."""
@@ -139,7 +140,8 @@ def shown(request: Request, studio: Studio, name: str) -> Response:
     return page(
         request, "use.html.j2", run=name, verb=verb, answered=answered, trouble=trouble, given=given, settings=settings,
         refused={one: why for one, why in refused.items() if why}, family=config.family, source=config.data.source,
-        fields=fields_of(verb, codecs), conditioned=config.data.condition, facts=facts_of(name, verb, codecs),
+        fields=fields_of(verb, codecs), conditioned=config.data.condition,
+        facts=facts_of(name, verb, codecs, language_of(request)),
     )  # fmt: skip
 
 
@@ -180,7 +182,7 @@ def many(codec: Codec) -> int:
     return WRITTEN if modality.hole else min(modality.previewed, SHOWN)
 
 
-def facts_of(name: str, verb: str, codecs: Mapping[str, Codec]) -> dict[str, Any]:
+def facts_of(name: str, verb: str, codecs: Mapping[str, Codec], language: str) -> dict[str, Any]:
     """What the scripts of the page need to know: of the items that a model takes and makes, and of its conditions."""
     modality = MODALITIES[codecs["x"].modality]
     files = {media: suffix for suffix, media in MEDIA.items()} | {ARROW: ".arrow"}  # which fewest can open, and is last
@@ -193,7 +195,10 @@ def facts_of(name: str, verb: str, codecs: Mapping[str, Codec]) -> dict[str, Any
         "results": sorted((one for one in offered(verb, modality, True) if one in files), key=ARROW.__eq__),
         "suffixes": files,
         "noted": [media for media, suffix in files.items() if suffix in INSIDE],
-        "measures": {key: [one.name, one.note, one.percent] for key, one in MEASURES.items()},
+        "measures": {
+            key: [in_words(language, one.name), in_words(language, one.note), one.percent]
+            for key, one in MEASURES.items()
+        },
     }
 
 

@@ -48,19 +48,42 @@ export function announce(text) {
   requestAnimationFrame(() => { place.textContent = text; });
 }
 
-/** What a server refused: `title`, `detail` (why), `fix`, `where`, `status`. */
+/** Texts of operations in the words of pages; as they are where the studio does not answer. */
+export async function inWords(texts) {
+  const said = texts.filter(Boolean);
+  if (!said.length) return texts;
+  try {
+    const headers = { "Content-Type": "application/json", Accept: "application/json" };
+    const response = await fetch("/studio/words", { method: "POST", body: JSON.stringify({ texts: said }), headers });
+    const words = (await response.json()).texts;
+    return texts.map((text) => text ? words.shift() : text);
+  } catch { return texts; }
+}
+
+/** The language of a text on a page in Chinese, where what has no Chinese is English. */
+export function tongue(text) {
+  return document.documentElement.lang.startsWith("zh") && !/\p{Script=Han}/u.test(text) ? "en" : null;
+}
+
+/** What a server refused: `title`, `detail` (why), `fix`, `where`, `status`; and the same in the words of pages. */
 export class Problem extends Error {
-  constructor(facts) {
-    super(facts.title ?? t("failed"));
-    this.facts = facts;
+  constructor(facts, words = facts) {
+    super(words.title ?? t("failed"));
+    Object.assign(this, { facts, words });
   }
+}
+
+/** A problem of what a server has said. */
+export async function problem(facts) {
+  const [title, detail, fix] = await inWords([facts.title, facts.detail, facts.fix]);
+  return new Problem(facts, { title, detail, fix, where: facts.where });
 }
 
 async function answered(response) {
   if (response.ok) return response;
   let facts = {};
   try { facts = await response.json(); } catch { facts = { title: `${response.status} ${response.statusText}` }; }
-  throw new Problem({ status: response.status, ...facts });
+  throw await problem({ status: response.status, ...facts });
 }
 
 /** JSON from an address. Throws Problem. */
@@ -82,10 +105,10 @@ export async function ask(address, body, accept, options = {}) {
 
 /** An error, or a problem, as a notice. */
 export function notice(error, kind = "bad") {
-  const facts = error.facts ?? { title: error.message ?? String(error) };
-  const line = (label, text) => text ? h("p", { lang: "en" }, h("span", { class: "label" }, label), " ", text) : null;
+  const facts = error.words ?? { title: error.message ?? String(error) };
+  const line = (label, text) => text ? h("p", { lang: tongue(text) }, h("span", { class: "label" }, label), " ", text) : null;
   return h("div", { class: `notice ${kind}`, role: "alert" },
-    h("p", { class: "what", lang: "en" }, facts.title ?? t("failed"), facts.where ? ` (${facts.where})` : ""),
+    h("p", { class: "what", lang: tongue(facts.title ?? "") }, facts.title ?? t("failed"), facts.where ? ` (${facts.where})` : ""),
     line(t("why"), facts.detail), line(t("fix"), facts.fix));
 }
 

@@ -1,5 +1,5 @@
 // New run: what is known of the data, every setting with a search, and the command, all asked for behind the page.
-import { $, $$, announce, get, h, later, notice, number, post, Problem, t } from "./core.js";
+import { $, $$, announce, get, h, inWords, later, notice, number, post, problem, t, tongue } from "./core.js";
 
 const form = $("#new"), begin = JSON.parse($("#begin").textContent), list = $("#list"), find = $("#find");
 const changed = new Map(); // settings by their key, as they were typed
@@ -29,8 +29,8 @@ const family = () => form.elements.family.value;
 // -- what comes of it ------------------------------------------------------------------------------------------------
 
 /** What is found, or throws what is wrong with what was typed. */
-function sound(found) {
-  if (found.problem) throw new Problem(found.problem);
+async function sound(found) {
+  if (found.problem) throw await problem(found.problem);
   return found;
 }
 
@@ -40,7 +40,7 @@ function newest(name) {
   return async () => {
     running?.abort();
     const mine = running = new AbortController();
-    try { return sound(await post(`/studio/new/${name}`, told(), { signal: mine.signal })); }
+    try { return await sound(await post(`/studio/new/${name}`, told(), { signal: mine.signal })); }
     catch (error) { if (mine.signal.aborted) return null; throw error; }
   };
 }
@@ -49,12 +49,12 @@ const [askWords, askCheck, askFields, askAdvice] = ["spoken", "check", "fields",
 const say = later(async () => {
   const words = await askWords();
   if (!words) return;
-  for (const [name, { command = "", python = "", problem = null }] of Object.entries(words)) {
+  for (const [name, { command = "", python = "", problem: refused = null }] of Object.entries(words)) {
     const place = $(`#${name}-spoken`);
     $('[data-spoken="command"]', place).textContent = command;
     $('[data-spoken="python"]', place).textContent = python;
     place.hidden = !command;
-    if (name === "compare") $("#compare-problem").replaceChildren(...(problem ? [notice({ facts: problem })] : []));
+    if (name === "compare") $("#compare-problem").replaceChildren(...(refused ? [notice(await problem(refused))] : []));
   }
 }, 150);
 
@@ -105,11 +105,12 @@ function complain(error, place = $("#train-problem")) {
   place.replaceChildren();
   if (!error) return;
   const { where = "", title = "", detail = "", fix = "" } = error.facts ?? {};
-  const words = [...where.split(/[\s:,]+/), title.split(" ")[0]];
-  const at = $$("[data-error]").find(({ dataset }) => words.some((word) => `${word}.`.startsWith(`${dataset.error}.`)));
+  const names = [...where.split(/[\s:,]+/), title.split(" ")[0]];
+  const at = $$("[data-error]").find(({ dataset }) => names.some((word) => `${word}.`.startsWith(`${dataset.error}.`)));
   if (!at) { place.replaceChildren(notice(error)); return; }
-  at.lang = "en";
-  at.textContent = [title, detail, fix.startsWith("quintet ") ? "" : fix].filter(Boolean).join(": ");
+  const words = error.words;
+  at.textContent = [words.title, words.detail, fix.startsWith("quintet ") ? "" : words.fix].filter(Boolean).join(t("colon"));
+  at.lang = tongue(at.textContent) ?? "";
   const control = form.elements[at.dataset.error] ?? $("input, select", at.closest(".setting"));
   control.setAttribute("aria-invalid", "true");
   if (at.closest(".setting")) at.closest(".setting").hidden = false;
@@ -224,7 +225,7 @@ function filter() {
 // -- what is known of the data ---------------------------------------------------------------------------------------
 
 async function look() {
-  try { facts = sound(await post("/studio/new/data", told())); }
+  try { facts = await sound(await post("/studio/new/data", told())); }
   catch (error) {
     $("#facts").textContent = "";
     $("#data-problem").replaceChildren(notice(error));
@@ -240,16 +241,19 @@ async function look() {
     if (select.value !== had && had) { select.append(h("option", { value: had }, had)); select.value = had; } // several columns
   }
   if (!("condition" in begin.form) && !begin.like && facts.labelled && facts.columns.includes("label")) form.elements.condition.value = "label";
+  const reasons = await inWords(Object.values(facts.refused));
+  const refused = Object.fromEntries(Object.keys(facts.refused).map((name, i) => [name, reasons[i]]));
   for (const card of $$(".family")) {
-    const why = facts.refused[card.dataset.family], place = $(".refused", card);
+    const why = refused[card.dataset.family], place = $(".refused", card);
     place.hidden = !why;
     place.textContent = why ?? "";
+    place.lang = tongue(why ?? "") ?? "";
     card.classList.toggle("off", Boolean(why));
     $("input", card).disabled = Boolean(why);
   }
   if (form.elements.family.value === "" || facts.refused[family()]) $(".family:not(.off) input").checked = true;
   if (begin.like) {
-    try { for (const [key, value] of Object.entries(sound(await get(`/studio/new/like?run=${encodeURIComponent(begin.like)}`)))) changed.set(key, value); }
+    try { for (const [key, value] of Object.entries(await sound(await get(`/studio/new/like?run=${encodeURIComponent(begin.like)}`)))) changed.set(key, value); }
     catch (error) { complain(error); }
   }
   await refill();
@@ -264,16 +268,18 @@ async function advise() {
   try { advice = await askAdvice(); } catch { return; }
   if (!advice) return;
   for (const one of $$(".badges")) one.replaceChildren();
-  const items = Object.entries(advice.purposes).map(([purpose, { family: name, why, command }]) => {
+  const said = await inWords([...Object.values(advice.purposes).map(({ why }) => why), ...advice.cautions]);
+  const items = Object.entries(advice.purposes).map(([purpose, { family: name, command }]) => {
+    const why = said.shift();
     const told = t(`new.purpose.${purpose}`);
     $(`.family[data-family="${name}"] .badges`)?.append(h("span", { class: "badge good" }, told));
     const use = h("button", { type: "button", class: "quiet", onclick: () => {
       choose(asked(command, name));
       announce(t("new.chosen", { family: name }));
     } }, t("new.use", { family: name }));
-    return h("li", {}, h("strong", {}, told), use, h("p", { class: "small muted", lang: "en" }, why));
+    return h("li", {}, h("strong", {}, told), use, h("p", { class: "small muted", lang: tongue(why) }, why));
   });
-  $("#advice ul").replaceChildren(...items, ...advice.cautions.map((text) => h("li", { class: "caution small", lang: "en" }, text)));
+  $("#advice ul").replaceChildren(...items, ...said.map((text) => h("li", { class: "caution small", lang: tongue(text) }, text)));
   $("#advice").hidden = !items.length && !advice.cautions.length;
   if (!chosen && advice.order.length && advice.order[0] !== family()) {
     form.elements.family.value = advice.order[0];

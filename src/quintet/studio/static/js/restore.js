@@ -1,5 +1,5 @@
 // A file that quintet made, dropped on the page, leads back to the run, the seed and the settings that made it.
-import { $, Problem, announce, notice, t } from "./core.js";
+import { $, announce, notice, problem, t } from "./core.js";
 
 const files = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
 let veil = null;
@@ -19,7 +19,7 @@ export async function restore(file) {
   try {
     const answer = await fetch("/studio/use/file", { method: "POST", body: form, headers: { Accept: "application/json" } });
     const found = await answer.json();
-    if (!answer.ok) throw new Problem(found);
+    if (!answer.ok) throw await problem(found);
     announce(t("restore.found"));
     location.assign(found.to);
   } catch (error) {

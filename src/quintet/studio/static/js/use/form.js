@@ -1,5 +1,5 @@
 // A form as the body of a request, and a refusal at the field that it is about.
-import { $, $$, h } from "../core.js";
+import { $, $$, h, t, tongue } from "../core.js";
 
 /** The field of a name; `form.elements` has names of its own, as length. */
 export const named = (form, name) => $(`[data-kind][name="${CSS.escape(name)}"]`, form);
@@ -65,8 +65,8 @@ export function blamed(form, error) {
   for (const name of names) {
     const field = named(form, name) ?? named(form, `sampling.${name}`);
     if (!field) continue;
-    const words = [facts.title, facts.detail, facts.fix].filter(Boolean).join("; ");
-    blame(field, h("span", { lang: "en" }, words));
+    const { title, detail, fix } = error.words ?? facts, words = [title, detail, fix].filter(Boolean).join(t("semicolon"));
+    blame(field, h("span", { lang: tongue(words) }, words));
     return true;
   }
   return false;

@@ -1,5 +1,5 @@
 // How good the model is on items that it has not seen.
-import { $, h, number, t } from "../core.js";
+import { $, h, number, t, tongue } from "../core.js";
 import { remember, values } from "./form.js";
 import { origin, spoken } from "./origin.js";
 
@@ -8,7 +8,7 @@ export function panel({ form, facts, work }) {
   const row = ([key, value], all) => {
     const [name, about, share] = facts.measures[key] ?? [key.replaceAll("_", " "), "", false], write = share ? percent : number;
     const error = all[`${key}_stderr`] ?? (key === "nats" ? all.stderr : undefined);
-    return h("tr", {}, h("th", { scope: "row", lang: "en" }, name, about ? h("p", { class: "muted small" }, about) : null),
+    return h("tr", {}, h("th", { scope: "row", lang: tongue(name) }, name, about ? h("p", { class: "muted small" }, about) : null),
       h("td", { class: "number" }, write(value), typeof error === "number" ? h("span", { class: "muted" }, ` ± ${write(error)}`) : null));
   };
   const table = (caption, found) => {
@@ -24,7 +24,7 @@ export function panel({ form, facts, work }) {
     const likelihood = answer.likelihood;
     $("#out").replaceChildren(...[
       table(t("use.figures"), answer.metrics),
-      likelihood ? table(t("use.likelihood", { kind: likelihood.kind }), likelihood) : h("p", { class: "muted", lang: "en" }, answer.likelihood_reason ?? ""),
+      likelihood ? table(t("use.likelihood", { kind: likelihood.kind }), likelihood) : h("p", { class: "muted", lang: tongue(answer.likelihood_reason ?? "") }, answer.likelihood_reason ?? ""),
     ].filter(Boolean));
     if (answer.provenance) origin(answer.provenance);
     spoken(facts, body);

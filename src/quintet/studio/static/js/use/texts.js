@@ -13,7 +13,7 @@ export function texts(items, about) {
  * (`signal`) frees the model at its next step.
  */
 export async function written(address, body, signal, told) {
-  const { ask, Problem } = await import("../core.js");
+  const { ask, problem } = await import("../core.js");
   const response = await ask(address, body, "text/event-stream", { signal });
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   const end = { reasons: [] };
@@ -25,7 +25,7 @@ export async function written(address, body, signal, told) {
     for (const line of lines) {
       if (!line.startsWith("data: ") || line === "data: [DONE]") continue;
       const now = JSON.parse(line.slice(6));
-      if (now.error) throw new Problem({ title: now.error.message });
+      if (now.error) throw await problem({ title: now.error.message });
       end.weights = now.system_fingerprint;
       if (now.usage) end.usage = now.usage;
       for (const choice of now.choices) {

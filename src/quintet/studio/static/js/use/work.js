@@ -1,5 +1,5 @@
 // One thing that a model is doing for this page: a spinner that counts seconds, a button that stops it, and what went wrong.
-import { $, announce, ask, clock, h, notice, number, t } from "../core.js";
+import { $, announce, ask, clock, h, inWords, notice, number, t, tongue } from "../core.js";
 import { blamed, calm, fits } from "./form.js";
 
 export class Work {
@@ -51,7 +51,9 @@ export class Work {
   }
 
   async answer(body, options) {
-    return (await this.response(body, options)).json();
+    const answer = await (await this.response(body, options)).json();
+    [answer.likelihood_reason, ...answer.notes] = await inWords([answer.likelihood_reason, ...(answer.notes ?? [])]);
+    return answer;
   }
 
   /** What an answer says besides its items: notes, how long it took, whether other weights made the file that led here. */
@@ -60,7 +62,7 @@ export class Work {
     const seconds = answer.seconds === undefined ? [] : [t("use.took", { seconds: number(answer.seconds, 2) })];
     const each = answer.ms_per_sample === undefined ? [] : [t("use.each", { ms: number(answer.ms_per_sample, 2) })];
     const line = [...seconds, ...each].join(" · ");
-    const notes = (answer.notes ?? []).map((text) => h("p", { lang: "en" }, text));
+    const notes = (answer.notes ?? []).map((text) => h("p", { lang: tongue(text) }, text));
     const before = this.facts.begun.get("weights"), now = answer.provenance?.weights;
     const alike = before && now && before.startsWith(now);  // some answers name the weights by their first digits
     const same = before && now ? h("p", { class: alike ? "good" : "warn" }, t(alike ? "use.same" : "use.other")) : null;
