@@ -273,6 +273,22 @@ def test_every_net_reads_every_condition(
     torch.testing.assert_close(unguided, family.sample(2, generator=Rows(0, 0, 2)))
 
 
+@pytest.mark.parametrize("kind", ["text", "image"])
+@each_net
+def test_every_position_of_a_condition_reaches_every_net(
+    name: str, space: Space, settings: dict[str, object], kind: str
+) -> None:
+    family, condition = build(name, space, settings, KINDS[kind], "sequence"), KINDS[kind]
+    places = [0, condition.dims // 2, condition.dims - 1]
+    cond = draw(condition, 1).clamp_max(3).expand(1 + len(places), *condition.shape).clone()
+    for row, place in enumerate(places, 1):
+        flat = cond[row].view(-1)
+        flat[place] = (flat[place] + 1) % 4 if isinstance(condition, Discrete) else flat[place] + 1.0
+    told = says(family, cond, len(cond))
+    change = (told[1:] - told[0]).abs().view(len(places), -1).amax(1)
+    assert float(change.min()) > 1e-9, change
+
+
 @each_net
 def test_every_parameter_learns_from_a_sequence(name: str, space: Space, settings: dict[str, object]) -> None:
     family = build(name, space, settings, TEXT, "sequence").train()

@@ -72,8 +72,12 @@ def test_a_fit_finds_what_latents_were_drawn_from_and_is_the_same_again() -> Non
     assert -0.01 < missed < 0.02, "nats"
     assert float((truth.log_prob(unseen) - Mixture(2, 3).double().log_prob(unseen)).mean()) > 0.3
     few = Mixture(2, 3).double()
-    few.fit(z[:5])
+    few.fit(z[:7])
     assert torch.equal(few.means, torch.zeros(3, 2)), "too few to say anything"
+    few.fit(z[:17])
+    assert few.logits.softmax(0)[2] == 0, "enough for two"
+    assert len(few.sample(200, 0.0, torch.Generator().manual_seed(0)).unique(dim=0)) == 2
+    assert bool(torch.isfinite(few.log_prob(z)).all())
 
 
 # -- bounds, where p(x) has a closed form ------------------------------------------------------------------------------

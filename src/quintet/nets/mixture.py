@@ -13,6 +13,9 @@ from quintet.core.random import Generator, categorical, normal
 
 FLOOR = 1e-3
 """Least variance of a Gaussian along any axis, as a share of the mean variance of the latents."""
+ENOUGH = 4
+NEVER = -1e9
+"""The logit of a Gaussian that is not used."""
 
 
 class Mixture(nn.Module):
@@ -32,25 +35,28 @@ class Mixture(nn.Module):
         self.register_buffer("roots", torch.eye(dims).repeat(components, 1, 1))
 
     def fit(self, z: Tensor) -> None:
-        """Expectation maximisation on z (N, dims), the same for the same z; with fewer than two items a component,
-        it stays as it is.
+        """Expectation maximisation on z (N, dims), the same for the same z.
+
+        A Gaussian needs `ENOUGH` latents a dimension, else it learns them by heart: of fewer latents there are fewer
+        Gaussians, and where there are none it stays as it is.
         """
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.mixture import GaussianMixture
 
-        if len(z) < 2 * len(self.logits):
+        count = min(len(self.logits), len(z) // (ENOUGH * z.shape[1]))
+        if not count:
             return
-        least = max(1e-6, FLOOR * float(z.double().var(0, correction=0).mean()))
-        found = GaussianMixture(len(self.logits), reg_covar=least, max_iter=50, random_state=0)
+        least = FLOOR * float(z.double().var(0, correction=0).mean())
+        found = GaussianMixture(count, reg_covar=max(1e-6, least), max_iter=50, random_state=0)
         with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):  # it is good enough by then
             found.fit(z.double().cpu().numpy())
-        parts = {
-            "logits": np.log(found.weights_),
-            "means": found.means_,
-            "roots": np.linalg.cholesky(found.covariances_),
-        }
-        for name, value in parts.items():
-            getattr(self, name).copy_(torch.from_numpy(value))
+        self.logits.fill_(NEVER)
+        for part, value in (
+            (self.logits, np.log(found.weights_)),
+            (self.means, found.means_),
+            (self.roots, np.linalg.cholesky(found.covariances_)),
+        ):
+            part[:count] = torch.from_numpy(value)
 
     def log_prob(self, z: Tensor) -> Tensor:
         """(B,) nats."""
