@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +14,9 @@ from torch import nn
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+    from starlette.testclient import TestClient
+
+    from quintet.studio.house import Studio
 
 
 @pytest.fixture(autouse=True)
@@ -48,3 +52,19 @@ def chromium() -> Iterator[Browser]:
         browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Studio:
+    """A studio without runs."""
+    from in_browser import studio
+
+    return studio(tmp_path)
+
+
+@pytest.fixture
+def browser(made: Studio) -> TestClient:
+    """Whoever was let into that studio."""
+    from in_browser import client
+
+    return client(made)

@@ -68,6 +68,21 @@ def served(made: Studio, path: str = "/") -> Iterator[str]:
         thread.join()
 
 
+def drop(what: Locator, *files: Path) -> None:
+    """Drag files or folders of the disk over an element, and let go of them there: what the page is told is what it is
+    told of a real drop.
+    """
+    what.scroll_into_view_if_needed()
+    box = what.bounding_box()
+    assert box
+    data = {"items": [], "files": [str(path) for path in files], "dragOperationsMask": 1}
+    place = {"x": box["x"] + box["width"] / 2, "y": box["y"] + min(box["height"] / 2, 40), "data": data}
+    session = what.page.context.new_cdp_session(what.page)
+    for event in ("dragEnter", "dragOver", "drop"):
+        session.send("Input.dispatchDragEvent", {"type": event, **place})
+    session.detach()
+
+
 # -- one hand on the mouse, or both on the keyboard --------------------------------------------------------------------
 
 

@@ -106,8 +106,8 @@ def stop_all(made: Queue) -> None:
                 os.kill(int((job.folder / "pid").read_text()), signal.SIGKILL)
 
 
-def until(true: Callable[[], Any], seconds: float = 20.0) -> None:
-    """Wait for it."""
+def until(true: Callable[[], Any], seconds: float = 60.0) -> None:
+    """Wait for it, on a busy machine too."""
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "this did not come about in time"

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pytest
 from filelock import FileLock
-from in_browser import client, studio
+from in_browser import studio
 from starlette.testclient import TestClient
 
 import quintet
@@ -37,11 +37,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def made(tmp_path: Path, trained: Path) -> Studio:
     shutil.copytree(trained, tmp_path / "runs")
     return studio(tmp_path)
-
-
-@pytest.fixture
-def browser(made: Studio) -> TestClient:
-    return client(made)
 
 
 def snapshot(root: Path) -> dict[str, bytes]:

@@ -30,16 +30,6 @@ TEMPLATES = sorted((SOURCE / "templates").glob("*.j2"))
 SCRIPTS = sorted((SOURCE / "static" / "js").rglob("*.js"))
 
 
-@pytest.fixture
-def made(tmp_path: Path) -> Studio:
-    return studio(tmp_path)
-
-
-@pytest.fixture
-def browser(made: Studio) -> TestClient:
-    return client(made)
-
-
 # -- who is let in -----------------------------------------------------------------------------------------------------
 
 

@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 import numpy as np
 import pytest
 import soundfile
-from in_browser import client, served, studio
+from in_browser import client, drop, served
 from PIL import Image
 from starlette.datastructures import QueryParams
 from starlette.testclient import TestClient
@@ -35,16 +35,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 EVIL = '"><script>alert(1)</script><img src=x onerror=alert(2)>'
-
-
-@pytest.fixture
-def made(tmp_path: Path) -> Studio:
-    return studio(tmp_path)
-
-
-@pytest.fixture
-def browser(made: Studio) -> TestClient:
-    return client(made)
 
 
 @pytest.fixture
@@ -509,3 +499,25 @@ def test_files_are_sent_and_corrected_by_keyboard(made: Studio, tmp_path: Path, 
         page.wait_for_selector("#to-new")
     page.close()
     assert said == []
+
+
+@pytest.mark.parametrize("what", ["files", "folder", "archive"])
+def test_files_folders_and_archives_are_dropped(made: Studio, tmp_path: Path, chromium: Browser, what: str) -> None:
+    mine = tmp_path / "mine"
+    for i in range(140):  # more than a browser lists of a folder at once
+        (mine / f"{'ab'[i % 2]}/deep").mkdir(parents=True, exist_ok=True)
+        (mine / f"{'ab'[i % 2]}/deep/{i}.txt").write_text(f"the letter number {i}\n" * 40)
+    (mine / ".hidden").write_text("nobody sends this")
+    shutil.make_archive(str(tmp_path / "packed"), "zip", mine)
+    given = {"files": sorted((mine / "a" / "deep").iterdir()), "folder": [mine], "archive": [tmp_path / "packed.zip"]}
+    with served(made, "/data") as link, chromium.new_context() as context:
+        page = context.new_page()
+        page.goto(link)
+        page.wait_for_selector("#choose:visible")
+        drop(page.locator("#drop"), *given[what])
+        page.wait_for_selector("#to-new", timeout=60_000)
+        assert "the letter number" in page.inner_text("main")
+    (found,) = (path for path in (made.root / ".studio" / "uploads").iterdir() if path.name[0] != ".")
+    sent = {path.relative_to(found).as_posix() for path in found.rglob("*") if path.is_file() and path.name[0] != "."}
+    whole = {path.relative_to(mine).as_posix() for path in mine.rglob("*.txt")}
+    assert sent == {"files": {path.name for path in given["files"]}, "folder": whole, "archive": {"packed.zip"}}[what]

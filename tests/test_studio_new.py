@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from in_browser import client, served, studio
+from in_browser import served
 from starlette.testclient import TestClient
 
 from quintet.cli.main import main
@@ -23,16 +23,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 ITEMS = "c,x\n" + "".join(f"{'ab'[i % 2]},{i % 7}\n" for i in range(80))
-
-
-@pytest.fixture
-def made(tmp_path: Path) -> Studio:
-    return studio(tmp_path)
-
-
-@pytest.fixture
-def browser(made: Studio) -> TestClient:
-    return client(made)
 
 
 @pytest.fixture

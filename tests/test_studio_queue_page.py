@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from in_browser import client, served, studio
+from in_browser import served, studio
 from queueing import add, queue, states, stop_all, until
 from starlette.testclient import TestClient
 
@@ -41,11 +41,6 @@ def made(tmp_path: Path) -> Iterator[Studio]:
     yield made
     made.queue.end()
     stop_all(made.queue)
-
-
-@pytest.fixture
-def browser(made: Studio) -> TestClient:
-    return client(made)
 
 
 def has_ended(job: jobs.Job, **said: str) -> None:

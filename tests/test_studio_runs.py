@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
-from in_browser import client, served, studio
+from in_browser import client, served
 from starlette.testclient import TestClient
 from test_studio_library import CONFIG, line, make, truth
 
@@ -29,16 +29,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 SCRIPT = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
-
-
-@pytest.fixture
-def made(tmp_path: Path) -> Studio:
-    return studio(tmp_path)
-
-
-@pytest.fixture
-def browser(made: Studio) -> TestClient:
-    return client(made)
 
 
 def listed(text: str) -> list[str]:

@@ -173,6 +173,7 @@ def test_a_refusal_stands_at_its_field(made: Studio, page: Page) -> None:
         page.goto(link)
         page.click("#go")  # the browser knows this limit itself, and nothing is sent
         field = page.locator(".field:has([name='sampling.temperature'])")
+        field.locator(".error").wait_for()
         assert field.locator(".error").inner_text()
         assert field.locator("input").get_attribute("aria-invalid") == "true"
         page.fill("[name='sampling.temperature']", "1")
