@@ -22,6 +22,7 @@ import pytest
 from in_browser import Keyboard, Mouse, running
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect
+from queueing import until
 
 pytestmark = pytest.mark.slow
 
@@ -122,7 +123,7 @@ class Way:
         self.hand.press(self.link("Compare all five"))
         expect(self.page.get_by_role("heading", name="New run")).to_be_visible()
         self.hand.type(self.page.get_by_label("Training time of each model"), BUDGET)
-        self.page.wait_for_timeout(1500)
+        expect(self.page.get_by_text(f"--budget {BUDGET}").first).to_be_visible()
         self.see()
         self.hand.press(self.button("Compare all five"))
         self.page.wait_for_url("**/compare/**")
@@ -142,7 +143,7 @@ class Way:
         self.see()
         with self.page.expect_download() as download:
             self.hand.press(self.button("Save"))
-        assert Path(download.value.path()).stat().st_size > 100
+        assert Path(download.value.path()).stat().st_size > 50
 
 
 KINDS: dict[str, tuple[str, Callable[[Path], list[Path]]]] = {
@@ -167,8 +168,8 @@ def test_from_the_start_page_to_a_model(tmp_path: Path, chromium: Browser, kind:
             way.bring(door, files)
             way.compare()
             way.see()
-            page.wait_for_timeout(8000)
             address = page.url
+            until(lambda: any((tmp_path / "runs").glob("*/*/metrics.jsonl")), seconds=120)
             os.kill(studio_of(tmp_path), signal.SIGKILL)  # in the middle of the training
         with running(tmp_path) as link:
             page.goto(link)

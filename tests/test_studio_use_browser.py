@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from in_browser import Keyboard, Mouse, served, studio
+from in_browser import Keyboard, Mouse, drop, served, studio
 
 from quintet.fit import fitting
 from quintet.studio.house import Studio
@@ -98,7 +98,10 @@ def test_pictures_are_made_kept_and_found_again(made: Studio, page: Page, tmp_pa
         page.wait_for_selector("#kept img")
         assert sources(page, "#kept") == kept
 
-        page.set_input_files("#restore-file", tmp_path / "item.png")
+        if hand is Mouse:
+            drop(page.locator("h1"), tmp_path / "item.png")
+        else:
+            page.set_input_files("#restore-file", tmp_path / "item.png")
         found = page.locator("#out .picture.found img")
         found.wait_for()
         assert pixels(page)[1] == first[1]

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from in_browser import Keyboard, client, served, studio
 from PIL import Image
+from playwright.sync_api import expect
 from starlette.testclient import TestClient
 
 from quintet.fit import fitting
@@ -231,6 +232,29 @@ def test_holes_are_painted_on_a_picture_by_keyboard_and_by_mouse(root: Path, pag
         assert (pixels(sent["holes"]) > 0).sum() == 8
         page.get_by_role("heading", name="Filled in").wait_for()
         assert page.locator("#out .pictures img").count() == 5
+
+
+def test_holes_are_painted_by_a_finger_on_a_phone(root: Path, chromium: Browser) -> None:
+    phone: Any = {"viewport": {"width": 375, "height": 740}, "has_touch": True, "is_mobile": True}
+    with served(studio(root), "/use/pictures?verb=complete") as link, chromium.new_context(**phone) as context:
+        page = context.new_page()
+        page.goto(link)
+        canvas = page.locator("canvas.paint")
+        page.locator(".paint-under img").wait_for()
+        canvas.scroll_into_view_if_needed()
+        holes = "c => c.getContext('2d').getImageData(0, 0, 8, 8).data.filter((v, i) => i % 4 === 3 && v).length"
+        canvas.tap()
+        assert canvas.evaluate(holes) == 4
+        box, top, session = canvas.bounding_box(), page.evaluate("scrollY"), context.new_cdp_session(page)
+        assert box
+        for event, y in (("touchStart", 0.05), ("touchMove", 0.5), ("touchMove", 0.95), ("touchEnd", None)):
+            points = [] if y is None else [{"x": box["x"] + box["width"] * 0.95, "y": box["y"] + box["height"] * y}]
+            session.send("Input.dispatchTouchEvent", {"type": event, "touchPoints": points})
+        assert canvas.evaluate(holes) > 12
+        assert page.evaluate("scrollY") == top  # the finger paints, and does not push the page
+        page.locator("#go").dispatch_event("click")
+        page.get_by_role("heading", name="Filled in").wait_for()
+        expect(page.locator("#out .pictures").last).to_be_in_viewport()
 
 
 @pytest.mark.slow

@@ -1,5 +1,5 @@
 // A picture on which the holes are painted, and what the model puts there.
-import { $, announce, get, h, notice, t } from "../core.js";
+import { $, $$, announce, get, h, notice, t } from "../core.js";
 import { remember, values } from "./form.js";
 import { origin, saver, spoken, stem } from "./origin.js";
 import { picture, pictures } from "./pictures.js";
@@ -206,6 +206,8 @@ export function panel({ form, facts, work }) {
     made.replaceChildren(h("h2", {}, t("use.filled_in")), pictures([item, ...answer.items], { media, name: stem(facts), caption: (i) => (i ? t("use.draw", { i }) : t("use.original")), under: (i) => (i ? t("use.draw", { i }) : t("use.original")) }));
     $("#bar").replaceChildren(saver(work, facts.media, `${stem(facts)}-${facts.verb}`, () => ({ body })));
     $("#bar").hidden = false;
+    await Promise.all($$("img", made).map((one) => one.decode().catch(() => {})));
+    made.scrollIntoView({ block: "nearest" });  // below a picture of the width of a phone nobody would see it
     origin(answer.provenance);
     spoken(facts, { ...body, holes: undefined, data: name, ...(body.holes ? { mask: "mask.png" } : {}) });
   };
