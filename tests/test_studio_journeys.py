@@ -123,7 +123,7 @@ class Way:
         self.hand.press(self.link("Compare all five"))
         expect(self.page.get_by_role("heading", name="New run")).to_be_visible()
         self.hand.type(self.page.get_by_label("Training time of each model"), BUDGET)
-        expect(self.page.get_by_text(f"--budget {BUDGET}").first).to_be_visible()
+        expect(self.page.locator("#compare-spoken")).to_contain_text(f"--budget {BUDGET}")
         self.see()
         self.hand.press(self.button("Compare all five"))
         self.page.wait_for_url("**/compare/**")

@@ -331,7 +331,7 @@ form.addEventListener("submit", async (event) => {
   event.preventDefault();
   const button = event.submitter ?? $("button[value=compare]"), place = button.value === "train" ? $("#train-problem") : $("#compare-problem");
   button.disabled = true;
-  try { location.href = sound(await post("/studio/new/add", { ...told(), do: button.value })).to; }
+  try { location.href = (await sound(await post("/studio/new/add", { ...told(), do: button.value }))).to; }
   catch (error) { complain(error, place); button.disabled = false; }
 });
 window.addEventListener("pageshow", (event) => { if (event.persisted) for (const one of $$("button[name=do]")) one.disabled = false; });
