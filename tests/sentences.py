@@ -20,7 +20,7 @@ ERRORS = {
     "Diverged", "Refusal", "warn", "Note", "Advice", "busy", "Measure", "Source", "dataset_of",
 }  # fmt: skip
 """What is called with texts for people."""
-SPOKEN = {"what", "why", "fix", "hint", "told", "note", "notes", "reason", "missing", "refused"}
+SPOKEN = {"what", "why", "fix", "hint", "told", "note", "notes", "reason", "missing", "refused", "words"}
 """Variables, and arguments, that hold such texts."""
 WHOLE = (
     "comparison/verdict.py", "comparison/scoring.py", "comparison/differences.py", "metrics/measures.py",
@@ -28,27 +28,10 @@ WHOLE = (
 )  # fmt: skip
 """Modules all of whose texts pages show."""
 SAYING = {
-    "problems",
-    "doubts",
-    "taken",
-    "_kind",
-    "_fate",
-    "learnt_little",
-    "live",
-    "uses",
-    "losses",
-    "refusals",
-    "in_pieces",
-    "sized",
-    "decoded",
-    "notes",
-    "about",
-    "ALWAYS",
-    "KINDS",
-    "NAMES",
-    "SETS",
+    "problems", "doubts", "taken", "_kind", "_fate", "learnt_little", "live", "uses", "losses", "refusals",
+    "in_pieces", "sized", "decoded", "notes", "about", "fewer", "LEFT_OUT", "ALWAYS", "KINDS", "NAMES", "SETS",
     "ABOUT",
-}
+}  # fmt: skip
 """Functions, and names of constants, with such texts."""
 
 ELSEWHERE = (
@@ -72,7 +55,7 @@ def template(node: ast.AST) -> str | None:
 def strings(node: ast.AST) -> Iterator[str]:
     """The templates below a node, also in the values of f-strings; no docstrings, and no keys of dictionaries."""
     if (found := template(node)) is not None:
-        yield found.strip()
+        yield found.strip().lstrip(",;: ")
     for child in ast.iter_child_nodes(node):
         docstring = isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant)
         key = isinstance(node, ast.JoinedStr) and isinstance(child, ast.Constant)

@@ -18,8 +18,8 @@ class Unit(NamedTuple):
     digits: int
 
 
-ITEM = Unit(NATS, "nats an item", 1)
-CHARACTER = Unit(PER_CHARACTER, "nats a character", 3)
+ITEM = Unit(NATS, "{} nats an item", 1)
+CHARACTER = Unit(PER_CHARACTER, "{} nats a character", 3)
 """Of windows of one text that differ in length from model to model."""
 
 
@@ -119,10 +119,10 @@ def _value(unit: Unit, contender: Contender) -> str:
 
 def _headline(unit: Unit, best: Contender, *, alone: bool) -> str:
     called = next(tier.called for tier in TIERS if tier.kind == best.likelihood_kind)
-    value = _value(unit, best)
+    value = unit.words.format(_value(unit, best))
     if alone:
-        return f"It is the only one with a log-likelihood of unseen items: {value} {unit.words} ({called})."
-    return f"It gives unseen items the highest log-likelihood: {value} {unit.words} ({called})."
+        return f"It is the only one with a log-likelihood of unseen items: {value} ({called})."
+    return f"It gives unseen items the highest log-likelihood: {value} ({called})."
 
 
 def _other_kinds(unit: Unit, best: Contender, tiers: dict[str, list[Contender]]) -> str:

@@ -104,6 +104,8 @@ def listed(language: str, value: str) -> str:
 def whole(language: str, text: str) -> Reading | None:
     """A text that one template explains, by the one that explains most of its letters."""
     known, best = catalogue(language), None
+    if text in WIDE:
+        return Reading(1, (Part(WIDE[text] if language == "zh" else text, True),))
     if (words := known.get(text, known.get(text[:1].upper() + text[1:]))) is not None:
         return Reading(len(text), (Part(words, True),))
     for between, words, texts in templates(language):
@@ -121,7 +123,7 @@ def whole(language: str, text: str) -> Reading | None:
 @lru_cache(maxsize=8192)
 def read(language: str, text: str) -> Reading:
     """A text as the texts that it is made of, so that as many of its letters as possible are explained."""
-    if not text.strip() or len(text) > LONGEST:
+    if not LETTERS.search(text) or len(text) > LONGEST:
         return Reading(0, (Part(text, False),))
     ends = [found.start() for found in END.finditer(text)] + [len(text)]
     begins = [0, *(found.end() for found in END.finditer(text))]
