@@ -29,8 +29,8 @@ WHOLE = (
 """Modules all of whose texts pages show."""
 SAYING = {
     "problems", "doubts", "taken", "_kind", "_fate", "learnt_little", "live", "uses", "losses", "refusals",
-    "in_pieces", "sized", "decoded", "notes", "about", "fewer", "LEFT_OUT", "ALWAYS", "KINDS", "NAMES", "SETS",
-    "ABOUT",
+    "in_pieces", "sized", "decoded", "notes", "about", "fewer", "_strange", "_cut", "LEFT_OUT", "ALWAYS", "KINDS",
+    "NAMES", "SETS", "ABOUT",
 }  # fmt: skip
 """Functions, and names of constants, with such texts."""
 
@@ -109,6 +109,7 @@ def expected() -> set[str]:
     kinds = results().kinds.values()
     groups = [group for kind in kinds for group in kind.model_dump().values() if isinstance(group, tuple)]
     because = {one["because"] for group in groups for one in group if isinstance(one, dict) and one["because"]}
+    because |= {one.name for one in results().measures.values()}
     return because | {re.sub(r"\{[^}]*\}", "{}", note) for kind in kinds for note in kind.notes}
 
 

@@ -92,7 +92,7 @@ def test_it_says_which_figures_it_rests_on() -> None:
     assert holes["rests_on"] == []
     assert "(not measured)" in holes["why"]
     text = recommended(found)
-    assert "vae. on digits, told from real data (AUC), 0.5 is best: vae 0.643, flow 0.699" in text
+    assert "vae. on digits (0.5 is best), told from real data (AUC): vae 0.643, flow 0.699" in text
     assert "autoregressive 0.708 [1] [2] [3].\n" in text
     assert "[3] make demo, 50 s; 2 cores, nothing beside it, 2026-11-28 (docs/results.md, Digits" in text
 
@@ -115,7 +115,7 @@ def test_families_are_ranked_by_what_was_measured(monkeypatch: pytest.MonkeyPatc
     assert families_by_rank([high]) == ["flow", "gan", "vae"]
     assert families_by_rank([told, half]) == ["vae", "gan", "flow", "diffusion"]
     assert families_by_rank([low, high, half])[0] == "gan"
-    assert recommend.why([low], "flow") == "on a, energy distance, less is better: peer 0, gan 1, vae 2, flow 4"
+    assert recommend.why([low], "flow") == "on a (less is better), energy distance: peer 0, gan 1, vae 2, flow 4"
 
 
 def test_data_of_a_kind_that_was_never_measured_are_to_be_compared(monkeypatch: pytest.MonkeyPatch) -> None:

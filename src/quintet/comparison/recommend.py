@@ -152,7 +152,7 @@ def why(evidence: Sequence[Evidence], family: str) -> str:
         name, best = measure_of(measure).name, BEST[measure_of(measure).better]
         shown = [one for place, one in enumerate(means) if place < NAMED_VALUES or one == family]
         values = ", ".join(f"{one} {means[one]:.3g}" for one in shown)
-        parts.append(f"on {data}, {name[0].lower() + name[1:]}, {best}: {values}")
+        parts.append(f"on {data} ({best}), {name[0].lower() + name[1:]}: {values}")
     return "; ".join(parts)
 
 

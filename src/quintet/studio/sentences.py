@@ -149,6 +149,8 @@ def in_words(language: str, text: str) -> str:
     if not any(part.known for part in parts):
         return text
     for part in parts:
+        if language == "zh" and part.known and made[-1:] in WIDE:
+            made = made[:-1] + WIDE[made[-1]]
         made += joined(language, made) + (part.text.lstrip() if made else part.text)
     return made
 

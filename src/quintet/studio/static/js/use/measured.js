@@ -1,14 +1,20 @@
 // How good the model is on items that it has not seen.
-import { $, h, number, t, tongue } from "../core.js";
+import { $, h, inWords, number, t, tongue } from "../core.js";
 import { remember, values } from "./form.js";
 import { origin, spoken } from "./origin.js";
+
+/** The name of a figure that no report shows. */
+function figure(key) {
+  const name = t(`use.figure.${key}`);
+  return name.startsWith("use.figure.") ? key.replaceAll("_", " ") : name;
+}
 
 export function panel({ form, facts, work }) {
   const percent = (value) => new Intl.NumberFormat(document.documentElement.lang, { style: "percent", maximumFractionDigits: 2 }).format(value);
   const row = ([key, value], all) => {
-    const [name, about, share] = facts.measures[key] ?? [key.replaceAll("_", " "), "", false], write = share ? percent : number;
+    const [name, about, share] = facts.measures[key] ?? [figure(key), "", false], write = share ? percent : number;
     const error = all[`${key}_stderr`] ?? (key === "nats" ? all.stderr : undefined);
-    return h("tr", {}, h("th", { scope: "row", lang: tongue(name) }, name, about ? h("p", { class: "muted small" }, about) : null),
+    return h("tr", {}, h("th", { scope: "row" }, h("span", { lang: tongue(name) }, name), about ? h("p", { class: "muted small" }, about) : null),
       h("td", { class: "number" }, write(value), typeof error === "number" ? h("span", { class: "muted" }, ` ± ${write(error)}`) : null));
   };
   const table = (caption, found) => {
@@ -21,10 +27,10 @@ export function panel({ form, facts, work }) {
     if (!answer) return;
     remember(form, facts.verb);
     work.told(answer);
-    const likelihood = answer.likelihood;
+    const likelihood = answer.likelihood, [kind] = await inWords([likelihood?.kind]);
     $("#out").replaceChildren(...[
       table(t("use.figures"), answer.metrics),
-      likelihood ? table(t("use.likelihood", { kind: likelihood.kind }), likelihood) : h("p", { class: "muted", lang: tongue(answer.likelihood_reason ?? "") }, answer.likelihood_reason ?? ""),
+      likelihood ? table(t("use.likelihood", { kind }), likelihood) : h("p", { class: "muted", lang: tongue(answer.likelihood_reason ?? "") }, answer.likelihood_reason ?? ""),
     ].filter(Boolean));
     if (answer.provenance) origin(answer.provenance);
     spoken(facts, body);
