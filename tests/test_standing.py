@@ -11,6 +11,8 @@ import pyarrow.csv
 import pytest
 
 import quintet
+from quintet import registry
+from quintet.comparison.contest import Contest
 from quintet.comparison.report import parts
 from quintet.comparison.standing import Standing, standing
 from quintet.core.errors import EnvironmentFault, UsageError
@@ -56,6 +58,14 @@ def test_a_folder_that_holds_little_of_a_comparison_is_shown_too(tmp_path: Path)
     assert standing(tmp_path).document["models"] == []
     (tmp_path / "comparison.json").write_text(json.dumps({"command": "quintet compare a b --families vae --seeds 1"}))
     assert standing(tmp_path).document["source"] == "a b"
+    config = {"data": {"types": {"zip": "drop"}}}
+    asked: Any = {"training": {"budget": "5s", "steps": None, "preset": None, "config": config},
+                  "measured": {"samples": 40, "split": "test", "features": "pca"}}  # fmt: skip
+    of_path = Contest("/tmp/my data.csv", registry.COMPARED, None, 2, **asked)
+    assert of_path.command == ("quintet compare '/tmp/my data.csv' --condition none --budget 5s --seeds 2 "
+                               "--data.types '{zip: drop}' --split test --samples 40")  # fmt: skip
+    (tmp_path / "comparison.json").write_text(json.dumps({"command": of_path.command}))
+    assert standing(tmp_path).document["source"] == "my data"
     (tmp_path / "comparison.json").write_text("{")
     (tmp_path / "head.json").write_text("[" * 100_000)
     assert not standing(tmp_path).whole

@@ -88,7 +88,8 @@ def test_pages_are_usable_by_everybody(chromium: Browser, inside: Any, origin: s
     message, no request to others. A page is loaded once and then shown in each of the six ways.
     """
     found = []
-    with chromium.new_context(storage_state=inside, locale=language, bypass_csp=True) as context:  # axe is ours
+    look: Any = {"locale": language, "reduced_motion": "reduce"}  # colours on their way would be measured
+    with chromium.new_context(storage_state=inside, bypass_csp=True, **look) as context:  # axe is a script of ours
         page, faults = watched(context, origin)
         for path in PAGES:
             settled(page, origin + path)

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from quintet.core.errors import UsageError
+from quintet.core.typed import read_yaml
 from quintet.operations.requests import SECTIONS
-from quintet.operations.settings import read_yaml, unknown
+from quintet.operations.settings import unknown
 
 Sections = dict[str, dict[str, Any]]
 DOTTED = re.compile(r"--([A-Za-z_-]+)\.([A-Za-z_][\w-]*)(?:=(.*))?", re.DOTALL)

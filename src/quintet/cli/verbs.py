@@ -17,9 +17,10 @@ from pydantic.fields import FieldInfo
 from quintet import __version__
 from quintet.cli.console import Answer, Context
 from quintet.core.errors import EnvironmentFault
+from quintet.core.typed import SHORT
 from quintet.operations.events import OnEvent
 from quintet.operations.requests import SECTIONS, Local
-from quintet.operations.spoken import SHORT, by_place, spoken_fields
+from quintet.operations.spoken import by_place, spoken_fields
 
 app = App(
     name="quintet",

@@ -15,6 +15,7 @@ from quintet.comparison.report import ranks
 from quintet.comparison.verdict import verdict
 from quintet.core.checked import checked
 from quintet.core.errors import DataError, UsageError
+from quintet.core.typed import line
 from quintet.evaluation.bench import Bench
 from quintet.evaluation.measurement import comparable, dotted
 from quintet.evaluation.tasks import task
@@ -134,10 +135,8 @@ def _runs(folders: Sequence[Run], *, samples: int, split: str, features: str) ->
             entries.append(entry | entry_of(model, figures, shown))
         except Exception as error:  # the other runs are measured all the same
             entries.append(entry | failed(failure_reason(error)))
-    words = ["quintet compare", *(run.name for run in folders)]
-    return document(dataset, bench, measurement, entries) | {
-        "command": " ".join(words + options(samples, split, features))
-    }
+    command = line("compare", [run.name for run in folders], options(samples, split, features))
+    return document(dataset, bench, measurement, entries) | {"command": command}
 
 
 def _reports(paths: Sequence[Path]) -> dict[str, Any]:
@@ -165,7 +164,7 @@ def _reports(paths: Sequence[Path]) -> dict[str, Any]:
         "models": entries,
         "ranks": ranks(entries),
         "verdict": verdict(entries, (head.get("real") or {}).get("metrics")),
-        "command": " ".join(["quintet compare", *map(str, paths)]),
+        "command": line("compare", [*map(str, paths)], ()),
     }
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import shlex
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +16,7 @@ from quintet import registry
 from quintet.comparison.document import completed, failed, failure_reason, head, options
 from quintet.comparison.measuring import TIME_PARTS, allowed, doing, entry_of, figures_of
 from quintet.core.errors import UsageError, warn
+from quintet.core.typed import as_yaml, line
 from quintet.evaluation.bench import Bench
 from quintet.evaluation.cost import Meter
 from quintet.fit import fitting
@@ -68,20 +68,15 @@ class Contest:
     @property
     def command(self) -> str:
         """The command line that makes the same comparison."""
-        training, words = self.training, ["quintet compare", self.source]
-        if list(self.families) != list(registry.COMPARED):
-            words.append(f"--families {','.join(self.families)}")
-        words.append(f"--condition {self.condition or 'none'}")
-        steps, parameters = training["steps"], training["config"].get("parameters")
-        words.append(f"--steps {steps}" if steps is not None else f"--budget {training['budget'] or '60s'}")
-        words.append(f"--seeds {self.seeds}")
-        if training["preset"]:
-            words.append(f"--preset {training['preset']}")
-        if parameters is not None:
-            words.append(f"--parameters {parameters}")
-        data = training["config"].get("data") or {}
-        words += [f"--data.{key} {shlex.quote(str(value))}" for key, value in data.items()]
-        return " ".join(words + options(**self.measured))
+        training, steps = self.training, self.training["steps"]
+        every, data = list(self.families) == list(registry.COMPARED), training["config"].get("data") or {}
+        length = ("budget", training["budget"] or "60s") if steps is None else ("steps", steps)
+        asked = [
+            ("families", None if every else ",".join(self.families)), ("condition", self.condition or "none"), length,
+            ("seeds", self.seeds), ("preset", training["preset"]), ("parameters", training["config"].get("parameters")),
+            *((f"data.{key}", as_yaml(value)) for key, value in data.items()), *options(**self.measured),
+        ]  # fmt: skip
+        return line("compare", [self.source], asked)
 
     def told(self, root: Path) -> dict[str, Any]:
         """What a report says of what was asked."""

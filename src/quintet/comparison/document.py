@@ -18,9 +18,9 @@ from quintet.sources.load import Dataset
 from quintet.training.checkpoint import write_atomic
 
 
-def options(samples: int, split: str, features: str) -> list[str]:
+def options(samples: int, split: str, features: str) -> list[tuple[str, Any]]:
     """The options of a measurement."""
-    return [f"--split {split} --samples {samples}", *([f"--features {features}"] if features != "pca" else [])]
+    return [("split", split), ("samples", samples), *([("features", features)] if features != "pca" else [])]
 
 
 def document(

@@ -10,6 +10,7 @@ from typing import Any
 
 from quintet.comparison.document import document, options, write_report
 from quintet.core.errors import UsageError, warn
+from quintet.core.typed import line
 from quintet.evaluation.bench import Bench
 from quintet.evaluation.nearest import nearest_shown
 from quintet.evaluation.tasks import measure, task
@@ -72,9 +73,8 @@ def measured(
     )
     figures["measured"] |= {"seconds": round(time.perf_counter() - began, 1), "budget": limit}
     result = document(dataset, bench, measurement, [entry | entry_of(model, figures, shown)])
-    words = [f"quintet evaluate {model.run.name}", *options(samples, split, features), f"--seed {seed}"]
-    words += [] if budget is None else [f"--budget {budget}"]
-    result["command"] = " ".join(words)
+    asked = [*options(samples, split, features), ("seed", seed), ("budget", budget)]
+    result["command"] = line("evaluate", [model.run.name], asked)
     return figures, result
 
 

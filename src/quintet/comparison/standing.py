@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,8 +80,11 @@ def read(path: Path) -> dict[str, Any]:
 
 def source_of(begun: Mapping[str, Any]) -> str:
     """What a comparison is of, as its command says it; called as it will be once it has been read."""
-    words = str(begun.get("command", "")).split(" --")[0].split(" ", 2)
-    return called(words[2]) if len(words) == 3 else ""
+    try:
+        words = shlex.split(str(begun.get("command", "")).split(" --")[0])
+    except ValueError:
+        return ""
+    return called(" ".join(words[2:]))
 
 
 def runs_of(folder: Path, head: Mapping[str, Any]) -> Iterator[str]:

@@ -6,17 +6,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from quintet.core.errors import ConfigError, DataError, meant
+from quintet.core.typed import read_yaml
 from quintet.operations.requests import SECTIONS
 
 if TYPE_CHECKING:
-    import yaml
+    pass
 
 
 def settings_of(family: str) -> dict[str, type[BaseModel]]:
@@ -59,33 +59,6 @@ def unknown(kind: str, name: str, known: Iterable[str], where: str) -> ConfigErr
 
 
 # -- as they are typed and in files ------------------------------------------------------------------------------------
-
-
-def read_yaml(text: str, what: str, where: str) -> Any:
-    """Lists, mappings, null, and else texts as they are written: what a text means is decided by the setting that it is
-    given to. YAML alone would take the column `no` for False, 0100 for 64 and 12:30 for 750.
-
-    Raises ConfigError of `what` is wrong, `where`.
-    """
-    import yaml
-
-    try:
-        return yaml.load(text, Loader=_loader())
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
-        raise ConfigError(what, where=where, why=str(error).splitlines()[0]) from None
-
-
-@cache
-def _loader() -> type[yaml.SafeLoader]:
-    """YAML whose plain words are texts, but for null, and for << of mappings."""
-    import yaml
-
-    known = yaml.SafeLoader.yaml_implicit_resolvers
-    kept = {
-        first: [(tag, words) for tag, words in several if tag.endswith((":null", ":merge"))]
-        for first, several in known.items()
-    }
-    return type("Texts", (yaml.SafeLoader,), {"yaml_implicit_resolvers": kept})
 
 
 def read_config(path: Path | None) -> dict[str, Any]:

@@ -13,12 +13,10 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from quintet.core.errors import ConfigError
+from quintet.core.typed import as_yaml, read_yaml, words
 from quintet.operations import requests
 from quintet.operations.requests import SECTIONS, Local
-from quintet.operations.settings import as_meant, read_yaml
-
-SHORT = {"n": ("-n", "--n"), "output": ("-o", "--output")}
-"""Options with a short name."""
+from quintet.operations.settings import as_meant
 
 
 def verb_of(request: type[Local]) -> str:
@@ -45,12 +43,10 @@ def command(request: Local) -> list[str]:
     given = {name: getattr(request, name) for name in (*spoken_fields(kind), "runs")}
     said = {name: value for name, value in given.items() if value != kind.model_fields[name].default}
     first = [text for name in places if name in said for text in texts(said.pop(name))]
-    rest = [word for name, value in said.items() for text in texts(value) for word in option(name, text, value is True)]
-    for section, field in SECTIONS.items():
-        for name, value in getattr(request, field, {}).items():
-            rest += option(f"{section}.{name}", as_yaml(value))
-    dashed = any(word.startswith("-") for word in first)
-    return [verb_of(kind), *rest, "--", *first] if dashed else [verb_of(kind), *first, *rest]
+    rest = [(name, text) for name, value in said.items() for text in ((True,) if value is True else texts(value))]
+    rest += [(f"{section}.{name}", as_yaml(value)) for section, field in SECTIONS.items()
+             for name, value in getattr(request, field, {}).items()]  # fmt: skip
+    return words(verb_of(kind), first, rest)
 
 
 def shell(request: Local) -> str:
@@ -61,46 +57,6 @@ def shell(request: Local) -> str:
 def texts(value: Any) -> list[str]:
     """What is typed for a field, once or several times."""
     return list(map(str, value)) if isinstance(value, tuple) else [str(value)]
-
-
-def option(name: str, text: str, flag: bool = False) -> list[str]:
-    """The words that give an option this text, or of a `flag` its name alone."""
-    short, *long = SHORT.get(name, (f"--{name if '.' in name else name.replace('_', '-')}",))
-    if flag:
-        return [short]
-    return [f"{(*long, short)[0]}={text}"] if text.startswith("-") or not text else [short, text]
-
-
-def as_yaml(value: Any) -> str:
-    """What `read_yaml` reads as this value: a text, None, or lists and mappings of such; numbers become texts."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return str(value).lower()
-        case Mapping():
-            return "{" + ", ".join(f"{inner(str(key))}: {inner(one)}" for key, one in value.items()) + "}"
-        case list() | tuple():
-            return "[" + ", ".join(map(inner, value)) + "]"
-    return plain_or_quoted(str(value), "{}")
-
-
-def inner(value: Any) -> str:
-    """`as_yaml` within a list or a mapping, where commas and brackets mean something."""
-    return plain_or_quoted(value, "{{{}: 0}}") if isinstance(value, str) else as_yaml(value)
-
-
-def plain_or_quoted(text: str, place: str) -> str:
-    """A text as it stands if it is read as itself in its place, else in quotes."""
-    import yaml
-
-    try:
-        read = read_yaml(place.format(text), "", "")
-    except ConfigError:
-        read = None
-    if read in (text, {text: "0"}):
-        return text
-    return str(yaml.dump(text, default_style='"', allow_unicode=True, width=float("inf"))).removesuffix("\n")
 
 
 # -- Python ------------------------------------------------------------------------------------------------------------

@@ -94,6 +94,12 @@ def routes(app: FastAPI, studio: Studio) -> None:
         found = await asyncio.to_thread(unlike, studio, str(given.get("first", "")), names)
         return pages.done(request, {"why": found}, "/compare")
 
+    of_one(app, desk)
+
+
+def of_one(app: FastAPI, desk: Desk) -> None:
+    """The page of a comparison, its buttons, and the files in which it can be kept."""
+
     @app.post("/studio/compare/{name}/act")
     async def action(request: Request, name: str) -> Response:
         """Pause or stop a comparison, or let it go on."""
@@ -106,7 +112,7 @@ def routes(app: FastAPI, studio: Studio) -> None:
         """The report that can be kept and sent on: as it was written, or as far as it has come."""
         found, _ = await asyncio.to_thread(desk.look, name)
         headers = {"Content-Security-Policy": REPORT_POLICY} | (pages.attachment(f"{name}.html") if download else {})
-        if found.whole and (file := studio.root / name / "report.html").is_file():
+        if found.whole and (file := desk.studio.root / name / "report.html").is_file():
             return FileResponse(file, headers=headers, media_type="text/html")
         if not found.document["models"]:
             raise Refusal(404, "nothing has been measured yet", fix="wait until two models are")

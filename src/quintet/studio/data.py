@@ -19,12 +19,12 @@ from starlette.datastructures import QueryParams
 from starlette.responses import JSONResponse, RedirectResponse
 
 from quintet.core.errors import QuintetError
+from quintet.core.typed import as_yaml, read_yaml
 from quintet.data.archives import PACKED, TAR, ZIP, is_archive
 from quintet.operations.previewing import Preview
 from quintet.operations.requests import DataRequest
-from quintet.operations.settings import read_yaml
 from quintet.operations.sources import data as listed
-from quintet.operations.spoken import as_yaml, shell
+from quintet.operations.spoken import shell
 from quintet.registry import MODALITIES
 from quintet.runs.config import DataSettings
 from quintet.server.problems import Refusal, said

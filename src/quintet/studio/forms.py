@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 import pyarrow as pa
 from pydantic import BaseModel
 
+from quintet.core.typed import as_yaml, read_yaml
 from quintet.data.dataset import Dataset
 from quintet.modalities.options import OPTIONS
 from quintet.operations.requests import SECTIONS, CompareRequest, Local, TrainRequest
-from quintet.operations.settings import read_yaml, settings_of
-from quintet.operations.spoken import as_yaml
+from quintet.operations.settings import settings_of
 from quintet.registry import MODALITIES, codec_class, family_class, kinds_taken
 from quintet.runs.config import AnyData, RunConfig
 from quintet.sources.load import SOURCES
