@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -18,6 +19,7 @@ from starlette.testclient import TestClient
 
 import quintet
 from quintet.operations.requests import ExportRequest
+from quintet.registry import COMPARED
 from quintet.sources.load import load_source
 from quintet.studio import card, comparisons
 from quintet.studio.house import Studio
@@ -53,12 +55,12 @@ def browser(made: Studio) -> TestClient:
 
 
 def test_a_form_becomes_a_job_whose_page_is_there_at_once(made: Studio, browser: TestClient) -> None:
-    form = {"source": "iris", "families[]": ["vae", "flow"], "budget": "5s", "seeds": "2", "condition": "none"}
-    answer = browser.post("/studio/compare", data=form)
+    form = {"data": "iris", "families": ["vae", "flow"], "budget": "5s", "seeds": "2", "do": "compare"}
+    answer = browser.post("/new", data=form)
     (job,) = made.queue.jobs()
     words = ("compare", "iris", "--families", "vae,flow", "--condition", "none", "--budget", "5s", "--seeds", "2")
     assert job.argv[: len(words)] == words
-    assert (job.state, job.run, job.title) == ("waiting", "compare-iris-2", "Compare on iris")
+    assert (job.state, job.run, job.title) == ("waiting", "compare-iris-2", "compare iris")
     assert answer.url.path == "/compare/compare-iris-2"
     assert "waiting" in answer.text
     assert "compare-iris-2" in browser.get("/compare").text
@@ -72,8 +74,8 @@ def test_a_comparison_is_called_the_same_while_it_waits_and_once_its_data_are_re
 ) -> None:
     rows = "".join(f"{i},{i % 7}\n" for i in range(60))
     (tmp_path / "two_columns.csv").write_text("a,b\n" + rows)
-    asked = {"source": str(tmp_path / "two_columns.csv"), "budget": "5s"}
-    waiting = browser.post("/studio/compare", data=asked)
+    asked = {"data": str(tmp_path / "two_columns.csv"), "budget": "5s", "do": "compare"}
+    waiting = browser.post("/new", data=asked)
     assert "<h1>two_columns</h1>" in waiting.text
     folder = made.root / waiting.url.path.rpartition("/")[2]
     folder.mkdir()
@@ -83,19 +85,25 @@ def test_a_comparison_is_called_the_same_while_it_waits_and_once_its_data_are_re
     assert load_source(str(tmp_path / "two_columns.csv")).name == "two_columns"
 
 
-def test_what_will_be_done_is_said_before(browser: TestClient) -> None:
+def test_the_families_of_a_comparison_are_chosen_beside_the_rest_of_it(browser: TestClient) -> None:
+    assert '<form method="get" action="/new#all"' in browser.get("/compare").text
+    page = browser.get("/new?source=iris&families=vae,gan").text
+    assert page.count('name="families"') == 5
+    assert re.findall(r'name="families" value="(\w+)" checked', page) == ["vae", "gan"]
+    asked = {"data": "iris", "budget": "1m", "families": "vae"}
+    said = browser.post("/studio/new/spoken", json=asked).json()["compare"]
+    assert said["command"].startswith("quintet compare iris --families vae --condition none --budget 1m")
+    assert 'families=["vae"]' in said["python"]
+    every = browser.post("/studio/new/spoken", json=asked | {"families": ",".join(COMPARED)}).json()["compare"]
+    assert "--families" not in every["command"]
+
+
+def test_what_is_no_comparison_is_refused(browser: TestClient) -> None:
     browser.headers["accept"] = "application/json"
-    said = browser.post("/studio/compare/say", json={"source": "iris", "budget": "1m", "families[]": ["vae"]}).json()
-    assert said["command"] == "quintet compare iris --families vae --budget 1m"
-    assert 'quintet.compare(\n    "iris"' in said["python"] or 'quintet.compare("iris"' in said["python"]
-    assert 60 < said["seconds"] < 120
-    for bad in ({}, {"source": "iris", "budget": "soon"}, {"source": "iris", "seeds": "many"}, {"source": " "},
-                {"runs[]": ["one"]}, {"reports[]": [NAME, ".."]}):  # fmt: skip
-        assert browser.post("/studio/compare/say", json=bad).status_code in (404, 422), bad
+    for bad in ({}, {"source": "iris"}, {"runs[]": ["one"]}, {"reports[]": [NAME, ".."]}):
         assert browser.post("/studio/compare", json=bad).status_code in (404, 422), bad
-    for bad in ({"source": "nowhere"}, {"source": "iris", "condition": "nobody"}):
-        assert browser.post("/studio/compare", json=bad).status_code == 422
-    assert browser.get("/queue").status_code == 200
+    for bad in ({"data": "nowhere"}, {"data": "iris", "condition": "nobody"}, {"data": "iris", "budget": "soon"}):
+        assert "problem" in browser.post("/studio/new/add", json={"do": "compare", **bad}).json(), bad
 
 
 def test_runs_that_do_not_go_together_are_greyed_with_the_reason(made: Studio, browser: TestClient) -> None:
@@ -149,7 +157,7 @@ def test_a_comparison_is_shown_while_it_grows(made: Studio, browser: TestClient)
 
 
 def test_a_comparison_is_paused_and_goes_on_from_its_page(made: Studio, browser: TestClient) -> None:
-    browser.post("/studio/compare", data={"source": "iris"})
+    browser.post("/new", data={"data": "iris", "do": "compare"})
     (job,) = made.queue.jobs()
     place = f"/studio/compare/{job.run}/act"
     assert "paused" in browser.post(place, data={"what": "pause"}).text

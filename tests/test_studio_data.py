@@ -314,12 +314,10 @@ def test_a_table_is_shown_and_its_types_are_corrected_in_the_address(browser: Te
 
 def test_what_was_corrected_goes_into_a_comparison(browser: TestClient, tmp_path: Path) -> None:
     path = table(tmp_path)
-    page = browser.get(f"/compare?source={path}&data.types=zip%3Ddrop&condition=city").text
-    assert '<input type="hidden" name="data.types" value="zip=drop">' in page
-    assert 'name="condition" value="city"' in page
-    form = {"source": str(path), "data.types": "zip=drop", "condition": "city"}
-    said = browser.post("/studio/compare/say", json=form).json()["command"]
-    assert said == f"quintet compare {path} --condition city --budget 60s --data.types zip=drop"
+    form = {"data": str(path), "data.types": "zip=drop", "condition": "city", "budget": "60s"}
+    said = browser.post("/studio/new/spoken", json=form).json()["compare"]["command"]
+    assert said.startswith(f"quintet compare {path} --condition city --budget 60s")
+    assert said.endswith("--data.types zip=drop")
 
 
 def test_names_that_need_quotes_are_corrected_too(browser: TestClient, tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ def test_every_setting_is_found_by_typing(made: Studio, chromium: Browser, monke
         page.wait_for_selector("#train-spoken code:not(:text('training.lr'))")
         page.fill("#find", "updates")
         page.fill("#setting-steps", "7")
-        page.check("[value=gan]")
+        page.check("[name=family][value=gan]")
         page.wait_for_selector("#train-spoken code:text('train gan')")
         page.wait_for_selector("#train-spoken code:text('--condition label')")
         assert page.locator("#budget").is_disabled()

@@ -12,30 +12,19 @@ from starlette.responses import FileResponse, HTMLResponse
 
 from quintet.comparison.report import render
 from quintet.core.plain import plain
-from quintet.operations.requests import CompareRequest
 from quintet.operations.spoken import command
-from quintet.registry import COMPARED
 from quintet.server.problems import Refusal
 from quintet.sources.load import SOURCES
 from quintet.studio import pages
-from quintet.studio.choosing import MOST, choices, request_of, spoken, title_of, unlike
+from quintet.studio.choosing import MOST, choices, request_of, title_of, unlike
 from quintet.studio.comparisons import Desk, Shelf, shown, state_of
 from quintet.studio.house import Studio
-from quintet.studio.jobs import Job
-from quintet.studio.source import looked_at
 
 REPORT_POLICY = "; ".join((
     "sandbox", "default-src 'none'", "img-src data:", "media-src data:", "style-src 'unsafe-inline'",
     "base-uri 'none'", "form-action 'none'", "frame-ancestors 'self'",
 ))  # fmt: skip
 """A report is a page of its own: it has its style in itself, and can do nothing at all."""
-
-
-def queued(studio: Studio, asked: CompareRequest, title: str) -> Job:
-    """Put a comparison into the queue; a source that cannot be read or compared is refused now."""
-    if len(asked.what) == 1:
-        looked_at(asked).check(asked)
-    return studio.queue.add(command(asked), title)
 
 
 def act(desk: Desk, name: str, what: str) -> None:
@@ -65,26 +54,18 @@ def routes(app: FastAPI, studio: Studio) -> None:
     studio.topics["compare"] = desk.news
 
     @app.get("/compare")
-    def compare(request: Request, source: str = "", run: Annotated[list[str] | None, Query()] = None) -> Response:
-        """All comparisons, and how to begin one: of a source as the address says, or with a run that it names."""
-        given = request.query_params
+    def compare(request: Request, run: Annotated[list[str] | None, Query()] = None) -> Response:
+        """All comparisons, and how to begin one: of a source, or of runs, with those that the address names."""
         return pages.page(request, "compare.html.j2", comparisons=shelf.all(), runs=list(choices(studio, run or [])),
-                          source=source, families=list(COMPARED), sources=sorted(SOURCES),
-                          condition=given.get("condition", "auto") or "none",
-                          reading={name: text for name, text in given.items() if name[:5] == "data."})  # fmt: skip
+                          sources=sorted(SOURCES))  # fmt: skip
 
     @app.post("/studio/compare")
     async def begin(request: Request) -> Response:
         """Put a comparison into the queue."""
         asked = request_of(studio, await pages.fields(request))
         title = title_of(asked, pages.language_of(request))
-        job = await asyncio.to_thread(queued, studio, asked, title)
+        job = await asyncio.to_thread(studio.queue.add, command(asked), title)
         return pages.done(request, {"job": job.id, "name": job.run}, f"/compare/{pages.address(job.run)}")
-
-    @app.post("/studio/compare/say")
-    async def spell(request: Request) -> Response:
-        """The command and the Python of what the form asks for."""
-        return pages.done(request, spoken(request_of(studio, await pages.fields(request))), "/compare")
 
     @app.post("/studio/compare/unlike")
     async def greyed(request: Request) -> Response:

@@ -14,7 +14,7 @@ from quintet.data.dataset import Dataset
 from quintet.modalities.options import OPTIONS
 from quintet.operations.requests import SECTIONS, CompareRequest, Local, TrainRequest
 from quintet.operations.settings import settings_of
-from quintet.registry import MODALITIES, codec_class, family_class, kinds_taken
+from quintet.registry import COMPARED, MODALITIES, codec_class, family_class, kinds_taken
 from quintet.runs.config import AnyData, RunConfig
 from quintet.sources.load import SOURCES
 
@@ -142,8 +142,10 @@ def train_request(form: Mapping[str, str], **more: Any) -> TrainRequest:
 def compare_request(form: Mapping[str, str], **more: Any) -> CompareRequest:
     """The comparison of all families that the same form asks for, which takes no settings but how data are read."""
     form = {name: text for name, text in form.items() if "." not in name or name.startswith("data.")}
-    condition = form.get("condition") or "none"
-    return filled(CompareRequest, {**form, "condition": condition}, what=(form.get("data", ""),), **more)
+    given = {"condition": form.get("condition") or "none"}
+    if set(form.get("families", "").split(",")) == set(COMPARED):
+        given["families"] = ""
+    return filled(CompareRequest, {**form, **given}, what=(form.get("data", ""),), **more)
 
 
 def filled(request: type[R], form: Mapping[str, str], **more: Any) -> R:

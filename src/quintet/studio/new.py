@@ -43,7 +43,7 @@ def routes(app: FastAPI, studio: Studio) -> None:
         """The form: for a source, as a run was made, or with what else of it stands in the address."""
         begin = made_like(studio, like) if like else {"data": source}
         begin |= {name: text for name, text in request.query_params.items()
-                  if "." in name or name in TrainRequest.model_fields or name == "seeds"}  # fmt: skip
+                  if "." in name or name in TrainRequest.model_fields or name in ("seeds", "families")}  # fmt: skip
         families = {name: family.about for name, family in FAMILIES.items()}
         return page(request, "new.html.j2", begin=begin, like=like, families=families, compared=COMPARED,
                     presets=get_args(Preset), budgets=BUDGETS)  # fmt: skip
@@ -51,7 +51,8 @@ def routes(app: FastAPI, studio: Studio) -> None:
     @app.post("/new")
     async def begin(request: Request) -> Response:
         """Add to the queue what the form of a browser without scripts asks for."""
-        form = {name: str(value) for name, value in (await request.form()).items()}
+        sent = await request.form()
+        form = {name: ",".join(map(str, sent.getlist(name))) for name in sent}
         return RedirectResponse(await asyncio.to_thread(added, studio, form), 303)
 
     @app.post("/studio/new/add")

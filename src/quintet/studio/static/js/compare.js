@@ -1,5 +1,5 @@
-// Beginning a comparison: the command as it is typed, what it will take, and runs that do not go together.
-import { $, $$, announce, clock, later, notice, post, t } from "./core.js";
+// Comparing runs or reports that are there: which of them do not go together.
+import { $, $$, announce, notice, post, t } from "./core.js";
 
 /** The fields of a form, those named NAME[] as lists. */
 function fields(form) {
@@ -26,30 +26,6 @@ for (const form of $$("form[action='/studio/compare']")) {
     }
   });
 }
-
-const source = $("#of-source");
-const say = later(async () => {
-  const given = fields(source);
-  const told = Object.entries(given).filter(([name]) => name === "source" || name.startsWith("data."));
-  $("#more").href = "/new" + (given.source ? `?${new URLSearchParams(told)}` : "");
-  $("#spoken").hidden = true;
-  $("#takes").textContent = "";
-  if (!given.source) return;
-  try {
-    const said = await post("/studio/compare/say", given);
-    $("[data-spoken=command]").textContent = said.command;
-    $("[data-spoken=python]").textContent = said.python;
-    $("#spoken").hidden = false;
-    if (said.seconds) $("#takes").textContent = t("compare.takes", { time: clock(said.seconds) });
-  } catch (error) {
-    $("#takes").textContent = error.message;
-  }
-}, 200);
-source.addEventListener("input", (event) => {
-  if (event.target.name === "source") for (const one of $$("[data-reading]", source)) one.remove();  // it was for other data
-  say();
-});
-say();
 
 const runs = $("#of-runs");
 if (runs) {

@@ -9,7 +9,7 @@ let fields = [], facts = { columns: [], refused: {} }, chosen = Boolean(begin.fo
 
 /** The form as texts by name; settings that the chosen family does not have wait until it has them again. */
 function told() {
-  const values = Object.fromEntries(new FormData(form)), keys = fields.length ? fields.map(({ key }) => key) : [...changed.keys()];
+  const typed = new FormData(form), values = { ...Object.fromEntries(typed), families: typed.getAll("families").join(",") }, keys = fields.length ? fields.map(({ key }) => key) : [...changed.keys()];
   for (const key of keys) if (changed.has(key)) values[key] = changed.get(key);
   if (values.steps) delete values.budget;
   return values;
@@ -118,7 +118,7 @@ function complain(error, place = $("#train-problem")) {
 
 function timeOfAll() {
   const given = /^\s*(\d+(?:\.\d+)?)\s*([smh]?)\s*$/.exec(form.elements.budget.value);
-  const able = $$(".family[data-compared]").filter((one) => !(one.dataset.family in facts.refused)).length;
+  const able = $$("[name=families]:checked", form).filter((one) => !(one.value in facts.refused)).length;
   const runs = able * form.elements.seeds.value, each = given ? given[1] * { "": 1, s: 1, m: 60, h: 3600 }[given[2]] : 0;
   const known = each && !form.elements.budget.disabled, other = Boolean(form.elements.target.value);
   $("button[value=compare]").disabled = other; // it would pass over the column in silence
