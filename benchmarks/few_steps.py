@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from quintet.core.random import Rows
+from quintet.core.random import Rows, some
 from quintet.data.loader import Items
 from quintet.evaluation.learnt import learnt_features
 from quintet.fit import fitting
@@ -49,6 +49,11 @@ class Judge:
             fit_features(seen, codec.preprocessing) if features == "pca" else learnt_features(dataset, codec, seen)
         )
         self.real = self.features(held[held.drawn(10_000)].numpy())
+        self.seen = self.features(seen)
+
+    def floor(self, n: int) -> float:
+        """The distance of so many training items, which a perfect model has."""
+        return frechet_distance(self.real, self.seen[some(self.seen, n, 1)]).value
 
     def __call__(self, model: Fitted, n: int, sampling: dict[str, Any]) -> tuple[float, float]:
         """(the distance, processor milliseconds a sample)."""
@@ -105,7 +110,9 @@ def main() -> None:
                     model = fitting.distil(f"teacher-{seed}", runs=runs, steps=tuned, report=lambda _: None)
                 else:
                     model = trained(name, steps[name], seed, f"{name}-{seed}")
-                judge = judge or Judge(args.source, model, args.features)
+                if judge is None:
+                    judge = Judge(args.source, model, args.features)
+                    print(f"training items themselves: {judge.floor(args.samples):.2f}", flush=True)
                 for evaluations, sampling in (MANY if name == "denoising" else FEW).items():
                     distance, cost = judge(model, args.samples, sampling)
                     print(

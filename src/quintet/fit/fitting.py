@@ -291,20 +291,20 @@ def distil(
         "distilled_from": begun.run.weights and begun.run.weights.sha256,
     }
     changed["training"] |= {"sample_every": None, "lr": DISTILLING * begun.config.training.lr}
-    config, dataset = RunConfig(**changed), same_data(begun.run, begun.config, changed=False)
+    config, dataset = RunConfig(**changed), same_data(begun.run, begun.config, "restore them")
     with ProgressLine(f"distilling {begun.run.name}") as line:
         return train_planned(config, dataset, run, runs_root(runs), report or line, on_trainer, {}, begun)
 
 
-def same_data(run: Run, config: RunConfig, *, changed: bool) -> Dataset:
-    """The data that a run is trained on. Refuses if they are others now, unless they may be `changed`."""
+def same_data(run: Run, config: RunConfig, fix: str | None) -> Dataset:
+    """The data that a run is trained on. Refuses, with this `fix`, if they are others now; None: they may be."""
     dataset = load_source(**config.data.reading())
-    if dataset.fingerprint() != run.manifest().get("fingerprint") and not changed:
+    if dataset.fingerprint() != run.manifest().get("fingerprint") and fix is not None:
         raise DataError(
             "the data are not those that this run began with",
             where=config.data.source,
             why="another sha256 over items, labels and splits",
-            fix="restore them, or pass --changed-data",
+            fix=fix,
         )
     return dataset
 
@@ -331,7 +331,7 @@ def resume(
     more = None if steps is None else count_of(steps, "steps"), None if budget is None else seconds(budget)
     folder = Run.open(run, runs)
     family, codecs, config = rebuild(folder)
-    dataset = same_data(folder, config, changed=changed_data)
+    dataset = same_data(folder, config, None if changed_data else "restore them, or pass --changed-data")
     engine = Engine(config.device)
     task = Task.of(config, dataset, codecs).examples("train", "validation")
     session = Session(config, task, family.to(engine.device), engine)
