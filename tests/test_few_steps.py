@@ -152,6 +152,7 @@ NETS = {
     "mlp": ((3,), None, {}),
     "plain": ((3,), None, {"net": "plain"}),
     "u-net": ((1, 8, 8), None, {"dense": 8}),
+    "u-net in colours": ((3, 8, 8), None, {}),
     "u-net of a recording": ((2, 20), Discrete((1,), 3), {}),
     "attention to a text": ((1, 6, 6), Discrete((5,), 4, pad=0), {"condition": "sequence"}),
     "dit": ((1, 8, 8), Discrete((1,), 3), {"net": "dit", "patch": 4}),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 from quintet.nets.given import UNCONDITIONAL, UNTOLD, Given, Modulation, Reader, Widths, zero
 
@@ -304,7 +305,8 @@ class UNet(nn.Module):
 
     def forward(self, x: Tensor, given: Given = UNCONDITIONAL) -> Tensor:
         h = fold(x, self.patch)
-        if h.dim() == 4:  # the layout of all that follows: the same numbers, sooner
+        # the layout of all that follows: the same numbers, sooner; a norm with a derivative along has no such layout
+        if h.dim() == 4 and forward_ad.unpack_dual(h).tangent is None:
             h = h.contiguous(memory_format=torch.channels_last)
         h = self.enter(h)
         skips = [h]
