@@ -170,7 +170,7 @@ def watching(root: Path, seconds: float, repeats: int = 3) -> dict[str, Any]:
     """
     from playwright.sync_api import sync_playwright
 
-    found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
+    told: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
     with begun(root) as link, sync_playwright() as driver:
         chromium = next(found for name in ("chromium", "google-chrome") if (found := shutil.which(name)))
         browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
@@ -181,13 +181,13 @@ def watching(root: Path, seconds: float, repeats: int = 3) -> dict[str, Any]:
             for way, seen in WAYS.items():
                 name = f"{way}-{i}"
                 address = f"{link.split('/open')[0]}/run/{name}"
-                found[way].append(watched(root, name, seconds, inside, address, seen))
+                told[way].append(watched(root, name, seconds, inside, address, seen))
         browser.close()
     middle = {way: {key: statistics.median(one[key] for one in several) for key in several[0]}
-              for way, several in found.items()}  # fmt: skip
+              for way, several in told.items()}  # fmt: skip
     alone = middle["alone"]["steps_a_second"]
     lost = {way: round(1 - one["steps_a_second"] / alone, 4) for way, one in middle.items() if way != "alone"}
-    return {"median": middle, "lost": lost, "all": found}
+    return {"median": middle, "lost": lost, "all": told}
 
 
 def watched(root: Path, name: str, seconds: float, inside: Any, address: str, seen: Sequence[bool]) -> dict[str, float]:

@@ -378,3 +378,45 @@ def test_the_page_of_a_run_lives(made: Studio, chromium: Browser) -> None:
         page.wait_for_selector(".u-over")
     page.close()
     assert said == []
+
+
+COUNTING = """
+window.drawn = 0;
+const clear = CanvasRenderingContext2D.prototype.clearRect;
+CanvasRenderingContext2D.prototype.clearRect = function (...where) { window.drawn += 1; clear.apply(this, where); };
+"""
+
+
+def test_only_what_is_new_and_in_sight_is_drawn(
+    made: Studio, chromium: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever watches a training takes processors from it."""
+    monkeypatch.setattr(events, "EVERY", 0.05)
+    monkeypatch.setattr(run, "OLDEST", 0.0)
+    path = make(made.root, "one", step=60)
+    (path / "lock.json").write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+    page = chromium.new_page(viewport={"width": 1280, "height": 2400})
+    page.add_init_script(COUNTING)
+
+    def told(step: int) -> int:
+        """How often something was drawn for another record."""
+        before = page.evaluate("drawn")
+        with (path / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps({"step": step, "steps": 100, "seconds": step / 10, "model": 0.25}) + "\n")
+        page.wait_for_selector(f"[data-figure=step]:text-is('{step}')", state="attached")
+        page.wait_for_timeout(300)
+        return int(page.evaluate("drawn")) - int(before)
+
+    with served(made, "/run/one") as link:
+        page.goto(link)
+        page.wait_for_selector(".u-over")
+        page.wait_for_timeout(300)
+        assert page.locator(".u-over").count() == 3
+        assert told(61) == 1  # there is nothing new of the other charts
+        page.set_viewport_size({"width": 1280, "height": 20})
+        page.wait_for_timeout(300)
+        assert told(62) == 0
+        before = page.evaluate("drawn")
+        page.set_viewport_size({"width": 1280, "height": 2400})
+        page.wait_for_function("count => drawn > count", arg=before)
+    page.close()

@@ -35,7 +35,7 @@ LEVELS = (0.6, 0.75, 0.95)
 """AUC above which samples are told from real data more and more easily, in words."""
 DAMAGED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 """What reading a report raises that somebody has changed by hand."""
-OPEN, AGE = 16, 1.0
+OPEN, AGE = 16, 1.9
 """Comparisons that are kept in memory, and seconds between two looks at one."""
 
 

@@ -51,7 +51,7 @@ MEDIA = {
 DOWNLOAD = "application/octet-stream"
 LOOKS = 200
 """Looks that the table of figures holds, the newest."""
-AGE, OLDEST, SHARE = 0.9, 4.9, 20.0
+AGE, OLDEST, SHARE = 0.9, 4.9, 15.0
 """Seconds between two looks at the file of a run, however many watch it: the least, the most, and in between this part
 of its training so far. What draws curves takes from the processors that train, and a curve that took minutes to grow is
 not another one a second later.
