@@ -262,7 +262,7 @@ def live(desk: Desk, name: str, found: Standing, job: Job | None) -> dict[str, A
     return {
         "state": state,
         "share": out.share if out is not None and out.share is not None else done / total if total else None,
-        "left": out.left if out is not None else None,
+        "left": round(out.left) if out is not None and out.left is not None else None,
         "done": done,
         "total": total,
         "now": None
