@@ -1,13 +1,17 @@
 """How fast the studio is: its start, its pages with many runs, what they weigh, and what watching costs a training.
 
-    python benchmarks/studio.py [--runs 10000] [--lines 100000] [--watch 60] [-o FILE.json]
+    python benchmarks/studio.py [--parts start,weight,watching,pages] [--runs 10000] [--lines 100000] [--watch 60]
+                                [--repeats 3] [-o FILE.json]
 
-- start: seconds from the command to the first page, beyond those of `import torch`; interleaved, the median of five.
+Parts that are not measured stay in the file as they were. Each says how much there was to do for the machine besides.
+
+- start: seconds from the command to the first page, beyond those of `import torch`; interleaved, the median of five; and
+  the same in processor seconds of the whole process, which hold on a busy machine too.
 - pages: milliseconds from request to answer with so many run folders, the first time and the median of ten more; of the
   run page together with its curves, of a run whose metrics have so many lines.
 - weight: bytes of each page with all that it loads, without samples.
 - watching: steps a second of a training of so many seconds that nobody watches, that three tabs watch of which one
-  is seen, and that three windows watch, interleaved three times; and the processor time of trainer, studio and browser.
+  is seen, and that three windows watch, interleaved so many times; and the processor time they all take.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -41,27 +46,36 @@ LOADED = re.compile(r"""(?:src|href)="(/static/[^"]+)"|(?:from|import) "(\./[^"]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", type=lambda text: text.split(","), default=["start", "weight", "watching", "pages"])
     parser.add_argument("--runs", type=int, default=10_000)
     parser.add_argument("--lines", type=int, default=100_000)
     parser.add_argument("--watch", type=float, default=60)
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/results/studio.json"))
     given = parser.parse_args()
-    figures: dict[str, Any] = {"machine": {"processor": platform.processor() or platform.machine(),
-                                           "cores": os.cpu_count()}, "date": time.strftime("%Y-%m-%d")}  # fmt: skip
+    machine = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()}
+    figures: dict[str, Any] = json.loads(given.output.read_text()) if given.output.is_file() else {}
+    figures |= {"machine": machine, "command": shlex.join(["python", *sys.argv])}
+
+    def keep(part: str, found: dict[str, Any]) -> None:
+        figures[part] = {"date": time.strftime("%Y-%m-%d"), "load": round(os.getloadavg()[2], 1), **found}
+
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "runs"
         quintet.train("vae", data="digits", steps=60, run="first", runs=root)
-        figures["start"] = starts(root, 5)
-        with studio(root) as browser:
-            figures["weight"] = {path: weight(browser, path) for path in PAGES}
-        if given.watch:
-            figures["watching"] = watching(root, given.watch)
-        many(root, given.runs, given.lines)
-        with studio(root) as browser:
-            figures["pages"] = {path: times(browser, [path]) for path in ("/", "/runs", "/runs?q=42", "/queue")}
-            figures["pages"]["/run/first and its curves"] = times(
-                browser, ["/run/first", "/studio/run/curves?name=first"]
-            )
+        if "start" in given.parts:
+            keep("start", starts(root, 5))
+        if "weight" in given.parts:
+            with studio(root) as browser:
+                keep("weight", {path: weight(browser, path) for path in PAGES})
+        if "watching" in given.parts:
+            keep("watching", watching(root, given.watch, given.repeats))
+        if "pages" in given.parts:
+            many(root, given.runs, given.lines)
+            with studio(root) as browser:
+                found = {path: times(browser, [path]) for path in ("/", "/runs", "/runs?q=42", "/queue")}
+                last = times(browser, ["/run/first", "/studio/run/curves?name=first"])
+            keep("pages", found | {"/run/first and its curves": last})
     given.output.write_text(json.dumps(figures, indent=1))
     print(json.dumps(figures, indent=1))
 
@@ -93,17 +107,27 @@ def begun(root: Path) -> Iterator[str]:
 
 
 def starts(root: Path, repeats: int) -> dict[str, float]:
-    """Seconds to the first page, and of `import torch` alone."""
-    found: dict[str, list[float]] = {"first_page": [], "import_torch": []}
+    """Seconds to the first page, and of `import torch` alone; and the processor seconds of both processes."""
+    found: dict[str, list[float]] = {}
     for _ in range(repeats):
-        began = time.perf_counter()
+        began, spent = time.perf_counter(), of_children()
         subprocess.run([sys.executable, "-c", "import torch"], check=True)
-        found["import_torch"].append(time.perf_counter() - began)
-        began = time.perf_counter()
+        found.setdefault("import_torch", []).append(time.perf_counter() - began)
+        found.setdefault("import_torch_processor", []).append(of_children() - spent)
+        began, spent = time.perf_counter(), of_children()
         with studio(root):
-            found["first_page"].append(time.perf_counter() - began)
+            found.setdefault("first_page", []).append(time.perf_counter() - began)
+        found.setdefault("first_page_processor", []).append(of_children() - spent)
     medians = {name: round(statistics.median(values), 3) for name, values in found.items()}
-    return medians | {"beyond": round(medians["first_page"] - medians["import_torch"], 3)}
+    beyond = {f"beyond{kind}": round(medians[f"first_page{kind}"] - medians[f"import_torch{kind}"], 3)
+              for kind in ("", "_processor")}  # fmt: skip
+    return medians | beyond
+
+
+def of_children() -> float:
+    """Processor seconds of all processes that ended and were begun by this one."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 # -- pages -------------------------------------------------------------------------------------------------------------
@@ -164,7 +188,7 @@ Object.defineProperties(Document.prototype, {
 """What a tab is told that nobody sees; a browser without a screen shows all of its tabs."""
 
 
-def watching(root: Path, seconds: float, repeats: int = 3) -> dict[str, Any]:
+def watching(root: Path, seconds: float, repeats: int) -> dict[str, Any]:
     """What three open pages of a training cost it, interleaved: its steps a second, its own processor time a step, and
     the processor time that the studio and the browser take, which hold on a busy machine too.
     """

@@ -164,13 +164,13 @@ function progress() {
 
 /** Seconds no finer than anyone knows them, so that the page is not painted anew each second for nothing. */
 function rough(seconds) {
-  const step = [[3600, 60], [300, 15], [30, 5], [-Infinity, 1]].find(([from]) => seconds >= from)[1];
+  const step = [[3600, 60], [300, 15], [10, 5], [-Infinity, 1]].find(([from]) => seconds >= from)[1];
   return step * Math.round(seconds / step);
 }
 
 function tick() {
   const place = $("#left");
-  if (place && ends) write(place, t("run.left", { time: clock(rough((ends - Date.now()) / 1000)) }));
+  if (place && ends && !document.hidden) write(place, t("run.left", { time: clock(rough((ends - Date.now()) / 1000)) }));
 }
 
 /** Change a text only if it is another. */
