@@ -5,8 +5,8 @@
 
 Parts that are not measured stay in the file as they were. Each says how much there was to do for the machine besides.
 
-- start: seconds from the command to the first page, beyond those of `import torch`; interleaved, the median of five; and
-  the same in processor seconds of the whole process, which hold on a busy machine too.
+- start: seconds from the command to the first page, beyond those of `import torch`; interleaved, the median of five;
+  and the same in processor seconds of the whole process, which hold on a busy machine too.
 - pages: milliseconds from request to answer with so many run folders, the first time and the median of ten more; of the
   run page together with its curves, of a run whose metrics have so many lines.
 - weight: bytes of each page with all that it loads, without samples.
