@@ -118,13 +118,22 @@ def test_any_point_decodes_to_what_the_column_may_hold(representation: Any, name
 
 @representations
 def test_rows_come_back(representation: Any) -> None:
-    """Nulls, categories and few values exactly; other numbers within their bin, or to single precision."""
+    """Nulls, categories and few values exactly; other numbers within their bin, or to single precision. What is a copy,
+    but for gaps, stays one.
+    """
     codec = TableCodec(representation).fit(TABLE)
     back = codec.decode(codec.encode(TABLE))
     assert back.schema == TABLE.schema
+    copies = {rule.target for rule in codec.ruled.found}
+    assert copies >= {"float64?", "int8?", "int64?", "decimal?", "timestamp?"}
     for c in codec.columns:
         a, b = TABLE[c.name], back[c.name]
         assert a.is_null().to_pylist() == b.is_null().to_pylist()
+        if c.name in copies:
+            assert [cell for cell in b.to_pylist() if cell is not None] == [
+                cell for cell, own in zip(back[c.name[:-1]].to_pylist(), b.to_pylist(), strict=True) if own is not None
+            ]
+            continue
         if not c.number or c.pieces.points is not None:
             assert a.to_pylist() == b.to_pylist(), c.name
             continue
@@ -219,9 +228,8 @@ def test_heavy_tails_keep_their_shape() -> None:
 def test_copies_of_a_column_stay_copies() -> None:
     x = RNG.normal(size=500)
     codec = TableCodec("discrete").fit(pa.table({"a": x, "b": RNG.normal(size=500), "c": x}))
-    z = points(codec, 300)
-    z[:, 4:] = z[:, :2]
-    back = codec.decode(z)
+    assert [column.name for column in codec.modelled] == ["a", "b"]
+    back = codec.decode(points(codec, 300))
     assert back["a"].equals(back["c"])
 
 

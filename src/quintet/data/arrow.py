@@ -35,6 +35,13 @@ class Grid(NamedTuple):
     unit: int = 1
     scale: int = 1
 
+    @property
+    def origin(self) -> int | None:
+        """What is to be added to k so that it ends as the number does, (base + unit * k) / unit; None if that is not
+        whole.
+        """
+        return None if self.base % self.unit else self.base // self.unit
+
 
 def stored(source: Any) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     """(schema, batches) of an open file of Arrow, or of a stream of it, as servers send. Raises ArrowException."""
@@ -166,6 +173,8 @@ def from_units(units: Floats, grid: Grid, kind: pa.DataType, null: NDArray[np.bo
         if value == pa.uint64():
             cells = pa.array(multiples.view(np.uint64) ^ np.uint64(TOP), mask=mask)
         elif stored_as_integers(value):
+            if pa.types.is_integer(value):  # a sum of others may be larger than its type
+                multiples = multiples.clip(*(getattr(np.iinfo(value.to_pandas_dtype()), end) for end in ("min", "max")))
             cells = pa.array(multiples, pa.int64(), mask=mask)
             short = value.bit_width == 32 and pa.types.is_temporal(value)
             cells = (cells.cast(pa.int32()) if short else cells).cast(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, Self
 
@@ -22,10 +22,12 @@ from quintet.core.likelihood import Measure
 from quintet.core.spaces import Discrete
 from quintet.data import arrow
 from quintet.data.arrow import Floats
-from quintet.modalities.table import guessing, written
+from quintet.modalities.table import discovery, guessing, written
 from quintet.modalities.table.columns import RARE_MARK, Column, describe, is_key
 from quintet.modalities.table.identifiers import Identifiers
-from quintet.modalities.table.representations import NormalScores, RowRepresentation, RowSymbols
+from quintet.modalities.table.representations import NormalScores, RowRepresentation, RowSymbols, Units
+from quintet.modalities.table.ruled import Ruled
+from quintet.modalities.table.rules import Order
 
 FINE, FEW_COLUMNS = 64, 6
 """In a table of fewer columns a number's bin has FINE parts, a second symbol: what is drawn within a part is a function
@@ -60,6 +62,9 @@ class TableCodec(Codec):
     A category or a text that fewer than `shared_by` training rows hold is rare: all of these, and what comes new, share
     a symbol, which decodes to RARE. So no sample holds what single rows could be known by.
 
+    What follows from other cells of a row in all training rows (`rules`) is computed, not modelled: so it holds in all
+    that is decoded. Where it holds often, that it does is one more symbol of the column.
+
     Columns that the user calls identifiers (`ids`) are not modelled: decoded rows have new ones.
     Columns that only name their rows (`dropped`) are left out, with a warning; further columns of a table are ignored.
     Integers beyond 2^53 steps from their smallest lose their last digits. A NaN is a null.
@@ -76,6 +81,10 @@ class TableCodec(Codec):
             ge=1,
             description="rows that must share a category or text before it is drawn; else (rare) is; 1 draws all",
         )
+        rules: str = Field(
+            "all",
+            description="what follows from other columns in training and is kept: all, none, or columns, total,city",
+        )
         strict: bool = Field(False, description="refuse categories, and integers among few, that training lacks")
 
     name = "table"
@@ -87,6 +96,9 @@ class TableCodec(Codec):
     def __init__(self, representation: RepresentationKind | None = None, settings: Any = None) -> None:
         super().__init__(representation, settings)
         self.columns: tuple[Column, ...] = ()
+        self.ruled = Ruled()
+        self.modelled: tuple[Column, ...] = ()
+        """What stands for columns that are not computed, in their order."""
         self.dropped: tuple[str, ...] = ()
         self.forms: dict[str, written.Form] = {}
         self.ids: dict[str, Identifiers] = {}
@@ -101,7 +113,7 @@ class TableCodec(Codec):
             for name in self.dropped
         )
         new = (f"column {name} is not modelled: samples have new identifiers in it, each once" for name in self.ids)
-        return (*left, *new, *(self._rare(c) for c in self.columns if c.hides or c.rare > 1))
+        return (*left, *new, *self.ruled.notes, *(self._rare(c) for c in self.columns if c.hides or c.rare > 1))
 
     def _rare(self, c: Column) -> str:
         """What becomes of the rare values of a column."""
@@ -136,27 +148,47 @@ class TableCodec(Codec):
         self.dropped = tuple(name for name in table.column_names if name not in (*kept, *named))
         self.order = tuple(name for name in table.column_names if name in (*kept, *named))
         self.forms = {name: form for name, form in forms.items() if name in kept}
-        s = self.settings
-        fine = s.fine or (FINE if len(kept) < FEW_COLUMNS else 1)
-        self.columns = tuple(
-            describe(
-                name,
-                table[name],
-                bins=s.bins,
-                own=s.categories if self.representation.groups else None,
-                fine=fine,
-                strict=s.strict,
-                shared_by=s.shared_by,
-            )
-            for name in kept
-        )
+        self.columns = tuple(self._described(name, table[name], len(kept)) for name in kept)
+        values = self.values(table)
+        self.ruled = discovery.find(self.columns, values, self.settings.rules)
+        self.modelled = tuple(self._modelled(table, values))
         self._set_space()
         for note in self.notes:
             warn(note)
         return self
 
+    def _described(self, name: str, cells: pa.ChunkedArray, of: int, grid: arrow.Grid | None = None) -> Column:
+        """A column beside others, so many `of` them in all."""
+        s = self.settings
+        own = s.categories if self.representation.groups else None
+        fine = s.fine or (FINE if of < FEW_COLUMNS else 1)
+        return describe(name, cells, bins=s.bins, own=own, fine=fine, strict=s.strict, shared_by=s.shared_by, grid=grid)
+
+    def _modelled(self, table: pa.Table, values: Mapping[str, Floats]) -> Iterator[Column]:
+        """What stands for the columns in a model, of training rows."""
+        left, count = self.ruled.reduce(values), len(self.columns) - len(self.ruled.computed)
+        for column in self.columns:
+            rule = self.ruled.changed.get(column.name)
+            if column.name in self.ruled.computed:
+                continue
+            if rule is None:  # in what is now a table of few columns, with finer numbers
+                few = count < FEW_COLUMNS <= len(self.columns)
+                yield self._described(column.name, table[column.name], count) if few else column
+                continue
+            own = left[column.name]
+            null = np.isnan(own)
+            if isinstance(rule, Order):
+                kind, grid = pa.int64() if rule.lattice else pa.float64(), arrow.Grid(rule.lattice)
+                cells = pa.array(np.where(null, 0, own), mask=null).cast(kind)
+                yield self._described(f"{rule.target} - {rule.sources[0]}", pa.chunked_array([cells]), count, grid)
+            elif rule.exact:
+                cells = pa.array(np.zeros(len(own), np.int64), mask=null)
+                yield self._described(column.name, pa.chunked_array([cells]), count, arrow.Grid(True))
+            else:
+                yield self._described(column.name, pa.chunked_array([column.cells(own, null)]), count, column.grid)
+
     def _set_space(self) -> None:
-        self.representation.fit(self.columns)
+        self.representation.fit(self.modelled)
         self.dims = len(self.columns)
         self.measure: Measure = "mass" if all(column.mass for column in self.columns) else "density"
 
@@ -178,7 +210,9 @@ class TableCodec(Codec):
     @property
     def labels(self) -> tuple[Any, ...] | None:
         """The values of the only column, if they are categories with a symbol each."""
-        if not isinstance(self.space, Discrete) or self.space.shape != (1,) or not self.columns[0].categorical:
+        if not isinstance(self.space, Discrete) or self.space.shape != (1,) or len(self.columns) > 1:
+            return None
+        if not self.columns[0].categorical:
             return None
         (column,) = self.columns
         return (*column.values, None) if column.nulls else column.values
@@ -215,34 +249,49 @@ class TableCodec(Codec):
                 )
         return units, null
 
+    def values(self, table: pa.Table) -> dict[str, Floats]:
+        """The cells of `rows` by column: units, NaN for null."""
+        units, null = self.units(table)
+        return dict(zip((column.name for column in self.columns), np.where(null, np.nan, units).T, strict=True))
+
     def encode(self, items: Any) -> Tensor:
-        return self.representation.encode(self._split(*self.units(self.rows(items))))
+        return self.representation.encode(self._split(self.ruled.reduce(self.values(self.rows(items)))))
 
     def encoded(self, items: Any) -> Encoded:
         """Categories that training lacks are all one value, whatever they are: where there are such, what is scored
         depends on which training had.
         """
         table = self.rows(items)
-        units, null = self.units(table)
-        cells = self._split(units, null)
-        x, notes = self.representation.encode(cells), [""] * len(units)
-        for i, column in enumerate(self.columns):
-            if column.number:
-                continue
-            for row in np.flatnonzero((units[:, i] == len(column.categories)) & ~null[:, i]).tolist():
-                found = f"{column.name} {table[column.name][row].as_py()!r} is not of training"
-                notes[row] = f"{notes[row]}; {found}" if notes[row] else found
-        known = {column.name: list(map(str, column.categories)) for column in self.columns}
-        log_det = torch.from_numpy(self.representation.log_det(cells, x.numpy()))
-        return Encoded(x, log_det, tuple(notes), digest(known) if any(notes) else "")
+        values, by_name = self.values(table), {column.name: column for column in self.columns}
+        cells = self._split(self.ruled.reduce(values))
+        x, notes = self.representation.encode(cells), [list[str]() for _ in range(len(table))]
+        for column in self.columns:
+            new = np.flatnonzero(values[column.name] == len(column.categories)) if not column.number else ()
+            for row in new:
+                notes[row].append(f"{column.name} {table[column.name][int(row)].as_py()!r} is not of training")
+        known = {column.name: list(map(str, column.categories)) for column in self.columns} if any(notes) else {}
+        for rule, rows in self.ruled.broken(values):
+            for row in np.flatnonzero(rows):
+                notes[row].append(f"{rule.text} does not hold, as it does in all training rows")
+        log_det = self.representation.log_det(cells, x.numpy()) + self.ruled.log_share(values, by_name)
+        identity = self.ruled.identity(by_name)
+        identity = digest({"categories": known, "rules": identity}) if known else identity
+        return Encoded(x, torch.from_numpy(log_det), tuple(map("; ".join, notes)), identity)
 
-    def _split(self, units: Floats, null: np.ndarray) -> tuple[Floats, np.ndarray]:
-        """Cells (N, columns) -> those of the parts of each column, (N, parts)."""
-        each = [
-            column.calendar.split(units[:, i]) if column.calendar else [units[:, i]]
-            for i, column in enumerate(self.columns)
+    def _split(self, values: Mapping[str, Floats]) -> Units:
+        """What is modelled, by column, -> the cells of the parts of each, (N, parts), and which are null."""
+        each = [values[name] for name in self._kept]
+        null = np.isnan(np.stack(each, 1))
+        parts = [
+            column.calendar.split(np.nan_to_num(own)) if column.calendar else [np.nan_to_num(own)]
+            for column, own in zip(self.modelled, each, strict=True)
         ]
-        return np.stack([part for parts in each for part in parts], 1), np.repeat(null, [len(p) for p in each], 1)
+        return np.stack([part for of in parts for part in of], 1), np.repeat(null, [len(of) for of in parts], 1)
+
+    @property
+    def _kept(self) -> list[str]:
+        """The names of the columns that are modelled."""
+        return [column.name for column in self.columns if column.name not in self.ruled.computed]
 
     def log_det(self, items: Any) -> Tensor:
         return self.encoded(items).log_det
@@ -250,15 +299,21 @@ class TableCodec(Codec):
     # -- encoded -> raw ----------------------------------------------------------------------------------------------
 
     def decode(self, x: Tensor) -> pa.Table:
-        cells, parts = [], iter(self.representation.decode(x))
-        for column in self.columns:
+        drawn, parts = dict[str, Floats](), iter(self.representation.decode(x))
+        for name, column in zip(self._kept, self.modelled, strict=True):
             units, null = next(parts)
             if column.calendar is not None:
                 units = column.calendar.join([units, *(next(parts)[0] for _ in column.parts[1:])])
-            cells.append(column.cells(units, null))
-        columns = dict(zip((column.name for column in self.columns), cells, strict=True))
+            drawn[name] = np.where(null, np.nan, units)
+        by_name = {column.name: column for column in self.columns}
+        columns = self._made(self.ruled.restore(drawn, by_name))
         columns |= {name: found.new(len(x)) for name, found in self.ids.items()}
         return written.attach(pa.table({name: columns[name] for name in self.order}), self.forms)
+
+    def _made(self, values: Mapping[str, Floats]) -> dict[str, pa.Array]:
+        """Cells of values."""
+        return {column.name: column.cells(np.nan_to_num(values[column.name]), np.isnan(values[column.name]))
+                for column in self.columns}  # fmt: skip
 
     # -- holes -------------------------------------------------------------------------------------------------------
 
@@ -271,34 +326,48 @@ class TableCodec(Codec):
         if known is not None and np.shape(known) != (table.num_rows, table.num_columns):
             why = f"{np.shape(known)} was given for {table.num_rows} rows of {table.num_columns} columns"
             raise UsageError("`known` says of each cell whether it is known", why=why)
-        cells: list[pa.ChunkedArray | None] = []
-        given = np.zeros((table.num_rows, len(self.columns)), bool)
-        for i, column in enumerate(self.columns):
-            place = table.column_names.index(column.name) if column.name in table.column_names else None
-            if place is None:
-                cells.append(None)
-                continue
-            cells.append(table.column(place))
-            given[:, i] = arrow.filled(table.column(place)) if known is None else np.asarray(known, bool)[:, place]
-        s, units, null = self.settings, np.zeros(given.shape), np.zeros(given.shape, bool)
-        for i, column in enumerate(self.columns):
-            part = cells[i]
-            if part is not None and given[:, i].any():
-                some = np.flatnonzero(given[:, i])
-                units[some, i], null[some, i] = column.units(part.take(pa.array(some)), strict=s.strict)
-                if null[:, i].any() and not column.nulls:
-                    where = f"column {column.name}"
-                    raise DataError("a null is said to be known", where=where, why="training had none")
-            hole = ~given[:, i]
-            units[hole, i] = column.pieces.quantile(np.full(int(hole.sum()), 0.5))
-        x = self.representation.encode(self._split(units, null))
-        return x, self.representation.spread(np.repeat(given, [len(column.parts) or 1 for column in self.columns], 1))
+        values, given = self._given(table, known)
+        values, given = self.ruled.solved(values, given)
+        rules, means = self.ruled.changed, dict[str, NDArray[np.bool_]]()
+        for name, column in zip((column.name for column in self.columns), self.columns, strict=True):
+            means[name] = np.logical_and.reduce([given[each] for each in (name, *(
+                rules[name].sources if name in rules else ()))])  # fmt: skip
+            middle = float(column.pieces.quantile(np.array([0.5]))[0])
+            values[name] = np.where(given[name], values[name], middle)
+        known = np.stack([means[name] for name in self._kept], 1)
+        x = self.representation.encode(self._split(self.ruled.reduce(values)))
+        return x, self.representation.spread(np.repeat(known, [len(column.parts) or 1 for column in self.modelled], 1))
+
+    def _given(self, table: pa.Table, known: Any) -> tuple[dict[str, Floats], dict[str, NDArray[np.bool_]]]:
+        """The values of `rows`, and which of them are given; NaN elsewhere, and where null is given."""
+        values, given = dict[str, Floats](), dict[str, NDArray[np.bool_]]()
+        for column in self.columns:
+            name, own = column.name, np.full(table.num_rows, np.nan)
+            place = table.column_names.index(name) if name in table.column_names else None
+            has = np.zeros(table.num_rows, bool)
+            if place is not None:
+                has = arrow.filled(table.column(place)) if known is None else np.asarray(known, bool)[:, place]
+            if place is not None and has.any():
+                units, null = column.units(table.column(place).filter(pa.array(has)), strict=self.settings.strict)
+                if null.any() and not column.nulls:
+                    raise DataError("a null is said to be known", where=f"column {name}", why="training had none")
+                own[has] = np.where(null, np.nan, units)
+            values[name], given[name] = own, has
+        return values, given
 
     def fill(self, items: Any, known: Any, completed: Any) -> pa.Table:
         """`completed` with the known cells of `items`; columns of `items` that are not modelled stay as they are. A
-        column that was lacking, or had no value and was not read, stands behind the one before it in training.
+        column that was lacking, or had no value and was not read, stands behind the one before it in training. Beside
+        the known cells the others keep the rules.
         """
         table, read = arrow.as_table(items, tuple(column.name for column in self.columns)), self.rows(items)
+        if self.ruled.found:
+            drawn, by_name = self.values(self.rows(completed)), {column.name: column for column in self.columns}
+            values, given = self._given(read, known)
+            values = {name: np.where(given[name], own, drawn[name]) for name, own in values.items()}
+            made = self._made(self.ruled.settled(values, drawn, given, by_name))
+            completed = pa.table([made.get(name, completed[name]) for name in completed.column_names],
+                                 names=completed.column_names)  # fmt: skip
         out, names = [], []
         for place, name in enumerate(table.column_names):
             cells = table.column(place)
@@ -323,12 +392,14 @@ class TableCodec(Codec):
     # -- state -------------------------------------------------------------------------------------------------------
 
     def to_json(self) -> dict[str, Any]:
-        schema = pa.schema([(column.name, column.type) for column in self.columns])
+        schema = pa.schema([(column.name, column.type) for column in (*self.columns, *self.modelled)])
         return {
             "representation": self.representation.kind,
             "settings": self.settings.model_dump(mode="json"),
             "schema": base64.b64encode(schema.serialize().to_pybytes()).decode(),
             "columns": [column.to_json() for column in self.columns],
+            "modelled": [column.to_json() for column in self.modelled],
+            "ruled": self.ruled.to_json(),
             "dropped": list(self.dropped),
             "ids": {name: asdict(found) for name, found in self.ids.items()},
             "order": list(self.order),
@@ -339,9 +410,10 @@ class TableCodec(Codec):
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         codec = cls(data["representation"], cls.Settings(**data["settings"]))
         schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(data["schema"])))
-        codec.columns = tuple(
-            Column.from_json(field, column) for field, column in zip(schema, data["columns"], strict=True)
-        )
+        columns = [*data["columns"], *data["modelled"]]
+        columns = [Column.from_json(field, column) for field, column in zip(schema, columns, strict=True)]
+        codec.columns, codec.modelled = tuple(columns[: len(data["columns"])]), tuple(columns[len(data["columns"]) :])
+        codec.ruled = Ruled.from_json(data["ruled"])
         codec.dropped = tuple(data["dropped"])
         codec.ids = {name: Identifiers(**found) for name, found in data["ids"].items()}
         codec.order = tuple(data["order"])

@@ -328,29 +328,34 @@ def describe(
     fine: int = 1,
     strict: bool = False,
     shared_by: int = 1,
+    grid: arrow.Grid | None = None,
 ) -> Column:
     """Read a column's constants off its training cells; see `pieces_of_numbers` and `pieces_of_categories`.
 
     Categories that fewer than `shared_by` cells hold are rare, but not truth values. Where a category was seen once,
     there are more that were not (Good & Turing: of about as much probability as those seen once have): then those seen
     once are rare at least. Not if `strict`. Beyond the `own` most frequent ones (None: all) the others are in groups of
-    neighbours in the alphabet.
+    neighbours in the alphabet. `grid`: where numbers lie, if not on the coarsest grid that holds all of them.
     """
     kind, filled = cells.type, cells.drop_null()
     nulls = 1 - len(filled) / len(cells) if len(cells) else 0.0
     if arrow.is_numeric(kind):
-        grid, units = arrow.to_grid(filled, f"column {name}")
+        if grid is None:
+            grid, units = arrow.to_grid(filled, f"column {name}")
+        else:
+            units = arrow.to_units(filled, grid, kind, f"column {name}")
+            units = units[~np.isnan(units)]
         nulls = 1 - len(units) / len(cells) if len(cells) else 0.0  # NaN is null as well
         if len(units):
             few = bins if strict else BITS
-            pieces = pieces_of_numbers(units, lattice=grid.lattice, bins=bins, few=few)
+            pieces = pieces_of_numbers(units, lattice=grid.lattice, bins=bins, few=few, origin=grid.origin)
             whole = Column(name, kind, pieces, nulls, grid, fine=1 if pieces.points is not None else fine)
             calendar = Calendar.of(arrow.without_dictionary(kind), grid, units) if pieces.points is None else None
             if calendar is None:
                 return whole
             parts: list[Column] = []
             for (part, (its, last)), numbers in zip(calendar.grids.items(), calendar.split(units), strict=True):
-                of = pieces_of_numbers(numbers, lattice=True, bins=bins, few=few)
+                of = pieces_of_numbers(numbers, lattice=True, bins=bins, few=few, origin=its.origin)
                 of = of if last is None else bounded(of, 0, last)
                 parts.append(Column(f"{name} ({part})", pa.int64(), of, 0.0 if parts else nulls, its,
                                     fine=1 if of.points is not None else fine))  # fmt: skip

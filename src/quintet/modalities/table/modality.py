@@ -278,10 +278,11 @@ class TableModality(Modality):
     def fit_pair(self, codec: Codec, items: Any, given: Any, settings: Mapping[str, Any]) -> tuple[Codec, Codec]:
         """Conditions are symbols where all columns are categories, else real numbers, of which none is drawn."""
         codec = codec.fit(items)
-        condition = TableCodec("discrete", TableCodec.Settings(**{**settings, "strict": True})).fit(given)
+        own = {**settings, "rules": "none"}
+        condition = TableCodec("discrete", TableCodec.Settings(**{**own, "strict": True})).fit(given)
         if all(column.categorical for column in condition.columns):
             return codec, condition
-        return codec, TableCodec("continuous", TableCodec.Settings(**{**settings, "shared_by": 1})).fit(given)
+        return codec, TableCodec("continuous", TableCodec.Settings(**{**own, "shared_by": 1})).fit(given)
 
     def preview(self, items: pa.Table, captions: list[str]) -> bytes:
         if items.num_columns == 2 and all(drawn_as_number(kind) for kind in items.schema.types):

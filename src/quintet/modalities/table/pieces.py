@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Self
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quintet.data.arrow import Floats
+from quintet.modalities.table.endings import ZONE, ZONES, Endings
 
 Ints = NDArray[np.int64]
 
@@ -37,7 +38,8 @@ class Pieces:
     beyond the training data keeps a finite likelihood. So do the gaps between values that weigh; gaps and tails share
     1 / (n + 1), or what Good & Turing expect (see EXACT). They are `void`: `quantile` never goes there, it gives the
     value on their left (of the first: right). Where values have bounds (see `within`) a tail ends there, or lacks.
-    On a `lattice` the values are the whole numbers and a piece ends between two of them.
+    On a `lattice` the values are the whole numbers and a piece ends between two of them; where numbers have `endings`,
+    its mass is spread over those in it by their weights.
     `bins[i]` is the symbol of piece i, non-decreasing. The masses sum to 1 (test: numerical integration).
     """
 
@@ -47,6 +49,27 @@ class Pieces:
     void: NDArray[np.bool_]
     bins: Ints
     lattice: bool
+    endings: Endings | None = None
+
+    @cached_property
+    def zone(self) -> Ints:
+        """The zone of endings that each piece is in, by the mass on its left."""
+        return self.zones(1 if self.endings is None else len(self.endings.shares))
+
+    def zones(self, count: int) -> Ints:
+        """The part of the column, of so many of even mass, that each piece is in."""
+        return ((self.cumulative + 0.5 * self.mass) * count).astype(np.int64).clip(0, count - 1)
+
+    @cached_property
+    def ended(self) -> NDArray[np.bool_]:
+        """Which pieces have their mass spread by endings."""
+        width = self.high - self.low
+        return (width > 1) & np.isfinite(width) & ~self.void & (self.endings is not None)
+
+    def _below(self, edge: Floats, piece: Ints) -> Floats:
+        """The sum of weights below an edge, in the zone of a piece."""
+        assert self.endings is not None
+        return self.endings.below(edge, self.zone[piece])
 
     @cached_property
     def cumulative(self) -> Floats:
@@ -111,6 +134,11 @@ class Pieces:
         width = self.high[i] - self.low[i]
         inner = (width > 0) & np.isfinite(width)
         out[inner] -= np.log(width[inner])
+        at = np.flatnonzero(self.ended[i])
+        if self.endings is not None and len(at):
+            own = i[at]
+            total = self._below(self.high[own], own) - self._below(self.low[own], own)
+            out[at] += np.log(width[at]) + np.log(self.endings.weight(x[at], self.zone[own])) - np.log(total)
         half = 0.5 * self.lattice
         for tail, beyond in ((np.isinf(self.low[i]), self.high[0] - x), (np.isinf(self.high[i]), x - self.low[-1])):
             d = beyond[tail].clip(half)
@@ -128,6 +156,13 @@ class Pieces:
         begin = ((x - half - np.where(inner, self.low[i], 0.0)) / w).clip(0, 1)
         start = np.where(inner, start + mass * begin, start)
         mass = np.where(inner, mass / w * self.lattice, mass)
+        at = np.flatnonzero(self.ended[i])
+        if self.endings is not None and len(at):
+            own = i[at]
+            first = self._below(self.low[own], own)
+            part = self.mass[own] / (self._below(self.high[own], own) - first)
+            start[at] = self.cumulative[own] + part * (self._below(x[at] - half, own) - first)
+            mass[at] = part * self.endings.weight(x[at], self.zone[own])
         h = self.span
         left, right = np.isinf(self.low[i]), np.isinf(self.high[i])
         d = (self.high[0] - x[left]).clip(half)
@@ -146,6 +181,11 @@ class Pieces:
         inner = np.isfinite(high - low)
         x = np.where(inner, low, 0) + share * np.where(inner, high - low, 0)
         half = 0.5 * self.lattice
+        at = np.flatnonzero(self.ended[i])
+        if self.endings is not None and len(at):
+            own = i[at]
+            first = self._below(low[at], own)
+            x[at] = self.endings.at(first + share[at] * (self._below(high[at], own) - first), self.zone[own])
         x = np.where(self.void[i], np.where(i == 0, high + half, low - half), x)
         if self.lattice:  # a share of exactly 0 or 1 would round to the neighbour
             inside = ~self.void[i]
@@ -173,6 +213,7 @@ class Pieces:
             "void": np.flatnonzero(self.void).tolist(),
             "first": self.first.tolist(),
             "lattice": self.lattice,
+            "endings": None if self.endings is None else self.endings.to_json(),
         }
 
     @classmethod
@@ -184,14 +225,16 @@ class Pieces:
         starts[data["first"][1:]] = 1
         tails = [np.inf] * data["tails"]
         low, high = np.array([*(-np.array(tails)), *data["low"]]), np.array([*data["high"], *tails])
-        return cls(low, high, mass, void, np.cumsum(starts), bool(data["lattice"]))
+        endings = None if data["endings"] is None else Endings.from_json(data["endings"])
+        return cls(low, high, mass, void, np.cumsum(starts), bool(data["lattice"]), endings)
 
 
-def pieces_of_numbers(x: Floats, *, lattice: bool, bins: int, few: int = 8) -> Pieces:
+def pieces_of_numbers(x: Floats, *, lattice: bool, bins: int, few: int = 8, origin: int | None = None) -> Pieces:
     """The distribution of the training values x (n,), in about `bins` symbols of equal mass besides the spikes.
 
     A column of separate values (see EXACT, or at most `few`) has a symbol for each of up to 2 `bins`. Else the values
-    between two spikes are cut at their quantiles.
+    between two spikes are cut at their quantiles. `origin`: what is to be added to a whole number so that it ends as it
+    is written; None: endings say nothing.
     """
     values, counts = np.unique(x, return_counts=True)
     n, half = len(x), 0.5 * lattice
@@ -230,7 +273,11 @@ def pieces_of_numbers(x: Floats, *, lattice: bool, bins: int, few: int = 8) -> P
         at = end
     beyond = min(max(once / (n + 1), NEVER), 0.5) if separate else 1 / (n + 1)
     ends, starts = np.concatenate(high), np.concatenate(low)
-    return assemble(starts, ends, np.concatenate(mass), np.concatenate(alone), beyond, bins, lattice=lattice)
+    made = assemble(starts, ends, np.concatenate(mass), np.concatenate(alone), beyond, bins, lattice=lattice)
+    if not lattice or origin is None or exact.all():
+        return made
+    inside, zones = np.repeat(values[~exact], counts[~exact]), int(np.clip(n // ZONE, 1, ZONES))
+    return replace(made, endings=Endings.of(inside, made.zones(zones)[made.piece(inside)], zones, origin))
 
 
 def bounded(pieces: Pieces, first: int, last: int) -> Pieces:
@@ -242,7 +289,8 @@ def bounded(pieces: Pieces, first: int, last: int) -> Pieces:
         if low[tail] >= high[tail]:
             kept[tail] = False
             mass[neighbour] += mass[tail]
-    return Pieces(low[kept], high[kept], mass[kept], pieces.void[kept], pieces.bins[kept], lattice=True)
+    return replace(pieces, low=low[kept], high=high[kept], mass=mass[kept], void=pieces.void[kept],
+                   bins=pieces.bins[kept])  # fmt: skip
 
 
 def knots(total: int, size: int, *, begins: bool, ends: bool) -> Ints:

@@ -1,0 +1,118 @@
+"""How the whole numbers of a column end: in thousands, in tens, in 99; a mixture of grids, given where they lie."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quintet.data.arrow import Floats
+
+PERIODS = (10_000, 1_000, 100, 10, 3_600, 60)
+"""Endings that are looked at: the last digits of a number, and the seconds of an hour or a minute."""
+TURNS = 10
+"""A period fits so many times at least between the smallest and the largest value, so that endings are no places."""
+FEWEST, GAIN = 200, 0.05
+"""Of so many values, endings are a grid if they say so many nats of each, on average."""
+OFTEN, SIGMAS = 10, 6.0
+"""An ending that so many values have, and by so many deviations more than others of its divisor, counts by itself."""
+ZONE, ZONES = 1_000, 8
+"""Values whose endings are counted together, from the smallest on, and the most zones of them."""
+PRIOR = 20
+"""A zone counts as if it had so many more values, with the endings of the whole column."""
+
+
+@dataclass(frozen=True)
+class Endings:
+    """omega_z(k) > 0, how much more often than evenly a whole number k of zone z ends as it does, of mean 1.
+
+    It depends on r = (k + origin) mod `period`, by the greatest common divisor of r and the period (of 1000 itself: the
+    thousands, 500, 250, 100 ...), and on r itself where that is one of `single` (as 99). `shares` (zones, kinds) are
+    the shares of training values of each kind of ending: of each single one, then of each divisor in falling order.
+    """
+
+    period: int
+    origin: int
+    single: tuple[int, ...]
+    shares: tuple[tuple[float, ...], ...]
+
+    @cached_property
+    def omega(self) -> Floats:
+        """(zones, period)."""
+        kind = kinds(self.period, self.single)
+        sizes = np.bincount(kind, minlength=len(self.shares[0])).clip(1)
+        weight: Floats = (np.array(self.shares) / sizes)[:, kind]
+        return weight * (self.period / weight.sum(1, keepdims=True))
+
+    @cached_property
+    def _ends(self) -> Floats:
+        """(zones, period + 1): the sum of omega over the endings before each; the last is the period."""
+        return np.concatenate([np.zeros((len(self.omega), 1)), np.cumsum(self.omega, 1)], 1)
+
+    def weight(self, k: Floats, zone: NDArray[np.int64]) -> Floats:
+        """omega of whole numbers."""
+        return self.omega[zone, (k.astype(np.int64) + self.origin) % self.period]
+
+    def below(self, edge: Floats, zone: NDArray[np.int64]) -> Floats:
+        """The sum of omega over the whole numbers below an edge k - 1/2, from a far one on."""
+        turns, r = np.divmod(np.ceil(edge).astype(np.int64) + self.origin, self.period)
+        return turns * float(self.period) + self._ends[zone, r]
+
+    def at(self, total: Floats, zone: NDArray[np.int64]) -> Floats:
+        """The whole number in which the sum passes `total`: `below(k - 1/2) <= total < below(k + 1/2)`."""
+        turns, rest = np.divmod(total, float(self.period))
+        apart = 2.0 * self.period
+        flat = (self._ends[:, :-1] + apart * np.arange(len(self._ends))[:, None]).ravel()
+        r = np.searchsorted(flat, rest + apart * zone, side="right") - 1 - zone * self.period
+        return turns * self.period + r - self.origin
+
+    def to_json(self) -> dict[str, Any]:
+        return {"period": self.period, "origin": self.origin, "single": list(self.single),
+                "shares": [list(each) for each in self.shares]}  # fmt: skip
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        return cls(data["period"], data["origin"], tuple(data["single"]), tuple(map(tuple, data["shares"])))
+
+    @classmethod
+    def of(cls, values: Floats, zone: NDArray[np.int64], zones: int, origin: int) -> Self | None:
+        """Those of whole numbers (n,), each in one of the zones; None where they end evenly, or nothing can be said."""
+        if len(values) < FEWEST:
+            return None
+        best, gain = None, GAIN
+        for period in PERIODS:
+            if np.ptp(values) < TURNS * period:
+                continue
+            found = cls._counted((values.astype(np.int64) + origin) % period, zone, zones, period, origin)
+            says = float(np.log(found.weight(values, zone)).mean())
+            if says > gain + (GAIN if best is not None else 0.0):
+                best, gain = found, says
+        return best
+
+    @classmethod
+    def _counted(cls, r: NDArray[np.int64], zone: NDArray[np.int64], zones: int, period: int, origin: int) -> Self:
+        kind = kinds(period, ())
+        each = np.bincount(r, minlength=period)
+        expected = (np.bincount(kind, each) / np.bincount(kind).clip(1))[kind]
+        alone = np.flatnonzero((each >= OFTEN) & (each > expected + SIGMAS * np.sqrt(expected + 1)))
+        single = tuple(int(i) for i in alone if np.gcd(int(i), period) != period)
+        kind = kinds(period, single)
+        sizes = np.bincount(kind)
+        whole = (np.bincount(kind[r], minlength=len(sizes)) + sizes / period) / (len(r) + 1)
+        counts = np.zeros((zones, len(sizes)))
+        np.add.at(counts, (zone, kind[r]), 1)
+        shares = (counts + PRIOR * whole) / (counts.sum(1, keepdims=True) + PRIOR)
+        return cls(period, origin, single, tuple(tuple(row) for row in shares.tolist()))
+
+
+def kinds(period: int, single: tuple[int, ...]) -> NDArray[np.int64]:
+    """(period,) of each ending, which kind it is of."""
+    divisors = [d for d in range(period, 0, -1) if period % d == 0]
+    place = {d: len(single) + i for i, d in enumerate(divisors)}
+    kind = np.array([place[math.gcd(r, period)] for r in range(period)])
+    kind[list(single)] = np.arange(len(single))
+    return kind
