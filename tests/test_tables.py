@@ -319,7 +319,7 @@ def test_many_categories_keep_what_they_go_with() -> None:
     # encode chooses among the symbols of a cell evenly, and log_det says among how many
     column = codec.columns[0]
     for code in ("005", "300", "699"):
-        units, null = codec.units(codec.rows({"code": [code] * 64}))
+        units, null = (part[:, None] for part in column.units(codec.rows({"code": [code] * 64})["code"]))
         u = (np.arange(64) + 0.5) / 64
         x = torch.from_numpy(np.stack(column.encode(units[:, 0], null[:, 0], u), 1))
         inside = column.log_inside(units[:, 0], null[:, 0], x[:, 0].numpy())
@@ -469,8 +469,8 @@ def holes_of(x: np.ndarray, share: float) -> list[float | None]:
 
 def mean_mass(codec: TableCodec, cells: Any) -> float:
     """The probability of one cell, estimated over the codec's own draws: there is a second column that varies them."""
-    units, null = codec.units(codec.rows(cells))
     column, estimates = codec.columns[0], []
+    units, null = (part[:, None] for part in column.units(codec.rows(cells)[column.name]))
     if codec.representation.kind == "discrete":
         inside = 0.0 if null[0, 0] else float(column.pieces.log_weight(units[:1, 0])[0])
         symbol = column.pieces.count if null[0, 0] else int(column.pieces.symbol(units[:1, 0])[0])

@@ -417,7 +417,7 @@ def test_frames_are_read_in_the_written_form_of_the_training_file(tmp_path: Path
     given = quintet.train("vae", data=tmp_path / "x.csv", condition="price", steps=2, runs=tmp_path / "runs")
     codec = model.codecs["x"]
     assert isinstance(codec, TableCodec)
-    parsed = codec.units(codec.rows(own))[0][:, 1]
+    parsed = list(codec.values(codec.rows(own)).values())[1]
     assert len(given.sample(2, condition=rows["price"][:2])) == 2
     assert len(set(parsed)) > 20
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Self
 
@@ -22,16 +22,13 @@ from quintet.core.likelihood import Measure
 from quintet.core.spaces import Discrete
 from quintet.data import arrow
 from quintet.data.arrow import Floats
-from quintet.modalities.table import discovery, guessing, written
-from quintet.modalities.table.columns import RARE_MARK, Column, describe, is_key
+from quintet.modalities.table import guessing, written
+from quintet.modalities.table.columns import RARE_MARK, Column
 from quintet.modalities.table.identifiers import Identifiers
+from quintet.modalities.table.layout import Layout, values_of
 from quintet.modalities.table.representations import NormalScores, RowRepresentation, RowSymbols, Units
 from quintet.modalities.table.ruled import Ruled
 from quintet.modalities.table.rules import Order
-
-FINE, FEW_COLUMNS = 64, 6
-"""In a table of fewer columns a number's bin has FINE parts, a second symbol: what is drawn within a part is a function
-of the row's symbols, of which there would be too few different ones."""
 
 
 class TableCodec(Codec):
@@ -113,7 +110,8 @@ class TableCodec(Codec):
             for name in self.dropped
         )
         new = (f"column {name} is not modelled: samples have new identifiers in it, each once" for name in self.ids)
-        return (*left, *new, *self.ruled.notes, *(self._rare(c) for c in self.columns if c.hides or c.rare > 1))
+        ruled = (f"{told} (--coding.rules none overrules it)" for told in self.ruled.told)
+        return (*left, *new, *ruled, *(self._rare(c) for c in self.columns if c.hides or c.rare > 1))
 
     def _rare(self, c: Column) -> str:
         """What becomes of the rare values of a column."""
@@ -132,60 +130,15 @@ class TableCodec(Codec):
 
     def fit(self, items: Any) -> Self:
         table = arrow.as_table(items)
-        if not table.num_rows or not table.num_columns:
-            raise DataError("an empty table")
-        if len(set(table.column_names)) < table.num_columns:
-            raise DataError("two columns of one name", where=", ".join(table.column_names))
-        forms = written.forms(table)
-        wanted = [name for name, form in forms.items() if form.kind in ("category", "text")]  # by the user
-        named = [name for name, form in forms.items() if form.kind == "id"]
-        if len(named) == table.num_columns:
-            raise DataError("all columns are identifiers", where=", ".join(named), why="there is nothing to model")
-        others = [name for name in table.column_names if name not in (*named, *wanted)]
-        keys = [name for name in others if table.num_columns > 1 and is_key(table[name])]
-        self.ids = {name: Identifiers.of(table[name]) for name in named}
-        kept = [name for name in table.column_names if name not in (*keys, *named)] or table.column_names
-        self.dropped = tuple(name for name in table.column_names if name not in (*kept, *named))
-        self.order = tuple(name for name in table.column_names if name in (*kept, *named))
-        self.forms = {name: form for name, form in forms.items() if name in kept}
-        self.columns = tuple(self._described(name, table[name], len(kept)) for name in kept)
-        values = self.values(table)
-        self.ruled = discovery.find(self.columns, values, self.settings.rules)
-        self.modelled = tuple(self._modelled(table, values))
+        found = Layout.of(table, self.settings, groups=self.representation.groups)
+        self.columns, self.ruled, self.modelled = found.columns, found.ruled, found.modelled
+        self.ids, self.dropped, self.order = dict(found.ids), found.dropped, found.order
+        kept = {column.name for column in self.columns}
+        self.forms = {name: form for name, form in written.forms(table).items() if name in kept}
         self._set_space()
         for note in self.notes:
             warn(note)
         return self
-
-    def _described(self, name: str, cells: pa.ChunkedArray, of: int, grid: arrow.Grid | None = None) -> Column:
-        """A column beside others, so many `of` them in all."""
-        s = self.settings
-        own = s.categories if self.representation.groups else None
-        fine = s.fine or (FINE if of < FEW_COLUMNS else 1)
-        return describe(name, cells, bins=s.bins, own=own, fine=fine, strict=s.strict, shared_by=s.shared_by, grid=grid)
-
-    def _modelled(self, table: pa.Table, values: Mapping[str, Floats]) -> Iterator[Column]:
-        """What stands for the columns in a model, of training rows."""
-        left, count = self.ruled.reduce(values), len(self.columns) - len(self.ruled.computed)
-        for column in self.columns:
-            rule = self.ruled.changed.get(column.name)
-            if column.name in self.ruled.computed:
-                continue
-            if rule is None:  # in what is now a table of few columns, with finer numbers
-                few = count < FEW_COLUMNS <= len(self.columns)
-                yield self._described(column.name, table[column.name], count) if few else column
-                continue
-            own = left[column.name]
-            null = np.isnan(own)
-            if isinstance(rule, Order):
-                kind, grid = pa.int64() if rule.lattice else pa.float64(), arrow.Grid(rule.lattice)
-                cells = pa.array(np.where(null, 0, own), mask=null).cast(kind)
-                yield self._described(f"{rule.target} - {rule.sources[0]}", pa.chunked_array([cells]), count, grid)
-            elif rule.exact:
-                cells = pa.array(np.zeros(len(own), np.int64), mask=null)
-                yield self._described(column.name, pa.chunked_array([cells]), count, arrow.Grid(True))
-            else:
-                yield self._described(column.name, pa.chunked_array([column.cells(own, null)]), count, column.grid)
 
     def _set_space(self) -> None:
         self.representation.fit(self.modelled)
@@ -232,27 +185,9 @@ class TableCodec(Codec):
             rows &= column.known(items[column.name], strict=strict)
         return rows
 
-    def units(self, table: pa.Table) -> tuple[Floats, np.ndarray]:
-        """(N, columns) of `rows`: the cells as numbers, and which are null (there the number is 0)."""
-        units = np.zeros((table.num_rows, len(self.columns)))
-        null = np.zeros(units.shape, bool)
-        for i, column in enumerate(self.columns):
-            if column.name not in table.column_names:
-                raise DataError("a column is missing", where=column.name)
-            units[:, i], null[:, i] = column.units(table[column.name], strict=self.settings.strict)
-            if null[:, i].any() and not column.nulls:
-                raise DataError(
-                    f"{int(null[:, i].sum())} missing cells",
-                    where=f"column {column.name}, row {int(null[:, i].argmax()) + 1}",
-                    why="training had none in it",
-                    fix="fill them (quintet complete), or drop the rows",
-                )
-        return units, null
-
     def values(self, table: pa.Table) -> dict[str, Floats]:
         """The cells of `rows` by column: units, NaN for null."""
-        units, null = self.units(table)
-        return dict(zip((column.name for column in self.columns), np.where(null, np.nan, units).T, strict=True))
+        return values_of(table, self.columns, strict=self.settings.strict)
 
     def encode(self, items: Any) -> Tensor:
         return self.representation.encode(self._split(self.ruled.reduce(self.values(self.rows(items)))))
@@ -262,7 +197,7 @@ class TableCodec(Codec):
         depends on which training had.
         """
         table = self.rows(items)
-        values, by_name = self.values(table), {column.name: column for column in self.columns}
+        values, by_name = self.values(table), self._by_name
         cells = self._split(self.ruled.reduce(values))
         x, notes = self.representation.encode(cells), [list[str]() for _ in range(len(table))]
         for column in self.columns:
@@ -289,6 +224,10 @@ class TableCodec(Codec):
         return np.stack([part for of in parts for part in of], 1), np.repeat(null, [len(of) for of in parts], 1)
 
     @property
+    def _by_name(self) -> dict[str, Column]:
+        return {column.name: column for column in self.columns}
+
+    @property
     def _kept(self) -> list[str]:
         """The names of the columns that are modelled."""
         return [column.name for column in self.columns if column.name not in self.ruled.computed]
@@ -305,8 +244,7 @@ class TableCodec(Codec):
             if column.calendar is not None:
                 units = column.calendar.join([units, *(next(parts)[0] for _ in column.parts[1:])])
             drawn[name] = np.where(null, np.nan, units)
-        by_name = {column.name: column for column in self.columns}
-        columns = self._made(self.ruled.restore(drawn, by_name))
+        columns = self._made(self.ruled.restore(drawn, self._by_name))
         columns |= {name: found.new(len(x)) for name, found in self.ids.items()}
         return written.attach(pa.table({name: columns[name] for name in self.order}), self.forms)
 
@@ -328,15 +266,17 @@ class TableCodec(Codec):
             raise UsageError("`known` says of each cell whether it is known", why=why)
         values, given = self._given(table, known)
         values, given = self.ruled.solved(values, given)
-        rules, means = self.ruled.changed, dict[str, NDArray[np.bool_]]()
-        for name, column in zip((column.name for column in self.columns), self.columns, strict=True):
-            means[name] = np.logical_and.reduce([given[each] for each in (name, *(
-                rules[name].sources if name in rules else ()))])  # fmt: skip
+        told = dict(given)
+        for name, rule in self.ruled.changed.items():
+            if isinstance(rule, Order):  # a distance is known where both ends are
+                told[name] = np.logical_and.reduce([given[each] for each in (name, *rule.sources)])
+        for name, column in self._by_name.items():
             middle = float(column.pieces.quantile(np.array([0.5]))[0])
             values[name] = np.where(given[name], values[name], middle)
-        known = np.stack([means[name] for name in self._kept], 1)
-        x = self.representation.encode(self._split(self.ruled.reduce(values)))
-        return x, self.representation.spread(np.repeat(known, [len(column.parts) or 1 for column in self.modelled], 1))
+        x, places = self.representation.encode(self._split(self.ruled.reduce(values))), list[NDArray[np.bool_]]()
+        for name, column in zip(self._kept, self.modelled, strict=True):
+            places += [told[name]] * (len(column.parts) or 1)
+        return x, self.representation.spread(np.stack(places, 1))
 
     def _given(self, table: pa.Table, known: Any) -> tuple[dict[str, Floats], dict[str, NDArray[np.bool_]]]:
         """The values of `rows`, and which of them are given; NaN elsewhere, and where null is given."""
@@ -362,10 +302,10 @@ class TableCodec(Codec):
         """
         table, read = arrow.as_table(items, tuple(column.name for column in self.columns)), self.rows(items)
         if self.ruled.found:
-            drawn, by_name = self.values(self.rows(completed)), {column.name: column for column in self.columns}
-            values, given = self._given(read, known)
-            values = {name: np.where(given[name], own, drawn[name]) for name, own in values.items()}
-            made = self._made(self.ruled.settled(values, drawn, given, by_name))
+            drawn = self.values(self.rows(completed))
+            values, has = self._given(read, known)
+            values = {name: np.where(has[name], own, drawn[name]) for name, own in values.items()}
+            made = self._made(self.ruled.settled(values, drawn, has, self._by_name))
             completed = pa.table([made.get(name, completed[name]) for name in completed.column_names],
                                  names=completed.column_names)  # fmt: skip
         out, names = [], []

@@ -13,31 +13,26 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from quintet.core.random import some
 from quintet.data import arrow
 from quintet.data.arrow import Floats
 from quintet.modalities.table.columns import Column
+from quintet.modalities.table.deciding import lookups
 from quintet.modalities.table.pieces import SPIKE
 from quintet.modalities.table.ruled import Ruled, ends
-from quintet.modalities.table.rules import CLOSE, NOTHING, SILENT, Lookup, Order, Product, Rule, Sum, Values, same
+from quintet.modalities.table.rules import CLOSE, SILENT, Order, Product, Rule, Sum, Values, same
+from quintet.modalities.table.searching import BROKEN, BROKEN_SHARE, GLANCE, Search
 
 FEWEST = 100
 """Of so many rows at least rules are looked for."""
-BROKEN, BROKEN_SHARE = 30, 0.01
-"""A rule is one if so many rows, and this part of them, would break it were its target shuffled."""
 OFTEN, TIMES = 0.03, 5
 """A rule that does not always hold is one if it holds in this part of the rows, where no value that makes up a spike is
 compared, and so many times as often as by chance."""
-ROWS, GLANCE = 20_000, 400
-"""Training rows that are searched, and those that a candidate is looked at first by."""
-NUMBERS, COLUMNS = 40, 60
-"""Columns that are combined: numbers in sums and products, and any in pairs."""
+NUMBERS = 40
+"""Columns that are combined in sums and products."""
 TERMS, DENOMINATOR, TINY = 8, 1000, 1e-7
 """Of a sum: the most terms, the largest denominator of their weights, and what is 0 in standard deviations."""
 BEYOND = 0.05
 """At most this part of a computed column may lie outside its range, were its sources independent."""
-UNTAUGHT = 0.02
-"""At most this part of the rows may have keys that are rare, of which a look-up says nothing."""
 SELDOM = 0.001
 """An order may have so many exceptions."""
 NARROW = 0.25
@@ -49,107 +44,64 @@ def find(columns: Sequence[Column], values: Values, wanted: str = "all") -> Rule
     rows = len(next(iter(values.values())))
     if wanted == "none" or rows < FEWEST or len(columns) < 2:
         return Ruled()
-    names = None if wanted == "all" else {name.strip() for name in wanted.split(",")}
-    search = Search(columns, values, names)
-    for candidates in (search.sums, search.lookups, search.products, search.distances, search.shares, search.orders):
-        for rule in candidates():
+    search = Search(columns, values, None if wanted == "all" else {name.strip() for name in wanted.split(",")})
+    of = Numbers(search)
+    for candidates in (of.sums(), lookups(search), of.products(), of.distances(), of.shares(), of.bounds()):
+        for rule in candidates:
             search.take(rule)
     return Ruled(search.sorted(), 1 / (rows + 2))
 
 
-class Search:
-    """What was found so far, at most one rule a target, and no column that follows from itself."""
+class Numbers:
+    """Candidates of rules between columns of numbers."""
 
-    def __init__(self, columns: Sequence[Column], values: Values, wanted: set[str] | None) -> None:
-        self.columns = {column.name: column for column in columns}
-        self.values, self.wanted = values, wanted
-        self.rows = len(next(iter(values.values())))
-        self.sample = {name: own[some(own, ROWS, 0)] for name, own in values.items()}
-        mixed = np.random.default_rng(0).permutation(min(self.rows, ROWS))
-        self.shuffled = {name: own[mixed] for name, own in self.sample.items()}
-        self.found: list[Rule] = []
-        self.needs: dict[str, set[str]] = {}
-
-    # -- what is accepted --------------------------------------------------------------------------------------------
-
-    def open(self, target: str, sources: Sequence[str]) -> bool:
-        """Whether a column may follow from these."""
-        wanted = self.wanted is None or target in self.wanted
-        back = any(target == name or target in self.needs.get(name, ()) for name in sources)
-        return wanted and target not in self.needs and not back
-
-    def take(self, rule: Rule) -> None:
-        if self.open(rule.target, rule.sources):
-            self.found.append(rule)
-            below = set(rule.sources).union(*(self.needs.get(name, set()) for name in rule.sources))
-            self.needs[rule.target] = below
-            for needs in self.needs.values():
-                if rule.target in needs:
-                    needs |= below
-
-    def sorted(self) -> tuple[Rule, ...]:
-        """Each rule behind those that its sources follow from."""
-        left, out = list(self.found), list[Rule]()
-        while left:
-            waiting = {rule.target for rule in left}
-            ready = next(rule for rule in left if not waiting & set(rule.sources))
-            left.remove(ready)
-            out.append(ready)
-        return tuple(out)
-
-    def certain(self, rule: Rule) -> bool:
-        """Whether all training rows keep it, and many would not were the target shuffled."""
-        if not rule.kept(self.sample).all() or not rule.kept(self.values).all():
-            return False
-        broken = (~rule.kept({**self.sample, rule.target: self.shuffled[rule.target]})).mean()
-        return bool(broken >= BROKEN_SHARE and broken * self.rows >= BROKEN)
+    def __init__(self, search: Search) -> None:
+        self.search = search
 
     def mostly(self, rule: Order) -> bool:
         """Whether hardly any row breaks an order, and many more would were the target shuffled."""
-        broken = (~rule.kept({**self.sample, rule.target: self.shuffled[rule.target]})).mean()
-        if broken < BROKEN_SHARE or broken * self.rows < BROKEN:
+        broken = (~rule.kept({**self.search.sample, rule.target: self.search.shuffled[rule.target]})).mean()
+        if broken < BROKEN_SHARE or broken * self.search.rows < BROKEN:
             return False
-        return bool((~rule.kept(self.values)).mean() <= min(SELDOM, 0.1 * broken))
+        return bool((~rule.kept(self.search.values)).mean() <= min(SELDOM, 0.1 * broken))
 
     def share(self, rule: Rule) -> float:
         """How often a rule holds that does not always; 0 if that may be by chance, or by spikes that fall together."""
-        own, said = self.sample[rule.target], rule.predict(self.sample)
+        own, said = self.search.sample[rule.target], rule.predict(self.search.sample)
         rest = self.rare(rule.target, own)
         for name in rule.sources if len(rule.sources) > 1 else ():
             rest &= self.raw[name] != 0
-        holds, chance = same(said, own) & rest, same(said, self.shuffled[rule.target]) & rest
+        holds, chance = same(said, own) & rest, same(said, self.search.shuffled[rule.target]) & rest
         if holds.mean() < OFTEN or holds.mean() < TIMES * chance.mean() or holds.sum() < BROKEN:
             return 0.0
-        return float(same(rule.predict(self.values), self.values[rule.target]).mean())
+        return float(same(rule.predict(self.search.values), self.search.values[rule.target]).mean())
 
     def rare(self, name: str, own: Floats) -> NDArray[np.bool_]:
         """Which values of a column make up no spike."""
-        pieces = self.columns[name].pieces
+        pieces = self.search.columns[name].pieces
         return np.exp(pieces.log_weight(own)) < SPIKE if pieces.lattice else np.full(len(own), True)
-
-    # -- numbers -----------------------------------------------------------------------------------------------------
 
     @cached_property
     def numbers(self) -> list[str]:
         """Columns of more than two numbers, exact in floating point."""
-        return [name for name, c in self.columns.items() if c.number and c.pieces.count > 2
-                and np.nanmax(np.abs(self.sample[name]), initial=0) < 2**50][:NUMBERS]  # fmt: skip
+        return [name for name, c in self.search.columns.items() if c.number and c.pieces.count > 2
+                and np.nanmax(np.abs(self.search.sample[name]), initial=0) < 2**50][:NUMBERS]  # fmt: skip
 
     @cached_property
     def raw(self) -> dict[str, Floats]:
         """The sampled numbers as they are written."""
-        return {name: float(start) + float(step) * self.sample[name]
-                for name in self.numbers for start, step in [ruler(self.columns[name])]}  # fmt: skip
+        return {name: float(start) + float(step) * self.search.sample[name]
+                for name in self.numbers for start, step in [ruler(self.search.columns[name])]}  # fmt: skip
 
     def moment(self, name: str) -> bool:
-        return pa.types.is_temporal(arrow.without_dictionary(self.columns[name].type))
+        return pa.types.is_temporal(arrow.without_dictionary(self.search.columns[name].type))
 
     def sums(self) -> Iterator[Rule]:
         """Exact linear relations: each column that depends on those before it, in the fewest of them."""
-        names = [name for name in self.numbers if self.columns[name].null_share < 0.2]
+        names = [name for name in self.numbers if self.search.columns[name].null_share < 0.2]
         if not names:
             return
-        rows = np.stack([self.sample[name] for name in names], 1)
+        rows = np.stack([self.search.sample[name] for name in names], 1)
         rows = rows[~np.isnan(rows).any(1)][:2_000]
         if len(rows) < max(FEWEST, 2 * len(names)):
             return
@@ -177,17 +129,17 @@ class Search:
     def oriented(self, terms: Mapping[str, Fraction]) -> Sum | None:
         """sum_i terms_i x_i = constant, solved for the column that is safest to compute: a total of the others."""
         best, least = None, BEYOND
-        for target in sorted(terms, key=list(self.columns).index, reverse=True):
+        for target in sorted(terms, key=list(self.search.columns).index, reverse=True):
             sources = [name for name in terms if name != target]
-            if not self.open(target, sources):
+            if not self.search.open(target, sources):
                 continue
             rule = self.filled(self.summed(target, {name: -terms[name] / terms[target] for name in sources}))
             if rule is None:
                 continue
             if all(w > 0 for w in rule.weights) or (rule.gaps and self.parted(rule)):
                 return rule
-            low, high = ends(self.columns[target])
-            mixed = {name: np.roll(self.sample[name], 7 * i) for i, name in enumerate(sources)}
+            low, high = ends(self.search.columns[target])
+            mixed = {name: np.roll(self.search.sample[name], 7 * i) for i, name in enumerate(sources)}
             with np.errstate(invalid="ignore"):
                 said = rule.predict(mixed)
                 beyond = float(((said < low) | (said > high)).mean())
@@ -197,27 +149,33 @@ class Search:
 
     def filled(self, rule: Sum | None) -> Sum | None:
         """The rule, if it is certain: of all cells, or of those that are filled."""
-        for gaps in (False, True) if rule is not None else ():
+        if rule is None:
+            return None
+        for gaps in (False, True):
             found = replace(rule, gaps=gaps)
-            if gaps <= self.columns[rule.target].nulls and self.certain(found):
+            if gaps <= self.search.columns[rule.target].nulls and self.search.certain(found):
                 return found
         return None
 
     def parted(self, rule: Sum) -> bool:
         """Whether it is what a total has besides its other part, which is never more (`distances` keeps that)."""
-        return sorted(rule.weights) == [-1, 1] and rule.constant == 0 and ends(self.columns[rule.target])[0] >= 0
+        return sorted(rule.weights) == [-1, 1] and rule.constant == 0 and ends(self.search.columns[rule.target])[0] >= 0
 
     def summed(self, target: str, weights: Mapping[str, Fraction], constant: Fraction | None = None) -> Sum | None:
         """The rule with these weights of units; None if it leaves the target's grid. `constant`: by the first row."""
-        lattice = self.columns[target].pieces.lattice
-        whole = all(self.columns[name].pieces.lattice and w.denominator == 1 for name, w in weights.items())
+        lattice = self.search.columns[target].pieces.lattice
+        whole = all(self.search.columns[name].pieces.lattice and w.denominator == 1 for name, w in weights.items())
         if lattice and not whole:
             return None
         if constant is None:
-            left = self.sample[target] - sum(float(w) * self.sample[name] for name, w in weights.items())
+            left = self.search.sample[target] - sum(float(w) * self.search.sample[name] for name, w in weights.items())
             left = left[~np.isnan(left)]
             constant = Fraction(float(np.round(left[0]) if lattice else np.median(left))) if len(left) else Fraction(0)
-            constant = constant if lattice or abs(constant) > 1e-9 * ends(self.columns[target])[1] else Fraction(0)
+            constant = (
+                constant
+                if lattice or abs(float(constant)) > 1e-9 * ends(self.search.columns[target])[1]
+                else Fraction(0)
+            )
         if lattice and constant.denominator != 1:
             return None
         return Sum(target, tuple(weights), 1.0, False, 0.0, self.told(target, weights, constant),
@@ -227,23 +185,23 @@ class Search:
         """The sum as it is written: `living = above + basement`."""
         if self.moment(target) or any(map(self.moment, weights)):
             return f"{target} follows from {' and '.join(weights)}"
-        start, step = ruler(self.columns[target])
+        start, step = ruler(self.search.columns[target])
         rest, said = start + constant * step, ""
         for name, weight in weights.items():
-            begin, unit = ruler(self.columns[name])
+            begin, unit = ruler(self.search.columns[name])
             each = weight * step / unit
             rest -= each * begin
             size = "" if abs(each) == 1 else f"{float(abs(each)):g} x "
             said += f"{' - ' if each < 0 else ' + ' if said else ''}{size}{name}"
-        if abs(rest) > Fraction(1, 10**9) * max(1, abs(start)):
+        if abs(rest) > Fraction(1, 10**9) * max(Fraction(1), abs(start)):
             said += f" {'-' if rest < 0 else '+'} {float(abs(rest)):g}"
         return f"{target} = {said.strip()}"
 
     def products(self) -> Iterator[Rule]:
         """Products and quotients of two columns, rounded as the target is."""
         names = [name for name in self.numbers if not self.moment(name)]
-        glance, lattice = self.glance(names), [self.columns[name].pieces.lattice for name in names]
-        steps = np.array([float(ruler(self.columns[name])[1]) for name in names]) * lattice
+        glance, lattice = self.glance(names), [self.search.columns[name].pieces.lattice for name in names]
+        steps = np.array([float(ruler(self.search.columns[name])[1]) for name in names]) * lattice
         for (i, a), (j, b) in itertools.permutations(enumerate(names), 2):
             for power in (1, -1) if i < j else (-1,):
                 with np.errstate(all="ignore"):
@@ -254,13 +212,13 @@ class Search:
                     continue
                 for k in np.flatnonzero(near[:, rest].all(1)):
                     target, mark = names[k], "x" if power > 0 else "/"
-                    if k in (i, j) or not self.open(target, (a, b)):
+                    if k in (i, j) or not self.search.open(target, (a, b)):
                         continue
                     rulers = tuple((float(start), float(step)) for start, step in
-                                   (ruler(self.columns[name]) for name in (target, a, b)))  # fmt: skip
-                    text, usual = f"{target} = {a} {mark} {b}", median(self.sample[target])
+                                   (ruler(self.search.columns[name]) for name in (target, a, b)))  # fmt: skip
+                    text, usual = f"{target} = {a} {mark} {b}", median(self.search.sample[target])
                     rule = Product(target, (a, b), 1.0, False, usual, text, power, rulers, lattice[k])
-                    if self.certain(rule):
+                    if self.search.certain(rule):
                         yield rule
 
     def glance(self, names: Sequence[str]) -> Floats:
@@ -270,17 +228,17 @@ class Search:
     def shares(self) -> Iterator[Rule]:
         """What often holds: equal numbers, and sums of two. The most frequent first."""
         names = [name for name in self.numbers if not self.moment(name)]
-        full = [i for i, name in enumerate(names) if not self.columns[name].nulls]
+        full = [i for i, name in enumerate(names) if not self.search.columns[name].nulls]
         found, glance = list[tuple[float, Rule]](), self.glance(names)
-        rare = np.array([self.rare(name, self.sample[name][:GLANCE]) for name in names])
+        rare = np.array([self.rare(name, self.search.sample[name][:GLANCE]) for name in names])
         for sources in (*itertools.combinations(full, 1), *itertools.combinations(full, 2)):
             total = glance[list(sources)].sum(0)
             with np.errstate(invalid="ignore"):
                 near = rare & (np.abs(glance - total) <= CLOSE * np.abs(total))
             for k in np.flatnonzero(near.mean(1) >= 0.5 * OFTEN):
-                named, nulls = tuple(names[i] for i in sources), self.columns[names[k]].nulls
+                named, nulls = tuple(names[i] for i in sources), self.search.columns[names[k]].nulls
                 later = len(sources) > 1 or k > sources[0] or nulls  # of two equal columns the later one is the copy
-                if k in sources or not later or not self.open(names[k], named):
+                if k in sources or not later or not self.search.open(names[k], named):
                     continue
                 rule = self.plain(names[k], named)
                 if nulls:
@@ -293,112 +251,51 @@ class Search:
 
     def plain(self, target: str, sources: Sequence[str]) -> Sum | None:
         """target = the sum of the sources, as they are written."""
-        start, step = ruler(self.columns[target])
-        rulers = [ruler(self.columns[name]) for name in sources]
+        start, step = ruler(self.search.columns[target])
+        rulers = [ruler(self.search.columns[name]) for name in sources]
         weights = {name: unit / step for name, (_, unit) in zip(sources, rulers, strict=True)}
         return self.summed(target, weights, (sum(begin for begin, _ in rulers) - start) / step)
 
     def distances(self) -> Iterator[Rule]:
         """Orders of columns that lie close together, or are often equal: what is modelled is how far they are apart."""
         for rule in self.bounds():
-            above, own = rule.above(self.sample), self.sample[rule.target] * rule.rulers[0][1]
-            touches = (above == 0) & self.rare(rule.target, np.nan_to_num(self.sample[rule.target]))
+            above, own = rule.above(self.search.sample), self.search.sample[rule.target] * rule.rulers[0][1]
+            touches = (above == 0) & self.rare(rule.target, np.nan_to_num(self.search.sample[rule.target]))
             if spread(above) <= NARROW * spread(own) or touches.mean() >= OFTEN:
                 yield replace(rule, narrow=True)
-
-    def orders(self) -> Iterator[Rule]:
-        """The other orders."""
-        return self.bounds()
 
     def bounds(self) -> Iterator[Order]:
         """target >= each of its sources, of numbers, or of moments of one kind."""
         lower = dict[str, list[str]]()
-        names = [name for name in self.numbers if name not in self.needs]
-        glance = {name: float(ruler(self.columns[name])[0]) + float(ruler(self.columns[name])[1]) *
-                  self.sample[name][:GLANCE] for name in names}  # fmt: skip
+        names = [name for name in self.numbers if name not in self.search.needs]
+        glance = {name: float(ruler(self.search.columns[name])[0]) + float(ruler(self.search.columns[name])[1]) *
+                  self.search.sample[name][:GLANCE] for name in names}  # fmt: skip
         for low, high in itertools.permutations(names, 2):
-            kinds = [self.columns[name].type if self.moment(name) else None for name in (low, high)]
-            if kinds[0] != kinds[1] or self.columns[low].nulls or (glance[high] < glance[low]).mean() > 2 * SELDOM:
+            kinds = [self.search.columns[name].type if self.moment(name) else None for name in (low, high)]
+            if (
+                kinds[0] != kinds[1]
+                or self.search.columns[low].nulls
+                or (glance[high] < glance[low]).mean() > 2 * SELDOM
+            ):
                 continue
             if self.mostly(self.order(high, [low])):
                 lower.setdefault(high, []).append(low)
         for high in sorted(lower, key=lambda name: len(lower[name])):
             sources = [low for low in lower[high] if not any(low in lower.get(other, ()) for other in lower[high])]
-            if sources and self.open(high, sources):
+            if sources and self.search.open(high, sources):
                 rule = self.order(high, sources)
-                yield replace(rule, share=float(rule.kept(self.values).mean()))
+                yield replace(rule, share=float(rule.kept(self.search.values).mean()))
 
     def order(self, target: str, sources: Sequence[str]) -> Order:
-        rulers = [ruler(self.columns[name]) for name in (target, *sources)]
-        lattice = all(self.columns[name].pieces.lattice for name in (target, *sources))
-        least = min(start for start, _ in rulers)
+        rulers = [ruler(self.search.columns[name]) for name in (target, *sources)]
+        lattice = all(self.search.columns[name].pieces.lattice for name in (target, *sources))
+        least: Fraction = min((start for start, _ in rulers), key=float)
         parts = [part for start, step in rulers for part in (start - least, step)]
         common = math.lcm(*(part.denominator for part in parts))
         unit = Fraction(math.gcd(*(int(part * common) for part in parts)), common) if lattice else Fraction(1)
         scaled = tuple((float((start - least) / unit), float(step / unit)) for start, step in rulers)
         text = f"{target} >= {' and '.join(sources)}"
         return Order(target, tuple(sources), 1.0, False, 0.0, text, scaled, lattice, narrow=False)
-
-    # -- categories --------------------------------------------------------------------------------------------------
-
-    def lookups(self) -> Iterator[Rule]:
-        """What one column of recurring values decides of another: the finest columns decide, of equals the first."""
-        names = list(self.columns)[:COLUMNS]
-        codes, sizes = dict[str, NDArray[np.int64]](), dict[str, int]()
-        for name in names:
-            filled = np.where(np.isnan(self.sample[name]), NOTHING, self.sample[name])
-            distinct, codes[name] = np.unique(filled, return_inverse=True)
-            sizes[name] = len(distinct)
-        keyed = [name for name in names if self.keyed(name) and 2 < sizes[name] <= len(codes[name]) // 5]
-        for source in sorted(keyed, key=lambda name: -sizes[name]):
-            for target in names:
-                tied = sizes[target] == sizes[source] and names.index(target) < names.index(source)
-                if sizes[target] > sizes[source] or sizes[target] < 2 or tied or source in self.needs:
-                    continue
-                if not self.open(target, (source,)) or not decides(codes, source, target, GLANCE):
-                    continue
-                rule = self.lookup(source, target) if decides(codes, source, target, ROWS) else None
-                if rule is not None and self.certain(rule) and self.confirmed(source, target):
-                    yield rule
-
-    def keyed(self, name: str) -> bool:
-        """Whether what is drawn of a column is a value of training, and hardly ever a rare one."""
-        column = self.columns[name]
-        if column.number:
-            return column.pieces.points is not None and not column.parts
-        return not column.rare or column.pieces.weight[-1] <= UNTAUGHT
-
-    def lookup(self, source: str, target: str) -> Lookup | None:
-        column = self.columns[source]
-        first = {name: np.where(np.isnan(own), NOTHING, own) for name, own in self.values.items()
-                 if name in (source, target)}  # fmt: skip
-        keys, at = np.unique(first[source], return_index=True)
-        often = np.full(len(keys), True) if column.number else keys < len(column.categories) - column.rare
-        rest = first[target][~np.isin(first[source], keys[often])]
-        answers, counts = np.unique(rest if len(rest) else first[target], return_counts=True)
-        other = float(answers[counts.argmax()])
-        found = first[target][at][often]
-        return Lookup(target, (source,), 1.0, False, other, f"{source} decides {target}",
-                      tuple(keys[often].tolist()), tuple(found.tolist()))  # fmt: skip
-
-    def confirmed(self, source: str, target: str) -> bool:
-        """Whether one half of the rows says what the other half has, often enough: not if keys hardly recur, nor if
-        their targets hardly differ.
-        """
-        half = len(self.sample[source]) // 2
-        keys, at = np.unique(self.sample[source][:half], return_index=True)
-        place = np.searchsorted(keys, self.sample[source][half:]).clip(0, len(keys) - 1)
-        seen = keys[place] == self.sample[source][half:]
-        said = self.sample[target][:half][at][place]
-        right = same(said, self.sample[target][half:])[seen]
-        chance = same(said, self.shuffled[target][half:])[seen]
-        return bool(seen.mean() > 0.8 and right.all() and (~chance).sum() >= BROKEN)
-
-
-def decides(codes: Mapping[str, NDArray[np.int64]], source: str, target: str, rows: int) -> bool:
-    """Whether in these rows each value of the source has one of the target."""
-    a, b = codes[source][:rows], codes[target][:rows]
-    return len(np.unique(a)) == len(np.unique(a * (int(b.max()) + 1) + b))
 
 
 def ruler(column: Column) -> tuple[Fraction, Fraction]:

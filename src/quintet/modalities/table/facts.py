@@ -8,11 +8,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from quintet.core.errors import DataError
+from quintet.core.random import some
 from quintet.data import arrow
+from quintet.modalities.table.codec import TableCodec
 from quintet.modalities.table.columns import is_key
+from quintet.modalities.table.discovery import FEWEST
+from quintet.modalities.table.layout import Layout
 from quintet.modalities.table.types import swapped
 from quintet.modalities.table.written import attach, forms, strings
 
+SEARCHED = 50_000
+"""Training rows that are searched for rules before a training, which searches all."""
 SHOWN = 20
 """Values of a column that are listed."""
 
@@ -22,6 +29,7 @@ def column_facts(table: pa.Table, train: np.ndarray | None = None) -> list[dict[
     as training does. Of dates that may be meant otherwise, as 1/2/2024, `instead` is that other type.
     """
     facts, known = [], forms(table)
+    ruled = rules_of(table if train is None else table.take(pa.array(train[some(train, SEARCHED, 0)])))
     for name in table.column_names:
         column = table[name]
         fact: dict[str, Any] = {"name": name, "type": str(column.type), "missing": column.null_count}
@@ -32,6 +40,9 @@ def column_facts(table: pa.Table, train: np.ndarray | None = None) -> list[dict[
         if form is not None and dated and (pc.max(pc.day(column)).as_py() or 32) <= 12:
             fact["instead"] = f"datetime:{swapped(form.format)}"
         fact["modelled"] = _fate(learnt, None if form is None else form.kind, alone=table.num_columns == 1)
+        if name in ruled:
+            computed, fact["rule"] = ruled[name]
+            fact["modelled"] = ("computed: " if computed else f"{fact['modelled']}; ") + fact["rule"]
         distinct = pc.count_distinct(column, mode="only_valid").as_py()
         ordered = pa.types.is_floating(column.type) or pa.types.is_temporal(column.type)
         if ordered or (pa.types.is_integer(column.type) and distinct > SHOWN):
@@ -46,6 +57,18 @@ def column_facts(table: pa.Table, train: np.ndarray | None = None) -> list[dict[
             fact["rarest"] = counted[-1]["counts"] if counted else 0
         facts.append(fact)
     return facts
+
+
+def rules_of(table: pa.Table) -> dict[str, tuple[bool, str]]:
+    """What follows from other columns in these rows: whether it is computed, and how, in words, of each such column."""
+    filled = [name for name in table.column_names if table[name].null_count < table.num_rows]
+    if table.num_rows < FEWEST or len(filled) < 2:
+        return {}
+    try:
+        ruled = Layout.of(table.select(filled), TableCodec.Settings(), groups=True).ruled
+    except DataError:  # what training refuses has no rules
+        return {}
+    return {rule.target: (rule.exact, told) for rule, told in zip(ruled.found, ruled.told, strict=True)}
 
 
 def _kind(kind: pa.DataType) -> str:

@@ -41,15 +41,15 @@ class Ruled:
                 if not rule.computes and not (isinstance(rule, Order) and not rule.narrow)}  # fmt: skip
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        """What is kept, in sentences."""
-        told = []
+    def told(self) -> tuple[str, ...]:
+        """Each rule in words: `living = above + basement in all training rows, kept in all samples`."""
+        out = []
         for rule in self.found:
-            where = "all training rows" if rule.share == 1 else f"{rule.share:.4g} of the training rows"
-            where += f" where {rule.target} is not missing" if rule.gaps else ""
+            where = "all training rows" if rule.share == 1 else f"{100 * rule.share:.4g} % of the training rows"
+            where += f" in which {rule.target} is not missing" if rule.gaps else ""
             kept = "all" if rule.share == 1 or isinstance(rule, Order) else "as many"
-            told.append(f"{rule.text} in {where}: kept in {kept} samples (--coding.rules none does not keep it)")
-        return tuple(told)
+            out.append(f"{rule.text} in {where}, kept in {kept} samples")
+        return tuple(out)
 
     def reduce(self, values: Values) -> dict[str, Floats]:
         """What is modelled of rows: of an order the distance; null in the place of what is as a rule says."""

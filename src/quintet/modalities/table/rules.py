@@ -206,6 +206,10 @@ KINDS: dict[str, type[Rule]] = {each.kind: each for each in (Sum, Product, Looku
 
 def from_json(data: Mapping[str, Any]) -> Rule:
     """The inverse of `Rule.to_json`."""
-    fields = {name: tuple(tuple(v) if isinstance(v, list) else v for v in value) if isinstance(value, list) else value
-              for name, value in data.items() if name != "kind"}  # fmt: skip
+    fields: dict[str, Any] = {name: frozen(value) for name, value in data.items() if name != "kind"}
     return KINDS[data["kind"]](**fields)
+
+
+def frozen(value: Any) -> Any:
+    """Lists as tuples."""
+    return tuple(map(frozen, value)) if isinstance(value, list) else value
