@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
@@ -15,13 +16,14 @@ from quintet.data.arrow import Floats
 PERIODS = (10_000, 1_000, 100, 10, 3_600, 60)
 """Endings that are looked at: the last digits of a number, and the seconds of an hour or a minute."""
 TURNS = 10
-"""A period fits so many times at least between the smallest and the largest value, so that endings are no places."""
+"""A period fits so many times at least into nine tenths of the values, so that endings are no places."""
 FEWEST, GAIN = 200, 0.05
 """Of so many values, endings are a grid if they say so many nats of each, on average."""
 OFTEN, SIGMAS = 10, 6.0
 """An ending that so many values have, and by so many deviations more than others of its divisor, counts by itself."""
-ZONE, ZONES = 1_000, 8
-"""Values whose endings are counted together, from the smallest on, and the most zones of them."""
+ZONE, ZONES = 500, (8, 4, 2, 1)
+"""Values whose endings are counted together, from the smallest on, at least, and how many zones of them there may be.
+Half as many periods fit into a zone."""
 PRIOR = 20
 """A zone counts as if it had so many more values, with the endings of the whole column."""
 
@@ -79,15 +81,22 @@ class Endings:
         return cls(data["period"], data["origin"], tuple(data["single"]), tuple(map(tuple, data["shares"])))
 
     @classmethod
-    def of(cls, values: Floats, zone: NDArray[np.int64], zones: int, origin: int) -> Self | None:
-        """Those of whole numbers (n,), each in one of the zones; None where they end evenly, or nothing can be said."""
+    def of(cls, values: Floats, zones: Callable[[int], NDArray[np.int64]], origin: int) -> Self | None:
+        """Those of whole numbers (n,); `zones` says in which of so many zones each is. None where they end evenly, or
+        nothing can be said.
+        """
         if len(values) < FEWEST:
             return None
         best, gain = None, GAIN
+        low, high = np.quantile(values, [0.05, 0.95])
         for period in PERIODS:
-            if np.ptp(values) < TURNS * period:
+            if high - low < TURNS * period:
                 continue
-            found = cls._counted((values.astype(np.int64) + origin) % period, zone, zones, period, origin)
+            count = next(count for count in ZONES if count == 1 or all(
+                len(own) >= ZONE and np.ptp(own) >= TURNS * period / 2
+                for own in (values[zones(count) == zone] for zone in range(count))))  # fmt: skip
+            zone = zones(count)
+            found = cls._counted((values.astype(np.int64) + origin) % period, zone, count, period, origin)
             says = float(np.log(found.weight(values, zone)).mean())
             if says > gain + (GAIN if best is not None else 0.0):
                 best, gain = found, says

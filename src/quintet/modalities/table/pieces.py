@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quintet.data.arrow import Floats
-from quintet.modalities.table.endings import ZONE, ZONES, Endings
+from quintet.modalities.table.endings import Endings
 
 Ints = NDArray[np.int64]
 
@@ -278,8 +278,9 @@ def pieces_of_numbers(x: Floats, *, lattice: bool, bins: int, few: int = 8, orig
     made = assemble(starts, ends, np.concatenate(mass), np.concatenate(alone), beyond, bins, lattice=lattice)
     if not lattice or origin is None or exact.all():
         return made
-    inside, zones = np.repeat(values[~exact], counts[~exact]), int(np.clip(n // ZONE, 1, ZONES))
-    return replace(made, endings=Endings.of(inside, made.zones(zones)[made.piece(inside)], zones, origin))
+    inside = np.repeat(values[~exact], counts[~exact])
+    piece = made.piece(inside)
+    return replace(made, endings=Endings.of(inside, lambda count: made.zones(count)[piece], origin))
 
 
 def bounded(pieces: Pieces, first: int, last: int) -> Pieces:
