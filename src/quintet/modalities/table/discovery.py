@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +33,8 @@ TERMS, DENOMINATOR, TINY = 8, 1000, 1e-7
 """Of a sum: the most terms, the largest denominator of their weights, and what is 0 in standard deviations."""
 BEYOND = 0.05
 """At most this part of a computed column may lie outside its range, were its sources independent."""
+MOSTLY = 0.9
+"""What holds in so many rows is looked for before orders."""
 SELDOM = 0.001
 """An order may have so many exceptions."""
 NARROW = 0.25
@@ -46,8 +48,9 @@ def find(columns: Sequence[Column], values: Values, wanted: str = "all") -> Rule
         return Ruled()
     search = Search(columns, values, None if wanted == "all" else {name.strip() for name in wanted.split(",")})
     of = Numbers(search)
-    for candidates in (of.sums(), lookups(search), of.products(), of.distances(), of.shares(), of.bounds()):
-        for rule in candidates:
+    for candidates in (of.sums, partial(lookups, search), of.products, partial(of.shares, MOSTLY), of.distances,
+                       partial(of.shares, OFTEN), of.bounds):  # fmt: skip
+        for rule in candidates():
             search.take(rule)
     return Ruled(search.sorted(), 1 / (rows + 2))
 
@@ -130,7 +133,7 @@ class Numbers:
         """sum_i terms_i x_i = constant, solved for the column that is safest to compute: a total of the others."""
         best, least = None, BEYOND
         for target in sorted(terms, key=list(self.search.columns).index, reverse=True):
-            sources = [name for name in terms if name != target]
+            sources = sorted((name for name in terms if name != target), key=list(self.search.columns).index)
             if not self.search.open(target, sources):
                 continue
             rule = self.filled(self.summed(target, {name: -terms[name] / terms[target] for name in sources}))
@@ -225,8 +228,8 @@ class Numbers:
         """(columns, rows) the numbers as they are written, of a few rows."""
         return np.stack([self.raw[name][:GLANCE] for name in names]) if names else np.zeros((0, 0))
 
-    def shares(self) -> Iterator[Rule]:
-        """What often holds: equal numbers, and sums of two. The most frequent first."""
+    def shares(self, least: float) -> Iterator[Rule]:
+        """What holds in more than `least` of the rows: equal numbers, and sums of two. The most frequent first."""
         names = [name for name in self.numbers if not self.moment(name)]
         full = [i for i, name in enumerate(names) if not self.search.columns[name].nulls]
         found, glance = list[tuple[float, Rule]](), self.glance(names)
@@ -245,7 +248,7 @@ class Numbers:
                     rule, share = self.filled(rule), 1.0
                 else:
                     share = 0.0 if rule is None else self.share(rule)
-                if rule is not None and share > 0 and (share < 1) != nulls:
+                if rule is not None and share > least and (share < 1) != nulls:
                     found.append((share, replace(rule, share=share)))
         yield from (rule for _, rule in sorted(found, key=lambda each: -each[0]))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
@@ -33,13 +33,14 @@ class Endings:
     """omega_z(k) > 0, how much more often than evenly a whole number k of zone z ends as it does, of mean 1.
 
     It depends on r = (k + origin) mod `period`, by the greatest common divisor of r and the period (of 1000 itself: the
-    thousands, 500, 250, 100 ...), and on r itself where that is one of `single` (as 99). `shares` (zones, kinds) are
-    the shares of training values of each kind of ending: of each single one, then of each divisor in falling order.
+    thousands, 500, 250, 100 ...), and on r itself where that is one of `single`, (modulus, remainder), as (100, 99).
+    `shares` (zones, kinds) are those of training values of each kind of ending: of each single one, then of each
+    divisor in falling order.
     """
 
     period: int
     origin: int
-    single: tuple[int, ...]
+    single: tuple[tuple[int, int], ...]
     shares: tuple[tuple[float, ...], ...]
 
     @cached_property
@@ -73,12 +74,12 @@ class Endings:
         return turns * self.period + r - self.origin
 
     def to_json(self) -> dict[str, Any]:
-        return {"period": self.period, "origin": self.origin, "single": list(self.single),
+        return {"period": self.period, "origin": self.origin, "single": [list(each) for each in self.single],
                 "shares": [list(each) for each in self.shares]}  # fmt: skip
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
-        return cls(data["period"], data["origin"], tuple(data["single"]), tuple(map(tuple, data["shares"])))
+        return cls(data["period"], data["origin"], tuple(map(tuple, data["single"])), tuple(map(tuple, data["shares"])))
 
     @classmethod
     def of(cls, values: Floats, zones: Callable[[int], NDArray[np.int64]], origin: int) -> Self | None:
@@ -104,24 +105,27 @@ class Endings:
 
     @classmethod
     def _counted(cls, r: NDArray[np.int64], zone: NDArray[np.int64], zones: int, period: int, origin: int) -> Self:
-        kind = kinds(period, ())
-        each = np.bincount(r, minlength=period)
-        expected = (np.bincount(kind, each) / np.bincount(kind).clip(1))[kind]
-        alone = np.flatnonzero((each >= OFTEN) & (each > expected + SIGMAS * np.sqrt(expected + 1)))
-        single = tuple(int(i) for i in alone if np.gcd(int(i), period) != period)
+        single, each = list[tuple[int, int]](), np.bincount(r, minlength=period)
+        for modulus in [100] * (period > 100 and period % 100 == 0) + [period]:
+            kind, ending = kinds(period, single), np.arange(period) % modulus
+            expected = np.bincount(ending, (np.bincount(kind, each) / np.bincount(kind).clip(1))[kind])
+            counts = np.bincount(ending, each)
+            alone = np.flatnonzero((counts >= OFTEN) & (counts > expected + SIGMAS * np.sqrt(expected + 1)))
+            single += [(modulus, int(end)) for end in alone if end]
         kind = kinds(period, single)
         sizes = np.bincount(kind)
         whole = (np.bincount(kind[r], minlength=len(sizes)) + sizes / period) / (len(r) + 1)
         counts = np.zeros((zones, len(sizes)))
         np.add.at(counts, (zone, kind[r]), 1)
         shares = (counts + PRIOR * whole) / (counts.sum(1, keepdims=True) + PRIOR)
-        return cls(period, origin, single, tuple(tuple(row) for row in shares.tolist()))
+        return cls(period, origin, tuple(single), tuple(tuple(row) for row in shares.tolist()))
 
 
-def kinds(period: int, single: tuple[int, ...]) -> NDArray[np.int64]:
+def kinds(period: int, single: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
     """(period,) of each ending, which kind it is of."""
     divisors = [d for d in range(period, 0, -1) if period % d == 0]
     place = {d: len(single) + i for i, d in enumerate(divisors)}
     kind = np.array([place[math.gcd(r, period)] for r in range(period)])
-    kind[list(single)] = np.arange(len(single))
+    for at, (modulus, end) in enumerate(single):
+        kind[end::modulus] = at
     return kind

@@ -140,9 +140,9 @@ class Ruled:
             if isinstance(rule, Order):
                 self._under(rule, values, drawn, fixed, free)
             elif rule.exact:
-                for part in free:
+                for part in rule.turns(free):
                     wrong = fixed[rule.target] & ~fixed[part] & ~rule.kept(values)
-                    found, low, high = rule.solve(values, part), *ends(columns[part])
+                    found, low, high = rule.nearest(values, part), *ends(columns[part])
                     found = np.where(np.isnan(found), drawn_of(rule, values, part, columns[part]), found)
                     wrong &= ~np.isnan(found)
                     values[part] = np.where(wrong, np.clip(found, low, high), values[part])

@@ -6,7 +6,7 @@ Values are those of columns by name, (N,): numbers in units of the column's grid
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -60,6 +60,14 @@ class Rule(ABC):
         """(N,) what the source `unknown` is, given the target and the others; NaN where that is not one value."""
         return np.full(len(values[self.target]), np.nan)
 
+    def nearest(self, values: Values, unknown: str) -> Floats:
+        """(N,) the source `unknown` with which the rule holds, or with which it comes nearest; NaN if there is none."""
+        return self.solve(values, unknown)
+
+    def turns(self, sources: Sequence[str]) -> Sequence[str]:
+        """In which order sources are moved until the rule holds."""
+        return sources
+
     def kept(self, values: Values) -> NDArray[np.bool_]:
         """(N,) which rows keep it; where it is silent nothing is broken."""
         said, own = self.predict(values), values[self.target]
@@ -91,10 +99,22 @@ class Sum(Rule):
         return np.round(total) if self.lattice else np.asarray(total)
 
     def solve(self, values: Values, unknown: str) -> Floats:
+        found = self._exactly(values, unknown)
+        return np.where(np.round(found) == found, found, np.nan) if self.lattice else found
+
+    def nearest(self, values: Values, unknown: str) -> Floats:
+        return np.round(self._exactly(values, unknown)) if self.lattice else self._exactly(values, unknown)
+
+    def turns(self, sources: Sequence[str]) -> Sequence[str]:
+        """The one on the finest grid, which can make up for all others, first and last."""
+        size = {name: abs(w) for name, w in zip(self.sources, self.weights, strict=True)}
+        fine = sorted(sources, key=lambda name: size[name])
+        return [*fine, *fine[:1]]
+
+    def _exactly(self, values: Values, unknown: str) -> Floats:
         at = self.sources.index(unknown)
         rest = [w * values[name] for name, w in zip(self.sources, self.weights, strict=True) if name != unknown]
-        found = (values[self.target] - self.constant - sum(rest)) / self.weights[at]
-        return np.where(np.round(found) == found, found, np.nan) if self.lattice else np.asarray(found)
+        return np.asarray((values[self.target] - self.constant - sum(rest)) / self.weights[at])
 
 
 @dataclass(frozen=True)
