@@ -198,7 +198,7 @@ TEXTS = [f"line {i} of them" for i in range(40)]
 SMALL = {"vae": {"width": 8, "depth": 1}, "autoregressive": {"width": 8, "depth": 1, "heads": 1}}
 FITTED: dict[str, tuple[str, Codec, Any, tuple[object, str]]] = {
     "table": ("vae", TableCodec(), ROWS, (NormalScores, "encode")),
-    "cells": ("vae", TableCodec(), ROWS, (TableCodec, "units")),
+    "cells": ("vae", TableCodec(), ROWS, (TableCodec, "values")),
     "symbols": ("autoregressive", TableCodec("discrete"), ROWS, (RowSymbols, "encode")),
     "image": ("vae", ImageCodec(), GREY, (ImageCodec, "_encode")),
     "audio": ("vae", AudioCodec(), SOUNDS, (AudioCodec, "_wave")),

@@ -108,9 +108,9 @@ class Endings:
         single, each = list[tuple[int, int]](), np.bincount(r, minlength=period)
         for modulus in [100] * (period > 100 and period % 100 == 0) + [period]:
             kind, ending = kinds(period, single), np.arange(period) % modulus
-            expected = np.bincount(ending, (np.bincount(kind, each) / np.bincount(kind).clip(1))[kind])
-            counts = np.bincount(ending, each)
-            alone = np.flatnonzero((counts >= OFTEN) & (counts > expected + SIGMAS * np.sqrt(expected + 1)))
+            usual = np.bincount(ending, (np.bincount(kind, each) / np.bincount(kind).clip(1))[kind])
+            held = np.bincount(ending, each)
+            alone = np.flatnonzero((held >= OFTEN) & (held > usual + SIGMAS * np.sqrt(usual + 1)))
             single += [(modulus, int(end)) for end in alone if end]
         kind = kinds(period, single)
         sizes = np.bincount(kind)
