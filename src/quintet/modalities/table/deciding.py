@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from quintet.modalities.table.rules import NOTHING, Lookup, Rule, same
+from quintet.modalities.table.rules import NOTHING, Lookup, Relation, same
 from quintet.modalities.table.searching import BROKEN, GLANCE, ROWS, Search
 
 COLUMNS = 60
@@ -16,7 +16,7 @@ UNTAUGHT = 0.02
 """At most this part of the rows may have keys that are rare, of which a look-up says nothing."""
 
 
-def lookups(search: Search) -> Iterator[Rule]:
+def lookups(search: Search) -> Iterator[Relation]:
     """What one column of recurring values decides of another: the finest columns decide, of equals the first."""
     names = list(search.columns)[:COLUMNS]
     codes, sizes = dict[str, NDArray[np.int64]](), dict[str, int]()

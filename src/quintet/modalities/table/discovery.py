@@ -19,7 +19,7 @@ from quintet.modalities.table.columns import Column
 from quintet.modalities.table.deciding import lookups
 from quintet.modalities.table.pieces import SPIKE
 from quintet.modalities.table.ruled import Ruled, ends
-from quintet.modalities.table.rules import CLOSE, SILENT, Order, Product, Rule, Sum, Values, same
+from quintet.modalities.table.rules import CLOSE, SILENT, Order, Product, Relation, Sum, Values, same
 from quintet.modalities.table.searching import BROKEN, BROKEN_SHARE, GLANCE, Search
 
 FEWEST = 100
@@ -68,7 +68,7 @@ class Numbers:
             return False
         return bool((~rule.kept(self.search.values)).mean() <= min(SELDOM, 0.1 * broken))
 
-    def share(self, rule: Rule) -> float:
+    def share(self, rule: Relation) -> float:
         """How often a rule holds that does not always; 0 if that may be by chance, or by spikes that fall together."""
         own, said = self.search.sample[rule.target], rule.predict(self.search.sample)
         rest = self.rare(rule.target, own)
@@ -99,7 +99,7 @@ class Numbers:
     def moment(self, name: str) -> bool:
         return pa.types.is_temporal(arrow.without_dictionary(self.search.columns[name].type))
 
-    def sums(self) -> Iterator[Rule]:
+    def sums(self) -> Iterator[Relation]:
         """Exact linear relations: each column that depends on those before it, in the fewest of them."""
         names = [name for name in self.numbers if self.search.columns[name].null_share < 0.2]
         if not names:
@@ -200,7 +200,7 @@ class Numbers:
             said += f" {'-' if rest < 0 else '+'} {float(abs(rest)):g}"
         return f"{target} = {said.strip()}"
 
-    def products(self) -> Iterator[Rule]:
+    def products(self) -> Iterator[Relation]:
         """Products and quotients of two columns, rounded as the target is."""
         names = [name for name in self.numbers if not self.moment(name)]
         glance, lattice = self.glance(names), [self.search.columns[name].pieces.lattice for name in names]
@@ -228,11 +228,11 @@ class Numbers:
         """(columns, rows) the numbers as they are written, of a few rows."""
         return np.stack([self.raw[name][:GLANCE] for name in names]) if names else np.zeros((0, 0))
 
-    def shares(self, least: float) -> Iterator[Rule]:
+    def shares(self, least: float) -> Iterator[Relation]:
         """What holds in more than `least` of the rows: equal numbers, and sums of two. The most frequent first."""
         names = [name for name in self.numbers if not self.moment(name)]
         full = [i for i, name in enumerate(names) if not self.search.columns[name].nulls]
-        found, glance = list[tuple[float, Rule]](), self.glance(names)
+        found, glance = list[tuple[float, Relation]](), self.glance(names)
         rare = np.array([self.rare(name, self.search.sample[name][:GLANCE]) for name in names])
         for sources in (*itertools.combinations(full, 1), *itertools.combinations(full, 2)):
             total = glance[list(sources)].sum(0)
@@ -259,7 +259,7 @@ class Numbers:
         weights = {name: unit / step for name, (_, unit) in zip(sources, rulers, strict=True)}
         return self.summed(target, weights, (sum(begin for begin, _ in rulers) - start) / step)
 
-    def distances(self) -> Iterator[Rule]:
+    def distances(self) -> Iterator[Relation]:
         """Orders of columns that lie close together, or are often equal: what is modelled is how far they are apart."""
         for rule in self.bounds():
             above, own = rule.above(self.search.sample), self.search.sample[rule.target] * rule.rulers[0][1]

@@ -13,7 +13,7 @@ from quintet.core.codec import digest
 from quintet.data.arrow import Floats
 from quintet.modalities.table import rules
 from quintet.modalities.table.columns import Column
-from quintet.modalities.table.rules import SILENT, Order, Rule, Values, same
+from quintet.modalities.table.rules import SILENT, Order, Relation, Values, same
 
 Masks = Mapping[str, NDArray[np.bool_]]
 
@@ -26,16 +26,16 @@ class Ruled:
     training has not shown, a row that breaks the rule has a probability. None is ever drawn.
     """
 
-    found: tuple[Rule, ...] = ()
+    found: tuple[Relation, ...] = ()
     doubt: float = 0.0
 
     @property
-    def computed(self) -> dict[str, Rule]:
+    def computed(self) -> dict[str, Relation]:
         """The columns that no model draws, by name."""
         return {rule.target: rule for rule in self.found if rule.computes}
 
     @property
-    def changed(self) -> dict[str, Rule]:
+    def changed(self) -> dict[str, Relation]:
         """Those of which something else is modelled: how far they lie above another, or where a rule does not hold."""
         return {rule.target: rule for rule in self.found
                 if not rule.computes and not (isinstance(rule, Order) and not rule.narrow)}  # fmt: skip
@@ -93,7 +93,7 @@ class Ruled:
             total += np.where(null & rule.gaps, 0.0, np.log(ruled.clip(1e-300)))
         return total
 
-    def broken(self, values: Values) -> list[tuple[Rule, NDArray[np.bool_]]]:
+    def broken(self, values: Values) -> list[tuple[Relation, NDArray[np.bool_]]]:
         """The rules of all training rows that some of these rows break, and which."""
         return [(rule, ~kept) for rule in self.found if rule.share == 1 and not (kept := rule.kept(values)).all()]
 
@@ -202,7 +202,7 @@ def ends(column: Column) -> tuple[float, float]:
     return float(pieces.low[solid][0] + half), float(pieces.high[solid][-1] - half)
 
 
-def drawn_of(rule: Rule, values: Values, part: str, column: Column) -> Floats:
+def drawn_of(rule: Relation, values: Values, part: str, column: Column) -> Floats:
     """Of those values of a source that go with the target, one as often as training had it; NaN where there is none."""
     out = np.full(len(values[rule.target]), np.nan)
     if not isinstance(rule, rules.Lookup):

@@ -25,7 +25,7 @@ CLOSE = 1e-9
 
 
 @dataclass(frozen=True)
-class Rule(ABC):
+class Relation(ABC):
     """What the cells `sources` say of the cell `target`.
 
     It holds in `share` of the training rows. If that is all of them, the target is computed and no model draws it; else
@@ -85,7 +85,7 @@ def same(a: Floats, b: Floats) -> NDArray[np.bool_]:
 
 
 @dataclass(frozen=True)
-class Sum(Rule):
+class Sum(Relation):
     """target = constant + sum_i weight_i source_i, in units; whole numbers where the target is on a `lattice`."""
 
     weights: tuple[float, ...]
@@ -118,7 +118,7 @@ class Sum(Rule):
 
 
 @dataclass(frozen=True)
-class Product(Rule):
+class Product(Relation):
     """target = first * second ** power, each as it is written: start + step * units, `rulers` of target and sources.
 
     It is rounded to the target's grid.
@@ -156,7 +156,7 @@ class Product(Rule):
 
 
 @dataclass(frozen=True)
-class Lookup(Rule):
+class Lookup(Relation):
     """The target is the one of `found` beside the source's value in `keys`, which rise."""
 
     keys: tuple[float, ...]
@@ -180,7 +180,7 @@ class Lookup(Rule):
 
 
 @dataclass(frozen=True)
-class Order(Rule):
+class Order(Relation):
     """target >= every source, on one scale: start + step * units, `rulers` of target and sources.
 
     `narrow`: what is modelled in the target's place is how far it lies above the largest source. Else the target is
@@ -221,11 +221,11 @@ class Order(Rule):
             return ~(self.above(values) < 0)
 
 
-KINDS: dict[str, type[Rule]] = {each.kind: each for each in (Sum, Product, Lookup, Order)}
+KINDS: dict[str, type[Relation]] = {each.kind: each for each in (Sum, Product, Lookup, Order)}
 
 
-def from_json(data: Mapping[str, Any]) -> Rule:
-    """The inverse of `Rule.to_json`."""
+def from_json(data: Mapping[str, Any]) -> Relation:
+    """The inverse of `Relation.to_json`."""
     fields: dict[str, Any] = {name: frozen(value) for name, value in data.items() if name != "kind"}
     return KINDS[data["kind"]](**fields)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from quintet.core.random import some
 from quintet.modalities.table.columns import Column
-from quintet.modalities.table.rules import Rule, Values
+from quintet.modalities.table.rules import Relation, Values
 
 BROKEN, BROKEN_SHARE = 30, 0.01
 """A rule is one if so many rows, and this part of them, would break it were its target shuffled."""
@@ -26,7 +26,7 @@ class Search:
         self.sample = {name: own[some(own, ROWS, 0)] for name, own in values.items()}
         mixed = np.random.default_rng(0).permutation(min(self.rows, ROWS))
         self.shuffled = {name: own[mixed] for name, own in self.sample.items()}
-        self.found: list[Rule] = []
+        self.found: list[Relation] = []
         self.needs: dict[str, set[str]] = {}
 
     def open(self, target: str, sources: Sequence[str]) -> bool:
@@ -35,7 +35,7 @@ class Search:
         back = any(target == name or target in self.needs.get(name, ()) for name in sources)
         return wanted and target not in self.needs and not back
 
-    def take(self, rule: Rule) -> None:
+    def take(self, rule: Relation) -> None:
         if self.open(rule.target, rule.sources):
             self.found.append(rule)
             below = set(rule.sources).union(*(self.needs.get(name, set()) for name in rule.sources))
@@ -44,9 +44,9 @@ class Search:
                 if rule.target in needs:
                     needs |= below
 
-    def sorted(self) -> tuple[Rule, ...]:
+    def sorted(self) -> tuple[Relation, ...]:
         """Each rule behind those that its sources follow from."""
-        left, out = list(self.found), list[Rule]()
+        left, out = list(self.found), list[Relation]()
         while left:
             waiting = {rule.target for rule in left}
             ready = next(rule for rule in left if not waiting & set(rule.sources))
@@ -54,7 +54,7 @@ class Search:
             out.append(ready)
         return tuple(out)
 
-    def certain(self, rule: Rule) -> bool:
+    def certain(self, rule: Relation) -> bool:
         """Whether all training rows keep it, and many would not were the target shuffled."""
         if not rule.kept(self.sample).all() or not rule.kept(self.values).all():
             return False
