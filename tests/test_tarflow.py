@@ -158,6 +158,16 @@ def test_a_width_that_heads_do_not_divide_is_refused() -> None:
         Flow(Continuous((2, 8)), None, Flow.Settings(kind="transformer", width=10, heads=4))
 
 
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [({}, {"encode", "log_prob", "decode", "sample"}), ({"noise": 0.1}, {"encode", "log_prob", "decode"}),
+     ({"kind": "transformer"}, {"encode", "log_prob"})],
+)  # fmt: skip
+def test_what_takes_a_pass_a_patch_is_no_part_of_its_own(options: dict[str, object], parts: set[str]) -> None:
+    flow = Flow(Continuous((2, 8)), None, Flow.Settings(width=8, layers=2, **options))
+    assert set(flow.parts(torch.randn(3, 2, 8), None, flow.Sampling())) == parts
+
+
 # -- noise that training adds ------------------------------------------------------------------------------------------
 
 

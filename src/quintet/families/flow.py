@@ -208,13 +208,16 @@ class Flow(Family):
             return x - self.settings.noise**2 * slope(energy, x.flatten(1))[1].view(x.shape)
 
     def parts(self, x: Tensor, cond: Tensor | None, sampling: Any) -> dict[str, Part]:
+        """Without `decode` and `sample` where those take a pass a patch, and without `sample` where it is denoised."""
         given = given_as("cond", cond)
-        return {
+        parts = {
             "encode": Part(self.encode, {"x": x} | given, ("z",)),
             "log_prob": Part(self.log_prob, {"x": x} | given, ("nats",)),
-            "decode": Part(self.decode, {"z": self.encode(x, cond)} | given, ("x",)),
-            "sample": self.sampled_in_one(len(x), cond, sampling),
         }
+        if any(isinstance(layer, PatchAutoregressive) for layer in self.chain):
+            return parts
+        parts["decode"] = Part(self.decode, {"z": self.encode(x, cond)} | given, ("x",))
+        return parts if self.settings.noise else parts | {"sample": self.sampled_in_one(len(x), cond, sampling)}
 
     @torch.no_grad()
     def complete(

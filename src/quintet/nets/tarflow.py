@@ -77,8 +77,8 @@ class PatchAutoregressive(Invertible):
 
     def inverse(self, z: Tensor, given: MaybeGuided = UNCONDITIONAL) -> Tensor:
         views = (given.given, given.null) if isinstance(given, Guided) else (given,)
-        step = None if torch.is_grad_enabled() or torch.compiler.is_exporting() else stepper(self.net, self.count)
-        caches = [Cache(self.count, step=step, grows=torch.compiler.is_exporting()) for _ in views]
+        step = None if torch.is_grad_enabled() else stepper(self.net, self.count)
+        caches = [Cache(self.count, step=step) for _ in views]
         x: list[Tensor] = []
         for latent in z.view(len(z), self.count, self.numbers).unbind(1):
             last = z.new_empty(len(z), 0, self.numbers) if not x else x[-1][:, None]
