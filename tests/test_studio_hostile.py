@@ -15,6 +15,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page
 
 import quintet
+from quintet.comparison.document import completed
 
 pytestmark = pytest.mark.slow
 
@@ -76,7 +77,27 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (job / "out.json").write_text(json.dumps({"error": "DataError", "what": text, "where": text, "why": text,
                                                   "fix": text}))  # fmt: skip
         (job / "log.txt").write_text("\n".join(PAYLOADS))
+    compared(runs / "compare-hostile-1")
     return folder
+
+
+def compared(folder: Path) -> None:
+    """A comparison whose every text is hostile: families, runs, samples, reasons, notes, caveats and the command."""
+    table = {"kind": "rows", "columns": PAYLOADS[:6], "rows": [PAYLOADS[i : i + 6] for i in range(6)]}
+    shown: list[dict[str, Any]] = [{"kind": "text", "items": PAYLOADS}, table]
+    entries: list[dict[str, Any]] = [
+        {"family": text, "run": text, "seed": 0, "status": ("ok", "ok", "failed", "left out")[i % 4], "error": text,
+         "metrics": {"auc": 0.6, "auc_stderr": 0.01, "memorised_flagged": i == 1}, "learnt_little": text if i else None,
+         "samples": shown[i % 2], "nearest": shown[i % 2], "likelihood_reason": text, "predicted": text,
+         "config": {text: text}, "advice": [{"kind": text, "text": text}], "curve": [[1.0, 2.0], [2.0, 1.0]]}
+        for i, text in enumerate(PAYLOADS[::5])
+    ]  # fmt: skip
+    head = {"source": PAYLOADS[0], "command": PAYLOADS[1], "date": PAYLOADS[2], "budget": PAYLOADS[3], "machine": {
+            PAYLOADS[4]: PAYLOADS[5]}, "recipe": {PAYLOADS[6]: PAYLOADS[7]}, "real": {"samples": table}}  # fmt: skip
+    document = completed(head, entries)
+    document["verdict"]["caveats"] = PAYLOADS
+    folder.mkdir()
+    (folder / "report.json").write_text(json.dumps(document))
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +134,19 @@ def test_the_test_finds_one(page: tuple[Page, str, list[str]]) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "/data", "/queue", "/runs", "/runs?page=2", "/new", "/compare", "/use/texts", "/card/texts", "/run/texts"],
+    [
+        "/",
+        "/data",
+        "/queue",
+        "/runs",
+        "/runs?page=2",
+        "/new",
+        "/compare",
+        "/compare/compare-hostile-1",
+        "/use/texts",
+        "/card/texts",
+        "/run/texts",
+    ],
 )
 def test_pages_of_hostile_runs_and_jobs(page: tuple[Page, str, list[str]], path: str) -> None:
     shown, origin, found = page
