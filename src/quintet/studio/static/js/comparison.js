@@ -77,13 +77,13 @@ function draw(curves) {
     const at = new Map(curve.points);
     return seconds.map((x) => (at.has(x) ? (log ? Math.max(at.get(x), least) : at.get(x)) : null));
   })];
-  const ink = colour("axis-ink"), grid = colour("grid-ink"), place = $("#chart");
+  const ink = colour("axis-ink"), grid = { stroke: colour("grid-ink"), width: 1 }, place = $("#chart");
   chart?.destroy();
   chart = new window.uPlot({
     width: place.clientWidth, height: 280, legend: { show: false }, cursor: { drag: { x: true, y: false } },
     scales: { x: { time: false }, y: { distr: log ? 3 : 1 } },
-    axes: [{ label: t("compare.seconds"), stroke: ink, grid: { stroke: grid }, ticks: { stroke: grid } },
-           { size: 64, stroke: ink, grid: { stroke: grid }, ticks: { stroke: grid }, values: (_, all) => all.map((v) => v === null ? "" : number(v, 3)) }],
+    axes: [{ label: t("compare.seconds"), stroke: ink, grid, ticks: grid },
+           { size: 64, stroke: ink, grid, ticks: grid, values: (_, all) => all.map((v) => v === null ? "" : number(v, 3)) }],
     series: [{}, ...lines.map((curve) => ({ label: curve.run, stroke: colour(`s${curve.colour}`), width: 2, spanGaps: true,
       dash: DASHES[curve.colour % DASHES.length], points: { show: true, size: 5 } }))],
   }, data, place);
