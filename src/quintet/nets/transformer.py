@@ -13,6 +13,10 @@ from torch import Tensor, nn
 from quintet.core.likelihood import upcast
 from quintet.nets.given import zero
 
+SHORT = 16
+"""Up to so many positions attention is, where nothing is differentiated, twice as fast on a CPU by plain products: the
+softmax of a short row costs PyTorch's own kernel more than the rest."""
+
 Activation = Literal["swiglu", "relu2", "relu"]
 Norm = Literal["rms", "layer"]
 Pair = tuple[Tensor, Tensor]
@@ -123,6 +127,15 @@ class ReluSquared(torch.autograd.Function):
         return (grads[0] * (F.relu(x) if again else positive)).mul_(2)
 
 
+def squared(x: Tensor) -> Tensor:
+    """max(x, 0)^2, in the place of x where nothing is to be differentiated."""
+    if torch.is_grad_enabled() or torch.compiler.is_exporting():
+        positive: Tensor = ReluSquared.apply(x)[0]
+        return positive
+    x = x.relu_()
+    return x.mul_(x)
+
+
 def sinusoids(length: int, width: int) -> Tensor:
     """(length, width): sin and cos of pos / 10000^(2i/width) (Vaswani et al. 2017, arXiv:1706.03762)."""
     angle = torch.arange(length)[:, None] * torch.exp(-math.log(10_000) * torch.arange(0, width, 2) / width)
@@ -153,9 +166,18 @@ class Attention(nn.Module):
         return h.view(b, length, parts, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
 
     def forward(
-        self, x: Tensor, layer: int, cache: Cache | None, mask: Tensor | None, causal: bool, turn: Tensor | None
+        self,
+        x: Tensor,
+        layer: int,
+        cache: Cache | None,
+        mask: Tensor | None,
+        causal: bool,
+        turn: Tensor | None,
+        begin: int = 0,
     ) -> Tensor:
-        """x (B, L, width) to itself; `mask` (B or 1, 1, L, L) True where it may look, in the place of `causal`."""
+        """x (B, L, width) to itself, for its positions from `begin` on; `mask` (B or 1, 1, L, L) True where it may
+        look, in the place of `causal`.
+        """
         q, k, v = self.split(self.qkv(x), 3)
         q, k = self.q_norm(q), self.k_norm(k)
         if turn is not None:
@@ -166,6 +188,8 @@ class Attention(nn.Module):
             k, v = cache.extend(layer, k, v)
         if start and length > 1:  # a causal mask that starts below the cached tokens
             mask = torch.ones(length, start + length, dtype=torch.bool, device=x.device).tril(start)
+        if begin:
+            q, mask = q[:, :, begin:], None if mask is None else mask[..., begin:, :]
         return self.attend(q, k, v, mask, causal and mask is None and length > 1)
 
     def read(self, x: Tensor, context: Tensor, layer: int, cache: Cache | None, mask: Tensor | None) -> Tensor:
@@ -182,8 +206,21 @@ class Attention(nn.Module):
         return self.attend(self.q_norm(q), k, v, mask, False)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
-        h = F.scaled_dot_product_attention(q.to(v.dtype), k, v, attn_mask=mask, is_causal=causal)
+        q = q.to(v.dtype)
+        short = q.device.type == "cpu" and k.shape[2] <= SHORT and not causal and not torch.compiler.is_exporting()
+        if short and not torch.is_grad_enabled():
+            h = read_short(q, k, v, mask)
+        else:
+            h = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
         return self.out(h.transpose(1, 2).flatten(2))
+
+
+def read_short(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """softmax(q k^T / sqrt(d)) v for q (B, heads, L, d) and few k and v (B, heads, S, d), in place: see SHORT."""
+    weight = (q @ k.mT).mul_(q.shape[-1] ** -0.5)
+    weight = weight if mask is None else weight.masked_fill_(~mask, -torch.inf)
+    weight = weight.sub_(weight.amax(-1, keepdim=True)).exp_()
+    return (weight @ v).div_(weight.sum(-1, keepdim=True))
 
 
 class FeedForward(nn.Module):
@@ -203,7 +240,7 @@ class FeedForward(nn.Module):
             gate, value = h.chunk(2, -1)
             h = F.silu(gate) * value
         else:
-            h = ReluSquared.apply(h)[0] if self.activation == "relu2" else F.relu(h)
+            h = squared(h) if self.activation == "relu2" else F.relu(h)
         return self.down(h)
 
 
@@ -248,21 +285,34 @@ class Transformer(nn.Module):
         mask: Tensor | None = None,
         context: Tensor | None = None,
         seen: Tensor | None = None,
+        at: Tensor | None = None,
+        asked: Tensor | None = None,
+        begin: int = 0,
     ) -> Tensor:
         """`mask` (B or 1, 1, L or 1, L): where x may look within x; context (B, S, width), of which `seen` (B, S) may
-        be read. None: all of it.
+        be read. None: all of it. `at` (B, L): where x stands, if not side by side.
+
+        `asked` (B, L) bool: only these positions are wanted, (M, width), row by row. The last layer's feed-forward
+        part, two thirds of a layer, is computed for them alone. Where they all stand from `begin` on, that layer has
+        but keys and values of the others.
         """
         start = cache.length if cache else 0
         if cache is not None and cache.step is not None and start and x.shape[1] == 1 and mask is None:
             return cache.step(x, cache, context, seen)
-        turn = rotations(start, x.shape[1], self.size, x) if self.size else None
+        length = x.shape[1] if at is None or not self.size else int(at.max()) + 1
+        turn = rotations(start, length, self.size, x) if self.size else None
+        turn = turn if turn is None or at is None else turn[at][:, None]
         seen = None if seen is None else seen[:, None, None]
         for i, (attention, feed_forward) in enumerate(zip(self.attention, self.feed_forward, strict=True)):
-            x = x + self.drop(attention(self.norms[2 * i](x), i, cache, mask, self.causal, turn))
+            last = i == len(self.attention) - 1
+            first, h = begin if last else 0, self.norms[2 * i](x)
+            x = x[:, first:] + self.drop(attention(h, i, cache, mask, self.causal, turn, first))
             if context is not None:
                 reader = self.readers[i]
                 assert isinstance(reader, Attention)
                 x = x + self.drop(reader.read(self.reader_norms[i](x), context, i, cache, seen))
+            if last and asked is not None:
+                x = x[asked[:, first:]]
             x = x + self.drop(feed_forward(self.norms[2 * i + 1](x)))
         if cache is not None:
             cache.length += x.shape[1]
