@@ -51,8 +51,8 @@ class MaskedDiffusion(Family):
         steps: int | None = Field(
             None,
             ge=1,
-            description="steps from all masked to item; as many as unknown symbols: one at a time, exactly; none: 64, or "
-            "half as many as unknown columns",
+            description="steps from all masked to item; as many as unknown symbols: one at a time, exactly; none: 64, "
+            "or half as many as unknown columns",
         )
         order: Literal["random", "confident"] = Field(
             "random", description="which symbols are written next: any, or those that the model is surest of"
