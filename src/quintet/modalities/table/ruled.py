@@ -46,7 +46,7 @@ class Ruled:
         out = []
         for rule in self.found:
             where = "all training rows" if rule.share == 1 else f"{100 * rule.share:.4g} % of the training rows"
-            where += f" in which {rule.target} is not missing" if rule.gaps else ""
+            where = f"{where} in which {rule.target} is not missing" if rule.gaps else where
             kept = "all" if rule.share == 1 or isinstance(rule, Order) else "as many"
             out.append(f"{rule.text} in {where}, kept in {kept} samples")
         return tuple(out)
