@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from axe_playwright_python.base import AXE_FILE_PATH
 from in_browser import Keyboard, Mouse, client, served, studio
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 from starlette.testclient import TestClient
 
 import quintet
@@ -304,6 +304,32 @@ def test_a_model_is_kept_deleted_and_brought_back(made: Studio, chromium: Browse
         user.press(page.get_by_role("button", name="Undo").first)
         page.wait_for_url(f"**/run/{NAME}/*")
         assert said == []
+
+
+@pytest.mark.parametrize("hands", [Mouse, Keyboard])
+def test_runs_and_reports_are_chosen_and_compared(made: Studio, chromium: Browser, hands: type[Mouse]) -> None:
+    shutil.copytree(made.root / NAME, made.root / "compare-iris-5")
+    with served(made, "/compare") as link, chromium.new_context() as context:
+        page = context.new_page()
+        said, user = watched(page), hands(page)
+        page.goto(link)
+        user.press(page.locator("#of-runs [value=one]"))
+        expect(page.locator("#of-runs [value=other]")).to_be_disabled()
+        expect(page.locator("#compare-runs")).to_be_disabled()
+        user.press(page.locator(f"#of-runs [value='{NAME}/vae-0']"))
+        user.press(page.locator("#compare-runs:enabled"))
+        page.wait_for_url("**/compare/compare-*")
+        assert page.locator("h1").inner_text() == "Compare 2 runs"
+        page.go_back()
+        expect(page.locator("#compare-reports")).to_be_disabled()
+        for name in ("compare-iris-5", NAME):
+            user.press(page.locator(f"#of-reports [value={name}]"))
+        user.press(page.locator("#compare-reports:enabled"))
+        page.wait_for_url("**/compare/compare-*")
+        assert said == []
+    runs, reports = (job.argv for job in made.queue.jobs())
+    assert set(runs[1:3]) == {"one", f"{NAME}/vae-0"}
+    assert {Path(path).parent.name for path in reports[1:3]} == {"compare-iris-5", NAME}
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import csv
 import io
 import os
 import random
+import re
 import signal
 import wave
 from collections.abc import Callable
@@ -22,7 +23,6 @@ import pytest
 from in_browser import Keyboard, Mouse, running
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect
-from queueing import until
 
 pytestmark = pytest.mark.slow
 
@@ -94,12 +94,12 @@ class Way:
     def __init__(self, page: Page, hand: Mouse, name: str) -> None:
         self.page, self.hand, self.name, self.shown = page, hand, name, 0
 
-    def see(self) -> None:
-        """Take a picture for the documentation, if it is asked for."""
+    def see(self, *, whole: bool = False) -> None:
+        """Take a picture of the screen or of the whole page for the documentation, if it is asked for."""
         self.shown += 1
         if folder := os.environ.get("QUINTET_PICTURES"):
             Path(folder).mkdir(parents=True, exist_ok=True)
-            shot = Image.open(io.BytesIO(self.page.screenshot()))
+            shot = Image.open(io.BytesIO(self.page.screenshot(full_page=whole)))
             shot.convert("RGB").quantize(128).save(Path(folder) / f"{self.name}-{self.shown}.png", optimize=True)
 
     def link(self, name: str) -> Locator:
@@ -112,11 +112,12 @@ class Way:
         """From the start page through the door of a kind of data, to the page that shows what was understood."""
         self.see()
         self.hand.press(self.page.get_by_role("link", name=door).first)
+        choose = self.button("Choose a folder" if files[0].is_dir() else "Choose files")
+        expect(choose).to_be_visible()
         self.see()
-        folder = files[0].is_dir()
-        self.hand.bring(self.button("Choose a folder" if folder else "Choose files"), *files)
+        self.hand.bring(choose, *files)
         expect(self.link("Compare all five")).to_be_visible(timeout=60_000)
-        self.see()
+        self.see(whole=True)
 
     def compare(self) -> None:
         """Train all five on what is shown."""
@@ -124,6 +125,7 @@ class Way:
         expect(self.page.get_by_role("heading", name="New run")).to_be_visible()
         self.hand.type(self.page.get_by_label("Training time of each model"), BUDGET)
         expect(self.page.locator("#compare-spoken")).to_contain_text(f"--budget {BUDGET}")
+        expect(self.page.locator("[data-fact=steps]")).to_have_text(re.compile(r"\d"), timeout=60_000)
         self.see()
         self.hand.press(self.button("Compare all five"))
         self.page.wait_for_url("**/compare/**")
@@ -167,9 +169,9 @@ def test_from_the_start_page_to_a_model(tmp_path: Path, chromium: Browser, kind:
             page.goto(link)
             way.bring(door, files)
             way.compare()
+            expect(page.locator("#now")).to_have_text(re.compile(r"\d"), timeout=120_000)
             way.see()
             address = page.url
-            until(lambda: any((tmp_path / "runs").glob("*/*/metrics.jsonl")), seconds=120)
             os.kill(studio_of(tmp_path), signal.SIGKILL)  # in the middle of the training
         with running(tmp_path) as link:
             page.goto(link)

@@ -81,8 +81,9 @@ class Desk:
         """A comparison and its job; of one that waits in the queue nothing is known yet."""
         folder, job = self.open(name)
         if job is not None and not folder.is_dir():
-            source = next(iter(positional(job.argv)), "")
-            return Standing({"source": called(source), "models": []}, (), False), job
+            what = positional(job.argv)
+            source = called(what[0]) if len(what) == 1 else job.title  # of which data runs are is not known yet
+            return Standing({"source": source, "models": []}, (), False), job
         return self.standing(folder), job
 
     def standing(self, folder: Path) -> Standing:
