@@ -507,6 +507,15 @@ def test_what_has_learnt_too_little_is_not_kept() -> None:
     assert verdict([entry("flow", 0.9), entry("gan", 0.97)])["keeper"]["label"] == "flow"
 
 
+def test_few_unseen_items_are_named_as_the_reason_of_ties() -> None:
+    def caveats(error: float) -> str:
+        models = [entry(name, 0.55, metrics={"auc_stderr": error}) for name in ("flow", "gan")]
+        return " ".join(verdict(models)["caveats"])
+
+    assert "The unseen items are few" in caveats(0.12)
+    assert "The unseen items are few" not in caveats(0.04)
+
+
 def test_whom_the_verdict_passes_over_is_marked_in_the_chart() -> None:
     models = [entry("flow", 0.9, learnt_little="its samples are not like the data yet"), entry("gan", 0.97),
               entry("vae", 0.8, metrics={"memorised_flagged": True})]  # fmt: skip

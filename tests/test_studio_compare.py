@@ -211,6 +211,12 @@ def test_a_damaged_report_is_named(made: Studio, browser: TestClient, text: str)
     assert browser.get("/compare").status_code == 200
 
 
+def test_whoever_does_worse_than_guessing_tells_nothing() -> None:
+    answer = {"keeper": {"figures": {"auc": 0.3}}}
+    said = comparisons.plain_words(answer, {"real": {"metrics": {"auc": 0.38}}})
+    assert said == {"times": 50, "level": 0, "real": 50}
+
+
 def test_what_is_no_comparison_has_no_page(browser: TestClient) -> None:
     for name in ("one", f"{NAME}/vae-0", "nowhere", ".studio"):
         assert browser.get(f"/compare/{name}").status_code == 404

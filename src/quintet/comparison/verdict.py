@@ -286,6 +286,8 @@ def _memorisation(alive: Sequence[Contender]) -> dict[str, Any]:
     return answer(best.label, sentence, tied, memorised=share.mean, memorised_half=share.half)
 
 
+ROUGH = 0.15
+"""Half of an interval of an AUC above which nearly everybody ties: of fewer than about 60 unseen items."""
 EXPECTED = Measure("memorised_expected", "Expected copies", "", "")
 
 
@@ -300,6 +302,11 @@ def _caveats(everyone: Sequence[Contender], keeper: dict[str, Any], real: Mappin
     elif auc is not None and auc >= 0.95:
         notes.append(
             "Even the best samples are recognised nearly every time: train longer before relying on any of them."
+        )
+    if auc is not None and keeper["figures"]["auc_half"] > ROUGH:
+        notes.append(
+            f"The unseen items are few: the AUC is known to ± {keeper['figures']['auc_half']:.2f} only, and smaller "
+            "differences between models cannot be seen. More items would show them."
         )
     if auc is not None and auc + keeper["figures"]["auc_half"] < 0.5:
         notes.append("An AUC clearly below 0.5 means that samples repeat the test items themselves: check for a leak.")

@@ -234,14 +234,15 @@ def place_of(studio: Studio, name: str, run: str) -> str:
 
 def plain_words(answer: Mapping[str, Any] | None, document: Mapping[str, Any]) -> dict[str, Any] | None:
     """The verdict for who knows no figures: how often of 100 times samples are told from real items, in which level of
-    ease that is, and how often other real items are.
+    ease that is, and how often other real items are. A classifier that does worse than guessing on items that it has
+    not seen has had no luck: it tells nothing.
     """
     auc = None if answer is None else answer["keeper"]["figures"].get("auc")
     if auc is None:
         return None
     real = ((document.get("real") or {}).get("metrics") or {}).get("auc")
-    of_100 = lambda value: round(100 * max(value, 1 - value))  # noqa: E731
-    return {"times": of_100(auc), "level": sum(max(auc, 1 - auc) > level for level in LEVELS),
+    of_100 = lambda value: round(100 * max(value, 0.5))  # noqa: E731
+    return {"times": of_100(auc), "level": sum(auc > level for level in LEVELS),
             "real": None if real is None else of_100(real)}  # fmt: skip
 
 
