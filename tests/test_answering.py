@@ -84,6 +84,9 @@ def test_a_loaded_model_answers_what_stands_in_files(
     assert np.allclose(made.items["z0"], table["z0"])
     made, table = both("reconstruct", reconstruct, requests.ReconstructRequest, beside=True)
     assert np.allclose(made.items["x0"], table["x0"], atol=1e-6)
+    whole = Found(pa.table({"x0": [1, 2], "x1": [0, 1]}))  # as JSON writes decimals that are whole
+    made = answer("reconstruct", flow, VERBS["reconstruct"].request(beside=True), whole, print)
+    assert made.items["x0"].to_pylist()[::2] == [1.0, 2.0]
     made, table = both("interpolate", interpolate, requests.InterpolateRequest, steps=3, n=3)
     assert len(made.items) == 9
     assert np.allclose(made.items["x0"], table["x0"], atol=1e-6)

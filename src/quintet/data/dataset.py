@@ -159,10 +159,10 @@ def take(items: Any, index: np.ndarray) -> Any:
 
 
 def join(parts: Sequence[Any]) -> Any:
-    """Items of several lists, arrays or tables, one after another."""
+    """Items of several lists, arrays or tables, one after another; whole numbers join decimals."""
     first = parts[0]
     if isinstance(first, pa.Table):
-        return pa.concat_tables(parts)
+        return pa.concat_tables(parts, promote_options="permissive")
     if isinstance(first, np.ndarray):
         return np.concatenate(parts)
     return [item for part in parts for item in part] if isinstance(first, list) else sum(parts[1:], first)
