@@ -99,8 +99,9 @@ class Way:
         self.shown += 1
         if folder := os.environ.get("QUINTET_PICTURES"):
             Path(folder).mkdir(parents=True, exist_ok=True)
-            shot = Image.open(io.BytesIO(self.page.screenshot(full_page=whole)))
-            shot.convert("RGB").quantize(128).save(Path(folder) / f"{self.name}-{self.shown}.png", optimize=True)
+            shot = Image.open(io.BytesIO(self.page.screenshot(full_page=whole))).convert("RGB")
+            small = shot.quantize(256, Image.Quantize.MAXCOVERAGE)  # which keeps colours that are rare
+            small.save(Path(folder) / f"{self.name}-{self.shown}.png", optimize=True)
 
     def link(self, name: str) -> Locator:
         return self.page.get_by_role("link", name=name, exact=True).first
