@@ -115,6 +115,7 @@ def executed(page: Page, found: list[str], address: str) -> list[str]:
     """What a page executed, or tried to. Every element is pointed at and focused, since some scripts wait for that."""
     del found[:]
     page.goto(address)
+    page.locator("#waiting").wait_for(state="detached")  # a source that is read loads the page again
     page.wait_for_timeout(1200)
     page.evaluate("""() => { for (const one of document.querySelectorAll("*")) {
         one.dispatchEvent(new MouseEvent("mouseover", { bubbles: false })); one.focus?.(); } }""")
