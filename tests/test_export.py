@@ -139,7 +139,7 @@ def test_export_json_says_how(files: Any) -> None:
     assert facts["weights"] == model.run.used().sha256
     assert facts["codecs"]["x"]["state"]["levels"] == 17
     assert {name: [one["name"] for one in part["inputs"]] for name, part in facts["parts"].items()} == {
-        "encode": ["x", "cond"], "decode": ["z", "cond"], "sample": ["noise_0", "noise_1", "noise_2", "cond"]
+        "encode": ["x", "cond"], "decode": ["z", "cond"], "sample": ["noise_0", "noise_1", "noise_2", "noise_3", "cond"]
     }  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -38,7 +38,8 @@ class Live:
     samples     how many samples these figures are of, where it is not SAMPLES
 
     `train` (N, *space.shape) and `held` (M, ...) are encoded, `cond` (M, ...) are the conditions of `held`; the loss is
-    that of `lossy` of them, drawn once, as the conditions of samples are.
+    that of `lossy` of them, drawn once, as the conditions of samples are. `settling()` are training items by which the
+    model settles first.
     """
 
     def __init__(
@@ -50,8 +51,9 @@ class Live:
         sampling: Mapping[str, Any],
         *,
         lossy: int = HELD,
+        settling: Callable[[], Iterable[Batch]] = tuple,
     ) -> None:
-        self.features, self.held, self.cond = features, held, cond
+        self.features, self.held, self.cond, self.settling = features, held, cond, settling
         self.measured = torch.from_numpy(some(held, lossy, 0)).to(held.device)
         self.most = SAMPLES if cond is None else min(SAMPLES, len(cond))
         self.take(self.most)
@@ -73,6 +75,7 @@ class Live:
 
     def __call__(self, family: Family) -> tuple[Tensor, dict[str, float | bool | None]]:
         """(samples, figures); a figure is None where there is none, or where it is not finite."""
+        family.settle(self.settling())
         x = self.sample(family, self.count)
         figures: dict[str, float | bool | None] = dict.fromkeys(LOOK_FIGURES)
         if self.count < self.most:

@@ -32,7 +32,7 @@ Report = Callable[[dict[str, Any]], None]
 
 KEPT_CONDITIONS = 2048
 FEATURE_ITEMS = 10_000
-SETTLED = 2048
+SETTLED = 1280
 """Training items by which a family settles before each look."""
 BATCHES = 4
 """Of so many the loss on unseen items is measured at each look, which then costs about as much as a step."""
@@ -65,7 +65,8 @@ class Session:
             raise DataError("no validation item is left", where=config.data.source, why=why, fix=fix)
         chosen = unseen.drawn(HELD)
         held, cond_held = unseen[chosen], None if given is None else given[chosen]
-        self.look = Live(features, train, held, cond_held, config.sampling, lossy=BATCHES * config.training.batch_size)
+        self.look = Live(features, train, held, cond_held, config.sampling, lossy=BATCHES * config.training.batch_size,
+                         settling=self.batches)  # fmt: skip
 
     def items(self, task: Task, split: str) -> tuple[Items, Items | None]:
         """(x, cond) of a split, encoded."""
@@ -235,7 +236,6 @@ class Watch:
         """
         session, trainer, settings = self.session, self.trainer, self.trainer.settings
         family, look, codec = session.family, session.look, session.codecs["x"]
-        family.settle(session.batches())
         if not look.settled:
             look.afford(family, max(QUICK, SHARE * trainer.between()))
         if look.count < look.most:
