@@ -145,7 +145,7 @@ def qualities(model: quintet.Model) -> dict[int, float]:
 def test_the_best_weights_are_used_and_survive_damage(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = train(tmp_path, select="quality", lr=0.4)  # so large that it does not simply get better
+        model = train(tmp_path, select="quality", lr=1.0)  # so large that it does not simply get better
     found, last_one = qualities(model), model.run.latest()
     assert last_one is not None
     best = min(found, key=lambda step: found[step])
