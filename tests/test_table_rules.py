@@ -16,7 +16,7 @@ from torch import Tensor
 
 import quintet
 from quintet.cli.main import main
-from quintet.core.errors import QuintetWarning
+from quintet.core.errors import ConfigError, QuintetWarning
 from quintet.core.spaces import Discrete
 from quintet.modalities.table.codec import TableCodec
 from quintet.modalities.table.pieces import pieces_of_numbers
@@ -122,6 +122,8 @@ def test_the_user_overrules_them() -> None:
     assert len(none.modelled) == len(none.columns)
     some = TableCodec("discrete", TableCodec.Settings(rules="living, city")).fit(table)
     assert {rule.target for rule in some.ruled.found} == {"living", "city"}
+    with pytest.raises(ConfigError, match=r"coding\.rules: no column town"):
+        TableCodec("discrete", TableCodec.Settings(rules="living,town")).fit(table)
 
 
 def test_a_rule_with_exceptions_is_kept_as_often() -> None:

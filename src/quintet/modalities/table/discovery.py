@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from quintet.core.errors import ConfigError
 from quintet.data import arrow
 from quintet.data.arrow import Floats
 from quintet.modalities.table.columns import Column
@@ -44,9 +45,14 @@ NARROW = 0.25
 def find(columns: Sequence[Column], values: Values, wanted: str = "all") -> Ruled:
     """The rules of training rows; `wanted`: "all", "none", or the columns that may follow from others, with commas."""
     rows = len(next(iter(values.values())))
-    if wanted == "none" or rows < FEWEST or len(columns) < 2:
+    if wanted == "none" or len(columns) < 2:
         return Ruled()
-    search = Search(columns, values, None if wanted == "all" else {name.strip() for name in wanted.split(",")})
+    names = None if wanted == "all" else {name.strip() for name in wanted.split(",")}
+    for name in sorted(names - values.keys()) if names is not None else ():
+        raise ConfigError(f"coding.rules: no column {name}", why=f"columns: {', '.join(values)}", fix="all, or none")
+    if rows < FEWEST:
+        return Ruled()
+    search = Search(columns, values, names)
     of = Numbers(search)
     for candidates in (of.sums, partial(lookups, search), of.products, partial(of.shares, MOSTLY), of.distances,
                        partial(of.shares, OFTEN), of.bounds):  # fmt: skip
