@@ -347,18 +347,6 @@ def test_even_endings_are_no_grid() -> None:
         assert pieces_of_numbers(x - x.min() + 0.0, lattice=True, bins=64, origin=0).endings is None
 
 
-def test_bins_halve_towards_the_ends() -> None:
-    """So that what is far out, which decides a mean or a regression, is not drawn from a range that is as wide."""
-    x = np.exp(np.random.default_rng(0).normal(size=20_000))
-    pieces = pieces_of_numbers(x, lattice=False, bins=64)
-    counts = np.bincount(pieces.symbol(x))
-    assert counts[0] <= 40
-    assert counts[-1] <= 40
-    assert counts.max() <= 1.6 * 20_000 / 64
-    back = pieces.draw(pieces.symbol(x), np.random.default_rng(1).random(20_000))
-    assert np.corrcoef(x, back)[0, 1] > 0.97
-
-
 def test_a_sum_larger_than_its_type_is_its_largest_number() -> None:
     rng = np.random.default_rng(0)
     a, b = rng.integers(0, 60, 500), rng.integers(0, 60, 500)

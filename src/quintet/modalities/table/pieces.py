@@ -20,8 +20,6 @@ SPIKE, OFTEN = 0.005, 10
 PIECE_VALUES = 32
 """Training values a stretch of even density: the held-out cost of its height's noise is about 1 / (2 PIECE) nats."""
 PIECES = 512
-OUTER = 16
-"""Training values of the outermost bins of a column, at least."""
 TAIL_VALUES = 4
 """The outermost stretches halve in mass down to this many values, so that a heavy tail keeps its shape."""
 EXACT, NEW = 1024, 0.01
@@ -310,19 +308,18 @@ def assemble(
 ) -> Pieces:
     """Pieces that hold values, with the gaps and tails between and beyond them, and their bins.
 
-    `alone`: pieces that are a bin each; the others share bins of about 1 / `bins` of their mass. Towards both ends bins
-    halve, down to OUTER values: what lies far out decides what is predicted from it.
+    `alone`: pieces that are a bin each; the others share bins of about 1 / `bins` of their mass.
     """
     rest = float(count[~alone].sum())
+    target = rest / bins
     symbol = np.zeros(len(low), np.int64)
-    now, filled, before, target = -1, 0.0, 0.0, 0.0
+    now, filled = -1, 0.0
     for i in range(len(low)):
         if alone[i] or i == 0 or alone[i - 1] or filled + 0.5 * count[i] > target:
             now, filled = now + 1, 0.0
-            target = min(rest / bins, max(OUTER, before), max(OUTER, 0.5 * (rest - before)))
         symbol[i] = now
         if not alone[i]:
-            filled, before = filled + count[i], before + count[i]
+            filled += count[i]
     gap = low[1:] > high[:-1]
     order = np.argsort(np.concatenate([np.arange(len(low)), np.flatnonzero(gap) + 0.5]), kind="stable")
 
