@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from quintet.core import settings
 from quintet.core.errors import Unsupported
 from quintet.core.random import Generator, Tape
-from quintet.core.spaces import Discrete, Space
+from quintet.core.spaces import Continuous, Discrete, Space
 
 OnStep = Callable[[int, int, Tensor], None]
 """Called as on_step(step, steps, x) while sampling; raising in it stops the work."""
@@ -91,6 +91,9 @@ class Family(nn.Module, ABC):
     ragged: bool = False
     """Whether a batch costs what its longest item does, so that batches should hold items of similar length."""
 
+    masses: bool = False
+    """Whether its likelihood of quantised data is a mass, so that it reads them as they are, without noise."""
+
     def __init__(self, space: Space, condition: Space | None = None) -> None:
         super().__init__()
         if not isinstance(space, self.accepts):
@@ -100,6 +103,11 @@ class Family(nn.Module, ABC):
                 fix="choose a codec with that representation (--coding.representation, --codec), or another family",
             )
         self.space, self.condition = space, condition
+
+    def noisy(self, x: Tensor, generator: Generator | None) -> Tensor:
+        """x as the family is to see it: quantised data with uniform noise of one bin, unless it has `masses`."""
+        exact = self.masses or not isinstance(self.space, Continuous)
+        return x if exact else self.space.dequantise(x, generator)
 
     def initialise(self, batch: Batch) -> None:
         """Set the constants that are read off data (scales, ActNorm) from one batch, before the first step."""

@@ -80,7 +80,7 @@ class Loader:
 
     The stream of samples is epoch after epoch, each a permutation that depends on (seed, epoch) alone; the cursor
     counts global samples, so neither the number of ranks nor the size of a micro-batch changes what a step sees.
-    Quantised data are dequantised here, with noise that belongs to the sample's place in the stream.
+    With `noisy`, quantised data are dequantised here, by noise that belongs to the sample's place in the stream.
 
     With `lengths` (N,) a batch of `group` samples holds items of similar length, so that little of it is padding; an
     epoch then leaves out what does not fill a batch, each time something else.
@@ -97,8 +97,10 @@ class Loader:
         seed: int,
         lengths: Tensor | None = None,
         group: int = 1,
+        noisy: bool = True,
     ) -> None:
         self.space, self.x, self.cond, self.seed = space, x, cond, seed
+        self.noisy = noisy and isinstance(space, Continuous) and space.quantised
         self.lengths, self.group = (lengths, group) if group <= len(x) else (None, 1)
         self.period = len(x) if self.lengths is None else len(x) // group * group
         self._orders: dict[int, Tensor] = {}
@@ -137,7 +139,8 @@ class Loader:
         """Rows start ... start + count of the step's global batch of `total` samples, which begins at `cursor`."""
         parts = self.parts(cursor + start, count)
         x, index = joined([self.rows(part, epoch) for epoch, part in parts]), joined([part for _, part in parts])
-        if isinstance(self.space, Continuous) and self.space.quantised:
+        if self.noisy:
+            assert isinstance(self.space, Continuous)
             x = self.space.dequantise(x, Rows(("dequantise", self.seed, cursor), start, count, block=total))
         cond = None if self.cond is None else self.cond[index]
         return Batch(x, cond, Rows((stream, self.seed, cursor), start, count, block=total))

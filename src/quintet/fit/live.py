@@ -13,7 +13,6 @@ from torch import Tensor
 from quintet.core.afford import affordable
 from quintet.core.family import Batch, Family
 from quintet.core.random import Rows, seed_of, some
-from quintet.core.spaces import Continuous
 from quintet.metrics.distances import energy_distance
 from quintet.metrics.features import FeatureSpace
 from quintet.metrics.memorisation import memorised_share
@@ -105,12 +104,11 @@ class Live:
     @torch.no_grad()
     def loss(self, family: Family) -> float:
         """The mean loss of the unseen items, a dimension."""
-        total, space = 0.0, family.space
+        total = 0.0
         for start, stop in self.pieces(len(self.measured)):
             chosen = self.measured[start:stop]
             x, rows = self.held[chosen], Rows(seed_of("held out"), start, stop - start)
-            if isinstance(space, Continuous) and space.quantised:
-                x = space.dequantise(x, Rows(seed_of("held out", "dequantise"), start, stop - start))
+            x = family.noisy(x, Rows(seed_of("held out", "dequantise"), start, stop - start))
             cond = None if self.cond is None else self.cond[chosen]
             total += float(family.loss(Batch(x, cond, rows)).value) * (stop - start)
         return total / len(self.measured)

@@ -50,7 +50,7 @@ class Session:
         pad = getattr(codecs["x"].space, "pad", None)
         even = lengths(x, cond) if family.ragged else None
         self.loader = Loader(codecs["x"].space, x, cond, seed=seed_of("data", config.seed), lengths=even,
-                             group=config.training.batch_size)  # fmt: skip
+                             group=config.training.batch_size, noisy=not family.masses)  # fmt: skip
         if config.training.figure == "held_out" and family.likelihood == "none":
             fix = "--training.select quality"
             raise ConfigError("no held-out loss to select by", where=f"{family.name}: training.select",

@@ -16,7 +16,6 @@ from torch import Tensor
 from quintet.core.family import Family, OnStep
 from quintet.core.listening import batches
 from quintet.core.random import Rows
-from quintet.core.spaces import Continuous
 from quintet.nets.continuing import Continuation, Continuations
 from quintet.nets.decoding import InOrder
 
@@ -93,8 +92,7 @@ def _decode(family: Family, call: Call, streams: Sequence[Rows], on_step: OnStep
 
 
 def _log_prob(family: Family, call: Call, streams: Sequence[Rows], on_step: OnStep | None) -> Found:
-    x = call.given["x"]
-    x = family.space.dequantise(x, streams[0]) if isinstance(family.space, Continuous) else x
+    x = family.noisy(call.given["x"], streams[0])
     return family.log_prob_error(x, call.given["cond"], generator=streams[1])
 
 

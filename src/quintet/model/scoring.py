@@ -23,7 +23,7 @@ def scored(
     seed, batch_size = count_of(seed, "seed", 0), count_of(batch_size, "batch_size")
     family.space.check(found.x)
     kind: LikelihoodKind = family.likelihood
-    quantised = isinstance(family.space, Continuous) and family.space.quantised
+    quantised = isinstance(family.space, Continuous) and family.space.quantised and not family.masses
     given, n = {"x": found.x, "cond": cond}, len(found.x)
     if found.overlapping:
         assert found.counted is not None

@@ -325,7 +325,7 @@ class Trainer:
         that are NaN or Inf stay so, and the loss shows it a step later only.
         """
         bad = [f"{name} of {group}" for group, tensors in self.tensors().items() for name, tensor in tensors.items()
-               if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())]  # fmt: skip
+               if tensor.is_floating_point() and not finite(tensor)]  # fmt: skip
         if self.engine.any(bool(bad)):
             raise Diverged("NaN or Inf in the weights", where=f"step {self.step}",
                            why=f"{', '.join(bad[:3])}; the last losses were {losses}",
@@ -383,6 +383,11 @@ class Trainer:
         assert steps is not None
         self.legs = further(self.legs, self.step, steps, self.settings.sample_every)
         self.steps = steps
+
+
+def finite(tensor: Tensor) -> bool:
+    """Whether all numbers are. Their sum is at once, unless it is too large, or one is not."""
+    return math.isfinite(float(tensor.sum())) or bool(torch.isfinite(tensor).all())
 
 
 def looks(steps: int, every: int) -> set[int]:
