@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import itertools
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import randomise
 from torch import nn
 
+import quintet
 from quintet.core.errors import ConfigError
-from quintet.core.family import Batch
+from quintet.core.family import Batch, Loss
 from quintet.core.random import Rows
 from quintet.core.spaces import Continuous, Discrete, Space
 from quintet.families.vae import VAE
@@ -376,3 +379,21 @@ def test_what_is_known_stays_and_rows_are_their_own(kind: str) -> None:
     assert torch.equal(whole[4], family.sample(6, cond, sampling=few, generator=Rows(1, 0, 6))[4])
     elsewhere = torch.where(known, x, torch.zeros_like(x))
     torch.testing.assert_close(family.complete(elsewhere, known, cond, sampling=few, generator=Rows(1, 0, 6)), whole)
+
+
+@pytest.mark.parametrize(("likelihood", "noisy"), [("auto", False), ("gaussian", True)])
+def test_binary_pictures_are_read_as_they_are_unless_a_density_needs_noise(
+    likelihood: str, noisy: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Noise of one bin would take all from a pixel of two levels but its sign."""
+    seen, right = [], VAE.loss
+
+    def loss(self: VAE, batch: Batch) -> Loss:
+        seen.append(batch.x.flatten().abs())
+        return right(self, batch)
+
+    monkeypatch.setattr(VAE, "loss", loss)
+    pictures = (np.random.default_rng(0).random((60, 8, 8)) < 0.4).astype(np.uint8) * 255
+    model = {"net": "mlp", "width": 4, "latent": 2, "likelihood": likelihood}
+    quintet.train("vae", data=pictures, steps=8, runs=tmp_path, config={"model": model})
+    assert bool((torch.cat(seen) == 1).all()) != noisy

@@ -106,8 +106,9 @@ class Family(nn.Module, ABC):
 
     def noisy(self, x: Tensor, generator: Generator | None) -> Tensor:
         """x as the family is to see it: quantised data with uniform noise of one bin, unless it has `masses`."""
-        exact = self.masses or not isinstance(self.space, Continuous)
-        return x if exact else self.space.dequantise(x, generator)
+        if self.masses or not isinstance(self.space, Continuous):
+            return x
+        return self.space.dequantise(x, generator)
 
     def initialise(self, batch: Batch) -> None:
         """Set the constants that are read off data (scales, ActNorm) from one batch, before the first step."""
