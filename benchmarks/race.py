@@ -91,6 +91,11 @@ def machine() -> dict[str, Any]:
     return {"processor": facts["model name"], "cores": os.cpu_count(), "has": wide}
 
 
+def shortened(word: str) -> str:
+    """A word of the command line; of a file that lies somewhere on this machine, its name alone."""
+    return Path(word).name if Path(word).is_absolute() else word
+
+
 def keep(name: str, title: str, rows: Sequence[Mapping[str, Any]], peers: Sequence[str], *, threads: int) -> None:
     """Write what was found. `rows`: {"case": what was run} with what `race` gave; `peers`: distributions to name."""
     versions = {}
@@ -107,7 +112,7 @@ def keep(name: str, title: str, rows: Sequence[Mapping[str, Any]], peers: Sequen
         "machine": machine(),
         "versions": versions,
         "date": time.strftime("%Y-%m-%d"),
-        "command": shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "command": shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *map(shortened, sys.argv[1:])]),
     }
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(facts, indent=1) + "\n")
