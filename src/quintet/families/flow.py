@@ -65,7 +65,9 @@ class Flow(Family):
             lt=1,
             description="share of hidden numbers that training sets to zero; small data need 0.3 to 0.4",
         )
-        heads: int = Field(4, ge=1, description="transformer: attention heads of a layer; width is divided among them")
+        heads: int | None = Field(
+            None, ge=1, description="transformer: attention heads of a layer; none: one for 32 hidden units"
+        )
         patch: int | None = Field(
             None, ge=1, description="transformer: side of the patches that follow each other; none: by the item's size"
         )
@@ -298,18 +300,19 @@ def autoregressions(shape: tuple[int, ...], transform: Transform, s: Flow.Settin
 
 def transformers(shape: tuple[int, ...], transform: Transform, s: Flow.Settings, ready: Widths) -> list[Invertible]:
     """Transformers over the patches of an item, each in the reverse order of the one before."""
-    if s.width % s.heads:
+    heads = s.heads or math.gcd(s.width, max(1, s.width // 32))
+    if s.width % heads:
         raise ConfigError(
-            f"width {s.width} is not divided by {s.heads} heads",
+            f"width {s.width} is not divided by {heads} heads",
             where="model.heads",
-            fix=f"--model.width {4 * s.heads}",
+            fix=f"--model.width {4 * heads}",
         )
     index, count = patches(shape, s.patch)
     layers: list[Invertible] = [Permute(index)]
     for i in range(s.layers):
         if i:
             layers.append(Permute(torch.arange(len(index)).view(count, -1).flip(0).flatten()))
-        layers.append(PatchAutoregressive(count, len(index) // count, transform, s.width, s.depth, s.heads,
+        layers.append(PatchAutoregressive(count, len(index) // count, transform, s.width, s.depth, heads,
                                           ready=ready, dropout=s.dropout))  # fmt: skip
     return layers
 
