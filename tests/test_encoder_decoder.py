@@ -13,7 +13,7 @@ from quintet.core.family import Batch
 from quintet.core.random import Rows
 from quintet.core.spaces import Continuous, Discrete, Space
 from quintet.families.autoregressive import Autoregressive
-from quintet.nets import packing
+from quintet.nets import packing, transformer
 from quintet.nets.packing import document_mask, pack
 from quintet.nets.symbols import cross_entropy
 from quintet.nets.transformer import Cache, Transformer
@@ -138,9 +138,20 @@ def test_the_padding_test_notices_a_missing_mask(monkeypatch: pytest.MonkeyPatch
     def unmasked(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
         return true(q, k, v, is_causal=is_causal)
 
+    short = transformer.read_short
     monkeypatch.setattr(nn.functional, "scaled_dot_product_attention", unmasked)
+    monkeypatch.setattr(transformer, "read_short", lambda q, k, v, mask: short(q, k, v, None))
     with pytest.raises(AssertionError):
         test_a_padded_condition_is_read_alone()
+
+
+def test_short_rows_are_read_as_long_ones_are() -> None:
+    """Also one that may look nowhere."""
+    q, k, v = (torch.randn(3, 2, 5, 4) for _ in range(3))
+    mask = torch.rand(3, 1, 5, 5) < 0.6
+    mask[1, :, 2] = False
+    want = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    torch.testing.assert_close(transformer.read_short(q, k, v, mask), want)
 
 
 # -- texts that end --------------------------------------------------------------------------------------------------

@@ -268,7 +268,7 @@ FIELDS = [
     "model.nothing",
     "model.width.x",
 ]
-VERBS = [name for name in app if not name.startswith("-") and name != "serve"]  # which ends by a signal alone
+VERBS = [name for name in app if not name.startswith("-") and name not in ("serve", "studio")]  # which end by a signal
 OFTEN = ["sample", "score", "complete", "reconstruct", "interpolate", "encode", "inspect", "data", "train"] * 3
 
 

@@ -219,8 +219,9 @@ def read_short(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     """softmax(q k^T / sqrt(d)) v for q (B, heads, L, d) and few k and v (B, heads, S, d), in place: see SHORT."""
     weight = (q @ k.mT).mul_(q.shape[-1] ** -0.5)
     weight = weight if mask is None else weight.masked_fill_(~mask, -torch.inf)
-    weight = weight.sub_(weight.amax(-1, keepdim=True)).exp_()
-    return (weight @ v).div_(weight.sum(-1, keepdim=True))
+    least = torch.finfo(weight.dtype)  # a row that may look nowhere reads zeros, as PyTorch's own kernel says
+    weight = weight.sub_(weight.amax(-1, keepdim=True).clamp_min(least.min)).exp_()
+    return (weight @ v).div_(weight.sum(-1, keepdim=True).clamp_min(least.tiny))
 
 
 class FeedForward(nn.Module):
