@@ -36,9 +36,12 @@ def randomise(module: nn.Module, *, scale: float = 0.3, seed: int = 0) -> nn.Mod
     return module
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """A headless Chromium: the system's own, which is installed where it is missing and we may (Debian)."""
+    """A headless Chromium: the system's own, which is installed where it is missing and we may (Debian).
+
+    As long as it is open, its driver's event loop runs in this thread, where tests of other modules start their own.
+    """
     from playwright.sync_api import sync_playwright
 
     names = ("chromium", "chromium-browser", "google-chrome")

@@ -495,7 +495,7 @@ def test_files_are_sent_and_corrected_by_keyboard(made: Studio, tmp_path: Path, 
         page.fill("#path", str(path))
         page.keyboard.press("Enter")
         page.wait_for_selector("#to-new")
-    page.close()
+        page.close()
     assert said == []
 
 

@@ -183,6 +183,6 @@ def test_every_setting_is_found_by_typing(made: Studio, chromium: Browser, monke
         assert "--budget" not in command.inner_text()
         page.click("button[value=train]")
         page.wait_for_url("**/queue?job=*")
-    page.close()
+        page.close()  # before the studio, which it would look for again
     assert said == []
     assert made.queue.jobs()[0].argv[:7] == ("train", "gan", "--data", "moons", "--condition", "label", "--steps")

@@ -376,7 +376,7 @@ def test_the_page_of_a_run_lives(made: Studio, chromium: Browser) -> None:
         page.click("button:text('Overlay')")
         page.wait_for_url("**/run/other")
         page.wait_for_selector(".u-over")
-    page.close()
+        page.close()
     assert said == []
 
 
@@ -419,4 +419,4 @@ def test_only_what_is_new_and_in_sight_is_drawn(
         before = page.evaluate("drawn")
         page.set_viewport_size({"width": 1280, "height": 2400})
         page.wait_for_function("count => drawn > count", arg=before)
-    page.close()
+        page.close()
