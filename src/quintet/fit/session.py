@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from quintet.core.errors import ConfigError, DataError, EnvironmentFault, UsageError, warn
+from quintet.core.errors import ConfigError, DataError, UsageError, warn
 from quintet.core.family import Batch, Family
 from quintet.core.random import seed_of
 from quintet.data.loader import Items, Loader, lengths
@@ -25,6 +25,7 @@ from quintet.training import checkpoint
 from quintet.training.budget import BudgetPlan
 from quintet.training.engine import Engine
 from quintet.training.plan import Leg
+from quintet.training.saving import Saver
 from quintet.training.trainer import QUICK, SHARE, Trainer
 
 Report = Callable[[dict[str, Any]], None]
@@ -149,7 +150,8 @@ class Watch:
         self.session, self.trainer, self.report = session, trainer, report
         self.run = run if session.engine.first else None
         self.every = max(1, trainer.steps // 200)
-        self.failures = 0
+        saved = trainer.step or None  # what it was resumed from
+        self.saver = Saver(self.run.checkpoints, trainer.settings.keep, saved) if self.run else None
         self.told = set[str]()
 
     def go_further(self, steps: int | None, budget: float | None) -> None:
@@ -175,6 +177,8 @@ class Watch:
     def train(self) -> None:
         """Run the trainer to its end."""
         self.trainer.run(on_step=self.on_step, on_interval=self.on_interval, on_save=self.on_save, on_plan=self.on_plan)
+        if self.saver:
+            self.saver.finish(self.trainer.step, self.trainer.tensors, self.trainer.state())
         self.session.engine.barrier()
 
     def tell(self, record: dict[str, Any]) -> None:
@@ -257,22 +261,9 @@ class Watch:
         return figures, patience is not None and waited > 0 and waited % patience == 0
 
     def on_save(self) -> None:
-        """Write a checkpoint. What fails is warned while an older one stands, at most three times in a row; then it is
-        an EnvironmentFault.
-        """
-        run, trainer = self.run, self.trainer
-        if not run:
-            return
-        try:
-            checkpoint.save(run.checkpoints, trainer.step, trainer.tensors(), trainer.state(),
-                            keep=trainer.settings.keep)  # fmt: skip
-            self.failures = 0
-        except OSError as error:
-            self.failures += 1
-            if self.failures >= 3 or not checkpoint.steps(run.checkpoints):
-                raise EnvironmentFault("cannot write checkpoints", where=str(run.checkpoints), why=str(error),
-                                       fix="free disk space") from error  # fmt: skip
-            warn(f"checkpoint not written ({error}); training goes on from an older one")
+        """Write a checkpoint."""
+        if self.saver:
+            self.saver.save(self.trainer.step, self.trainer.tensors(), self.trainer.state())
 
     def on_plan(self, legs: list[Leg]) -> None:
         """Keep the plan that the trainer corrected."""

@@ -48,7 +48,9 @@ def write_atomic(path: Path, text: str) -> None:
 def save(
     root: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any], *, keep: int
 ) -> Path:
-    """Write root/step-XXXXXXXX with one safetensors file a group and state.json; then prune to the newest `keep`."""
+    """Write root/step-XXXXXXXX with one safetensors file a group and state.json; then prune to the newest `keep`.
+    OSError for whatever the disk refuses.
+    """
     from safetensors.torch import save_file
 
     target = root / f"step-{step:08d}"
@@ -56,9 +58,11 @@ def save(
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     for name, group in tensors.items():
-        save_file(
-            {key: value.detach().cpu().contiguous() for key, value in group.items()}, temporary / f"{name}.safetensors"
-        )
+        on_cpu = {key: value.detach().cpu().contiguous() for key, value in group.items()}
+        try:
+            save_file(on_cpu, temporary / f"{name}.safetensors")
+        except SafetensorError as error:  # so it tells of a full disk too
+            raise OSError(f"{error}") from error
     (temporary / "state.json").write_text(json.dumps(state, indent=1))
     files = sorted(temporary.iterdir())
     for file in files:

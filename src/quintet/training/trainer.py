@@ -10,12 +10,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Protocol
 
-import torch
-from torch import Tensor
-
-from quintet.core.errors import CheckpointError, ConfigError, Diverged, out_of_memory
+from quintet.core.errors import ConfigError, Diverged, out_of_memory
 from quintet.core.family import Batch, Family, Objective
 from quintet.core.random import seed_of
+from quintet.training import saving
 from quintet.training.engine import Engine, autocast, resolve_precision
 from quintet.training.muon import hidden_matrices
 from quintet.training.optim import EMA, Flat, learning_rate
@@ -324,8 +322,7 @@ class Trainer:
         """Raise Diverged unless every number that a checkpoint would hold is finite, before it is written: weights
         that are NaN or Inf stay so, and the loss shows it a step later only.
         """
-        bad = [f"{name} of {group}" for group, tensors in self.tensors().items() for name, tensor in tensors.items()
-               if tensor.is_floating_point() and not finite(tensor)]  # fmt: skip
+        bad = saving.not_finite(self.tensors())
         if self.engine.any(bool(bad)):
             raise Diverged("NaN or Inf in the weights", where=f"step {self.step}",
                            why=f"{', '.join(bad[:3])}; the last losses were {losses}",
@@ -344,34 +341,22 @@ class Trainer:
 
     # -- state ---------------------------------------------------------------------------------------------------
 
-    def tensors(self) -> dict[str, dict[str, Tensor]]:
+    def tensors(self) -> saving.Groups:
         """The tensors that a run needs to be resumed: weights, their average, and the state of the optimiser."""
-        ema: dict[str, Tensor] = {}
-        moments: dict[str, Tensor] = {}
-        for (name, flat), average in zip(self.flats.items(), self.ema.average, strict=True):
-            ema |= flat.views(average)
-            moments |= {f"{name}.{key}": value for key, value in flat.moments.items()}
-        return {"model": dict(self.family.state_dict()), "ema": ema, "optimiser": moments}
+        return saving.tensors_of(self.family, self.flats, self.ema)
 
     def state(self) -> dict[str, Any]:
         return {"step": self.step, "steps": self.steps, "seconds": self.seconds, "skipped": self.skipped}
 
-    def restore(self, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> None:
+    def restore(self, tensors: saving.Groups, state: dict[str, Any]) -> None:
         """Set what `tensors` and `state` gave. Of weights alone, those of another run, training begins."""
-        try:
-            self.family.load_state_dict(tensors["model"])
+        with saving.fitting_this_model():
+            saving.put_back(tensors, self.family, self.flats, self.ema)
             if "optimiser" not in tensors:
-                return self.ema.restart()
-            for (name, flat), average in zip(self.flats.items(), self.ema.average, strict=True):
-                for key, view in flat.views(average).items():
-                    view.copy_(tensors["ema"][key])
-                for key, moment in flat.moments.items():
-                    moment.copy_(tensors["optimiser"][f"{name}.{key}"])
+                return
             self.step, self.seconds, self.skipped = int(state["step"]), float(state["seconds"]), int(state["skipped"])
             if self.step >= int(state["steps"]) and self.legs[-1].at != self.step:
                 self.steps = self.step  # a run that ended early has ended, unless its plan goes on from there
-        except (KeyError, RuntimeError, ValueError) as error:
-            raise CheckpointError("the checkpoint does not fit this model", why=str(error)) from None
 
     def go_further(self, steps: int | None, budget: float | None = None) -> None:
         """Plan to have so many `steps` in all, or to have trained so many seconds, more than was planned. How many
@@ -383,11 +368,6 @@ class Trainer:
         assert steps is not None
         self.legs = further(self.legs, self.step, steps, self.settings.sample_every)
         self.steps = steps
-
-
-def finite(tensor: Tensor) -> bool:
-    """Whether all numbers are. Their sum is at once, unless it is too large, or one is not."""
-    return math.isfinite(float(tensor.sum())) or bool(torch.isfinite(tensor).all())
 
 
 def looks(steps: int, every: int) -> set[int]:
