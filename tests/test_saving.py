@@ -93,7 +93,7 @@ def test_whatever_the_disk_refuses_is_one_kind_of_error(what: str, tmp_path: Pat
     """Tensors are written by another library, which has errors of its own."""
     tensors = {"model": {"w": torch.ones(4096 if what == "model" else 1)}}
     checkpoint.save(tmp_path, 1, tensors, {"step": 1}, keep=2)
-    with files_at_most(4096), pytest.raises(OSError, match="File too large|os error 27"):
+    with files_at_most(4096), pytest.raises(OSError, match=r"File too large|os error 27"):
         checkpoint.save(tmp_path, 2, tensors, {"step": 2, "more": "." * (5000 if what == "state" else 0)}, keep=2)
     checkpoint.sweep(tmp_path)
     checkpoint.verify(checkpoint.steps(tmp_path)[-1])
