@@ -54,10 +54,10 @@ class Flow(Family):
         transform: Literal["auto", "affine", "spline"] = Field(
             "auto", description="what a layer does to each number: affine is simple, spline is flexible"
         )
-        layers: int = Field(6, ge=1, description="couplings, masked layers, Transformers, or Glow steps a scale")
-        width: int = Field(128, ge=1, description="hidden units of the nets within a layer")
-        depth: int = Field(2, ge=1, description="hidden layers of the nets within a layer")
-        bins: int = Field(8, ge=2, description="pieces of a spline")
+        layers: int = Field(6, ge=1, le=1000, description="couplings, masked layers, Transformers, or Glow steps a scale")
+        width: int = Field(128, ge=1, le=2**16, description="hidden units of the nets within a layer")
+        depth: int = Field(2, ge=1, le=1000, description="hidden layers of the nets within a layer")
+        bins: int = Field(8, ge=2, le=1024, description="pieces of a spline")
         box: float = Field(5.0, gt=0, description="standard deviations within which a spline bends")
         dropout: float = Field(
             0.2,
@@ -66,15 +66,15 @@ class Flow(Family):
             description="share of hidden numbers that training sets to zero; small data need 0.3 to 0.4",
         )
         heads: int | None = Field(
-            None, ge=1, description="transformer: attention heads of a layer; none: one for 32 hidden units"
+            None, ge=1, le=1024, description="transformer: attention heads of a layer; none: one for 32 hidden units"
         )
         patch: int | None = Field(
-            None, ge=1, description="transformer: side of the patches that follow each other; none: by the item's size"
+            None, ge=1, le=4096, description="transformer: side of the patches that follow each other; none: by the item's size"
         )
         noise: float = Field(
             0.0, ge=0, description="noise that training adds to items, in data units; samples are then denoised"
         )
-        emb: int = Field(64, ge=1, description="numbers by which the net is told the condition")
+        emb: int = Field(64, ge=1, le=2**16, description="numbers by which the net is told the condition")
         condition: How = "vector"
         guidance_dropout: float = Field(
             0.1, ge=0, lt=1, description="how often training hides the condition, which guidance needs"
@@ -89,8 +89,8 @@ class Flow(Family):
             ge=0,
             description="above 1 keeps closer to the condition: null + guidance * (conditional - null)",
         )
-        starts: int = Field(64, ge=2, description="completing: draws, of which the nearest to what is known starts")
-        moves: int = Field(100, ge=1, description="completing: Monte Carlo moves, of five gradients each")
+        starts: int = Field(64, ge=2, le=2**16, description="completing: draws, of which the nearest to what is known starts")
+        moves: int = Field(100, ge=1, le=100_000, description="completing: Monte Carlo moves, of five gradients each")
 
     name = "flow"
     about = (

@@ -47,10 +47,10 @@ class GAN(Family):
 
     class Settings(settings.Settings):
         net: Net = Field("auto", description="the kind of net; auto chooses by the shape of the data")
-        width: int = Field(64, ge=1, description="hidden units of the generator, or channels of its first layer")
-        depth: int = Field(2, ge=1, description="hidden layers, or convolution blocks at each size")
-        critic_width: int = Field(64, ge=1, description="the same of the critic, which tells samples from data")
-        latent: int = Field(64, ge=1, description="numbers that an item is made from")
+        width: int = Field(64, ge=1, le=2**16, description="hidden units of the generator, or channels of its first layer")
+        depth: int = Field(2, ge=1, le=1000, description="hidden layers, or convolution blocks at each size")
+        critic_width: int = Field(64, ge=1, le=2**16, description="the same of the critic, which tells samples from data")
+        latent: int = Field(64, ge=1, le=2**16, description="numbers that an item is made from")
         loss: Literal["relativistic", "non_saturating", "wasserstein"] = Field(
             "relativistic", description="what generator and critic play for"
         )
@@ -58,7 +58,7 @@ class GAN(Family):
         augment: tuple[Change, ...] = Field(
             (), description="random changes in which the critic sees real and made items, so that few last longer"
         )
-        emb: int = Field(64, ge=1, description="numbers by which the net is told the condition")
+        emb: int = Field(64, ge=1, le=2**16, description="numbers by which the net is told the condition")
         condition: How = "vector"
 
     class Sampling(settings.Settings):
@@ -69,10 +69,10 @@ class GAN(Family):
             description="scale of the numbers that items are made from: below 1 is more faithful, less varied",
         )
         noise: float = Field(0.2, gt=0, description="searching for z: how far off, in data units, G(z) is taken to be")
-        starts: int = Field(256, ge=1, description="searching for z: draws, of which the nearest are starts")
-        tries: int = Field(4, ge=1, description="searching for z: ways downhill, of which the lowest end is taken")
-        search: int = Field(200, ge=1, description="searching for z: steps downhill")
-        moves: int = Field(30, ge=0, description="completing: Monte Carlo moves of z, of five gradients each")
+        starts: int = Field(256, ge=1, le=2**16, description="searching for z: draws, of which the nearest are starts")
+        tries: int = Field(4, ge=1, le=1024, description="searching for z: ways downhill, of which the lowest end is taken")
+        search: int = Field(200, ge=1, le=100_000, description="searching for z: steps downhill")
+        moves: int = Field(30, ge=0, le=100_000, description="completing: Monte Carlo moves of z, of five gradients each")
 
     name = "gan"
     about = "Sharp samples, made in one pass. It cannot say how likely an item is, and may leave out rare ones."

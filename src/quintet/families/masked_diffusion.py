@@ -45,12 +45,13 @@ class MaskedDiffusion(Family):
             description="what a position reads: all others, or those that are known; then masks that a step of "
             "sampling does not write cost nothing",
         )
-        draws: int = Field(16, ge=2, multiple_of=2, description="random masks that a score averages over")
+        draws: int = Field(16, ge=2, le=2**16, multiple_of=2, description="random masks that a score averages over")
 
     class Sampling(Choice):
         steps: int | None = Field(
             None,
             ge=1,
+            le=2**20,
             description="steps from all masked to item; as many as unknown symbols: one at a time, exactly; none: 64, "
             "or half as many as unknown columns",
         )

@@ -55,22 +55,22 @@ class VAE(Family):
 
     class Settings(settings.Settings):
         net: Net = Field("auto", description="the kind of net; auto chooses by the shape of the data")
-        width: int = Field(64, ge=1, description="hidden units, or channels of the first layer")
-        depth: int = Field(2, ge=1, description="hidden layers, or convolution blocks at each size")
+        width: int = Field(64, ge=1, le=2**16, description="hidden units, or channels of the first layer")
+        depth: int = Field(2, ge=1, le=1000, description="hidden layers, or convolution blocks at each size")
         bottleneck: Literal["gaussian", "fsq"] = Field(
             "gaussian", description="gaussian: continuous latents; fsq: codes, which a second model can learn"
         )
-        latent: int = Field(32, ge=1, description="numbers or codes of an item; with grid, channels of a position")
+        latent: int = Field(32, ge=1, le=2**16, description="numbers or codes of an item; with grid, channels of a position")
         grid: int | None = Field(
-            None, ge=1, description="a map of latents that is smaller than the item by this power of two"
+            None, ge=1, le=1024, description="a map of latents that is smaller than the item by this power of two"
         )
-        fsq_levels: tuple[Annotated[int, Field(ge=2)], ...] = Field(
-            (8, 5, 5, 5), min_length=1, description="values that each channel of a code can take"
+        fsq_levels: tuple[Annotated[int, Field(ge=2, le=1024)], ...] = Field(
+            (8, 5, 5, 5), min_length=1, max_length=16, description="values that each channel of a code can take"
         )
         likelihood: Literal["auto", "gaussian", "bernoulli", "logistic_mixture", "categorical"] = Field(
             "auto", description="the distribution p(x | z); auto chooses by the data"
         )
-        components: int = Field(5, ge=1, description="logistic distributions in the mixture of each value")
+        components: int = Field(5, ge=1, le=1024, description="logistic distributions in the mixture of each value")
         beta: float = Field(
             1.0, ge=0, description="weight of the rate KL(q(z | x) | p(z)): higher is smoother, lower is sharper"
         )
@@ -78,7 +78,7 @@ class VAE(Family):
             0.0, ge=0, le=1, description="share of training in which the weight of the rate rises from zero"
         )
         prior: int = Field(
-            0, ge=0, description="Gaussians of a prior that is fitted to latents when weights stand; 0: N(0, 1)"
+            0, ge=0, le=4096, description="Gaussians of a prior that is fitted to latents when weights stand; 0: N(0, 1)"
         )
         free_bits: float = Field(
             0.0, ge=0, description="nats of a latent that cost nothing, against posterior collapse"
@@ -87,9 +87,9 @@ class VAE(Family):
             0.0, ge=0, lt=1, description="share of hidden numbers that training sets to zero, against overfitting"
         )
         importance: int = Field(
-            64, ge=1, description="k of the IWAE-k bound by which items are scored: more is tighter and slower"
+            64, ge=1, le=2**16, description="k of the IWAE-k bound by which items are scored: more is tighter and slower"
         )
-        emb: int = Field(64, ge=1, description="numbers by which the net is told the condition")
+        emb: int = Field(64, ge=1, le=2**16, description="numbers by which the net is told the condition")
         condition: How = "vector"
 
         @model_validator(mode="after")
@@ -103,7 +103,7 @@ class VAE(Family):
             1.0, ge=0, description="scale of the latents that are drawn: below 1 is more typical, less varied"
         )
         pixel_temperature: float = Field(1.0, ge=0, description="scale of the noise of p(x | z); 0 shows its mean")
-        iterations: int = Field(64, ge=1, description="steps of the Markov chain that completes items")
+        iterations: int = Field(64, ge=1, le=100_000, description="steps of the Markov chain that completes items")
 
     name = "vae"
     about = "Quick and steady to train, with latents and a likelihood; fills holes. Its pictures are a little soft."

@@ -31,10 +31,10 @@ class Reading(settings.Settings):
     """How a sequence is read that a Transformer is given."""
 
     encoder_depth: int | None = Field(
-        None, ge=0, description="layers that read a condition that is a sequence; none: as many as depth"
+        None, ge=0, le=1000, description="layers that read a condition that is a sequence; none: as many as depth"
     )
     stem: tuple[Annotated[int, Field(ge=1, le=31)], ...] = Field(
-        (), description="widths of convolutions, in symbols, that read a text before these layers"
+        (), max_length=64, description="widths of convolutions, in symbols, that read a text before these layers"
     )
     grid: int = Field(20, ge=1, le=64, description="most positions along the longer side of a picture that is read")
     pool: Pool = Field("max", description="how a sequence becomes the one vector from which a label is told")
@@ -43,7 +43,7 @@ class Reading(settings.Settings):
         0.0, ge=0, lt=1, description="share of what enters the layers that read that training sets to zero"
     )
     hide: float = Field(0.0, ge=0, lt=1, description="share of a sequence's positions that training hides")
-    shift: int = Field(0, ge=0, description="by how many pixels or frames, at most, training moves what is read")
+    shift: int = Field(0, ge=0, le=4096, description="by how many pixels or frames, at most, training moves what is read")
 
 
 @dataclass(frozen=True)

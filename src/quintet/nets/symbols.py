@@ -19,10 +19,10 @@ class Backbone(settings.Settings):
     """A Transformer over symbols."""
 
     width: int = Field(
-        128, ge=8, description="numbers by which each position is described: more can learn more, and is slower"
+        128, ge=8, le=2**16, description="numbers by which each position is described: more can learn more, and is slower"
     )
-    depth: int = Field(4, ge=1, description="layers of the Transformer")
-    heads: int = Field(4, ge=1, description="attention heads of a layer; width is divided among them")
+    depth: int = Field(4, ge=1, le=1000, description="layers of the Transformer")
+    heads: int = Field(4, ge=1, le=1024, description="attention heads of a layer; width is divided among them")
     positions: Literal["rotary", "learnt", "sinusoidal"] = Field(
         "learnt", description="how the net is told where a symbol stands"
     )
@@ -68,7 +68,7 @@ class Choice(settings.Settings):
     temperature: float = Field(
         1.0, ge=0, description="below 1 is safer, above 1 more varied; 0 takes the likeliest symbol"
     )
-    top_k: int | None = Field(None, ge=1, description="draw from the k likeliest symbols alone")
+    top_k: int | None = Field(None, ge=1, le=2**20, description="draw from the k likeliest symbols alone")
     top_p: float = Field(
         1.0,
         gt=0,

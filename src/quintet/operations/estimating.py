@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from quintet.core.listening import unheard
+from quintet.core.memory import NUMBER
 from quintet.fit.fitting import afforded
 from quintet.fit.pixels import STEPS, TRIED, WANTED
 from quintet.fit.session import Session
 from quintet.operations.requests import TrainRequest
 from quintet.operations.results import Result
 from quintet.operations.training import arguments, plan
-from quintet.runs.restoring import make_family, to_size
+from quintet.runs.restoring import TRAINED, make_family, to_size
 from quintet.runs.task import HELD, Task
 from quintet.sources.load import Dataset
 from quintet.training.budget import BACKWARD_BYTES, pace, steps_for
@@ -23,8 +24,6 @@ MINUTE = 60.0
 """Seconds for which it is planned, to find out how long a step takes: that itself takes less than two of them."""
 LIBRARIES = 460e6
 """Bytes of a process that has only begun."""
-COPIES = 5
-"""Numbers of 4 bytes for each parameter: itself, its gradient, two moments of the optimiser and the moving average."""
 
 
 class EstimateResult(Result):
@@ -66,6 +65,6 @@ def estimate(request: TrainRequest, dataset: Dataset) -> EstimateResult:
         steps, seconds = config.steps, config.steps * each / STEPS
     parameters = sum(p.numel() for p in family.parameters())
     kept = min(config.training.micro_batch or config.training.batch_size, int(BACKWARD_BYTES / found.item_bytes) + 1)
-    memory = LIBRARIES + 4 * COPIES * parameters + kept * found.item_bytes
+    memory = LIBRARIES + NUMBER * TRAINED * parameters + kept * found.item_bytes
     return EstimateResult(parameters=parameters, steps=steps, batch_size=config.training.batch_size, seconds=seconds,
                           bytes=int(memory), enough=steps >= WANTED)  # fmt: skip

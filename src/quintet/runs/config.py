@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from pydantic import Field, ValidationError
 
 from quintet.core.errors import ConfigError, UsageError, meant
-from quintet.core.settings import Settings
+from quintet.core.settings import LARGEST_NUMBER, Settings
 from quintet.modalities.options import OPTIONS
 from quintet.runs.recipes import presets, recipe
 from quintet.training.settings import TrainingSettings
@@ -53,13 +53,13 @@ class RunConfig(Settings):
     model: dict[str, Any] = Field(default_factory=dict)
     sampling: dict[str, Any] = Field(default_factory=dict)
     training: TrainingSettings = TrainingSettings()
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=LARGEST_NUMBER)
     budget: float | None = Field(None, gt=0, description="seconds; turned into `steps` at the start")
-    steps: int | None = Field(None, ge=1)
+    steps: int | None = Field(None, ge=1, le=LARGEST_NUMBER)
     plan: tuple[tuple[int, int, int, int], ...] = Field(
         (), description="what a budget became: [from this step, steps in all, steps between looks, threads], ..."
     )
-    parameters: int | None = Field(None, ge=1, description="about so many; turned into `model.width` at the start")
+    parameters: int | None = Field(None, ge=1, le=10**12, description="about so many; turned into `model.width` at the start")
     device: Literal["auto", "cpu", "cuda"] = "auto"
     distilled_from: str | None = Field(None, description="sha256 of the weights of another run that it began with")
 

@@ -21,6 +21,7 @@ from quintet import registry
 from quintet.core.codec import Codec, Stage
 from quintet.core.errors import CheckpointError, DataError, UsageError
 from quintet.core.family import Autoencoder, Family
+from quintet.core.memory import counted
 from quintet.runs.config import RunConfig, as_config_error
 from quintet.runs.folder import Run, read_json, weights_in
 from quintet.training import checkpoint
@@ -104,7 +105,7 @@ def conditions_of(run: Run) -> Tensor | None:
 def rebuild(run: Run) -> tuple[Family, dict[str, Codec], RunConfig]:
     """The family of a run with fresh weights, its codecs and its configuration."""
     config, codecs = run.config(), codecs_of(run)
-    return make_family(config, codecs), codecs, config
+    return make_family(config, codecs, copies=1), codecs, config
 
 
 def restore(run: Run) -> tuple[Family, dict[str, Codec], RunConfig, int]:
@@ -177,8 +178,16 @@ def _read_stage(run: Run, files: Mapping[str, str]) -> Stage:
 # -- families by their configuration ---------------------------------------------------------------------------------
 
 
-def make_family(config: RunConfig, codecs: Mapping[str, Codec]) -> Family:
-    """The family that a configuration describes, initialised from its seed."""
+TRAINED = 5
+"""Numbers that training keeps for each parameter: itself, its gradient, two moments of the optimiser and the moving
+average.
+"""
+
+
+def make_family(config: RunConfig, codecs: Mapping[str, Codec], copies: int = TRAINED) -> Family:
+    """The family that a configuration describes, initialised from its seed. Refused while it is built if its
+    parameters, so many numbers for each, do not fit into memory.
+    """
     cls = registry.family_class(config.family)
     condition = codecs["cond"].space if "cond" in codecs else None
     with torch.random.fork_rng(devices=[]):
@@ -187,7 +196,8 @@ def make_family(config: RunConfig, codecs: Mapping[str, Codec]) -> Family:
             settings = cls.Settings(**config.model)
         except ValidationError as error:
             raise as_config_error(error, "model") from None
-        return cls(codecs["x"].space, condition, settings)  # type: ignore[call-arg]
+        with counted(copies, "a smaller --model.width or --model.depth, or --preset tiny"):
+            return cls(codecs["x"].space, condition, settings)  # type: ignore[call-arg]
 
 
 def to_size(config: RunConfig, codecs: Mapping[str, Codec]) -> RunConfig:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from quintet.core.family import Family
+from quintet.core.memory import memory
 from quintet.training.engine import Engine
 from quintet.training.plan import INTERVALS
 from quintet.training.settings import TrainingSettings
@@ -22,6 +23,9 @@ SLOW, ENOUGH = 0.01, 0.015
 they took the second, since the plan is corrected while it runs, and what planning takes is lost to training."""
 BACKWARD_BYTES = 2**30
 """Bytes that a step may keep for its backward pass; a batch that needs more is split into micro-batches."""
+
+LARGE = 2**17
+"""Numbers of a batch from which on it is found out whether a step of it fits into memory."""
 
 
 class Pace(NamedTuple):
@@ -117,6 +121,22 @@ def saved_bytes(trial: Trainer) -> int:
     with torch.autograd.graph.saved_tensors_hooks(note, same):
         trial.update()
     return max(1, sum(sizes.values()))
+
+
+def in_memory(
+    family: Family, loader: Stream, settings: TrainingSettings, *, seed: int, engine: Engine
+) -> TrainingSettings:
+    """The settings, with micro-batches where what a step keeps of a batch would take more than half of the memory: a
+    system that lends more than it has does not refuse it, but ends the process.
+    """
+    if settings.micro_batch is not None or settings.batch_size * family.space.dims < LARGE:
+        return settings
+    one = settings.model_copy(update={"batch_size": engine.ranks})
+    trial = Trainer(copy.deepcopy(family), loader, one, seed=seed, steps=1_000_000, engine=engine)
+    trial.family.train()
+    most = max(1, int(memory() / 2 / engine.ranks / saved_bytes(trial)))
+    share = -(-settings.batch_size // engine.ranks)
+    return settings if share <= most else settings.model_copy(update={"micro_batch": most})
 
 
 def steps_for(

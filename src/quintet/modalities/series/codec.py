@@ -249,6 +249,7 @@ class SeriesCodec(Codec):
         season: int | None = Field(
             None,
             ge=0,
+            le=100_000,
             description="bins are of values less the mean of so many before; 0: never; none: found (discrete)",
         )
 

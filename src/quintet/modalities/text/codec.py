@@ -56,12 +56,12 @@ class TextCodec(Codec):
             "characters",
             description="the symbols of a text: characters, bytes, or pieces of words that are found in the data",
         )
-        block: int | None = Field(None, ge=1, description="symbols of an item; none: by the data")
-        window: int = Field(WINDOW, ge=1, description="symbols of a window of a long text, at most; without a block")
+        block: int | None = Field(None, ge=1, le=2**20, description="symbols of an item; none: by the data")
+        window: int = Field(WINDOW, ge=1, le=2**20, description="symbols of a window of a long text, at most; without a block")
         items: Literal["auto", "stream", "separate"] = Field(
             "auto", description="stream: windows of joined texts; separate: each text by itself"
         )
-        vocab_size: int = Field(1024, ge=257, description="pieces of words (bpe), at most")
+        vocab_size: int = Field(1024, ge=257, le=2**17, description="pieces of words (bpe), at most")
         joint: bool = Field(False, description="one vocabulary for the texts and a condition that is text")
 
     name = "text"

@@ -1,0 +1,63 @@
+"""What fits into memory, known before it is allocated: a system that lends more than it has ends a process unasked."""
+
+from __future__ import annotations
+
+import os
+import resource
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
+
+from quintet.core.errors import EnvironmentFault
+
+CONTAINERS = ("memory.max", "memory/memory.limit_in_bytes")
+"""Where Linux writes the limit of a container, by the version of its control groups."""
+NUMBER = 4
+"""Bytes of a number."""
+
+
+def memory() -> int:
+    """Bytes that this process may take at most: all that the machine has, its container, or its own limit (ulimit)."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    limits += [own for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA) if (own := resource.getrlimit(kind)[0]) > 0]
+    for name in CONTAINERS:
+        try:
+            limits.append(int((Path("/sys/fs/cgroup") / name).read_text()))
+        except (OSError, ValueError):  # there is no such container, or it has no limit of its own: "max"
+            continue
+    return min(limits)
+
+
+def must_fit(size: float, what: str, fix: str) -> None:
+    """Raise EnvironmentFault if so many bytes are more than there are."""
+    if size > (most := memory()):
+        raise EnvironmentFault(f"{what} do not fit into memory", why=f"they take {gigabytes(size)} of {gigabytes(most)}",
+                               fix=fix)  # fmt: skip
+
+
+def gigabytes(size: float) -> str:
+    return f"{size / 2**30:,.3g} GB"
+
+
+@contextmanager
+def counted(copies: int, fix: str) -> Iterator[None]:
+    """Inside, a net that is built is refused as soon as the parameters that it has so far, `copies` numbers for each of
+    them, do not fit: before their values are drawn, and before the next layer is made.
+    """
+    builder, count = threading.get_ident(), 0
+
+    def register(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal count
+        if parameter is not None and threading.get_ident() == builder:
+            count += parameter.numel()
+            must_fit(NUMBER * copies * count, f"more than {count:,} parameters", fix)
+
+    handle = register_module_parameter_registration_hook(register)
+    try:
+        yield
+    finally:
+        handle.remove()
