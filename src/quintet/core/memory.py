@@ -32,11 +32,11 @@ def memory() -> int:
     return min(limits)
 
 
-def must_fit(size: float, what: str, fix: str) -> None:
+def must_fit(size: float, *, what: str, fix: str) -> None:
     """Raise EnvironmentFault if so many bytes are more than there are."""
     if size > (most := memory()):
-        raise EnvironmentFault(f"{what} do not fit into memory", why=f"they take {gigabytes(size)} of {gigabytes(most)}",
-                               fix=fix)  # fmt: skip
+        why = f"they take {gigabytes(size)} of {gigabytes(most)}"
+        raise EnvironmentFault(f"{what} do not fit into memory", why=why, fix=fix)
 
 
 def gigabytes(size: float) -> str:
@@ -44,7 +44,7 @@ def gigabytes(size: float) -> str:
 
 
 @contextmanager
-def counted(copies: int, fix: str) -> Iterator[None]:
+def counted(copies: int, *, fix: str) -> Iterator[None]:
     """Inside, a net that is built is refused as soon as the parameters that it has so far, `copies` numbers for each of
     them, do not fit: before their values are drawn, and before the next layer is made.
     """
@@ -54,7 +54,7 @@ def counted(copies: int, fix: str) -> Iterator[None]:
         nonlocal count
         if parameter is not None and threading.get_ident() == builder:
             count += parameter.numel()
-            must_fit(NUMBER * copies * count, f"more than {count:,} parameters", fix)
+            must_fit(NUMBER * copies * count, what=f"more than {count:,} parameters", fix=fix)
 
     handle = register_module_parameter_registration_hook(register)
     try:

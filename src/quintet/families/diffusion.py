@@ -68,10 +68,14 @@ class Diffusion(Family):
         net: Denoiser = Field("auto", description="the kind of net; auto chooses by the shape of the data")
         width: int = Field(64, ge=1, le=2**16, description="hidden units, or channels of the first layer")
         depth: int = Field(2, ge=1, le=1000, description="hidden layers, or convolution blocks at each size")
-        emb: int = Field(128, ge=2, le=2**16, description="numbers by which the net is told the noise level and the condition")
+        emb: int = Field(
+            128, ge=2, le=2**16, description="numbers by which the net is told the noise level and the condition"
+        )
         condition: How = "vector"
-        patch: int | None = Field(None, ge=1, le=4096, description="dit: side of a patch of the item; none: by the item's size")
-        dense: int = Field(0, ge=0, le=2**16, description="width of the dense layer at the bottom of the U-Net; 0: none")
+        patch: int | None = Field(None, ge=1, le=4096, description="dit: side of a patch; none: by the item's size")
+        dense: int = Field(
+            0, ge=0, le=2**16, description="width of the dense layer at the bottom of the U-Net; 0: none"
+        )
         dropout: float = Field(
             0.0, ge=0, lt=1, description="share of hidden numbers that training sets to zero, against overfitting"
         )
@@ -86,11 +90,15 @@ class Diffusion(Family):
         guidance_dropout: float = Field(
             0.1, ge=0, lt=1, description="how often training hides the condition, which guidance needs"
         )
-        ode_steps: int = Field(24, ge=2, le=100_000, description="steps of the equation solver that scores, encodes and decodes")
-        probes: int = Field(
-            2, ge=2, le=4096, description="random probes by which the likelihood is estimated: more is more exact and slower"
+        ode_steps: int = Field(
+            24, ge=2, le=100_000, description="steps of the equation solver that scores, encodes and decodes"
         )
-        exact_dims: int = Field(8, ge=0, le=4096, description="items of up to so many numbers are scored without random probes")
+        probes: int = Field(
+            2, ge=2, le=4096, description="random probes that estimate the likelihood: more is more exact and slower"
+        )
+        exact_dims: int = Field(
+            8, ge=0, le=4096, description="items of up to so many numbers are scored without random probes"
+        )
 
     class Sampling(settings.Settings):
         solver: Literal["auto", "heun", "dpmpp_2m", "ddim", "ancestral"] = Field(

@@ -54,7 +54,9 @@ class Flow(Family):
         transform: Literal["auto", "affine", "spline"] = Field(
             "auto", description="what a layer does to each number: affine is simple, spline is flexible"
         )
-        layers: int = Field(6, ge=1, le=1000, description="couplings, masked layers, Transformers, or Glow steps a scale")
+        layers: int = Field(
+            6, ge=1, le=1000, description="couplings, masked layers, Transformers, or Glow steps a scale"
+        )
         width: int = Field(128, ge=1, le=2**16, description="hidden units of the nets within a layer")
         depth: int = Field(2, ge=1, le=1000, description="hidden layers of the nets within a layer")
         bins: int = Field(8, ge=2, le=1024, description="pieces of a spline")
@@ -69,7 +71,10 @@ class Flow(Family):
             None, ge=1, le=1024, description="transformer: attention heads of a layer; none: one for 32 hidden units"
         )
         patch: int | None = Field(
-            None, ge=1, le=4096, description="transformer: side of the patches that follow each other; none: by the item's size"
+            None,
+            ge=1,
+            le=4096,
+            description="transformer: side of the patches that follow each other; none: by the item's size",
         )
         noise: float = Field(
             0.0, ge=0, description="noise that training adds to items, in data units; samples are then denoised"
@@ -89,7 +94,9 @@ class Flow(Family):
             ge=0,
             description="above 1 keeps closer to the condition: null + guidance * (conditional - null)",
         )
-        starts: int = Field(64, ge=2, le=2**16, description="completing: draws, of which the nearest to what is known starts")
+        starts: int = Field(
+            64, ge=2, le=2**16, description="completing: draws, of which the nearest to what is known starts"
+        )
         moves: int = Field(100, ge=1, le=100_000, description="completing: Monte Carlo moves, of five gradients each")
 
     name = "flow"

@@ -47,9 +47,13 @@ class GAN(Family):
 
     class Settings(settings.Settings):
         net: Net = Field("auto", description="the kind of net; auto chooses by the shape of the data")
-        width: int = Field(64, ge=1, le=2**16, description="hidden units of the generator, or channels of its first layer")
+        width: int = Field(
+            64, ge=1, le=2**16, description="hidden units of the generator, or channels of its first layer"
+        )
         depth: int = Field(2, ge=1, le=1000, description="hidden layers, or convolution blocks at each size")
-        critic_width: int = Field(64, ge=1, le=2**16, description="the same of the critic, which tells samples from data")
+        critic_width: int = Field(
+            64, ge=1, le=2**16, description="the same of the critic, which tells samples from data"
+        )
         latent: int = Field(64, ge=1, le=2**16, description="numbers that an item is made from")
         loss: Literal["relativistic", "non_saturating", "wasserstein"] = Field(
             "relativistic", description="what generator and critic play for"
@@ -70,9 +74,13 @@ class GAN(Family):
         )
         noise: float = Field(0.2, gt=0, description="searching for z: how far off, in data units, G(z) is taken to be")
         starts: int = Field(256, ge=1, le=2**16, description="searching for z: draws, of which the nearest are starts")
-        tries: int = Field(4, ge=1, le=1024, description="searching for z: ways downhill, of which the lowest end is taken")
+        tries: int = Field(
+            4, ge=1, le=1024, description="searching for z: ways downhill, of which the lowest end is taken"
+        )
         search: int = Field(200, ge=1, le=100_000, description="searching for z: steps downhill")
-        moves: int = Field(30, ge=0, le=100_000, description="completing: Monte Carlo moves of z, of five gradients each")
+        moves: int = Field(
+            30, ge=0, le=100_000, description="completing: Monte Carlo moves of z, of five gradients each"
+        )
 
     name = "gan"
     about = "Sharp samples, made in one pass. It cannot say how likely an item is, and may leave out rare ones."

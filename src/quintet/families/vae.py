@@ -60,7 +60,9 @@ class VAE(Family):
         bottleneck: Literal["gaussian", "fsq"] = Field(
             "gaussian", description="gaussian: continuous latents; fsq: codes, which a second model can learn"
         )
-        latent: int = Field(32, ge=1, le=2**16, description="numbers or codes of an item; with grid, channels of a position")
+        latent: int = Field(
+            32, ge=1, le=2**16, description="numbers or codes of an item; with grid, channels of a position"
+        )
         grid: int | None = Field(
             None, ge=1, le=1024, description="a map of latents that is smaller than the item by this power of two"
         )
@@ -78,7 +80,10 @@ class VAE(Family):
             0.0, ge=0, le=1, description="share of training in which the weight of the rate rises from zero"
         )
         prior: int = Field(
-            0, ge=0, le=4096, description="Gaussians of a prior that is fitted to latents when weights stand; 0: N(0, 1)"
+            0,
+            ge=0,
+            le=4096,
+            description="Gaussians of a prior that is fitted to latents when weights stand; 0: N(0, 1)",
         )
         free_bits: float = Field(
             0.0, ge=0, description="nats of a latent that cost nothing, against posterior collapse"
@@ -87,7 +92,10 @@ class VAE(Family):
             0.0, ge=0, lt=1, description="share of hidden numbers that training sets to zero, against overfitting"
         )
         importance: int = Field(
-            64, ge=1, le=2**16, description="k of the IWAE-k bound by which items are scored: more is tighter and slower"
+            64,
+            ge=1,
+            le=2**16,
+            description="k of the IWAE-k bound by which items are scored: more is tighter and slower",
         )
         emb: int = Field(64, ge=1, le=2**16, description="numbers by which the net is told the condition")
         condition: How = "vector"

@@ -34,7 +34,7 @@ from quintet.runs.restoring import conditions_of, rebuild, restore, write
 from quintet.runs.task import Task
 from quintet.sources.load import Dataset, load_source
 from quintet.training import checkpoint
-from quintet.training.budget import BACKWARD_BYTES, Pace, pace, steps_for
+from quintet.training.budget import BACKWARD_BYTES, Pace, in_memory, pace, steps_for
 from quintet.training.engine import Engine
 from quintet.training.trainer import LEAST_STEPS, Trainer
 
@@ -229,13 +229,16 @@ def train_planned(
         session = session_of(config, own, root, engine)
         began = time.perf_counter()
         estimate = None
-        if config.steps is None:
+        how: dict[str, Any] = {"seed": config.seed, "engine": engine}
+        if config.steps is not None:
+            training = in_memory(session.family, session.loader, config.training, **how)
+            session.config = session.config.model_copy(update={"training": training})
+        else:
             session = _affordable(session, own, root, loose)
             config = session.config
             assert config.budget is not None
-            estimate = steps_for(config.budget, session.family, session.loader, config.training, seed=config.seed,
-                                 engine=engine, interval=session.look, settle=session.look.afford,
-                                 began=began)  # fmt: skip
+            estimate = steps_for(config.budget, session.family, session.loader, config.training, **how,
+                                 interval=session.look, settle=session.look.afford, began=began)  # fmt: skip
             training = config.training.model_copy(update={"sample_every": estimate.every})
             planned = {"steps": estimate.steps, "plan": ((0, *estimate[:3]),), "training": training}
             session.config = config.model_copy(update=planned)

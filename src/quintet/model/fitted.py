@@ -19,6 +19,7 @@ from quintet.core.codec import Codec, Encoded
 from quintet.core.errors import DataError, Unsupported, UsageError, warn
 from quintet.core.family import Family, OnStep
 from quintet.core.likelihood import LogProb
+from quintet.core.memory import NUMBER, must_fit
 from quintet.core.random import Rows, seed_of, uniform
 from quintet.model.calls import Alone, Call, Engine, asked
 from quintet.model.containers import conditions
@@ -124,6 +125,7 @@ class Fitted:
         if not 1 <= count_of(n, "n") <= 10_000_000:
             raise UsageError(f"n must be between 1 and 10,000,000, got {n}")
         n, seed = count_of(n, "n"), count_of(seed, "seed", 0)
+        must_fit(NUMBER * n * self.family.space.dims, what=f"{n:,} items", fix="fewer at once, by several seeds")
         batch_size = count_of(batch_size or self.at_once, "batch_size")
         settings, cond = self.sampling(sampling), self.condition(condition, n, seed)
         return self.asked("sample", n, batch_size, on_step, seed=seed_of("sample", seed), sampling=settings, cond=cond)

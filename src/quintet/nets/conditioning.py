@@ -43,7 +43,9 @@ class Reading(settings.Settings):
         0.0, ge=0, lt=1, description="share of what enters the layers that read that training sets to zero"
     )
     hide: float = Field(0.0, ge=0, lt=1, description="share of a sequence's positions that training hides")
-    shift: int = Field(0, ge=0, le=4096, description="by how many pixels or frames, at most, training moves what is read")
+    shift: int = Field(
+        0, ge=0, le=4096, description="by how many pixels or frames, at most, training moves what is read"
+    )
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,10 @@ class Backbone(settings.Settings):
     """A Transformer over symbols."""
 
     width: int = Field(
-        128, ge=8, le=2**16, description="numbers by which each position is described: more can learn more, and is slower"
+        128,
+        ge=8,
+        le=2**16,
+        description="numbers by which each position is described: more can learn more, and is slower",
     )
     depth: int = Field(4, ge=1, le=1000, description="layers of the Transformer")
     heads: int = Field(4, ge=1, le=1024, description="attention heads of a layer; width is divided among them")

@@ -59,7 +59,9 @@ class RunConfig(Settings):
     plan: tuple[tuple[int, int, int, int], ...] = Field(
         (), description="what a budget became: [from this step, steps in all, steps between looks, threads], ..."
     )
-    parameters: int | None = Field(None, ge=1, le=10**12, description="about so many; turned into `model.width` at the start")
+    parameters: int | None = Field(
+        None, ge=1, le=10**12, description="about so many; turned into `model.width` at the start"
+    )
     device: Literal["auto", "cpu", "cuda"] = "auto"
     distilled_from: str | None = Field(None, description="sha256 of the weights of another run that it began with")
 

@@ -196,7 +196,7 @@ def make_family(config: RunConfig, codecs: Mapping[str, Codec], copies: int = TR
             settings = cls.Settings(**config.model)
         except ValidationError as error:
             raise as_config_error(error, "model") from None
-        with counted(copies, "a smaller --model.width or --model.depth, or --preset tiny"):
+        with counted(copies, fix="a smaller --model.width or --model.depth, or --preset tiny"):
             return cls(codecs["x"].space, condition, settings)  # type: ignore[call-arg]
 
 

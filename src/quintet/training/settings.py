@@ -35,15 +35,22 @@ class TrainingSettings(Settings):
     precision: Literal["fp32", "bf16", "auto"] = Field(
         "auto", description="numbers of 32 or of 16 bits; auto chooses by the machine"
     )
-    save_every: int | None = Field(None, ge=1, le=LARGEST_NUMBER, description="steps between checkpoints; none: a quarter of the run")
+    save_every: int | None = Field(
+        None, ge=1, le=LARGEST_NUMBER, description="steps between checkpoints; none: a quarter of the run"
+    )
     keep: int = Field(2, ge=1, le=LARGEST_NUMBER, description="checkpoints that are kept")
     sample_every: int | None = Field(
-        None, ge=1, le=LARGEST_NUMBER, description="steps between looks at samples and held-out loss; none: an eighth of the run"
+        None,
+        ge=1,
+        le=LARGEST_NUMBER,
+        description="steps between looks at samples and held-out loss; none: an eighth of the run",
     )
     select: Literal["last", "quality", "held_out"] = Field(
         "last", description="whose weights are used: the last, or the best by the samples' quality or held-out loss"
     )
-    patience: int | None = Field(None, ge=1, le=LARGEST_NUMBER, description="looks without a better figure until training ends early")
+    patience: int | None = Field(
+        None, ge=1, le=LARGEST_NUMBER, description="looks without a better figure until training ends early"
+    )
 
     @property
     def figure(self) -> str:

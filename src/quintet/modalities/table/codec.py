@@ -72,7 +72,9 @@ class TableCodec(Codec):
         fine: int | None = Field(
             None, ge=1, le=256, description="parts of a number's bin; none: 64 in tables of few columns, else 1"
         )
-        categories: int = Field(512, ge=1, le=2**20, description="categories with a symbol each; others are told by two symbols")
+        categories: int = Field(
+            512, ge=1, le=2**20, description="categories with a symbol each; others are told by two symbols"
+        )
         shared_by: int = Field(
             3,
             ge=1,

@@ -57,7 +57,9 @@ class TextCodec(Codec):
             description="the symbols of a text: characters, bytes, or pieces of words that are found in the data",
         )
         block: int | None = Field(None, ge=1, le=2**20, description="symbols of an item; none: by the data")
-        window: int = Field(WINDOW, ge=1, le=2**20, description="symbols of a window of a long text, at most; without a block")
+        window: int = Field(
+            WINDOW, ge=1, le=2**20, description="symbols of a window of a long text, at most; without a block"
+        )
         items: Literal["auto", "stream", "separate"] = Field(
             "auto", description="stream: windows of joined texts; separate: each text by itself"
         )
