@@ -82,11 +82,12 @@ class Run:
         if name is not None:
             name = check_name(name)
         try:
-            root.mkdir(parents=True, exist_ok=True)
+            checkpoint.make(root)
             for number in range(1, 100_000):
                 path = root / (name or f"{stem(like)}-{number}")
                 try:
                     path.mkdir()
+                    checkpoint.sync(root)
                     return cls(path)
                 except FileExistsError:
                     if name:

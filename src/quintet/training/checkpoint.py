@@ -31,6 +31,14 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
+def make(folder: Path) -> None:
+    """Make a folder, and those that it lies in, so that a crash does not lose their names."""
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in new:
+        sync(path.parent)
+
+
 def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -56,7 +64,8 @@ def save(
     target = root / f"step-{step:08d}"
     temporary = root / f".tmp-{target.name}"
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    make(root)
+    temporary.mkdir()
     for name, group in tensors.items():
         on_cpu = {key: value.detach().cpu().contiguous() for key, value in group.items()}
         try:
