@@ -29,6 +29,7 @@ from quintet.model.containers import source_of
 from quintet.model.fitted import Fitted
 from quintet.runs.config import DataSettings, RunConfig, as_config_error, merge, resolve, seconds
 from quintet.runs.folder import Run, runs_root
+from quintet.runs.identity import DATA, Change, check_edits
 from quintet.runs.recipes import readable
 from quintet.runs.restoring import conditions_of, rebuild, restore, write
 from quintet.runs.task import Task
@@ -294,22 +295,23 @@ def distil(
         "distilled_from": begun.run.weights and begun.run.weights.sha256,
     }
     changed["training"] |= {"sample_every": None, "lr": DISTILLING * begun.config.training.lr}
-    config, dataset = RunConfig(**changed), same_data(begun.run, begun.config, "restore them")
+    config, (dataset, _) = RunConfig(**changed), same_data(begun.run, begun.config, "restore them")
     with ProgressLine(f"distilling {begun.run.name}") as line:
         return train_planned(config, dataset, run, runs_root(runs), report or line, on_trainer, {}, begun)
 
 
-def same_data(run: Run, config: RunConfig, fix: str | None) -> Dataset:
-    """The data that a run is trained on. Refuses, with this `fix`, if they are others now; None: they may be."""
+def same_data(run: Run, config: RunConfig, fix: str, *, changed: bool = False) -> tuple[Dataset, list[Change]]:
+    """The data that a run is trained on, and how they changed: DataError with this `fix`, unless they may have."""
     dataset = load_source(**config.data.reading())
-    if dataset.fingerprint() != run.manifest().get("fingerprint") and fix is not None:
+    was, now = run.manifest().get("fingerprint"), dataset.fingerprint()
+    if was != now and not changed:
         raise DataError(
             "the data are not those that this run began with",
             where=config.data.source,
             why="another sha256 over items, labels and splits",
             fix=fix,
         )
-    return dataset
+    return dataset, [Change(DATA, was, now)] if was != now else []
 
 
 @checked
@@ -318,13 +320,14 @@ def resume(
     *,
     runs: str | Path | None = None,
     changed_data: bool = False,
+    changed_config: bool = False,
     steps: int | None = None,
     budget: str | float | None = None,
     report: Report | None = None,
     on_trainer: Callable[[Trainer], None] | None = None,
 ) -> Fitted:
     """Continue a run to its end, bit for bit as if it had not stopped. Refuses if the data changed, unless
-    `changed_data`.
+    `changed_data`, or its config.yaml, unless `changed_config`; what was changed then stands in its manifest and card.
 
     With `steps` or `budget`, both in all, it is trained further if it has fewer: one that was at its end warms up and
     decays anew, of any other the rest of its schedule is stretched.
@@ -333,11 +336,13 @@ def resume(
         raise UsageError("both budget and steps", fix="give one of them")
     more = None if steps is None else count_of(steps, "steps"), None if budget is None else seconds(budget)
     folder = Run.open(run, runs)
+    changes = check_edits(folder, folder.config(), allowed=changed_config)
     family, codecs, config = rebuild(folder)
-    dataset = same_data(folder, config, None if changed_data else "restore them, or pass --changed-data")
+    fix = f"restore them, or quintet resume {folder.address} --changed-data"
+    dataset, others = same_data(folder, config, fix, changed=changed_data)
     engine = Engine(config.device)
     task = Task.of(config, dataset, codecs).examples("train", "validation")
     session = Session(config, task, family.to(engine.device), engine)
     with ProgressLine(f"training {config.family}") as line:
-        session.train(folder, report or line, on_trainer, steps=more[0], budget=more[1])
+        session.train(folder, report or line, on_trainer, steps=more[0], budget=more[1], changes=[*changes, *others])
     return Fitted(folder, family, codecs, session.config, session.cond)

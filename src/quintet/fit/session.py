@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from quintet.runs.advice import advice, stale
 from quintet.runs.card import write_card
 from quintet.runs.config import RunConfig
 from quintet.runs.folder import Run
+from quintet.runs.identity import Change, record
 from quintet.runs.lock import Lock
 from quintet.runs.task import HELD, Task
 from quintet.training import checkpoint
@@ -91,13 +92,14 @@ class Session:
         start: dict[str, Tensor] | None = None,
         steps: int | None = None,
         budget: float | None = None,
+        changes: Sequence[Change] = (),
     ) -> None:
         """Train to the end from where the run stands; the family then has its averaged weights.
 
         `estimate`, of a run that begins now: its plan is corrected so that it ends with its budget; `start`: the
-        weights that it begins with. Any other run, one
-        that is resumed too, follows the plan that its configuration records, unless it is to have more `steps` in all,
-        or more seconds of a `budget`.
+        weights that it begins with. Any other run, one that is resumed too, follows the plan that its configuration
+        records, unless it is to have more `steps` in all, or more seconds of a `budget`. `changes`: what is no more as
+        it was when it was trained last, which is recorded.
         """
         config = self.config
         assert config.steps is not None
@@ -123,6 +125,7 @@ class Session:
                 if seen:  # this run's looks go on with the number of samples that they began with
                     self.look.take(int(seen[-1].get("samples", SAMPLES)))
             watch = Watch(self, trainer, run, report)
+            watch.record(changes)
             watch.go_further(steps, budget)
             if on_trainer:
                 on_trainer(trainer)
@@ -174,11 +177,18 @@ class Watch:
         self.configure({"steps": trainer.steps, "plan": plan, "budget": budget})
         self.tell({})  # from here on its end is another
 
+    def record(self, changes: Sequence[Change]) -> None:
+        """Write down what is changed from here on, and that it was meant."""
+        if self.run and changes:
+            record(self.run, self.trainer.step, changes)
+            self.run.write_config(self.session.config)
+            self.tell({"changes": [one._asdict() for one in changes]})
+
     def train(self) -> None:
         """Run the trainer to its end."""
         self.trainer.run(on_step=self.on_step, on_interval=self.on_interval, on_save=self.on_save, on_plan=self.on_plan)
         if self.saver:
-            self.saver.finish(self.trainer.step, self.trainer.tensors, self.trainer.state())
+            self.saver.finish(self.trainer.step, self.trainer.tensors, self.state())
         self.session.engine.barrier()
 
     def tell(self, record: dict[str, Any]) -> None:
@@ -263,7 +273,11 @@ class Watch:
     def on_save(self) -> None:
         """Write a checkpoint."""
         if self.saver:
-            self.saver.save(self.trainer.step, self.trainer.tensors(), self.trainer.state())
+            self.saver.save(self.trainer.step, self.trainer.tensors(), self.state())
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds beside tensors: where training is, and the configuration that led there."""
+        return {**self.trainer.state(), "config": self.session.config.model_dump(mode="json")}
 
     def on_plan(self, legs: list[Leg]) -> None:
         """Keep the plan that the trainer corrected."""

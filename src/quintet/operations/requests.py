@@ -288,6 +288,7 @@ class ResumeRequest(OfRun):
     """A run that is to go on to its end, or to be trained further."""
 
     changed_data: bool = Field(False, description="go on although the data are not the same")
+    changed_config: bool = Field(False, description="go on with a config.yaml that was changed by hand")
     budget: str | None = Field(None, description="how long it is to have trained in all, if that is longer")
     steps: int | None = Field(None, ge=1, description="how many updates it is to have in all, if these are more")
     _one_length = model_validator(mode="after")(one_length)

@@ -85,7 +85,7 @@ def python(request: Local) -> str:
 
             return script("report", ("compare", list(request.what), measuring.arguments(request)))
         case requests.ResumeRequest():
-            return script("model", ("resume", [request.run], request.model_dump(include={"runs", "changed_data"})))
+            return script("model", ("resume", [request.run], request.model_dump(exclude={"run"})))
         case requests.DistilRequest():
             return script("model", ("distil", [request.what], request.model_dump(exclude={"what"})))
     call = asked_of_model(request)

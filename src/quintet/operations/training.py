@@ -19,6 +19,7 @@ from quintet.operations.settings import check_fields, read_config
 from quintet.runs.advice import advice
 from quintet.runs.config import RunConfig, merge
 from quintet.runs.folder import Run, runs_root
+from quintet.runs.identity import LENGTH, differences
 from quintet.runs.restoring import make_family
 from quintet.runs.task import Task
 from quintet.sources.load import Dataset, load_source
@@ -119,8 +120,8 @@ def asked(request: TrainRequest) -> tuple[str, str, dict[str, Any]]:
 def resume(request: ResumeRequest, on_event: OnEvent) -> TrainResult:
     """Continue a run to its end, as if it had never stopped, or train it further."""
     listener = Listener(on_event)
-    model = fitting.resume(request.run, runs=request.runs, changed_data=request.changed_data, steps=request.steps,
-                       budget=request.budget, report=listener.report, on_trainer=listener.watch)  # fmt: skip
+    given = request.model_dump(exclude={"run"})
+    model = fitting.resume(request.run, **given, report=listener.report, on_trainer=listener.watch)
     return listener.result(model)
 
 
@@ -192,20 +193,8 @@ def continues(planned: RunConfig, name: str, runs: Path | None) -> bool:
         return False
     old, new = Run(folder).manifest().get("asked") or {}, planned.model_dump(mode="json")
     changed = [f"{key}: {was!r} in the run, {now!r} now" for key, was, now in differences(old, new)
-               if key not in ("budget", "steps", "plan")]  # fmt: skip
+               if key not in LENGTH]  # fmt: skip
     if changed:
         fix = f"another --run name, or quintet resume {Run(folder).address} to go on as it was"
         raise ConfigError("the run has another configuration", where=str(folder), why="; ".join(changed), fix=fix)
     return True
-
-
-def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
-    """(dotted key, old, new) wherever two configurations differ."""
-    out: list[tuple[str, Any, Any]] = []
-    for key in [*old, *(key for key in new if key not in old)]:
-        was, now = old.get(key), new.get(key)
-        if isinstance(was, dict) and isinstance(now, dict):
-            out += differences(was, now, f"{prefix}{key}.")
-        elif was != now:
-            out.append((prefix + key, was, now))
-    return out

@@ -141,6 +141,7 @@ def markdown(facts: Facts) -> str:
         f"- size: {facts.parameters:,} parameters",
         f"- data: {splits + '; ' if splits else ''}sha256 {made.get('fingerprint', 'unknown')} over items, labels and "
         "splits",
+        *changed_lines(made.get("changes")),
         f"- made with: {', '.join(f'{name} {number}' for name, number in made.get('versions', {}).items())}, "
         f"{made.get('device', 'cpu')}",
         "",
@@ -163,6 +164,13 @@ def markdown(facts: Facts) -> str:
         "The complete configuration is in config.yaml.",
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
+
+
+def changed_lines(changes: Any) -> list[str]:
+    """What was changed while it was trained, and from which step on."""
+    known = [one for one in changes if isinstance(one, dict)] if isinstance(changes, list) else []
+    return [f"- changed on purpose: {one.get('what')} from step {one.get('step')} on, {one.get('now')}; before that "
+            f"{one.get('was')}" for one in known]  # fmt: skip
 
 
 ALWAYS = (

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from quintet.core.errors import CheckpointError, EnvironmentFault, UsageError, warn
 from quintet.runs import hub
 from quintet.runs.config import RunConfig, as_config_error
+from quintet.runs.identity import MARK, seal
 from quintet.runs.names import check_name, normal, stem
 from quintet.training import checkpoint
 
@@ -124,9 +125,10 @@ class Run:
     # -- what a run is made of -----------------------------------------------------------------------------------
 
     def write_config(self, config: RunConfig) -> None:
-        """config.yaml, anew where the plan of a budget was corrected."""
-        text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-        checkpoint.write_atomic(self.path / "config.yaml", text)
+        """config.yaml, anew where the plan of a budget was corrected; it ends with its seal."""
+        settings = config.model_dump(mode="json")
+        text = yaml.safe_dump(settings, sort_keys=False)
+        checkpoint.write_atomic(self.path / "config.yaml", f"{text}{MARK}{seal(settings)}\n")
 
     def digests(self) -> dict[str, str]:
         """The sha256 of every file, by its path in the folder."""
