@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from abc import ABC
 from collections.abc import Iterable, Mapping
@@ -64,6 +66,14 @@ class RunConfig(Settings):
     )
     device: Literal["auto", "cpu", "cuda"] = "auto"
     distilled_from: str | None = Field(None, description="sha256 of the weights of another run that it began with")
+
+
+def seal(settings: Mapping[str, Any]) -> str:
+    """The last line of a config.yaml that quintet wrote: the sha256 of its settings, however they are laid out. Settings
+    that were changed by hand have another.
+    """
+    text = json.dumps(settings, sort_keys=True, default=str)
+    return f"# sha256 of these settings: {hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

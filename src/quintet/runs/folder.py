@@ -14,8 +14,7 @@ from pydantic import ValidationError
 
 from quintet.core.errors import CheckpointError, EnvironmentFault, UsageError, warn
 from quintet.runs import hub
-from quintet.runs.config import RunConfig, as_config_error
-from quintet.runs.identity import MARK, seal
+from quintet.runs.config import RunConfig, as_config_error, seal
 from quintet.runs.names import check_name, normal, stem
 from quintet.training import checkpoint
 
@@ -128,7 +127,7 @@ class Run:
         """config.yaml, anew where the plan of a budget was corrected; it ends with its seal."""
         settings = config.model_dump(mode="json")
         text = yaml.safe_dump(settings, sort_keys=False)
-        checkpoint.write_atomic(self.path / "config.yaml", f"{text}{MARK}{seal(settings)}\n")
+        checkpoint.write_atomic(self.path / "config.yaml", f"{text}{seal(settings)}\n")
 
     def digests(self) -> dict[str, str]:
         """The sha256 of every file, by its path in the folder."""

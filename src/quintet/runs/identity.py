@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
 from quintet.core.errors import ConfigError
-from quintet.runs.config import RunConfig
+from quintet.runs.config import RunConfig, seal
+from quintet.runs.folder import Run
 from quintet.training import checkpoint
 
-if TYPE_CHECKING:
-    from quintet.runs.folder import Run
-
-MARK = "# sha256 of these settings: "
-"""The last line of a config.yaml that quintet wrote: settings that were changed by hand have another."""
 FREE = ("training", "sampling", "seed", "device", "data.source")
 """What may be changed in a run that has begun; anything else makes another model of it."""
 LENGTH = ("steps", "plan", "budget")
@@ -33,11 +28,6 @@ class Change(NamedTuple):
     what: str
     was: Any
     now: Any
-
-
-def seal(settings: Mapping[str, Any]) -> str:
-    """The sha256 of settings, however they are laid out in a file."""
-    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[Change]:
@@ -64,7 +54,7 @@ def trained_with(run: Run) -> dict[str, Any] | None:
 def edits(run: Run, config: RunConfig) -> list[Change]:
     """What was changed by hand in config.yaml, which reads `config`, since quintet wrote it."""
     now = config.model_dump(mode="json")
-    if (run.path / "config.yaml").read_text().rstrip().endswith(MARK + seal(now)):
+    if (run.path / "config.yaml").read_text().rstrip().endswith(seal(now)):
         return []
     return differences(trained_with(run) or now, now)
 
