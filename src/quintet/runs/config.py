@@ -69,8 +69,8 @@ class RunConfig(Settings):
 
 
 def seal(settings: Mapping[str, Any]) -> str:
-    """The last line of a config.yaml that quintet wrote: the sha256 of its settings, however they are laid out. Settings
-    that were changed by hand have another.
+    """The last line of a config.yaml that quintet wrote: the sha256 of its settings, however they are laid out. One of
+    settings that were changed by hand is another.
     """
     text = json.dumps(settings, sort_keys=True, default=str)
     return f"# sha256 of these settings: {hashlib.sha256(text.encode()).hexdigest()}"
