@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -24,7 +23,6 @@ from quintet.fit.pixels import affordable_pixels, in_small_batches, judged, too_
 from quintet.model.fitted import Fitted
 from quintet.runs.config import RunConfig, merge, seconds
 from quintet.runs.folder import Run, runs_root
-from quintet.runs.lock import Lock
 from quintet.runs.names import check_name, stem
 from quintet.sources.load import Dataset, load_source
 from quintet.training.checkpoint import write_atomic
@@ -103,13 +101,9 @@ def contest(
     for family in asked.families:
         registry.family_class(family)
     wanted = {"command": asked.command, "config": asked.training["config"], "data": dataset.fingerprint()}
-    root = begun(runs_root(runs), f"compare-{dataset.name}", wanted, run)
-    lock = Lock(root)
-    lock.acquire()
-    try:
-        return held(asked, dataset, root, report, on_trainer)
-    finally:
-        lock.release()
+    folder = begun(runs_root(runs), f"compare-{dataset.name}", wanted, run)
+    with folder.lock.alone():
+        return held(asked, dataset, folder.path, report, on_trainer)
 
 
 def held(
@@ -214,7 +208,7 @@ HEAD, FAILURES = "head.json", "failures.json"
 """Beside it, for who looks on: what its report says of no model, and why runs failed since it was last taken up."""
 
 
-def begun(root: Path, like: str, wanted: Mapping[str, Any], name: str | None = None) -> Path:
+def begun(root: Path, like: str, wanted: Mapping[str, Any], name: str | None = None) -> Run:
     """The folder of this comparison if it was begun and not finished, else a new one. By its name it is found finished
     too, and another comparison of that name is a UsageError.
     """
@@ -225,13 +219,17 @@ def begun(root: Path, like: str, wanted: Mapping[str, Any], name: str | None = N
         begun = json.loads(path.read_text())
         begun.pop("choice", None)
         if begun == wish:
-            return path.parent
-    folder = Run.create(root, None, like).path
-    write_atomic(folder / BEGUN, json.dumps(wish))
+            return Run(path.parent)
+    return new(Run.create(root, None, like), wish)
+
+
+def new(folder: Run, wish: Mapping[str, Any]) -> Run:
+    """The folder of a comparison that begins now."""
+    write_atomic(folder.path / BEGUN, json.dumps(wish))
     return folder
 
 
-def named(root: Path, name: str, wish: Mapping[str, Any]) -> Path:
+def named(root: Path, name: str, wish: Mapping[str, Any]) -> Run:
     """The folder of this name, if it holds this comparison or none yet."""
     folder = root / name
     if folder.parent == root and (folder / BEGUN).is_file():
@@ -240,12 +238,8 @@ def named(root: Path, name: str, wish: Mapping[str, Any]) -> Path:
         if changed:
             raise UsageError("another comparison has this name", where=str(folder), fix="another --run",
                              why=f"{', '.join(changed)}: not as it was begun with {old.get('command')!r}")  # fmt: skip
-        return folder
-    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {f".{BEGUN}.tmp"}:
-        shutil.rmtree(folder)  # killed before it had begun
-    folder = Run.create(root, name, name).path
-    write_atomic(folder / BEGUN, json.dumps(wish))
-    return folder
+        return Run(folder)
+    return new(Run.create(root, name, name), wish)
 
 
 def _choice(
@@ -304,6 +298,4 @@ def train_or_resume(
     """The model of a run of a comparison: trained, or taken up where it was left."""
     if (root / name / "config.yaml").is_file():
         return fitting.resume(root / name, report=report, on_trainer=watch)
-    if (root / name).is_dir():  # killed before it had begun
-        shutil.rmtree(root / name)
     return fitting.train(**wanted, run=name, runs=root, report=report, on_trainer=watch)

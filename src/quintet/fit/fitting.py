@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -261,10 +260,13 @@ def train_planned(
         memory = out_of_memory(error)
         begun = run is not None and (run.path / "config.yaml").exists()
         if run is not None and (not begun or (memory and not checkpoint.steps(run.checkpoints))):
-            shutil.rmtree(run.path, ignore_errors=True)  # nothing was begun, or nothing can come of it as it is
+            run.remove()  # nothing was begun, or nothing can come of it as it is
         if memory:
             raise memory from None
         raise
+    finally:
+        if run is not None:
+            run.lock.release()
     return Fitted(run or Run(root), family, codecs, session.config, session.cond)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -20,7 +21,6 @@ from quintet.runs.card import write_card
 from quintet.runs.config import RunConfig
 from quintet.runs.folder import Run
 from quintet.runs.identity import Change, record
-from quintet.runs.lock import Lock
 from quintet.runs.task import HELD, Task
 from quintet.training import checkpoint
 from quintet.training.budget import BudgetPlan
@@ -103,12 +103,10 @@ class Session:
         """
         config = self.config
         assert config.steps is not None
-        lock = Lock(run.path) if run is not None and self.engine.first else None
-        if run is not None and lock is not None:
-            lock.acquire()
-            checkpoint.sweep(run.checkpoints)
-            checkpoint.sweep(run.bests)
-        try:
+        with run.lock.alone() if run is not None and self.engine.first else nullcontext():
+            if run is not None and self.engine.first:
+                checkpoint.sweep(run.checkpoints)
+                checkpoint.sweep(run.bests)
             trainer = Trainer(self.family, self.loader, config.training, seed=config.seed, steps=config.steps,
                               engine=self.engine, plan=config.plan,
                               budget=None if estimate is None else estimate.left)  # fmt: skip
@@ -132,9 +130,6 @@ class Session:
             watch.train()
             if run is not None and self.engine.first:
                 write_card(run, self.family, self.codecs)
-        finally:
-            if lock is not None:
-                lock.release()
         with torch.no_grad():
             trainer.ema.swap()
         best = None if run is None else run.best(config)
@@ -196,6 +191,7 @@ class Watch:
         trainer = self.trainer
         record = {"step": trainer.step, "steps": trainer.steps, "seconds": round(trainer.seconds, 3), **record}
         if self.run:
+            self.run.lock.check()
             self.run.log(record)
         if self.report:
             self.report(record)

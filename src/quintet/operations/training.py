@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +26,6 @@ from quintet.training.trainer import Trainer
 
 NAMED = ("target", "condition", "codec", "preset", "budget", "steps", "seed")
 """Fields of a request that win over its sections."""
-BEFORE_CONFIG = {"codec", "manifest.json", ".config.yaml.tmp", ".manifest.json.tmp"}
-"""What a run folder holds before its config.yaml, which is written last."""
 
 
 class PlanResult(Result):
@@ -183,13 +180,9 @@ def planned(plan: RunConfig, dataset: Dataset, runs: Path | None = None) -> Plan
 def continues(planned: RunConfig, name: str, runs: Path | None) -> bool:
     """Whether that run exists; ConfigError if it was made with another configuration than the planned one. What counts
     is what was asked for, since a budget may have changed batches, preset and looks of the run itself.
-
-    What a start left behind that was killed before it wrote config.yaml is cleared away: there is nothing in it yet.
     """
     folder = runs_root(runs) / name
     if not (folder / "config.yaml").is_file():
-        if folder.is_dir() and {path.name for path in folder.iterdir()} <= BEFORE_CONFIG:
-            shutil.rmtree(folder)
         return False
     old, new = Run(folder).manifest().get("asked") or {}, planned.model_dump(mode="json")
     changed = [f"{key}: {was!r} in the run, {now!r} now" for key, was, now in differences(old, new)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 import os
+import shutil
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -15,11 +18,19 @@ from pydantic import ValidationError
 from quintet.core.errors import CheckpointError, EnvironmentFault, UsageError, warn
 from quintet.runs import hub
 from quintet.runs.config import RunConfig, as_config_error, seal
+from quintet.runs.lock import Lock
 from quintet.runs.names import check_name, normal, stem
 from quintet.training import checkpoint
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+LOCKS = {".lock", "lock.json"}
+"""What says who writes a run."""
+BEFORE_CONFIG = LOCKS | {".lock.json.tmp", "codec", "checkpoints", "manifest.json", ".manifest.json.tmp",
+                         ".config.yaml.tmp", ".comparison.json.tmp"}  # fmt: skip
+"""What a run folder may hold before its config.yaml, which is written last, and that of a comparison at first."""
 
 
 class LoadedCheckpoint(NamedTuple):
@@ -67,6 +78,10 @@ class Run:
         """What the command line calls this run: its name where that is enough to find it, else its path."""
         return self.origin or (self.name if runs_root() / self.name == self.path else str(self.path))
 
+    @cached_property
+    def lock(self) -> Lock:
+        return Lock(self.path)
+
     @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
@@ -78,24 +93,51 @@ class Run:
 
     @classmethod
     def create(cls, root: Path, name: str | None, like: str) -> Self:
-        """A new folder under `root`: `name`, or one `like` that text with the first free number."""
+        """A new folder under `root`, whose lock this process has from here on: `name`, or one `like` that text with the
+        first free number. One of that name in which a process was killed before it had begun is taken over.
+        """
         if name is not None:
             name = check_name(name)
         try:
             checkpoint.make(root)
             for number in range(1, 100_000):
-                path = root / (name or f"{stem(like)}-{number}")
+                run, new = cls(root / (name or f"{stem(like)}-{number}")), True
                 try:
-                    path.mkdir()
+                    run.path.mkdir()
                     checkpoint.sync(root)
-                    return cls(path)
                 except FileExistsError:
-                    if name:
-                        fix = f"another --run, or quintet resume {name}"
-                        raise UsageError("this run exists already", where=str(path), fix=fix) from None
+                    new = False
+                if new or (name and run.young):
+                    run.lock.acquire()
+                    if run.young:  # and not begun by the one that had the lock until now
+                        run.clear()
+                        return run
+                    run.lock.release()
+                if name:
+                    fix = f"another --run, or quintet resume {name}"
+                    raise UsageError("this run exists already", where=str(run.path), fix=fix)
         except OSError as error:
             raise EnvironmentFault("cannot write the run folder", where=str(root), why=str(error)) from None
         raise EnvironmentFault("no free run name", where=str(root))
+
+    @property
+    def young(self) -> bool:
+        """Whether this folder holds at most what a run, or a comparison, has before it has begun."""
+        if self.path.is_symlink() or not self.path.is_dir():
+            return False
+        first = {folder.name for folder in checkpoint.steps(self.checkpoints)} <= {"step-00000000"}
+        return first and {path.name for path in self.path.iterdir()} <= BEFORE_CONFIG
+
+    def clear(self) -> None:
+        """Remove what a young folder holds."""
+        for path in self.path.iterdir():
+            if path.name not in LOCKS:
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+    def remove(self) -> None:
+        """Remove the folder at once, with whatever it holds; afterwards its name is free."""
+        with contextlib.suppress(OSError):
+            checkpoint.remove(self.path)
 
     @staticmethod
     def places(name: str | Path, runs: str | Path | None) -> tuple[Path, ...]:

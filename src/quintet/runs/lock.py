@@ -7,6 +7,8 @@ import json
 import os
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -23,10 +25,24 @@ class Lock:
     def __init__(self, folder: Path) -> None:
         self.folder, self.note = folder, folder / "lock.json"
         self.held = FileLock(folder / ".lock", timeout=0)
+        self.file: tuple[int, int] | None = None  # device and number of the file that is locked
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Inside, this process has the lock, which it may have already."""
+        if self.held.is_locked:
+            yield
+            return
+        self.acquire()
+        try:
+            yield
+        finally:
+            self.release()
 
     def acquire(self) -> None:
         """Take the lock, or say who has it."""
         try:
+            os.stat(self.folder)  # the lock would make a folder that is not there
             self.held.acquire()
         except Timeout:
             why = who_writes(self.folder) or ""
@@ -38,6 +54,7 @@ class Lock:
         try:
             note = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time(), "born": born(os.getpid())}
             write_atomic(self.note, json.dumps(note))
+            self.file = self.found()
         except OSError as error:
             self.held.release()
             raise EnvironmentFault("cannot write the run", where=str(self.note), why=str(error)) from None
@@ -46,8 +63,27 @@ class Lock:
         """Give the lock back, if this process has it."""
         if self.held.is_locked:
             with contextlib.suppress(OSError):
-                self.note.unlink(missing_ok=True)
+                if self.found() == self.file:  # else lock.json is that of the folder's next owner
+                    self.note.unlink(missing_ok=True)
             self.held.release()
+
+    def found(self) -> tuple[int, int]:
+        """Device and number of the file that stands where the lock is."""
+        facts = os.stat(self.held.lock_file, follow_symlinks=False)
+        return facts.st_dev, facts.st_ino
+
+    def check(self) -> None:
+        """Raise EnvironmentFault if the folder whose lock this process has was moved, removed or replaced by another:
+        what is written by its name would get into that one.
+        """
+        try:
+            stands = self.found() == self.file
+        except OSError:
+            stands = False
+        if self.held.is_locked and not stands:
+            raise EnvironmentFault("the run's folder is not there any more", where=str(self.folder),
+                                   why="it was moved, removed or replaced while this process wrote it",
+                                   fix="bring it back, then quintet resume it")  # fmt: skip
 
 
 def born(pid: int) -> str | None:
