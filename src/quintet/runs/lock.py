@@ -83,7 +83,7 @@ class Lock:
         if self.held.is_locked and not stands:
             raise EnvironmentFault("the run's folder is not there any more", where=str(self.folder),
                                    why="it was moved, removed or replaced while this process wrote it",
-                                   fix="bring it back, then quintet resume it")  # fmt: skip
+                                   fix=f"bring it back, then quintet resume {self.folder}")  # fmt: skip
 
 
 def born(pid: int) -> str | None:
