@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import resource
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,11 @@ import pytest
 import torch
 
 import quintet
-from quintet.core.errors import EnvironmentFault
+from quintet.core.errors import EnvironmentFault, QuintetWarning
+from quintet.runs.config import RunConfig
 from quintet.runs.folder import Run
 from quintet.training import checkpoint
+from quintet.training.saving import size_of
 
 WORDS: dict[str, Any] = {"data": "moons", "preset": "tiny", "seed": 0}
 SAVING = {"training": {"batch_size": 16, "save_every": 2, "sample_every": 100}}
@@ -44,7 +48,7 @@ def failing_at(steps: set[int], monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def trained(tmp_path: Path, **more: Any) -> Run:
-    quintet.train("flow", steps=8, run="one", runs=tmp_path, config=SAVING, **{**WORDS, **more})
+    quintet.train("flow", steps=8, run="one", runs=tmp_path, **{**WORDS, "config": SAVING, **more})
     return Run(tmp_path / "one")
 
 
@@ -98,3 +102,144 @@ def test_whatever_the_disk_refuses_is_one_kind_of_error(what: str, tmp_path: Pat
     checkpoint.sweep(tmp_path)
     checkpoint.verify(checkpoint.steps(tmp_path)[-1])
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
+
+
+# -- records of training -----------------------------------------------------------------------------------------------
+
+
+def records(run: Run) -> list[dict[str, Any]]:
+    return [{key: value for key, value in record.items() if key != "seconds"} for record in run.metrics()]
+
+
+def test_records_that_are_refused_are_written_later_and_once(tmp_path: Path) -> None:
+    """The system takes a part of a line before it refuses the rest."""
+    run, told = Run(tmp_path), [{"step": step, "steps": 9, "loss": "." * 30} for step in range(9)]
+    with files_at_most(250):
+        for record in told[:8]:
+            with suppress(OSError):
+                run.log(record)
+        assert (tmp_path / "metrics.jsonl").stat().st_size == 250
+        assert run.metrics() == told[:8]
+        with pytest.raises(OSError, match="File too large"):
+            run.flush()
+    run.log(told[8])
+    assert run.metrics() == Run(tmp_path).metrics() == told
+
+
+@pytest.mark.filterwarnings("ignore:checkpoint not written")
+@pytest.mark.parametrize("refused", [range(1, 2), range(3, 6)])
+def test_one_record_that_is_refused_ends_nothing(
+    refused: range, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, true, asked = trained(tmp_path / "whole"), Run.flush, count()
+
+    def flush(run: Run, **more: Any) -> None:
+        if next(asked) in refused:
+            raise OSError(5, "Input/output error")
+        true(run, **more)
+
+    monkeypatch.setattr(Run, "flush", flush)
+    with pytest.warns(QuintetWarning, match=r"the metrics are not written .*Input/output error"):
+        run = trained(tmp_path / "faulty")
+    assert records(run) == records(whole)
+
+
+def test_no_checkpoint_is_acknowledged_whose_records_are_not_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(run: Run, **_: Any) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Run, "flush", refuse)
+    with pytest.warns(QuintetWarning), pytest.raises(EnvironmentFault, match="Read-only file system"):
+        trained(tmp_path)
+    assert saved(Run(tmp_path / "one")) == []
+
+
+# -- the best weights --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def better(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every look is better than the one before."""
+    monkeypatch.setattr("quintet.fit.session.stale", lambda records, figure: 0)
+
+
+LOOKING = {"training": {"batch_size": 16, "save_every": 4, "sample_every": 1, "select": "held_out"}}
+LOOKED = RunConfig(family="flow", codec="table", data={"source": "moons"}, **LOOKING)  # type: ignore[arg-type]
+
+
+def test_best_weights_stay_until_a_newer_checkpoint_stands(better: None, tmp_path: Path) -> None:
+    """Killed behind the look of step 7, the run goes on from step 4: of it, the best look is that of step 4."""
+    found: list[list[int]] = []
+
+    def killed(record: dict[str, Any]) -> None:
+        run = Run(tmp_path / "one")
+        found.append([int(folder.name[5:]) for folder in checkpoint.steps(run.bests)])
+        if record["step"] == 7 and "quality" in record:
+            raise KeyboardInterrupt
+
+    words: dict[str, Any] = {**WORDS, "steps": 8, "run": "one", "runs": tmp_path, "config": LOOKING}
+    with pytest.raises(KeyboardInterrupt):
+        quintet.train("flow", **words, report=killed)
+    assert found[-1] == [4, 5, 6, 7]
+    found.clear()
+    model = quintet.resume(tmp_path / "one", on_trainer=lambda trainer: killed({"step": trainer.step}))
+    assert found == [[4]]
+    assert [int(folder.name[5:]) for folder in checkpoint.steps(model.run.bests)] == [8]
+
+
+@pytest.mark.filterwarnings("ignore::quintet.core.errors.QuintetWarning")
+@pytest.mark.parametrize("until", [2, 99])
+def test_best_weights_that_are_refused_are_written_later(
+    until: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of a look between two checkpoints; if they never can be, the run does not end well."""
+    true, tried = checkpoint.save, count()
+
+    def save(root: Path, *rest: Any, **more: Any) -> Path:
+        if root.name == "best" and next(tried) < until:
+            raise OSError(28, "No space left on device")
+        return true(root, *rest, **more)
+
+    def stale(records: list[dict[str, Any]], figure: str) -> int:
+        return int(sum(figure in record for record in records) != 2)  # the second look is the best
+
+    monkeypatch.setattr("quintet.fit.session.stale", stale)
+    best = trained(tmp_path / "whole", config=LOOKING).best(LOOKED)
+    monkeypatch.setattr(checkpoint, "save", save)
+    if until > 2:
+        with pytest.raises(EnvironmentFault, match="No space left"):
+            trained(tmp_path, config=LOOKING)
+        return
+    late = trained(tmp_path, config=LOOKING).best(LOOKED)
+    assert best is not None
+    assert late is not None
+    assert best.state["step"] == late.state["step"] == 2
+    assert all(torch.equal(late.tensors["model"][name], value) for name, value in best.tensors["model"].items())
+
+
+# -- room on the disk --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("spare", "told"), [(-1, "refused"), (0, "warned"), (10**6, "")])
+def test_room_on_the_disk_is_told_before_and_while_it_trains(
+    spare: int, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    """Of a run with two checkpoints that stand and one that is written."""
+    last = {"config": {"training": SAVING["training"] | {"select": "last"}}}
+    run = trained(tmp_path / "whole", **last)
+    tensors = checkpoint.load(checkpoint.steps(run.checkpoints)[-1])[0]
+    needed = 3 * size_of(tensors)
+    room = shutil.disk_usage(tmp_path)
+    first = iter([needed + spare])
+    monkeypatch.setattr(
+        shutil, "disk_usage", lambda path: room._replace(free=next(first, needed // 3 - 1 + max(0, spare)))
+    )
+    if told == "refused":
+        with pytest.raises(EnvironmentFault, match=r"No space left on device: .* GB are needed, .* GB are free"):
+            trained(tmp_path / "small", **last)
+        assert not saved(Run(tmp_path / "small" / "one"))
+    else:
+        assert saved(trained(tmp_path / "small", **last)) == [6, 8]
+    assert any("the next checkpoint will not fit" in str(one.message) for one in recwarn) == (told == "warned")

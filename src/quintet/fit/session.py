@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from quintet.core.errors import ConfigError, DataError, UsageError, warn
+from quintet.core.errors import ConfigError, DataError, EnvironmentFault, UsageError, warn
 from quintet.core.family import Batch, Family
 from quintet.core.random import seed_of
 from quintet.data.loader import Items, Loader, lengths
@@ -129,7 +129,10 @@ class Session:
                 on_trainer(trainer)
             watch.train()
             if run is not None and self.engine.first:
-                write_card(run, self.family, self.codecs)
+                try:
+                    write_card(run, self.family, self.codecs)
+                except OSError as error:
+                    warn(f"the card was not written ({error})")
         with torch.no_grad():
             trainer.ema.swap()
         best = None if run is None else run.best(config)
@@ -148,8 +151,13 @@ class Watch:
         self.session, self.trainer, self.report = session, trainer, report
         self.run = run if session.engine.first else None
         self.every = max(1, trainer.steps // 200)
+        self.unwritten = False  # whether config.yaml is older than the configuration
         saved = trainer.step or None  # what it was resumed from
-        self.saver = Saver(self.run.checkpoints, trainer.settings.keep, saved) if self.run else None
+        self.saver = (
+            Saver(self.run.checkpoints, self.run.bests, trainer.settings.keep, saved=saved, before=self.write)
+            if self.run
+            else None
+        )
         self.told = set[str]()
 
     def go_further(self, steps: int | None, budget: float | None) -> None:
@@ -176,14 +184,16 @@ class Watch:
         """Write down what is changed from here on, and that it was meant."""
         if self.run and changes:
             record(self.run, self.trainer.step, changes)
-            self.run.write_config(self.session.config)
+            self.configure({})
             self.tell({"changes": [one._asdict() for one in changes]})
 
     def train(self) -> None:
         """Run the trainer to its end."""
-        self.trainer.run(on_step=self.on_step, on_interval=self.on_interval, on_save=self.on_save, on_plan=self.on_plan)
-        if self.saver:
-            self.saver.finish(self.trainer.step, self.trainer.tensors, self.state())
+        trainer = self.trainer
+        if self.saver and trainer.step < trainer.steps:
+            self.saver.forecast(trainer.tensors(), best=trainer.settings.select != "last")
+        trainer.run(on_step=self.on_step, on_interval=self.on_interval, on_save=self.on_save, on_plan=self.on_plan)
+        self.saving(lambda saver: saver.finish(trainer.step, trainer.tensors, self.state()))
         self.session.engine.barrier()
 
     def tell(self, record: dict[str, Any]) -> None:
@@ -192,7 +202,11 @@ class Watch:
         record = {"step": trainer.step, "steps": trainer.steps, "seconds": round(trainer.seconds, 3), **record}
         if self.run:
             self.run.lock.check()
-            self.run.log(record)
+            try:
+                self.run.log(record)
+            except OSError as error:
+                told = f"the metrics are not written ({error}): they are kept in memory until they can be"
+                self.warn_once("log", told)
         if self.report:
             self.report(record)
 
@@ -204,11 +218,21 @@ class Watch:
     def configure(self, changed: dict[str, Any]) -> None:
         """Change the run's configuration."""
         self.session.config = self.session.config.model_copy(update=changed)
+        self.unwritten = True
+        try:
+            self.write(metrics=False)
+        except OSError as error:
+            warn(f"the corrected plan was not written ({error})")
+
+    def write(self, *, metrics: bool = True) -> None:
+        """Write what a checkpoint rests on: the configuration that led to it, and the records before it."""
         if self.run:
-            try:
-                self.run.write_config(self.session.config)
-            except OSError as error:
-                warn(f"the corrected plan was not written ({error})")
+            self.run.lock.check()
+        if self.run and self.unwritten:
+            self.run.write_config(self.session.config)
+            self.unwritten = False
+        if self.run and metrics:
+            self.run.flush()
 
     def on_step(self, losses: dict[str, float]) -> None:
         trainer, training = self.trainer, self.session.config.training
@@ -254,22 +278,32 @@ class Watch:
         x, figures = look(family)
         try:
             path = run.path / "samples" / f"step-{trainer.step:08d}"
-            session.task.modality.picture(path, codec.decode(x[:100]), codec)
+            checkpoint.make(path.parent)
+            for file in (*session.task.modality.picture(path, codec.decode(x[:100]), codec), path.parent):
+                checkpoint.sync(file)
         except OSError as error:
             warn(f"samples not written ({error})")
         waited = stale([*run.metrics(), figures], settings.figure)
-        if settings.select != "last" and not waited:
-            try:
-                checkpoint.save(run.bests, trainer.step, {"model": family.state_dict()}, {"step": trainer.step}, keep=1)
-            except OSError as error:
-                warn(f"best weights not written ({error})")
+        if self.saver and settings.select != "last" and not waited:
+            self.saver.best(trainer.step, family.state_dict())
         patience = settings.patience  # a run that is trained further behind its early end waits as long again
         return figures, patience is not None and waited > 0 and waited % patience == 0
 
     def on_save(self) -> None:
         """Write a checkpoint."""
-        if self.saver:
-            self.saver.save(self.trainer.step, self.trainer.tensors(), self.state())
+        trainer = self.trainer
+        self.saving(lambda saver: saver.save(trainer.step, trainer.tensors(), self.state()))
+
+    def saving(self, write: Callable[[Saver], None]) -> None:
+        """Let the first process write; where that fails for good, all processes end together."""
+        fault = None
+        try:
+            if self.saver:
+                write(self.saver)
+        except EnvironmentFault as error:
+            fault = error
+        if self.session.engine.any(fault is not None):
+            raise fault or EnvironmentFault("the first process cannot write checkpoints")
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds beside tensors: where training is, and the configuration that led there."""

@@ -68,6 +68,8 @@ class Run:
         self.path, self.origin = path, address
         self.weights: UsedWeights | None = None
         """Those that a model of this run was loaded with, or trained to."""
+        self.unwritten = b""
+        """Lines of metrics.jsonl that could not be written yet."""
 
     @property
     def name(self) -> str:
@@ -247,14 +249,22 @@ class Run:
     # -- metrics -------------------------------------------------------------------------------------------------
 
     def log(self, record: Mapping[str, Any]) -> None:
-        """Append one JSON object to metrics.jsonl."""
-        with (self.path / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        """Append one JSON object to metrics.jsonl. If the disk refuses it (OSError), it is written with the next."""
+        self.unwritten += json.dumps(record).encode() + b"\n"
+        self.flush(to_disk=False)
+
+    def flush(self, *, to_disk: bool = True) -> None:
+        """Write the records that could not be written before; `to_disk`: so that a crash of the machine loses none."""
+        with (self.path / "metrics.jsonl").open("ab", buffering=0) as file:
+            while self.unwritten:
+                self.unwritten = self.unwritten[file.write(self.unwritten) :]
+            if to_disk:
+                os.fsync(file.fileno())
 
     def metrics(self) -> list[dict[str, Any]]:
         """The records so far; a line that is no record is left out, as the last one may be if it was cut."""
         path, records = self.path / "metrics.jsonl", []
-        for line in path.read_bytes().splitlines() if path.exists() else ():
+        for line in ((path.read_bytes() if path.exists() else b"") + self.unwritten).splitlines():
             try:
                 record = json.loads(line)
             except (ValueError, RecursionError):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,11 +16,14 @@ from torch import Tensor
 
 from quintet.core.errors import CheckpointError, EnvironmentFault, warn
 from quintet.core.family import Family
+from quintet.core.memory import gigabytes
 from quintet.training import checkpoint
 from quintet.training.optim import EMA, Flat
 
 FAILURES = 3
 """Training stops after so many saves in a row that failed."""
+ALL = 2**31
+"""Checkpoints that are kept where none is pruned."""
 
 Groups = dict[str, dict[str, Tensor]]
 """Tensors by their names, by group: model, ema, optimiser."""
@@ -67,36 +73,85 @@ def not_finite(groups: Groups) -> list[str]:
 
 
 class Saver:
-    """Writes the checkpoints of a run that trains.
+    """Writes the checkpoints of a run that trains, and the weights of its best look.
 
-    A save that fails is warned, and training goes on, while an older checkpoint stands. The third failure in a row is
-    an EnvironmentFault, and so is that of the last save: nobody is told that more is saved than is.
+    A save that fails is warned, and training goes on, while an older checkpoint stands; where none does, it is tried
+    once more. The third failure in a row is an EnvironmentFault, and so is that of the last save: nobody is told that
+    more is saved than is.
+
+    Best weights stay on the disk until a newer checkpoint than they are stands beside newer ones: a run that is killed
+    in between goes on from before them. Those that cannot be written are kept in memory until they can.
     """
 
-    def __init__(self, root: Path, keep: int, saved: int | None) -> None:
-        """`saved`: the step that training goes on from, which is saved already; None if it begins."""
-        self.root, self.keep, self.saved = root, keep, saved
-        self.failures = 0
+    def __init__(
+        self, root: Path, bests: Path, keep: int, *, saved: int | None, before: Callable[[], object] = tuple
+    ) -> None:
+        """`saved`: the step that training goes on from, which is saved; None if it begins. `before`: writes what a
+        checkpoint rests on, or raises OSError.
+        """
+        self.root, self.bests, self.keep, self.saved, self.before = root, bests, keep, saved, before
+        self.failures, self.size = 0, 0
+        self.waiting: tuple[int, dict[str, Tensor]] | None = None
+        for ahead in checkpoint.steps(bests):  # of steps that are trained again
+            if step_of(ahead) > (saved or 0):
+                checkpoint.remove(ahead)
+
+    def forecast(self, tensors: Groups, *, best: bool) -> None:
+        """EnvironmentFault where the disk has no room for the checkpoints that are kept and the one that is written."""
+        self.size = size_of(tensors)
+        needed = (self.keep + 1) * self.size + 2 * best * size_of({"model": tensors["model"]})
+        has = sum(file.stat().st_size for folder in (self.root, self.bests) for file in folder.rglob("*.safetensors"))
+        free = shutil.disk_usage(self.root.parent).free
+        if needed - has > free:
+            short = f"{gigabytes(needed - has)} are needed, {gigabytes(free)} are free"
+            raise self.fault(OSError(f"{os.strerror(errno.ENOSPC)}: {short}"))
+
+    def best(self, step: int, model: dict[str, Tensor]) -> None:
+        """Write the weights of a look that is better than all before."""
+        self.waiting = step, model
+        try:
+            self.write_best()
+        except OSError as error:
+            self.waiting = step, {name: tensor.clone() for name, tensor in model.items()}
+            warn(f"best weights not written ({error}); they are kept in memory until they can be")
+
+    def write_best(self) -> None:
+        if self.waiting is not None:
+            step, model = self.waiting
+            checkpoint.save(self.bests, step, {"model": model}, {"step": step}, keep=ALL)
+            self.waiting = None
 
     def save(self, step: int, tensors: Groups, state: Mapping[str, Any]) -> None:
         """Write the checkpoint of a step."""
         try:
-            checkpoint.save(self.root, step, tensors, state, keep=self.keep)
+            self.write(step, tensors, state)
         except OSError as error:
             self.failures += 1
-            if self.failures >= FAILURES or not checkpoint.steps(self.root):
+            if self.failures >= FAILURES:
                 raise self.fault(error) from error
-            return warn(f"checkpoint not written ({error}); training goes on from an older one")
+            if not checkpoint.steps(self.root):
+                return self.finish(step, lambda: tensors, state)
+            warn(f"checkpoint not written ({error}): an older one stands, and training goes on")
+
+    def write(self, step: int, tensors: Groups, state: Mapping[str, Any]) -> None:
+        self.before()
+        self.write_best()
+        checkpoint.save(self.root, step, tensors, state, keep=self.keep)
         self.saved, self.failures = step, 0
+        for old in checkpoint.steps(self.bests)[:-1]:
+            checkpoint.remove(old)
+        free = shutil.disk_usage(self.root).free
+        if free < self.size:
+            short = f"{gigabytes(self.size)} are needed, {gigabytes(free)} are free"
+            warn(f"the next checkpoint will not fit on the disk: {short}")
 
     def finish(self, step: int, tensors: Callable[[], Groups], state: Mapping[str, Any]) -> None:
-        """Behind the last step: the checkpoint of it, unless it is written; it may not fail."""
-        if step and self.saved != step:
+        """Behind the last step: its checkpoint and the best weights, unless they are written; that may not fail."""
+        if step and (self.saved != step or self.waiting):
             try:
-                checkpoint.save(self.root, step, tensors(), state, keep=self.keep)
+                self.write(step, tensors(), state)
             except OSError as error:
                 raise self.fault(error) from error
-            self.saved = step
 
     def fault(self, error: OSError) -> EnvironmentFault:
         """What ends training: which step is on the disk, and what to do."""
@@ -104,3 +159,12 @@ class Saver:
         stands = f"; the newest that stands is {newest[0].name}" if newest else ""
         fix = f"free disk space, then quintet resume {self.root.parent}"
         return EnvironmentFault("cannot write checkpoints", where=str(self.root), why=f"{error}{stands}", fix=fix)
+
+
+def step_of(folder: Path) -> int:
+    return int(folder.name.removeprefix("step-"))
+
+
+def size_of(groups: Groups) -> int:
+    """Bytes."""
+    return sum(tensor.nbytes for tensors in groups.values() for tensor in tensors.values())
