@@ -12,16 +12,19 @@ import ast
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import quintet
 from quintet.cli.main import app
+from quintet.core import errors
+from quintet.core.errors import QuintetError
 from quintet.data.published import HOMES
 from quintet.registry import FAMILIES, MODALITIES, VERBS, make_codec, refusal
 from quintet.runs.config import Preset
 from quintet.runs.recipes import presets as presets_of
+from quintet.server.problems import status_of
 from quintet.sources.load import SOURCES, Source
 
 ROOT = Path(__file__).parents[1]
@@ -174,6 +177,100 @@ def verbs() -> str:
     return "\n\n".join(parts)
 
 
+ERRORS: dict[str, type[QuintetError]] = {
+    name: found for name, found in vars(errors).items() if inspect.isclass(found) and issubclass(found, QuintetError)
+}
+"""The errors by their names, which are their codes."""
+PARTS = ("where", "why", "fix")
+
+
+class Raised(NamedTuple):
+    """A place that raises an error: its class, and the templates of what it says; {} stands for a value."""
+
+    module: str
+    line: int
+    name: str
+    what: str
+    where: str
+    why: str
+    fix: str
+
+
+def template(node: ast.AST | None, known: dict[str, str]) -> str:
+    """A text with {} for each value; a variable, or a choice, is the text that it is given first."""
+    match node:
+        case None:
+            return ""
+        case ast.Constant(value=str(text)):
+            return text
+        case ast.JoinedStr(values=parts):
+            return "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in parts)
+        case ast.Name(id=name):
+            return known.get(name, "{}")
+        case ast.BinOp(left=left, op=ast.Add(), right=right):
+            return template(left, known) + template(right, known)
+        case ast.IfExp(body=body, orelse=other):
+            return template(body, known) or template(other, known)
+        case ast.BoolOp(values=values):
+            return template(values[-1], known)
+    return "{}"
+
+
+def functions(tree: ast.AST) -> Iterator[ast.AST]:
+    """The outermost functions, and the module for what stands outside of them."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            yield node
+
+
+def raised() -> list[Raised]:
+    """Every call of a class of error in the package."""
+    found: dict[tuple[str, int, int], Raised] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        module = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        for function in functions(ast.parse(path.read_text())):
+            known: dict[str, str] = {}
+            for node in sorted(ast.walk(function), key=lambda node: getattr(node, "lineno", 0)):
+                if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                    known[node.targets[0].id] = template(node.value, known)
+                elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Tuple):
+                    values = node.value.elts if isinstance(node.value, ast.Tuple) else []
+                    for target, value in zip(node.targets[0].elts, values, strict=False):
+                        if isinstance(target, ast.Name):
+                            known[target.id] = template(value, known)
+                elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ERRORS:
+                    given = {key.arg: template(key.value, known) for key in node.keywords}
+                    what = template(node.args[0] if node.args else None, known)
+                    found[module, node.lineno, node.col_offset] = Raised(
+                        module, node.lineno, node.func.id, what, *(given.get(part, "") for part in PARTS)
+                    )  # fmt: skip
+    return sorted(found.values())
+
+
+def cell_of(text: str) -> str:
+    """A text as a cell of a table, with an ellipsis for each value."""
+    text = re.sub(r"\s+", " ", text.replace("{}", "…")).replace("|", "\\|").strip()
+    return re.sub(r"(?<![\w`])--?[a-z][\w.-]*\w", r"`\g<0>`", text)
+
+
+def said() -> str:
+    """A section for each class of error, with what it says."""
+    parts = []
+    every = raised()
+    for name, found in ERRORS.items():
+        said = sorted(
+            {(one.what, one.why, one.fix) for one in every if one.name == name and re.search("[a-z]{2}", one.what)}
+        )
+        lines = [f"## {name}", (inspect.getdoc(found) or "").partition("\n\n")[0].replace("\n", " "),
+                 f"Exit code {found.exit_code}; over HTTP {status_of(found(''))}. Where an error knows nothing better: "
+                 f"{cell_of(found.remedy)}."]  # fmt: skip
+        if said:
+            rows = [f"| {cell_of(what)} | {cell_of(why)} | {cell_of(fix)} |" for what, why, fix in said]
+            lines.append("\n".join(["| what | why | what to do |", "| --- | --- | --- |", *rows]))
+        parts.append("\n\n".join(lines))
+    return "\n\n".join(parts)
+
+
 PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {"families": families},
     "README.zh-CN.md": {"families": lambda: families(CHINESE.__getitem__)},
@@ -182,6 +279,7 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "docs/training.md": {"presets": presets},
     "docs/command-line.md": {"verbs": verbs},
     "docs/architecture.md": {"files": files},
+    "docs/errors.md": {"errors": said},
 }
 """Each page with its parts."""
 

@@ -79,7 +79,7 @@ def test_a_value_beyond_its_limit_is_refused_alike(
         request(**given, **{name: value})
     option = f"-{name}" if len(name) == 1 else f"--{name.replace('_', '-')}"
     assert main([verb, *given.values(), f"{option}={value}"]) == 2
-    assert capsys.readouterr().err == f"error: {refused.value}\n"
+    assert capsys.readouterr().err == f"error[{type(refused.value).__name__}]: {refused.value}\n"
 
 
 def test_requests_refuse_what_they_do_not_know() -> None:

@@ -52,7 +52,7 @@ def show(answer: Answer, as_json: bool) -> None:
 
 def complain(error: QuintetError, as_json: bool) -> int:
     """An error on standard error, and as an object on standard output with --json. Returns the exit code."""
-    print(visible(f"error: {error}"), file=sys.stderr, flush=True)
+    print(visible(f"error[{type(error).__name__}]: {error}"), file=sys.stderr, flush=True)
     if as_json:
         show(Answer(error.as_dict(), ""), as_json)
     return error.exit_code

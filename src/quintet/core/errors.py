@@ -14,15 +14,17 @@ from quintet.core.listening import listener
 class QuintetError(Exception):
     """Base of every error that quintet raises on purpose.
 
-    `what` went wrong, `where` (file, row, option), `why`, and the command or change that `fix`es it.
-    `exit_code` is what the command line exits with.
+    `what` went wrong, `where` (file, row, option), `why`, and the command or change that `fix`es it; where nothing
+    better is known, the `remedy` of its class. `exit_code` is what the command line exits with. The name of the class
+    is the code of the error, everywhere: docs/errors.md lists what each says.
     """
 
     exit_code = 3
+    remedy = "QUINTET_DEBUG=1 shows where"
 
     def __init__(self, what: str, *, where: str = "", why: str = "", fix: str = "") -> None:
         super().__init__(what)
-        self.what, self.where, self.why, self.fix = what, where, why, fix
+        self.what, self.where, self.why, self.fix = what, where, why, fix or self.remedy
 
     def __str__(self) -> str:
         lines = [f"{self.where}: {self.what}" if self.where else self.what]
@@ -64,28 +66,38 @@ class UsageError(QuintetError):
     """A call that cannot be carried out as it was made (unknown verb, name or option)."""
 
     exit_code = 2
+    remedy = "quintet VERB --help, or help(quintet.Model) in Python, says what may be given"
 
 
 class Unsupported(UsageError):
     """An operation that this family, or this combination of family and space, does not have."""
 
+    remedy = "quintet inspect RUN says what its model can do, and docs/capabilities.md what every family can"
+
 
 class ConfigError(QuintetError):
     """A configuration with an unknown key or a value out of range."""
+
+    remedy = "quintet train FAMILY --dry-run shows every option"
 
 
 class DataError(QuintetError):
     """Data that cannot be read or does not fit what the model was trained on."""
 
+    remedy = "quintet data SOURCE shows how data are read, and quintet inspect RUN what its model was trained on"
+
 
 class CheckpointError(QuintetError):
     """A run folder or a checkpoint that is missing, damaged, or belongs to something else."""
+
+    remedy = "quintet inspect RUN --verify names every file that is damaged"
 
 
 class EnvironmentFault(QuintetError):
     """The machine's fault: a full disk, a missing device, a locked run."""
 
     exit_code = 4
+    remedy = "quintet doctor checks this machine"
 
 
 def out_of_memory(error: BaseException) -> EnvironmentFault | None:
@@ -114,6 +126,7 @@ class Diverged(QuintetError):
     """Training produced NaN or Inf and could not recover."""
 
     exit_code = 5
+    remedy = "a lower --training.lr"
 
 
 def meant(name: str, known: Iterable[str]) -> str:

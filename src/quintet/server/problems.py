@@ -33,6 +33,8 @@ class Refusal(QuintetError):
     that is to blame.
     """
 
+    remedy = ""
+
     def __init__(
         self, status: int, what: str, *, where: str = "", why: str = "", fix: str = "",
         headers: Mapping[str, str] | None = None,
@@ -83,7 +85,8 @@ def phrase(status: int) -> str:
 
 def said(error: QuintetError, whole: bool = False) -> dict[str, str]:
     """What an error says, by the names of RFC 9457 where that has some; `whole`: with paths of this machine."""
-    words = {"title": error.what, "detail": error.why, "fix": error.fix}
+    fix = error.fix if error.fix != error.remedy else ""  # which is for whoever types commands
+    words = {"title": error.what, "detail": error.why, "fix": fix}
     if whole:
         return words | {"where": error.where}
     if not isinstance(error, Refusal):  # where something lies on this machine is nobody's business
