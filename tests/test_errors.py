@@ -31,7 +31,9 @@ def test_every_class_has_a_way_out_and_an_exit_code(generate: ModuleType) -> Non
 
 
 def test_the_page_has_a_section_for_every_class() -> None:
-    names = [name for name, found in vars(errors).items() if isinstance(found, type) and issubclass(found, QuintetError)]
+    names = [
+        name for name, found in vars(errors).items() if isinstance(found, type) and issubclass(found, QuintetError)
+    ]
     page = (Path(__file__).parents[1] / "docs" / "errors.md").read_text()
     assert [name for name in names if f"\n## {name}\n" not in page] == []
 
