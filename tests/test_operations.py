@@ -75,7 +75,7 @@ def test_a_value_beyond_its_limit_is_refused_alike(
     """By a program and on the command line, with the same words, before anything is opened."""
     request = REQUESTS[verb]
     given = {key: "r" for key, field in request.model_fields.items() if field.is_required()}
-    with pytest.raises(UsageError, match=rf"^{name} {value}: at (least|most) [\d,]+$") as refused:
+    with pytest.raises(UsageError, match=rf"(?m)^{name} {value}: at (least|most) [\d,]+$") as refused:
         request(**given, **{name: value})
     option = f"-{name}" if len(name) == 1 else f"--{name.replace('_', '-')}"
     assert main([verb, *given.values(), f"{option}={value}"]) == 2
