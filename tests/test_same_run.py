@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import random
 import re
 import shutil
+import signal
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -122,3 +127,100 @@ def test_changed_data_leave_a_trace(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert [(one["step"], one["was"], one["now"]) for one in run.manifest()["changes"]] == [(2, before, now)]
     assert f"from step 2 on, {now}; before that {before}" in (run.path / "CARD.md").read_text()
     assert main(["resume", str(run.path)]) == 0  # these are its data now
+
+
+# -- killed, again and again -------------------------------------------------------------------------------------------
+
+KILLED: dict[str, list[str]] = {
+    "patience": ["flow", "--data", "moons", "--training.patience", "2", "--training.lr", "0.3"],
+    "vae": ["vae", "--data", "digits", "--condition", "label"],
+    "gan": ["gan", "--data", "iris"],
+    "autoregressive": ["autoregressive", "--data", "digits", "--training.optimiser", "muon"],
+    "diffusion": ["diffusion", "--data", "moons"],
+}
+COMMON = ["--steps", "48", "--preset", "tiny", "--run", "one", "--resume", "auto", "--training.batch_size", "16",
+          "--training.save_every", "16", "--training.sample_every", "6"]  # fmt: skip
+
+
+def forked(words: list[str], until: Callable[[], bool] | None = None) -> int:
+    """The exit code of a command in a process of its own, or -9: it is killed as soon as `until` says so."""
+    child = os.fork()
+    if child == 0:
+        silence = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(silence, 1)
+        os.dup2(silence, 2)
+        os._exit(main(words))
+    while (done := os.waitpid(child, os.WNOHANG))[0] == 0:
+        if until is not None and until():
+            os.kill(child, signal.SIGKILL)
+            done = os.waitpid(child, 0)
+            break
+        time.sleep(0.002)
+    return os.waitstatus_to_exitcode(done[1])
+
+
+def all_of(run: Run) -> dict[str, Any]:
+    """What has to be the same, bit for bit: every tensor of the newest and of the best, and every record."""
+    found: dict[str, Any] = {}
+    for folder in (*checkpoint.steps(run.checkpoints)[-1:], *checkpoint.steps(run.bests)):
+        groups, state = checkpoint.load(folder)
+        found[f"{folder.parent.name}/{folder.name}"] = {key: value for key, value in state.items() if key != "seconds"}
+        found |= {f"{folder.parent.name}.{group}.{name}": value.numpy().tobytes() for group, tensors in groups.items()
+                  for name, value in tensors.items()}  # fmt: skip
+    found["metrics"] = [{key: value for key, value in one.items() if key != "seconds"} for one in run.metrics()]
+    found["samples"] = {file.name: file.read_bytes() for file in sorted((run.path / "samples").iterdir())}
+    found["config"] = run.config()
+    return found
+
+
+def killed(name: str, kills: int, seed: int, root: Path) -> Run:
+    """A run that the same command begins and goes on with, killed each time once it has come a random way further."""
+    words, rng = ["train", *KILLED[name], *COMMON, "--runs", str(root)], random.Random(seed)
+    metrics, run = root / "one" / "metrics.jsonl", Run(root / "one")
+
+    def size() -> int:
+        return metrics.stat().st_size if metrics.exists() else 0
+
+    for number in range(kills):
+        further = size() + rng.randrange(200, 2500) if number else 1  # first before there is a checkpoint
+        wait = rng.random() * 0.02
+        assert forked(words, lambda further=further, wait=wait: size() >= further and not time.sleep(wait)) in (-9, 0)
+        assert number or not checkpoint.steps(run.checkpoints)
+    assert main(words) == 0  # in this process, so that its children need not load the library once more
+    return run
+
+
+def differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    return [key for key in sorted(one.keys() | other.keys()) if one.get(key) != other.get(key)]
+
+
+@pytest.fixture(scope="module")
+def early(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """An uninterrupted run that ends early."""
+    run = killed("patience", 0, 0, tmp_path_factory.mktemp("early"))
+    assert run.metrics()[-1]["step"] < 48
+    return all_of(run)
+
+
+def test_a_run_that_was_killed_is_the_uninterrupted_one(early: dict[str, Any], tmp_path: Path) -> None:
+    assert differing(all_of(killed("patience", 3, 0, tmp_path)), early) == []
+
+
+def test_the_comparison_notices_looks_that_are_counted_twice(
+    early: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Run, "rewind", lambda run, step: None)
+    assert "metrics" in differing(all_of(killed("patience", 1, 0, tmp_path)), early)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KILLED)
+def test_runs_that_were_killed_often_are_the_uninterrupted_one(
+    name: str, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    whole, same = all_of(killed(name, 0, 0, tmp_path / "whole")), 0
+    for seed in range(10):
+        found = all_of(killed(name, 4, seed, tmp_path / str(seed)))
+        assert differing(found, whole) == [], seed
+        same += 1
+    record_property("reached", f"{name}: {same} of 10 runs, each killed four times, are bit for bit the whole one")
