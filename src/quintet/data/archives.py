@@ -185,7 +185,8 @@ def safe_name(name: str, where: str) -> str:
 
 
 def is_hidden(name: str) -> bool:
-    return any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
+    """Whether a file is none of the data: one of the system, or one without a name."""
+    return not name or any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
 
 
 def zip_entries(source: Path | IO[bytes], where: str = "", stamp: float = 0.0) -> list[Entry]:
@@ -212,7 +213,7 @@ def zip_entries(source: Path | IO[bytes], where: str = "", stamp: float = 0.0) -
             raise refuse(where, f"the member {name[:100]!r} is encrypted")
         packed, size = packed + info.compress_size, size + info.file_size
         _check_ratio(info.file_size, info.compress_size, where)
-        if not info.is_dir() and not is_hidden(name):
+        if not info.filename.endswith("/") and not is_hidden(name):
             entries.append(unpacked(Entry(name, info.file_size, stamp, _member(archive, info))))
     _check_ratio(size, packed, where)
     return sorted(entries, key=lambda entry: entry.name)
