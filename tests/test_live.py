@@ -16,6 +16,7 @@ from torch import Tensor
 import quintet
 from quintet.core.errors import ConfigError, QuintetWarning
 from quintet.core.family import Family
+from quintet.core.files import sha256
 from quintet.core.spaces import Continuous
 from quintet.fit.fitting import plan
 from quintet.fit.live import LOOK_FIGURES, SAMPLES, Live
@@ -157,7 +158,7 @@ def test_the_best_weights_are_used_and_survive_damage(tmp_path: Path) -> None:
         assert torch.equal(tensor, weights[name])
         assert torch.equal(tensor, model.family.state_dict()[name])
     folder = checkpoint.steps(model.run.bests)[0]
-    digest = checkpoint.sha256(folder / "model.safetensors")
+    digest = sha256(folder / "model.safetensors")
     text = (model.run.path / "CARD.md").read_text()
     assert f"weights: of step {best}, sha256 {digest}" in text
     assert f"- quality {found[best]:.4g}:" in text

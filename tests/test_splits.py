@@ -18,7 +18,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from quintet.core.errors import DataError
+from quintet.core.errors import DataError, EnvironmentFault
 from quintet.data import cache, loader
 from quintet.data.dataset import SPLITS, Dataset, Found, Reading, take
 from quintet.data.splits import arrange, by_hash, by_name, by_time, keys_of, row_keys
@@ -260,7 +260,7 @@ def test_what_fails_leaves_nothing_behind(tmp_path: Path, own_cache: Path, monke
 
     with monkeypatch.context() as patch:
         patch.setattr(cache, "save", full)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(EnvironmentFault, match="No space"):
             load_source(str(tmp_path / "x"))
     assert list(own_cache.iterdir()) == []
     assert len(load_source(str(tmp_path / "x")).items) == 30

@@ -24,7 +24,7 @@ from quintet.model.fitted import Fitted
 from quintet.runs.config import RunConfig, merge, seconds
 from quintet.runs.folder import Run, runs_root
 from quintet.runs.names import check_name, stem
-from quintet.sources.load import Dataset, load_source
+from quintet.sources.load import Dataset, load_checked
 from quintet.training.checkpoint import write_atomic
 from quintet.training.trainer import Trainer
 
@@ -44,7 +44,7 @@ class Contest:
 
     def dataset(self) -> Dataset:
         """The source as it is read for training."""
-        return load_source(self.source, **fitting.reading_of(self.training["config"]))
+        return load_checked(self.source, **fitting.reading_of(self.training["config"]))
 
     def of(self, dataset: Dataset) -> Self:
         """With its condition: "auto" is the column `label` where the source has one."""

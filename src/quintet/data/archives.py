@@ -47,7 +47,8 @@ class Entry:
 
     name: str
     size: int
-    stamp: float
+    stamp: int
+    """When the file last changed, as the system says in nanoseconds (ctime): no program sets that back."""
     opener: Callable[[], Any]
     path: Path | None = None
     """Where it lies on disk as it is (not inside an archive, not packed)."""
@@ -158,7 +159,7 @@ def _folder(root: Path) -> Iterator[Entry]:
 
 def _file(path: Path, name: str) -> Entry:
     facts = path.stat()
-    return Entry(name, facts.st_size, facts.st_mtime, lambda: path.open("rb"), path)
+    return Entry(name, facts.st_size, facts.st_ctime_ns, lambda: path.open("rb"), path)
 
 
 def unpacked(entry: Entry) -> Entry:
@@ -189,11 +190,11 @@ def is_hidden(name: str) -> bool:
     return not name or any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
 
 
-def zip_entries(source: Path | IO[bytes], where: str = "", stamp: float = 0.0) -> list[Entry]:
+def zip_entries(source: Path | IO[bytes], where: str = "", stamp: int = 0) -> list[Entry]:
     """The members of a zip. Raises DataError for one that is broken, encrypted, too large, or points outside."""
     where = where or str(source)
     if isinstance(source, Path):
-        stamp = source.stat().st_mtime
+        stamp = source.stat().st_ctime_ns
     try:
         with source.open("rb") if isinstance(source, Path) else _kept(source) as stream:
             count = _zip_count(stream)
@@ -260,7 +261,7 @@ def _zip_count(stream: IO[bytes]) -> int:
 
 def tar_entries(path: Path) -> list[Entry]:
     """The members of a tar, which is unpacked as a stream first if it is packed. Raises DataError as `zip_entries`."""
-    where, stamp = str(path), path.stat().st_mtime
+    where, stamp = str(path), path.stat().st_ctime_ns
     try:
         plain = _plain_tar(path, where)
         archive = tarfile.open(fileobj=plain, mode="r:")  # noqa: SIM115

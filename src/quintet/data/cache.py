@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from quintet.core.errors import EnvironmentFault
+from quintet.core.files import sha256, sync
 from quintet.data.archives import Entry
 from quintet.data.dataset import Dataset
 
-CACHE_VERSION = 4
+CACHE_VERSION = 5
 """Raised when what lies in the cache would be read differently."""
 SMALL = 2**26
 """Bytes of decoded data that simply stay in memory."""
@@ -61,8 +63,18 @@ def find(key: str, opened: Opened) -> Dataset | None:
 
 
 def cached(key: str, write: Callable[[Path], Dataset], opened: Opened) -> Dataset:
-    """`write` puts items into the folder it is given and returns the data set; the whole then appears at once."""
-    base = root()
+    """`write` puts items into the folder it is given and returns the data set; the whole then appears at once.
+    EnvironmentFault where there is no room for it.
+    """
+    try:
+        return _cached(root(), key, write, opened)
+    except OSError as error:
+        fix = "free disk space, or set QUINTET_CACHE to a folder elsewhere"
+        what, why = "the data cannot be put into the cache", str(error)
+        raise EnvironmentFault(what, where=str(root()), why=why, fix=fix) from error
+
+
+def _cached(base: Path, key: str, write: Callable[[Path], Dataset], opened: Opened) -> Dataset:
     base.mkdir(parents=True, exist_ok=True)
     for old in base.glob(".*"):
         if old.is_dir() and time.time() - old.stat().st_mtime > LEFTOVER:
@@ -94,20 +106,42 @@ def save(folder: Path, dataset: Dataset) -> None:
         "notes": dataset.notes,
         "decided": dataset.decided,
         "digest": dataset.fingerprint(),
+        "files": {path.name: [path.stat().st_size, sha256(path)] for path in sorted(folder.iterdir())},
     }
-    with (folder / META).open("w") as file:
-        json.dump(meta, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
+    (folder / META).write_text(json.dumps([meta, _seal(meta)], indent=1))
+    for path in (*folder.iterdir(), folder):
+        sync(path)
+
+
+def _seal(meta: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
+
+
+def facts_of(folder: Path) -> dict[str, Any]:
+    """What stands beside the items. ValueError if it was changed, or a file has another size: reading behind the end of
+    a memory-mapped one ends the process.
+    """
+    meta, seal = json.loads((folder / META).read_text())
+    if seal != _seal(meta) or any((folder / name).stat().st_size != size for name, (size, _) in meta["files"].items()):
+        raise ValueError("damaged")
+    return dict(meta)
+
+
+def intact(folder: Path) -> bool:
+    """Whether every file in a folder of the cache is what was written."""
+    try:
+        return all(sha256(folder / name) == digest for name, (_, digest) in facts_of(folder)["files"].items())
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def load(folder: Path, opened: Opened) -> Dataset:
     """A data set whose items are memory-mapped; the caller names it."""
-    meta, items = json.loads((folder / META).read_text()), opened(folder)
+    meta, items = facts_of(folder), opened(folder)
     labels = mapped_table(folder / "labels.arrow") if (folder / "labels.arrow").is_file() else None
     splits = {name: np.arange(start, start + count) for name, (start, count) in meta["splits"].items()}
     return Dataset("", meta["modality"], items, splits, labels, meta["about"], digest=meta["digest"],
-                   notes=tuple(meta["notes"]), decided=meta["decided"])  # fmt: skip
+                   notes=tuple(meta["notes"]), decided=meta["decided"], kept=folder)  # fmt: skip
 
 
 def mapped_table(path: Path) -> pa.Table:

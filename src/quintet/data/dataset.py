@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -81,7 +82,7 @@ class Dataset:
     `digest`: a sha256 of items, labels and splits that is known already. `notes`: what was found and decided while
     reading. `decided`: options of reading that were decided by these items, for others that are to be like them.
     `written`: the cells of a CSV as they stand in it, and `places` (N,): the line of each item of a file of lines,
-    from 0 and blank ones counted, if it was read as a whole.
+    from 0 and blank ones counted, if it was read as a whole. `kept`: the folder of the cache that the items lie in.
     """
 
     name: str
@@ -96,6 +97,7 @@ class Dataset:
     decided: Mapping[str, Any] = field(default_factory=dict)
     written: pa.Table | None = None
     places: np.ndarray | None = None
+    kept: Path | None = None
 
     def rows(self, split: str) -> Any:
         """The items of a split."""

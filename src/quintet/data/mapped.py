@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import mmap
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,16 @@ import numpy as np
 CHUNK_BYTES = 2**26
 READ_TOGETHER = 16
 """Scattered rows that are read together: the system may map 2 MB around each."""
+
+
+def allocated(path: Path, dtype: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """A new .npy, memory-mapped, that has its place on the disk: a full one is an OSError here, while later, when a
+    page of the map is written, it would end the process (SIGBUS).
+    """
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    with path.open("r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
 
 
 def chunks(array: np.ndarray, size: int = CHUNK_BYTES) -> Iterator[np.ndarray]:

@@ -32,7 +32,7 @@ from quintet.runs.identity import DATA, Change, check_edits
 from quintet.runs.recipes import readable
 from quintet.runs.restoring import conditions_of, rebuild, restore, write
 from quintet.runs.task import Task
-from quintet.sources.load import Dataset, load_source
+from quintet.sources.load import Dataset, load_checked
 from quintet.training import checkpoint
 from quintet.training.budget import BACKWARD_BYTES, Pace, in_memory, pace, steps_for
 from quintet.training.engine import Engine
@@ -77,7 +77,7 @@ def train(
     `report` gets each logged record; `on_trainer` gets the trainer before the first step (to be able to stop it).
     """
     seed = None if seed is None else count_of(seed, "seed", 0)
-    dataset = load_source(source_of(data, runs_root(runs)), **reading_of(config))
+    dataset = load_checked(source_of(data, runs_root(runs)), **reading_of(config))
     resolved = plan(family, dataset, target=target, condition=condition, codec=codec, preset=preset, budget=budget,
                     steps=steps, seed=seed, config=config)  # fmt: skip
     given = config or {}
@@ -304,7 +304,7 @@ def distil(
 
 def same_data(run: Run, config: RunConfig, fix: str, *, changed: bool = False) -> tuple[Dataset, list[Change]]:
     """The data that a run is trained on, and how they changed: DataError with this `fix`, unless they may have."""
-    dataset = load_source(**config.data.reading())
+    dataset = load_checked(**config.data.reading())
     was, now = run.manifest().get("fingerprint"), dataset.fingerprint()
     if was != now and not changed:
         raise DataError(

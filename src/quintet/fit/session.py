@@ -12,6 +12,7 @@ from torch import Tensor
 
 from quintet.core.errors import ConfigError, DataError, EnvironmentFault, UsageError, warn
 from quintet.core.family import Batch, Family
+from quintet.core.files import sync
 from quintet.core.random import seed_of
 from quintet.data.loader import Items, Loader, lengths
 from quintet.fit.live import SAMPLES, Live
@@ -280,7 +281,7 @@ class Watch:
             path = run.path / "samples" / f"step-{trainer.step:08d}"
             checkpoint.make(path.parent)
             for file in (*session.task.modality.picture(path, codec.decode(x[:100]), codec), path.parent):
-                checkpoint.sync(file)
+                sync(file)
         except OSError as error:
             warn(f"samples not written ({error})")
         waited = stale([*run.metrics(), figures], settings.figure)

@@ -27,7 +27,7 @@ from quintet.model.scoring import by_symbol, in_pieces, scored
 from quintet.runs.config import RunConfig, as_config_error, merge
 from quintet.runs.folder import Run
 from quintet.runs.task import HELD, Task
-from quintet.sources.load import load_source
+from quintet.sources.load import load_checked
 
 ENOUGH = 99
 """Reference items with which p = 0.01 is the least that can be found."""
@@ -335,7 +335,7 @@ class Fitted:
 
     def held_out(self, limit: int = 1000, *, test: bool = True) -> tuple[Any, Any]:
         """Validation items of the run's own source and their conditions: see `quintet.Model.held_out`."""
-        task = Task.of(self.config, load_source(**self.config.data.reading()), self.codecs)
+        task = Task.of(self.config, load_checked(**self.config.data.reading()), self.codecs)
         task = task.examples("validation", "test").known()
         whole = self.codecs["x"].stream  # one text is many windows, of which any may have chosen the weights
         split = "validation"

@@ -16,6 +16,7 @@ import yaml
 from pydantic import ValidationError
 
 from quintet.core.errors import CheckpointError, EnvironmentFault, UsageError, warn
+from quintet.core.files import sha256, sync
 from quintet.runs import hub
 from quintet.runs.config import RunConfig, as_config_error, seal
 from quintet.runs.lock import Lock
@@ -106,7 +107,7 @@ class Run:
                 run, new = cls(root / (name or f"{stem(like)}-{number}")), True
                 try:
                     run.path.mkdir()
-                    checkpoint.sync(root)
+                    sync(root)
                 except FileExistsError:
                     new = False
                 if new or (name and run.young):
@@ -176,7 +177,7 @@ class Run:
     def digests(self) -> dict[str, str]:
         """The sha256 of every file, by its path in the folder."""
         files = sorted(path for path in self.path.rglob("*") if path.is_file())
-        return {path.relative_to(self.path).as_posix(): checkpoint.sha256(path) for path in files}
+        return {path.relative_to(self.path).as_posix(): sha256(path) for path in files}
 
     def config(self) -> RunConfig:
         path = self.path / "config.yaml"

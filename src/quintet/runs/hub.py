@@ -85,7 +85,7 @@ def listing(path: Path) -> dict[str, str]:
 
 def verify(folder: Path, digests: Mapping[str, str]) -> None:
     """Raise CheckpointError, naming the file, unless each is what was pushed."""
-    from quintet.training.checkpoint import sha256
+    from quintet.core.files import sha256
 
     for name, digest in digests.items():
         path = folder / name

@@ -93,7 +93,7 @@ def _entries(parts: Mapping[str, Any], column: str, feature: Any) -> list[Entry]
     def opener(part: Any, index: int) -> io.BytesIO:
         return io.BytesIO(_bytes(part[index][column]))
 
-    return [Entry(f"row {n}", 0, 0.0, partial(opener, *place)) for n, place in enumerate(places)]
+    return [Entry(f"row {n}", 0, 0, partial(opener, *place)) for n, place in enumerate(places)]
 
 
 def _bytes(cell: Any) -> bytes:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from quintet.core.errors import ConfigError, DataError, UsageError
+from quintet.core.errors import ConfigError, DataError, UsageError, warn
+from quintet.data import cache
 from quintet.data.archives import in_one_line
 from quintet.data.dataset import SPLITS, Dataset, Reading, take
 from quintet.data.published import Source, data_root, named_file
@@ -67,6 +69,18 @@ def load_source(
     hint = f"did you mean {near[0]}? " if near else ""
     names = ", ".join(name for name in SOURCES if "/" not in name)
     raise UsageError(f"unknown source {source!r}", why=f"{hint}known: {names}, or a path", fix="quintet data")
+
+
+def load_checked(source: str, **reading: Any) -> Dataset:
+    """`load_source` for work that rests on its data: what the cache keeps of them is compared with its digests, and
+    read anew if it is damaged.
+    """
+    dataset = load_source(source, **reading)
+    if dataset.kept is None or cache.intact(dataset.kept):
+        return dataset
+    warn(f"what the cache kept of {source} is damaged: it is read anew")
+    shutil.rmtree(dataset.kept)
+    return load_source(source, **reading)
 
 
 def called(source: str) -> str:

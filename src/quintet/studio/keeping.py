@@ -25,6 +25,7 @@ from filelock import FileLock, Timeout
 from quintet.comparison.contest import BEGUN
 from quintet.comparison.standing import REPORT
 from quintet.core.errors import EnvironmentFault, QuintetError, UsageError
+from quintet.core.files import sync
 from quintet.runs.card import rewrite_card
 from quintet.runs.folder import Run
 from quintet.runs.lock import who_writes
@@ -33,7 +34,6 @@ from quintet.runs.notes import Notes, change_notes, notes_of
 from quintet.server.problems import Refusal
 from quintet.studio import pages
 from quintet.studio.house import Studio
-from quintet.training.checkpoint import sync
 
 TOGETHER = "compare-"
 """What the names of folders begin with that hold the runs of a comparison."""

@@ -26,11 +26,12 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, Field
 
 from quintet.core.errors import EnvironmentFault, QuintetError, UsageError
+from quintet.core.files import sync
 from quintet.runs.names import check_name, stem
 from quintet.studio import jobs
 from quintet.studio.commands import option, parted, positional, without
 from quintet.studio.jobs import Job, Order
-from quintet.training.checkpoint import sync, write_atomic
+from quintet.training.checkpoint import write_atomic
 
 VERBS = ("train", "resume", "compare")
 """Verbs whose command goes on where it stopped."""

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,20 +14,12 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 
 from quintet.core.errors import CheckpointError
+from quintet.core.files import sha256, sync
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 MANIFEST = "manifest.json"
-
-
-def sync(path: Path) -> None:
-    """Flush a file or a folder to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def make(folder: Path) -> None:
@@ -37,11 +28,6 @@ def make(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for path in new:
         sync(path.parent)
-
-
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_atomic(path: Path, text: str) -> None:

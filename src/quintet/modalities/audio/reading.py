@@ -16,6 +16,7 @@ import pyarrow as pa
 from quintet.data import cache
 from quintet.data.archives import BadFile, Entry, Problems, in_one_line
 from quintet.data.dataset import Dataset, Found
+from quintet.data.mapped import allocated
 from quintet.data.splits import arrange, assign, hash_of
 from quintet.modalities.audio.options import AudioReading
 from quintet.modalities.audio.recordings import Recordings
@@ -118,7 +119,7 @@ def read_sounds(sounds: Sequence[Sound], found: Found) -> Dataset:
         with raw.open("wb") as file:
             ends = decode_all(chosen, rate, problems, lambda samples: file.write(samples.tobytes()))
         total = int(ends[-1]) if len(ends) else 0
-        target = np.lib.format.open_memmap(folder / "samples.npy", mode="w+", dtype=np.float32, shape=(total,))
+        target = allocated(folder / "samples.npy", np.float32, (total,))
         source = np.memmap(raw, np.float32, mode="r", shape=(total,))
         for start in range(0, total, 2**24):
             target[start : start + 2**24] = source[start : start + 2**24]

@@ -16,6 +16,7 @@ from PIL import Image, ImageOps
 from quintet.data import cache
 from quintet.data.archives import BadFile, Entry, Problems, in_one_line
 from quintet.data.dataset import Dataset, Found, chunks, release
+from quintet.data.mapped import allocated
 from quintet.data.splits import arrange, assign, hash_of
 from quintet.modalities.image.options import ImageReading, Scale, decided
 
@@ -290,7 +291,7 @@ def read_surveyed(
     def write(folder: Path) -> Dataset:
         def on_disk(size: tuple[int, ...], dtype: Any) -> np.ndarray:
             free = "items.npy" if not (folder / "items.npy").exists() else "kept.npy"
-            return np.lib.format.open_memmap(folder / free, mode="w+", dtype=dtype, shape=size)
+            return allocated(folder / free, dtype, size)
 
         dataset = decode_all(pictures, shape, part, found, problems, (*notes, *how), on_disk)
         if (folder / "kept.npy").exists():
