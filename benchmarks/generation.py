@@ -1,54 +1,48 @@
-"""Tokens a second of a character Transformer: quintet, GPT-2 of transformers, and nanoGPT in one run.
+"""Time to write 256 symbols with a character Transformer: quintet beside GPT-2 of transformers, in one run.
 
-    python benchmarks/generation.py [--threads N] [--repeats N] [--batches 1,16] [--nanogpt PATH/model.py]
+    python benchmarks/generation.py [--threads N] [--rounds N] [--batches 1,16,64]
 
 Six layers of width 384 with six heads, 65 symbols, a window of 256, random weights, float32, temperature 1; else
-quintet has its defaults for text. It and GPT-2 keep keys and values, and fill a window from its start. nanoGPT reads
-the whole prefix again for every token: it is timed on a few tokens in the middle of the window, where a token costs the
-mean over the window. Repeats are interleaved, and medians compared. Prints a Markdown table, and one JSON line.
+quintet has its defaults for text. All keep keys and values, and fill a window from its start. GPT-2 runs in two
+settings: as `generate` comes, and with a static cache and its forward pass compiled (warmed up before it is timed).
 """
 
 from __future__ import annotations
 
-import argparse
-import datetime
-import importlib.metadata
-import importlib.util
-import json
-import os
-import platform
-import statistics
-import sys
-import time
 from collections.abc import Callable
-from contextlib import redirect_stdout
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from race import OURS, Work, arguments, keep, present, race, shake
 
 from quintet.core.spaces import Discrete
 from quintet.families.autoregressive import Autoregressive
 from quintet.runs.recipes import recipe
 
 DEPTH, WIDTH, HEADS, BLOCK, VOCAB = 6, 384, 6, 256, 65
-FEW = 8
-"""Tokens that nanoGPT is timed on."""
-
-Draw = Callable[[int], torch.Tensor]
-"""batch -> (batch, new tokens)"""
 
 
-def ours() -> Draw:
+def writing(batch: int, draw: Callable[[], torch.Tensor]) -> Work:
+    """Windows of a `batch`, checked to be symbols."""
+
+    def work() -> None:
+        with torch.no_grad():
+            x = draw()
+        if tuple(x.shape) != (batch, BLOCK) or not bool(((x >= 0) & (x < VOCAB)).all()):
+            raise RuntimeError(f"bad symbols of shape {tuple(x.shape)}")
+
+    return work
+
+
+def ours(batch: int) -> Work:
     text = recipe("autoregressive", "text")["model"]
     settings = Autoregressive.Settings(**{**text, "width": WIDTH, "depth": DEPTH, "heads": HEADS})
     family = Autoregressive(Discrete((BLOCK,), VOCAB), None, settings).eval()
     shake(family)
-    return lambda batch: family.sample(batch)[:, 1:]
+    return writing(batch, lambda: family.sample(batch))
 
 
-def gpt2() -> Draw:
+def gpt2(batch: int, compiled: bool) -> Work:
     from transformers import GPT2Config, GPT2LMHeadModel
     from transformers.utils import logging
 
@@ -57,97 +51,30 @@ def gpt2() -> Draw:
                         bos_token_id=None, eos_token_id=None)  # fmt: skip
     model: Any = GPT2LMHeadModel(config).eval()
     choice = {"do_sample": True, "top_k": 0, "temperature": 1.0, "pad_token_id": 0}
-
-    def draw(batch: int) -> torch.Tensor:
-        start = torch.zeros(batch, 1, dtype=torch.long)
-        out = model.generate(start, attention_mask=torch.ones_like(start), max_new_tokens=BLOCK - 1, **choice)
-        return out[:, 1:]
-
-    return draw
-
-
-def nanogpt(path: Path) -> Draw:
-    spec = importlib.util.spec_from_file_location("nanogpt", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["nanogpt"] = module
-    spec.loader.exec_module(module)
-    with redirect_stdout(sys.stderr):
-        model = module.GPT(module.GPTConfig(BLOCK, VOCAB, DEPTH, HEADS, WIDTH)).eval()
-    half = (BLOCK - FEW) // 2
-    return lambda batch: model.generate(torch.zeros(batch, half, dtype=torch.long), FEW)[:, half:]
-
-
-def shake(module: nn.Module) -> None:
-    """Move the weights off zero, so that no shortcut of zeros is timed."""
-    with torch.no_grad():
-        for p in module.parameters():
-            p.add_(0.02 * torch.randn_like(p))
-
-
-@torch.no_grad()
-def rate(draw: Draw, batch: int) -> float:
-    """New tokens a second."""
-    start = time.perf_counter()
-    x = draw(batch)
-    elapsed = time.perf_counter() - start
-    if len(x) != batch or not bool(((x >= 0) & (x < VOCAB)).all()):
-        raise RuntimeError(f"bad tokens of shape {tuple(x.shape)}")
-    return x.numel() / elapsed
-
-
-def built(path: Path | None) -> dict[str, Draw]:
-    """Who is there, and a line on standard error for who is not."""
-    found = {"quintet": ours()}
-    try:
-        found["transformers GPT-2"] = gpt2()
-    except ImportError:
-        print("transformers is not installed: left out", file=sys.stderr)
-    if path is not None and path.is_file():
-        found["nanoGPT"] = nanogpt(path)
-    else:
-        print("nanoGPT left out: give --nanogpt PATH/model.py of its repository", file=sys.stderr)
-    return found
+    if compiled:
+        model.forward = torch.compile(model.forward, dynamic=False)
+        choice["cache_implementation"] = "static"
+    start = torch.zeros(batch, 1, dtype=torch.long)
+    seen = torch.ones_like(start)
+    return writing(batch, lambda: model.generate(start, attention_mask=seen, max_new_tokens=BLOCK - 1, **choice))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--batches", default="1,16")
-    parser.add_argument("--nanogpt", type=Path, help="model.py of nanoGPT's repository")
+    parser = arguments(__doc__, rounds=5)
+    parser.add_argument("--batches", default="1,16,64")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
-
-    peers, batches = built(args.nanogpt), [int(batch) for batch in args.batches.split(",")]
-    median: dict[int, dict[str, float]] = {}
-    for batch in batches:
-        rates: dict[str, list[float]] = {name: [] for name in peers}
-        for repeat in range(args.repeats + 1):
-            for name, draw in peers.items():
-                found = rate(draw, batch)
-                if repeat:  # the first is a warm-up
-                    rates[name].append(found)
-        median[batch] = {name: statistics.median(values) for name, values in rates.items()}
-    print("| batch | " + " | ".join(f"{name}, tokens/s" for name in peers) + " | quintet is faster by |")
-    print("| --- " * (len(peers) + 2) + "|")
-    for batch, found in median.items():
-        ratios = " and ".join(f"{found['quintet'] / found[name]:.2f}" for name in peers if name != "quintet")
-        print(f"| {batch} | " + " | ".join(f"{found[name]:,.0f}" for name in peers) + f" | {ratios or '-'} |")
-    facts = {
-        "benchmark": f"generate with {DEPTH} layers x {WIDTH}, window {BLOCK}",
-        "tokens_per_second": {str(batch): {name: round(v, 1) for name, v in found.items()}
-                              for batch, found in median.items()},
-        "threads": args.threads,
-        "load": round(os.getloadavg()[0], 1),
-        "machine": f"{platform.machine()} {platform.system()}, {os.cpu_count()} cores",
-        "versions": {name: importlib.metadata.version(name) for name in ("torch", "transformers")
-                     if importlib.util.find_spec(name)},
-        "date": datetime.date.today().isoformat(),
-    }  # fmt: skip
-    print(json.dumps(facts))
+    rows = []
+    for batch in map(int, args.batches.split(",")):
+        works = present({
+            OURS: lambda: ours(batch),  # noqa: B023  (called at once)
+            "GPT-2": lambda: gpt2(batch, compiled=False),  # noqa: B023
+            "GPT-2, static cache, compiled": lambda: gpt2(batch, compiled=True),  # noqa: B023
+        })  # fmt: skip
+        rows.append({"case": f"batch {batch}", **race(works, args.rounds)})
+    keep("generation", f"Writing {BLOCK} symbols with a GPT of {DEPTH} x {WIDTH}", rows, ["transformers"],
+         threads=args.threads)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from quintet.nets.conditioning import Conditioner, Reading, Style, hidden, width
 from quintet.nets.continuing import Constraint
 from quintet.nets.decoding import Best, Reader, Rules, Steps, alike, beam_search, draws, finish, told
 from quintet.nets.given import UNCONDITIONAL, Given, Reads
-from quintet.nets.packing import document_mask, pack
+from quintet.nets.packing import document_mask, pack, present
 from quintet.nets.parts import Stepwise
 from quintet.nets.symbols import Backbone, Choice, Grams, Ranks, cross_entropy
 from quintet.nets.transformer import Cache
@@ -222,7 +222,9 @@ class Autoregressive(Family):
             rows = pack(wanted.sum(1), longest)
             h = self.net(h.flatten(0, 1)[rows.index], mask=document_mask(rows.documents)).flatten(0, 1)[rows.back]
         else:
-            h = self.net(h, context=given.context, seen=given.seen)[wanted]
+            there = present(wanted)
+            h = self.net(h, context=given.context, seen=given.seen, only=there)
+            h = h[wanted] if there is None else h
         asked = order[:, :longest].expand(len(x), -1)[wanted]
         each = cross_entropy(self.read_off(h, asked), x[:, :longest][wanted], smoothing)
         out[:, :longest] = out[:, :longest].to(each.dtype).masked_scatter(wanted, each)

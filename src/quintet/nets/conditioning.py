@@ -17,8 +17,9 @@ from quintet.core.spaces import Continuous, Discrete, Space
 from quintet.nets.conv import ConvEncoder, conv, fold
 from quintet.nets.given import UNCONDITIONAL, UNTOLD, Given, Reads, Widths
 from quintet.nets.mlp import MLP
+from quintet.nets.packing import present
 from quintet.nets.symbols import Backbone, Grams
-from quintet.nets.transformer import Transformer
+from quintet.nets.transformer import Transformer, spread
 
 Pool = Literal["max", "mean", "attention"]
 FRAMES = 128
@@ -130,7 +131,8 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor, table: nn.Embedding | None, generator: Generator | None) -> tuple[Tensor, Tensor]:
         h, seen = self.enter(x, table, generator)
-        h = self.net(h, mask=seen[:, None, None])
+        there = present(seen)
+        h = spread(self.net(h, mask=seen[:, None, None], only=there), there)
         return h if self.weigh is not None else self.leave(h), seen
 
     def pool(self, x: Tensor, h: Tensor, seen: Tensor) -> Tensor:

@@ -21,6 +21,30 @@ class Packed:
     back: Tensor
 
 
+@dataclass(frozen=True)
+class Present:
+    """The places (N,) of a flattened batch (B, L) that hold something."""
+
+    shape: tuple[int, int]
+    places: Tensor
+
+    def rows(self, h: Tensor) -> Tensor:
+        """h (B, L, width) -> (N, width)."""
+        return h.flatten(0, 1).index_select(0, self.places)
+
+    def spread(self, h: Tensor) -> Tensor:
+        """(N, width) -> (B, L, width), with zeros where nothing is."""
+        empty = h.new_zeros(self.shape[0] * self.shape[1], h.shape[1])
+        return empty.index_copy(0, self.places, h).unflatten(0, self.shape)
+
+
+def present(there: Tensor) -> Present | None:
+    """What is `there` (B, L) of a batch; None if that is all, or where a graph is made that must not depend on it."""
+    if torch.compiler.is_exporting() or bool(there.all()):
+        return None
+    return Present((there.shape[0], there.shape[1]), there.flatten().nonzero()[:, 0])
+
+
 def pack(lengths: Tensor, width: int) -> Packed:
     """Sequences of a batch (B, width) with these `lengths` (B,) in rows as long as the longest, longest first, each in
     the first row that has room.

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from quintet.core.likelihood import upcast
 from quintet.nets.given import zero
+from quintet.nets.packing import Present, present
 
 SHORT = 16
 """Up to so many positions attention is, where nothing is differentiated, twice as fast on a CPU by plain products: the
@@ -174,45 +175,65 @@ class Attention(nn.Module):
         causal: bool,
         turn: Tensor | None,
         begin: int = 0,
+        only: Present | None = None,
     ) -> Tensor:
         """x (B, L, width) to itself, for its positions from `begin` on; `mask` (B or 1, 1, L, L) True where it may
-        look, in the place of `causal`.
+        look, in the place of `causal`. x (N, width) if `only` these positions are there.
         """
-        q, k, v = self.split(self.qkv(x), 3)
+        q, k, v = self.split(spread(self.qkv(x), only), 3)
         q, k = self.q_norm(q), self.k_norm(k)
         if turn is not None:
             q, k = rotate(q, turn), rotate(k, turn)
         k = k.to(v.dtype)
-        start, length = cache.length if cache else 0, x.shape[1]
+        start, length = cache.length if cache else 0, q.shape[2]
         if cache is not None:
             k, v = cache.extend(layer, k, v)
         if start and length > 1:  # a causal mask that starts below the cached tokens
             mask = torch.ones(length, start + length, dtype=torch.bool, device=x.device).tril(start)
         if begin:
             q, mask = q[:, :, begin:], None if mask is None else mask[..., begin:, :]
-        return self.attend(q, k, v, mask, causal and mask is None and length > 1)
+        return self.attend(q, k, v, mask, causal and mask is None and length > 1, only)
 
-    def read(self, x: Tensor, context: Tensor, layer: int, cache: Cache | None, mask: Tensor | None) -> Tensor:
-        """x (B, L, width) to context (B, S, width), whose keys and values a cache keeps; mask (B, 1, 1, S)."""
-        query, others = self.qkv.weight.tensor_split((x.shape[2],))
-        (q,) = self.split(F.linear(x, query), 1)
+    def read(
+        self,
+        x: Tensor,
+        context: Tensor,
+        layer: int,
+        cache: Cache | None,
+        mask: Tensor | None,
+        only: Present | None,
+        seen: Present | None,
+    ) -> Tensor:
+        """x (B, L, width) to context (B, S, width), whose keys and values a cache keeps; mask (B, 1, 1, S). x (N,
+        width) if `only` these positions are there, context (M, width) if only these are `seen`.
+        """
+        query, others = self.qkv.weight.tensor_split((x.shape[-1],))
+        (q,) = self.split(spread(F.linear(x, query), only), 1)
         if cache is not None and layer in cache.context:
             k, v = cache.context[layer]
         else:
-            k, v = self.split(F.linear(context, others), 2)
+            k, v = self.split(spread(F.linear(context, others), seen), 2)
             k = self.k_norm(k).to(v.dtype)
             if cache is not None:
                 cache.context[layer] = (k, v)
-        return self.attend(self.q_norm(q), k, v, mask, False)
+        return self.attend(self.q_norm(q), k, v, mask, False, only)
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
+    def attend(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, only: Present | None
+    ) -> Tensor:
         q = q.to(v.dtype)
         short = q.device.type == "cpu" and k.shape[2] <= SHORT and not causal and not torch.compiler.is_exporting()
         if short and not torch.is_grad_enabled():
             h = read_short(q, k, v, mask)
         else:
             h = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
-        return self.out(h.transpose(1, 2).flatten(2))
+        h = h.transpose(1, 2).flatten(2)
+        return self.out(h if only is None else only.rows(h))
+
+
+def spread(h: Tensor, only: Present | None) -> Tensor:
+    """h (N, ...) of `only` these positions in its places, (B, L, ...); all of it as it is."""
+    return h if only is None else only.spread(h)
 
 
 def read_short(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
@@ -289,6 +310,7 @@ class Transformer(nn.Module):
         at: Tensor | None = None,
         asked: Tensor | None = None,
         begin: int = 0,
+        only: Present | None = None,
     ) -> Tensor:
         """`mask` (B or 1, 1, L or 1, L): where x may look within x; context (B, S, width), of which `seen` (B, S) may
         be read. None: all of it. `at` (B, L): where x stands, if not side by side.
@@ -296,6 +318,9 @@ class Transformer(nn.Module):
         `asked` (B, L) bool: only these positions are wanted, (M, width), row by row. The last layer's feed-forward
         part, two thirds of a layer, is computed for them alone. Where they all stand from `begin` on, that layer has
         but keys and values of the others.
+
+        `only`: what of x is there, (N, width), row by row; the rest is padding that `mask`, or the order, keeps unseen,
+        and nothing but attention is computed for it.
         """
         start = cache.length if cache else 0
         if cache is not None and cache.step is not None and start and x.shape[1] == 1 and mask is None:
@@ -303,15 +328,19 @@ class Transformer(nn.Module):
         length = x.shape[1] if at is None or not self.size else int(at.max()) + 1
         turn = rotations(start, length, self.size, x) if self.size else None
         turn = turn if turn is None or at is None else turn[at][:, None]
+        part = None if seen is None or context is None or (cache and cache.context) else present(seen)
+        if part is not None:
+            context = part.rows(context)
+        x = x if only is None else only.rows(x)
         seen = None if seen is None else seen[:, None, None]
         for i, (attention, feed_forward) in enumerate(zip(self.attention, self.feed_forward, strict=True)):
             last = i == len(self.attention) - 1
             first, h = begin if last else 0, self.norms[2 * i](x)
-            x = x[:, first:] + self.drop(attention(h, i, cache, mask, self.causal, turn, first))
+            x = x[:, first:] + self.drop(attention(h, i, cache, mask, self.causal, turn, first, only))
             if context is not None:
                 reader = self.readers[i]
                 assert isinstance(reader, Attention)
-                x = x + self.drop(reader.read(self.reader_norms[i](x), context, i, cache, seen))
+                x = x + self.drop(reader.read(self.reader_norms[i](x), context, i, cache, seen, only, part))
             if last and asked is not None:
                 x = x[asked[:, first:]]
             x = x + self.drop(feed_forward(self.norms[2 * i + 1](x)))
