@@ -208,6 +208,36 @@ def test_packing_keeps_every_symbol() -> None:
     assert packing.pack(torch.tensor([3, 3]), 5).index.shape == (2, 3)
 
 
+def nats_and_gradients(family: Autoregressive, x: Tensor, cond: Tensor) -> list[Tensor]:
+    family.zero_grad()
+    found = family.nats(x, family.given(cond, len(x)))
+    found.sum().backward()
+    return [found.detach(), *(p.grad for p in family.parameters() if p.grad is not None)]
+
+
+@pytest.mark.parametrize("positions", ["rotary", "learnt"])
+def test_nothing_but_attention_is_computed_for_padding(positions: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    family = model(positions=positions)
+    x, cond = texts(TEXT, 24, torch.Generator().manual_seed(2)), conditions(SOURCE, 24)
+    rows: list[int] = []
+    family.net.feed_forward[0].register_forward_hook(lambda net, given, out: rows.append(given[0].shape[:-1].numel()))
+    lean = nats_and_gradients(family, x, cond)
+    monkeypatch.setattr("quintet.families.autoregressive.present", lambda there: None)
+    monkeypatch.setattr("quintet.nets.transformer.present", lambda there: None)
+    monkeypatch.setattr("quintet.nets.conditioning.present", lambda there: None)
+    for found, wanted in zip(lean, nats_and_gradients(family, x, cond), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-11, atol=1e-11)
+    symbols = int(((x != END).sum(1) + 1).clamp_max(7).sum())
+    assert rows == [symbols, 24 * 7]
+
+
+def test_the_padding_test_notices_symbols_in_wrong_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = packing.Present.spread
+    monkeypatch.setattr(packing.Present, "spread", lambda self, h: right(self, h.roll(1, 0)))
+    with pytest.raises(AssertionError):
+        test_nothing_but_attention_is_computed_for_padding("learnt", monkeypatch)
+
+
 def test_samples_end_and_follow_the_model() -> None:
     space = Discrete((3,), 3, pad=2)
     family = model(None, space)
