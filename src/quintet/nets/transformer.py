@@ -328,9 +328,10 @@ class Transformer(nn.Module):
         length = x.shape[1] if at is None or not self.size else int(at.max()) + 1
         turn = rotations(start, length, self.size, x) if self.size else None
         turn = turn if turn is None or at is None else turn[at][:, None]
-        part = None if seen is None or context is None or (cache and cache.context) else present(seen)
-        if part is not None:
-            context = part.rows(context)
+        part = None
+        if seen is not None and context is not None and not (cache and cache.context):
+            part = present(seen)
+            context = context if part is None else part.rows(context)
         x = x if only is None else only.rows(x)
         seen = None if seen is None else seen[:, None, None]
         for i, (attention, feed_forward) in enumerate(zip(self.attention, self.feed_forward, strict=True)):
