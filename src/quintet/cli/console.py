@@ -13,7 +13,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -50,9 +50,15 @@ def show(answer: Answer, as_json: bool) -> None:
         print(visible(text) if sys.stdout.isatty() else text, flush=True)
 
 
+def tell(text: str) -> None:
+    """A line on standard error. If nobody reads that any more, work goes on all the same."""
+    with suppress(OSError):
+        print(visible(text), file=sys.stderr, flush=True)
+
+
 def complain(error: QuintetError, as_json: bool) -> int:
     """An error on standard error, and as an object on standard output with --json. Returns the exit code."""
-    print(visible(f"error[{type(error).__name__}]: {error}"), file=sys.stderr, flush=True)
+    tell(f"error[{type(error).__name__}]: {error}")
     if as_json:
         show(Answer(error.as_dict(), ""), as_json)
     return error.exit_code
@@ -61,7 +67,7 @@ def complain(error: QuintetError, as_json: bool) -> int:
 def halted(received: signal.Signals, as_json: bool) -> int:
     """A signal ended the work before it could be saved. Returns the exit code."""
     what = f"stopped by {received.name}"
-    print(what, file=sys.stderr, flush=True)
+    tell(what)
     if as_json:
         show(Answer({"error": "Stopped", "what": what, "where": "", "why": "", "fix": ""}, ""), as_json)
     return 128 + received
@@ -223,9 +229,9 @@ class Stopped(KeyboardInterrupt):
 
 
 class Signals:
-    """Inside, SIGINT and SIGTERM `stop` training behind its step, when it is saved; else they raise Stopped.
+    """Inside, SIGINT, SIGTERM and SIGHUP `stop` training behind its step, when it is saved; else they raise Stopped.
 
-    A second SIGINT raises at once.
+    A second SIGINT raises at once. Who started the program with nohup wants SIGHUP to do nothing.
     """
 
     def __init__(self) -> None:
@@ -235,7 +241,8 @@ class Signals:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            self.before = {number: signal.signal(number, self.handle) for number in (signal.SIGINT, signal.SIGTERM)}
+            heard = [number for number in HEARD if (number, signal.getsignal(number)) != NOHUP]
+            self.before = {number: signal.signal(number, self.handle) for number in heard}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -244,11 +251,29 @@ class Signals:
 
     def handle(self, number: int, _: FrameType | None) -> None:
         again, self.received = self.received is not None, signal.Signals(number)
+        if number == signal.SIGHUP:
+            silence()
         if self.stop is None or (again and number == signal.SIGINT):
             raise Stopped(self.received)
         self.stop(self.received.name)
         note = f"\n{self.received.name}: finishing this step and saving (Ctrl-C again stops at once)\n"
-        os.write(2, note.encode())  # print may be what the signal interrupted
+        with suppress(OSError):
+            os.write(2, note.encode())  # print may be what the signal interrupted
+
+
+HEARD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+NOHUP = (signal.SIGHUP, signal.SIG_IGN)
+
+
+def silence() -> None:
+    """Where standard output or standard error is a terminal that is gone, what is said from here on is lost: it must
+    not end what is still to be saved.
+    """
+    for fd in (1, 2):
+        try:
+            os.write(fd, b"")
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), fd)
 
 
 @dataclass
@@ -270,7 +295,7 @@ class Context:
     def stopped(self, data: Mapping[str, Any], what: str, told: str, where: str, fix: str, text: str = "") -> Answer:
         """The answer of work that a signal has stopped: what it came to, and how it goes on."""
         assert self.signals.received is not None
-        print(f"{told}\n  go on: {fix}", file=sys.stderr)
+        tell(f"{told}\n  go on: {fix}")
         stop = {"error": "Stopped", "what": what, "where": where, "why": "", "fix": fix}
         return Answer({**data, **stop}, text, 128 + self.signals.received)
 
@@ -286,11 +311,12 @@ class Context:
         """
         match event:
             case Note(text):
-                print(visible(f"warning: {text}"), file=sys.stderr, flush=True)
+                tell(f"warning: {text}")
             case Advice(kind, text):
-                print(visible(f"warning: {kind}: {text}"), file=sys.stderr, flush=True)
+                tell(f"warning: {kind}: {text}")
             case Record(values) if self.progress is not None:
-                self.progress.report(values)
+                with suppress(OSError):
+                    self.progress.report(values)
             case Begun(stop):
                 self.signals.stop = stop
             case Piece(_, text, over):

@@ -56,6 +56,7 @@ class Live:
         self.measured = torch.from_numpy(some(held, lossy, 0)).to(held.device)
         self.most = SAMPLES if cond is None else min(SAMPLES, len(cond))
         self.take(self.most)
+        self.tick: Callable[[], None] = lambda: None  # called all the time while it samples; raising ends the look
         self.settled = False  # whether it stands how many samples the looks of this run have
         self.train, self.real = features(train.cpu().numpy()), features(held.cpu().numpy())
         self.spread = float(pdist(self.real).mean()) if len(self.real) > 1 else 0.0
@@ -74,7 +75,7 @@ class Live:
 
     def __call__(self, family: Family) -> tuple[Tensor, dict[str, float | bool | None]]:
         """(samples, figures); a figure is None where there is none, or where it is not finite."""
-        family.settle(self.settling())
+        family.settle(batch for batch in self.settling() if not self.tick())
         x = self.sample(family, self.count)
         figures: dict[str, float | bool | None] = dict.fromkeys(LOOK_FIGURES)
         if self.count < self.most:
@@ -96,9 +97,11 @@ class Live:
         settings = family.Sampling(**self.sampling)
         parts = []
         for start, stop in self.pieces(n):
+            self.tick()
             cond = None if self.cond is None or self.asked is None else self.cond[self.asked[start:stop]]
             rows = Rows(seed_of("look"), start, stop - start)
-            parts.append(family.sample(rows.count, cond, sampling=settings, generator=rows).cpu())
+            made = family.sample(rows.count, cond, sampling=settings, generator=rows, on_step=lambda *_: self.tick())
+            parts.append(made.cpu())
         return torch.cat(parts)
 
     @torch.no_grad()
@@ -106,6 +109,7 @@ class Live:
         """The mean loss of the unseen items, a dimension."""
         total = 0.0
         for start, stop in self.pieces(len(self.measured)):
+            self.tick()
             chosen = self.measured[start:stop]
             x, rows = self.held[chosen], Rows(seed_of("held out"), start, stop - start)
             x = family.noisy(x, Rows(seed_of("held out", "dequantise"), start, stop - start))
