@@ -437,7 +437,7 @@ def test_differences_of_configurations() -> None:
 # -- signals ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_a_signal_saves_and_resume_ends_as_if_nothing_had_been(
     sent: signal.Signals, code: int, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:

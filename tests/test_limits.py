@@ -26,7 +26,7 @@ from quintet.registry import FAMILIES, family_class
 from quintet.runs.config import DataSettings, RunConfig
 from quintet.training.settings import TrainingSettings
 
-FAMILY_NAMES = [*FAMILIES, "masked_diffusion"]
+FAMILY_NAMES = list(FAMILIES)
 SECTIONS: dict[str, type[Settings]] = {
     **{f"{name}.model": family_class(name).Settings for name in FAMILY_NAMES},
     **{f"{name}.sampling": family_class(name).Sampling for name in FAMILY_NAMES},

@@ -27,7 +27,7 @@ from quintet.registry import FAMILIES
 from quintet.runs.advice import advice, stale
 from quintet.sources.load import Dataset, load_source
 from quintet.training import checkpoint
-from quintet.training.trainer import looks as early_looks
+from quintet.training.plan import looks as early_looks
 
 
 def looks(**series: list[Any]) -> list[dict[str, Any]]:

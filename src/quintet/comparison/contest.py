@@ -192,7 +192,7 @@ class Entrants:
         with Meter() as meter:
             model = train_or_resume(self.root, run, wanted, told, watch)
         self.on_trainer(None)
-        if trainers[0].stop and trainers[0].step < trainers[0].steps:
+        if trainers[0].stop and trainers[0].unfinished:
             raise KeyboardInterrupt(trainers[0].stop)
         if told is not None:
             self.bench.tell = partial(doing, told)

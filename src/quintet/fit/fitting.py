@@ -36,7 +36,8 @@ from quintet.sources.load import Dataset, load_checked
 from quintet.training import checkpoint
 from quintet.training.budget import BACKWARD_BYTES, Pace, in_memory, pace, steps_for
 from quintet.training.engine import Engine
-from quintet.training.trainer import LEAST_STEPS, Trainer
+from quintet.training.plan import LEAST_STEPS
+from quintet.training.trainer import Trainer
 
 
 @checked

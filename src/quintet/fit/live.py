@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -75,7 +75,7 @@ class Live:
 
     def __call__(self, family: Family) -> tuple[Tensor, dict[str, float | bool | None]]:
         """(samples, figures); a figure is None where there is none, or where it is not finite."""
-        family.settle(batch for batch in self.settling() if not self.tick())
+        family.settle(self.some())
         x = self.sample(family, self.count)
         figures: dict[str, float | bool | None] = dict.fromkeys(LOOK_FIGURES)
         if self.count < self.most:
@@ -91,6 +91,12 @@ class Live:
             copies = memorised_share(self.train, self.real, made)
             figures |= {"copies": float(copies["share"]), "copying": bool(copies["flagged"])}
         return x, figures
+
+    def some(self) -> Iterator[Batch]:
+        """Training items to settle by."""
+        for batch in self.settling():
+            self.tick()
+            yield batch
 
     def sample(self, family: Family, n: int) -> Tensor:
         """Samples of fixed seeds, given conditions of unseen items, the same ones each time."""

@@ -10,7 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from quintet.core.errors import ConfigError, DataError, EnvironmentFault, UsageError, warn
+from quintet.core.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    EnvironmentFault,
+    UsageError,
+    out_of_memory,
+    warn,
+)
 from quintet.core.family import Batch, Family
 from quintet.core.files import sync
 from quintet.core.random import seed_of
@@ -26,6 +34,7 @@ from quintet.runs.task import HELD, Task
 from quintet.training import checkpoint
 from quintet.training.budget import BudgetPlan
 from quintet.training.engine import Engine
+from quintet.training.guard import Kept, LookLeft
 from quintet.training.plan import Leg
 from quintet.training.saving import Saver
 from quintet.training.trainer import QUICK, SHARE, Trainer
@@ -190,10 +199,14 @@ class Watch:
 
     def train(self) -> None:
         """Run the trainer to its end."""
-        trainer = self.trainer
-        if self.saver and trainer.step < trainer.steps:
-            self.saver.forecast(trainer.tensors(), best=trainer.settings.select != "last")
+        trainer, self.session.look.tick = self.trainer, self.go_on
+        if self.saver:
+            trainer.guard.kept = self.kept
+            if trainer.step < trainer.steps:
+                self.saver.forecast(trainer.tensors(), best=trainer.settings.select != "last")
         trainer.run(on_step=self.on_step, on_interval=self.on_interval, on_save=self.on_save, on_plan=self.on_plan)
+        if lost := trainer.guard.lost:
+            warn(f"{lost:,} of {trainer.step:,} updates were skipped because of NaN or Inf")
         self.saving(lambda saver: saver.finish(trainer.step, trainer.tensors, self.state()))
         self.session.engine.barrier()
 
@@ -242,11 +255,45 @@ class Watch:
             few = f"{micro} of the {training.batch_size} items of a batch at once"
             warn(f"memory did not suffice: from here on {few}")
             self.configure({"training": training.model_copy(update={"micro_batch": micro})})
+        if trainer.guard.skipped:
+            told = "that update was skipped, and others like it will be"
+            self.warn_once("skipped", f"NaN or Inf in the loss or its gradient at step {trainer.step}: {told}")
         if trainer.step % self.every == 0 or trainer.step in (1, trainer.steps):
             self.tell({key: value if math.isfinite(value) else None for key, value in losses.items()})
 
+    def kept(self) -> Kept | None:
+        """The last good checkpoint of this run, and no record behind it."""
+        assert self.run is not None
+        assert self.saver is not None
+        try:
+            found = self.run.latest()
+        except CheckpointError as error:
+            warn(f"{error}")
+            return None
+        if found is None or "optimiser" not in found.tensors:
+            return None  # the weights that it began with are no checkpoint of its own
+        self.run.rewind(int(found.state["step"]))
+        self.saver.begin(int(found.state["step"]))
+        return found.tensors, found.state
+
+    def go_on(self) -> None:
+        """Raise LookLeft if training is to stop: it does not wait for the end of a slow look."""
+        if self.trainer.stop is not None:
+            raise LookLeft
+
     def on_interval(self) -> None:
-        figures, enough = self.look(self.run) if self.run else ({}, False)
+        figures, enough, left = dict[str, Any](), False, False
+        try:
+            if self.run:
+                figures, enough = self.look(self.run)
+        except LookLeft:
+            left = True
+        except (RuntimeError, MemoryError) as error:
+            if (lacking := out_of_memory(error)) is None:
+                raise
+            self.warn_once("memory", f"a look was left out: {lacking.what} ({lacking.why})")
+        if self.session.engine.any(left):
+            raise LookLeft
         if self.session.engine.any(enough):
             self.end()
         if self.run:

@@ -52,6 +52,8 @@ class TrainResult(Result):
     held_out: float | None
     advice: list[dict[str, str]]
     parameters: int
+    skipped: int
+    """Updates that NaN or Inf would have come of, and so were left out."""
     address: str = Field(exclude=True)
     """The run as an argument of other verbs."""
     planned: int = Field(exclude=True)
@@ -164,9 +166,10 @@ class Listener:
             **{key: news[key] for key in ("loss", "losses", "quality", "held_out")},
             advice=[one._asdict() for one in advice(run.metrics_of_weights())],
             parameters=sum(p.numel() for p in model.family.parameters()),
+            skipped=trainer.guard.lost,
             address=run.address,
             planned=model.config.steps or trainer.steps,
-            stopped=trainer.stop if trainer.step < trainer.steps else "",
+            stopped=trainer.stop if trainer.stop and trainer.unfinished else "",
         )
 
 

@@ -10,6 +10,10 @@ INTERVALS = 8
 """A run is evaluated this many times, at even distances, unless `sample_every` says otherwise. Such an evaluation while
 the model trains is called a look.
 """
+EARLY_LOOKS = 3
+"""Additional looks at an eighth, a quarter and half of the first interval, since small data are soon memorised."""
+LEAST_STEPS = 8
+"""A run has at least this many steps, however small its budget is."""
 
 
 class Leg(NamedTuple):
@@ -39,6 +43,18 @@ def look_due(legs: Sequence[Leg], step: int) -> bool:
         if after.at <= step and after.every != before.every:
             start = after.at
     return step > start and (step - start) % leg.every == 0
+
+
+def early_look(legs: Sequence[Leg], step: int) -> bool:
+    """Whether this step is an early look: of the plan as it began, and none once they were found too slow for it."""
+    return step in looks(legs[0].steps, legs[0].every) and leg_at(legs, step).every == legs[0].every
+
+
+def looks(steps: int, every: int) -> set[int]:
+    """The steps of the early looks: those before the first of `INTERVALS` or more, where an eighth of it is 8 steps."""
+    return (
+        {every >> k for k in range(1, EARLY_LOOKS + 1)} if every >= 64 and every * INTERVALS < steps + every else set()
+    )
 
 
 def position(legs: Sequence[Leg], step: int) -> tuple[float, int]:

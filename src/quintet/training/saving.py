@@ -89,10 +89,15 @@ class Saver:
         """`saved`: the step that training goes on from, which is saved; None if it begins. `before`: writes what a
         checkpoint rests on, or raises OSError.
         """
-        self.root, self.bests, self.keep, self.saved, self.before = root, bests, keep, saved, before
+        self.root, self.bests, self.keep, self.before = root, bests, keep, before
         self.failures, self.size = 0, 0
+        self.begin(saved)
+
+    def begin(self, saved: int | None) -> None:
+        """Training goes on from this step, which is saved: best weights of steps that are trained again are none."""
+        self.saved = saved
         self.waiting: tuple[int, dict[str, Tensor]] | None = None
-        for ahead in checkpoint.steps(bests):  # of steps that are trained again
+        for ahead in checkpoint.steps(self.bests):
             if step_of(ahead) > (saved or 0):
                 checkpoint.remove(ahead)
 
@@ -107,7 +112,9 @@ class Saver:
             raise self.fault(OSError(f"{os.strerror(errno.ENOSPC)}: {short}"))
 
     def best(self, step: int, model: dict[str, Tensor]) -> None:
-        """Write the weights of a look that is better than all before."""
+        """Write the weights of a look that is better than all before, unless what was settled for it is not finite."""
+        if not_finite({"model": model}):
+            return
         self.waiting = step, model
         try:
             self.write_best()

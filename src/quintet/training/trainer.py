@@ -10,28 +10,25 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Protocol
 
-from quintet.core.errors import ConfigError, Diverged, out_of_memory
+from quintet.core.errors import ConfigError, out_of_memory, warn
 from quintet.core.family import Batch, Family, Objective
 from quintet.core.random import seed_of
 from quintet.training import saving
 from quintet.training.engine import Engine, autocast, resolve_precision
+from quintet.training.guard import MOST_BACK, MOST_SKIPPED, Guard, LookLeft
 from quintet.training.muon import hidden_matrices
 from quintet.training.optim import EMA, Flat, learning_rate
-from quintet.training.plan import INTERVALS, Leg, further, leg_at, look_due, position
+from quintet.training.plan import INTERVALS, LEAST_STEPS, Leg, early_look, further, leg_at, look_due, position
 from quintet.training.settings import TrainingSettings
 
 INITIAL = 1024
 """Training items from which constants are computed before the first step (scales, ActNorm)."""
 MOST_NUMBERS = 2**20
 """These items hold at most this many numbers together: of large items, fewer are taken."""
-EARLY_LOOKS = 3
-"""Additional looks at an eighth, a quarter and half of the first interval, since small data are soon memorised."""
 LOOKING = 0.1
 """Looks take at most this share of a budget; if sampling is slow, there are fewer looks."""
 QUICK, SHARE = 5.0, 0.25
 """In a run without a budget, a look may take QUICK seconds, or SHARE of the training time between two looks."""
-MOST_SKIPPED = 10
-"""Training stops after this many updates in a row that were skipped because of NaN or Inf."""
 CHECKED = 0.04
 """The plan of a budget is checked whenever another such share of the budget has been spent."""
 PLAN_SLACK = 0.03
@@ -42,8 +39,6 @@ CHANGED = 1.5
 """If steps become slower or faster by this factor, the load of the machine has changed: threads are measured again."""
 HALVINGS = 4
 """How often a run may halve its micro-batch when memory runs out."""
-LEAST_STEPS = 8
-"""A run has at least this many steps, however small its budget is."""
 
 
 class Stream(Protocol):
@@ -87,9 +82,8 @@ class Trainer:
         self.recent: list[float] = []  # seconds of the steps since the plan was checked, or of the last ones
         self.usual: float | None = None  # seconds of a step when threads were last chosen
         self.tried: tuple[int, float] | None = None  # threads before those that are being tried, and a step's seconds
-        self.step = 0
-        self.seconds = 0.0
-        self.skipped = 0
+        self.step, self.seconds = 0, 0.0
+        self.guard, self.owed = Guard(), False  # whether a look is owed, which was left before its end
         self.halved = 0
         self.stop: str | None = None  # set from outside (a signal): finish the step, then return
         self.precision = resolve_precision(settings.precision, family, engine.device)
@@ -113,7 +107,9 @@ class Trainer:
     # -- one step ------------------------------------------------------------------------------------------------
 
     def update(self) -> dict[str, float]:
-        """One step. Returns the losses and their parts; a non-finite one leaves the weights as they were."""
+        """One step. Returns the losses and their parts; a non-finite one leaves the weights as they were, on all ranks,
+        and after many in a row it is the step of the last checkpoint.
+        """
         lr = learning_rate(self.settings, *position(self.legs, self.step))
         record: dict[str, float] = {}
         bad = False
@@ -128,18 +124,36 @@ class Trainer:
                 continue
             limit = self.settings.clip
             flat.step(lr, limit / norm if limit is not None and norm > limit else 1.0)
-        self.skipped = self.skipped + 1 if bad else 0
         self.step += 1
-        if not bad:
+        if self.guard.many(bad):
+            self.go_back(what=f"NaN or Inf in {MOST_SKIPPED} updates in a row", why=f"the last losses were {record}")
+        elif not bad:
             self.ema.update(self.step)
-        elif self.skipped >= MOST_SKIPPED:
-            raise Diverged(
-                f"NaN or Inf in {MOST_SKIPPED} updates in a row",
-                where=f"step {self.step}",
-                why=f"the last losses were {record}",
-                fix="lower --training.lr; no checkpoint holds NaN",
-            )
         return record
+
+    def poisoned(self, losses: dict[str, float]) -> bool:
+        """Whether something that a checkpoint would hold is NaN or Inf: looked for before it is written, since the loss
+        shows it a step later only. Training then went back.
+        """
+        bad = saving.not_finite(self.tensors())
+        if found := self.engine.any(bool(bad)):
+            why = f"{', '.join(bad[:3])}; the last losses were {losses}"
+            self.go_back(what="NaN or Inf in the weights", why=why)
+        return found
+
+    def go_back(self, *, what: str, why: str) -> None:
+        """Go on from the last good checkpoint, with other items than those behind it, which led here (as Chowdhery et
+        al. 2022, section 5.1, arXiv:2204.02311). Raises Diverged where there is none, or where that did not help.
+        """
+        guard, reached, seconds = replace(self.guard, skipped=0, back=self.guard.back + 1), self.step, self.seconds
+        found = self.guard.last_good(self.engine, reached, what, why)
+        if found is not None:
+            self.restore(*found)
+        self.engine.broadcast(tensor.detach() for group in self.tensors().values() for tensor in group.values())
+        self.step = int(self.engine.agree(self.step))
+        self.guard, self.seconds = replace(guard, passed=guard.passed + reached - self.step), seconds
+        told = f"training goes on from the checkpoint of step {self.step}, with other items"
+        warn(f"{what} at step {reached}: {told} ({self.guard.back} of {MOST_BACK} times)")
 
     @contextmanager
     def only(self, name: str) -> Iterator[None]:
@@ -175,15 +189,14 @@ class Trainer:
     def accumulate(self, name: str, objective: Objective) -> dict[str, float]:
         """Fill this objective's gradient over the micro-batches of this rank."""
         flat, total = self.flats[name], self.settings.batch_size
-        first, count = self.engine.share(total)
-        micro = self.settings.micro_batch or total
+        (first, count), micro = self.engine.share(total), self.settings.micro_batch or total
         sums: dict[str, float] = {}
         place, steps = position(self.legs, self.step)
         flat.grad.zero_()
         self.engine.seed(seed_of("dropout", self.seed, self.step, name, first))
         for start in range(first, first + count, micro):
             rows = min(micro, first + count - start)
-            batch = self.loader.batch(self.step * total, start, rows, total, stream=name)
+            batch = self.loader.batch((self.step + self.guard.passed) * total, start, rows, total, stream=name)
             batch = replace(batch, progress=place / steps)
             with autocast(self.precision, self.engine.device):
                 loss = objective.loss(batch)
@@ -203,17 +216,25 @@ class Trainer:
         on_save: Callable[[], None] | None = None,
         on_plan: Callable[[list[Leg]], None] | None = None,
     ) -> None:
-        """Train to `steps`, or until `stop` is set. Between steps: `on_step`; at their intervals the next two;
-        `on_plan` after each correction of the plan.
+        """Train to `steps`, or until `stop` is set. Between steps: `on_step`; at their intervals the next two, of which
+        the first may raise LookLeft; `on_plan` after each correction of the plan.
         """
+
+        def look() -> None:
+            if on_interval:
+                self.look(on_interval)
+                if self.rarer() and on_plan:
+                    on_plan(self.legs)
+
         save_every = self.settings.save_every or max(1, -(-self.steps // 4))
-        early = looks(self.legs[0].steps, self.legs[0].every)
-        ended = self.step >= self.steps
         record: dict[str, float] = {}
         self.family.train()
         with self.engine.threaded():
-            while not ended and not self.engine.any(self.stop is not None):
-                leg = leg_at(self.legs, self.step)
+            if self.owed:
+                look()
+            ended = self.step >= self.steps
+            while not ended and not self.stopping():
+                before, leg = self.step, leg_at(self.legs, self.step)
                 self.steps = leg.steps
                 self.engine.use(leg.threads)
                 began = self.clock()
@@ -222,6 +243,8 @@ class Trainer:
                 self.seconds += self.recent[-1]
                 if self.budget is None:
                     del self.recent[:-100]
+                if self.step != before + 1:
+                    continue  # it went back
                 self.steps = leg_at(self.legs, self.step).steps
                 if self.budget is not None and self.engine.agree(sum(self.recent) >= CHECKED * self.budget):
                     self.correct()
@@ -229,29 +252,45 @@ class Trainer:
                         on_plan(self.legs)
                 if on_step:
                     on_step(record)
-                look = look_due(self.legs, self.step) or self.step == self.steps
-                # early looks are those of the plan as it began: none once they were found too slow for it
-                look |= self.step in early and leg_at(self.legs, self.step).every == self.legs[0].every
-                if look or self.step % save_every == 0:
-                    self.check_finite(record)
-                if on_interval and look:
-                    began = self.clock()
-                    with self.averaged():
-                        on_interval()
-                    self.look_seconds = self.clock() - began
-                    self.looked += self.look_seconds
-                    self.seconds += self.look_seconds
-                    self.looks += 1
-                    if self.rarer() and on_plan:
-                        on_plan(self.legs)
-                if on_save and (self.step % save_every == 0 or self.step == self.steps):
+                due = look_due(self.legs, self.step) or early_look(self.legs, self.step) or self.step == self.steps
+                if (due or self.step % save_every == 0) and self.poisoned(record):
+                    continue
+                if due:
+                    look()
+                    if self.poisoned(record):  # what a family settles is saved, too
+                        continue
+                good = not self.guard.skipped  # else nobody knows yet whether training is to go back
+                if on_save and ((good and self.step % save_every == 0) or self.step == self.steps):
                     began = self.clock()
                     on_save()
                     self.seconds += self.clock() - began
                 ended = self.step >= self.steps  # `on_interval` may have ended the run
-        if on_save and self.step < self.steps and self.step % save_every:
-            self.check_finite(record)
+        if not ended and not self.poisoned(record) and on_save and self.step % save_every:
             on_save()
+
+    def stopping(self) -> bool:
+        """Whether training is to stop here: on one rank, so on all."""
+        if stopped := self.engine.any(self.stop is not None):
+            self.stop = self.stop or "another rank"
+        return stopped
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether something of what is planned is left."""
+        return self.step < self.steps or self.owed
+
+    def look(self, on_interval: Callable[[], None]) -> None:
+        """Let the model with averaged weights be looked at, and note how long that takes."""
+        began, self.owed = self.clock(), False
+        try:
+            with self.averaged():
+                on_interval()
+        except LookLeft:
+            self.owed = True
+        self.look_seconds = self.clock() - began
+        self.looked += self.look_seconds
+        self.seconds += self.look_seconds
+        self.looks += 1
 
     def between(self) -> float:
         """The expected seconds of training from one look to the next, from the time that the last steps took."""
@@ -318,16 +357,6 @@ class Trainer:
         self.tried = (threads, each)
         return self.engine.most if threads == 1 else 1
 
-    def check_finite(self, losses: dict[str, float]) -> None:
-        """Raise Diverged unless every number that a checkpoint would hold is finite, before it is written: weights
-        that are NaN or Inf stay so, and the loss shows it a step later only.
-        """
-        bad = saving.not_finite(self.tensors())
-        if self.engine.any(bool(bad)):
-            raise Diverged("NaN or Inf in the weights", where=f"step {self.step}",
-                           why=f"{', '.join(bad[:3])}; the last losses were {losses}",
-                           fix="lower --training.lr; no checkpoint holds NaN")  # fmt: skip
-
     @contextmanager
     def averaged(self) -> Iterator[Family]:
         """Within this context, the family has its averaged weights and is in evaluation mode."""
@@ -346,7 +375,7 @@ class Trainer:
         return saving.tensors_of(self.family, self.flats, self.ema)
 
     def state(self) -> dict[str, Any]:
-        return {"step": self.step, "steps": self.steps, "seconds": self.seconds, "skipped": self.skipped}
+        return self.guard.state() | {name: getattr(self, name) for name in ("step", "steps", "seconds", "owed")}
 
     def restore(self, tensors: saving.Groups, state: dict[str, Any]) -> None:
         """Set what `tensors` and `state` gave. Of weights alone, those of another run, training begins."""
@@ -354,7 +383,8 @@ class Trainer:
             saving.put_back(tensors, self.family, self.flats, self.ema)
             if "optimiser" not in tensors:
                 return
-            self.step, self.seconds, self.skipped = int(state["step"]), float(state["seconds"]), int(state["skipped"])
+            self.step, self.seconds, self.owed = int(state["step"]), float(state["seconds"]), bool(state.get("owed"))
+            self.guard.restore(state)
             if self.step >= int(state["steps"]) and self.legs[-1].at != self.step:
                 self.steps = self.step  # a run that ended early has ended, unless its plan goes on from there
 
@@ -368,10 +398,3 @@ class Trainer:
         assert steps is not None
         self.legs = further(self.legs, self.step, steps, self.settings.sample_every)
         self.steps = steps
-
-
-def looks(steps: int, every: int) -> set[int]:
-    """The steps of the early looks: those before the first of `INTERVALS` or more, where an eighth of it is 8 steps."""
-    return (
-        {every >> k for k in range(1, EARLY_LOOKS + 1)} if every >= 64 and every * INTERVALS < steps + every else set()
-    )
