@@ -32,9 +32,9 @@ from quintet.runs.folder import Run
 from quintet.sources.load import load_source
 from quintet.training.budget import BACKWARD_BYTES, BudgetPlan, Pace, pace, steps_for
 from quintet.training.engine import Engine
-from quintet.training.plan import LEAST_STEPS, Leg, position
+from quintet.training.plan import LEAST_STEPS, LOOKING, Leg, position
 from quintet.training.settings import TrainingSettings
-from quintet.training.trainer import LOOKING, Trainer
+from quintet.training.trainer import Trainer
 
 DATA = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
 

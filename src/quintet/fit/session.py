@@ -35,9 +35,9 @@ from quintet.training import checkpoint
 from quintet.training.budget import BudgetPlan
 from quintet.training.engine import Engine
 from quintet.training.guard import Kept, LookLeft
-from quintet.training.plan import Leg
+from quintet.training.plan import QUICK, SHARE, Leg
 from quintet.training.saving import Saver
-from quintet.training.trainer import QUICK, SHARE, Trainer
+from quintet.training.trainer import Trainer
 
 Report = Callable[[dict[str, Any]], None]
 """Called with each record of a run: step, steps, losses, and now and then `quality`."""

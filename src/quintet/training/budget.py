@@ -14,9 +14,9 @@ from torch import Tensor
 from quintet.core.family import Family
 from quintet.core.memory import memory
 from quintet.training.engine import Engine
-from quintet.training.plan import EARLY_LOOKS, INTERVALS, LEAST_STEPS
+from quintet.training.plan import EARLY_LOOKS, INTERVALS, LEAST_STEPS, LOOKING
 from quintet.training.settings import TrainingSettings
-from quintet.training.trainer import FASTER, LOOKING, Stream, Trainer
+from quintet.training.trainer import FASTER, Stream, Trainer
 
 SLOW, ENOUGH = 0.01, 0.015
 """Of a budget: a step that takes longer than the first is not repeated to find out how long it takes; others are, until

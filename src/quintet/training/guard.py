@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,6 @@ MOST_SKIPPED = 10
 """After so many updates in a row that were skipped, training goes back."""
 MOST_BACK = 3
 """It stops where it would go back once more."""
-
 Kept = tuple[Groups, dict[str, Any]]
 """Tensors and state of a checkpoint."""
 
@@ -43,17 +42,28 @@ class Guard:
         """Set what `state` gave."""
         self.skipped, self.lost, self.back, self.passed = (int(state.get(name, 0)) for name in self.state())
 
-    def many(self, bad: bool) -> bool:
-        """Count an update. True if so many in a row were skipped that training is to go back."""
+    def count(self, bad: bool, step: int, losses: Mapping[str, float]) -> Diverged | None:
+        """Count an update. The error that it is when so many in a row were skipped that training is to go back."""
         self.skipped = self.skipped + 1 if bad else 0
         self.lost += bad
-        return self.skipped >= MOST_SKIPPED
+        if self.skipped < MOST_SKIPPED:
+            return None
+        return Diverged(f"NaN or Inf in {MOST_SKIPPED} updates in a row", where=f"step {step}",
+                        why=f"the last losses were {dict(losses)}",
+                        fix="lower --training.lr; no checkpoint holds NaN")  # fmt: skip
 
-    def last_good(self, engine: Engine, step: int, what: str, why: str) -> Kept | None:
-        """What training goes back to, on the first rank; None on others. Raises Diverged where there is no checkpoint,
+    def last_good(self, engine: Engine, error: Diverged) -> Kept | None:
+        """What training goes back to, on the first rank; None on others. Raises the error where there is no checkpoint,
         or where going back did not help.
         """
         found = self.kept() if self.back < MOST_BACK and engine.first else None
         if not engine.any(found is not None):
-            raise Diverged(what, where=f"step {step}", why=why, fix="lower --training.lr; no checkpoint holds NaN")
+            raise error
         return found
+
+
+def weights_gone(bad: Sequence[str], step: int, losses: Mapping[str, float]) -> Diverged:
+    """The error that it is when these weights are no numbers any more."""
+    return Diverged("NaN or Inf in the weights", where=f"step {step}",
+                    why=f"{', '.join(bad[:3])}; the last losses were {dict(losses)}",
+                    fix="lower --training.lr; no checkpoint holds NaN")  # fmt: skip

@@ -12,6 +12,10 @@ the model trains is called a look.
 """
 EARLY_LOOKS = 3
 """Additional looks at an eighth, a quarter and half of the first interval, since small data are soon memorised."""
+LOOKING = 0.1
+"""Looks take at most this share of a budget; if sampling is slow, there are fewer looks."""
+QUICK, SHARE = 5.0, 0.25
+"""In a run without a budget, a look may take QUICK seconds, or SHARE of the training time between two looks."""
 LEAST_STEPS = 8
 """A run has at least this many steps, however small its budget is."""
 
@@ -45,9 +49,12 @@ def look_due(legs: Sequence[Leg], step: int) -> bool:
     return step > start and (step - start) % leg.every == 0
 
 
-def early_look(legs: Sequence[Leg], step: int) -> bool:
-    """Whether this step is an early look: of the plan as it began, and none once they were found too slow for it."""
-    return step in looks(legs[0].steps, legs[0].every) and leg_at(legs, step).every == legs[0].every
+def due(legs: Sequence[Leg], step: int) -> bool:
+    """Whether this step is one of the looks, or an early one: of the plan as it began, and none once they were found
+    too slow for it.
+    """
+    early = leg_at(legs, step).every == legs[0].every and step in looks(legs[0].steps, legs[0].every)
+    return early or look_due(legs, step)
 
 
 def looks(steps: int, every: int) -> set[int]:

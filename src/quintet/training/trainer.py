@@ -10,25 +10,21 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Protocol
 
-from quintet.core.errors import ConfigError, out_of_memory, warn
+from quintet.core.errors import ConfigError, Diverged, out_of_memory, warn
 from quintet.core.family import Batch, Family, Objective
 from quintet.core.random import seed_of
 from quintet.training import saving
 from quintet.training.engine import Engine, autocast, resolve_precision
-from quintet.training.guard import MOST_BACK, MOST_SKIPPED, Guard, LookLeft
+from quintet.training.guard import MOST_BACK, Guard, LookLeft, weights_gone
 from quintet.training.muon import hidden_matrices
 from quintet.training.optim import EMA, Flat, learning_rate
-from quintet.training.plan import INTERVALS, LEAST_STEPS, Leg, early_look, further, leg_at, look_due, position
+from quintet.training.plan import INTERVALS, LEAST_STEPS, LOOKING, QUICK, SHARE, Leg, due, further, leg_at, position
 from quintet.training.settings import TrainingSettings
 
 INITIAL = 1024
 """Training items from which constants are computed before the first step (scales, ActNorm)."""
 MOST_NUMBERS = 2**20
 """These items hold at most this many numbers together: of large items, fewer are taken."""
-LOOKING = 0.1
-"""Looks take at most this share of a budget; if sampling is slow, there are fewer looks."""
-QUICK, SHARE = 5.0, 0.25
-"""In a run without a budget, a look may take QUICK seconds, or SHARE of the training time between two looks."""
 CHECKED = 0.04
 """The plan of a budget is checked whenever another such share of the budget has been spent."""
 PLAN_SLACK = 0.03
@@ -125,8 +121,8 @@ class Trainer:
             limit = self.settings.clip
             flat.step(lr, limit / norm if limit is not None and norm > limit else 1.0)
         self.step += 1
-        if self.guard.many(bad):
-            self.go_back(what=f"NaN or Inf in {MOST_SKIPPED} updates in a row", why=f"the last losses were {record}")
+        if (error := self.guard.count(bad, self.step, record)) is not None:
+            self.go_back(error)
         elif not bad:
             self.ema.update(self.step)
         return record
@@ -137,23 +133,22 @@ class Trainer:
         """
         bad = saving.not_finite(self.tensors())
         if found := self.engine.any(bool(bad)):
-            why = f"{', '.join(bad[:3])}; the last losses were {losses}"
-            self.go_back(what="NaN or Inf in the weights", why=why)
+            self.go_back(weights_gone(bad, self.step, losses))
         return found
 
-    def go_back(self, *, what: str, why: str) -> None:
+    def go_back(self, error: Diverged) -> None:
         """Go on from the last good checkpoint, with other items than those behind it, which led here (as Chowdhery et
-        al. 2022, section 5.1, arXiv:2204.02311). Raises Diverged where there is none, or where that did not help.
+        al. 2022, section 5.1, arXiv:2204.02311). Raises the error where there is none, or where that did not help.
         """
         guard, reached, seconds = replace(self.guard, skipped=0, back=self.guard.back + 1), self.step, self.seconds
-        found = self.guard.last_good(self.engine, reached, what, why)
+        found = self.guard.last_good(self.engine, error)
         if found is not None:
             self.restore(*found)
         self.engine.broadcast(tensor.detach() for group in self.tensors().values() for tensor in group.values())
         self.step = int(self.engine.agree(self.step))
-        self.guard, self.seconds = replace(guard, passed=guard.passed + reached - self.step), seconds
+        self.guard, self.seconds, self.owed = replace(guard, passed=guard.passed + reached - self.step), seconds, False
         told = f"training goes on from the checkpoint of step {self.step}, with other items"
-        warn(f"{what} at step {reached}: {told} ({self.guard.back} of {MOST_BACK} times)")
+        warn(f"{error.what} at step {reached}: {told} ({self.guard.back} of {MOST_BACK} times)")
 
     @contextmanager
     def only(self, name: str) -> Iterator[None]:
@@ -232,6 +227,8 @@ class Trainer:
         with self.engine.threaded():
             if self.owed:
                 look()
+                if not self.poisoned(record) and on_save:  # with what was settled for the look
+                    on_save()
             ended = self.step >= self.steps
             while not ended and not self.stopping():
                 before, leg = self.step, leg_at(self.legs, self.step)
@@ -252,10 +249,10 @@ class Trainer:
                         on_plan(self.legs)
                 if on_step:
                     on_step(record)
-                due = look_due(self.legs, self.step) or early_look(self.legs, self.step) or self.step == self.steps
-                if (due or self.step % save_every == 0) and self.poisoned(record):
+                here = due(self.legs, self.step) or self.step == self.steps
+                if (here or self.step % save_every == 0) and self.poisoned(record):
                     continue
-                if due:
+                if here:
                     look()
                     if self.poisoned(record):  # what a family settles is saved, too
                         continue
