@@ -18,6 +18,8 @@ import torch
 import quintet
 from quintet.cli.main import main
 from quintet.core.errors import ConfigError
+from quintet.operations.hub import stage
+from quintet.runs.card import card
 from quintet.runs.folder import Run
 from quintet.runs.identity import edits
 from quintet.training import checkpoint
@@ -224,3 +226,35 @@ def test_runs_that_were_killed_often_are_the_uninterrupted_one(
         assert differing(found, whole) == [], seed
         same += 1
     record_property("reached", f"{name}: {same} of 10 runs, each killed four times, are bit for bit the whole one")
+
+
+def test_a_run_that_was_killed_before_it_had_begun_says_how_it_begins(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", "flow", "--data", "moons", "--preset", "tiny", "--steps", "2", "--run", "one"]
+    (tmp_path / "one" / "codec").mkdir(parents=True)
+    (tmp_path / "one" / ".lock").touch()
+    assert main(["resume", "one", "--runs", str(tmp_path)]) == 2
+    assert "has not begun yet" in capsys.readouterr().err
+    assert main([*words, "--runs", str(tmp_path)]) == 0
+    assert main(["resume", "one", "--runs", str(tmp_path)]) == 0
+
+
+# -- what others see ---------------------------------------------------------------------------------------------------
+
+
+def test_data_that_were_moved_are_found_again_and_their_paths_stay_at_home(tmp_path: Path) -> None:
+    source, elsewhere = tmp_path / "points.csv", tmp_path / "moved.csv"
+    source.write_text("\n".join(["x,y", *(f"{i / 7:.3f},{i % 5}" for i in range(80))]))
+    config = {"training": {"save_every": 2}}
+    run = quintet.train("flow", data=str(source), steps=4, run="one", runs=tmp_path, config=config).run
+    shutil.rmtree(run.checkpoints / "step-00000004")
+    source.rename(elsewhere)
+    edit(run, re.escape(str(source)), str(elsewhere))
+    model = quintet.resume(run.path, changed_config=True)
+    assert [one["now"] for one in run.manifest()["changes"]] == ["moved.csv"]
+    assert "from step 2 on, moved.csv; before that points.csv" in (run.path / "CARD.md").read_text()
+    (tmp_path / "staged").mkdir()
+    files = stage(run, tmp_path / "staged", card(run, model.family, model.codecs), {})
+    assert "manifest.json" in files
+    assert not [file for file in files if str(tmp_path).encode() in (tmp_path / "staged" / file).read_bytes()]

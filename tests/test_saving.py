@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -33,6 +34,18 @@ def files_at_most(size: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 8 MB in memory."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    words = ["mount", "-t", "tmpfs", "-o", "size=8m", "none", str(folder)]
+    if not shutil.which("mount") or subprocess.run(words, capture_output=True).returncode:
+        pytest.skip("nobody may mount a file system here")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def failing_at(steps: set[int], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,3 +256,41 @@ def test_room_on_the_disk_is_told_before_and_while_it_trains(
     else:
         assert saved(trained(tmp_path / "small", **last)) == [6, 8]
     assert any("the next checkpoint will not fit" in str(one.message) for one in recwarn) == (told == "warned")
+
+
+# -- a real disk, full while it trains ---------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore::quintet.core.errors.QuintetWarning")
+@pytest.mark.parametrize("emptied", [7, None])
+def test_a_disk_that_is_full_for_a_while(emptied: int | None, small_disk: Path) -> None:
+    """Full behind step 3, of a run with a checkpoint every two steps: with room again in time nothing is missing, and
+    without it the run ends as a failure, goes on later, and is the same.
+    """
+    filler = small_disk / "filler"
+
+    def fill(record: dict[str, Any]) -> None:
+        if record["step"] == 3 and "quality" not in record:
+            with filler.open("wb", buffering=0) as file, suppress(OSError):
+                while True:
+                    file.write(bytes(4096))
+        if record["step"] == emptied:
+            filler.unlink(missing_ok=True)
+
+    whole = trained(small_disk / "whole", config=LOOKING)
+    config = {"training": LOOKING["training"] | {"save_every": 2}}
+    plain = trained(small_disk / "plain", config=config)
+    if emptied:
+        run = trained(small_disk / "faulty", config=config, report=fill)
+    else:
+        with pytest.raises(
+            EnvironmentFault, match=r"No space left on device.*; the newest that stands is step-00000002"
+        ):
+            trained(small_disk / "faulty", config=config, report=fill)
+        run = Run(small_disk / "faulty" / "one")
+        assert saved(run) == [2]
+        filler.unlink()
+        quintet.resume(run.path)
+    assert records(run) == records(plain)
+    mine, others = (checkpoint.load(checkpoint.steps(one.checkpoints)[-1])[0] for one in (run, whole))
+    assert all(torch.equal(mine[group][name], value) for group in others for name, value in others[group].items())

@@ -198,7 +198,7 @@ def test_nothing_is_written_into_a_folder_that_took_the_place_of_ours(how: str, 
 
 
 def test_the_lock_of_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(EnvironmentFault, match="cannot take the run's lock"):
+    with pytest.raises(EnvironmentFault, match="cannot write this run"):
         Lock(tmp_path / "none").acquire()
     assert not (tmp_path / "none").exists()
     lock = Lock(tmp_path)

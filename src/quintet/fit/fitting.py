@@ -251,6 +251,7 @@ def train_planned(
                 "fingerprint": dataset.fingerprint(),
                 "device": str(engine.device),
                 "asked": asked.model_dump(mode="json"),
+                "config": config.model_dump(mode="json"),
             }
             facts["items"] = {split: len(index) for split, index in own.dataset.splits.items()}
             if weights is not None:  # so that the run can be resumed before its first checkpoint of its own

@@ -193,9 +193,9 @@ class Watch:
     def record(self, changes: Sequence[Change]) -> None:
         """Write down what is changed from here on, and that it was meant."""
         if self.run and changes:
-            record(self.run, self.trainer.step, changes)
+            said = record(self.run, self.trainer.step, changes)
             self.configure({})
-            self.tell({"changes": [one._asdict() for one in changes]})
+            self.tell({"changes": said})
 
     def train(self) -> None:
         """Run the trainer to its end."""

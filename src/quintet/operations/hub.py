@@ -59,8 +59,7 @@ def stage(run: Run, folder: Path, card: str, metadata: Mapping[str, Any]) -> lis
     copy = Run(folder)
     copy.write_config(config)
     without_paths(copy)
-    made = run.manifest()
-    made.pop("asked", None)
+    made = {key: value for key, value in run.manifest().items() if key not in ("asked", "config")}
     checkpoint.write_atomic(folder / "manifest.json", json.dumps(made, indent=1))
     step = int(found.state["step"])
     weights = {group: tensors for group, tensors in found.tensors.items() if group in ("model", "ema")}

@@ -160,6 +160,10 @@ class Run:
         for path in cls.places(name, runs):
             if (path / "config.yaml").is_file():
                 return cls(path)
+            if cls(path).young and (path / ".lock").exists():
+                why = "it was stopped while it read its data, or is doing that now"
+                fix = "the command that began it, once more: it begins anew"
+                raise UsageError("this run has not begun yet", where=str(path), why=why, fix=fix)
         root = runs_root(runs)
         have = sorted(path.parent.name for path in root.glob("*/config.yaml"))
         near = difflib.get_close_matches(str(name), have, 1)

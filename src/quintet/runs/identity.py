@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -77,13 +78,17 @@ def check_edits(run: Run, config: RunConfig, *, allowed: bool) -> list[Change]:
     raise ConfigError(what, where=where, why=why, fix=fix)
 
 
-def record(run: Run, step: int, changes: Sequence[Change]) -> None:
-    """Write into the manifest what is changed from this step on."""
-    manifest = run.manifest()
-    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    said = [{"step": step, "at": at, **one._asdict()} for one in changes]
+def record(run: Run, step: int, changes: Sequence[Change]) -> list[dict[str, Any]]:
+    """Write into the manifest, and return, what is changed from this step on: of a path its last part, since others see
+    the card and the records of a run.
+    """
+    at, manifest = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), run.manifest()
+    said = []
+    for what, *values in changes:
+        was, now = (Path(value).name for value in values) if what == "data.source" else values
+        said.append({"step": step, "at": at, "what": what, "was": was, "now": now})
+        if what == DATA:
+            manifest["fingerprint"] = now
     manifest["changes"] = [*manifest.get("changes", []), *said]
-    for one in changes:
-        if one.what == DATA:
-            manifest["fingerprint"] = one.now
     checkpoint.write_atomic(run.path / "manifest.json", json.dumps(manifest, indent=1))
+    return said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -50,7 +51,8 @@ class Lock:
                 "another process writes this run", where=str(self.folder), why=why, fix="wait for it"
             ) from None
         except OSError as error:
-            raise EnvironmentFault("cannot take the run's lock", where=str(self.folder), why=str(error)) from None
+            why = error.strerror if error.errno == errno.EROFS and error.strerror else str(error)
+            raise EnvironmentFault("cannot write this run", where=str(self.folder), why=why) from None
         try:
             note = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time(), "born": born(os.getpid())}
             write_atomic(self.note, json.dumps(note))

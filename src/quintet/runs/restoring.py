@@ -47,8 +47,7 @@ def write(
     checkpoint.write_atomic(run.path / "codec" / "codec.json", json.dumps(state, indent=1))
     if conditions is not None:
         save_file({"cond": conditions}, run.path / "codec" / "conditions.safetensors")
-    settings = {"config": config.model_dump(mode="json")}
-    manifest = {"family": config.family, "model": about(family, codecs["x"]), **facts, **settings, **versions()}
+    manifest = {"family": config.family, "model": about(family, codecs["x"]), **facts, **versions()}
     checkpoint.write_atomic(run.path / "manifest.json", json.dumps(manifest, indent=1))
     run.write_config(config)
 
