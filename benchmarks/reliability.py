@@ -56,6 +56,9 @@ def measured(row: Mapping[str, Any]) -> dict[str, Any]:
     wrong = [
         case.get("name", "") for case in cases if case.find("failure") is not None or case.find("error") is not None
     ]
+    for told in (case.find("failure") for case in cases):
+        if told is not None:
+            print((told.text or "")[-3000:], flush=True)
     skipped = [case for case in cases if case.find("skipped") is not None]
     said = [one.get("value", "") for case in cases for one in case.iter("property") if one.get("name") == "reached"]
     if not cases:

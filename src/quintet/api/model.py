@@ -361,9 +361,10 @@ class Model:
         target = Path(path)
         latest = self.run.latest()
         if latest is None:
-            raise CheckpointError("nothing to save: the run has no checkpoint", where=str(self.run.path))
+            fix = f"quintet resume {self.run.address}"
+            raise CheckpointError("nothing to save: the run has no checkpoint", where=str(self.run.path), fix=fix)
         if target.exists():
-            raise UsageError("the path exists already", where=str(target))
+            raise UsageError("the path exists already", where=str(target), fix="another path")
         leave = {"checkpoints", "lock.json", ".lock"}  # of this run, not of an autoencoder within it
         shutil.copytree(self.run.path, target, ignore=lambda at, _: leave if Path(at) == self.run.path else set())
         shutil.copytree(latest.folder, target / "checkpoints" / latest.folder.name)

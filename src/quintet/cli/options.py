@@ -33,7 +33,7 @@ def extract(tokens: Sequence[str]) -> tuple[Sections, list[str]]:
         if text is None:
             text = next(feed, None)
             if text is None or text.startswith("--"):
-                raise UsageError(f"{token} needs a value")
+                raise UsageError(f"{token} needs a value", fix=f"{token} VALUE")
         sections.setdefault(section, {})[field] = read_yaml(text, f"not a value: {text!r}", f"--{section}.{field}")
     return sections, rest
 
@@ -45,4 +45,4 @@ def check_sections(sections: Iterable[str], allowed: Sequence[str], verb: str) -
             raise unknown("section", section, SECTIONS, f"--{section}")
         if section not in allowed:
             why = f"it takes --{', --'.join(allowed)}" if allowed else "it takes no settings"
-            raise UsageError(f"quintet {verb} does not take --{section}.*", why=why)
+            raise UsageError(f"quintet {verb} does not take --{section}.*", why=why, fix=f"quintet {verb} --help")

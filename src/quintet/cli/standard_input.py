@@ -45,7 +45,8 @@ def receive(folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     except OSError as error:
-        raise EnvironmentFault("cannot keep standard input", where=str(path), why=error.strerror or "") from None
+        why, fix = error.strerror or "", "free disk space, or another --runs"
+        raise EnvironmentFault("cannot keep standard input", where=str(path), why=why, fix=fix) from None
     return path
 
 

@@ -121,7 +121,8 @@ def _runs(folders: Sequence[Run], *, samples: int, split: str, features: str) ->
     dataset = load_source(**data.reading())
     kinds = {task(model) for model in models}
     if len(kinds) > 1:
-        raise UsageError("these runs are for different things", why=" and ".join(sorted(kinds)))
+        why, fix = " and ".join(sorted(kinds)), "compare those of one kind at a time"
+        raise UsageError("these runs are for different things", why=why, fix=fix)
     bench = None
     if kinds == {"samples"}:
         bench = Bench(dataset, data.condition, target=data.target, samples=samples, features=features)
@@ -150,7 +151,8 @@ def _reports(paths: Sequence[Path]) -> dict[str, Any]:
             raise DataError("cannot read the report", where=str(path), why=error.strerror or str(error)) from None
         except (ValueError, KeyError, TypeError):
             why = "a report has `recipe` and `models`"
-            raise DataError("not a report of quintet", where=str(path), why=why) from None
+            fix = "a report.json that quintet compare or quintet evaluate has written"
+            raise DataError("not a report of quintet", where=str(path), why=why, fix=fix) from None
     for report in reports[1:]:
         comparable(reports[0]["recipe"], report["recipe"])
     entries, seen = [], [{entry.get("label") or entry["family"] for entry in report["models"]} for report in reports]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
@@ -80,9 +81,39 @@ def read_yaml(text: str, what: str, where: str) -> Any:
     import yaml
 
     try:
-        return yaml.load(text, Loader=_loader())
+        return parsed(text, _loader())
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(what, where=where, why=str(error).splitlines()[0]) from None
+
+
+MOST_VALUES = 100_000
+"""Values that a text of YAML stands for at most: aliases of aliases can make billions of a few lines."""
+
+
+def parsed(text: str, loader: Any) -> Any:
+    """What a text of YAML says, by a loader. Raises yaml.YAMLError for one that stands for too much, or for itself."""
+    import yaml
+
+    reader = loader(text)
+    try:
+        node = reader.get_single_node()
+        if node is None:
+            return None
+        if _stands_for(node, {}) > MOST_VALUES:
+            raise yaml.YAMLError(f"its aliases stand for more than {MOST_VALUES:,} values")
+        return reader.construct_document(node)
+    finally:
+        reader.dispose()
+
+
+def _stands_for(node: Any, known: dict[int, float]) -> float:
+    """How many values a node is with all that is below it, which an alias repeats; infinite for one within itself."""
+    if id(node) not in known:
+        known[id(node)] = math.inf
+        parts = node.value if isinstance(node.value, list) else ()
+        each = (part for pair in parts for part in (pair if isinstance(pair, tuple) else (pair,)))
+        known[id(node)] = 1 + sum(_stands_for(part, known) for part in each)
+    return known[id(node)]
 
 
 @cache

@@ -43,10 +43,10 @@ def raw_items(items: Any, codec: Codec, column: str | None = None, reading: Choi
     if items is None or isinstance(items, set | frozenset | bytes):
         raise wrong(items, codec)
     if isinstance(items, np.ndarray) and items.size == 0:
-        raise UsageError("no items", why=f"an array of shape {items.shape} was given")
+        raise UsageError("no items", why=f"an array of shape {items.shape} was given", fix="give an item at least")
     out = MODALITIES[codec.modality].raw(items, codec, column, reading)
     if len(out) == 0:
-        raise UsageError("no items", why="an empty list was given")
+        raise UsageError("no items", why="an empty list was given", fix="give an item at least")
     return out
 
 
@@ -89,7 +89,8 @@ def source_of(data: Any, runs: Path) -> str:
             if not target.exists():
                 shutil.move(written, target)
     except OSError as error:
-        raise EnvironmentFault("cannot write the data", where=str(folder), why=error.strerror or str(error)) from None
+        why, fix = error.strerror or str(error), "free disk space, or take another folder of runs"
+        raise EnvironmentFault("cannot write the data", where=str(folder), why=why, fix=fix) from None
     return str(target.absolute())
 
 

@@ -141,7 +141,7 @@ class Fitted:
         """The same, and no warning of what is special about items: of those beside which others are ranked."""
         self.able("log_prob")
         if not len(items):
-            raise UsageError("no items", why="an empty list was given")
+            raise UsageError("no items", why="an empty list was given", fix="give an item at least")
         found = self.codecs["x"].whole(items, overlap=self.family.in_order)
         if not len(found.x):
             fix = "" if self.family.in_order else ", or train autoregressive, or with --coding.items separate"

@@ -189,7 +189,8 @@ def automaton(pattern: str, pieces: Sequence[bytes], size: int) -> tuple[dict[in
         index = Index(pattern, Vocabulary(size, dict(symbols)))
     except ValueError as error:
         why = "it cannot be read, or it looks around or back at itself, for which there is no finite automaton"
-        raise UsageError("not a regular expression that can guide a text", where=pattern, why=why) from error
+        fix = "classes as [a-z], choices as (a|b), and counts as * + ? {2,5}"
+        raise UsageError("not a regular expression that can guide a text", where=pattern, why=why, fix=fix) from error
     moves = {
         state: {symbol: to for symbol, to in reached.items() if symbol < size}
         for state, reached in index.get_transitions().items()

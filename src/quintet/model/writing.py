@@ -300,5 +300,6 @@ def parts_of(model: Fitted) -> tuple[InOrder, Vocabulary]:
                           why="lengths, stop texts, patterns, streams and n-best need the distribution of each symbol "
                           "given those before it", fix="quintet train autoregressive, --model.order fixed")  # fmt: skip
     if codec.vocabulary is None:
-        raise Unsupported(f"this model's items are of kind {codec.name}, not text", where=model.run.name)
+        what, fix = f"this model's items are of kind {codec.name}, not text", "a run that was trained on text"
+        raise Unsupported(what, where=model.run.name, fix=fix)
     return cast(InOrder, family), codec.vocabulary

@@ -95,7 +95,8 @@ def interpolate(request: InterpolateRequest, on_event: OnEvent) -> InterpolateRe
 def check_pairs(found: Found) -> int:
     """How many pairs of items there are; UsageError if there is none."""
     if len(found.items) < 2:
-        raise UsageError("two items are needed to go from one to the other", where=found.source or "")
+        what, fix = "two items are needed to go from one to the other", "give two items, or a file that holds two"
+        raise UsageError(what, where=found.source or "", fix=fix)
     return len(found.items) // 2
 
 

@@ -81,7 +81,8 @@ def compare(request: CompareRequest, on_event: OnEvent) -> CompareResult:
         vain = [name for name, value in training.items() if value is not None]
         vain += [f"data.{field}" for field in request.reading]
         if vain:
-            raise UsageError(f"{', '.join(vain)}: only for a source", why="runs have been trained already")
+            what, why = f"{', '.join(vain)}: only for a source", "runs have been trained already"
+            raise UsageError(what, why=why, fix="leave them out, or compare a source")
     listener = Listener(on_event)
     found = comparison.compare(*request.what, **arguments(request), report=listener.report, on_trainer=listener.watch)
     return CompareResult(**found)
