@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import os
+import platform
 import socket
 import subprocess
 import sys
@@ -140,6 +141,50 @@ def test_ema_has_the_stated_width(width: float) -> None:
             averages.update(step)
             second = float(averages.average[0]) * steps
     assert ((second - mean**2) ** 0.5) / steps == pytest.approx(width, rel=0.03)
+
+
+def test_an_average_of_every_fourth_step_is_that_of_all() -> None:
+    """Beside the sum over all steps, on a path that bends."""
+    value = torch.zeros(1, dtype=torch.float64)
+    ema, steps, exact = EMA([value], 0.1), 1000, 0.0
+    for step in range(1, steps + 1):
+        value.fill_((step / steps) ** 3)
+        ema.update(step)
+        exact += (1 - (1 - 1 / step) ** (ema.gamma + 1)) * (float(value) - exact)
+    assert float(ema.average[0]) == pytest.approx(exact, rel=0.01)
+
+
+def test_what_a_step_gives_no_gradient_has_none_of_the_step_before() -> None:
+    layer = nn.Linear(3, 2)
+    flat = Flat(dict(layer.named_parameters()), TrainingSettings(), {})
+    for loss, rows in ((lambda: layer(torch.ones(4, 3)).sum(), 4.0), (lambda: layer.weight.sum(), 1.0)):
+        flat.clear()
+        loss().backward()
+        flat.collect()
+        found = flat.views(flat.grad)
+        assert found["weight"].eq(rows).all()
+        assert found["bias"].eq(rows if rows > 1 else 0).all()
+
+
+FAULTS = """
+import resource, torch
+from quintet.training.engine import Engine
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(8):
+        torch.ones(2**24)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults()
+print(faults()); Engine("cpu"); faults(); print(faults())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_memory_that_is_freed_is_used_again() -> None:
+    """Tensors of 64 MB: without an engine each is new to the process, with one it is the one before."""
+    found = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True)
+    before, after = map(int, found.stdout.split())
+    assert after < 100 <= before
 
 
 class Line(Family):

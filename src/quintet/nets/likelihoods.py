@@ -44,13 +44,14 @@ class Gaussian:
 
 
 class Bernoulli:
-    """Data on two levels, -1 and 1. The mass p^b (1 - p)^(1 - b), b = [x > 0], is spread over the bin's width 2."""
+    """Data on two levels, -1 and 1. The mass p = sigmoid(logit), or 1 - p, is spread over the width 2 of the bin. It is
+    sigmoid(logit sign(x)).
+    """
 
     count = 1
 
     def log_prob(self, params: Tensor, x: Tensor) -> Tensor:
-        logit = params[:, 0]
-        return -F.binary_cross_entropy_with_logits(logit, (x > 0).to(logit.dtype), reduction="none") - math.log(2)
+        return F.logsigmoid(params[:, 0] * x.sign()) - math.log(2)
 
     def sample(self, params: Tensor, generator: Generator | None, temperature: float) -> Tensor:
         p = torch.sigmoid(params[:, 0] / (temperature or 1))

@@ -52,7 +52,7 @@ class Flat:
         self.value = torch.zeros(starts[-1], dtype=some.dtype, device=some.device)
         self.grad = torch.zeros_like(self.value)
         values, grads = self.views(self.value), self.views(self.grad)
-        self.params = [params[name] for name in self.names]
+        self.params, self.grads = [params[name] for name in self.names], [grads[name] for name in self.names]
         for name, p in params.items():
             values[name].copy_(p.detach())
             p.data, p.grad = values[name], grads[name]
@@ -68,6 +68,19 @@ class Flat:
         """The part of each parameter in a vector that is laid out like `value`, by the names of the parameters."""
         parts = zip(self.names, self.starts, self.shapes, strict=False)
         return {name: vector[start : start + shape.numel()].view(shape) for name, start, shape in parts}
+
+    def clear(self) -> None:
+        """Before a backward pass: parameters have no gradient, so that the first one is kept as it is, not added."""
+        for p in self.params:
+            p.grad = None
+
+    def collect(self) -> None:
+        """After it: the gradients of the parameters go to their places in `grad`; where there is none, it is zero."""
+        found = [(place, p.grad) for place, p in zip(self.grads, self.params, strict=True) if p.grad is not None]
+        if len(found) < len(self.params):
+            self.grad.zero_()
+        torch._foreach_copy_([place for place, _ in found], [grad for _, grad in found])
+        self.clear()
 
     def norm(self) -> float:
         """The Euclidean norm of the gradient, which is finite if and only if all of the gradient is."""
@@ -108,13 +121,18 @@ def learning_rate(settings: TrainingSettings, step: float, steps: int) -> float:
     return settings.lr * min(1.0, (step + 1) / warmup) * (settings.final_lr + (1 - settings.final_lr) * fall)
 
 
+EACH, STRIDE = 64, 4
+"""See `EMA`."""
+
+
 class EMA:
     """A moving average whose width is a fixed share of training so far (Karras et al. 2024, arXiv:2312.02696).
 
         average_t = d_t average_{t-1} + (1 - d_t) theta_t,    d_t = (1 - 1/t)^(gamma + 1),
 
     with gamma from the relative width by (gamma + 1) = rel^2 (gamma + 2)^2 (gamma + 3). No constant has to fit the
-    budget.
+    budget. After the first `EACH` steps it takes every `STRIDE`th of them, in the place of as many: theta moves less in
+    these than the average reaches back, and for small nets an average costs as much as half an update.
     """
 
     def __init__(self, values: Sequence[Tensor], width: float) -> None:
@@ -129,7 +147,10 @@ class EMA:
 
     def update(self, step: int) -> None:
         """Take the values after update number `step`, counted from 1, into the average."""
-        weight = 1 - (1 - 1 / step) ** (self.gamma + 1)
+        taken = 1 if step <= EACH else STRIDE
+        if step % taken:
+            return
+        weight = 1 - (1 - taken / step) ** (self.gamma + 1)
         for average, value in zip(self.average, self.values, strict=True):
             average.lerp_(value, weight)
 

@@ -187,7 +187,7 @@ class Trainer:
         (first, count), micro = self.engine.share(total), self.settings.micro_batch or total
         sums: dict[str, float] = {}
         place, steps = position(self.legs, self.step)
-        flat.grad.zero_()
+        flat.clear()
         self.engine.seed(seed_of("dropout", self.seed, self.step, name, first))
         for start in range(first, first + count, micro):
             rows = min(micro, first + count - start)
@@ -199,6 +199,7 @@ class Trainer:
             (loss.value * weight if weight != 1 else loss.value).backward()
             for key, value in (*loss.parts.items(), (name, loss.value)):
                 sums[key] = sums.get(key, 0.0) + float(value.detach()) * weight
+        flat.collect()
         return sums
 
     # -- the loop ------------------------------------------------------------------------------------------------
