@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import shutil
+import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -294,3 +297,43 @@ def test_a_disk_that_is_full_for_a_while(emptied: int | None, small_disk: Path) 
     assert records(run) == records(plain)
     mine, others = (checkpoint.load(checkpoint.steps(one.checkpoints)[-1])[0] for one in (run, whole))
     assert all(torch.equal(mine[group][name], value) for group in others for name, value in others[group].items())
+
+
+# -- several processes -------------------------------------------------------------------------------------------------
+
+RANK = """
+import sys
+import quintet.training.checkpoint as checkpoint
+from quintet.cli.main import main
+true, rank = checkpoint.save, int(sys.argv[1])
+
+def save(root, step, *rest, **more):
+    if rank == 0 and step >= 4:
+        raise OSError(28, "No space left on device")
+    return true(root, step, *rest, **more)
+
+checkpoint.save = save
+sys.exit(main(["train", "flow", "--data", "moons", "--preset", "tiny", "--steps", "40", "--run", "one",
+               "--runs", sys.argv[2], "--training.save_every", "2", "--training.sample_every", "100",
+               "--training.select", "last"]))
+"""
+
+
+@pytest.mark.slow
+def test_where_the_first_process_cannot_save_all_end(tmp_path: Path) -> None:
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path), "WORLD_SIZE": "2",
+           "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}  # fmt: skip
+    both = [
+        subprocess.Popen([sys.executable, "-c", RANK, str(rank), str(tmp_path)], stderr=subprocess.PIPE, text=True,
+                         env={**env, "RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in (0, 1)
+    ]  # fmt: skip
+    said = [one.communicate(timeout=120)[1] for one in both]
+    assert [one.returncode for one in both] == [4, 4], said
+    assert "No space left on device" in said[0]
+    assert saved(Run(tmp_path / "one")) == [2]
+
+
+def free_port() -> int:
+    with socket.socket() as door:
+        door.bind(("127.0.0.1", 0))
+        return int(door.getsockname()[1])
