@@ -27,7 +27,7 @@ from quintet.cli.figures import counted
 from quintet.cli.options import extract
 from quintet.core.plain import plain
 from quintet.operations.records import last
-from quintet.operations.training import differences
+from quintet.runs.config import differences
 
 VERBS = ("train", "resume", "sample", "score", "evaluate", "compare", "recommend", "inspect", "runs", "data", "doctor")
 TINY = ("--preset", "tiny", "--steps", "3")

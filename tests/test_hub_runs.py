@@ -20,6 +20,7 @@ import quintet
 from quintet.cli.main import main
 from quintet.core.errors import CheckpointError, DataError, UsageError
 from quintet.runs import hub
+from quintet.runs.digests import Digests
 
 pytest.importorskip("huggingface_hub")
 
@@ -251,10 +252,10 @@ def test_no_such_repository_and_no_network(command: Command, monkeypatch: pytest
 def test_weights_of_a_listing_are_checked(tmp_path: Path) -> None:
     """The control: the same files with the listing that fits are taken."""
     (tmp_path / "a").write_bytes(b"content")
-    hub.verify(tmp_path, {"a": hashlib.sha256(b"content").hexdigest()})
+    Digests({"a": hashlib.sha256(b"content").hexdigest()}, {}).verify(tmp_path, "")
     with pytest.raises(CheckpointError, match="damaged"):
-        hub.verify(tmp_path, {"a": hashlib.sha256(b"another").hexdigest()})
+        Digests({"a": hashlib.sha256(b"another").hexdigest()}, {}).verify(tmp_path, "")
     with pytest.raises(CheckpointError, match="missing"):
-        hub.verify(tmp_path, {"b": hashlib.sha256(b"content").hexdigest()})
+        Digests({"b": hashlib.sha256(b"content").hexdigest()}, {}).verify(tmp_path, "")
     with pytest.raises(DataError, match="hub"), hub.reaching("hf:a/b"):
         raise OSError("no route")

@@ -21,6 +21,7 @@ import quintet
 from quintet.core.errors import EnvironmentFault, QuintetWarning
 from quintet.runs.config import RunConfig
 from quintet.runs.folder import Run
+from quintet.runs.records import Records
 from quintet.training import checkpoint
 from quintet.training.saving import size_of
 
@@ -133,12 +134,12 @@ def test_records_that_are_refused_are_written_later_and_once(tmp_path: Path) -> 
     with files_at_most(250):
         for record in told[:8]:
             with suppress(OSError):
-                run.log(record)
+                run.records.log(record)
         assert (tmp_path / "metrics.jsonl").stat().st_size == 250
         assert run.metrics() == told[:8]
         with pytest.raises(OSError, match="File too large"):
-            run.flush()
-    run.log(told[8])
+            run.records.flush()
+    run.records.log(told[8])
     assert run.metrics() == Run(tmp_path).metrics() == told
 
 
@@ -147,14 +148,14 @@ def test_records_that_are_refused_are_written_later_and_once(tmp_path: Path) -> 
 def test_one_record_that_is_refused_ends_nothing(
     refused: range, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, true, asked = trained(tmp_path / "whole"), Run.flush, count()
+    whole, true, asked = trained(tmp_path / "whole"), Records.flush, count()
 
-    def flush(run: Run, **more: Any) -> None:
+    def flush(run: Records, **more: Any) -> None:
         if next(asked) in refused:
             raise OSError(5, "Input/output error")
         true(run, **more)
 
-    monkeypatch.setattr(Run, "flush", flush)
+    monkeypatch.setattr(Records, "flush", flush)
     with pytest.warns(QuintetWarning, match=r"the metrics are not written .*Input/output error"):
         run = trained(tmp_path / "faulty")
     assert records(run) == records(whole)
@@ -163,10 +164,10 @@ def test_one_record_that_is_refused_ends_nothing(
 def test_no_checkpoint_is_acknowledged_whose_records_are_not_on_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(run: Run, **_: Any) -> None:
+    def refuse(run: Records, **_: Any) -> None:
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(Run, "flush", refuse)
+    monkeypatch.setattr(Records, "flush", refuse)
     with pytest.warns(QuintetWarning), pytest.raises(EnvironmentFault, match="Read-only file system"):
         trained(tmp_path)
     assert saved(Run(tmp_path / "one")) == []

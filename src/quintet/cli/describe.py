@@ -20,10 +20,9 @@ def inspected(found: RunResult | FileResult | ExportedResult | VerifiedResult) -
             return of_export(found)
         case FileResult():
             return yaml.safe_dump(found.provenance, sort_keys=False, allow_unicode=True)
-        case VerifiedResult(written_by=None):
-            return f"{found.name}: {', '.join(found.verified)}: all good"
         case VerifiedResult():
-            return f"{found.name}: no checkpoint yet; it is being written by {found.written_by}"
+            by = f"; it is being written by {found.written_by}" if found.written_by else ""
+            return f"{found.name}: {', '.join(found.verified) or 'no checkpoint yet'}: all good{by}"
     return of_run(found)
 
 

@@ -26,9 +26,9 @@ from quintet.fit.progress import ProgressLine
 from quintet.fit.session import Report, Session
 from quintet.model.containers import source_of
 from quintet.model.fitted import Fitted
-from quintet.runs.config import DataSettings, RunConfig, as_config_error, merge, resolve, seconds
+from quintet.runs.config import Change, DataSettings, RunConfig, as_config_error, merge, resolve, seconds
 from quintet.runs.folder import Run, runs_root
-from quintet.runs.identity import DATA, Change, check_edits
+from quintet.runs.identity import DATA, check_edits
 from quintet.runs.recipes import readable
 from quintet.runs.restoring import conditions_of, rebuild, restore, write
 from quintet.runs.task import Task
@@ -340,8 +340,8 @@ def resume(
         raise UsageError("both budget and steps", fix="give one of them")
     more = None if steps is None else count_of(steps, "steps"), None if budget is None else seconds(budget)
     folder = Run.open(run, runs)
-    changes = check_edits(folder, folder.config(), allowed=changed_config)
-    family, codecs, config = rebuild(folder)
+    config, changes = check_edits(folder, allowed=changed_config)
+    family, codecs, config = rebuild(folder, config)
     fix = f"restore them, or quintet resume {folder.address} --changed-data"
     dataset, others = same_data(folder, config, fix, changed=changed_data)
     engine = Engine(config.device)

@@ -27,9 +27,10 @@ from quintet.fit.live import SAMPLES, Live
 from quintet.metrics.features import fit_features
 from quintet.runs.advice import advice, stale
 from quintet.runs.card import write_card
-from quintet.runs.config import RunConfig
+from quintet.runs.config import Change, RunConfig
 from quintet.runs.folder import Run
-from quintet.runs.identity import Change, record
+from quintet.runs.identity import record
+from quintet.runs.restoring import mend
 from quintet.runs.task import HELD, Task
 from quintet.training import checkpoint
 from quintet.training.budget import BudgetPlan
@@ -117,18 +118,21 @@ class Session:
             if run is not None and self.engine.first:
                 checkpoint.sweep(run.checkpoints)
                 checkpoint.sweep(run.bests)
+                mend(run, self.cond)
             trainer = Trainer(self.family, self.loader, config.training, seed=config.seed, steps=config.steps,
                               engine=self.engine, plan=config.plan,
                               budget=None if estimate is None else estimate.left)  # fmt: skip
             if estimate is not None:
                 trainer.usual, trainer.look_seconds = estimate.each, estimate.look
             found = run.latest() if run is not None else None
+            if run is not None and found is not None and self.engine.first:
+                run.set_aside(found.folder)
             if found is not None:
                 trainer.restore(found.tensors, found.state)
             elif start is not None:
                 trainer.restore({"model": start}, {})
             if run is not None and self.engine.first:
-                run.rewind(trainer.step)
+                run.records.rewind(trainer.step, None if found is None else found.state.get("metrics"))
                 seen = [record for record in run.metrics() if "quality" in record]
                 if seen:  # this run's looks go on with the number of samples that they began with
                     self.look.take(int(seen[-1].get("samples", SAMPLES)))
@@ -163,11 +167,10 @@ class Watch:
         self.every = max(1, trainer.steps // 200)
         self.unwritten = False  # whether config.yaml is older than the configuration
         saved = trainer.step or None  # what it was resumed from
-        self.saver = (
-            Saver(self.run.checkpoints, self.run.bests, trainer.settings.keep, saved=saved, before=self.write)
-            if self.run
-            else None
-        )
+        self.saver = None
+        if (own := self.run) is not None:
+            self.saver = Saver(own.checkpoints, own.bests, trainer.settings.keep, saved=saved, before=self.write,
+                               run=own.id)  # fmt: skip
         self.told = set[str]()
 
     def go_further(self, steps: int | None, budget: float | None) -> None:
@@ -217,7 +220,7 @@ class Watch:
         if self.run:
             self.run.lock.check()
             try:
-                self.run.log(record)
+                self.run.records.log(record)
             except OSError as error:
                 told = f"the metrics are not written ({error}): they are kept in memory until they can be"
                 self.warn_once("log", told)
@@ -246,7 +249,7 @@ class Watch:
             self.run.write_config(self.session.config)
             self.unwritten = False
         if self.run and metrics:
-            self.run.flush()
+            self.run.records.flush()
 
     def on_step(self, losses: dict[str, float]) -> None:
         trainer, training = self.trainer, self.session.config.training
@@ -326,6 +329,7 @@ class Watch:
         x, figures = look(family)
         try:
             path = run.path / "samples" / f"step-{trainer.step:08d}"
+            checkpoint.no_link(path.parent)
             checkpoint.make(path.parent)
             for file in (*session.task.modality.picture(path, codec.decode(x[:100]), codec), path.parent):
                 sync(file)
@@ -354,8 +358,9 @@ class Watch:
             raise fault or EnvironmentFault("the first process cannot write checkpoints")
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint holds beside tensors: where training is, and the configuration that led there."""
-        return {**self.trainer.state(), "config": self.session.config.model_dump(mode="json")}
+        """What a checkpoint holds beside tensors: where training is, of which run it is, and the records so far."""
+        run = self.run
+        return self.trainer.state() | ({} if run is None else {"run": run.id, "metrics": run.records.said.decode()})
 
     def on_plan(self, legs: list[Leg]) -> None:
         """Keep the plan that the trainer corrected."""

@@ -17,7 +17,8 @@ from quintet.operations.requests import PushRequest
 from quintet.operations.results import Result
 from quintet.runs import hub
 from quintet.runs.card import card, metadata
-from quintet.runs.folder import Run, read_json
+from quintet.runs.digests import CODEC, MANIFEST, NAME, Digests
+from quintet.runs.folder import Run
 from quintet.runs.restoring import stage_of
 from quintet.training import checkpoint
 
@@ -60,36 +61,37 @@ def stage(run: Run, folder: Path, card: str, metadata: Mapping[str, Any]) -> lis
     copy.write_config(config)
     without_paths(copy)
     made = {key: value for key, value in run.manifest().items() if key not in ("asked", "config")}
-    checkpoint.write_atomic(folder / "manifest.json", json.dumps(made, indent=1))
+    copy.kept.write(MANIFEST, json.dumps(made, indent=1))
     step = int(found.state["step"])
     weights = {group: tensors for group, tensors in found.tensors.items() if group in ("model", "ema")}
     checkpoint.save(copy.checkpoints, step, weights, {"step": step}, keep=1)
     for record in run.metrics():
-        copy.log(record)
+        copy.records.log(record)
     pictures = sorted((run.path / "samples").glob("*.png"))[-1:]
     for picture in pictures:
         (folder / "samples").mkdir()
         shutil.copyfile(picture, folder / "samples" / picture.name)
     shown = f"\n![samples](samples/{pictures[0].name})\n" if pictures else ""
-    digests = copy.digests()
-    (folder / hub.DIGESTS).write_text(json.dumps(digests, indent=1))
+    digests = Digests.of(folder, every=True)
+    digests.write(folder)
     head = yaml.safe_dump(dict(metadata), sort_keys=False, allow_unicode=True)
     card = card.replace(f"`{config.data.source}`", f"`{at_home(config.data.source)}`")
     (folder / "README.md").write_text(f"---\n{head}---\n{card}{shown}")
-    return [*digests, hub.DIGESTS, "README.md"]
+    return [*digests.files, NAME, "README.md"]
 
 
 def without_paths(copy: Run) -> None:
     """Take the path of the data out of a copied run, and of the autoencoder that its codec may need."""
-    config, codec = copy.config(), copy.path / "codec" / "codec.json"
+    config = copy.config()
     source = at_home(config.data.source)
     copy.write_config(config.model_copy(update={"data": config.data.model_copy(update={"source": source})}))
     autoencoder = stage_of(copy)
     if autoencoder.path.is_dir():
         without_paths(autoencoder)
         digests = {"files": autoencoder.digests()}
-        codecs = {key: one | digests if "files" in one else one for key, one in read_json(codec).items()}
-        checkpoint.write_atomic(codec, json.dumps(codecs, indent=1))
+        codecs = {key: one | digests if "files" in one else one for key, one in copy.json(CODEC).items()}
+        copy.kept.write(CODEC, json.dumps(codecs, indent=1))
+    Digests.of(copy.path).write(copy.path)  # without what stood in the files before
 
 
 def at_home(source: str) -> str:

@@ -5,6 +5,8 @@ None of them needs torch, but to verify a run.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from quintet.operations.records import last
 from quintet.operations.requests import InspectRequest, RunsRequest
 from quintet.operations.results import Result
 from quintet.runs.advice import advice
+from quintet.runs.digests import CONFIG, NAME
 from quintet.runs.folder import Run, read_json, runs_root
 from quintet.runs.lock import who_writes
 from quintet.training import checkpoint
@@ -96,7 +99,7 @@ class VerifiedResult(Result):
     name: str
     verified: list[str]
     written_by: str | None = Field(None, exclude=True)
-    """Who is writing a run that has no checkpoint yet."""
+    """Who is writing the run now."""
 
 
 @operation
@@ -183,31 +186,63 @@ def _newest(folders: list[Path]) -> int:
 
 
 def verified(run: Run) -> VerifiedResult:
-    """Check every digest of every checkpoint. Raises CheckpointError that names the first damaged file."""
-    from quintet.runs.restoring import rebuild
+    """Check every digest of a run. Raises CheckpointError that names the first damaged file.
 
-    rebuild(run)  # configuration and codec are read on the way
-    folders = checkpoint.steps(run.checkpoints)
-    if not folders and (who := who_writes(run.path)) is not None:
-        return VerifiedResult(run=str(run.path), name=run.name, verified=[], written_by=str(who))
-    if not folders:
-        raise CheckpointError("no checkpoint yet", where=str(run.path), fix=f"quintet resume {run.address}")
-    damaged, good = [], []
-    for folder in folders + checkpoint.steps(run.bests):
+    A run whose process was killed before its first checkpoint has none, which is no damage.
+    """
+    from quintet.runs.restoring import codecs_of, conditions_of
+
+    damaged, good = list(damages(run)), list[Path]()
+    for folder in checkpoint.steps(run.checkpoints) + checkpoint.steps(run.bests):
         try:
             if checkpoint.intact(folder):
+                run.check(folder)
                 good.append(folder)
         except CheckpointError as error:
-            damaged.append(error)
+            if not checkpoint.gone(folder):
+                damaged.append(error)
+    damaged += damaged_records(run, [folder for folder in good if folder.parent == run.checkpoints])
     if damaged:
         first, left = damaged[0], len(good)
         also = "".join(f"; also {error.where}" for error in damaged[1:])
         fix = (
-            f"remove its folder: {left} good checkpoint(s) remain" if left else "train anew: no good checkpoint remains"
+            f"quintet resume {run.address}: {left} good checkpoint(s) remain"
+            if left
+            else "train anew: no good checkpoint remains"
         )
         raise CheckpointError(first.what + also, where=first.where, why=first.why, fix=fix)
+    run.config(), codecs_of(run), conditions_of(run)  # a run of an older version has no digests of these
     names = [folder.relative_to(run.path).as_posix().removeprefix("checkpoints/") for folder in good]
-    return VerifiedResult(run=str(run.path), name=run.name, verified=names)
+    return VerifiedResult(run=str(run.path), name=run.name, verified=names, written_by=who_writes(run.path))
+
+
+def damages(run: Run) -> Iterator[CheckpointError]:
+    """What is not as it was written of all that stands beside checkpoints, but for the metrics."""
+    if not (run.path / NAME).exists():
+        if run.id is not None:
+            fix = f"quintet resume {run.address} writes it of the files as they stand"
+            yield CheckpointError("missing file", where=str(run.path / NAME), fix=fix)
+        return
+    for error in run.kept.damages():
+        if error.where == str(run.path / CONFIG):
+            with suppress(QuintetError):
+                if run.edited() == run.written():  # in another layout
+                    continue
+        yield error
+
+
+def damaged_records(run: Run, good: list[Path]) -> Iterator[CheckpointError]:
+    """metrics.jsonl, if it does not begin with the records that the newest good checkpoint holds."""
+    path = run.path / "metrics.jsonl"
+    for folder in good[-1:]:
+        try:
+            head = checkpoint.state_of(folder).get("metrics")
+            if head is not None and not path.read_bytes().startswith(head.encode()):
+                what, fix = f"not as it was written: {folder.name} has its records", f"quintet resume {run.address}"
+                yield CheckpointError(what, where=str(path), fix=fix)
+        except (OSError, CheckpointError) as error:
+            if not checkpoint.gone(folder):
+                yield CheckpointError("unreadable file", where=str(path), why=str(error))
 
 
 class RunsResult(Result):

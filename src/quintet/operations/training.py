@@ -16,9 +16,9 @@ from quintet.operations.requests import DistilRequest, ResumeRequest, TrainReque
 from quintet.operations.results import Result
 from quintet.operations.settings import check_fields, read_config
 from quintet.runs.advice import advice
-from quintet.runs.config import RunConfig, merge
+from quintet.runs.config import RunConfig, differences, merge
 from quintet.runs.folder import Run, runs_root
-from quintet.runs.identity import LENGTH, differences
+from quintet.runs.identity import LENGTH
 from quintet.runs.restoring import make_family
 from quintet.runs.task import Task
 from quintet.sources.load import Dataset, load_source

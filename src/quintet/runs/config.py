@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from abc import ABC
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from pydantic import Field, ValidationError
 
@@ -68,12 +66,27 @@ class RunConfig(Settings):
     distilled_from: str | None = Field(None, description="sha256 of the weights of another run that it began with")
 
 
-def seal(settings: Mapping[str, Any]) -> str:
-    """The last line of a config.yaml that quintet wrote: the sha256 of its settings, however they are laid out. One of
-    settings that were changed by hand is another.
-    """
-    text = json.dumps(settings, sort_keys=True, default=str)
-    return f"# sha256 of these settings: {hashlib.sha256(text.encode()).hexdigest()}"
+class Change(NamedTuple):
+    """What was changed, from what, to what."""
+
+    what: str
+    was: Any
+    now: Any
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.was!r} -> {self.now!r}"
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[Change]:
+    """What differs between two configurations, by dotted names."""
+    out: list[Change] = []
+    for key in [*old, *(key for key in new if key not in old)]:
+        was, now = old.get(key), new.get(key)
+        if isinstance(was, Mapping) and isinstance(now, Mapping):
+            out += differences(was, now, f"{prefix}{key}.")
+        elif was != now:
+            out.append(Change(prefix + key, was, now))
+    return out
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

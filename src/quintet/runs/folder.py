@@ -6,8 +6,7 @@ import contextlib
 import difflib
 import json
 import os
-import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -15,13 +14,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import yaml
 from pydantic import ValidationError
 
-from quintet.core.errors import CheckpointError, EnvironmentFault, UsageError, warn
+from quintet.core.errors import CheckpointError, EnvironmentFault, QuintetError, UsageError, warn
 from quintet.core.files import sha256, sync
 from quintet.core.typed import parsed
 from quintet.runs import hub
-from quintet.runs.config import RunConfig, as_config_error, seal
+from quintet.runs.config import RunConfig, as_config_error, differences
+from quintet.runs.digests import CONFIG, MANIFEST, NAME, Kept
 from quintet.runs.lock import Lock
 from quintet.runs.names import check_name, normal, stem
+from quintet.runs.records import Records
 from quintet.training import checkpoint
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 LOCKS = {".lock", "lock.json"}
 """What says who writes a run."""
 BEFORE_CONFIG = LOCKS | {".lock.json.tmp", "codec", "checkpoints", "manifest.json", ".manifest.json.tmp",
-                         ".config.yaml.tmp", ".comparison.json.tmp"}  # fmt: skip
+                         NAME, f".{NAME}.tmp", ".config.yaml.tmp", ".comparison.json.tmp"}  # fmt: skip
 """What a run folder may hold before its config.yaml, which is written last, and that of a comparison at first."""
 
 
@@ -68,10 +69,9 @@ class Run:
     def __init__(self, path: Path, address: str | None = None) -> None:
         """`address`: of a run that was fetched from the hub."""
         self.path, self.origin = path, address
+        self.kept, self.records = Kept(path), Records(path / "metrics.jsonl")
         self.weights: UsedWeights | None = None
         """Those that a model of this run was loaded with, or trained to."""
-        self.unwritten = b""
-        """Lines of metrics.jsonl that could not be written yet."""
 
     @property
     def name(self) -> str:
@@ -136,7 +136,7 @@ class Run:
         """Remove what a young folder holds."""
         for path in self.path.iterdir():
             if path.name not in LOCKS:
-                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+                checkpoint.clear(path)
 
     def remove(self) -> None:
         """Remove the folder at once, with whatever it holds; afterwards its name is free."""
@@ -151,7 +151,12 @@ class Run:
     @classmethod
     def exists(cls, name: str | Path, runs: str | Path | None = None) -> bool:
         """Whether `open` would find it."""
-        return any((path / "config.yaml").is_file() for path in cls.places(name, runs))
+        return any(cls(path).begun for path in cls.places(name, runs))
+
+    @property
+    def begun(self) -> bool:
+        """Whether a run has begun here: it has a configuration, or had one that is lost."""
+        return (self.path / CONFIG).is_file() or ((self.path / NAME).is_file() and self.written() is not None)
 
     @classmethod
     def open(cls, name: str | Path, runs: str | Path | None = None) -> Self:
@@ -159,7 +164,7 @@ class Run:
         if str(name).startswith(hub.PREFIX):
             return cls(hub.fetch(str(name)), str(name))
         for path in cls.places(name, runs):
-            if (path / "config.yaml").is_file():
+            if cls(path).begun:
                 return cls(path)
             if cls(path).young and (path / ".lock").exists():
                 why = "it was stopped while it read its data, or is doing that now"
@@ -174,10 +179,8 @@ class Run:
     # -- what a run is made of -----------------------------------------------------------------------------------
 
     def write_config(self, config: RunConfig) -> None:
-        """config.yaml, anew where the plan of a budget was corrected; it ends with its seal."""
-        settings = config.model_dump(mode="json")
-        text = yaml.safe_dump(settings, sort_keys=False)
-        checkpoint.write_atomic(self.path / "config.yaml", f"{text}{seal(settings)}\n")
+        """config.yaml, anew where the plan of a budget was corrected."""
+        self.kept.write(CONFIG, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
 
     def digests(self) -> dict[str, str]:
         """The sha256 of every file, by its path in the folder."""
@@ -185,16 +188,57 @@ class Run:
         return {path.relative_to(self.path).as_posix(): sha256(path) for path in files}
 
     def config(self) -> RunConfig:
-        path = self.path / "config.yaml"
+        """The configuration that the run has; what else stands in config.yaml is named in a warning."""
+        text, whole = self.kept.look(CONFIG)
+        if text is None:
+            return self.edited()
+        written = self.parsed(text)
+        if not whole:
+            try:
+                changes = differences(written.model_dump(mode="json"), self.edited().model_dump(mode="json"))
+            except QuintetError as error:
+                warn(f"{error}; its copy in {NAME} is taken")
+            else:
+                if changes:
+                    told = f"{self.path / CONFIG} was changed by hand ({'; '.join(map(str, changes))})"
+                    warn(f"{told}: what the run was trained with is taken")
+        return written
+
+    def written(self) -> RunConfig | None:
+        """The configuration as it was written last; None if nothing but config.yaml says it."""
+        text, _ = self.kept.look(CONFIG)
+        return None if text is None else self.parsed(text)
+
+    def edited(self) -> RunConfig:
+        """The configuration as it stands in config.yaml."""
+        text, whole = self.kept.look(CONFIG)
         try:
-            return RunConfig(**read_yaml(path.read_text()))
+            return self.parsed(text if text is not None and whole else (self.path / CONFIG).read_text())
+        except (OSError, ValueError) as error:
+            raise CheckpointError("unreadable configuration", where=str(self.path / CONFIG), why=str(error)) from None
+
+    def parsed(self, text: str) -> RunConfig:
+        """The configuration in a text."""
+        try:
+            return RunConfig(**read_yaml(text))
         except ValidationError as error:
-            raise as_config_error(error, str(path)) from None
-        except (OSError, TypeError, ValueError, RecursionError, yaml.YAMLError) as error:
-            raise CheckpointError("unreadable configuration", where=str(path), why=str(error)) from None
+            raise as_config_error(error, str(self.path / CONFIG)) from None
+        except (TypeError, ValueError, RecursionError, yaml.YAMLError) as error:
+            raise CheckpointError("unreadable configuration", where=str(self.path / CONFIG), why=str(error)) from None
 
     def manifest(self) -> dict[str, Any]:
-        return read_json(self.path / "manifest.json")
+        return self.json(MANIFEST)
+
+    @property
+    def id(self) -> str | None:
+        """What the checkpoints of this run say they are of; None: it is of an older version."""
+        with contextlib.suppress(CheckpointError):
+            return self.manifest().get("id")
+        return None
+
+    def json(self, name: str) -> dict[str, Any]:
+        """The JSON object in a file, as it was written."""
+        return json_object(self.path / name, lambda _: self.kept.text(name))
 
     # -- checkpoints ---------------------------------------------------------------------------------------------
 
@@ -205,16 +249,30 @@ class Run:
         while folders:
             folder = folders.pop()
             try:
-                return LoadedCheckpoint(*checkpoint.load(folder), folder)
+                return self._load(folder)
             except CheckpointError as error:
-                if not folder.is_dir():  # a newer one has taken its place: the run is being written
+                if checkpoint.gone(folder):  # a newer one has taken its place: the run is being written
                     folders = checkpoint.steps(self.checkpoints)
                     continue
                 damaged = error
                 warn(f"{error}; trying the one before")
         if damaged is not None:
             raise damaged
+        try:  # one that cannot be listed is not empty
+            list(self.checkpoints.iterdir() if not checkpoint.gone(self.checkpoints) else ())
+        except OSError as error:
+            fix = "check the folder's rights, and the disk"
+            raise CheckpointError("unreadable folder", where=str(self.checkpoints), why=str(error), fix=fix) from None
         return None
+
+    def set_aside(self, found: Path) -> None:
+        """Set newer checkpoints aside than the one that the run goes on from: they could not be used."""
+        for folder in checkpoint.steps(self.checkpoints):
+            if folder.name > found.name:
+                try:
+                    warn(f"{folder} is kept as {checkpoint.set_aside(folder).name}")
+                except OSError as error:
+                    warn(f"{folder} cannot be set aside ({error})")
 
     def best(self, config: RunConfig) -> LoadedCheckpoint | None:
         """The averaged weights of the best look, if the run selects them and they are not those of the newest
@@ -224,10 +282,22 @@ class Run:
         if folders and folders[-1].name in {folder.name for folder in checkpoint.steps(self.checkpoints)[-1:]}:
             return None
         try:
-            return LoadedCheckpoint(*checkpoint.load(folders[-1]), folders[-1]) if folders else None
+            return self._load(folders[-1]) if folders else None
         except CheckpointError as error:
             warn(f"{error}; taking the newest weights instead")
             return None
+
+    def _load(self, folder: Path) -> LoadedCheckpoint:
+        """A checkpoint that verifies, and is of this run."""
+        found = LoadedCheckpoint(*checkpoint.load(folder), folder)
+        self.check(found.folder, found.state)
+        return found
+
+    def check(self, folder: Path, state: Mapping[str, Any] | None = None) -> None:
+        """Raise CheckpointError unless a checkpoint that verifies, which holds this state, is of this run."""
+        state = checkpoint.state_of(folder) if state is None else state
+        if state.get("run") not in (None, self.id):
+            raise CheckpointError("the checkpoint of another run", where=str(folder), fix="move it there")
 
     def selected(self, config: RunConfig) -> LoadedCheckpoint:
         """The weights that the run selects: the averaged ones of the best look, or the newest."""
@@ -254,42 +324,14 @@ class Run:
 
     # -- metrics -------------------------------------------------------------------------------------------------
 
-    def log(self, record: Mapping[str, Any]) -> None:
-        """Append one JSON object to metrics.jsonl. If the disk refuses it (OSError), it is written with the next."""
-        self.unwritten += json.dumps(record).encode() + b"\n"
-        self.flush(to_disk=False)
-
-    def flush(self, *, to_disk: bool = True) -> None:
-        """Write the records that could not be written before; `to_disk`: so that a crash of the machine loses none."""
-        with (self.path / "metrics.jsonl").open("ab", buffering=0) as file:
-            while self.unwritten:
-                self.unwritten = self.unwritten[file.write(self.unwritten) :]
-            if to_disk:
-                os.fsync(file.fileno())
-
     def metrics(self) -> list[dict[str, Any]]:
-        """The records so far; a line that is no record is left out, as the last one may be if it was cut."""
-        path, records = self.path / "metrics.jsonl", []
-        for line in ((path.read_bytes() if path.exists() else b"") + self.unwritten).splitlines():
-            try:
-                record = json.loads(line)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(record, dict) and all(type(record.get(key)) in (int, float) for key in ("step", "steps")):
-                records.append(record)
-        return records
+        """The records so far."""
+        return self.records.read()
 
     def metrics_of_weights(self) -> list[dict[str, Any]]:
         """The records up to the step of the weights that are used: what advice about them may rest on."""
         used = self.used()
         return [record for record in self.metrics() if used is None or record["step"] <= used.step]
-
-    def rewind(self, step: int) -> None:
-        """Drop the records after `step`, which a resumed run writes again."""
-        path = self.path / "metrics.jsonl"
-        kept = [json.dumps(record) for record in self.metrics() if record.get("step", 0) <= step]
-        if path.exists():
-            checkpoint.write_atomic(path, "".join(line + "\n" for line in kept))
 
 
 SHORT = 4096
@@ -303,9 +345,14 @@ def read_yaml(text: str) -> Any:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file of a run."""
+    """The JSON object in a file. Raises CheckpointError."""
+    return json_object(path, Path.read_text)
+
+
+def json_object(path: Path, read: Callable[[Path], str]) -> dict[str, Any]:
+    """The JSON object in a text that is read from a file."""
     try:
-        data = json.loads(path.read_text())
+        data = json.loads(read(path))
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError("unreadable file", where=str(path), why=str(error)) from None
     if not isinstance(data, dict):

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from quintet.core.errors import CheckpointError, DataError, EnvironmentFault, QuintetError, UsageError
+from quintet.core.errors import DataError, EnvironmentFault, QuintetError, UsageError
+from quintet.runs.digests import NAME, Digests
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 
 PREFIX = "hf:"
-DIGESTS = "digests.json"
-"""The sha256 of every other file of a run that was pushed, by its path."""
-LARGEST = 10_000
-"""Files that a run on the hub has at most: it has about ten."""
 
 
 def repository(address: str) -> tuple[str, str | None]:
@@ -60,38 +56,12 @@ def fetch(address: str) -> Path:
     """The folder of a run of the hub, in the client's own cache, every file of which has the sha256 that was pushed."""
     name, revision = repository(address)
     with reaching(address) as hub:
-        listed = Path(hub.hf_hub_download(name, DIGESTS, revision=revision))
-        digests = listing(listed)
+        listed = Path(hub.hf_hub_download(name, NAME, revision=revision))
+        digests = Digests.read(listed)
         # the revision that the list is of, should the repository change meanwhile: it is the folder's name
-        folder = Path(hub.snapshot_download(name, revision=listed.parent.name, allow_patterns=[*digests, DIGESTS]))
-    verify(folder, digests)
+        folder = Path(hub.snapshot_download(name, revision=listed.parent.name, allow_patterns=[*digests.files, NAME]))
+    digests.verify(folder, f"remove {folder} and load it again")
     return folder
-
-
-def listing(path: Path) -> dict[str, str]:
-    """digests.json, of which every path lies inside the folder."""
-    try:
-        digests = json.loads(path.read_text())
-        if not isinstance(digests, dict) or not 0 < len(digests) <= LARGEST:
-            raise ValueError("not a JSON object of paths")
-        for name, digest in digests.items():
-            inside = not PurePosixPath(name).is_absolute() and ".." not in PurePosixPath(name).parts
-            if not inside or not re.fullmatch(r"[\w./-]+", name) or not re.fullmatch("[0-9a-f]{64}", str(digest)):
-                raise ValueError(f"{name!r} is no path with its sha256")
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError("unreadable list of digests", where=str(path), why=str(error)) from None
-    return digests
-
-
-def verify(folder: Path, digests: Mapping[str, str]) -> None:
-    """Raise CheckpointError, naming the file, unless each is what was pushed."""
-    from quintet.core.files import sha256
-
-    for name, digest in digests.items():
-        path = folder / name
-        if not path.is_file() or sha256(path) != digest:
-            what = "damaged file: its sha256 is not the pushed one" if path.is_file() else "missing file"
-            raise CheckpointError(what, where=str(path), fix=f"remove {folder} and load it again")
 
 
 @contextmanager

@@ -9,21 +9,24 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pyarrow as pa
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from quintet import registry
 from quintet.core.codec import Codec, Stage
-from quintet.core.errors import CheckpointError, DataError, UsageError
+from quintet.core.errors import CheckpointError, DataError, UsageError, warn
 from quintet.core.family import Autoencoder, Family
+from quintet.core.files import sync
 from quintet.core.memory import counted
 from quintet.runs.config import RunConfig, as_config_error
-from quintet.runs.folder import Run, read_json, weights_in
+from quintet.runs.digests import CODEC, CONDITIONS, MANIFEST
+from quintet.runs.folder import Run, weights_in
 from quintet.training import checkpoint
 from quintet.training.engine import Engine
 
@@ -44,12 +47,30 @@ def write(
     for key, codec in codecs.items():
         if codec.stage is not None:
             state[key]["files"] = _write_stage(stage_of(run), codec.stage)
-    checkpoint.write_atomic(run.path / "codec" / "codec.json", json.dumps(state, indent=1))
+    checkpoint.write_atomic(run.path / CODEC, json.dumps(state, indent=1))
     if conditions is not None:
-        save_file({"cond": conditions}, run.path / "codec" / "conditions.safetensors")
-    manifest = {"family": config.family, "model": about(family, codecs["x"]), **facts, **versions()}
-    checkpoint.write_atomic(run.path / "manifest.json", json.dumps(manifest, indent=1))
+        write_conditions(run, conditions)
+    made = {"id": uuid4().hex, "family": config.family, "model": about(family, codecs["x"])}
+    checkpoint.write_atomic(run.path / MANIFEST, json.dumps({**made, **facts, **versions()}, indent=1))
     run.write_config(config)
+
+
+def write_conditions(run: Run, conditions: Tensor) -> None:
+    """Training conditions, to sample from."""
+    checkpoint.no_link((run.path / CONDITIONS).parent)
+    checkpoint.write_tensors(run.path / CONDITIONS, {"cond": conditions})
+    sync(run.path / CONDITIONS)
+
+
+def mend(run: Run, conditions: Tensor | None) -> None:
+    """Write again what is damaged in a run that goes on, as far as there are copies, or the data say it."""
+    try:
+        if conditions is not None and run.kept.damage(CONDITIONS) is not None:
+            write_conditions(run, conditions)
+            run.kept.sign(CONDITIONS)
+        run.kept.mend()
+    except OSError as error:
+        warn(f"what is damaged was not written again ({error})")
 
 
 def about(family: Family, codec: Codec) -> dict[str, Any]:
@@ -80,13 +101,13 @@ def versions() -> dict[str, Any]:
 
 def codecs_of(run: Run) -> dict[str, Codec]:
     """`x`, and `cond` for a conditional run."""
-    path = run.path / "codec" / "codec.json"
+    path = run.path / CODEC
     try:
         return {
             key: registry.read_codec(
                 entry["codec"], entry["state"], _read_stage(stage_of(run), entry["files"]) if "files" in entry else None
             )
-            for key, entry in read_json(path).items()
+            for key, entry in run.json(CODEC).items()
         }
     except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, AssertionError,
             RecursionError, pa.ArrowException) as error:  # fmt: skip
@@ -95,16 +116,19 @@ def codecs_of(run: Run) -> dict[str, Codec]:
 
 def conditions_of(run: Run) -> Tensor | None:
     """Encoded training conditions, for samples that ask for none; None for an unconditional run."""
-    path = run.path / "codec" / "conditions.safetensors"
+    path = run.path / CONDITIONS
+    if (error := run.kept.damage(CONDITIONS)) is not None:
+        fix = f"quintet resume {run.address} makes it anew of the data"
+        raise CheckpointError(error.what, where=error.where, why=error.why, fix=fix)
     try:
         return load_file(path)["cond"] if path.exists() else None
     except (OSError, KeyError, SafetensorError) as error:
         raise CheckpointError("unreadable conditions", where=str(path), why=str(error)) from None
 
 
-def rebuild(run: Run) -> tuple[Family, dict[str, Codec], RunConfig]:
-    """The family of a run with fresh weights, its codecs and its configuration."""
-    config, codecs = run.config(), codecs_of(run)
+def rebuild(run: Run, config: RunConfig | None = None) -> tuple[Family, dict[str, Codec], RunConfig]:
+    """The family of a run with fresh weights, its codecs and its configuration, or another one."""
+    config, codecs = config or run.config(), codecs_of(run)
     return make_family(config, codecs, copies=1), codecs, config
 
 

@@ -4,10 +4,13 @@ parent. Only saving and loading need torch: a run is listed and verified without
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,12 +34,44 @@ def make(folder: Path) -> None:
 
 
 def write_atomic(path: Path, text: str) -> None:
-    """Write a small file so that the old or the new text stands there, never a part."""
+    """Write a small file so that the old or the new text stands there, never a part; a link is replaced."""
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text)
+    temporary.unlink(missing_ok=True)
+    with temporary.open("x") as file:
+        file.write(text)
     sync(temporary)
     temporary.replace(path)
     sync(path.parent)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors into a file that others may read as far as the user's umask says, which safetensors does not ask.
+    OSError for whatever the disk refuses.
+    """
+    from safetensors.torch import save_file
+
+    path.unlink(missing_ok=True)
+    path.touch()
+    mode = path.stat().st_mode
+    try:
+        save_file(dict(tensors), path)
+    except SafetensorError as error:  # so it tells of a full disk too
+        raise OSError(f"{error}") from error
+    path.chmod(mode)
+
+
+def no_link(folder: Path) -> None:
+    """Raise OSError if a folder within a run is a symbolic link: what is behind it is not the run's."""
+    if folder.is_symlink():
+        raise OSError(errno.ELOOP, "a symbolic link within a run is not followed", str(folder))
+
+
+def clear(path: Path) -> None:
+    """Remove what lies here, a link rather than what is behind it."""
+    if path.is_symlink() or path.is_file():
+        path.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def save(
@@ -45,19 +80,15 @@ def save(
     """Write root/step-XXXXXXXX with one safetensors file a group and state.json; then prune to the newest `keep`.
     OSError for whatever the disk refuses.
     """
-    from safetensors.torch import save_file
-
     target = root / f"step-{step:08d}"
     temporary = root / f".tmp-{target.name}"
-    shutil.rmtree(temporary, ignore_errors=True)
+    no_link(root)
     make(root)
+    clear(temporary)
     temporary.mkdir()
     for name, group in tensors.items():
         on_cpu = {key: value.detach().cpu().contiguous() for key, value in group.items()}
-        try:
-            save_file(on_cpu, temporary / f"{name}.safetensors")
-        except SafetensorError as error:  # so it tells of a full disk too
-            raise OSError(f"{error}") from error
+        write_tensors(temporary / f"{name}.safetensors", on_cpu)
     (temporary / "state.json").write_text(json.dumps(state, indent=1))
     files = sorted(temporary.iterdir())
     for file in files:
@@ -67,21 +98,45 @@ def save(
     (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1))
     sync(temporary / MANIFEST)
     sync(temporary)
-    if target.exists():  # the same step saved again: the same content
+    if os.path.lexists(target):  # the same step saved again: the same content
         remove(target)
     temporary.rename(target)
     sync(root)
-    for old in steps(root)[:-keep]:
-        remove(old)
+    prune(root, keep, target)
     return target
+
+
+def prune(root: Path, keep: int, written: Path) -> None:
+    """Remove the checkpoints behind the newest `keep` good ones, of which `written` is one: one that is damaged is none
+    of them, however new it is.
+    """
+    good = 0
+    for folder in reversed(steps(root)):
+        if good >= keep:
+            remove(folder)
+            continue
+        with suppress(CheckpointError):
+            if folder != written:
+                verify(folder)
+            good += 1
 
 
 def remove(folder: Path) -> None:
     """Remove a checkpoint at once: whoever reads the run meanwhile sees all of it or nothing."""
     aside = folder.with_name(f".tmp-old-{folder.name}")
-    shutil.rmtree(aside, ignore_errors=True)
+    no_link(folder.parent)
+    clear(aside)
     folder.rename(aside)
-    shutil.rmtree(aside, ignore_errors=True)
+    clear(aside)
+
+
+def set_aside(folder: Path) -> Path:
+    """Give a checkpoint that cannot be used a name under which nobody takes it for one."""
+    aside = folder.with_name(f"damaged-{folder.name}")
+    no_link(folder.parent)
+    clear(aside)
+    folder.rename(aside)
+    return aside
 
 
 def _digest(step: Any, files: Any) -> str:
@@ -90,43 +145,68 @@ def _digest(step: Any, files: Any) -> str:
 
 
 def steps(root: Path) -> list[Path]:
-    """The checkpoints of a run, oldest first.
+    """The checkpoints of a run, oldest first; one that cannot be looked at is among them, a link is not."""
+    try:
+        with os.scandir(root) as entries:
+            return sorted(Path(one.path) for one in entries if one.name.startswith("step-") and _is_folder(one))
+    except OSError:
+        return []
 
-    While a run is written, all that were listed may be gone before they are looked at: then they are listed again.
-    """
-    while listed := sorted(root.glob("step-*")):
-        found = [path for path in listed if path.is_dir()]
-        if found or any(path.exists() for path in listed):
-            return found
-    return []
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=False)
+    except OSError:
+        return True
+
+
+def gone(folder: Path) -> bool:
+    """Whether a checkpoint is there no more. One that cannot be looked at is there."""
+    try:
+        folder.lstat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def sweep(root: Path) -> None:
     """Remove what an interrupted save left behind."""
-    for path in root.glob(".tmp-*") if root.is_dir() else ():
-        shutil.rmtree(path, ignore_errors=True)
+    for path in root.glob(".tmp-*") if root.is_dir() and not root.is_symlink() else ():
+        clear(path)
 
 
 def verify(folder: Path) -> None:
     """Raise CheckpointError, naming the file, unless every file has the size and sha256 of the manifest."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text())
+        content = (folder / MANIFEST).read_text()
+        manifest = json.loads(content)
         files = {str(name): entry for name, entry in manifest["files"].items()}
         expected = {name: (int(entry["bytes"]), str(entry["sha256"])) for name, entry in files.items()}
         if manifest["sha256"] != _digest(manifest["step"], manifest["files"]):
             raise ValueError("its own sha256 differs")
+        if json.dumps(manifest, indent=1) != content:
+            raise ValueError("it is not as it was written")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError("damaged manifest", where=str(folder / MANIFEST), why=repr(error)) from None
     try:
         present = {path.name for path in folder.iterdir()} - {MANIFEST}
-        for name in sorted(present ^ set(expected)):
-            raise CheckpointError("missing or unexpected file", where=str(folder / name))
-        for name, (size, digest) in expected.items():
-            path = folder / name
-            if path.stat().st_size != size or sha256(path) != digest:
-                raise CheckpointError("damaged file: size or sha256 differs from the manifest", where=str(path))
+        shared = sorted(present & set(expected))
+        wrong = [name for name in shared if not _is(folder / name, *expected[name])]
     except OSError as error:
         raise CheckpointError("unreadable file", where=str(error.filename or folder), why=str(error)) from None
+    if wrong and wrong == shared:
+        raise CheckpointError("damaged manifest", where=str(folder / MANIFEST), why="no file is as it says")
+    for name in sorted(present ^ set(expected)):
+        raise CheckpointError("missing or unexpected file", where=str(folder / name), fix="bring it back, or remove it")
+    if wrong:
+        what = "damaged file: size or sha256 differs from the manifest"
+        raise CheckpointError(what, where=", ".join(str(folder / name) for name in wrong))
+
+
+def _is(path: Path, size: int, digest: str) -> bool:
+    return path.stat().st_size == size and sha256(path) == digest
 
 
 def intact(folder: Path) -> bool:
@@ -136,7 +216,7 @@ def intact(folder: Path) -> bool:
     try:
         verify(folder)
     except CheckpointError:
-        if not folder.is_dir():
+        if gone(folder):
             return False
         verify(folder)  # it was just replaced by the same content, or it is damaged
     return True
@@ -148,7 +228,18 @@ def load(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
 
     verify(folder)
     try:
-        tensors = {path.stem: load_file(path) for path in sorted(folder.glob("*.safetensors"))}
-        return tensors, json.loads((folder / "state.json").read_text())
+        return {path.stem: load_file(path) for path in sorted(folder.glob("*.safetensors"))}, state_of(folder)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:  # RuntimeError: a file that is gone
         raise CheckpointError("unreadable checkpoint", where=str(folder), why=str(error)) from None
+
+
+def state_of(folder: Path) -> dict[str, Any]:
+    """What a checkpoint holds beside its tensors. Raises CheckpointError."""
+    path = folder / "state.json"
+    try:
+        state = json.loads(path.read_text())
+        if not isinstance(state, dict):
+            raise ValueError("not a JSON object")
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError("unreadable state", where=str(path), why=str(error)) from None
+    return state

@@ -84,12 +84,19 @@ class Saver:
     """
 
     def __init__(
-        self, root: Path, bests: Path, keep: int, *, saved: int | None, before: Callable[[], object] = tuple
+        self,
+        root: Path,
+        bests: Path,
+        keep: int,
+        *,
+        saved: int | None,
+        before: Callable[[], object] = tuple,
+        run: str | None = None,
     ) -> None:
         """`saved`: the step that training goes on from, which is saved; None if it begins. `before`: writes what a
-        checkpoint rests on, or raises OSError.
+        checkpoint rests on, or raises OSError. `run`: whose the best weights are.
         """
-        self.root, self.bests, self.keep, self.before = root, bests, keep, before
+        self.root, self.bests, self.keep, self.before, self.run = root, bests, keep, before, run
         self.failures, self.size = 0, 0
         self.begin(saved)
 
@@ -125,7 +132,7 @@ class Saver:
     def write_best(self) -> None:
         if self.waiting is not None:
             step, model = self.waiting
-            checkpoint.save(self.bests, step, {"model": model}, {"step": step}, keep=ALL)
+            checkpoint.save(self.bests, step, {"model": model}, {"step": step, "run": self.run}, keep=ALL)
             self.waiting = None
 
     def save(self, step: int, tensors: Groups, state: Mapping[str, Any]) -> None:
