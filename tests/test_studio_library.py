@@ -230,7 +230,7 @@ def followed(path: Path, reconnects: int = 1000) -> tuple[list[Reader], dict[str
             torn = torn[cut:]
         if turn in (400, 700):
             step = max(1, step - 100)
-            Run(path.parent).rewind(step)
+            Run(path.parent).records.rewind(step, None)
             torn = ""
         if turn == 550:  # the studio itself was started again
             curve = Curve(path)

@@ -236,7 +236,7 @@ def test_a_stream_goes_on_where_it_broke(made: Studio, monkeypatch: pytest.Monke
         step += 3
         if turn == 25:
             step -= 30
-            Run(path.parent).rewind(step)
+            Run(path.parent).records.rewind(step, None)
         for after, data in aside(heard(made, "run:one", cursor, 0.06))[:1]:
             cursor = after
             for one in data:

@@ -275,7 +275,7 @@ class Watch:
             return None
         if found is None or "optimiser" not in found.tensors:
             return None  # the weights that it began with are no checkpoint of its own
-        self.run.rewind(int(found.state["step"]))
+        self.run.records.rewind(int(found.state["step"]), found.state.get("metrics"))
         self.saver.begin(int(found.state["step"]))
         return found.tensors, found.state
 
