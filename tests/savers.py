@@ -93,14 +93,16 @@ def killed(saver: Saver, work: Path, times: int, seed: int = 0, count: int = 500
             os._exit(0)
         os.close(writer)
         os.read(reader, 4)  # the first is there
-        time.sleep(rng.random() * 0.03)
+        began = time.monotonic()
+        os.read(reader, 4)
+        time.sleep(rng.random() * 2 * (time.monotonic() - began))  # within the next two
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         said = b""
         while more := os.read(reader, 4096):
             said += more
         os.close(reader)
-        acknowledged = int.from_bytes(said[-4:], "big") if said else 1
+        acknowledged = int.from_bytes(said[-4:], "big") if said else 2
         found[outcome(saver, root, acknowledged, acknowledged + 1)] += 1
         shutil.rmtree(root)
     return found

@@ -317,24 +317,3 @@ def test_1000_damages_of_checkpoints_are_noticed(tmp_path: Path, record_property
 @pytest.mark.parametrize("name", ["torch.save", "safetensors"])
 def test_others_do_not_notice_damages(name: str, tmp_path: Path) -> None:
     assert savers.noticed(savers.PEERS[name](), tmp_path, 40)["unnoticed"] > 10
-
-
-def damages_of_runs(work: Path, times: int, seed: int) -> tuple[int, list[str]]:
-    """Damage one file of a run beside its checkpoints, so many times: how many are noticed by `--verify`, and what of
-    the rest.
-    """
-    rng, bad = random.Random(seed), []
-    quintet.train("flow", data="spirals", condition="label", steps=STEPS, run="flow", runs=work, config=OPTIONS)
-    files = [path for path in sorted((work / "flow").rglob("*")) if path.is_file() and path.stat().st_size
-             and "samples" not in path.parts and "checkpoints" not in path.parts]  # fmt: skip
-    assert main(["inspect", "flow", "--verify", "--json", "--runs", str(work)]) == 0
-    for number in range(times):
-        path = files[number % len(files)]
-        whole = path.read_bytes()
-        while (content := savers.damaged(whole, rng)) == whole:
-            pass
-        path.write_bytes(content)
-        if main(["inspect", "flow", "--verify", "--json", "--runs", str(work)]) != 3:
-            bad.append(f"{path.relative_to(work)}: {len(whole)} bytes became {len(content)}")
-        path.write_bytes(whole)
-    return times - len(bad), bad
