@@ -269,7 +269,8 @@ def train_planned(
     finally:
         if run is not None:
             run.lock.release()
-    return Fitted(run or Run(root), family, codecs, session.config, session.cond)
+    folder = Path(engine.text("" if run is None else str(run.path)))
+    return Fitted(run or Run(folder), family, codecs, session.config, session.cond)
 
 
 @checked

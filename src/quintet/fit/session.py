@@ -208,7 +208,7 @@ class Watch:
             if trainer.step < trainer.steps:
                 self.saver.forecast(trainer.tensors(), best=trainer.settings.select != "last")
         trainer.run(on_step=self.on_step, on_interval=self.on_interval, on_save=self.on_save, on_plan=self.on_plan)
-        if lost := trainer.guard.lost:
+        if (lost := trainer.guard.lost) and self.session.engine.first:
             warn(f"{lost:,} of {trainer.step:,} updates were skipped because of NaN or Inf")
         self.saving(lambda saver: saver.finish(trainer.step, trainer.tensors, self.state()))
         self.session.engine.barrier()
@@ -228,7 +228,7 @@ class Watch:
             self.report(record)
 
     def warn_once(self, kind: str, told: str, *, advice: bool = False) -> None:
-        if kind not in self.told:
+        if kind not in self.told and self.session.engine.first:
             self.told.add(kind)
             warn(told, kind if advice else "")
 

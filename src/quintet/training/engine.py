@@ -7,14 +7,16 @@ import ctypes
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from quintet.core.errors import EnvironmentFault, UsageError
+from quintet.training.beats import SILENT, Beats, Counters, fault
 
 BF16_PARAMETERS = 1_000_000
 """From this many parameters on, bf16 pays for its casts (measured; small models lose)."""
@@ -50,6 +52,8 @@ def give_back() -> None:
 class Engine:
     """One process of one or more: its device, its share of a batch, and how gradients become one."""
 
+    beats: ClassVar[Beats | None] = None
+
     def __init__(self, device: str = "auto") -> None:
         self.ranks = int(os.environ.get("WORLD_SIZE", "1"))
         self.rank = int(os.environ.get("RANK", "0"))
@@ -66,8 +70,19 @@ class Engine:
         else:
             keep_freed()
         if self.ranks > 1 and not dist.is_initialized():
-            dist.init_process_group("nccl" if cuda else "gloo")
+            with self.together():
+                dist.init_process_group("nccl" if cuda else "gloo")
+                Engine.beats = Beats(counters(), self.rank, self.ranks)
+            Engine.beats.start()
             atexit.register(self.close)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Inside is what all processes do together. Raises EnvironmentFault, which names who of them is gone."""
+        try:
+            yield
+        except RuntimeError as error:
+            raise (fault([], str(error)) if Engine.beats is None else Engine.beats.gone(error)) from None
 
     def seed(self, seed: int) -> None:
         """Seed the device's own generator, which only dropout draws from."""
@@ -104,23 +119,35 @@ class Engine:
     def broadcast(self, tensors: Iterable[Tensor]) -> None:
         """Copy the values of rank 0 to all ranks."""
         if self.ranks > 1:
-            for tensor in tensors:
-                dist.broadcast(tensor, 0)
+            with self.together():
+                for tensor in tensors:
+                    dist.broadcast(tensor, 0)
 
     def agree(self, value: float) -> float:
         """The number that rank 0 has, on all ranks, so that all take the same decision."""
         if self.ranks == 1:
             return value
         tensor = torch.tensor(value, dtype=torch.float64, device=self.device)
-        dist.broadcast(tensor, 0)
+        with self.together():
+            dist.broadcast(tensor, 0)
         return float(tensor)
+
+    def text(self, value: str) -> str:
+        """The text that rank 0 has, on all ranks."""
+        own = list(os.fsencode(value))
+        letters = torch.zeros(int(self.agree(len(own))), dtype=torch.uint8, device=self.device)
+        if self.first:
+            letters.copy_(torch.tensor(own, dtype=torch.uint8))
+        self.broadcast([letters])
+        return os.fsdecode(bytes(letters.tolist()))
 
     def any(self, flag: bool) -> bool:
         """True if it is True on any rank."""
         if self.ranks == 1:
             return flag
         tensor = torch.tensor(float(flag), device=self.device)
-        dist.all_reduce(tensor, dist.ReduceOp.MAX)
+        with self.together():
+            dist.all_reduce(tensor, dist.ReduceOp.MAX)
         return bool(tensor > 0)
 
     def sum(self, gradient: Tensor) -> None:
@@ -129,15 +156,27 @@ class Engine:
         After the backward pass, rather than by hooks in it: it holds for any loss, double backward included.
         """
         if self.ranks > 1:
-            dist.all_reduce(gradient)
+            with self.together():
+                dist.all_reduce(gradient)
 
     def barrier(self) -> None:
         if self.ranks > 1:
-            dist.barrier()
+            with self.together():
+                dist.barrier()
 
     def close(self) -> None:
         if self.ranks > 1 and dist.is_initialized():
+            if Engine.beats is not None:
+                Engine.beats.stop()
             dist.destroy_process_group()
+
+
+def counters() -> Counters:
+    """Numbers that all processes see: of this start of theirs, since torchrun keeps those of the one before."""
+    place, limit = (os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])), timedelta(seconds=SILENT)
+    kept = dist.TCPStore(*place, timeout=limit, wait_for_workers=False)  # type: ignore[attr-defined]
+    start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return cast(Counters, dist.PrefixStore(f"quintet {start}", kept))  # type: ignore[attr-defined]
 
 
 def has_bf16(device: torch.device) -> bool:

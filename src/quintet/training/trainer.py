@@ -148,7 +148,8 @@ class Trainer:
         self.step = int(self.engine.agree(self.step))
         self.guard, self.seconds, self.owed = replace(guard, passed=guard.passed + reached - self.step), seconds, False
         told = f"training goes on from the checkpoint of step {self.step}, with other items"
-        warn(f"{error.what} at step {reached}: {told} ({self.guard.back} of {MOST_BACK} times)")
+        if self.engine.first:
+            warn(f"{error.what} at step {reached}: {told} ({self.guard.back} of {MOST_BACK} times)")
 
     @contextmanager
     def only(self, name: str) -> Iterator[None]:
