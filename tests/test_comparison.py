@@ -226,6 +226,45 @@ def test_a_comparison_that_is_stopped_keeps_what_is_finished_and_goes_on(tmp_pat
     assert "--data.time petal_width" in told["command"]
 
 
+KILLED = """
+import os, signal, sys
+import quintet
+from quintet.training.trainer import Trainer
+update = Trainer.update
+
+def killed(self):
+    if self.steps == 24 and self.family.name == "gan" and self.step == 15:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return update(self)
+
+Trainer.update = killed
+quintet.compare("iris", families=["vae", "gan"], steps=24, preset="tiny", samples=20, runs=sys.argv[1],
+                config={"training": {"save_every": 4}})
+"""
+
+
+def test_a_comparison_that_is_killed_trains_nothing_twice(tmp_path: Path) -> None:
+    """What was finished is not trained again, and what was begun goes on from its last checkpoint."""
+    asked: dict[str, Any] = {"families": ["vae", "gan"], "steps": 24, "preset": "tiny", "samples": 20,
+                             "config": {"training": {"save_every": 4}}}  # fmt: skip
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], timeout=200)
+    assert killed.returncode == -signal.SIGKILL
+    root, begun = tmp_path / "compare-iris-1", dict[str, int]()
+
+    def watch(trainer: Any) -> None:
+        if trainer is not None:
+            begun[trainer.family.name] = trainer.step
+
+    kept = {path: path.stat().st_mtime_ns for path in (root / "vae-0").rglob("*") if path.is_file()}
+    found = quintet.compare("iris", **asked, runs=tmp_path, on_trainer=watch)
+    assert found["runs"] == str(root)
+    assert begun == {"gan": 12}
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    whole = quintet.compare("iris", **asked, runs=tmp_path / "whole")
+    for one, other in zip(whole["models"], found["models"], strict=True):
+        assert (one["status"], one["metrics"]) == (other["status"], other["metrics"])
+
+
 def test_a_comparison_is_taken_up_by_its_name_whatever_became_of_it(tmp_path: Path) -> None:
     asked: dict[str, Any] = {"families": ["gan"], "steps": 2, "preset": "tiny", "samples": 20, "runs": tmp_path}
     (tmp_path / "mine").mkdir()  # as if it had been killed before it had begun

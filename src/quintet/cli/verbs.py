@@ -28,7 +28,7 @@ app = App(
     help_prologue="quintet compare digits --budget 60s\nquintet train flow --data moons --run first\n"
     "quintet sample first -n 100 -o points.csv\n",
     help_epilogue="Every verb takes --json: one JSON object on standard output, the rest on standard error.\n"
-    "Exit codes: 0 fine, 2 usage, 3 data, file or configuration, 4 environment, 5 diverged, 130 and 143 signals.",
+    "Exit codes: 0 fine, 2 usage, 3 data, file or configuration, 4 environment, 5 diverged, 129, 130 and 143 signals.",
     version=__version__,
     help_format="plaintext",
     default_parameter=Parameter(negative="", show_default=False),

@@ -9,18 +9,19 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from quintet.core.errors import EnvironmentFault, UsageError
-from quintet.training.beats import SILENT, Beats, Counters, fault
+from quintet.training.beats import SILENT, Beats, fault
 
 BF16_PARAMETERS = 1_000_000
 """From this many parameters on, bf16 pays for its casts (measured; small models lose)."""
-
+MEETING = 600.0
+"""Seconds in which all processes of a training must have begun."""
 
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -71,8 +72,9 @@ class Engine:
             keep_freed()
         if self.ranks > 1 and not dist.is_initialized():
             with self.together():
-                dist.init_process_group("nccl" if cuda else "gloo")
-                Engine.beats = Beats(counters(), self.rank, self.ranks)
+                met = shared(MEETING, keep=self.first)
+                dist.init_process_group("nccl" if cuda else "gloo", store=met, rank=self.rank, world_size=self.ranks)
+                Engine.beats = Beats(shared(SILENT), self.rank, self.ranks)
             Engine.beats.start()
             atexit.register(self.close)
 
@@ -171,12 +173,14 @@ class Engine:
             dist.destroy_process_group()
 
 
-def counters() -> Counters:
-    """Numbers that all processes see: of this start of theirs, since torchrun keeps those of the one before."""
-    place, limit = (os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])), timedelta(seconds=SILENT)
-    kept = dist.TCPStore(*place, timeout=limit, wait_for_workers=False)  # type: ignore[attr-defined]
-    start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    return cast(Counters, dist.PrefixStore(f"quintet {start}", kept))  # type: ignore[attr-defined]
+def shared(limit: float, *, keep: bool = False) -> Any:
+    """What all processes of this start of theirs write and read. torchrun keeps it through all starts, and so what the
+    one before wrote, such as addresses of processes that are no more; else the first process is to `keep` it.
+    """
+    keep = keep and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+    place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    kept = dist.TCPStore(*place, is_master=keep, timeout=timedelta(seconds=limit), wait_for_workers=False)  # type: ignore[attr-defined]
+    return dist.PrefixStore(f"quintet {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", kept)  # type: ignore[attr-defined]
 
 
 def has_bf16(device: torch.device) -> bool:
