@@ -19,11 +19,13 @@ from quintet import registry
 from quintet.api.model import Model
 from quintet.cli.main import main
 from quintet.core import memory as memory_module
-from quintet.core.errors import ConfigError, EnvironmentFault
+from quintet.core.errors import ConfigError, EnvironmentFault, QuintetWarning
 from quintet.core.memory import NUMBER, counted, memory
 from quintet.core.settings import Settings
+from quintet.families.flow import Flow
 from quintet.registry import FAMILIES, family_class
 from quintet.runs.config import DataSettings, RunConfig
+from quintet.training import checkpoint
 from quintet.training.settings import TrainingSettings
 
 FAMILY_NAMES = list(FAMILIES)
@@ -205,3 +207,17 @@ def test_a_batch_that_cannot_fit_is_worked_on_in_pieces(tmp_path: Path, monkeypa
     assert micro is not None
     assert 1 <= micro < 64
     assert all(torch.allclose(one[name], other[name], atol=1e-4) for name in one)
+
+
+def test_a_look_that_lacks_memory_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training goes on: what it looks at is not what it is for."""
+
+    def hungry(*_: object, **__: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
+
+    monkeypatch.setattr(Flow, "sample", hungry)
+    config = {"preset": "tiny", "training": {"sample_every": 2}}
+    with pytest.warns(QuintetWarning, match="a look was left out: out of memory"):
+        model = quintet.train("flow", data="moons", steps=4, runs=tmp_path, config=config)
+    assert [folder.name[-1] for folder in checkpoint.steps(model.run.checkpoints)] == ["3", "4"]
+    assert all(record.get("quality") is None for record in model.run.metrics())
