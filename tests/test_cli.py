@@ -111,8 +111,9 @@ def test_of_a_run_that_says_nothing_of_its_model_the_rest_is_shown(call: Call, t
     whole = call("inspect", "flow").out
     shutil.copytree(trained / "flow", tmp_path / "old")
     manifest = json.loads((tmp_path / "old" / "manifest.json").read_text())
-    del manifest["model"]
+    del manifest["model"], manifest["id"]
     (tmp_path / "old" / "manifest.json").write_text(json.dumps(manifest))
+    (tmp_path / "old" / "digests.json").unlink()
     found = call("inspect", "old").out.splitlines()
     words = [line.split()[0] for line in whole.splitlines() if line]
     assert [line.split()[0] for line in found if line] == [w for w in words if w not in ("parameters", "likelihood")]
@@ -505,6 +506,10 @@ def test_a_reader_that_goes_away(tmp_path: Path) -> None:
 def test_runs_survive_a_damaged_one(call: Call, trained: Path) -> None:
     shutil.copytree(trained, "here")
     Path("here/vae/config.yaml").write_text("family: [")
+    found = call("runs", "--runs", "here", "--json")
+    assert "error" not in "".join(str(entry) for entry in found.json["runs"])  # a copy stands in for it, which is said
+    assert "its copy in digests.json is taken" in found.err
+    Path("here/vae/digests.json").unlink()
     found = call("runs", "--runs", "here", "--json").json["runs"]
     assert {entry["name"]: "error" in entry for entry in found} == {"flow": False, "gan": False, "vae": True}
     assert "unreadable" in call("runs", "--runs", "here").out

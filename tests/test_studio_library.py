@@ -71,7 +71,9 @@ def test_the_states_of_runs(tmp_path: Path) -> None:
     (live / "lock.json").write_text(json.dumps(note))
     dead = make(tmp_path, "killed", step=40)
     (dead / "lock.json").write_text(json.dumps(note | {"pid": 2**22 + 1}))
-    (make(tmp_path, "broken") / "config.yaml").write_text("family: [")
+    broken = make(tmp_path, "broken")
+    (broken / "config.yaml").write_text("family: [")
+    (broken / "digests.json").unlink()
     (tmp_path / "nothing").mkdir()
     found = {one.name: one for one in Library(tmp_path).search().runs}
     assert {name: one.state for name, one in found.items()} == {

@@ -83,7 +83,9 @@ def test_a_page_shows_how_a_run_stands(made: Studio, browser: TestClient, langua
 
 
 def test_a_damaged_run_says_what_is_wrong(made: Studio, browser: TestClient) -> None:
-    (make(made.root, "bad") / "config.yaml").write_text("family: [")
+    bad = make(made.root, "bad")
+    (bad / "config.yaml").write_text("family: [")
+    (bad / "digests.json").unlink()
     answer = browser.get("/run/bad")
     assert answer.status_code == 200
     assert "unreadable configuration" in answer.text

@@ -102,8 +102,11 @@ def contest(
         registry.family_class(family)
     wanted = {"command": asked.command, "config": asked.training["config"], "data": dataset.fingerprint()}
     folder = begun(runs_root(runs), f"compare-{dataset.name}", wanted, run)
-    with folder.lock.alone():
-        return held(asked, dataset, folder.path, report, on_trainer)
+    try:
+        with folder.lock.alone():
+            return held(asked, dataset, folder.path, report, on_trainer)
+    finally:
+        folder.lock.release()  # a new folder had it before
 
 
 def held(
