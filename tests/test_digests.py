@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -22,6 +23,8 @@ from test_writers import codes, forked
 
 import quintet
 from quintet.core.errors import CheckpointError, ConfigError, QuintetError, QuintetWarning
+from quintet.data import cache
+from quintet.data.dataset import Dataset
 from quintet.operations import inspecting
 from quintet.operations.requests import InspectRequest
 from quintet.runs import digests
@@ -492,3 +495,20 @@ def test_nothing_is_written_or_removed_through_a_link(place: str, damaged: bool,
     with suppress(QuintetError, OSError):
         quintet.resume(run.path)
     assert contents(outside) == before
+
+
+def test_the_cache_may_be_read_as_the_umask_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QUINTET_CACHE", str(tmp_path))
+    items = Dataset("", "table", np.zeros((3, 2), np.float32), {"train": np.arange(3)})
+
+    def write(folder: Path) -> Dataset:
+        np.save(folder / "items.npy", items.items)
+        return items
+
+    before = os.umask(0o027)
+    try:
+        cache.cached("key", write, lambda folder: np.load(folder / "items.npy"))
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o750
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "key").iterdir()} == {0o640}

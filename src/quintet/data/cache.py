@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -79,7 +79,8 @@ def _cached(base: Path, key: str, write: Callable[[Path], Dataset], opened: Open
     for old in base.glob(".*"):
         if old.is_dir() and time.time() - old.stat().st_mtime > LEFTOVER:
             shutil.rmtree(old, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{key}-", dir=base))
+    folder = base / f".{key}-{secrets.token_hex(8)}"
+    folder.mkdir()  # readable as the user's umask says, which those of tempfile are not
     try:
         dataset = write(folder)
         save(folder, dataset)
