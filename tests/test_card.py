@@ -59,7 +59,7 @@ def test_advice_on_a_card_is_of_the_weights_that_it_names(tmp_path: Path) -> Non
     healthy = {"quality_stderr": 0.01, "diversity": 1.0, "copies": 0.01, "copying": False, "seconds": 1.0}
     qualities = {200: 1.0, 400: 0.2, 600: 0.9, 800: 1.5}
     for step, quality in qualities.items():
-        model.run.log({"step": step, "steps": 800, "quality": quality, **healthy})
+        model.run.records.log({"step": step, "steps": 800, "quality": quality, **healthy})
     for step, diverged in ((400, False), (800, True)):
         model.run.weights = UsedWeights(step, "ab" * 32)
         write_card(model.run, model.family, model.codecs)
