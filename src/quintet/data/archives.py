@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
+import itertools
 import lzma
 import os
 import stat
@@ -167,7 +169,33 @@ def unpacked(entry: Entry) -> Entry:
     opener = PACKED.get(entry.suffix)
     if opener is None or is_archive(entry.name):
         return entry
-    return Entry(entry.name[: -len(entry.suffix)], entry.size, entry.stamp, lambda: opener(entry.open()), packed=True)
+
+    def opened() -> BinaryIO:
+        return io.BufferedReader(_Unpacked(opener(entry.open()), entry.size), 2**20)
+
+    return Entry(entry.name[: -len(entry.suffix)], entry.size, entry.stamp, opened, packed=True)
+
+
+class _Unpacked(io.RawIOBase):
+    """A stream that unpacks, which raises OSError once it has given far more than was packed."""
+
+    def __init__(self, stream: Any, packed: int) -> None:
+        self.stream, self.packed, self.given = stream, packed, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        content = self.stream.read(min(len(buffer), 2**20))
+        self.given += len(content)
+        if why := bomb(self.given, self.packed):
+            raise OSError(why)
+        buffer[: len(content)] = content
+        return len(content)
+
+    def close(self) -> None:
+        self.stream.close()
+        super().close()
 
 
 # -- archives --------------------------------------------------------------------------------------------------------
@@ -205,8 +233,10 @@ def zip_entries(source: Path | IO[bytes], where: str = "", stamp: int = 0) -> li
         raise DataError(
             "not a zip file", where=where, why=in_one_line(error), fix="copy or download it again"
         ) from None
-    entries, packed, size = [], 0, 0
-    for info in archive.infolist():
+    entries, packed, size, members = [], 0, 0, archive.infolist()
+    if (count - len(members)) % 2**16:  # of which some programs write the last 16 bits alone
+        raise refuse(where, f"its end tells of {count:,} members, and there are {len(members):,}")
+    for info in members:
         name = safe_name(info.filename, where)
         if stat.S_ISLNK(info.external_attr >> 16):
             raise refuse(where, f"the member {name[:100]!r} is a link")
@@ -217,6 +247,9 @@ def zip_entries(source: Path | IO[bytes], where: str = "", stamp: int = 0) -> li
         if not info.filename.endswith("/") and not is_hidden(name):
             entries.append(unpacked(Entry(name, info.file_size, stamp, _member(archive, info))))
     _check_ratio(size, packed, where)
+    places = sorted((info.header_offset, info.header_offset + info.compress_size) for info in members)
+    if any(end > start for (_, end), (start, _) in itertools.pairwise(places)):
+        raise refuse(where, "its members overlap, so that the same bytes are unpacked again and again")
     return sorted(entries, key=lambda entry: entry.name)
 
 
@@ -237,9 +270,16 @@ class _kept:
         self.stream.seek(0)
 
 
+def bomb(size: int, packed: int) -> str:
+    """Why so many bytes are too much for that which they are packed in; "" if they are not."""
+    if size <= RATIO_FROM or size <= RATIO * max(packed, 1):
+        return ""
+    return f"{packed:,} bytes unpack to {size:,} or more: over {RATIO} times as many"
+
+
 def _check_ratio(size: int, packed: int, where: str) -> None:
-    if size > RATIO_FROM and size > RATIO * max(packed, 1):
-        raise refuse(where, f"{packed:,} bytes unpack to {size:,}: more than {RATIO} times")
+    if why := bomb(size, packed):
+        raise refuse(where, why)
 
 
 def _zip_count(stream: IO[bytes]) -> int:
@@ -264,11 +304,10 @@ def tar_entries(path: Path) -> list[Entry]:
     where, stamp = str(path), path.stat().st_ctime_ns
     try:
         plain = _plain_tar(path, where)
+        _count_members(plain, where)
         archive = tarfile.open(fileobj=plain, mode="r:")  # noqa: SIM115
         entries = []
-        for count, info in enumerate(archive):
-            if count >= MEMBERS:
-                raise refuse(where, f"more than {MEMBERS:,} members")
+        for info in archive:
             name = safe_name(info.name, where)
             if not info.isreg() and not info.isdir():
                 raise refuse(where, f"the member {name[:100]!r} is a link or a device")
@@ -279,6 +318,23 @@ def tar_entries(path: Path) -> list[Entry]:
             "not a tar file", where=where, why=in_one_line(error), fix="copy or download it again"
         ) from None
     return sorted(entries, key=lambda entry: entry.name)
+
+
+def _count_members(plain: Any, where: str) -> None:
+    """Raise DataError for too many members, before objects are made of them: each is a block of 512 bytes, of which 12
+    at 124 are its size, and then its content in whole blocks (POSIX.1-2008, pax).
+    """
+    count = at = 0
+    while len(head := plain.read(tarfile.BLOCKSIZE)) == tarfile.BLOCKSIZE and any(head):
+        count += head[156:157] not in b"xgLK"  # what stands before a member: its long name, its times
+        if count > MEMBERS:
+            raise refuse(where, f"more than {MEMBERS:,} members")
+        size = int(tarfile.nti(head[124:136]))  # type: ignore[attr-defined]
+        if size < 0:
+            raise tarfile.TarError("a member of less than no bytes")
+        at += tarfile.BLOCKSIZE * (1 + -(-size // tarfile.BLOCKSIZE))
+        plain.seek(at)
+    plain.seek(0)
 
 
 def _plain_tar(path: Path, where: str) -> Any:

@@ -10,7 +10,7 @@ import zlib
 import numpy as np
 
 from quintet.core.errors import DataError
-from quintet.data.archives import BROKEN, BadFile, Entry, in_one_line
+from quintet.data.archives import BROKEN, FILE_LIMIT, BadFile, Entry, in_one_line
 
 
 def array_of(entry: Entry, where: str) -> np.ndarray:
@@ -35,6 +35,8 @@ def array_of(entry: Entry, where: str) -> np.ndarray:
         if size != entry.size and not entry.packed:
             why = f"{entry.size:,} bytes; its header says {size:,}"
             raise DataError("the array is cut short", where=place, why=why, fix="copy or download it again")
+        if entry.packed and size > FILE_LIMIT:
+            raise BadFile(f"its header says {size:,} bytes, more than {FILE_LIMIT:,}")
         if entry.path is not None:
             return np.load(entry.path, mmap_mode="r", allow_pickle=False)
         return np.load(io.BytesIO(entry.read()), allow_pickle=False)

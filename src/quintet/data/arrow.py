@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import decimal
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,17 +41,6 @@ class Grid(NamedTuple):
         whole.
         """
         return None if self.base % self.unit else self.base // self.unit
-
-
-def stored(source: Any) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-    """(schema, batches) of an open file of Arrow, or of a stream of it, as servers send. Raises ArrowException."""
-    is_file = source.read(6) == b"ARROW1"
-    source.seek(0)
-    if not is_file:
-        stream = pa.ipc.open_stream(source)
-        return stream.schema, iter(stream)
-    file = pa.ipc.open_file(source)
-    return file.schema, (file.get_batch(i) for i in range(file.num_record_batches))
 
 
 def without_dictionary(kind: pa.DataType) -> pa.DataType:
@@ -272,10 +261,10 @@ def tidy(table: pa.Table, *, empty: bool = True) -> tuple[pa.Table, list[str]]:
         if pa.types.is_dictionary(kind):
             column = column.cast(kind.value_type)
             kind = column.type
-        if empty and table.num_rows and column.null_count == table.num_rows:
-            notes.append(f"column {name} has no values{LEFT_OUT}")
-        elif pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
             notes.append(f"column {name} holds {held(kind)}, and a cell is to hold one value{LEFT_OUT}")
+        elif empty and table.num_rows and column.null_count == table.num_rows:
+            notes.append(f"column {name} has no values{LEFT_OUT}")
         else:
             if pa.types.is_decimal(kind):  # Arrow's own cast to floating point is off by a last digit, hence by all of
                 column = column.cast(pa.string())  # the digits that a column of 0.01, 0.02, ... is rounded to

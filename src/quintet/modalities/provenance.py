@@ -87,10 +87,10 @@ def _note(path: Path) -> str | None:
     if suffix == ".arrow":
         import pyarrow
 
-        from quintet.data.arrow import stored
+        from quintet.data.columnar import schema_of
 
         with pyarrow.memory_map(str(path)) as file:
-            return _of_schema(stored(file)[0])
+            return _of_schema(schema_of(file))
     return sidecar(path).read_text() if sidecar(path).is_file() else None
 
 

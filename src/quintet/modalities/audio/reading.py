@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,11 @@ SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 MOST_FRAMES = 50_000_000
 """A recording with more samples, over all its channels, is refused by its header (at 44.1 kHz stereo: 9 minutes)."""
 FILE_BYTES = 2**29
+RATES = (100, 400_000)
+"""Samples a second that a recording may have; other rates are damage, or no sound."""
+FINEST = 1000
+"""Two rates of larger parts (44,100 to 44,101) are taken for the nearest ratio, less than a millionth off: the filter
+of their own would be millions of taps long."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,9 @@ def header(content: bytes) -> tuple[int, int]:
         raise BadFile(f"{facts.frames * facts.channels:,} samples; {MOST_FRAMES:,} are allowed")
     if facts.frames <= 0:
         raise BadFile("it holds no samples")
+    low, high = RATES
+    if not low <= facts.samplerate <= high:
+        raise BadFile(f"{facts.samplerate:,} samples a second; from {low:,} to {high:,} are allowed")
     return int(facts.frames), int(facts.samplerate)
 
 
@@ -66,6 +74,8 @@ def decode(content: bytes, rate: int) -> np.ndarray:
         raise BadFile(in_one_line(error)[:120]) from None
     if not len(samples):
         raise BadFile("it holds no samples")
+    if len(samples) / own * rate > MOST_FRAMES:
+        raise BadFile(f"{len(samples):,} samples at {own:,} Hz become more than {MOST_FRAMES:,} at {rate:,} Hz")
     if not np.isfinite(samples).all():
         raise BadFile("it holds NaN or Inf")
     return resample(samples.mean(1), own, rate)
@@ -76,8 +86,11 @@ def resample(samples: np.ndarray, own: int, rate: int) -> np.ndarray:
     if own != rate:
         from scipy.signal import resample_poly
 
-        common = math.gcd(own, rate)
-        samples = resample_poly(samples.astype(np.float64), rate // common, own // common)
+        ratio = Fraction(rate, own)
+        if min(ratio.numerator, ratio.denominator) > FINEST:
+            ratio = ratio.limit_denominator(FINEST)
+        if ratio != 1:
+            samples = resample_poly(samples.astype(np.float64), ratio.numerator, ratio.denominator)
     return samples.clip(-1, 1).astype(np.float32)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ SIDE = 64
 """Pixels of the longer side, unless a size is given: larger images are reduced to it."""
 PIXELS = 50_000_000
 """An image with more is refused by its header."""
+ROWS = 2**20
+"""Values of a wide image that are looked at together: what is made of them takes many times their bytes."""
 FILE_BYTES = 2**28
 GREY = ("1", "L", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 ORIENTATION = 0x0112
@@ -49,7 +51,7 @@ class Header:
     width: int
     alpha: bool
     colour: bool
-    frames: int = 1
+    animated: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,15 @@ def header(image: Image.Image) -> Header:
         turned = False
     height, width = (image.width, image.height) if turned else (image.height, image.width)
     alpha = "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info
-    return Header(height, width, alpha, image.mode not in (*GREY, "LA"), getattr(image, "n_frames", 1))
+    return Header(height, width, alpha, image.mode not in (*GREY, "LA"), _animated(image))
+
+
+def _animated(image: Image.Image) -> bool:
+    """Whether it has more than one frame: they are not counted, since each would be decoded."""
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # whatever is wrong with a second one
+        return False
 
 
 def decode(image: Image.Image, shape: Shape) -> np.ndarray:
@@ -116,8 +126,17 @@ def wide(image: Image.Image) -> bool:
 def as_codes(values: np.ndarray, scale: Scale | None) -> np.ndarray:
     """Values of images as uint8: those at the ends of the scale, or 0 and 255, are black and white."""
     low, high = scale or (0, 255)
-    share = (np.nan_to_num(values.astype(np.float64), nan=low) - low) / ((high - low) or 1)
-    return np.round(share * 255).clip(0, 255).astype(np.uint8)
+    codes = np.empty(values.shape, np.uint8)
+    for part, out in zip(_pieces(values), _pieces(codes), strict=True):
+        share = (np.nan_to_num(part.astype(np.float64), nan=low) - low) / ((high - low) or 1)
+        out[...] = np.round(share * 255).clip(0, 255)
+    return codes
+
+
+def _pieces(values: np.ndarray) -> Iterator[np.ndarray]:
+    """Views of an array, of whole rows, about as many values in each as are looked at together."""
+    each = max(1, ROWS * max(1, len(values)) // max(1, values.size))
+    return (values[start : start + each] for start in range(0, len(values), each))
 
 
 def from_codes(codes: np.ndarray, scale: Scale) -> np.ndarray:
@@ -138,10 +157,11 @@ class Range:
     whole: bool = True
 
     def add(self, values: np.ndarray) -> None:
-        finite = values[np.isfinite(values)]
-        if finite.size:
-            self.low, self.high = min(self.low, float(finite.min())), max(self.high, float(finite.max()))
-            self.whole = self.whole and bool((finite == np.floor(finite)).all())
+        for part in _pieces(values):
+            finite = part[np.isfinite(part)]
+            if finite.size:
+                self.low, self.high = min(self.low, float(finite.min())), max(self.high, float(finite.max()))
+                self.whole = self.whole and bool((finite == np.floor(finite)).all())
 
     def scale(self) -> Scale | None:
         """Up to 256 whole values stay as they are, and so do 0 ... 1; other values are spread over 0 ... 255."""
@@ -220,7 +240,7 @@ def common_shape(headers: Sequence[Header], size: int | None, fit: str) -> tuple
         h, w = next(iter(sides))
         was = f"of {h} x {w}" if len(sides) == 1 else f"of {len(sides):,} sizes"
         notes.append(f"images {was} scaled to {height} x {width} (--data.size)")
-    animated = sum(header.frames > 1 for header in headers)
+    animated = sum(header.animated for header in headers)
     if animated:
         notes.append(f"{animated:,} animated images: their first frame only")
     return Shape(height, width, channels, mixed, fit), tuple(notes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import itertools
@@ -22,7 +23,8 @@ import pyarrow.parquet
 from quintet.core.errors import DataError, EnvironmentFault
 from quintet.core.random import some
 from quintet.data.archives import BadFile, Entry, Problems, in_one_line
-from quintet.data.arrow import stored, tidy
+from quintet.data.arrow import tidy
+from quintet.data.columnar import COLUMNS, checked, few, parquet_batches, stored
 from quintet.data.dataset import LONG_TEXT, Dataset, Found, take
 from quintet.data.encodings import decoded
 from quintet.data.splits import arrange, assign, row_keys
@@ -47,7 +49,8 @@ ROWS = (".csv", ".tsv", ".parquet", ".jsonl")
 MISSING = ["", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "-nan", "NULL", "null", "<NA>"]
 EXCEL_MISSING = (*MISSING, "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#NULL!")
 """Also what stands in a cell whose formula failed."""
-COLUMNS = 20_000
+ENOUGH = 200
+"""Columns that tell whether the first row is a header."""
 RAISED = (pa.ArrowException, OSError, EOFError, ValueError, KeyError, OverflowError, RecursionError)
 
 Batches = Iterator[pa.Table]
@@ -167,27 +170,18 @@ def whole(entry: Entry, where: str) -> tuple[pa.Table, list[str]]:
             problems.check()
             return table, list(problems.notes())
         if entry.suffix in PARQUET:
-            return checked(pyarrow.parquet.read_table(io.BytesIO(content))), []
+            parts = list(parquet_batches(io.BytesIO(content), len(content)))
+            return pa.concat_tables(parts or [pa.table({})]), []
         if entry.suffix in EXCEL:
             return excel_table(content)
         if content.startswith(FEATHER_1):
-            return checked(pyarrow.feather.read_table(io.BytesIO(content))), []
-        schema, batches = stored(pa.BufferReader(content))
-        return checked(pa.Table.from_batches(batches, schema)), []
+            return checked(pyarrow.feather.read_table(io.BytesIO(content)), len(content)), []
+        schema, batches = stored(pa.BufferReader(content), len(content))
+        return pa.concat_tables([schema.empty_table(), *batches]), []
     except RAISED as error:
         raise unreadable(place, error) from None
     except BadFile as error:
         raise DataError("cannot be read", where=place, why=str(error)) from None
-
-
-def checked(table: pa.Table) -> pa.Table:
-    """This table, once its cells are known to lie within it and its texts to be UTF-8: Arrow trusts what a file says,
-    and a damaged one would end the process. Raises ArrowInvalid.
-    """
-    table.validate(full=True)
-    for name in table.schema.names:
-        name.encode()  # a name that is no UTF-8 raises a ValueError
-    return table
 
 
 def excel_table(content: bytes) -> tuple[pa.Table, list[str]]:
@@ -256,9 +250,10 @@ def csv_options(head: bytes, suffix: str, problems: Problems) -> tuple[Any, Any,
         raise ValueError("it holds NUL bytes: this is no text file")
     whole, text = len(head) < BLOCK, head.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "ignore")
     delimiter = "\t" if suffix == ".tsv" else delimiter_of(text)
-    rows = list(itertools.islice(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), LINES))
-    rows = [row for row in (rows if whole or len(rows) == LINES else rows[:-1]) if row]
+    rows = first_rows(text, delimiter, LINES)
+    rows = [row for row in (rows if whole or len(rows) == LINES else rows[:-1] or rows) if row]
     first = rows[0] if rows else [""]
+    few(len(first))
     notes = [] if delimiter in (",", "\t") else [f"the delimiter is {delimiter!r}"]
     header = has_header(first, [row for row in rows[1:] if len(row) == len(first)], comma=delimiter == ";")
     names = first if header else [f"x{i}" for i in range(len(first))]
@@ -282,14 +277,20 @@ def csv_options(head: bytes, suffix: str, problems: Problems) -> tuple[Any, Any,
     )  # fmt: skip
 
 
+def first_rows(text: str, delimiter: str, count: int) -> list[list[str]]:
+    """So many rows of a CSV, or those before a cell that is longer than this reader takes, as pyarrow's does."""
+    rows = []
+    with contextlib.suppress(csv.Error):
+        for row in itertools.islice(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), count):
+            rows.append(row)
+    return rows
+
+
 def delimiter_of(text: str) -> str:
     """What stands between the cells: that which gives the first rows one number of cells, more than one."""
     best, score = ",", (0.0, 0)
     for delimiter in ",;\t|":
-        try:
-            rows = list(itertools.islice(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), 101))
-        except csv.Error:  # a cell that is longer than this reader takes: pyarrow's takes it
-            continue
+        rows = first_rows(text, delimiter, 101)
         widths = [len(row) for row in (rows[:-1] if len(rows) > 100 else rows) if row]
         if widths and widths[0] > 1:
             share = sum(width == widths[0] for width in widths) / len(widths)
@@ -311,7 +312,7 @@ def has_header(first: Sequence[str], rows: Sequence[Sequence[str]], *, comma: bo
     years = all(number.isdecimal() and 1500 <= int(number) <= 2200 for number in numbers)
     counts = numbers == [str(i) for i in range(len(numbers))] and len(numbers) > 1
     other, value, word = False, False, False
-    for index, cell in enumerate(first):
+    for index, cell in enumerate(first[:ENOUGH]):
         cells = pa.chunked_array([pa.array([None if r[index] in MISSING else r[index] for r in rows], pa.string())])
         form = guessing.guess(cells, comma=comma)
         if cell in MISSING:
@@ -384,9 +385,10 @@ def characters(row: Any, problems: Problems) -> Any:
 
 
 def table_of(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """A table of objects; a column of mixed kinds becomes strings."""
-    columns = {}
-    for name in dict.fromkeys(name for row in rows for name in row):
+    """A table of objects; a column of mixed kinds becomes strings. Raises BadFile for too many columns."""
+    columns, names = {}, dict.fromkeys(name for row in rows for name in row)
+    few(len(names))
+    for name in names:
         cells = [row.get(name) for row in rows]
         try:
             columns[str(name)] = pa.array(cells)

@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.ipc
-import pyarrow.parquet
 
 from quintet.core.errors import ConfigError, DataError
 from quintet.data import cache
 from quintet.data.archives import BadFile, Entry, Problems
-from quintet.data.arrow import stored, tidy
+from quintet.data.arrow import tidy
+from quintet.data.columnar import parquet_batches, stored
 from quintet.data.dataset import SPLITS, Dataset, Found
 from quintet.data.splits import assign, consecutive, row_keys
 from quintet.modalities.table import guessing, types, written
@@ -29,7 +29,6 @@ from quintet.modalities.table.reading import (
     PARQUET,
     RAISED,
     Batches,
-    checked,
     csv_options,
     dataset_of,
     joined,
@@ -245,14 +244,14 @@ def _json_batches(file: Any, entry: Entry, schema: Any, found: Found, notes: lis
 
 
 def _parquet_batches(file: Any, entry: Entry, schema: Any, found: Found, notes: list[str]) -> Batches:
-    source = str(entry.path) if entry.path else io.BytesIO(file.read())
-    for batch in pyarrow.parquet.ParquetFile(source, memory_map=bool(entry.path)).iter_batches(2**16):
-        table = checked(pa.Table.from_batches([batch]))
+    content = None if entry.path else file.read()
+    source = str(entry.path) if content is None else io.BytesIO(content)
+    size = entry.size if content is None else len(content)
+    for table in parquet_batches(source, size, mapped=content is None):
         yield table if schema is None else table.cast(schema)
 
 
 def _feather_batches(file: Any, entry: Entry, schema: Any, found: Found, notes: list[str]) -> Batches:
     source = pa.memory_map(str(entry.path)) if entry.path else pa.BufferReader(file.read())
-    for batch in stored(source)[1]:
-        table = checked(pa.Table.from_batches([batch]))
+    for table in stored(source, source.size())[1]:
         yield table if schema is None else table.cast(schema)
