@@ -43,6 +43,10 @@ class BadFile(Exception):
     """One file that cannot be read, and why. Many good ones may make up for it: see `Problems`."""
 
 
+class TooLarge(BadFile):
+    """One that is larger than a file may be that is read as a whole: nothing may be wrong with it."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """A file: its name inside the source, bytes, time of change, and how to open it."""
@@ -76,14 +80,14 @@ class Entry:
     def read(self, limit: int = FILE_LIMIT) -> bytes:
         """All bytes. Raises BadFile if there are more than `limit`, or if they cannot be read."""
         if self.size > limit:
-            raise BadFile(f"{self.size:,} bytes, more than {limit:,}")
+            raise TooLarge(f"{self.size:,} bytes, more than {limit:,}")
         try:
             with self.open() as stream:
                 content = stream.read(limit + 1)
         except BROKEN as error:
             raise BadFile(in_one_line(error)) from None
         if len(content) > limit:
-            raise BadFile(f"it unpacks to more than {limit:,} bytes")
+            raise TooLarge(f"it unpacks to more than {limit:,} bytes")
         return content
 
 
@@ -274,7 +278,7 @@ def bomb(size: int, packed: int) -> str:
     """Why so many bytes are too much for that which they are packed in; "" if they are not."""
     if size <= RATIO_FROM or size <= RATIO * max(packed, 1):
         return ""
-    return f"{packed:,} bytes unpack to {size:,} or more: over {RATIO} times as many"
+    return f"{packed:,} bytes unpack to {size:,} or more: more than {RATIO} times"
 
 
 def _check_ratio(size: int, packed: int, where: str) -> None:

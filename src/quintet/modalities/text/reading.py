@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from quintet.core.errors import DataError
-from quintet.data.archives import BadFile, Entry, Problems
+from quintet.data.archives import BadFile, Entry, Problems, TooLarge
 from quintet.data.dataset import SPLITS, Dataset, Found
 from quintet.data.encodings import decoded
 from quintet.data.splits import arrange, assign, consecutive, keys_of
@@ -49,10 +49,10 @@ def read_texts(entries: Sequence[Entry], found: Found) -> Dataset:
             texts.append(text)
             encodings += [f"{entry.name}: {note}" for note in said]
             good.append(index)
+        except TooLarge as error:  # no smaller part of the source stands for it
+            fix = f"cut it into a folder of files: split -C 200M {entry.name} FOLDER/part- --additional-suffix=.txt"
+            raise DataError(f"{entry.name} is too large", where=found.where, why=str(error), fix=fix) from None
         except BadFile as error:
-            if "more than" in str(error):  # nothing is wrong with it, and no smaller part of the source stands for it
-                fix = f"cut it into a folder of files: split -C 200M {entry.name} FOLDER/part- --additional-suffix=.txt"
-                raise DataError(f"{entry.name} is too large", where=found.where, why=str(error), fix=fix) from None
             problems.add(entry.name, error)
     problems.check()
     found, unit = found.at(good), found.reading.of(TextReading).unit
