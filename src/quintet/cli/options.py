@@ -12,6 +12,8 @@ from quintet.operations.requests import SECTIONS
 from quintet.operations.settings import unknown
 
 Sections = dict[str, dict[str, Any]]
+ALSO = {"--on-bad-data": "--data.on_bad"}
+"""Other names of settings."""
 DOTTED = re.compile(r"--([A-Za-z_-]+)\.([A-Za-z_][\w-]*)(?:=(.*))?", re.DOTALL)
 
 
@@ -25,6 +27,8 @@ def extract(tokens: Sequence[str]) -> tuple[Sections, list[str]]:
     rest: list[str] = []
     feed = iter(tokens)
     for token in feed:
+        name, mark, rest_of = token.partition("=")
+        token = ALSO.get(name, name) + mark + rest_of
         match = DOTTED.fullmatch(token) if "--" not in rest else None
         if not match:
             rest.append(token)

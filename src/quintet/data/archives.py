@@ -40,11 +40,13 @@ BROKEN = (OSError, EOFError, ValueError, zipfile.BadZipFile, tarfile.TarError, z
 
 
 class BadFile(Exception):
-    """One file that cannot be read, and why. Many good ones may make up for it: see `Problems`."""
+    """One file that cannot be read, and why. Many good ones may make up for it: see `Problems`. `large`: nothing may be
+    wrong with it, but that it is larger than one that is read as a whole.
+    """
 
-
-class TooLarge(BadFile):
-    """One that is larger than a file may be that is read as a whole: nothing may be wrong with it."""
+    def __init__(self, why: str, *, large: bool = False) -> None:
+        super().__init__(why)
+        self.large = large
 
 
 @dataclass(frozen=True)
@@ -80,46 +82,15 @@ class Entry:
     def read(self, limit: int = FILE_LIMIT) -> bytes:
         """All bytes. Raises BadFile if there are more than `limit`, or if they cannot be read."""
         if self.size > limit:
-            raise TooLarge(f"{self.size:,} bytes, more than {limit:,}")
+            raise BadFile(f"{self.size:,} bytes, more than {limit:,}", large=True)
         try:
             with self.open() as stream:
                 content = stream.read(limit + 1)
         except BROKEN as error:
             raise BadFile(in_one_line(error)) from None
         if len(content) > limit:
-            raise TooLarge(f"it unpacks to more than {limit:,} bytes")
+            raise BadFile(f"it unpacks to more than {limit:,} bytes", large=True)
         return content
-
-
-class Problems:
-    """Files of a source that cannot be read: a tenth at most is passed over and counted, more is an error."""
-
-    def __init__(self, where: str, total: int, what: str = "files") -> None:
-        self.where, self.total, self.what = where, total, what
-        self.found: list[tuple[str, str]] = []
-        self.halves = 0
-        """How many held half a character, which was replaced."""
-
-    def add(self, name: str, why: object) -> None:
-        self.found.append((name, str(why)))
-
-    def check(self) -> None:
-        """Raise DataError that names the first, if there are too many."""
-        if self.found and 10 * len(self.found) > self.total:
-            (name, why), bad = self.found[0], len(self.found)
-            what = f"cannot read {name}" if bad == 1 else f"cannot read {bad:,} of {self.total:,} {self.what}"
-            why = why if bad == 1 else f"the first is {name}: {why}"
-            fix = "repair or replace it" if self.total == 1 else "repair or remove them; a tenth may be bad"
-            raise DataError(what, where=self.where, why=why, fix=fix)
-
-    def notes(self) -> tuple[str, ...]:
-        half = f"{self.halves:,} {self.what} hold half a character (a lone surrogate): U+FFFD stands in its place"
-        notes = [half] if self.halves else []
-        if self.found:
-            name, why = self.found[0]
-            left = f"{len(self.found):,} of {self.total:,} {self.what} cannot be read and are left out"
-            notes.append(f"{left}, the first {name}: {why}")
-        return tuple(notes)
 
 
 def in_one_line(error: BaseException) -> str:

@@ -45,6 +45,7 @@ class Reading:
     split: str = "auto"
     whole: bool = False
     forms: Mapping[str, Any] = field(default_factory=dict)
+    on_bad: str = "few"
     own: Mapping[str, Any] = field(default_factory=dict)
 
     def of(self, kind: type[Own]) -> Own:

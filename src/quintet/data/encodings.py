@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 
 
-def decoded(content: bytes, where: str) -> tuple[bytes, list[str]]:
-    """The same as UTF-8, and a note where it was not. Raises ValueError for what is no text, or damaged UTF-8."""
+def decoded(content: bytes, *, lenient: bool = False) -> tuple[bytes, list[str]]:
+    """The same as UTF-8, and a note where it was not. Raises ValueError for what is no text, or damaged UTF-8, in which
+    a `lenient` reader puts U+FFFD instead.
+    """
     wide = "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else ""
     some = content[:2000]
     for name, zeros in (("utf-16-le", some[1::2].count(0)), ("utf-16-be", some[::2].count(0))):
@@ -19,9 +21,12 @@ def decoded(content: bytes, where: str) -> tuple[bytes, list[str]]:
         return content, []
     except UnicodeDecodeError as error:
         good = len(re.findall(rb"[\xc3-\xf4][\x80-\xbf]+", content))
-        bad = content.decode("utf-8", "replace").count("\ufffd")
+        mended = content.decode("utf-8", "replace")
+        bad = mended.count("\ufffd")
         if b"\0" in content:
             raise ValueError("it holds NUL bytes: this is no text file") from None
+        if good > bad and lenient:
+            return mended.encode(), [f"damaged UTF-8: U+FFFD stands in {bad:,} places"]
         if good > bad:
             raise ValueError(f"damaged UTF-8: byte {content[error.start]:#04x} at offset {error.start:,}") from None
     try:

@@ -30,6 +30,11 @@ class AnyData(Settings, ABC):
     group: str | None = Field(None, description="rows with one value of this column stay in one split")
     time: str | None = Field(None, description="split by this column: the last rows are the test split")
     split: Literal["auto", "none"] = Field("auto", description="none: train on all items, which every split then holds")
+    on_bad: Literal["few", "error", "skip", "quarantine"] = Field(
+        "few",
+        description="what cannot be read; few: a tenth may be left out, skip: any number, quarantine: and is listed in "
+        "SOURCE.bad, error: none",
+    )
 
     def reading(self) -> dict[str, Any]:
         """How the source is read: the arguments of `load_source`."""

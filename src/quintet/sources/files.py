@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from quintet.core.errors import DataError
+from quintet.core.errors import DataError, warn
 from quintet.data import cache
 from quintet.data.archives import Entry, entries_of
 from quintet.data.dataset import SPLITS, Dataset, Found, Reading
+from quintet.data.problems import UNREAD
 from quintet.data.splits import PUBLISHED
 from quintet.registry import MODALITIES, candidates
 from quintet.sources import arrays
@@ -62,6 +63,9 @@ def read_path(path: Path, reading: Reading) -> Dataset:
     dataset = kinds[chosen[0].suffix][1](chosen, found)
     if ignored:
         notes.append(f"{sum(ignored.values()):,} other files are ignored: {', '.join(sorted(ignored))}")
+    for note in dataset.notes:
+        if UNREAD in note:
+            warn(f"{path.name}: {note}")
     name = name_of(path)
     about = dataset.about or f"{len(dataset.items):,} {MODALITIES[dataset.modality].things}, read from {path.name}"
     return replace(dataset, name=name, source=str(path), about=about, notes=(*dataset.notes, *notes))

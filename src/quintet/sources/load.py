@@ -34,6 +34,7 @@ def load_source(
     split: Literal["auto", "none"] = "auto",
     whole: bool = False,
     forms: Mapping[str, Any] | None = None,
+    on_bad: Literal["few", "error", "skip", "quarantine"] = "few",
     **own: Any,
 ) -> Dataset:
     """A name of `SOURCES`, a path, or hf:owner/name[:config], read and split.
@@ -41,7 +42,8 @@ def load_source(
     The rest is for paths and the hub. `group`: rows with one value of this column stay in one split; `time`: the rows
     that are last by this column are the test split; `split`: "none" trains on all items, which every split then holds;
     `whole`: not split, all items in their own order in every split; `forms`: in which the columns of a CSV are written,
-    where that fits; `own`: what single kinds of data let their user choose, see `modalities.options`.
+    where that fits; `on_bad`: what becomes of that which cannot be read, see `data.problems`; `own`: what single kinds
+    of data let their user choose, see `modalities.options`.
     Raises UsageError for a name that is not known, DataError for what cannot be read.
     """
     unknown = own.keys() - {name for kind in OPTIONS.values() for name in kind.reading.model_fields}
@@ -52,7 +54,7 @@ def load_source(
         for name, why in settled.items():
             raise ConfigError(why, where=f"data.{name}, {source}", fix=f"leave out data.{name}")
         return SOURCES[source]()
-    reading = Reading(group, time, split, whole, forms or {}, own)
+    reading = Reading(group, time, split, whole, forms or {}, on_bad, own)
     if source.startswith(PREFIX):
         return read_hub(source, reading)
     try:

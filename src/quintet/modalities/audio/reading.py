@@ -14,9 +14,10 @@ import numpy as np
 import pyarrow as pa
 
 from quintet.data import cache
-from quintet.data.archives import BadFile, Entry, Problems, in_one_line
+from quintet.data.archives import BadFile, Entry, in_one_line
 from quintet.data.dataset import Dataset, Found
 from quintet.data.mapped import allocated
+from quintet.data.problems import Problems
 from quintet.data.splits import arrange, assign, hash_of
 from quintet.modalities.audio.options import AudioReading
 from quintet.modalities.audio.recordings import Recordings
@@ -99,7 +100,7 @@ def read_sounds(sounds: Sequence[Sound], found: Found) -> Dataset:
     kept = cache.find(found.key, opened)
     if kept is not None:
         return kept
-    problems = Problems(found.where, len(sounds), "recordings")
+    problems = Problems(found, len(sounds), "recordings")
     good, facts, keys = [], [], []
     for index, sound in enumerate(cache.progress(sounds, "looking at recordings", len(sounds))):
         try:

@@ -14,9 +14,10 @@ import pyarrow as pa
 from PIL import Image, ImageOps
 
 from quintet.data import cache
-from quintet.data.archives import BadFile, Entry, Problems, in_one_line
+from quintet.data.archives import BadFile, Entry, in_one_line
 from quintet.data.dataset import Dataset, Found, chunks, release
 from quintet.data.mapped import allocated
+from quintet.data.problems import Problems
 from quintet.data.splits import arrange, assign, hash_of
 from quintet.modalities.image.options import ImageReading, Scale, decided
 
@@ -281,7 +282,7 @@ def read_images(pictures: Sequence[Picture], found: Found) -> Dataset:
     kept = cache.find(found.key, opened)
     if kept is not None:
         return kept
-    good, headers, keys, problems, values = survey(pictures, found.where)
+    good, headers, keys, problems, values = survey(pictures, found)
     found = found.at(good)
     asked = found.reading.of(ImageReading)
     shape, notes = common_shape(headers, asked.size, asked.fit)
@@ -325,10 +326,10 @@ def opened(folder: Path) -> np.ndarray:
     return np.load(folder / "items.npy", mmap_mode="r")
 
 
-def survey(pictures: Sequence[Picture], where: str) -> tuple[list[int], list[Header], np.ndarray, Problems, Range]:
+def survey(pictures: Sequence[Picture], found: Found) -> tuple[list[int], list[Header], np.ndarray, Problems, Range]:
     """(which pictures have a header, the headers, hashes of their contents, problems, the values of wide images)."""
     values = Range()
-    problems = Problems(where, len(pictures), "images")
+    problems = Problems(found, len(pictures), "images")
     good, headers, keys = [], [], []
     for index, picture in enumerate(cache.progress(pictures, "looking at images", len(pictures))):
         try:

@@ -46,7 +46,7 @@ def read_series(entries: Sequence[Entry], found: Found) -> Dataset:
     notes, parts, reading = [], [], found.reading
     by_file = reading.group is None and len(entries) > 1
     for entry in entries:
-        table, more = tables.whole(entry, found.where)
+        table, more = tables.whole(entry, found)
         notes += more
         if entry.suffix in tables.CSV:
             table, more = types.typed(table, reading.of(TableReading).wishes, reading.forms, found.where)

@@ -22,11 +22,12 @@ import pyarrow.parquet
 
 from quintet.core.errors import DataError, EnvironmentFault
 from quintet.core.random import some
-from quintet.data.archives import BadFile, Entry, Problems, in_one_line
+from quintet.data.archives import BadFile, Entry, in_one_line
 from quintet.data.arrow import tidy
 from quintet.data.columnar import COLUMNS, checked, few, parquet_batches, stored
 from quintet.data.dataset import LONG_TEXT, Dataset, Found, take
 from quintet.data.encodings import decoded
+from quintet.data.problems import Problems
 from quintet.data.splits import arrange, assign, row_keys
 from quintet.modalities.table import guessing, types, written
 from quintet.modalities.table.options import TableReading
@@ -155,17 +156,17 @@ def joined(parts: Sequence[pa.Table], where: str) -> pa.Table:
 # -- files as a whole ------------------------------------------------------------------------------------------------
 
 
-def whole(entry: Entry, where: str) -> tuple[pa.Table, list[str]]:
+def whole(entry: Entry, found: Found) -> tuple[pa.Table, list[str]]:
     """The table of a file, of a CSV as strings, and notes. Raises DataError that names it."""
-    place = str(entry.path or f"{where}/{entry.name}")
+    place = str(entry.path or f"{found.where}/{entry.name}")
     try:
         content = entry.read()
         if not content:
             raise BadFile("the file is empty")
         if entry.suffix in CSV:
-            return csv_table(content, entry.suffix, place)
+            return csv_table(content, entry.suffix, Problems(found, 0, "rows", place))
         if entry.suffix in JSON:
-            problems = Problems(place, 0, "lines")
+            problems = Problems(found, 0, "lines", place)
             table = joined(list(json_batches(io.BytesIO(content), problems)) or [pa.table({})], place)
             problems.check()
             return table, list(problems.notes())
@@ -231,10 +232,9 @@ def unreadable(where: str, error: BaseException) -> DataError:
     )
 
 
-def csv_table(content: bytes, suffix: str, where: str) -> tuple[pa.Table, list[str]]:
+def csv_table(content: bytes, suffix: str, problems: Problems) -> tuple[pa.Table, list[str]]:
     """The cells of a CSV as strings: see `columns.typed`."""
-    content, notes = decoded(content, where)
-    problems = Problems(where, 0, "rows")
+    content, notes = decoded(content, lenient=problems.lenient)
     read, parse, convert, said = csv_options(content[:BLOCK], suffix, problems)
     table = pyarrow.csv.read_csv(io.BytesIO(content), read, parse, convert)
     problems.total = table.num_rows + len(problems.found)
@@ -264,7 +264,7 @@ def csv_options(head: bytes, suffix: str, problems: Problems) -> tuple[Any, Any,
 
     def skip(row: Any) -> str:
         at = f"row {row.number}" if row.number is not None else "a row"
-        problems.add(at, f"{row.actual_columns} cells, expected {row.expected_columns}: {row.text[:60]!r}")
+        problems.add(at, f"{row.actual_columns} cells, expected {row.expected_columns}: {row.text[:60]!r}", row.text)
         return "skip"
 
     return (
@@ -363,12 +363,12 @@ def json_batches(stream: Any, problems: Problems) -> Batches:
             try:
                 row = json.loads(line)
             except (ValueError, RecursionError) as error:
-                problems.add(f"line {number}", in_one_line(error))
+                problems.add(f"line {number}", in_one_line(error), line.decode("utf-8", "replace"))
                 continue
             if isinstance(row, dict):
                 rows.append(characters(row, problems))
             else:
-                problems.add(f"line {number}", "not an object")
+                problems.add(f"line {number}", "not an object", line.decode("utf-8", "replace"))
         if rows:
             yield table_of(rows)
 

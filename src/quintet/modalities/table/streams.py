@@ -15,10 +15,11 @@ import pyarrow.ipc
 
 from quintet.core.errors import ConfigError, DataError
 from quintet.data import cache
-from quintet.data.archives import BadFile, Entry, Problems
+from quintet.data.archives import BadFile, Entry
 from quintet.data.arrow import tidy
 from quintet.data.columnar import parquet_batches, stored
 from quintet.data.dataset import SPLITS, Dataset, Found
+from quintet.data.problems import Problems
 from quintet.data.splits import assign, consecutive, row_keys
 from quintet.modalities.table import guessing, types, written
 from quintet.modalities.table.options import TableReading
@@ -54,7 +55,7 @@ def read_tables(entries: Sequence[Entry], found: Found) -> Dataset:
         return cache.cached(found.key, lambda folder: stream(entries, found, folder), opened)
     parts, notes = [], []
     for entry in entries:
-        table, more = whole(entry, found.where)
+        table, more = whole(entry, found)
         parts.append(table)
         notes += more
     if found.splits:
@@ -179,7 +180,7 @@ def batches_of(entry: Entry, schema: pa.Schema | None, found: Found, notes: list
 def _csv_batches(file: Any, entry: Entry, schema: Any, found: Found, notes: list[str]) -> Batches:
     with entry.open() as start:
         head = start.read(BLOCK)
-    problems = Problems(entry.name, 0, "rows")
+    problems = Problems(found, 0, "rows", str(entry.path or f"{found.where}/{entry.name}"))
     read, parse, convert, said = csv_options(head, entry.suffix, problems)
     reader = pyarrow.csv.open_csv(file, read, parse, convert)
     rows, forms, names = 0, None, []
@@ -230,7 +231,7 @@ def fitted(strings: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 def _json_batches(file: Any, entry: Entry, schema: Any, found: Found, notes: list[str]) -> Batches:
-    problems, seen = Problems(entry.name, 0, "lines"), None
+    problems, seen = Problems(found, 0, "lines", str(entry.path or f"{found.where}/{entry.name}")), None
     for batch in json_batches(file, problems):
         if schema is not None:
             columns = [batch[n].cast(k) if n in batch.column_names else pa.nulls(len(batch), k)

@@ -10,9 +10,10 @@ import numpy as np
 import pyarrow as pa
 
 from quintet.core.errors import DataError
-from quintet.data.archives import BadFile, Entry, Problems, TooLarge
+from quintet.data.archives import BadFile, Entry
 from quintet.data.dataset import SPLITS, Dataset, Found
 from quintet.data.encodings import decoded
+from quintet.data.problems import Problems
 from quintet.data.splits import arrange, assign, consecutive, keys_of
 from quintet.modalities.text.options import TextReading
 
@@ -23,15 +24,15 @@ SHORT = 500
 TEXT_BYTES = 2**28
 
 
-def decode(content: bytes, where: str) -> tuple[str, list[str]]:
+def decode(content: bytes, *, lenient: bool = False) -> tuple[str, list[str]]:
     """Text in whatever encoding a CSV may have, with newlines for line ends, and a note where it is not UTF-8.
 
-    Raises BadFile.
+    `lenient`: with U+FFFD where it is damaged. Raises BadFile.
     """
     if not content.strip():
         raise BadFile("the file is empty")
     try:
-        content, notes = decoded(content, where)
+        content, notes = decoded(content, lenient=lenient)
     except ValueError as error:
         raise BadFile(str(error)) from None
     if b"\0" in content:
@@ -41,18 +42,18 @@ def decode(content: bytes, where: str) -> tuple[str, list[str]]:
 
 def read_texts(entries: Sequence[Entry], found: Found) -> Dataset:
     """Lines, documents or one text, by `unit`; "auto" takes lines for a list of short ones without blanks between."""
-    problems, good, texts = Problems(found.where, len(entries), "texts"), [], []
+    problems, good, texts = Problems(found, len(entries), "texts"), [], []
     encodings: list[str] = []
     for index, entry in enumerate(entries):
         try:
-            text, said = decode(entry.read(TEXT_BYTES), entry.name)
+            text, said = decode(entry.read(TEXT_BYTES), lenient=problems.lenient)
             texts.append(text)
             encodings += [f"{entry.name}: {note}" for note in said]
             good.append(index)
-        except TooLarge as error:  # no smaller part of the source stands for it
-            fix = f"cut it into a folder of files: split -C 200M {entry.name} FOLDER/part- --additional-suffix=.txt"
-            raise DataError(f"{entry.name} is too large", where=found.where, why=str(error), fix=fix) from None
         except BadFile as error:
+            if error.large:  # no smaller part of the source stands for it
+                fix = f"cut it into a folder of files: split -C 200M {entry.name} FOLDER/part- --additional-suffix=.txt"
+                raise DataError(f"{entry.name} is too large", where=found.where, why=str(error), fix=fix) from None
             problems.add(entry.name, error)
     problems.check()
     found, unit = found.at(good), found.reading.of(TextReading).unit
