@@ -47,8 +47,9 @@ class Problems:
             name, why, _ = self.found[0]
             what = f"cannot read {name}" if bad == 1 else f"cannot read {bad:,} of {self.total:,} {self.what}"
             why = why if bad == 1 else f"the first is {name}: {why}"
-            leave = "" if self.total == bad else " or leave them out: --data.on_bad skip"
-            fix = "repair or replace it" if self.total == 1 else f"repair or remove them,{leave or ' none is good'}"
+            fix = "repair or remove them, or leave them out: --data.on_bad skip"
+            if bad == self.total:
+                fix = "repair or replace it" if bad == 1 else "repair or replace them: none can be read"
             raise DataError(what, where=self.where, why=why, fix=fix)
         if self.on_bad == "quarantine":
             self.listed()
