@@ -80,7 +80,7 @@ class Problems:
         notes = [half] if self.halves else []
         if self.found:
             name, why, _ = self.found[0]
-            left = f"{len(self.found):,} of {self.total:,} {self.what} {UNREAD}"
+            left = f"{len(self.found):,} of {self.total:,} {self.what} cannot be read and are left out"
             notes.append(f"{left}, the first {name}: {why}")
             if self.on_bad == "quarantine":
                 notes.append(f"what cannot be read is listed in {self.path}")
