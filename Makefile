@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 BUDGET ?= 50s
 QUALITY ?= 20s
-BENCHES ?= spline_step flow_sampling unet_step vae_epoch gpt_step generation trainer_overhead serving
+BENCHES ?= spline_step flow_sampling unet_step drawing vae_epoch gpt_step generation trainer_overhead serving
 
 .PHONY: demo test test-slow test-mutants lint bench gpu quality docs clean
 
@@ -40,7 +40,7 @@ lint: .venv/pip-test
 	.venv-bench/bin/pip uninstall --quiet --yes torchvision  # its builds are not those of every torch, and nobody needs it
 	touch $@
 
-bench: .venv-bench/pip  ## speed beside other libraries, in rounds; writes docs/benchmarks.md (about half an hour)
+bench: .venv-bench/pip  ## speed beside other libraries, in rounds; writes docs/benchmarks.md (about an hour)
 	for task in $(BENCHES); do .venv-bench/bin/python benchmarks/$$task.py || exit 1; done
 	.venv-bench/bin/python benchmarks/page.py
 

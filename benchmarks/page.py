@@ -38,13 +38,16 @@ def section(facts: dict[str, Any]) -> str:
             found = row["ratios"].get(name)
             cells.append("-" if found is None else f"**{found[0]:.2f}** ({found[1]:.2f} to {found[2]:.2f})")
         lines.append(f"| {row['case']} | {time_of(row['seconds']['quintet'])} | {' | '.join(cells)} |")
+    if "note" in facts:
+        lines += ["", facts["note"]]
+    rounds = facts["rows"][0]["rounds"]
     machine, versions = facts["machine"], ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
     has = f" ({', '.join(machine['has'])})" if machine["has"] else ""
     threads = "one thread" if facts["threads"] == 1 else f"{facts['threads']} threads"
     return "\n".join(
         [f"## {facts['title']}", "", *lines, "",
          f"`{facts['command']}`, {facts['date']}, {machine['processor']}{has} with {machine['cores']} cores, "
-         f"{threads}, {facts['rows'][0]['rounds']} rounds, load {facts['load']} at the end; {versions}.", ""]
+         f"{threads}, {rounds} round{'s' * (rounds > 1)}, load {facts['load']} at the end; {versions}.", ""]
     )  # fmt: skip
 
 

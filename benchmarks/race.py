@@ -96,8 +96,12 @@ def shortened(word: str) -> str:
     return Path(word).name if Path(word).is_absolute() else word
 
 
-def keep(name: str, title: str, rows: Sequence[Mapping[str, Any]], peers: Sequence[str], *, threads: int) -> None:
-    """Write what was found. `rows`: {"case": what was run} with what `race` gave; `peers`: distributions to name."""
+def keep(
+    name: str, title: str, rows: Sequence[Mapping[str, Any]], peers: Sequence[str], *, threads: int, **more: Any
+) -> None:
+    """Write what was found, and `more`. `rows`: {"case": what was run} with what `race` gave; `peers`: distributions
+    to name.
+    """
     versions = {}
     for peer in ("torch", *peers):
         try:
@@ -107,6 +111,7 @@ def keep(name: str, title: str, rows: Sequence[Mapping[str, Any]], peers: Sequen
     facts = {
         "title": title,
         "rows": list(rows),
+        **more,
         "threads": threads,
         "load": round(os.getloadavg()[0], 1),
         "machine": machine(),

@@ -55,16 +55,22 @@ WIDTH = 46
 """Channels of quintet's first layer, which give 5.5 million parameters."""
 
 
-def diffusers(x: torch.Tensor) -> dict[str, Work]:
-    from diffusers import DDPMScheduler, UNet2DModel
+def unet() -> nn.Module:
+    """The net of diffusers, which halves an image three times, so that it takes 32x32."""
+    from diffusers import UNet2DModel
 
-    net = UNet2DModel(
+    return UNet2DModel(
         sample_size=28, in_channels=1, out_channels=1, layers_per_block=2, block_out_channels=(32, 64, 120, 120),
         norm_num_groups=8, attention_head_dim=8,
         down_block_types=("DownBlock2D", "DownBlock2D", "AttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
     )  # fmt: skip
-    padded = nn.functional.pad(x, (2, 2, 2, 2))  # its net halves the image three times: 28 is not divisible by 8
+
+
+def diffusers(x: torch.Tensor) -> dict[str, Work]:
+    from diffusers import DDPMScheduler
+
+    net, padded = unet(), nn.functional.pad(x, (2, 2, 2, 2))
     shake(net)
     schedule = DDPMScheduler(1000)
 
