@@ -5,7 +5,7 @@ BUDGET ?= 50s
 QUALITY ?= 20s
 BENCHES ?= spline_step flow_sampling unet_step drawing vae_epoch gpt_step generation trainer_overhead serving
 
-.PHONY: demo test test-slow test-mutants lint bench gpu quality docs clean
+.PHONY: demo test test-slow test-mutants lint bench bench-tables gpu quality docs clean
 
 .venv/pip: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -44,6 +44,17 @@ bench: .venv-bench/pip  ## speed beside other libraries, in rounds; writes docs/
 	for task in $(BENCHES); do .venv-bench/bin/python benchmarks/$$task.py || exit 1; done
 	.venv-bench/bin/python benchmarks/page.py
 
+.venv-bench-tables/pip: pyproject.toml constraints.txt benchmarks/peers-tables.txt
+	$(PYTHON) -m venv .venv-bench-tables
+	.venv-bench-tables/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e . \
+		-r benchmarks/peers-tables.txt
+	.venv-bench-tables/bin/pip uninstall --quiet --yes torchvision torchaudio  # as above
+	touch $@
+
+bench-tables: .venv-bench-tables/pip  ## tables beside other libraries, before several judges (about two hours)
+	.venv-bench-tables/bin/python benchmarks/tables.py
+	.venv-bench-tables/bin/python benchmarks/page.py
+
 gpu: .venv/pip  ## every family on one GPU, in at most nine minutes; writes benchmarks/results/gpu.json
 	$(BIN)/python benchmarks/gpu.py
 
@@ -54,4 +65,4 @@ docs: .venv/pip  ## regenerate what the READMEs and docs/ take from the code
 	$(BIN)/python docs/generate.py
 
 clean:
-	rm -rf .venv .venv-bench demo build *.egg-info
+	rm -rf .venv .venv-bench .venv-bench-tables demo build *.egg-info

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-HEAD = """# Speed, beside others
+HEAD = """# Beside others
 
 Written by `python benchmarks/page.py` from `benchmarks/results`; `make bench` measures all of it again, in an
 environment of its own that holds the libraries of `benchmarks/peers.txt`. Everybody does the same work in one run, one
 after another, round after round, with as many threads; on one thread, seconds are the processor's, which other programs
 do not take away. A ratio says how many times as long the other takes as quintet: the median over the rounds, and the
-smallest and the largest of a round. Below 1 the other is faster. What quality is reached in which time stands in
-[results](results.md).
+smallest and the largest of a round. Below 1 the other is faster. Tables, at the
+end, are judged by their quality in equal seconds; what else is reached in which time stands in [results](results.md).
 """
 
 
@@ -51,9 +51,64 @@ def section(facts: dict[str, Any]) -> str:
     )  # fmt: skip
 
 
+FIGURES = {
+    "two_sample": ("AUC of telling rows from test rows", 0.5),
+    "detection": ("TabCascade's detection score", 1),
+    "trained": ("trained on rows: AUC, or R2 of a number", 1),
+    "columns": ("columns", 1),
+    "pairs": ("pairs", 1),
+    "nearer": ("share nearer to training than to test rows, from 1/2", 0),
+    "qa_overall": ("mostlyai-qa: accuracy", 1),
+    "qa_univariate": ("mostlyai-qa: columns", 1),
+    "qa_bivariate": ("mostlyai-qa: pairs", 1),
+    "qa_trivariate": ("mostlyai-qa: triples", 1),
+    "qa_auc": ("mostlyai-qa: AUC of its discriminator", 0.5),
+    "qa_cosine": ("mostlyai-qa: cosine similarity", 1),
+    "qa_nearer": ("mostlyai-qa: share nearer to training, from 1/2", 0),
+    "sd_shapes": ("sdmetrics: column shapes", 1),
+    "sd_trends": ("sdmetrics: column pair trends", 1),
+    "sd_detection": ("sdmetrics: detection, logistic", 1),
+    "sd_protection": ("sdmetrics: overfitting protection", 1),
+    "fit": ("processor seconds of training, everything counted", None),
+    "sample": ("processor seconds for 1,000 rows", None),
+}
+"""Of benchmarks/tables.py: each figure in words, and what the best value is."""
+
+
+def tables(facts: dict[str, Any]) -> str:
+    """Rows that were drawn, a set after another: makers beside each other, the best of each figure in bold."""
+    lines = [
+        "## Tables, in equal processor seconds", "",
+        "`make bench-tables` (`python benchmarks/tables.py`): benchmarks/table_makers.py tells who makes rows, "
+        "benchmarks/table_judges.py what each figure is, benchmarks/table_sets.py which sets. One thread, seconds of "
+        "the processor, defaults of everybody; means over seeds.", "",
+    ]  # fmt: skip
+    for name in dict.fromkeys(row["set"] for row in facts["tables"]):
+        rows = [row for row in facts["tables"] if row["set"] == name]
+        own = {
+            maker: [row for row in rows if row["maker"] == maker] for maker in dict.fromkeys(r["maker"] for r in rows)
+        }
+        many = [f"{maker} {len(of)}" for maker, of in own.items() if len(of) > 1]
+        seconds = " and ".join(f"{s:g}" for s in sorted({row["seconds"] for row in rows}))
+        told = f"seeds: {', '.join(many) or 'one each'}"
+        lines += [f"### {name}", "", f"{seconds} s of training, {rows[0]['date']}; {told}.", "",
+                  f"| | {' | '.join(own)} |", f"| --- |{' ---: |' * len(own)}"]  # fmt: skip
+        for figure, (words, best) in FIGURES.items():
+            values = [sum(row[figure] for row in of) / len(of) for of in own.values()]
+            cells = [f"{value:.2f}" if best is None else f"{value:.4f}" for value in values]
+            if best is not None:
+                far = [abs(value - best) for value in values]
+                cells = [f"**{cell}**" if gap == min(far) else cell for cell, gap in zip(cells, far, strict=True)]
+            lines.append(f"| {words} | {' | '.join(cells)} |")
+        lines.append("")
+    machine, versions = facts["machine"], ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    return "\n".join([*lines, f"{machine['processor']} with {machine['cores']} cores; {versions}.", ""])
+
+
 def main() -> None:
     found = [json.loads(path.read_text()) for path in sorted((ROOT / "benchmarks" / "results").glob("*.json"))]
     sections = [section(facts) for facts in found if "rows" in facts and "title" in facts]
+    sections += [tables(facts) for facts in found if "tables" in facts]
     (ROOT / "docs" / "benchmarks.md").write_text(HEAD + "\n" + "\n".join(sections))
 
 

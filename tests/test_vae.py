@@ -169,6 +169,19 @@ def test_logistic_mixture_samples_have_its_masses() -> None:
     assert bool(((share - p).abs() < 4 * (p * (1 - p) / n).sqrt()).all())
 
 
+def test_bits_beside_numbers_are_read_without_noise_and_counts_are_not() -> None:
+    """The mass of a bit does not depend on where in its cell it lies, so the encoder need not read it through noise."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.tensor([[0.3, 1.0, -1.0], [-1.2, -1.0, -1.0]])
+    family = model("mixed")
+    assert torch.equal(family.noisy(x, generator), x)
+    in_cell = x + torch.tensor([0.0, 0.9, -0.9])
+    params = torch.randn(2, family.head.count, 3, generator=generator)
+    torch.testing.assert_close(family.head.log_prob(params, in_cell), family.head.log_prob(params, x))
+    counts = VAE(Continuous((3,), None, (0.0, 0.5, 2.0)), None, VAE.Settings(width=8, depth=1, latent=1))
+    assert not torch.equal(counts.noisy(x, generator), x)
+
+
 def test_a_likelihood_that_does_not_fit_is_refused() -> None:
     with pytest.raises(ConfigError, match="does not describe"):
         VAE(Continuous((3,)), None, VAE.Settings(likelihood="categorical"))

@@ -124,7 +124,8 @@ class VAE(Family):
         super().__init__(space, condition)
         self.settings = s = settings or self.Settings()
         self.head = head_for(space, s.likelihood, s.components)
-        self.masses = isinstance(self.head, Bernoulli | LogisticMixture)
+        mixed = isinstance(self.head, Mixed) and self.head.masses
+        self.masses = mixed or isinstance(self.head, Bernoulli | LogisticMixture)
         self.conditioner = conditioner(condition, s.emb, s.condition)
         self.symbols: nn.Embedding | None = None
         self.mixture: Mixture | None = None

@@ -70,6 +70,8 @@ class Mixed:
 
     def __init__(self, space: Continuous) -> None:
         self.shape, self.bits = space.shape, torch.tensor(space.widths or ()) == 2
+        self.masses = not any(width not in (0, 2) for width in space.widths or ())
+        """Whether whatever is quantised is a bit, whose mass needs no noise."""
         self.gaussian, self.bernoulli = Gaussian(), Bernoulli()
         self.start = torch.logit(torch.tensor(space.shares or [0.5] * space.dims, dtype=torch.float64))
 
