@@ -40,7 +40,7 @@ class Outcome(NamedTuple):
         """What is wrong with it; "" if nothing is."""
         if self.code < 0:
             return f"killed by {signal.Signals(-self.code).name}"
-        if self.code not in (0, 2, 3, 5) or "Traceback" in self.said:
+        if self.code not in (0, 2, 3, 4, 5) or "Traceback" in self.said:
             return f"exit {self.code}: {self.said[:300]}"
         if self.seconds > SECONDS:
             return f"{self.seconds:.1f} s"
@@ -62,7 +62,7 @@ def answered(words: list[str]) -> dict[str, Any]:
             held = int(Path("/proc/self/statm").read_text().split()[0]) * 4096
             resource.setrlimit(resource.RLIMIT_AS, (held + 4 * BYTES, held + 4 * BYTES))
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-            signal.alarm(30)
+            signal.alarm(20)
             os.dup2(said.fileno(), 2)
             os.dup2(said.fileno(), 1)
             code = 99
@@ -76,7 +76,7 @@ def answered(words: list[str]) -> dict[str, Any]:
         text = said.read().replace("\n", " | ")
     used = usage.ru_utime + usage.ru_stime
     wall = time.monotonic() - began
-    return {"code": os.waitstatus_to_exitcode(status), "seconds": wall if wall > 20 else used,
+    return {"code": os.waitstatus_to_exitcode(status), "seconds": wall if wall > 15 else used,
             "bytes": usage.ru_maxrss * 1024, "said": text[-1500:]}  # fmt: skip
 
 

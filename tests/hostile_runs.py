@@ -177,7 +177,7 @@ def trained(root: Path) -> Path:
 def battery(root: Path, only: str = "", step: int = 97) -> Iterator[Path]:
     """Folders that each hold a run with one harmed file beside a good run, made when they are asked for."""
     root.mkdir(parents=True, exist_ok=True)
-    good = trained(root)
+    good = root / "good" if (root / "good").is_dir() else trained(root)
     for number, (file, name, harm) in enumerate(harms(good, step)):
         if only not in f"runs/{file}:{name}":
             continue

@@ -293,15 +293,15 @@ class Disk:
     """A disk that is `full` where the queue is."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.full, real = True, Path.write_text
+        self.full, real = True, Path.open
 
-        def write_text(path: Path, text: str, *rest: Any) -> int:
-            if self.full and ".studio" in path.parts:
-                real(path, text[: len(text) // 2])
+        def opened(path: Path, mode: str = "r", *rest: Any, **more: Any) -> Any:
+            if self.full and ".studio" in path.parts and mode[0] in "wxa":
+                real(path, mode).close()
                 raise OSError(errno.ENOSPC, "No space left on device", str(path))
-            return real(path, text, *rest)
+            return real(path, mode, *rest, **more)
 
-        monkeypatch.setattr(Path, "write_text", write_text)
+        monkeypatch.setattr(Path, "open", opened)
 
 
 def test_a_full_disk_leaves_every_note_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
