@@ -4,6 +4,7 @@ called an error in quintet itself. Each is read in a process of its own, by the 
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import hostile
 import hostile_archives
 import hostile_files
+import hostile_runs
 import numpy as np
 import pytest
 from hostile import Reader
@@ -28,6 +30,11 @@ def read() -> Iterator[Reader]:
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QUINTET_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return hostile_runs.trained(tmp_path_factory.mktemp("runs"))
 
 
 REFUSED = {
@@ -78,6 +85,21 @@ def test_a_hostile_file_is_refused_in_words(name: str, read: Reader, made: dict[
 def test_an_odd_file_is_read(name: str, read: Reader, made: dict[str, Path]) -> None:
     found = read("data", made[name])
     assert (found.fault, found.code) == ("", 0), found
+
+
+@pytest.mark.parametrize("file", ["config.yaml", "manifest.json", "checkpoints/step-00000002/manifest.json"])
+@pytest.mark.parametrize("harm", ["fifo", "device", "sparse", "deep"])
+def test_a_run_folder_that_would_hang_is_refused(
+    file: str, harm: str, read: Reader, good: Path, tmp_path: Path
+) -> None:
+    """The other run beside it is listed all the same."""
+    shutil.copytree(good, tmp_path / "bad")
+    shutil.copytree(good, tmp_path / "good")
+    (hostile_runs.PLACES | hostile_runs.TEXTS)[harm](tmp_path / "bad" / file)
+    listed, inspected = (read(*words) for words in hostile_runs.verbs(tmp_path)[:2])
+    assert (listed.fault, inspected.fault) == ("", "")
+    assert '"good"' in listed.said
+    assert inspected.code != 0 or harm == "deep"
 
 
 def test_careless_readers_are_noticed(read: Reader, tmp_path: Path) -> None:

@@ -120,9 +120,9 @@ class Kept:
         return text, False
 
     def stands(self, name: str) -> bytes | None:
-        """What a file holds, whatever that is; None if it cannot be read."""
+        """What a file holds, whatever that is; None if it cannot be read, or is a pipe or a device, that never ends."""
         try:
-            return (self.folder / name).read_bytes()
+            return (self.folder / name).read_bytes() if (self.folder / name).is_file() else None
         except OSError:
             return None
 

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from quintet.core.errors import CheckpointError, EnvironmentFault, QuintetError, UsageError, warn
 from quintet.core.files import sha256, sync
 from quintet.core.typed import parsed
-from quintet.runs import hub
+from quintet.runs import hub, inert
 from quintet.runs.config import RunConfig, as_config_error, differences
 from quintet.runs.digests import CONFIG, MANIFEST, NAME, Kept
 from quintet.runs.lock import Lock
@@ -164,8 +164,9 @@ class Run:
         if str(name).startswith(hub.PREFIX):
             return cls(hub.fetch(str(name)), str(name))
         for path in cls.places(name, runs):
-            if cls(path).begun:
-                return cls(path)
+            run = cls(path)
+            if run.begun and run.looked_over:
+                return run
             if cls(path).young and (path / ".lock").exists():
                 why = "it was stopped while it read its data, or is doing that now"
                 fix = "the command that began it, once more: it begins anew"
@@ -187,8 +188,14 @@ class Run:
         files = sorted(path for path in self.path.rglob("*") if path.is_file())
         return {path.relative_to(self.path).as_posix(): sha256(path) for path in files}
 
+    @cached_property
+    def looked_over(self) -> bool:
+        """True, once nothing is found in the folder that would hang or never end when it is read."""
+        return inert.check(self.path) > 0
+
     def config(self) -> RunConfig:
         """The configuration that the run has; what else stands in config.yaml is named in a warning."""
+        assert self.looked_over
         text, whole = self.kept.look(CONFIG)
         if text is None:
             return self.edited()

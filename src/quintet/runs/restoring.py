@@ -140,9 +140,13 @@ def restore(run: Run) -> tuple[Family, dict[str, Codec], RunConfig, int]:
     found = run.selected(config)
     try:
         family.load_state_dict(found.tensors["model"] | found.tensors.get("ema", {}))
+        if not all(bool(torch.isfinite(weight).all()) for weight in family.parameters()):
+            what, why = "weights hold NaN or Inf", "no training saves such weights: they were changed since"
+            fix = "remove this folder, so that the checkpoint before it is taken"
+            raise CheckpointError(what, where=str(found.folder), why=why, fix=fix)
         run.weights = weights_in(found.folder)
         return family.eval().to(Engine("auto").device), codecs, config, int(found.state["step"])
-    except (KeyError, RuntimeError) as error:
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
         why = str(error)
         raise CheckpointError("the weights do not fit the configuration", where=str(found.folder), why=why) from None
 

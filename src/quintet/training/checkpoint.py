@@ -188,7 +188,7 @@ def verify(folder: Path) -> None:
             raise ValueError("its own sha256 differs")
         if json.dumps(manifest, indent=1) != content:
             raise ValueError("it is not as it was written")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError("damaged manifest", where=str(folder / MANIFEST), why=repr(error)) from None
     try:
         present = {path.name for path in folder.iterdir()} - {MANIFEST}

@@ -1,0 +1,47 @@
+"""A run's folder holds files and folders alone: what would hang, or never end, once it is opened is refused before."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+
+from quintet.core.errors import CheckpointError
+
+ENTRIES, DEPTH = 100_000, 12
+"""Of a folder: it has some thousands in a few folders, one in another."""
+LARGEST = {".yaml": 2**22, ".json": 2**28, ".jsonl": 2**30}
+"""Bytes of texts that are read as a whole."""
+
+
+def check(folder: Path, depth: int = 0) -> int:
+    """How many files and folders there are in a run's folder. Raises CheckpointError for a pipe, a device, a link to
+    one or to itself, for a text larger than any run's, and for too many.
+    """
+    count, inside = 0, []
+    with suppress(FileNotFoundError, PermissionError):  # removed a moment ago; or said by what reads it
+        inside = list(islice(os.scandir(folder), ENTRIES))
+    for entry in inside:
+        count += 1
+        try:
+            facts = entry.stat()
+        except FileNotFoundError:  # a link to nowhere, or a file that its own process has just removed
+            continue
+        except OSError as error:
+            raise CheckpointError("unreadable file", where=entry.path, why=str(error), fix="remove it") from None
+        if stat.S_ISDIR(facts.st_mode):
+            count += check(Path(entry.path), depth + 1) if depth < DEPTH else ENTRIES
+        elif not stat.S_ISREG(facts.st_mode):
+            why = "it is a device, a pipe or a socket, or a link to one"
+            raise CheckpointError("not a file", where=entry.path, why=why, fix="remove it")
+        elif facts.st_size > LARGEST.get(Path(entry.name).suffix, facts.st_size):
+            why = f"{facts.st_size:,} bytes; {LARGEST[Path(entry.name).suffix]:,} are allowed"
+            fix = "remove it"
+            raise CheckpointError("too large for what it is", where=entry.path, why=why, fix=fix)
+        if count > ENTRIES:
+            what = "too many files, or folders in folders, for a run"
+            raise CheckpointError(what, where=str(folder), why=f"{ENTRIES:,} in {DEPTH} folders are allowed",
+                                  fix="remove what is no part of the run")  # fmt: skip
+    return count
