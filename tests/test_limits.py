@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 import typing
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import annotated_types
 import pytest
 import torch
+import torch.nn.modules.module as module_hooks
 from pydantic import Field, ValidationError
 from pydantic.fields import FieldInfo
 from torch import Tensor, nn
@@ -156,6 +158,18 @@ def test_a_net_is_refused_before_it_is_built(monkeypatch: pytest.MonkeyPatch) ->
     assert caught.value.fix == "less"
     net()  # outside nothing is counted
     assert len(made) == 10
+
+
+def test_threads_that_build_nets_at_the_same_time_do_not_disturb_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch's table of hooks is one for all threads: whoever writes into it while another builds a net ends that."""
+    few(monkeypatch, NUMBER * 1000)
+    hooks = module_hooks._global_parameter_registration_hooks
+    before = dict(hooks)
+    with counted(1, fix=""), ThreadPoolExecutor(1) as other:
+        assert dict(hooks) == before
+        assert other.submit(nn.Linear, 99, 100).result().out_features == 100  # larger, but nobody counts there
+        with pytest.raises(EnvironmentFault, match="do not fit into memory"):
+            nn.Linear(99, 100)
 
 
 @pytest.mark.parametrize("how", [["--steps", "1"], ["--budget", "2s"], ["--steps", "1", "--dry-run"]])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -43,21 +43,38 @@ def gigabytes(size: float) -> str:
     return f"{size / 2**30:,.3g} GB"
 
 
+class Building(threading.local):
+    """What this thread does with each parameter of the net that it builds; every thread has its own."""
+
+    count: Callable[[nn.Parameter], None] | None = None
+
+
+BUILDING = Building()
+
+
+def register(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+    if parameter is not None and BUILDING.count is not None:
+        BUILDING.count(parameter)
+
+
+# Once and for ever: all threads that build nets walk through PyTorch's table of hooks, which must not change meanwhile.
+register_module_parameter_registration_hook(register)
+
+
 @contextmanager
 def counted(copies: int, *, fix: str) -> Iterator[None]:
-    """Inside, a net that is built is refused as soon as the parameters that it has so far, `copies` numbers for each of
-    them, do not fit: before their values are drawn, and before the next layer is made.
+    """Inside, a net that this thread builds is refused as soon as the parameters that it has so far, `copies` numbers
+    for each of them, do not fit: before their values are drawn, and before the next layer is made.
     """
-    builder, count = threading.get_ident(), 0
+    total = 0
 
-    def register(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
-        nonlocal count
-        if parameter is not None and threading.get_ident() == builder:
-            count += parameter.numel()
-            must_fit(NUMBER * copies * count, what=f"more than {count:,} parameters", fix=fix)
+    def count(parameter: nn.Parameter) -> None:
+        nonlocal total
+        total += parameter.numel()
+        must_fit(NUMBER * copies * total, what=f"more than {total:,} parameters", fix=fix)
 
-    handle = register_module_parameter_registration_hook(register)
+    before, BUILDING.count = BUILDING.count, count
     try:
         yield
     finally:
-        handle.remove()
+        BUILDING.count = before
