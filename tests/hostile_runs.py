@@ -88,12 +88,15 @@ def of(dtype: str, shape: list[int], offsets: list[int]) -> bytes:
 
 
 def poisoned(path: Path) -> None:
-    """NaN in every number."""
+    """NaN in every number that is not whole."""
+    import numpy as np
     from safetensors.numpy import load_file, save_file
 
     found = load_file(path)
     path.unlink()
-    save_file({key: value * float("nan") for key, value in found.items()}, path)
+    save_file(
+        {key: np.full_like(value, np.nan) if value.dtype.kind == "f" else value for key, value in found.items()}, path
+    )
 
 
 WEIGHTS: dict[str, Harm] = {
