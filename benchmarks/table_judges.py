@@ -148,7 +148,7 @@ def by_sdmetrics(train: pd.DataFrame, test: pd.DataFrame, made: pd.DataFrame, ta
     report.generate(real, fake, metadata, verbose=False)
     shapes, trends = report.get_properties()["Score"]
     few = [rows.iloc[some(rows, min(FEW, len(test)), 0)] for rows in (train, made, test)]
-    kept = DCROverfittingProtection.compute_breakdown(*few, {"tables": {"rows": metadata}}, "rows")
+    kept = DCROverfittingProtection.compute_breakdown(*few, metadata)
     return {
         "sd_shapes": shapes, "sd_trends": trends,
         "sd_detection": LogisticDetection.compute(real, fake, metadata),
