@@ -5,7 +5,7 @@ BUDGET ?= 50s
 QUALITY ?= 20s
 BENCHES ?= spline_step flow_sampling unet_step drawing vae_epoch gpt_step generation trainer_overhead serving
 
-.PHONY: demo test test-slow test-mutants lint bench bench-tables gpu quality docs clean
+.PHONY: demo test test-slow test-mutants lint bench bench-tables gpu quality generate docs clean
 
 .venv/pip: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -61,8 +61,16 @@ gpu: .venv/pip  ## every family on one GPU, in at most nine minutes; writes benc
 quality: .venv/pip-test  ## every family on every named set, QUALITY a run; writes docs/results.md (about an hour)
 	$(BIN)/python benchmarks/quality.py --budget $(QUALITY)
 
-docs: .venv/pip  ## regenerate what the READMEs and docs/ take from the code
+generate: .venv/pip  ## what the READMEs and docs/ take from the code
 	$(BIN)/python docs/generate.py
 
+.venv-docs/pip: docs/requirements.txt constraints.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -r docs/requirements.txt
+	touch $@
+
+docs: generate .venv-docs/pip  ## the site of the documentation, in English and Chinese, in build/site
+	.venv-docs/bin/python docs/website.py
+
 clean:
-	rm -rf .venv .venv-bench .venv-bench-tables demo build *.egg-info
+	rm -rf .venv .venv-bench .venv-bench-tables .venv-docs demo build *.egg-info

@@ -309,7 +309,7 @@ def stale(root: Path = ROOT) -> list[str]:
 def main(arguments: Sequence[str], root: Path = ROOT) -> int:
     if "--check" in arguments:
         if names := stale(root):
-            print(f"stale: {', '.join(names)}; run make docs", file=sys.stderr)
+            print(f"stale: {', '.join(names)}; run make generate", file=sys.stderr)
         return 1 if names else 0
     for page, parts in PAGES.items():
         text = (root / page).read_text()
