@@ -12,9 +12,12 @@ import ast
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
+
+import reference
+from reference import table
 
 import quintet
 from quintet.cli.main import app
@@ -29,12 +32,6 @@ from quintet.sources.load import SOURCES, Source
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(quintet.__file__).parent
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 # -- the parts -------------------------------------------------------------------------------------------------------
@@ -271,7 +268,7 @@ def said() -> str:
     return "\n\n".join(parts)
 
 
-PAGES: dict[str, dict[str, Callable[[], str]]] = {
+PAGES: dict[str, Mapping[str, Callable[[], str]]] = {
     "README.md": {"families": families},
     "README.zh-CN.md": {"families": lambda: families(CHINESE.__getitem__)},
     "docs/capabilities.md": {"operations": operations},
@@ -280,6 +277,7 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "docs/command-line.md": {"verbs": verbs},
     "docs/architecture.md": {"files": files},
     "docs/errors.md": {"errors": said},
+    **reference.PAGES,
 }
 """Each page with its parts."""
 

@@ -97,7 +97,7 @@ def laid_out() -> dict[str, str]:
 
         text = (ROOT / page).read_text(encoding="utf-8")
         if page.startswith("README"):
-            text = re.sub(r"^.*\]\(README[\w.-]*\)\s*$", "", text, count=1, flags=re.MULTILINE)  # the site has a switch
+            text = re.sub(r"^.*\]\(README[\w.-]*\).*$", "", text, count=1, flags=re.MULTILINE)  # the site has a switch
         pages[name] = outside_code(text, lambda part: LINK.sub(relinked, part))
     for path in sorted(listed):
         code = (ROOT / path).read_text(encoding="utf-8")

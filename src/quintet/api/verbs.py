@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import ParamSpec
 
@@ -27,6 +28,7 @@ def with_containers(verb: Callable[P, Fitted]) -> Callable[P, Model]:
         data = kwargs.get("data")
         return Model(verb(*args, **kwargs), library(data) if is_frame(data) else None)
 
+    call.__signature__ = inspect.signature(verb).replace(return_annotation="Model")  # type: ignore[attr-defined]
     return call
 
 
