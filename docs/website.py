@@ -15,7 +15,7 @@ import posixpath
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +50,12 @@ def language(name: str) -> str:
     return "zh" if name.endswith(".zh.md") else "en"
 
 
-def outside_code(text: str, change: Any) -> str:
-    """`text` with `change` applied to what is no code."""
+def outside_code(text: str, change: Callable[[str], str], code: Callable[[str], str] = str) -> str:
+    """`text` with `change` applied to what is no code, and `code` to what is."""
     parts, at = [], 0
-    for code in CODE.finditer(text):
-        parts += [change(text[at : code.start()]), code.group()]
-        at = code.end()
+    for found in CODE.finditer(text):
+        parts += [change(text[at : found.start()]), code(found.group())]
+        at = found.end()
     return "".join(parts) + change(text[at:])
 
 

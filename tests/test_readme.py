@@ -1,9 +1,8 @@
-"""The documents are true: generated parts are fresh, command lines work, Python runs, links lead somewhere, and the two
-READMEs say the same."""
+"""The documents are true: generated parts are fresh, command lines work and Python runs. What holds of all pages
+together (links, languages, spelling) is tested in test_site.py."""
 
 from __future__ import annotations
 
-import ast
 import base64
 import importlib.util
 import re
@@ -226,90 +225,6 @@ def test_exit_codes_are_those_of_the_errors() -> None:
         kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, quintet.QuintetError)
     ]
     assert {kind.exit_code for kind in kinds} | {0, 1, 129, 130, 141, 143} == codes
-
-
-# -- links -----------------------------------------------------------------------------------------------------------
-
-
-def prose(page: str) -> str:
-    """The page without its blocks of code."""
-    return re.sub(r"^```.*?^```$", "", text_of(page), flags=re.MULTILINE | re.DOTALL)
-
-
-def headings(page: str) -> list[tuple[int, str]]:
-    return [(len(marks), title) for marks, title in re.findall(r"^(#+) (.*)$", prose(page), re.MULTILINE)]
-
-
-def links(page: str) -> list[str]:
-    """The targets of its links and pictures, code in backticks left aside."""
-    return re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`[^`\n]*`", "`", prose(page)))
-
-
-def anchors(page: str) -> set[str]:
-    """As GitHub makes them: small letters, hyphens for spaces, other marks dropped."""
-    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for _, title in headings(page)}
-
-
-def broken(page: str) -> list[str]:
-    """The links of a page whose file or anchor is not there."""
-    found = []
-    for target in links(page):
-        if target.startswith(("http://", "https://", "mailto:")):
-            continue
-        name, _, anchor = target.partition("#")
-        path = (ROOT / page).parent / name if name else ROOT / page
-        if not path.exists() or (anchor and anchor not in anchors(str(path.resolve().relative_to(ROOT)))):
-            found.append(target)
-    return found
-
-
-@pytest.mark.parametrize("page", [*PAGES, "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"])
-def test_links_lead_somewhere(page: str) -> None:
-    assert broken(page) == []
-
-
-def test_the_link_check_notices_a_wrong_anchor(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = text_of
-    wrong = {"README.md": "[a](docs/data.md#no-such-part) [b](docs/nothing.md) [c](docs/data.md#splits) `[d](e)`"}
-    monkeypatch.setitem(globals(), "text_of", lambda page: wrong.get(page) or real(page))
-    assert broken("README.md") == ["docs/data.md#no-such-part", "docs/nothing.md"]
-
-
-def test_every_page_can_be_reached_from_the_readme() -> None:
-    assert {target.partition("#")[0] for target in links("README.md")} >= {p for p in PAGES if p != "README.md"}
-
-
-# -- two languages ---------------------------------------------------------------------------------------------------
-
-HAN = r"[\u3400-\u9fff]"
-
-
-def unspaced(text: str) -> list[str]:
-    """Places where a Chinese character touches a Latin letter or a digit."""
-    return re.findall(rf"{HAN}[A-Za-z0-9`]|[A-Za-z0-9`%]{HAN}", text)
-
-
-def test_the_two_readmes_are_alike() -> None:
-    """The same sections, command lines, code, links and rows of tables in the same order, on at most 150 lines each."""
-    english, chinese = READMES
-    for page in READMES:
-        assert len(text_of(page).splitlines()) <= 150
-    assert [level for level, _ in headings(english)] == [level for level, _ in headings(chinese)]
-    assert list(commands(english)) == list(commands(chinese))
-    assert [ast.dump(ast.parse(block)) for block in blocks(english, "python")] == [
-        ast.dump(ast.parse(block)) for block in blocks(chinese, "python")
-    ]
-    assert [link for link in links(english) if link not in READMES] == [
-        link for link in links(chinese) if link not in READMES
-    ]
-    for mark in (r"^\| ", r"^- ", r"^\d\. "):
-        first, second = (len(re.findall(mark, prose(page), re.MULTILINE)) for page in READMES)
-        assert first == second, mark
-
-
-def test_chinese_and_latin_are_spaced() -> None:
-    assert unspaced(prose("README.zh-CN.md")) == []
-    assert unspaced("用VAE 生成 `png`文件") == ["用V", "`文"]
 
 
 # -- the picture -----------------------------------------------------------------------------------------------------
