@@ -103,8 +103,8 @@ def main() -> None:
             "date": time.strftime("%Y-%m-%d"), "machine": machine(),
         }  # fmt: skip
         print(json.dumps(row), flush=True)
-        kept = json.loads(KEPT.read_text()) if KEPT.exists() else []
-        KEPT.write_text(json.dumps([*kept, row], indent=1) + "\n")
+        kept = json.loads(KEPT.read_text())["nats"] if KEPT.exists() else []
+        KEPT.write_text(json.dumps({"nats": [*kept, row]}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -136,8 +136,8 @@ class Reader:
         self.process.wait()
 
 
-def look(root: Path, times: int, only: str = "") -> list[str]:
-    """Read the whole battery, or what is called `only` of it; what went wrong."""
+def look(root: Path, times: int, only: str = "") -> tuple[int, list[str]]:
+    """Read the whole battery, or what is called `only` of it: how many tries that took, and what went wrong."""
     reader, faults, count = Reader(), [], 0
 
     def told(name: object, found: Outcome) -> None:
@@ -160,7 +160,7 @@ def look(root: Path, times: int, only: str = "") -> list[str]:
         shutil.rmtree(folder)
     reader.close()
     print(count, "tries,", len(faults), "faults", flush=True)
-    return faults
+    return count, faults
 
 
 if __name__ == "__main__":
