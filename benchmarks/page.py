@@ -109,8 +109,8 @@ def nats(rows: list[dict[str, Any]]) -> str:
     """Held-out nats a digit of MNIST, each run on a line."""
     lines = [
         "## Nats a digit of MNIST", "",
-        "`python benchmarks/mnist_nats.py binarised` (pixels drawn as 0 or 1; the IWAE bound of a VAE) and `logit` (the "
-        "density of the logits of dequantised pixels), defaults of `quintet train`, test split.", "",
+        "`python benchmarks/mnist_nats.py binarised` (pixels drawn as 0 or 1; the IWAE bound of a VAE) and `logit` "
+        "(the density of the logits of dequantised pixels), defaults of `quintet train`, test split.", "",
         "| form | family | budget, threads | processor s | steps | nats, standard error | digits | measured |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |",
     ]  # fmt: skip
