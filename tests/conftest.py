@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     from starlette.testclient import TestClient
 
     from quintet.studio.house import Studio
+
+
+def pytest_configure() -> None:
+    """A shell starts what it puts into the background with interrupts ignored, and all processes of tests with it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
