@@ -78,8 +78,8 @@ def train(done: Any, context: Context) -> Answer | str:
 def resume(done: TrainResult, context: Context) -> Answer | str:
     """Continue a run to its end, as if it had never stopped; or train it further, to --steps or --budget in all.
 
-    A run that was at its end warms up and decays once more in what is new; of any other the rest of its schedule is
-    stretched. The same command again does nothing.
+    If the run had reached its end, the learning rate warms up and falls once more in the new part; otherwise the rest
+    of its schedule is stretched to the new end. Both numbers are totals, so the same command again does nothing.
     """
     return _trained(done, context)
 
@@ -87,11 +87,10 @@ def resume(done: TrainResult, context: Context) -> Answer | str:
 @asks(DistilRequest, "training.distil", "mnist-diffusion-1", "mnist-diffusion-1 --run quick --budget 5m",
       title=lambda request: request.what)  # fmt: skip
 def distil(done: TrainResult, context: Context) -> Answer | str:
-    """Make a trained diffusion model one that samples in one or two steps: a run of its own, which begins with its
-    weights (consistency tuning).
+    """Turn a trained diffusion model into one that samples in one or two steps, by consistency tuning.
 
-    It samples ten times as fast and a little worse, and has no likelihood. It is sampled, evaluated and resumed as any
-    other run; --sampling.jumps is the number of its steps.
+    The result is a run of its own, which begins with the weights of the first. It samples about ten times as fast and
+    a little worse, and has no likelihood. --sampling.jumps is the number of its steps.
     """
     return _trained(done, context)
 
@@ -119,7 +118,7 @@ def _trained(done: TrainResult, context: Context) -> Answer | str:
     'shakespeare --prompt "To be, or" --length 2000 --stream',
 )
 def sample(made: SampleResult, context: Context) -> str:
-    """Make new items. The suffix of -o decides the format; the file keeps a note of run, seed and settings.
+    """Draw new items from a model. The suffix of -o decides the format, and the file notes run, seed and settings.
 
     --length, --stop, --regex, --stream and --n-best are for texts of autoregressive models. --n-best writes a table
     with columns item, rank, log_prob (nats), score and text.
@@ -137,15 +136,15 @@ def sample(made: SampleResult, context: Context) -> str:
     "claims-flow-1 --data new.csv --rank",
 )
 def score(found: ScoreResult, context: Context) -> str:
-    """Say how likely each item of a source is: a CSV of index, nats, stderr and note, and what kind of figure that is.
+    """Say how likely each item of a source is under a model, and what kind of figure that is.
 
-    The index is an item's place in the source, from 0; of a file of lines it is the line, and blank lines have none.
-
-    Each item has one row, and a column note says what was cut, replaced, unseen or scored in pieces.
-    Of a classifier (--target COLUMN --condition text, image or audio) it is a CSV of index, the item's own label where
-    the source has one, the predicted label, the probability of each, p_LABEL, which are 1 together, and nats.
-    With --rank the least likely come first, each with p: the share of the run's held-out items that are at most as
-    likely. Few usual items have a small p, so items with p <= 0.01 are worth a look.
+    The result is a CSV with one row for each item: its index, its log-likelihood in nats, the standard error, and a
+    note if it was cut, replaced, unseen or scored in pieces. The index counts from 0; in a file of lines it is the
+    number of the line, and blank lines are left out.
+    With --rank the least likely items come first. Their column p is the share of the run's held-out items that are at
+    most as likely. Few usual items have a small p, so items with p <= 0.01 are worth a look.
+    For a classifier (--target COLUMN --condition text, image or audio) the columns are index, the item's own label if
+    the source has one, the predicted label, the probability p_LABEL of each label, and nats.
     """
     from quintet.cli.figures import scored
 
@@ -163,8 +162,8 @@ def score(found: ScoreResult, context: Context) -> str:
 def complete(done: CompleteResult, context: Context) -> str:
     """Fill holes: continue texts and recordings, inpaint images, impute empty cells.
 
-    The holes are the empty cells and lacking columns of a table, what --known leaves out, each \u2588 of a text, and
-    what comes behind a text or recording that is shorter than those of the training data.
+    A hole is an empty cell or a missing column of a table, a part that --known leaves out, each \u2588 of a text, and
+    what would follow a text or recording that is shorter than those of the training data.
     """
     from quintet.cli.figures import counted
 
@@ -180,7 +179,7 @@ def complete(done: CompleteResult, context: Context) -> str:
 @asks(ReconstructRequest, "latents.reconstruct", "digits-vae-1 -n 16 --beside -o pairs.png",
       "digits-flow-1 --data photos/")  # fmt: skip
 def reconstruct(done: ReconstructResult, context: Context) -> str:
-    """Encode items and decode them again: what the latents keep."""
+    """Encode items and decode them again, which shows what the latents keep of them."""
     from quintet.cli.figures import counted
 
     error = f"mean absolute error {done.mean_absolute_error_encoded:.4g} (encoded)"
@@ -190,7 +189,7 @@ def reconstruct(done: ReconstructResult, context: Context) -> str:
 @asks(InterpolateRequest, "latents.interpolate", "digits-vae-1 -n 4 --steps 10 -o paths.png",
       "digits-flow-1 --data two.npz --steps 16")  # fmt: skip
 def interpolate(done: InterpolateResult, context: Context) -> str:
-    """Go from one item to the next through the latents, pair by pair."""
+    """Draw paths from one item to another through the latents, pair by pair."""
     from quintet.cli.figures import counted
 
     return f"{done.pairs} paths of {counted(done.steps, done.kind)}: {done.output}"
@@ -198,10 +197,10 @@ def interpolate(done: InterpolateResult, context: Context) -> str:
 
 @asks(EncodeRequest, "latents.encode", "digits-vae-1 -o latents.csv", "digits-flow-1 --data photos/ -o latents.npz")
 def encode(done: EncodeResult, context: Context) -> str:
-    """Write the latents of items: one row an item, columns z0, z1, ...
+    """Write the latents of items: one row for each item, with the columns z0, z1, ...
 
-    Of a model of windows of long texts, one row a window, in order, with the place of its text in a column item; the
-    last window of a text ends with it.
+    A model of windows of long texts has one row for each window, in order, and a column item with the place of its
+    text; the last window of a text ends where the text ends.
     """
     what, each = "windows" if done.windows else "items", " x ".join(map(str, done.shape))
     return f"latents of {done.n:,} {what}, {each} each: {done.output}"
@@ -215,10 +214,12 @@ def encode(done: EncodeResult, context: Context) -> str:
 def evaluate(found: EvaluateResult, context: Context) -> str:
     """Measure a model on unseen items: likelihood, sample quality, coverage, memorisation, speed.
 
-    Of a classifier: accuracy, log-loss and calibration. Of texts that are given a text, an image or a recording: how
-    near they are to the true ones, made as --sampling.FIELD VALUE says [the likeliest symbol at each step].
+    A classifier is measured by accuracy, log-loss and calibration. A model that writes a text for a given text, image
+    or recording is measured by how near its texts are to the true ones; --sampling.FIELD VALUE says how they are
+    written [the likeliest symbol at each step].
 
-    Of a slow model as many samples and items are measured as --budget has time for, at least 20; the answer says so.
+    If the model is slow, fewer samples and items are measured, as many as --budget has time for and at least 20, and
+    the answer says how many.
     """
     from quintet.cli.figures import evaluated
 
@@ -235,9 +236,9 @@ def evaluate(found: EvaluateResult, context: Context) -> str:
     title=lambda request: " ".join(Path(one).name for one in request.what),
 )
 def compare(result: CompareResult, context: Context) -> Answer | str:
-    """Say which model to keep: train several families on one source, or take runs, and measure all alike.
+    """Say which model to keep: train several families on one source, or take runs that exist, and measure all alike.
 
-    The same split, budget and figures for all; runs that differ by their seed alone are one contender.
+    All have the same split, budget and figures. Runs that differ only in their seed count as one contender.
     """
     from quintet.cli.figures import compared
 
@@ -252,7 +253,8 @@ def compare(result: CompareResult, context: Context) -> Answer | str:
 def recommend(found: RecommendResult, context: Context) -> str:
     """Say before any training which family to begin with for each purpose, and why.
 
-    From the data's kind, size and shape, the machine and the budget, and what was measured on sets like it.
+    The answer follows from the kind, size and shape of the data, the machine, the budget, and what was measured on
+    similar data.
     """
     from quintet.cli.figures import recommended
 
@@ -261,10 +263,10 @@ def recommend(found: RecommendResult, context: Context) -> str:
 
 @asks(ExportRequest, "exporting.export", "digits-vae-1", "digits-diffusion-1 --format torch -o denoiser/")
 def export(done: ExportResult, context: Context) -> str:
-    """Write the parts of a model as files that run without quintet, and export.json, which says how.
+    """Write a model as files that run without quintet, and export.json, which says what they take and give.
 
-    Each file is run and compared with the model before it is kept, and takes any number of items. Scripts that sample
-    from these files with onnxruntime and NumPy alone are in the folder examples/export of the project.
+    Before a file is kept, it is run and compared with the model. Each file takes any number of items. The folder
+    examples/export of the project has scripts that sample from these files with onnxruntime and NumPy alone.
     """
     lines = [f"  {name}: differs from the model by {by:.2g} at most" for name, by in done.differences.items()]
     return "\n".join([f"{done.bytes / 2**20:.1f} MiB in {done.output}", *lines])
@@ -272,10 +274,10 @@ def export(done: ExportResult, context: Context) -> str:
 
 @asks(PushRequest, "hub.push", "digits-vae-1 hf:me/digits", "first hf:me/first --private")
 def push(done: PushResult, context: Context) -> str:
-    """Put a run on the Hugging Face hub, for others to use as hf:owner/name wherever a run is named.
+    """Put a run on the Hugging Face hub, so that others can use it as hf:owner/name wherever a run is named.
 
-    Configuration, codecs with some training conditions, the weights that are used, figures, a picture and the card go
-    there; the optimiser and the data do not. Log in before: hf auth login, or HF_TOKEN.
+    The configuration, the codecs with some conditions of the training data, the weights that are used, figures, a
+    picture and the card are uploaded; the optimiser and the data are not. Log in before by hf auth login or HF_TOKEN.
     """
     files = "\n  ".join(done.files)
     return f"{done.run} is now {done.repository} ({done.commit}), with these files:\n  {files}"
@@ -310,7 +312,7 @@ def runs(found: Any, context: Context) -> str:
 def data(found: Any, context: Context) -> str:
     """List the sources, or show what was understood of one: kind, counts, columns, missing cells, duplicates, problems.
 
-    -o writes a picture of some items. --data.size, fit, rate, unit, group, time: how a path is read.
+    -o writes a picture of some items. --data.size, fit, rate, unit, group and time say how a path is read.
     """
     from quintet.cli.sources import described, listed
     from quintet.operations.sources import SourceResult
@@ -320,7 +322,7 @@ def data(found: Any, context: Context) -> str:
 
 @asks(DoctorRequest, "checking.doctor", "", "--json")
 def doctor(found: DoctorResult, context: Context) -> Answer:
-    """Check this machine and installation; exit 4 if something stands in the way."""
+    """Check this machine and this installation. The exit code is 4 if something prevents quintet from working."""
     from quintet.cli.describe import diagnosed
 
     return Answer(found.facts(), diagnosed(found), 4 if found.problems else 0)

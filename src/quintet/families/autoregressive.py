@@ -62,7 +62,9 @@ class Autoregressive(Family):
             "sequence for texts, pictures and recordings, unless a single symbol is asked for",
         )
         reach: int = Field(1, ge=1, le=64, description="symbols that a step reads: the last, and runs ending there")
-        reach_dropout: float = Field(0.0, ge=0, lt=1, description="share of places whose runs training does not see")
+        reach_dropout: float = Field(
+            0.0, ge=0, lt=1, description="share of positions at which training hides the runs of symbols that end there"
+        )
         tied: Literal["none", "output", "all"] = Field(
             "none",
             description="one table for input and output symbols; all: also for those of a condition",
@@ -81,13 +83,19 @@ class Autoregressive(Family):
 
     class Sampling(Choice):
         particles: int = Field(
-            16, ge=1, le=4096, description="tries at once where known symbols stand behind unknown ones"
+            16,
+            ge=1,
+            le=4096,
+            description="how many attempts are made at once if known symbols stand behind unknown ones",
         )
         beams: int = Field(
-            1, ge=1, le=1024, description="more than 1 finds the likeliest item by beam search with so many candidates"
+            1,
+            ge=1,
+            le=1024,
+            description="more than 1: look for the likeliest item by beam search with this many candidates",
         )
         length_penalty: float = Field(
-            0.6, ge=0, description="of beam search: score = log p / ((5 + length) / 6)^this (Wu et al. 2016)"
+            0.6, ge=0, description="beam search: score = log p / ((5 + length) / 6)^length_penalty (Wu et al. 2016)"
         )
         repetition_penalty: float = Field(
             1.0, ge=1, description="above 1 repeats less: logits of symbols used before are divided by it"

@@ -69,7 +69,7 @@ class Diffusion(Family):
         width: int = Field(64, ge=1, le=2**16, description="hidden units, or channels of the first layer")
         depth: int = Field(2, ge=1, le=1000, description="hidden layers, or convolution blocks at each size")
         emb: int = Field(
-            128, ge=2, le=2**16, description="numbers by which the net is told the noise level and the condition"
+            128, ge=2, le=2**16, description="how many numbers describe the noise level and the condition to the net"
         )
         condition: How = "vector"
         patch: int | None = Field(None, ge=1, le=4096, description="dit: side of a patch; none: by the item's size")
@@ -86,7 +86,7 @@ class Diffusion(Family):
         guided: float = Field(
             1.0, ge=0, description="meanflow: guidance that is trained in, so that samples cost no more"
         )
-        schedule: Schedule = Field("lognormal", description="which noise levels training sees how often")
+        schedule: Schedule = Field("lognormal", description="how often training sees each noise level")
         guidance_dropout: float = Field(
             0.1, ge=0, lt=1, description="how often training hides the condition, which guidance needs"
         )
@@ -97,7 +97,7 @@ class Diffusion(Family):
             2, ge=2, le=4096, description="random probes that estimate the likelihood: more is more exact and slower"
         )
         exact_dims: int = Field(
-            8, ge=0, le=4096, description="items of up to so many numbers are scored without random probes"
+            8, ge=0, le=4096, description="items of at most this many numbers are scored without random probes"
         )
 
     class Sampling(settings.Settings):
@@ -105,7 +105,9 @@ class Diffusion(Family):
             "auto", description="how noise is taken away; auto: dpmpp_2m, or in jumps if they were learnt"
         )
         steps: int = Field(20, ge=1, le=4000, description="steps from noise to item: more is finer and slower")
-        jumps: int = Field(2, ge=1, le=64, description="steps of a model that learnt to make an item in few")
+        jumps: int = Field(
+            2, ge=1, le=64, description="number of steps of a model that has learnt to make an item in few"
+        )
         guidance: float = Field(
             1.0, ge=0, description="above 1 keeps closer to the condition: D = null + guidance * (conditional - null)"
         )

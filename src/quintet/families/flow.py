@@ -79,7 +79,7 @@ class Flow(Family):
         noise: float = Field(
             0.0, ge=0, description="noise that training adds to items, in data units; samples are then denoised"
         )
-        emb: int = Field(64, ge=1, le=2**16, description="numbers by which the net is told the condition")
+        emb: int = Field(64, ge=1, le=2**16, description="how many numbers describe the condition to the net")
         condition: How = "vector"
         guidance_dropout: float = Field(
             0.1, ge=0, lt=1, description="how often training hides the condition, which guidance needs"
@@ -95,9 +95,14 @@ class Flow(Family):
             description="above 1 keeps closer to the condition: null + guidance * (conditional - null)",
         )
         starts: int = Field(
-            64, ge=2, le=2**16, description="completing: draws, of which the nearest to what is known starts"
+            64,
+            ge=2,
+            le=2**16,
+            description="completing: how many items are drawn, of which the nearest to what is known is the start",
         )
-        moves: int = Field(100, ge=1, le=100_000, description="completing: Monte Carlo moves, of five gradients each")
+        moves: int = Field(
+            100, ge=1, le=100_000, description="completing: number of Monte Carlo moves, each with five gradients"
+        )
 
     name = "flow"
     about = (

@@ -52,17 +52,21 @@ class GAN(Family):
         )
         depth: int = Field(2, ge=1, le=1000, description="hidden layers, or convolution blocks at each size")
         critic_width: int = Field(
-            64, ge=1, le=2**16, description="the same of the critic, which tells samples from data"
+            64,
+            ge=1,
+            le=2**16,
+            description="hidden units, or channels of the first layer, of the critic, which tells samples from data",
         )
-        latent: int = Field(64, ge=1, le=2**16, description="numbers that an item is made from")
+        latent: int = Field(64, ge=1, le=2**16, description="how many random numbers an item is made from")
         loss: Literal["relativistic", "non_saturating", "wasserstein"] = Field(
-            "relativistic", description="what generator and critic play for"
+            "relativistic", description="the loss of generator and critic"
         )
         gamma: float = Field(1.0, ge=0, description="weight of the gradient penalty: higher is steadier and slower")
         augment: tuple[Change, ...] = Field(
-            (), description="random changes in which the critic sees real and made items, so that few last longer"
+            (),
+            description="random changes of all items that the critic sees, so that few real items suffice for longer",
         )
-        emb: int = Field(64, ge=1, le=2**16, description="numbers by which the net is told the condition")
+        emb: int = Field(64, ge=1, le=2**16, description="how many numbers describe the condition to the net")
         condition: How = "vector"
 
     class Sampling(settings.Settings):
@@ -73,13 +77,15 @@ class GAN(Family):
             description="scale of the numbers that items are made from: below 1 is more faithful, less varied",
         )
         noise: float = Field(0.2, gt=0, description="searching for z: how far off, in data units, G(z) is taken to be")
-        starts: int = Field(256, ge=1, le=2**16, description="searching for z: draws, of which the nearest are starts")
-        tries: int = Field(
-            4, ge=1, le=1024, description="searching for z: ways downhill, of which the lowest end is taken"
+        starts: int = Field(
+            256, ge=1, le=2**16, description="searching for z: how many are drawn, of which the nearest are the starts"
         )
-        search: int = Field(200, ge=1, le=100_000, description="searching for z: steps downhill")
+        tries: int = Field(
+            4, ge=1, le=1024, description="searching for z: how many descents are tried, of which the best is taken"
+        )
+        search: int = Field(200, ge=1, le=100_000, description="searching for z: steps of each descent")
         moves: int = Field(
-            30, ge=0, le=100_000, description="completing: Monte Carlo moves of z, of five gradients each"
+            30, ge=0, le=100_000, description="completing: number of Monte Carlo moves of z, each with five gradients"
         )
 
     name = "gan"

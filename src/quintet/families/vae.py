@@ -61,10 +61,16 @@ class VAE(Family):
             "gaussian", description="gaussian: continuous latents; fsq: codes, which a second model can learn"
         )
         latent: int = Field(
-            32, ge=1, le=2**16, description="numbers or codes of an item; with grid, channels of a position"
+            32,
+            ge=1,
+            le=2**16,
+            description="how many numbers, or codes, describe an item; with grid: how many at each position",
         )
         grid: int | None = Field(
-            None, ge=1, le=1024, description="a map of latents that is smaller than the item by this power of two"
+            None,
+            ge=1,
+            le=1024,
+            description="latents form a map whose sides are this power of two times shorter than the item's",
         )
         fsq_levels: tuple[Annotated[int, Field(ge=2, le=1024)], ...] = Field(
             (8, 5, 5, 5), min_length=1, max_length=16, description="values that each channel of a code can take"
@@ -83,10 +89,10 @@ class VAE(Family):
             0,
             ge=0,
             le=4096,
-            description="Gaussians of a prior that is fitted to latents when weights stand; 0: N(0, 1)",
+            description="Gaussians in a prior that is fitted to the latents after training; 0: the prior is N(0, 1)",
         )
         free_bits: float = Field(
-            0.0, ge=0, description="nats of a latent that cost nothing, against posterior collapse"
+            0.0, ge=0, description="how many nats each latent may use at no cost, against posterior collapse"
         )
         dropout: float = Field(
             0.0, ge=0, lt=1, description="share of hidden numbers that training sets to zero, against overfitting"
@@ -95,9 +101,9 @@ class VAE(Family):
             64,
             ge=1,
             le=2**16,
-            description="k of the IWAE-k bound by which items are scored: more is tighter and slower",
+            description="draws of latents that a score averages over (k of IWAE-k): more is tighter and slower",
         )
-        emb: int = Field(64, ge=1, le=2**16, description="numbers by which the net is told the condition")
+        emb: int = Field(64, ge=1, le=2**16, description="how many numbers describe the condition to the net")
         condition: How = "vector"
 
         @model_validator(mode="after")

@@ -37,15 +37,19 @@ class Reading(settings.Settings):
     stem: tuple[Annotated[int, Field(ge=1, le=31)], ...] = Field(
         (), max_length=64, description="widths of convolutions, in symbols, that read a text before these layers"
     )
-    grid: int = Field(20, ge=1, le=64, description="most positions along the longer side of a picture that is read")
+    grid: int = Field(
+        20, ge=1, le=64, description="largest number of positions along the longer side of a picture that is read"
+    )
     pool: Pool = Field("max", description="how a sequence becomes the one vector from which a label is told")
-    ngrams: int = Field(1, ge=1, le=64, description="most symbols of the n-grams of a text that this vector holds too")
+    ngrams: int = Field(
+        1, ge=1, le=64, description="the vector also holds n-grams of the text of up to this many symbols; 1: none"
+    )
     input_dropout: float = Field(
         0.0, ge=0, lt=1, description="share of what enters the layers that read that training sets to zero"
     )
     hide: float = Field(0.0, ge=0, lt=1, description="share of a sequence's positions that training hides")
     shift: int = Field(
-        0, ge=0, le=4096, description="by how many pixels or frames, at most, training moves what is read"
+        0, ge=0, le=4096, description="training shifts what is read by at most this many pixels or frames"
     )
 
 

@@ -22,12 +22,12 @@ class Backbone(settings.Settings):
         128,
         ge=8,
         le=2**16,
-        description="numbers by which each position is described: more can learn more, and is slower",
+        description="how many numbers describe each position: more can learn more, and is slower",
     )
     depth: int = Field(4, ge=1, le=1000, description="layers of the Transformer")
     heads: int = Field(4, ge=1, le=1024, description="attention heads of a layer; width is divided among them")
     positions: Literal["rotary", "learnt", "sinusoidal"] = Field(
-        "learnt", description="how the net is told where a symbol stands"
+        "learnt", description="how the net learns at which position a symbol stands"
     )
     activation: Activation = Field("swiglu", description="the nonlinearity of a layer")
     norm: Norm = Field("rms", description="how numbers are kept in range between layers")

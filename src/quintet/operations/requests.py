@@ -48,11 +48,17 @@ def refusal(error: ValidationError, request: type[Request]) -> UsageError:
 
 
 Condition = Annotated[
-    str | None, Field(description="one value for all [the items' own, or drawn from the training data]")
+    str | None,
+    Field(description="the condition, one value for all items [each item's own, or drawn from the training data]"),
 ]
-Seed = Annotated[int, Field(ge=0, le=LARGEST_NUMBER, description="item i depends on the seed and i alone")]
-Noise = Annotated[int, Field(ge=0, le=LARGEST_NUMBER, description="of the noise in bounds and estimates")]
-Sampling = Annotated[dict[str, Any], Field(description="settings of sampling, in the place of the run's own")]
+Seed = Annotated[
+    int,
+    Field(ge=0, le=LARGEST_NUMBER, description="fixes the random numbers: item i depends on the seed and on i alone"),
+]
+Noise = Annotated[
+    int, Field(ge=0, le=LARGEST_NUMBER, description="the seed of the noise that bounds and estimates use")
+]
+Sampling = Annotated[dict[str, Any], Field(description="settings of sampling, instead of those of the run")]
 
 # -- what a loaded model is asked --------------------------------------------------------------------------------------
 # Items and conditions come beside these: from files, or from whatever an app was sent.
@@ -61,20 +67,28 @@ Sampling = Annotated[dict[str, Any], Field(description="settings of sampling, in
 class Sample(Request, ABC):
     """New items."""
 
-    n: int | None = Field(None, ge=1, le=10_000_000, description="how many [64, or one for each condition]")
+    n: int | None = Field(
+        None, ge=1, le=10_000_000, description="how many items to make [64, or one for each condition]"
+    )
     seed: Seed = 0
     condition: Condition = None
     prompt: str | None = Field(None, description="text that the samples begin with")
     length: int | None = Field(
-        None, ge=1, le=LARGEST_NUMBER, description="symbols at most behind the prompt [the rest of a window]"
+        None,
+        ge=1,
+        le=LARGEST_NUMBER,
+        description="the largest number of symbols after the prompt [the rest of what the model reads at once]",
     )
     stop: tuple[str, ...] = Field(
-        (), description="a text ends before this, in which \\n is a line end; may be repeated"
+        (), description="a text ends before this one, in which \\n is a line end; may be given several times"
     )
     regex: str | None = Field(None, description="a regular expression that the new text matches")
     stream: bool = Field(False, description="show each text as it is made [-n 1]")
     n_best: int | None = Field(
-        None, ge=1, le=LARGEST_NUMBER, description="the so many likeliest texts of each condition, with scores"
+        None,
+        ge=1,
+        le=LARGEST_NUMBER,
+        description="write this many of the likeliest texts for each condition, with scores",
     )
     sampling: Sampling = {}
 
@@ -115,7 +129,7 @@ class Complete(Request, ABC):
         None,
         description="; ".join(kind.known for kind in OPTIONS.values() if kind.known),
     )
-    draws: int = Field(1, ge=1, le=LARGEST_NUMBER, description="different completions of each item")
+    draws: int = Field(1, ge=1, le=LARGEST_NUMBER, description="how many different completions of each item to draw")
     seed: Seed = 0
     condition: Condition = None
     sampling: Sampling = {}
@@ -124,7 +138,7 @@ class Complete(Request, ABC):
 class Reconstruct(Request, ABC):
     """Items that are to be encoded and decoded again."""
 
-    beside: bool = Field(False, description="each original before its reconstruction")
+    beside: bool = Field(False, description="show each original before its reconstruction")
     condition: Condition = None
 
 
@@ -149,9 +163,11 @@ Features = Annotated[
 class Evaluate(Request, ABC):
     """A model that is to be measured on unseen items of its run's own data."""
 
-    split: str = Field("test", description="what they are measured against: train, validation or test")
+    split: str = Field("test", description="the split that the model is measured on: train, validation or test")
     samples: int = Field(1000, ge=20, le=LARGEST_NUMBER, description="how many samples to measure")
-    seed: int = Field(0, ge=0, le=LARGEST_NUMBER, description="of the samples and of bounds and estimates")
+    seed: int = Field(
+        0, ge=0, le=LARGEST_NUMBER, description="the seed of the samples, and of the noise in bounds and estimates"
+    )
     features: Features = "pca"
     budget: str | None = Field(None, description="how long it may take [as training did, 2m to 10m]")
     sampling: Sampling = {}
@@ -162,7 +178,8 @@ class Evaluate(Request, ABC):
 Output = Annotated[str | None, Field(description="where to write; the suffix decides the format")]
 Split = Annotated[str | None, Field(description="train, validation, test or all [test; all of a file]")]
 Count = Annotated[
-    int | None, Field(ge=1, le=LARGEST_NUMBER, description="so many of them, drawn at random [all of a file, else 8]")
+    int | None,
+    Field(ge=1, le=LARGEST_NUMBER, description="how many of them, drawn at random [all of a file, otherwise 8]"),
 ]
 
 
@@ -181,13 +198,15 @@ class OfRun(Local, ABC):
 class OfItems(OfRun, ABC):
     """Base of requests of a run that are about items."""
 
-    data: str | None = Field(None, description="a source or file of such items [the run's own test split]")
+    data: str | None = Field(None, description="a source or file of items of the run's kind [the run's own test split]")
 
 
 class SampleRequest(Sample, OfRun):
     """New items of a run."""
 
-    conditions: Path | None = Field(None, description="a file with one value a line, or of such items")
+    conditions: Path | None = Field(
+        None, description="a file of conditions: one value on each line, or items of their kind"
+    )
     output: Output = None
 
     @model_validator(mode="after")
@@ -200,16 +219,20 @@ class SampleRequest(Sample, OfRun):
 class ScoreRequest(Score, OfItems):
     """How likely items are."""
 
-    data: str | None = Field(None, description="a source of the run's kind of items [the run's own]")
+    data: str | None = Field(None, description="a source of items of the run's kind [the run's own]")
     split: Split = None
-    rank: bool = Field(False, description="least likely first, with the share p of usual items below")
+    rank: bool = Field(
+        False, description="list the least likely first, with the share p of usual items that are at most as likely"
+    )
     output: Output = None
 
 
 class CompleteRequest(Complete, OfItems):
     """Items whose holes are to be filled."""
 
-    mask: str | None = Field(None, description="images: a mask in the sense of other tools: white is the hole")
+    mask: str | None = Field(
+        None, description="images: a picture in which white marks the hole, as other tools have it"
+    )
     n: Count = None
     output: Output = None
 
@@ -224,7 +247,7 @@ class ReconstructRequest(Reconstruct, OfItems):
 class InterpolateRequest(Interpolate, OfItems):
     """Paths from one item to the next."""
 
-    n: int = Field(4, ge=1, le=LARGEST_NUMBER, description="pairs, of items drawn at random: 0 and 1, 2 and 3, ...")
+    n: int = Field(4, ge=1, le=LARGEST_NUMBER, description="how many pairs of items, drawn at random")
     output: Output = None
 
 
@@ -257,23 +280,31 @@ class TrainRequest(Local):
 
     family: str | None = Field(None, description="vae, gan, autoregressive, flow or diffusion")
     data: str | None = Field(None, description="a source: quintet data lists them")
-    target: str | None = Field(None, description="the column to model [the items]")
-    condition: str | None = Field(None, description="the column that is given, e.g. label")
-    codec: str | None = Field(None, description="how items become tensors [as the data]")
+    target: str | None = Field(None, description="the column that is modelled [the items themselves]")
+    condition: str | None = Field(
+        None, description="the column that the model is given, e.g. label, so that items can be asked for by it"
+    )
+    codec: str | None = Field(
+        None, description="what encodes the items: a codec, or a run whose autoencoder does [by the kind of data]"
+    )
     preset: Preset = None
-    budget: str | None = Field(None, description="how long, e.g. 90s, 2m, 1h [60s]")
+    budget: str | None = Field(None, description="how long to train, e.g. 90s, 2m, 1h [60s]")
     steps: int | None = Field(None, description="how many updates, instead of a budget")
-    seed: int | None = Field(None, ge=0, le=LARGEST_NUMBER, description="of weights, data order and noise [0]")
+    seed: int | None = Field(
+        None, ge=0, le=LARGEST_NUMBER, description="the seed of weights, order of the data and noise [0]"
+    )
     run: str | None = Field(None, description="a name for the run [SOURCE-FAMILY-NUMBER]")
-    config: Path | None = Field(None, description="YAML like a run's config.yaml, complete or in part")
-    resume: Literal["auto"] | None = Field(None, description="auto: go on if the run exists, further if it has less")
-    dry_run: bool = Field(False, description="show the complete configuration, write nothing")
+    config: Path | None = Field(None, description="a YAML file like a run's config.yaml, complete or in part")
+    resume: Literal["auto"] | None = Field(
+        None, description="auto: go on with the run if it exists, and train it further if it is shorter than asked"
+    )
+    dry_run: bool = Field(False, description="only show the complete configuration, and write nothing")
     model: dict[str, Any] = Field({}, description="settings of the family's nets")
     sampling: dict[str, Any] = Field({}, description="settings of sampling")
     training: dict[str, Any] = Field({}, description="settings of training")
     reading: Reading = {}
-    coding: dict[str, Any] = Field({}, description="settings of the items' codec")
-    given: dict[str, Any] = Field({}, description="settings of the condition's codec")
+    coding: dict[str, Any] = Field({}, description="settings of the codec that encodes the items")
+    given: dict[str, Any] = Field({}, description="settings of the codec that encodes the condition")
 
     _one_length = model_validator(mode="after")(one_length)
 
@@ -289,8 +320,8 @@ class ResumeRequest(OfRun):
 
     changed_data: bool = Field(False, description="go on although the data are not the same")
     changed_config: bool = Field(False, description="go on with a config.yaml that was changed by hand")
-    budget: str | None = Field(None, description="how long it is to have trained in all, if that is longer")
-    steps: int | None = Field(None, ge=1, description="how many updates it is to have in all, if these are more")
+    budget: str | None = Field(None, description="train until this much time in all, e.g. 10m")
+    steps: int | None = Field(None, ge=1, description="train until this many updates in all")
     _one_length = model_validator(mode="after")(one_length)
 
 
@@ -299,9 +330,11 @@ class DistilRequest(Local):
 
     what: str = Field(description="a run: a name under the runs folder, a path, or hf:owner/name")
     run: str | None = Field(None, description="a name for the new run [SOURCE-FAMILY-NUMBER]")
-    budget: str | None = Field(None, description="how long, e.g. 90s, 2m, 1h [60s]")
+    budget: str | None = Field(None, description="how long to train, e.g. 90s, 2m, 1h [60s]")
     steps: int | None = Field(None, ge=1, description="how many updates, instead of a budget")
-    seed: int | None = Field(None, ge=0, le=LARGEST_NUMBER, description="of data order and noise [the run's own]")
+    seed: int | None = Field(
+        None, ge=0, le=LARGEST_NUMBER, description="the seed of the order of the data and of noise [the run's own]"
+    )
     _one_length = model_validator(mode="after")(one_length)
 
 
@@ -309,15 +342,15 @@ class CompareRequest(Local):
     """A source on which families are to be trained and measured alike; or runs, or reports, to be put side by side."""
 
     what: tuple[str, ...] = Field((), description="a source to train on (quintet data lists them), or runs, or reports")
-    families: str | None = Field(None, description="names with commas between [all]")
-    condition: str = Field("auto", description="a column, or none [label, where there is one]")
-    budget: str | None = Field(None, description="for each run [60s]")
-    steps: int | None = Field(None, description="for each run, instead of a budget")
-    parameters: int | None = Field(None, ge=1, description="about so many in each [the defaults' own]")
-    seeds: int = Field(1, ge=1, le=LARGEST_NUMBER, description="runs of each family")
+    families: str | None = Field(None, description="the families to compare, separated by commas [all five]")
+    condition: str = Field("auto", description="the column that models are given, or none [label, if there is one]")
+    budget: str | None = Field(None, description="how long each run may train [60s]")
+    steps: int | None = Field(None, description="how many updates each run has, instead of a budget")
+    parameters: int | None = Field(None, ge=1, description="make every model about this large [as large as by default]")
+    seeds: int = Field(1, ge=1, le=LARGEST_NUMBER, description="how many runs of each family, with different seeds")
     preset: Preset = None
     samples: int = Field(1000, ge=20, le=LARGEST_NUMBER, description="how many samples of each run are measured")
-    split: str = Field("test", description="what they are measured against")
+    split: str = Field("test", description="the split that samples are measured against: train, validation or test")
     features: Features = "pca"
     run: str | None = Field(None, description="a name for the folder of its runs [compare-SOURCE-NUMBER]")
     output: Output = None
@@ -329,7 +362,7 @@ class PushRequest(OfRun):
     """A run that others are to load from the Hugging Face hub."""
 
     to: str = Field(description="hf:owner/name, made if there is no such repository")
-    private: bool = Field(False, description="only its owner sees a repository that is made")
+    private: bool = Field(False, description="make a repository that only its owner can see")
 
 
 class ExportRequest(OfRun):
@@ -342,8 +375,8 @@ class ExportRequest(OfRun):
 class RecommendRequest(Local):
     """A source for which a family is to be recommended before any training."""
 
-    source: str = Field(description="quintet data lists them")
-    budget: str = Field("60s", description="how long each may train")
+    source: str = Field(description="a source: quintet data lists them")
+    budget: str = Field("60s", description="how long each family may train")
     reading: Reading = {}
 
 
@@ -362,20 +395,27 @@ class ServeRequest(Local):
     host: str = Field(
         "127.0.0.1", description="the address to listen on; any but this machine's own needs $QUINTET_TOKEN"
     )
-    port: int = Field(8000, ge=0, le=65535, description="0 is any free one")
+    port: int = Field(8000, ge=0, le=65535, description="the port to listen on; 0 takes any free one")
     names: tuple[str, ...] = Field((), description="a name by which clients call the server; may be repeated")
-    threads: int | None = Field(None, ge=1, le=1024, description="of a forward pass [as many as torch takes]")
+    threads: int | None = Field(None, ge=1, le=1024, description="threads of a forward pass [as many as torch chooses]")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto, cpu or cuda")
     memory_limit: int | None = Field(
         None, ge=1, description="megabytes of weights that are loaded at once [half of this machine's memory]"
     )
-    queue: int = Field(64, ge=1, le=100_000, description="requests that may wait for a model")
-    deadline: int = Field(120, ge=1, le=86_400, description="seconds that a request may take")
-    body_limit: int = Field(16, ge=1, le=4096, description="megabytes of a request")
-    most_items: int = Field(10_000, ge=1, le=10_000_000, description="items of a request")
-    most_steps: int = Field(1_000, ge=1, le=LARGEST_NUMBER, description="steps and other whole numbers of --sampling")
+    queue: int = Field(64, ge=1, le=100_000, description="how many requests may wait for a model")
+    deadline: int = Field(120, ge=1, le=86_400, description="how many seconds a request may take")
+    body_limit: int = Field(16, ge=1, le=4096, description="the largest request, in megabytes")
+    most_items: int = Field(10_000, ge=1, le=10_000_000, description="the largest number of items in a request")
+    most_steps: int = Field(
+        1_000,
+        ge=1,
+        le=LARGEST_NUMBER,
+        description="the largest number of steps, or any other whole number of --sampling, in a request",
+    )
     most_work: int = Field(
-        20_000_000, ge=1, description="items x numbers of an item x steps beyond the run's own, of a request"
+        20_000_000,
+        ge=1,
+        description="the most work of a request: items x numbers of an item x steps beyond the run's own",
     )
 
 
@@ -383,7 +423,7 @@ class StudioRequest(Local):
     """Pages in the browser, in which data are looked at, models trained, compared and used."""
 
     data: str | None = Field(None, description="a source whose page is opened first [the start page]")
-    port: int = Field(8700, ge=0, le=65535, description="of 127.0.0.1; 0 is any free one")
+    port: int = Field(8700, ge=0, le=65535, description="the port of 127.0.0.1; 0 takes any free one")
     no_browser: bool = Field(False, description="print the link and open no browser")
 
 

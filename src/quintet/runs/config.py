@@ -25,15 +25,19 @@ class AnyData(Settings, ABC):
     """
 
     source: str = Field(description="a name, a path, or hf:owner/name")
-    target: str | None = Field(None, description="the column to model; none: the items")
-    condition: str | None = Field(None, description="the column that is given, so that it can be asked for")
+    target: str | None = Field(None, description="the column that is modelled; none: the items themselves")
+    condition: str | None = Field(
+        None, description="the column that the model is given, so that items can be asked for by it"
+    )
     group: str | None = Field(None, description="rows with one value of this column stay in one split")
     time: str | None = Field(None, description="split by this column: the last rows are the test split")
-    split: Literal["auto", "none"] = Field("auto", description="none: train on all items, which every split then holds")
+    split: Literal["auto", "none"] = Field(
+        "auto", description="none: train on all items, and every split then holds all of them"
+    )
     on_bad: Literal["few", "error", "skip", "quarantine"] = Field(
         "few",
-        description="what cannot be read; few: a tenth may be left out, skip: any number, quarantine: and is listed in "
-        "SOURCE.bad, error: none",
+        description="what to do about items that cannot be read; few: leave out up to a tenth, skip: leave out any "
+        "number, quarantine: leave them out and list them in SOURCE.bad, error: stop",
     )
 
     def reading(self) -> dict[str, Any]:

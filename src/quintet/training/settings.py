@@ -28,7 +28,7 @@ class TrainingSettings(Settings):
         0.01, ge=0, description="how strongly weights are pulled towards zero, against overfitting"
     )
     warmup: float = Field(0.05, ge=0, le=1, description="share of the steps in which the learning rate rises from zero")
-    decay: Literal["cosine", "linear"] = Field("cosine", description="how the learning rate falls behind that")
+    decay: Literal["cosine", "linear"] = Field("cosine", description="how the learning rate falls after the warm-up")
     final_lr: float = Field(0.0, ge=0, le=1, description="share of the learning rate that is left at the end")
     clip: float | None = Field(1.0, gt=0, description="largest norm of a gradient; longer ones are shortened")
     ema: float = Field(0.1, gt=0, lt=0.28, description="width of the moving average of weights, as a share of training")
@@ -38,7 +38,7 @@ class TrainingSettings(Settings):
     save_every: int | None = Field(
         None, ge=1, le=LARGEST_NUMBER, description="steps between checkpoints; none: a quarter of the run"
     )
-    keep: int = Field(2, ge=1, le=LARGEST_NUMBER, description="checkpoints that are kept")
+    keep: int = Field(2, ge=1, le=LARGEST_NUMBER, description="how many checkpoints are kept")
     sample_every: int | None = Field(
         None,
         ge=1,
@@ -49,7 +49,7 @@ class TrainingSettings(Settings):
         "last", description="whose weights are used: the last, or the best by the samples' quality or held-out loss"
     )
     patience: int | None = Field(
-        None, ge=1, le=LARGEST_NUMBER, description="looks without a better figure until training ends early"
+        None, ge=1, le=LARGEST_NUMBER, description="end training early after this many looks without a better figure"
     )
 
     @property

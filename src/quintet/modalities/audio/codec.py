@@ -67,10 +67,13 @@ class AudioCodec(Codec):
 
     class Settings(settings.Settings):
         features: Features = Field(
-            "mel", description="what a recording becomes: mel bands, the waveform, or its mu-law codes"
+            "mel", description="what a recording is encoded as: mel bands, the waveform, or its mu-law codes"
         )
         seconds: float | None = Field(
-            None, ge=0.02, le=120, description="length of all; none: the 98th percentile, at most 4 s"
+            None,
+            ge=0.02,
+            le=120,
+            description="the length of every item in seconds; none: the 98th percentile, at most 4 s",
         )
         bands: int = Field(32, ge=4, le=512, description="mel bands")
         hop: float = Field(0.025, ge=0.001, le=0.5, description="seconds between frames")

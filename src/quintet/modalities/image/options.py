@@ -18,7 +18,7 @@ class ImageReading(Settings):
 
     size: int | None = Field(None, ge=4, le=4096, description="images: pixels of the longer side")
     fit: Literal["crop", "pad", "stretch"] = Field(
-        "crop", description="images: what becomes of those of other proportions"
+        "crop", description="images: what is done with images of other proportions"
     )
     scale: Scale | None = Field(None, description="images of 16 bits or real numbers: the values of black and white")
 

@@ -245,12 +245,12 @@ class SeriesCodec(Codec):
     """
 
     class Settings(settings.Settings):
-        levels: int = Field(64, ge=2, le=1024, description="bins of a channel's values (discrete)")
+        levels: int = Field(64, ge=2, le=1024, description="discrete: number of bins for the values of a channel")
         season: int | None = Field(
             None,
             ge=0,
             le=100_000,
-            description="bins are of values less the mean of so many before; 0: never; none: found (discrete)",
+            description="discrete: bins are of values minus the mean of this many before; 0: never; none: found",
         )
 
     name = "series"

@@ -70,16 +70,22 @@ class TableCodec(Codec):
     class Settings(settings.Settings):
         bins: int = Field(64, ge=2, le=1024, description="symbols of a column of numbers, besides values that recur")
         fine: int | None = Field(
-            None, ge=1, le=256, description="parts of a number's bin; none: 64 in tables of few columns, else 1"
+            None,
+            ge=1,
+            le=256,
+            description="parts that a bin of numbers is divided into; none: 64 in tables of few columns, otherwise 1",
         )
         categories: int = Field(
-            512, ge=1, le=2**20, description="categories with a symbol each; others are told by two symbols"
+            512,
+            ge=1,
+            le=2**20,
+            description="how many categories have a symbol of their own; others are written as two symbols",
         )
         shared_by: int = Field(
             3,
             ge=1,
             le=2**20,
-            description="rows that must share a category or text before it is drawn; else (rare) is; 1 draws all",
+            description="categories and texts that fewer training rows hold are drawn as (rare); 1: all are drawn",
         )
         rules: str = Field(
             "all",

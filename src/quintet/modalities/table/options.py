@@ -31,7 +31,9 @@ def wishes(given: str | Mapping[str, Any] | None) -> dict[str, str]:
 
 
 class TableReading(Settings):
-    types: str | dict[str, str] | None = Field(None, description="tables: what columns are, price=decimal,zip=category")
+    types: str | dict[str, str] | None = Field(
+        None, description="tables: types of columns, for example price=decimal,zip=category"
+    )
 
     @field_validator("types")
     @classmethod

@@ -58,7 +58,10 @@ class TextCodec(Codec):
         )
         block: int | None = Field(None, ge=1, le=2**20, description="symbols of an item; none: by the data")
         window: int = Field(
-            WINDOW, ge=1, le=2**20, description="symbols of a window of a long text, at most; without a block"
+            WINDOW,
+            ge=1,
+            le=2**20,
+            description="without a block: the largest number of symbols in a window of a long text",
         )
         items: Literal["auto", "stream", "separate"] = Field(
             "auto", description="stream: windows of joined texts; separate: each text by itself"

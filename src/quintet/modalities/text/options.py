@@ -11,7 +11,9 @@ from quintet.modalities import Options
 
 
 class TextReading(Settings):
-    unit: Literal["auto", "document", "line"] = Field("auto", description="text: what an item is")
+    unit: Literal["auto", "document", "line"] = Field(
+        "auto", description="text: whether an item is a document or a line"
+    )
 
 
 OPTIONS = Options(
