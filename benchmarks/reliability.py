@@ -70,10 +70,18 @@ def measured(row: Mapping[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def together(reached: Sequence[str]) -> list[str]:
+    """What several tests reached; numbers of one thing are added up."""
+    counts = [told.partition(" ") for told in reached]
+    if len(counts) > 1 and len({thing for _, _, thing in counts}) == 1 and all(n.isdecimal() for n, _, _ in counts):
+        return [f"{sum(int(n) for n, _, _ in counts):,} {counts[0][2]} in {len(counts)} tests"]
+    return [*reached]
+
+
 def figure(found: Mapping[str, Any]) -> str:
     """What a row reached, in words."""
     passed = f"{found['passed']} tests pass" if found["passed"] != 1 else "its test passes"
-    parts = [*found["reached"]] or [passed]
+    parts = together(found["reached"]) or [passed]
     if found["failed"]:
         parts = [
             f"**missed**: {len(found['failed'])} of {found['passed'] + len(found['failed'])} tests fail",
