@@ -15,7 +15,7 @@ import posixpath
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,10 @@ ROOT_PAGES = {
     "SECURITY.md": "security.md", "CHANGELOG.md": "changelog.md",
 }  # fmt: skip
 """The pages of the repository's root, and what they are called on the site."""
-LINK = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)|!\[([^\]]*)\]\(([^)\s]+)\)")
-CODE = re.compile(r"^(```|~~~).*?^\1|`[^`\n]+`", re.MULTILINE | re.DOTALL)
+CODE = r"^(?P<fence>```+|~~~+).*?^(?P=fence)|`[^`\n]+`"
+LINK = r"(?P<picture>!?)\[(?P<title>(?:[^\[\]]|\[[^\]]*\])*)\]\((?P<target>[^)\s]+)\)"
+CODE_OR_LINK = re.compile(f"{LINK}|{CODE}", re.MULTILINE | re.DOTALL)
+"""Whichever begins first: the title of a link may hold code, and code may hold what looks like a link."""
 SOURCES = {".py": "python", ".toml": "toml", ".yaml": "yaml", ".yml": "yaml", ".json": "json", ".sh": "sh", "": "text"}
 """The files that a page may link to and that become pages themselves, with the language that colours them."""
 
@@ -48,15 +50,6 @@ def name_of_source(path: str) -> str:
 
 def language(name: str) -> str:
     return "zh" if name.endswith(".zh.md") else "en"
-
-
-def outside_code(text: str, change: Callable[[str], str], code: Callable[[str], str] = str) -> str:
-    """`text` with `change` applied to what is no code, and `code` to what is."""
-    parts, at = [], 0
-    for found in CODE.finditer(text):
-        parts += [change(text[at : found.start()]), code(found.group())]
-        at = found.end()
-    return "".join(parts) + change(text[at:])
 
 
 def led(target: str, page: str, names: Mapping[str, str], listed: set[str]) -> str | None:
@@ -89,16 +82,15 @@ def laid_out() -> dict[str, str]:
     for page, name in names.items():
 
         def relinked(found: re.Match[str], page: str = page) -> str:
-            title, target, picture, drawn = found.groups()
-            if drawn:
-                return f"![{picture}]({led(drawn, page, names, listed)})"
-            there = led(target, page, names, listed)
-            return title if there is None else f"[{title}]({there})"
+            if found["target"] is None:
+                return found.group()
+            there = led(found["target"], page, names, listed)
+            return f"{found['picture']}[{found['title']}]({there})" if there else found["title"]
 
         text = (ROOT / page).read_text(encoding="utf-8")
         if page.startswith("README"):
             text = re.sub(r"^.*\]\(README[\w.-]*\).*$", "", text, count=1, flags=re.MULTILINE)  # the site has a switch
-        pages[name] = outside_code(text, lambda part: LINK.sub(relinked, part))
+        pages[name] = CODE_OR_LINK.sub(relinked, text)
     for path in sorted(listed):
         code = (ROOT / path).read_text(encoding="utf-8")
         pages[name_of_source(path)] = (

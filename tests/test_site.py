@@ -99,6 +99,17 @@ def test_pages_as_they_are_laid_out_lead_to_pages_of_the_site() -> None:
             assert there in pages or (ROOT / "docs" / there).is_file(), (name, target)
 
 
+def test_links_with_code_in_their_titles_are_laid_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "a.py").write_text("a = 1\n")
+    (tmp_path / "docs" / "page.md").write_text("# Page\n\n[`a`](../a.py#L1), `[b](c)`, [d](../e)\n")
+    monkeypatch.setattr(website, "ROOT", tmp_path)
+    monkeypatch.setattr(website, "ROOT_PAGES", {})
+    pages = website.laid_out()
+    assert pages["page.md"] == "# Page\n\n[`a`](source/a.md#__codelineno-0-1), `[b](c)`, d\n"
+    assert "a = 1" in pages["source/a.md"]
+
+
 def test_language_models_are_told_what_every_page_is_about() -> None:
     told = website.llms(nav(), website.laid_out())
     lines = re.findall(r"^- \[(.+)\]\((\S+)\): (.+)$", told, re.MULTILINE)
@@ -110,7 +121,7 @@ FORMULA = re.compile(r"\$\$(.+?)\$\$|\$([^\s$](?:[^$\n]*[^\s$])?)\$(?!\d)", re.D
 
 
 def formulas(text: str) -> list[str]:
-    found = FORMULA.findall(website.outside_code(text, str, lambda code: ""))
+    found = FORMULA.findall(re.sub(website.CODE, "", text, flags=re.MULTILINE | re.DOTALL))
     return [(block or inline).strip() for block, inline in found]
 
 
