@@ -154,6 +154,21 @@ def on_config(config: Any) -> Any:
     return config
 
 
+def spaced(mathml: str) -> str:
+    """A formula whose relations and functions stand apart from what is beside them, as TeX sets them."""
+
+    def function(found: re.Match[str]) -> str:
+        before, name, bracket = found.groups()
+        left, right = "0" if not before else "0.167em", "0" if bracket else "0.167em"
+        return f'{before or ""}<mo form="prefix" lspace="{left}" rspace="{right}">{name}</mo>{bracket or ""}'
+
+    mathml = mathml.replace("<mi>&#x0007E;</mi>", "<mo>&#x0223C;</mo>")
+    mathml = mathml.replace("<mi>&#x02016;</mi>", '<mo stretchy="false" lspace="0.2em" rspace="0.2em">&#x02016;</mo>')
+    names = r"<m[io](?: movablelimits=\"true\")?>(log|exp|sin|cos|tanh|det|tr)</m[io]>"
+    return re.sub(rf'(</m[in]>|</msu[bp]>|</msubsup>|&#x00029;</mo>)?{names}(<mo stretchy="false">&#x00028;)?',
+                  function, mathml)  # fmt: skip
+
+
 def on_page_content(content: str, **_: Any) -> str:
     """Formulas, which Markdown has marked, as MathML."""
     from latex2mathml.converter import convert
@@ -161,7 +176,7 @@ def on_page_content(content: str, **_: Any) -> str:
     def drawn(found: re.Match[str]) -> str:
         inline = found.group("inline")
         formula = html.unescape(inline if inline is not None else found.group("block")).strip()
-        return convert(formula, display="inline" if inline is not None else "block")
+        return spaced(convert(formula, display="inline" if inline is not None else "block"))
 
     inline = r'<span class="arithmatex">\\\((?P<inline>.*?)\\\)</span>'
     block = r'<div class="arithmatex">\s*\\\[(?P<block>.*?)\\\]\s*</div>'
