@@ -164,6 +164,8 @@ def spaced(mathml: str) -> str:
 
     mathml = mathml.replace("<mi>&#x0007E;</mi>", "<mo>&#x0223C;</mo>")
     mathml = mathml.replace("<mi>&#x02016;</mi>", '<mo stretchy="false" lspace="0.2em" rspace="0.2em">&#x02016;</mo>')
+    bars = r"<mo(?: (?:fence|stretchy)=\"false\")*>(&#x02016;|&#x0007C;)</mo>"  # around what stands between them
+    mathml = re.sub(bars, r'<mo stretchy="false" lspace="0" rspace="0">\1</mo>', mathml)
     names = r"<m[io](?: movablelimits=\"true\")?>(log|exp|sin|cos|tanh|det|tr)</m[io]>"
     return re.sub(rf'(</m[in]>|</msu[bp]>|</msubsup>|&#x00029;</mo>)?{names}(<mo stretchy="false">&#x00028;)?',
                   function, mathml)  # fmt: skip

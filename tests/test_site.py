@@ -131,6 +131,12 @@ def test_formulas_can_be_drawn(page: str) -> None:
         assert "\\" not in convert(formula), formula
 
 
+def test_formulas_are_spaced_as_tex_does() -> None:
+    drawn = website.spaced(convert(r"z \sim p, \quad a \log p + \log(q)"))
+    assert "<mo>&#x0223C;</mo>" in drawn
+    assert re.findall(r'lspace="([^"]*)" rspace="([^"]*)">log', drawn) == [("0.167em", "0.167em"), ("0", "0")]
+
+
 # -- links -----------------------------------------------------------------------------------------------------------
 
 
