@@ -14,7 +14,7 @@ from torch import Tensor
 
 from quintet.core.spaces import Continuous
 from quintet.families.diffusion import Diffusion
-from quintet.metrics.distances import energy_distance
+from quintet.metrics.classifiers import classifier_two_sample
 from quintet.nets.noise import SD, noise_grid
 from quintet.nets.solvers import SOLVERS
 
@@ -128,7 +128,7 @@ def few_steps() -> Made:
         for count in counts:
             made = model.sample(2000, sampling=Diffusion.Sampling(**{name: count}), generator=seeded(2))
             shots[learns, count] = made
-            numbers[f"{learns}, {count}"] = f"{energy_distance(real, made.double().numpy()).value:.4f}"
+            numbers[f"{learns}, {count}"] = f"{classifier_two_sample(real, made.double().numpy()).value:.2f}"
 
     def draw(plt: Any) -> Any:
         figure, grid = plt.subplots(2, 4, figsize=(8.2, 4.4))
@@ -141,7 +141,7 @@ def few_steps() -> Made:
             ):
                 axes.plot(*made[:1000].T, ".", color=BLUE, ms=1.5, alpha=0.6)
                 evaluations = f"{count} evaluation{'s' * (count > 1)}"
-                axes.set_title(f"{evaluations}: {numbers[f'{kind}, {count}']}", fontsize=9)
+                axes.set_title(f"{evaluations}: AUC {numbers[f'{kind}, {count}']}", fontsize=9)
         grid[1, 3].plot(*moons(1000, 1).T, ".", color=INK, ms=1.5, alpha=0.6)
         grid[1, 3].set_title("unseen data", fontsize=9)
         return figure
