@@ -5,7 +5,7 @@ BUDGET ?= 50s
 QUALITY ?= 20s
 BENCHES ?= spline_step flow_sampling unet_step drawing vae_epoch gpt_step generation trainer_overhead serving
 
-.PHONY: demo test test-slow test-mutants lint bench bench-tables gpu quality generate docs clean
+.PHONY: demo test test-slow test-mutants lint bench bench-tables gpu quality generate docs notebooks clean
 
 .venv/pip: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
