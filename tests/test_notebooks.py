@@ -9,7 +9,6 @@ import notebooks
 import pytest
 from documents import ROOT
 
-
 PAGE = """# A page
 
 Text with a [link](../data.md), [another](images.md#top) and a ![picture](pictures/threes.png).
