@@ -76,7 +76,7 @@ def loss(model, x):
     return -(log_det - 0.5 * (z**2 + math.log(2 * math.pi)).sum(1)).mean() / PIXELS
 
 
-def train(model, x, steps=2000, batch=128, lr=1e-3):
+def train(model, x, steps=1500, batch=128, lr=1e-3):
     """Levels become real numbers by uniform noise: without it p(x) could grow without end at the 17 levels."""
     optimiser = torch.optim.AdamW(model.parameters(), lr, weight_decay=0.1)
     for _ in range(steps):

@@ -157,7 +157,7 @@ def test_the_loss_is_the_librarys(name: str) -> None:
 BUGS = {
     "vae": ("z = mean + log_std.exp() * noise", "z = mean + log_std * noise"),
     "gan": ("F.softplus(-real_logit)", "F.softplus(-torch.sigmoid(real_logit))"),
-    "autoregressive": (".triu(1)", ".triu(2)"),
+    "autoregressive": ("is_causal=self.causal", "is_causal=False"),
     "flow": ("-log_std.sum(1)", "0 * log_std.sum(1)"),
     "diffusion": ("19.9 * t**2", "19.9 * t"),
 }

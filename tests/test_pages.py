@@ -6,17 +6,23 @@ others in test_readme.py. Trainings have three steps in the place of their budge
 
 from __future__ import annotations
 
+import os
+import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
-from documents import PAGES, all_blocks, commands, quintet_words, shell_lines, text_of
+from documents import PAGES, ROOT, all_blocks, commands, quintet_words, shell_lines, text_of
 from PIL import Image
+from serving import TOKEN, running, service
+from test_openai import THERE, differs
+from test_openai import commands as curls
 
 import quintet
 from quintet.api import verbs
@@ -25,9 +31,9 @@ from quintet.cli import main as cli
 TINY = ["--preset", "tiny", "--steps", "3"]
 ELSEWHERE = {
     "docs/serving.md": "its commands and its program need a server: test_openai.py",
-    "docs/tutorials/serving.md": "it needs a server: test_serving_tutorial",
-    "docs/how-to/add-a-family.md": "it changes the source: test_a_family_is_added",
-    "docs/how-to/add-a-modality.md": "it changes the source: test_a_modality_is_added",
+    "docs/how-to/add-a-family.md": "it changes the source: test_what_a_page_adds_works",
+    "docs/how-to/add-a-modality.md": "it changes the source: test_what_a_page_adds_works",
+    "docs/how-to/add-a-metric.md": "it changes the source: test_what_a_page_adds_works",
 }
 """Pages with blocks that run in tests of their own."""
 RUN = tuple(
@@ -117,9 +123,9 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("page", RUN)
-def test_a_page_can_be_followed(page: str, reader: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    space: dict[str, Any] = {}
+def follow(page: str) -> None:
+    """Run the blocks of a page in order, in the working directory. Raises AssertionError with the line that fails."""
+    space: dict[str, Any] = {"__name__": page}
     for block in all_blocks(text_of(page)):
         if block.language == "python":
             exec(compile(block.text, page, "exec"), space)
@@ -127,10 +133,12 @@ def test_a_page_can_be_followed(page: str, reader: Path, capsys: pytest.CaptureF
             for line in shell_lines(block.text):
                 if "other.json" in line and not Path("other.json").exists():
                     shutil.copy("report.json", "other.json")
-                try:
-                    run_line(line)
-                except AssertionError as failure:
-                    pytest.fail(f"{failure.args[0]}\n{capsys.readouterr().err}")
+                run_line(line)
+
+
+@pytest.mark.parametrize("page", RUN)
+def test_a_page_can_be_followed(page: str, reader: Path) -> None:
+    follow(page)
     ran = [words for words in commands(page) if words[0] not in ENDLESS]
     runs = {path.name for path in Path("runs").glob("*")}
     assert runs >= {words[words.index("--run") + 1] for words in ran if "--run" in words}
@@ -152,3 +160,81 @@ def test_the_python_page_gets_what_it_says(reader: Path) -> None:
     assert space["images"].shape == (8, 8, 8, 1)
     assert tuple(space["latents"].shape) == (16, 2)
     assert (reader / "moons-to-keep" / "config.yaml").is_file()
+
+
+@pytest.mark.skipif("docs/tutorials/serving.md" not in PAGES, reason="there is no such page yet")
+def test_a_server_answers_what_the_tutorial_asks(reader: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its requests of a shell, and its program."""
+    page = "docs/tutorials/serving.md"
+    follow(page)
+    monkeypatch.setenv("QUINTET_TOKEN", TOKEN)
+    with running(service(Path("runs"), "points", "digits")) as one:
+        address = str(one.base_url)
+        requests = curls(text_of(page))
+        assert requests
+        for typed, shown in requests:
+            assert differs((typed, shown or "..."), address, reader) == ""
+        for block in all_blocks(text_of(page)):
+            if block.language == "python":
+                exec(compile(block.text.replace(THERE, address), page, "exec"), {"__name__": "__main__"})
+
+
+# -- pages that change the source --------------------------------------------------------------------------------------
+
+
+def added(page: str, root: Path) -> list[Path]:
+    """Do to a copy of the source in `root` what the page says, and return the files that were written or changed.
+
+    A block after "Write this to `src/...`" is a file. One after "In `src/...`" holds lines for it: an import goes
+    behind the last one of its package, an entry to the front of the table that the text names in capital letters.
+    """
+    shutil.copytree(ROOT / "src", root / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    changed, path, table = [], None, None
+    for part in re.split(r"(^```\w*\n.*?^```$)", text_of(page), flags=re.MULTILINE | re.DOTALL):
+        if not part.startswith("```"):
+            found = re.findall(r"(Write this to|[Ii]n) `(src/quintet/[\w./]+)`", part)
+            whole, path = (found[-1][0] == "Write this to", root / found[-1][1]) if found else (False, path)
+            table = ([table, *re.findall(r"`([A-Z]{3,})`", part)])[-1]
+            continue
+        (block,) = all_blocks(part)
+        if path is None or block.language not in ("python", "yaml"):
+            continue
+        if whole:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block.text)
+        else:
+            path.write_text(grown(path.read_text(), block.text, table))
+        changed.append(path)
+    return changed
+
+
+def grown(source: str, lines: str, table: str | None) -> str:
+    """The source with further lines: an import, or an entry of a table."""
+    if lines.startswith(("from ", "import ")):
+        package = lines.split()[1].rpartition(".")[0]
+        at = [found.end() for found in re.finditer(rf"^from {re.escape(package)}\b.*\n", source, re.MULTILINE)][-1]
+    else:
+        match = re.search(rf"^{table}\b.*[({{]\n", source, re.MULTILINE)
+        assert match is not None, f"no table {table}"
+        at = match.end()
+    return source[:at] + lines + source[at:]
+
+
+@pytest.mark.parametrize("page", [page for page in ELSEWHERE if page.startswith("docs/how-to/add") and page in PAGES])
+def test_what_a_page_adds_works(page: str, tmp_path: Path) -> None:
+    """In a copy of the source: the page's files and lines, and then its commands."""
+    assert len(added(page, tmp_path)) >= 2
+    (tmp_path / "empty").mkdir()
+    paths = os.pathsep.join([str(tmp_path / "src"), str(Path(__file__).parent)])
+    done = subprocess.run([sys.executable, "-c", f"import test_pages; test_pages.follow_commands({page!r})"],
+                          cwd=tmp_path / "empty", env={**os.environ, "PYTHONPATH": paths},
+                          capture_output=True, text=True, timeout=600)  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def follow_commands(page: str) -> None:
+    """The commands of a page, without its Python."""
+    own_data(Path())
+    for block in all_blocks(text_of(page)):
+        for line in shell_lines(block.text) if block.language == "sh" else ():
+            run_line(line)
