@@ -12,11 +12,13 @@ the model has to learn an order as well as words. It never sees 100 of the 1,000
 
 import math
 import sys
+import warnings
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+warnings.filterwarnings("ignore", "enable_nested_tensor")  # a shortcut of PyTorch's that is of no use here
 UNITS = {
     "en": "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
     "seventeen eighteen nineteen",
