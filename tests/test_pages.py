@@ -36,9 +36,11 @@ ELSEWHERE = {
     "docs/how-to/add-a-metric.md": "it changes the source: test_what_a_page_adds_works",
 }
 """Pages with blocks that run in tests of their own."""
+QUOTES = ("docs/maths/", "docs/reference/")
+"""Folders of pages whose blocks are quoted from the source: test_maths.py finds them there."""
 RUN = tuple(
     page for page in PAGES
-    if page not in ELSEWHERE and not page.endswith((".zh.md", ".zh-CN.md"))
+    if page not in ELSEWHERE and not page.startswith(QUOTES) and not page.endswith((".zh.md", ".zh-CN.md"))
     and any(block.language in ("sh", "python") for block in all_blocks(text_of(page)))
 )  # fmt: skip
 LEFT = ("make", ".", "cd", "pip", "git", "ssh", "docker", "kill")
