@@ -4,6 +4,7 @@
     python docs/generate.py --check    exit 1 if a page is stale, and name its parts
 
 A part stands between `<!-- NAME -->` and `<!-- /NAME -->`. Nothing here depends on the machine or on downloaded data.
+The notebooks of examples/notebooks, which follow from the tutorials, are written and checked too (docs/notebooks.py).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
+import notebooks
 import reference
 from reference import table
 
@@ -296,12 +298,13 @@ def replaced(text: str, name: str, content: str) -> str:
 
 def stale(root: Path = ROOT) -> list[str]:
     """`PAGE: PART` for every part that is not what the code says."""
-    return [
+    found = [
         f"{page}: {name}"
         for page, parts in PAGES.items()
         for name, part in parts.items()
         if replaced(text := (root / page).read_text(), name, part()) != text
     ]
+    return found + (notebooks.stale() if root == ROOT else [])
 
 
 def main(arguments: Sequence[str], root: Path = ROOT) -> int:
@@ -314,7 +317,7 @@ def main(arguments: Sequence[str], root: Path = ROOT) -> int:
         for name, part in parts.items():
             text = replaced(text, name, part())
         (root / page).write_text(text)
-    return 0
+    return notebooks.main([]) if root == ROOT else 0
 
 
 if __name__ == "__main__":

@@ -95,7 +95,8 @@ def short(words: list[str]) -> list[str]:
 
 def has_source(words: list[str]) -> bool:
     """Whether `compare` is given data, which it trains on, and not runs or reports."""
-    return not Path("runs", words[1]).exists() and not words[1].endswith(".json")
+    places = (Path(words[1]), Path("runs", words[1]))
+    return not words[1].endswith(".json") and not any((place / "config.yaml").exists() for place in places)
 
 
 def run_line(line: str) -> None:
@@ -187,21 +188,21 @@ def test_a_server_answers_what_the_tutorial_asks(reader: Path, monkeypatch: pyte
 def added(page: str, root: Path) -> list[Path]:
     """Do to a copy of the source in `root` what the page says, and return the files that were written or changed.
 
-    A block after "Write this to `src/...`" is a file. One after "In `src/...`" holds lines for it: an import goes
-    behind the last one of its package, an entry to the front of the table that the text names in capital letters.
+    A block of Python or YAML belongs to the file `src/...` that the text before it names. If there is none yet, the
+    block is that file. Else it holds lines for it: an import goes behind the last one of its package, an entry to the
+    front of the table that the text names in capital letters.
     """
     shutil.copytree(ROOT / "src", root / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     changed, path, table = [], None, None
     for part in re.split(r"(^```\w*\n.*?^```$)", text_of(page), flags=re.MULTILINE | re.DOTALL):
         if not part.startswith("```"):
-            found = re.findall(r"(Write this to|[Ii]n) `(src/quintet/[\w./]+)`", part)
-            whole, path = (found[-1][0] == "Write this to", root / found[-1][1]) if found else (False, path)
+            path = [path, *(root / name for name in re.findall(r"`(src/quintet/[\w/]+\.\w+)`", part))][-1]
             table = ([table, *re.findall(r"`([A-Z]{3,})`", part)])[-1]
             continue
         (block,) = all_blocks(part)
         if path is None or block.language not in ("python", "yaml"):
             continue
-        if whole:
+        if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(block.text)
         else:
