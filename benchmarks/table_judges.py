@@ -148,10 +148,12 @@ def by_sdmetrics(train: pd.DataFrame, test: pd.DataFrame, made: pd.DataFrame, ta
     report.generate(real, fake, metadata, verbose=False)
     shapes, trends = report.get_properties()["Score"]
     few = [rows.iloc[some(rows, min(FEW, len(test)), 0)] for rows in (train, made, test)]
+    words = [name for name, number in numbers.items() if not number]
+    known = fake[words].isin({name: set(real[name]) for name in words}).all(axis=1)  # others it cannot encode
     kept = DCROverfittingProtection.compute_breakdown(*few, metadata)
     return {
         "sd_shapes": shapes, "sd_trends": trends,
-        "sd_detection": LogisticDetection.compute(real, fake, metadata),
+        "sd_detection": LogisticDetection.compute(real, fake[known], metadata),
         "sd_protection": kept["score"],
     }  # fmt: skip
 
