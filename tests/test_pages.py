@@ -79,14 +79,14 @@ def own_data(folder: Path) -> None:
 
 def short(words: list[str]) -> list[str]:
     """The same command, done in seconds: three steps, and few samples where they are measured."""
+    longer = words[0] == "distil" or (words[0] == "resume" and {"--budget", "--steps"} & set(words))
     for option in ("--budget", "--steps", "--samples"):
         if option in words:
             at = words.index(option)
             words = words[:at] + words[at + 2 :]
-    resumed = words[0] in ("resume", "distil")
     if words[0] == "train" or "--families" in words or (words[0] == "compare" and has_source(words)):
         words = [*words, *TINY]
-    elif resumed:
+    elif longer:
         words = [*words, "--steps", "6"]
     if words[0] in ("evaluate", "compare") and not any(word.endswith(".json") for word in words[1:3]):
         words = [*words, "--samples", "30"]
