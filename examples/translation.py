@@ -7,7 +7,7 @@ predicts the next word. The sentences are numbers: 42 is "forty two" in English 
 the model has to learn an order as well as words. It never sees 100 of the 1,000 numbers, on which it is then tested.
 
 `python examples/translation.py` uses the sizes of the paper (44 million parameters; some minutes on a few cores);
-`python examples/translation.py 1500 64 2` makes 1,500 steps with width 64 and 2 + 2 layers, a minute on one core.
+`python examples/translation.py 400 64 2` makes 400 steps with width 64 and 2 + 2 layers, a minute on one core.
 """
 
 import math
@@ -101,7 +101,7 @@ def translate(model, x):
 def train(model, x, y, steps=1000, batch=64):
     """Adam, whose rate rises for 200 steps and then falls with the root of the step, as in the paper."""
     width = model.embed.embedding_dim
-    optimiser = torch.optim.Adam(model.parameters(), 2 * width**-0.5 / 200**0.5, betas=(0.9, 0.98))
+    optimiser = torch.optim.Adam(model.parameters(), 0.3 * width**-0.5 / 200**0.5, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda i: min((i + 1) / 200, (200 / (i + 1)) ** 0.5))
     model.train()
     for step in range(steps):
