@@ -48,7 +48,7 @@ def space_of(cls: type[Family], image: bool = False) -> Space:
 def build(name: str, *, image: bool = False, condition: Space | None = LABEL) -> Family:
     cls = class_of(name)
     torch.manual_seed(0)
-    settings = SMALL[cls.name] | VARIANTS.get(name, {})
+    settings = SMALL.get(cls.name, {}) | VARIANTS.get(name, {})
     family = cls(space_of(cls, image), condition, cls.Settings(**settings))
     x = items(family, 64)
     family.initialise(Batch(x, labels(64) if condition else None, torch.Generator().manual_seed(0)))
