@@ -3,7 +3,7 @@ trained, compared and sampled model of their own data, with the studio killed in
 
     pytest -m slow tests/test_studio_journeys.py          all of them, some minutes each
     QUINTET_PICTURES=docs/studio pytest -m slow tests/test_studio_journeys.py -k "table and mouse"
-                                                          the pictures of docs/studio.md
+                                                          the pictures of docs/tutorials/studio.md
 """
 
 from __future__ import annotations
