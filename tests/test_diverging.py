@@ -52,7 +52,7 @@ def inject(monkeypatch: pytest.MonkeyPatch, planned: dict[int, str], seed: int =
         if place in planned and name == next(iter(self.objectives)):
             spoilt.append(place)
             if planned[place] == "gradient":
-                gradient = self.flats[name].grad
+                gradient = draw.choice(self.flats[name].grads).view(-1)  # not what lies between parameters
                 gradient[draw.randrange(len(gradient))] = draw.choice(BAD)
             elif planned[place] == "loss":
                 sums[name] = draw.choice(BAD)

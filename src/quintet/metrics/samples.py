@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,14 @@ MAX_DIVERSE = 500
 """Items of the diversity, whose time grows with their cube."""
 LEAST_ITEMS = 5
 """Items a side: the classifier that tells them apart is tested on a fifth of them at a time."""
+DISTANCES: Mapping[str, Callable[[Array, Array], Estimate]] = {
+    "frechet": frechet_distance,
+    "kernel": kernel_distance,
+    "energy": energy_distance,
+    "gaussian": gaussian_distance,
+    "sliced": sliced_distance,
+}
+"""Figures of the features (N, dims) of real items and of samples."""
 BIASED = ("frechet", "sliced")
 """Figures that depend on the number of items, so that they are comparable at equal numbers only."""
 
@@ -99,12 +108,5 @@ def measure_samples(
 def likeness(real: Array, fake: Array, seed: int) -> dict[str, Estimate]:
     """How near samples are to as many real items, and how varied, by their features (N, dims)."""
     few = some(real, MAX_DIVERSE, seed)
-    return {
-        **prdc(real, fake),
-        "frechet": frechet_distance(real, fake),
-        "kernel": kernel_distance(real, fake),
-        "energy": energy_distance(real, fake),
-        "gaussian": gaussian_distance(real, fake),
-        "sliced": sliced_distance(real, fake),
-        "diversity": diversity(real[few], fake[few]),
-    }
+    distances = {name: distance(real, fake) for name, distance in DISTANCES.items()}
+    return {**prdc(real, fake), **distances, "diversity": diversity(real[few], fake[few])}

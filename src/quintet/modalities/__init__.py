@@ -8,7 +8,13 @@ from typing import Any, NamedTuple
 
 from quintet.core.settings import Settings
 
-KINDS = ("image", "text", "audio", "table", "series")
+KINDS = (
+    "image",
+    "text",
+    "audio",
+    "table",
+    "series",
+)
 """The folders here that are kinds of data, in the order in which a source is tried as each: `MODALITY` of their module
 `modality` is what the registry has, and `OPTIONS` of their module `options` what users are told before that is loaded.
 """
