@@ -94,7 +94,7 @@ def laid_out() -> dict[str, str]:
     for path in sorted(listed):
         code = (ROOT / path).read_text(encoding="utf-8")
         pages[name_of_source(path)] = (
-            f"---\nsearch:\n  exclude: true\n---\n# {path}\n\n"
+            f"---\nsearch: {{exclude: true}}\nhide: [navigation, toc]\n---\n# {path}\n\n"
             f'````{SOURCES[Path(path).suffix]} linenums="1"\n{code}\n````\n'
         )
     return pages
@@ -172,7 +172,7 @@ def spaced(mathml: str) -> str:
 
 
 def on_page_content(content: str, **_: Any) -> str:
-    """Formulas, which Markdown has marked, as MathML."""
+    """Formulas, which Markdown has marked, become MathML; a word of code is not broken at its hyphens."""
     from latex2mathml.converter import convert
 
     def drawn(found: re.Match[str]) -> str:
@@ -182,6 +182,7 @@ def on_page_content(content: str, **_: Any) -> str:
 
     inline = r'<span class="arithmatex">\\\((?P<inline>.*?)\\\)</span>'
     block = r'<div class="arithmatex">\s*\\\[(?P<block>.*?)\\\]\s*</div>'
+    content = re.sub(r"<code>([^<\s]{1,32})</code>", r'<code class="word">\1</code>', content)
     return re.sub(f"{inline}|{block}", drawn, content, flags=re.DOTALL)
 
 
