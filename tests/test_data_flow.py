@@ -368,6 +368,21 @@ def test_a_report_shows_each_models_own_samples(
     assert second == fresh.show(other.fitted, 20)
 
 
+def test_a_report_shows_samples_given_all_columns_of_a_condition(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = np.arange(60) % 2, np.arange(60) % 3
+    images = np.random.default_rng(0).integers(0, 256, (60, 8, 8), np.uint8)
+    np.savez(tmp_path / "two.npz", images=images, a=a, b=b)
+    source = str(tmp_path / "two.npz")
+    model = quintet.train("vae", data=source, condition="a,b", steps=2, preset="tiny", runs=tmp_path)
+    given: list[Any] = []
+    condition = model.fitted.condition
+    monkeypatch.setattr(type(model.fitted), "condition", lambda _, *words: given.append(words[0]) or condition(*words))
+    Bench(load_source(source), "a,b", samples=5).show(model.fitted, 12)
+    assert {(row["a"], row["b"]) for row in given[0]} == {(i, j) for i in range(2) for j in range(3)}
+
+
 def test_rows_and_draws_of_completions_are_numbered() -> None:
     table = numbered(pa.table({"x": ["a 1", "b 1", "c 1", "a 2", "b 2", "c 2"]}), 3)
     assert table.to_pydict()["row"] == [0, 1, 2, 0, 1, 2]

@@ -104,6 +104,6 @@ def test_the_answer_says_which_part_was_kept(
     drawn[:, :2] = 1
     Image.fromarray(drawn).save("mask.png")
     quintet.train("autoregressive", data="digits", steps=2, preset="tiny", runs=tmp_path / "runs", run="d")
-    for option, kept in (("--known", "25 % of the pixels, white in mask.png"), ("--mask", "75 % of the pixels")):
+    for option, kept in (("--known", "25 % of each, white in mask.png"), ("--mask", "75 % of each")):
         assert main(["complete", "d", "-n", "2", option, "mask.png", "-o", "out.npz"]) == 0
         assert kept.replace(" %", "%") in capsys.readouterr().out

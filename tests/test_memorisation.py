@@ -10,6 +10,7 @@ import pytest
 
 import quintet
 from quintet.evaluation.bench import Bench
+from quintet.metrics import memorisation
 from quintet.metrics.features import fit_features
 from quintet.metrics.memorisation import membership_by_samples, memorised_share, nearer_to_training
 from quintet.modalities.image.sets import digits
@@ -39,6 +40,30 @@ def test_a_sampler_of_fifty_items_is_flagged_and_one_of_the_distribution_is_not(
         assert (found["duplicates"] > 0.01) is memorises
         for figure in (nearer_to_training(a, b, c), membership_by_samples(a, b, c)):
             assert (figure.value - 3.5 * figure.stderr > 0.5) is memorises
+
+
+@pytest.mark.parametrize("values", [40, 400])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_rows_that_are_equal_in_truth_are_no_copies(seed: int, values: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A coarse table, split by content: honest samples equal training rows as these equal each other, unseen rows never
+    do. Copies on top of that are noticed, and honest samples flagged without the twins that the split took away.
+    """
+    rng = np.random.default_rng(seed)
+
+    def drawn(n: int) -> np.ndarray:
+        columns = np.minimum(rng.geometric(0.2, n), 30), rng.integers(0, values, n), rng.integers(0, 9, n)
+        return np.stack(columns, 1).astype(float)
+
+    rows = drawn(6000)
+    kinds, which = np.unique(rows, axis=0, return_inverse=True)
+    split = rng.random(len(kinds))[which.ravel()]  # one number a kind of row: equal rows go together
+    train, held, honest = rows[split < 0.8], rows[split >= 0.8], drawn(900)
+    assert not set(map(tuple, held)) & set(map(tuple, train))
+    assert not memorised_share(train, held, honest)["flagged"]
+    copied = np.concatenate([train[rng.integers(0, len(train), 600)], honest[:300]])
+    assert memorised_share(train, held, copied)["flagged"]
+    monkeypatch.setattr(memorisation, "_missing_twins", lambda *_: 0)
+    assert memorised_share(train, held, honest)["flagged"]
 
 
 def fewer() -> sources.Dataset:

@@ -172,7 +172,7 @@ def complete(done: CompleteResult, context: Context) -> str:
         part = context.request.known or context.request.mask or "top"
         if Path(part).suffix:
             part = f"{'white' if context.request.mask is None else 'not marked'} in {part}"
-        text += f"\nkept as they were: {done.kept_pixels:.0%} of the pixels, {part}; the others are new"
+        text += f"\nkept as they were: {done.kept_pixels:.0%} of each, {part}; the rest is new"
     return text
 
 

@@ -232,8 +232,11 @@ class Bench:
         """Samples of seed 0, given each label in turn where there are few."""
         condition = None
         if "cond" in model.codecs and self.labels:
-            known = sorted(set(self.labels["train"].tolist()))
-            condition = [known[i % len(known)] for i in range(n)] if len(known) <= 50 else None
+            assert self.condition is not None
+            rows = self.dataset.column(self.condition, "train")
+            known = sorted(set(zip(*(column.to_pylist() for column in rows.columns), strict=True)))
+            given = [dict(zip(rows.column_names, each, strict=True)) for each in known]
+            condition = [given[i % len(given)] for i in range(n)] if len(given) <= 50 else None
         return model.draw(n, seed=0, condition=condition)
 
 

@@ -24,6 +24,9 @@ def memorised_share(
     The threshold is the `quantile` of r over the held-out items, so a model that has learnt the distribution and copied
     nothing shows about `expected` (1%). train (N, d), heldout (H, d), fake (M, d).
 
+    Splits by content keep equal items together, so that a held-out item never equals one of training, as a new item of
+    coarse data would: what is missing of such items is counted as if it were held out, with r = 0.
+
     Returns `share`, its `stderr` (of the samples, and of the threshold as a quantile of H), `expected`, `p_value`,
     `flagged`, and `duplicates` with `duplicates_stderr`: the share of samples whose nearest training item is nearer
     than CLOSE times the median of the same distance of held-out items. If held-out items and samples are exchangeable,
@@ -35,8 +38,11 @@ def memorised_share(
     search = NearestNeighbors(n_neighbors=min(neighbours, len(train))).fit(train)
     near_held, near_made = (search.kneighbors(x)[0].round(6) for x in (heldout, fake))
     held, made = _ratio(near_held), _ratio(near_made)
+    held = np.concatenate([np.zeros(_missing_twins(train, held, neighbours)), held])
     rank = max(1, round(quantile * len(held)))
     threshold = np.sort(held)[rank - 1]
+    if threshold == 0:  # all that equal a training item are one kind, be they more than the quantile
+        rank = int((held == 0).sum())
     # Discrete data have ties at the threshold: of tied samples count the part that was needed of tied held-out items.
     below, tied = (held < threshold).sum(), (held == threshold).sum()
     count = (made < threshold).sum() + (made == threshold).sum() * (rank - below) / tied
@@ -53,6 +59,16 @@ def memorised_share(
         "duplicates": duplicates.value,
         "duplicates_stderr": duplicates.stderr,
     }
+
+
+def _missing_twins(train: Array, held: Array, neighbours: int) -> int:
+    """How many items with r = 0 the held-out ones lack until these have the share t of training items that equal
+    another, though at most `neighbours`: z of H have it already, and (z + n) / (H + n) = t.
+    """
+    _, counts = np.unique(train.round(6), axis=0, return_counts=True)
+    twins = float(counts[(counts > 1) & (counts <= neighbours)].sum()) / len(train)
+    missing = twins * len(held) - float((held == 0).sum())
+    return max(0, round(missing / max(1 - twins, 0.01)))
 
 
 def _ratio(distances: Array) -> Array:
