@@ -4,6 +4,7 @@ called an error in quintet itself. Each is read in a process of its own, by the 
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -87,15 +88,24 @@ def test_an_odd_file_is_read(name: str, read: Reader, made: dict[str, Path]) -> 
     assert (found.fault, found.code) == ("", 0), found
 
 
-@pytest.mark.parametrize("file", ["config.yaml", "manifest.json", "checkpoints/step-00000002/manifest.json"])
-@pytest.mark.parametrize("harm", ["fifo", "device", "sparse", "deep"])
+@pytest.mark.parametrize(
+    ("file", "harm"),
+    [
+        *itertools.product(
+            ["config.yaml", "manifest.json", "checkpoints/step-00000002/manifest.json"],
+            ["fifo", "device", "sparse", "deep"],
+        ),
+        ("config.yaml", "anchors"),
+        ("checkpoints/step-00000002/model.safetensors", "sparse"),
+    ],
+)
 def test_a_run_folder_that_would_hang_is_refused(
     file: str, harm: str, read: Reader, good: Path, tmp_path: Path
 ) -> None:
     """The other run beside it is listed all the same."""
     shutil.copytree(good, tmp_path / "bad")
     shutil.copytree(good, tmp_path / "good")
-    (hostile_runs.PLACES | hostile_runs.TEXTS)[harm](tmp_path / "bad" / file)
+    (hostile_runs.PLACES | hostile_runs.TEXTS | hostile_runs.YAML)[harm](tmp_path / "bad" / file)
     listed, inspected = (read(*words) for words in hostile_runs.verbs(tmp_path)[:2])
     assert (listed.fault, inspected.fault) == ("", "")
     assert '"good"' in listed.said

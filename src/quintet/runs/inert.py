@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from contextlib import suppress
@@ -12,8 +13,10 @@ from quintet.core.errors import CheckpointError
 
 ENTRIES, DEPTH = 100_000, 12
 """Of a folder: it has some thousands in a few folders, one in another."""
-LARGEST = {".yaml": 2**22, ".json": 2**28, ".jsonl": 2**30}
-"""Bytes of texts that are read as a whole."""
+LARGEST = {".yaml": 2**18, ".json": 2**28, ".jsonl": 2**30}
+"""Bytes of texts that are read as a whole; YAML takes ten seconds a megabyte."""
+LONG = 2**28
+"""Bytes of tensors from which on their file is asked how long it is before all of it is read."""
 
 
 def check(folder: Path, depth: int = 0) -> int:
@@ -40,8 +43,23 @@ def check(folder: Path, depth: int = 0) -> int:
             why = f"{facts.st_size:,} bytes; {LARGEST[Path(entry.name).suffix]:,} are allowed"
             fix = "remove it"
             raise CheckpointError("too large for what it is", where=entry.path, why=why, fix=fix)
+        elif entry.name.endswith(".safetensors") and facts.st_size > LONG and stated(entry.path) != facts.st_size:
+            why = f"{facts.st_size:,} bytes, of which its beginning knows nothing"
+            raise CheckpointError("too large for what it is", where=entry.path, why=why, fix="remove it")
         if count > ENTRIES:
             what = "too many files, or folders in folders, for a run"
             raise CheckpointError(what, where=str(folder), why=f"{ENTRIES:,} in {DEPTH} folders are allowed",
                                   fix="remove what is no part of the run")  # fmt: skip
     return count
+
+
+def stated(path: str) -> int | None:
+    """How long a file of safetensors is by its header: 8 bytes of its length, the header, and the tensors."""
+    try:
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(length)) if length < LONG else {}
+        ends = [each["data_offsets"][1] for name, each in header.items() if name != "__metadata__"]
+        return 8 + length + int(max(ends, default=0))
+    except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
+        return None
