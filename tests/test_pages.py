@@ -139,7 +139,13 @@ def follow(page: str) -> None:
                 run_line(line)
 
 
-@pytest.mark.parametrize("page", RUN)
+def long(page: str) -> Any:
+    """Tutorials and how-to pages together take minutes: the first of them stands for all in the fast suite."""
+    several = page.startswith(("docs/tutorials/", "docs/how-to/")) and page != "docs/tutorials/first-model.md"
+    return pytest.param(page, marks=[pytest.mark.slow] if several else [])
+
+
+@pytest.mark.parametrize("page", map(long, RUN))
 def test_a_page_can_be_followed(page: str, reader: Path) -> None:
     follow(page)
     ran = [words for words in commands(page) if words[0] not in ENDLESS]
@@ -223,6 +229,7 @@ def grown(source: str, lines: str, table: str | None) -> str:
     return source[:at] + lines + source[at:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in ELSEWHERE if page.startswith("docs/how-to/add") and page in PAGES])
 def test_what_a_page_adds_works(page: str, tmp_path: Path) -> None:
     """In a copy of the source: the page's files and lines, and then its commands."""
