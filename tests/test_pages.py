@@ -145,7 +145,7 @@ def long(page: str) -> Any:
     return pytest.param(page, marks=[pytest.mark.slow] if several else [])
 
 
-@pytest.mark.parametrize("page", map(long, RUN))
+@pytest.mark.parametrize("page", [long(page) for page in RUN])
 def test_a_page_can_be_followed(page: str, reader: Path) -> None:
     follow(page)
     ran = [words for words in commands(page) if words[0] not in ENDLESS]
