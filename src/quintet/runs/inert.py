@@ -17,6 +17,8 @@ LARGEST = {".yaml": 2**18, ".json": 2**28, ".jsonl": 2**30}
 """Bytes of texts that are read as a whole; YAML takes ten seconds a megabyte."""
 LONG = 2**28
 """Bytes of tensors from which on their file is asked how long it is before all of it is read."""
+HEADER = 2**24
+"""Bytes of its header at most."""
 
 
 def check(folder: Path, depth: int = 0) -> int:
@@ -58,7 +60,7 @@ def stated(path: str) -> int | None:
     try:
         with open(path, "rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(length)) if length < LONG else {}
+            header = json.loads(file.read(length)) if length < HEADER else {}
         ends = [each["data_offsets"][1] for name, each in header.items() if name != "__metadata__"]
         return 8 + length + int(max(ends, default=0))
     except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
