@@ -11,12 +11,14 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import quintet
 from quintet.cli.main import main
 from quintet.core.errors import EnvironmentFault, UsageError
+from quintet.fit import fitting
 from quintet.runs.folder import Run
 from quintet.runs.lock import Lock
 from quintet.training import checkpoint
@@ -143,6 +145,23 @@ def test_the_same_run_started_twice_is_one_run(tries: int, tmp_path: Path) -> No
         assert found is not None
         assert found.state["step"] == 4
         assert not (run.path / "lock.json").exists()
+
+
+def test_a_run_that_another_process_begins_in_between_is_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is: after it was looked for, and before its folder is made."""
+    train = fitting.train
+
+    def twice(*args: Any, **given: Any) -> object:
+        train(*args, **given)
+        return train(*args, **given)
+
+    monkeypatch.setattr(fitting, "train", twice)
+    assert codes([forked(trained, tmp_path)]) == [0]
+    found = Run.open("one", tmp_path).latest()
+    assert found is not None
+    assert found.state["step"] == 4
 
 
 def test_a_folder_that_another_process_has_just_made_is_left_alone(tmp_path: Path) -> None:

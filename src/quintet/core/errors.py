@@ -69,6 +69,10 @@ class UsageError(QuintetError):
     remedy = "quintet VERB --help, or help(quintet.Model) in Python, says what may be given"
 
 
+class RunExists(UsageError):
+    """A new run was to get the name of one that is there already."""
+
+
 class Unsupported(UsageError):
     """An operation that this family, or this combination of family and space, does not have."""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
-from quintet.core.errors import ConfigError, UsageError
+from quintet.core.errors import ConfigError, RunExists, UsageError
 from quintet.fit import fitting
 from quintet.model.fitted import Fitted
 from quintet.operations.events import Begun, OnEvent, Record, operation
@@ -67,19 +67,24 @@ def train(request: TrainRequest, on_event: OnEvent) -> TrainResult | PlanResult:
     """Train a family; or go on with the run if it is to be resumed and exists, further where more is asked for than it
     has; or only say what would be trained.
     """
-    given = arguments(request)
+    given, further = arguments(request), None
     if request.dry_run or request.resume:
         dataset = load_source(given["data"], **fitting.reading_of(given["config"]))
         if request.dry_run:
             return dry_run(request, dataset)
-        assert request.run is not None
         wanted = plan(request, dataset)
-        if continues(wanted, request.run, request.runs):
-            budget = None if wanted.steps is not None else request.budget or given["config"].get("budget")
-            length = {"steps": wanted.steps, "budget": None if budget is None else str(budget)}
-            return resume(ResumeRequest(run=request.run, runs=request.runs, **length), on_event)
+        budget = None if wanted.steps is not None else request.budget or given["config"].get("budget")
+        length = {"steps": wanted.steps, "budget": None if budget is None else str(budget)}
+        further = ResumeRequest(run=str(request.run), runs=request.runs, **length)
+        if continues(wanted, further):
+            return resume(further, on_event)
     listener = Listener(on_event)
-    return listener.result(fitting.train(**given, report=listener.report, on_trainer=listener.watch))
+    try:
+        return listener.result(fitting.train(**given, report=listener.report, on_trainer=listener.watch))
+    except RunExists:
+        if further and continues(wanted, further):  # another process has begun it in between
+            return resume(further, on_event)
+        raise
 
 
 def arguments(request: TrainRequest) -> dict[str, Any]:
@@ -180,11 +185,11 @@ def planned(plan: RunConfig, dataset: Dataset, runs: Path | None = None) -> Plan
     return PlanResult(dry_run=True, config=plan.model_dump(mode="json"), parameters=parameters)
 
 
-def continues(planned: RunConfig, name: str, runs: Path | None) -> bool:
-    """Whether that run exists; ConfigError if it was made with another configuration than the planned one. What counts
-    is what was asked for, since a budget may have changed batches, preset and looks of the run itself.
+def continues(planned: RunConfig, request: ResumeRequest) -> bool:
+    """Whether the run to go on with exists; ConfigError if it was made with another configuration than the planned
+    one. What counts is what was asked for, since a budget may have changed batches, preset and looks of the run itself.
     """
-    folder = runs_root(runs) / name
+    folder = runs_root(request.runs) / request.run
     if not (folder / "config.yaml").is_file():
         return False
     old, new = Run(folder).manifest().get("asked") or {}, planned.model_dump(mode="json")

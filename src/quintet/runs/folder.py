@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import yaml
 from pydantic import ValidationError
 
-from quintet.core.errors import CheckpointError, EnvironmentFault, QuintetError, UsageError, warn
+from quintet.core.errors import CheckpointError, EnvironmentFault, QuintetError, RunExists, UsageError, warn
 from quintet.core.files import sha256, sync
 from quintet.core.typed import parsed
 from quintet.runs import hub, inert
@@ -119,7 +119,7 @@ class Run:
                     run.lock.release()
                 if name:
                     fix = f"another --run, or quintet resume {name}"
-                    raise UsageError("this run exists already", where=str(run.path), fix=fix)
+                    raise RunExists("this run exists already", where=str(run.path), fix=fix)
         except OSError as error:
             raise EnvironmentFault("cannot write the run folder", where=str(root), why=str(error)) from None
         raise EnvironmentFault("no free run name", where=str(root))
