@@ -28,6 +28,8 @@ def main(folder: Path, pages: Sequence[str]) -> int:
             tab = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme).new_page()
             tab.on("request", lambda asked: problems.append(asked.url) if asked.url.startswith("http") else None)
             for page in (f"{language}{page}" for page in pages for language in ("", "zh/")):
+                if not (SITE / f"{page}.html").is_file():  # such as 404.html, which is the same for both languages
+                    continue
                 tab.goto(f"{(SITE / page).as_uri()}.html", wait_until="domcontentloaded")
                 if (wide := tab.evaluate("document.documentElement.scrollWidth")) > width:
                     problems.append(f"{page} is {wide} pixels wide in a window of {width}")

@@ -17,7 +17,7 @@ from quintet.comparison.recommend import results
 
 ERRORS = {
     "QuintetError", "UsageError", "Unsupported", "ConfigError", "DataError", "CheckpointError", "EnvironmentFault",
-    "Diverged", "Refusal", "warn", "Note", "Advice", "busy", "Measure", "Source", "dataset_of",
+    "Diverged", "RunExists", "Refusal", "warn", "Note", "Advice", "busy", "Measure", "Source", "dataset_of",
 }  # fmt: skip
 """What is called with texts for people."""
 SPOKEN = {"what", "why", "fix", "hint", "told", "note", "notes", "reason", "missing", "refused", "words"}
