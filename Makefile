@@ -72,5 +72,9 @@ generate: .venv/pip  ## what the READMEs and docs/ take from the code
 docs: generate .venv-docs/pip  ## the site of the documentation, in English and Chinese, in build/site
 	.venv-docs/bin/python docs/website.py
 
+notebooks: .venv/pip  ## the tutorials as notebooks, run from their first to their last line (about half an hour)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[text]' -r docs/notebooks.txt
+	$(BIN)/python docs/notebooks.py --run
+
 clean:
 	rm -rf .venv .venv-bench .venv-bench-tables .venv-docs demo build *.egg-info
