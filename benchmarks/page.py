@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-HEAD = """# Beside others
+HEAD = """# Speed and quality beside other libraries
 
 Written by `python benchmarks/page.py` from `benchmarks/results`; `make bench` measures all of it again, in an
 environment of its own that holds the libraries of `benchmarks/peers.txt`. Everybody does the same work in one run, one

@@ -29,10 +29,13 @@ RESULTS = ROOT / "benchmarks" / "results" / "reliability.json"
 ROWS = ROOT / "benchmarks" / "reliability.toml"
 HEAD = """# Reliability
 
-What goes wrong, what must happen, and what was reached: written by `python benchmarks/reliability.py` from the tests
-that each row names, which have a control that fails (a careless writer, a part that is left out). `before` is what an
-attack on an earlier version found. What an error says stands in [errors](errors.md), the threat model in
-[SECURITY.md](../SECURITY.md), how checkpoints are made in [decision 10](decisions/0010-checkpoints.md).
+What can go wrong, what must happen then, and what was measured. Every row has tests, and each of them has a control
+that fails: a careless writer, or quintet with one part left out. The column `before` is what an attack on an earlier
+version found. `python benchmarks/reliability.py ROW` measures a row again and writes this page; which tests are run for
+it stands under its name in [reliability.toml](../benchmarks/reliability.toml).
+
+What each error says stands in [errors](errors.md), the threat model in [SECURITY.md](../SECURITY.md), and how
+checkpoints are made in [decision 10](decisions/0010-checkpoints.md).
 """
 PEERS = """## Savers of other libraries
 
@@ -71,11 +74,15 @@ def measured(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def together(reached: Sequence[str]) -> list[str]:
-    """What several tests reached; numbers of one thing are added up."""
+    """What several tests reached; numbers of one thing are added up, and cases of one result are told together."""
     counts = [told.partition(" ") for told in reached]
     if len(counts) > 1 and len({thing for _, _, thing in counts}) == 1 and all(n.isdecimal() for n, _, _ in counts):
         return [f"{sum(int(n) for n, _, _ in counts):,} {counts[0][2]} in {len(counts)} tests"]
-    return [*reached]
+    cases: dict[str, list[str]] = {}
+    for told in reached:
+        case, colon, result = told.partition(": ")
+        cases.setdefault(result if colon else told, []).append(case if colon else "")
+    return [f"{', '.join(names)}: {result}" if all(names) else result for result, names in cases.items()]
 
 
 def figure(found: Mapping[str, Any]) -> str:
@@ -96,17 +103,15 @@ def page(rows: Mapping[str, Mapping[str, Any]], results: Mapping[str, Any]) -> s
     """docs/reliability.md."""
     parts = [HEAD]
     for section in dict.fromkeys(row["section"] for row in rows.values()):
-        lines = [f"## {section}", "", "| fault | expected | before | reached | tests | date |",
-                 "| --- | --- | --- | --- | --- | --- |"]  # fmt: skip
+        lines = [f"## {section}", "", "| fault | what must happen | before | measured | row, date |",
+                 "| --- | --- | --- | --- | --- |"]  # fmt: skip
         for name, row in rows.items():
             found = results["rows"].get(name)
             if row["section"] != section:
                 continue
-            tests = "<br>".join(f"`{test.removeprefix('tests/')}`" for test in row["tests"])
-            told = ("not measured", "-") if found is None else (figure(found), found["date"])
-            lines.append(
-                f"| {row['fault']} | {row['expected']} | {row.get('before', '-')} | {told[0]} | {tests} | {told[1]} |"
-            )
+            told, date = ("not measured", "") if found is None else (figure(found), f", {found['date']}")
+            cells = [row["fault"], row["expected"], row.get("before", "-"), told, f"`{name}`{date}"]
+            lines.append(f"| {' | '.join(cells)} |")
         parts.append("\n".join(lines) + "\n")
     if peers := results.get("peers"):
         lines = [
