@@ -260,9 +260,10 @@ def said() -> str:
         said = sorted(
             {(one.what, one.why, one.fix) for one in every if one.name == name and re.search("[a-z]{2}", one.what)}
         )
+        codes = f"Exit code {found.exit_code}; over HTTP {status_of(found(''))}."
+        advice = f"Unless an error has advice of its own, it gives this: {cell_of(found.remedy)}."
         lines = [f"## {name}", (inspect.getdoc(found) or "").partition("\n\n")[0].replace("\n", " "),
-                 f"Exit code {found.exit_code}; over HTTP {status_of(found(''))}. Unless an error has advice of its own, "
-                 f"it gives this: {cell_of(found.remedy)}."]  # fmt: skip
+                 f"{codes} {advice}"]  # fmt: skip
         if said:
             rows = [f"| {cell_of(what)} | {cell_of(why)} | {cell_of(fix)} |" for what, why, fix in said]
             lines.append("\n".join(["| what | why | what to do |", "| --- | --- | --- |", *rows]))
