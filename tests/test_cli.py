@@ -578,6 +578,19 @@ def test_progress_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch:
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize(("name", "value"), [("JPY_PARENT_PID", "12"), ("TERM", "dumb")])
+def test_progress_in_a_notebook_and_on_a_terminal_that_cannot_redraw(
+    name: str, value: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv(name, value)
+    with Progress("x") as progress:
+        progress.report({"step": 5, "steps": 10, "seconds": 0.1, "generator": 1.5, "critic": 2.0})
+        assert progress.bar is None
+    assert capsys.readouterr().err == "x: step 5/10  loss 1.5\n"
+
+
 def test_plain_json() -> None:
     value = {"a": float("nan"), "b": np.float32(1.5), "c": (np.arange(2), Path("x")), 4: {"d": True, "e": None}}
     assert plain(value) == {"a": None, "b": 1.5, "c": [[0, 1], "x"], "4": {"d": True, "e": None}}

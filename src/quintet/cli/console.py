@@ -20,7 +20,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Self
 
 from quintet.core.errors import EnvironmentFault, QuintetError, QuintetWarning, out_of_memory
-from quintet.core.plain import plain, visible
+from quintet.core.plain import plain, redraws, visible
 from quintet.operations.events import Advice, Begun, Event, Note, Piece, Record, Stop
 from quintet.operations.records import last
 
@@ -155,7 +155,7 @@ class Progress:
         self.task: Any = None
 
     def __enter__(self) -> Self:
-        if sys.stderr.isatty() and os.environ.get("RANK", "0") == "0":
+        if redraws() and os.environ.get("RANK", "0") == "0":
             from rich.console import Console
             from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, TextColumn
             from rich.progress import Progress as Bar

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,3 +39,10 @@ HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e
 def visible(text: str) -> str:
     """A text in which what would steer a terminal is written as an escape, as Python does."""
     return HIDDEN.sub(lambda found: repr(found[0])[1:-1], text)
+
+
+def redraws() -> bool:
+    """Whether standard error is a terminal on which a line can be written over. A cell of a notebook that runs a
+    command gives it a terminal, too, but shows every state of a bar below the one before.
+    """
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and "JPY_PARENT_PID" not in os.environ

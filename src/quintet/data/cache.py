@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from quintet.core.errors import EnvironmentFault
 from quintet.core.files import sha256, sync
+from quintet.core.plain import redraws
 from quintet.data.archives import Entry
 from quintet.data.dataset import Dataset
 
@@ -153,7 +154,7 @@ def mapped_table(path: Path) -> pa.Table:
 
 def progress(things: Iterable[Any], what: str, total: int, *, after: float = 2.0) -> Iterator[Any]:
     """The same things; long work shows how far it got, on standard error."""
-    begun, shown, live = time.monotonic(), 0.0, sys.stderr.isatty()
+    begun, shown, live = time.monotonic(), 0.0, redraws()
     every = 0.2 if live else 10.0
     for done, thing in enumerate(things):
         now = time.monotonic()
