@@ -160,6 +160,20 @@ def test_a_net_is_refused_before_it_is_built(monkeypatch: pytest.MonkeyPatch) ->
     assert len(made) == 10
 
 
+def test_buffers_count_once_for_each_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Memory(nn.Module):
+        def __init__(self, numbers: int) -> None:
+            super().__init__()
+            self.register_buffer("items", torch.zeros(numbers))
+
+    few(monkeypatch, NUMBER * 1000)
+    with counted(5, fix="less"):
+        Memory(1000)
+    with pytest.raises(EnvironmentFault, match="do not fit into memory"), counted(5, fix="less"):
+        Memory(1001)
+    Memory(1001)  # outside nothing is counted
+
+
 def test_threads_that_build_nets_at_the_same_time_do_not_disturb_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """PyTorch's table of hooks is one for all threads: whoever writes into it while another builds a net ends that."""
     few(monkeypatch, NUMBER * 1000)

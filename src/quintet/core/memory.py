@@ -9,8 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from torch import nn
-from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch import Tensor, nn
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_parameter_registration_hook,
+)
 
 from quintet.core.errors import EnvironmentFault
 
@@ -44,34 +47,38 @@ def gigabytes(size: float) -> str:
 
 
 class Building(threading.local):
-    """What this thread does with each parameter of the net that it builds; every thread has its own."""
+    """What this thread does with each tensor of the net that it builds; every thread has its own."""
 
-    count: Callable[[nn.Parameter], None] | None = None
+    count: Callable[[Tensor], None] | None = None
 
 
 BUILDING = Building()
 
 
-def register(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
-    if parameter is not None and BUILDING.count is not None:
-        BUILDING.count(parameter)
+def register(module: nn.Module, name: str, tensor: Tensor | None) -> None:
+    if tensor is not None and BUILDING.count is not None:
+        BUILDING.count(tensor)
 
 
 # Once and for ever: all threads that build nets walk through PyTorch's table of hooks, which must not change meanwhile.
 register_module_parameter_registration_hook(register)
+register_module_buffer_registration_hook(register)
 
 
 @contextmanager
 def counted(copies: int, *, fix: str) -> Iterator[None]:
-    """Inside, a net that this thread builds is refused as soon as the parameters that it has so far, `copies` numbers
-    for each of them, do not fit: before their values are drawn, and before the next layer is made.
+    """Inside, a net that this thread builds is refused as soon as what it has so far does not fit, which is `copies`
+    numbers for each parameter, and its buffers: before values are drawn, and before the next layer is made.
     """
-    total = 0
+    total = held = 0
 
-    def count(parameter: nn.Parameter) -> None:
-        nonlocal total
-        total += parameter.numel()
-        must_fit(NUMBER * copies * total, what=f"more than {total:,} parameters", fix=fix)
+    def count(tensor: Tensor) -> None:
+        nonlocal total, held
+        if isinstance(tensor, nn.Parameter):
+            total, what = total + tensor.numel(), f"more than {total + tensor.numel():,} parameters"
+        else:
+            held, what = held + tensor.nbytes, "the tensors that the model keeps beside its parameters"
+        must_fit(NUMBER * copies * total + held, what=what, fix=fix)
 
     before, BUILDING.count = BUILDING.count, count
     try:
