@@ -191,6 +191,9 @@ def shape(text: str) -> dict[str, Any]:
         "rows of tables": len(re.findall(r"^\|", words, re.MULTILINE)),
         "items of lists": len(re.findall(r"^ *(?:[-*]|\d+\.) ", words, re.MULTILINE)),
         "blocks of code": re.findall(r"^```(\w*)$", text, re.MULTILINE),
+        "code without its remarks": re.findall(
+            r"^```(?:sh|python|console)$(.*?)^```$", re.sub(r"(?m) +#.*$", "", text), re.MULTILINE | re.DOTALL
+        ),
         "formulas on lines of their own": text.count("$$"),
         "pictures": [posixpath.basename(picture).replace(".zh", "") for picture in pictures],
     }
