@@ -63,7 +63,7 @@ def test_a_conditional_model_scores_given_a_condition(tmp_path: Path) -> None:
     many = model.log_prob(rows, condition=[1] * 6).values
     column = model.log_prob(rows, condition=pa.table({"label": [1] * 6})).values
     assert one.tolist() == many.tolist() == column.tolist()
-    with pytest.raises(UsageError, match="3 conditions for 6 items"):
+    with pytest.raises(UsageError, match="3 conditions were given for 6 items"):
         model.log_prob(rows, condition=[1, 0, 1])
     with pytest.raises(DataError, match="unknown value"):
         model.sample(2, condition=7)

@@ -668,7 +668,7 @@ def test_the_kind_of_standard_input_is_read_off_its_content(content: bytes, suff
 
 
 def test_standard_output_is_for_one_thing(call: Call) -> None:
-    assert "does not go here" in call("sample", "flow", "-o", "-", "--json").err
+    assert "cannot be used here" in call("sample", "flow", "-o", "-", "--json").err
     assert call("compare", "moons", "-o", "-").code == 2
 
 

@@ -81,7 +81,7 @@ def test_contenders_of_one_family_are_named_by_how_they_differ(trained: Path) ->
 
 
 def test_runs_of_other_data_are_refused_by_what_differs(trained: Path) -> None:
-    with pytest.raises(UsageError, match="condition: label in the one, None in the other"):
+    with pytest.raises(UsageError, match="their condition differs: it is label in the first and None in the second"):
         quintet.compare("a", "other", runs=trained)
     with pytest.raises(UsageError, match="no run 'nobody'"):
         quintet.compare("a", "nobody", runs=trained)
@@ -274,7 +274,7 @@ def test_a_comparison_is_taken_up_by_its_name_whatever_became_of_it(tmp_path: Pa
     again = quintet.compare("iris", **asked, run="mine")  # it has finished: nothing is trained
     assert again["models"] == first["models"]
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
-    with pytest.raises(UsageError, match="another comparison has this name") as caught:
+    with pytest.raises(UsageError, match="another comparison already has this name") as caught:
         quintet.compare("iris", **asked | {"steps": 3}, run="mine")
     assert "--steps 2" in caught.value.why
     (tmp_path / "other").mkdir()

@@ -79,7 +79,7 @@ def test_one_row_is_one_row(rows: quintet.Model) -> None:
         assert rows.log_prob(one, condition=kind).values.tolist() == pytest.approx([expected])
     with pytest.raises(DataError, match=r"pandas\.Series"):
         rows.log_prob(pd.Series(data["x"], name="x"), condition="a")
-    with pytest.raises(UsageError, match="2 conditions for 60 items"):
+    with pytest.raises(UsageError, match="2 conditions were given for 60 items"):
         rows.log_prob(data, condition=pd.Series(["a", "b"]))
     for thing in ("x", object(), None, {1, 2}, [object()]):
         with pytest.raises(DataError, match="items of kind table"):

@@ -43,7 +43,7 @@ def writer(tmp_path_factory: pytest.TempPathFactory) -> Model:
 def test_a_split_that_is_none(flow: Model, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*words, "--runs", str(flow.run.path.parent)]) == 2
     said = capsys.readouterr().err
-    assert "no split 'tset'" in said
+    assert "there is no split named 'tset'" in said
     assert "did you mean test?" in said
 
 

@@ -128,7 +128,7 @@ def test_a_run_that_ended_early_waits_as_long_again(tmp_path: Path) -> None:
 
 def test_a_larger_budget_buys_more_steps_and_the_same_one_none(tmp_path: Path) -> None:
     train(tmp_path)
-    with pytest.raises(UsageError, match="both budget and steps"):
+    with pytest.raises(UsageError, match="budget and steps were both given"):
         quintet.resume("r", runs=tmp_path, steps=30, budget="2m")
     before = checkpoint.load(checkpoint.steps(tmp_path / "r" / "checkpoints")[-1])[1]["seconds"]
     budget = round(3 * before + 0.3, 2)
@@ -145,7 +145,7 @@ def test_a_larger_budget_buys_more_steps_and_the_same_one_none(tmp_path: Path) -
 def test_a_budget_needs_a_pace(tmp_path: Path) -> None:
     run = train(tmp_path).run
     shutil.rmtree(run.checkpoints)
-    with pytest.raises(UsageError, match="nothing is trained yet"):
+    with pytest.raises(UsageError, match="has not trained any step yet"):
         quintet.resume("r", runs=tmp_path, budget="1h")
     anew = quintet.resume("r", runs=tmp_path, steps=24).run
     told = [record["step"] for record in anew.metrics() if "quality" not in record and "model" in record]

@@ -90,7 +90,7 @@ def test_requests_refuse_what_they_do_not_know() -> None:
         SampleRequest.model_validate({})
     with pytest.raises(UsageError, match=r"^n 'many': "):
         SampleRequest.model_validate_json('{"run": "r", "n": "many"}')
-    with pytest.raises(UsageError, match="both condition and conditions"):
+    with pytest.raises(UsageError, match="condition and conditions were both given"):
         SampleRequest(run="r", condition="1", conditions=Path("c.txt"))
 
 

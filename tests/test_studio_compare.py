@@ -108,7 +108,7 @@ def test_what_is_no_comparison_is_refused(browser: TestClient) -> None:
 
 def test_runs_that_do_not_go_together_are_greyed_with_the_reason(made: Studio, browser: TestClient) -> None:
     page = browser.get("/compare?run=one&run=compare-iris-1/vae-0").text
-    assert "source: iris in the one, moons in the other" in page
+    assert "their source differs: it is iris in the first and moons in the second" in page
     assert page.count("disabled") == 1
     browser.headers["accept"] = "application/json"
     asked = {"first": "one", "others": ["other", f"{NAME}/vae-0", "nowhere"]}

@@ -142,7 +142,7 @@ def test_what_is_painted_white_is_filled_and_the_rest_is_kept(browser: TestClien
         ({"holes": "no base64!"}, "a file in base64 is meant"),
         ({"holes": base64.b64encode(b"no picture").decode()}, "not a mask"),
         ({"holes": png(np.zeros((8, 8)))}, "a mask of one colour"),
-        ({"holes": png(np.eye(8) * 255), "known": "left"}, "both known and mask"),
+        ({"holes": png(np.eye(8) * 255), "known": "left"}, "known and mask were both given"),
     ],
 )
 def test_a_mask_that_is_none_is_refused_and_no_path_is_told(

@@ -364,7 +364,9 @@ class Model:
             fix = f"quintet resume {self.run.address}"
             raise CheckpointError("nothing to save: the run has no checkpoint", where=str(self.run.path), fix=fix)
         if target.exists():
-            raise UsageError("the path exists already", where=str(target), fix="another path")
+            raise UsageError("a file or folder already exists at this path", where=str(target),
+                             why="a run is saved as a new folder, which replaces nothing",
+                             fix="give a path that does not exist yet")  # fmt: skip
         leave = {"checkpoints", "lock.json", ".lock"}  # of this run, not of an autoencoder within it
         shutil.copytree(self.run.path, target, ignore=lambda at, _: leave if Path(at) == self.run.path else set())
         shutil.copytree(latest.folder, target / "checkpoints" / latest.folder.name)

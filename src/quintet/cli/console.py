@@ -83,7 +83,7 @@ def unexpected(error: Exception, as_json: bool) -> int:
     if isinstance(error, OSError):
         return complain(EnvironmentFault(error.strerror or str(error), where=str(error.filename or "")), as_json)
     why = f"{type(error).__name__}: {error}"
-    complain(QuintetError("an error in quintet itself", why=why, fix="QUINTET_DEBUG=1 shows where"), as_json)
+    complain(QuintetError("an error in quintet itself", why=why), as_json)
     return INTERNAL
 
 

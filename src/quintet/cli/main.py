@@ -46,8 +46,8 @@ def dispatch(tokens: Sequence[str], signals: Signals) -> Answer | None:
     if bound.arguments.get("output") in (HYPHEN, Path(HYPHEN)):
         bound.arguments["output"] = DASH
     if bound.arguments.get("output") == DASH and ("--json" in rest or name in ("compare", "train")):
-        why = "an HTML and a JSON file are written" if name == "compare" else "--json takes standard output"
-        raise UsageError("-o - does not go here", why=why, fix="-o FILE")
+        why = "a report is an HTML and a JSON file" if name == "compare" else "standard output is taken by --json"
+        raise UsageError("-o - (standard output) cannot be used here", why=why, fix="name a file: -o FILE")
     _from_standard_input(name, bound.arguments, context)
     answer: Answer = command(*bound.args, **bound.kwargs)
     if bound.arguments.get("output") == DASH:  # the items are on standard output: what is said of them is not

@@ -37,7 +37,7 @@ def extract(tokens: Sequence[str]) -> tuple[Sections, list[str]]:
         if text is None:
             text = next(feed, None)
             if text is None or text.startswith("--"):
-                raise UsageError(f"{token} needs a value", fix=f"{token} VALUE")
+                raise UsageError(f"the option {token} needs a value", fix=f"{token} VALUE")
         sections.setdefault(section, {})[field] = read_yaml(text, f"not a value: {text!r}", f"--{section}.{field}")
     return sections, rest
 
@@ -48,5 +48,5 @@ def check_sections(sections: Iterable[str], allowed: Sequence[str], verb: str) -
         if section not in SECTIONS:
             raise unknown("section", section, SECTIONS, f"--{section}")
         if section not in allowed:
-            why = f"it takes --{', --'.join(allowed)}" if allowed else "it takes no settings"
+            why = f"its settings begin with --{' or --'.join(allowed)}" if allowed else "it has no settings"
             raise UsageError(f"quintet {verb} does not take --{section}.*", why=why, fix=f"quintet {verb} --help")

@@ -35,7 +35,9 @@ def receive(folder: Path) -> Path:
     """
     if sys.stdin is None or sys.stdin.isatty():
         raise UsageError(
-            "standard input is a terminal", why="- reads what another program writes", fix="cat FILE | quintet ... -"
+            "standard input is a terminal, so there is nothing to read",
+            why="- stands for standard input, to which another program or a file is piped",
+            fix="cat FILE | quintet ... -",
         )
     content = sys.stdin.buffer.read()
     if not content.strip():

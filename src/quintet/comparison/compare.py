@@ -13,7 +13,7 @@ from quintet.comparison.document import document, failed, failure_reason, option
 from quintet.comparison.measuring import TIME_PARTS, allowed, check_split, entry_of, figures_of
 from quintet.comparison.report import ranks
 from quintet.comparison.verdict import verdict
-from quintet.core.checked import checked
+from quintet.core.checked import checked, kind_name
 from quintet.core.errors import DataError, UsageError
 from quintet.core.typed import line
 from quintet.evaluation.bench import Bench
@@ -64,7 +64,8 @@ def compare(
     call with the name of a finished one trains nothing, and writes its report again.
     """
     if not what:
-        raise UsageError("nothing to compare", fix="quintet compare SOURCE, or quintet compare RUN RUN")
+        raise UsageError("nothing to compare was named", fix="quintet compare SOURCE, or quintet compare RUN RUN",
+                         why="a comparison needs a source to train on, or runs or reports to measure")  # fmt: skip
     if len(what) == 1 and not isinstance(what[0], str | Path):
         what = (source_of(what[0], runs_root(runs)),)
     _check(what, split, output)
@@ -89,10 +90,11 @@ def _check(what: Sequence[Any], split: str, output: str | Path | None) -> None:
     check_split(split)
     if output is not None and Path(output).suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"a report cannot be written to {str(output)!r}",
-                         why="it is HTML, with its figures as JSON beside it", fix="-o report.html")  # fmt: skip
+                         why="a report is an HTML page, beside which its figures are written as JSON",
+                         fix="give a file name that ends in .html, such as -o report.html")  # fmt: skip
     for one in what:
         if not isinstance(one, str | Path):
-            raise UsageError(f"a run or a report is a name or a path, not {type(one).__name__}")
+            raise UsageError(f"a run or a report is given by its name or path, but got {kind_name(one)}")
 
 
 def is_source(what: Sequence[str | Path], runs: str | Path | None = None) -> bool:
@@ -121,8 +123,9 @@ def _runs(folders: Sequence[Run], *, samples: int, split: str, features: str) ->
     dataset = load_source(**data.reading())
     kinds = {task(model) for model in models}
     if len(kinds) > 1:
-        why, fix = " and ".join(sorted(kinds)), "compare those of one kind at a time"
-        raise UsageError("these runs are for different things", why=why, fix=fix)
+        why = f"their tasks are {' and '.join(sorted(kinds))}"
+        fix = "compare only runs that have the same task"
+        raise UsageError("these runs cannot be compared: their models have different tasks", why=why, fix=fix)
     bench = None
     if kinds == {"samples"}:
         bench = Bench(dataset, data.condition, target=data.target, samples=samples, features=features)
@@ -178,7 +181,7 @@ def same_data(folders: Sequence[Run], configs: Sequence[RunConfig]) -> None:
             if value != first[key]:
                 raise UsageError(
                     f"{folders[0].name} and {run.name} cannot be compared",
-                    why=f"{key}: {first[key]} in the one, {value} in the other",
+                    why=f"their {key} differs: it is {first[key]} in the first and {value} in the second",
                     fix="compare runs of one data set, target and condition",
                 )
 

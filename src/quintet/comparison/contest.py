@@ -239,8 +239,10 @@ def named(root: Path, name: str, wish: Mapping[str, Any]) -> Run:
         old = json.loads((folder / BEGUN).read_text())
         changed = [key for key, value in wish.items() if old.get(key) != value]
         if changed:
-            raise UsageError("another comparison has this name", where=str(folder), fix="another --run",
-                             why=f"{', '.join(changed)}: not as it was begun with {old.get('command')!r}")  # fmt: skip
+            why = f"it was begun by {old.get('command')!r}, and now differs in {', '.join(changed)}"
+            raise UsageError(
+                "another comparison already has this name", where=str(folder), why=why, fix="choose another --run"
+            )
         return Run(folder)
     return new(Run.create(root, name, name), wish)
 

@@ -25,8 +25,8 @@ def check_split(split: str) -> None:
     """Raise UsageError unless a model can be measured on a split of this name."""
     if split not in SPLITS:
         near = difflib.get_close_matches(str(split), SPLITS, 1)
-        raise UsageError(f"no split {split!r}", why=f"splits: {', '.join(SPLITS)}",
-                         fix=f"did you mean {near[0]}?" if near else "split test")  # fmt: skip
+        raise UsageError(f"there is no split named {split!r}", why=f"splits: {', '.join(SPLITS)}",
+                         fix=f"did you mean {near[0]}?" if near else "use the split test")  # fmt: skip
 
 
 def evaluate(model: Fitted, **asked: Any) -> dict[str, Any]:

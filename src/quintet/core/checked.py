@@ -42,7 +42,8 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
                     raise UsageError(f"{name} must be {' or '.join(_words(hint))}, got {kind_name(value)}",
                                      where=function.__name__)  # fmt: skip
                 if isinstance(value, str) and "\0" in value:
-                    raise UsageError(f"{name} holds a NUL character", where=function.__name__)
+                    raise UsageError(f"{name} contains a NUL character", where=function.__name__,
+                                     fix="remove the NUL character")  # fmt: skip
         return function(*args, **kwargs)
 
     return call

@@ -176,7 +176,8 @@ class Codec(ABC):
         offered = {each.kind: each for each in self.offered(self.settings)}
         kind = representation or next(iter(offered))
         if kind not in offered:
-            raise Unsupported(f"{self.name} has no {kind} representation", why=f"it has: {', '.join(offered)}")
+            what = f"the codec {self.name} has no {kind} representation"
+            raise Unsupported(what, why=f"the representations that it has are: {', '.join(offered)}")
         self.representation = offered[kind]()
 
     @property
@@ -240,7 +241,7 @@ class Codec(ABC):
 
     def every(self) -> Any:
         """A raw item of each of the `labels`, as a table of one column."""
-        raise Unsupported(f"{self.name} items are no labels")
+        raise Unsupported(f"items of kind {self.name} are not labels, so their values cannot be listed")
 
     def losses(self, items: Any) -> list[str] | None:
         """`Encoded.notes` where items are a row each."""
@@ -256,7 +257,7 @@ class Codec(ABC):
         What a hole is depends on the kind: a null cell or a lacking column of a table; what `known` (raw mask) says of
         an image; the rest behind a shorter text or recording (a prompt), and marked characters.
         """
-        raise Unsupported(f"{self.name} items cannot be completed")
+        raise Unsupported(f"items of kind {self.name} cannot be completed")
 
     def fill(self, items: Any, known: Any, completed: Any) -> Any:
         """`completed` raw items with all that was known in `items` put back exactly."""

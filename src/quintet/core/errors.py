@@ -20,7 +20,7 @@ class QuintetError(Exception):
     """
 
     exit_code = 3
-    remedy = "QUINTET_DEBUG=1 shows where"
+    remedy = "set QUINTET_DEBUG=1 and repeat the command: it then shows the traceback"
 
     def __init__(self, what: str, *, where: str = "", why: str = "", fix: str = "") -> None:
         super().__init__(what)
@@ -70,7 +70,7 @@ class UsageError(QuintetError):
 
 
 class RunExists(UsageError):
-    """A new run was to get the name of one that is there already."""
+    """The name that a new run was to get already belongs to another run."""
 
 
 class Unsupported(UsageError):

@@ -99,7 +99,7 @@ class Family(nn.Module, ABC):
         if not isinstance(space, self.accepts):
             wanted = " or ".join(kind.__name__ for kind in self.accepts)
             raise Unsupported(
-                f"{self.name} needs {wanted} data, got {type(space).__name__}",
+                f"the family {self.name} needs {wanted} data, got {type(space).__name__}",
                 fix="choose a codec with that representation (--coding.representation, --codec), or another family",
             )
         self.space, self.condition = space, condition
@@ -148,7 +148,8 @@ class Family(nn.Module, ABC):
     def log_probs(self, n: int, cond: Tensor | None = None) -> Tensor:
         """(n, V) nats of each symbol of a Discrete space of one position: all that `log_prob` can say there."""
         if not isinstance(self.space, Discrete) or self.space.dims != 1:
-            raise Unsupported("only a space of one symbol can be listed", where=self.name)
+            what = f"log_probs needs items of a single symbol, got items of shape {self.space.shape}"
+            raise Unsupported(what, where=self.name)
         device = next(self.parameters()).device
         symbols = torch.arange(self.space.vocab_size, device=device)
         return torch.stack([self.log_prob(k.expand(n, *self.space.shape), cond) for k in symbols], 1)
@@ -189,8 +190,8 @@ class Family(nn.Module, ABC):
 
     def distilled(self) -> dict[str, dict[str, Any]]:
         """The sections of settings of a model that begins with these weights and is to sample in fewer steps."""
-        why = "it does not make its items by taking noise away from numbers, step by step"
-        raise Unsupported(f"{self.name} cannot be distilled", why=why)
+        why = "distillation shortens sampling that removes noise from numbers in many steps, as diffusion does"
+        raise Unsupported(f"a model of the family {self.name} cannot be distilled", why=why)
 
     # -- without quintet ----------------------------------------------------------------------------------------------
 
@@ -218,7 +219,9 @@ class Family(nn.Module, ABC):
 
     def refuse(self, operation: str) -> NoReturn:
         """Raise Unsupported with this family's reason."""
-        raise Unsupported(f"{self.name} has no {operation}", why=self.missing.get(operation, "not implemented"))
+        raise Unsupported(
+            f"the family {self.name} does not support {operation}", why=self.missing.get(operation, "not implemented")
+        )
 
 
 def given_as(name: str, value: Tensor | None) -> dict[str, Tensor]:

@@ -70,9 +70,9 @@ class Bench:
         kinds = registry.MODALITIES.values()
         own = "".join(f', "{space}" for {kind.things}' for kind in kinds for space in kind.feature_spaces)
         raise UsageError(
-            f"no features {name!r} of these items",
-            why=f'"pca" is for all, "learnt" for whole items of a source{own}',
-            fix="features pca",
+            f"the features {name!r} are not available for these items",
+            why=f'"pca" works for all items, "learnt" for the whole items of a source{own}',
+            fix="use the features pca",
         )
 
     @property

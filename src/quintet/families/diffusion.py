@@ -49,7 +49,7 @@ from quintet.nets.solvers import (
 
 FEW: dict[str, Solver] = {"meanflow": jumps, "consistency": restarts}
 """How samples are made of what nets learn that need few evaluations."""
-NO_SCORE = "it learnt to make items in few steps, not what is likely: use the model that it was distilled from"
+NO_SCORE = "it learnt to make items in few steps, but not how likely they are: use the model that it was distilled from"
 APART = 0.5
 """Share of a batch that learns averages between two levels; the rest learns D."""
 RATE = 8.0
@@ -245,8 +245,8 @@ class Diffusion(Family):
         if few is not None and sampling.solver == "auto":
             return jump_grid(sampling.jumps, like=self.mean), few
         if "complete" in self.missing:
-            raise ConfigError(f"{sampling.solver} cannot sample from this model", where="sampling.solver", why=NO_SCORE,
-                              fix="--sampling.solver auto --sampling.jumps 2")  # fmt: skip
+            raise ConfigError(f"the solver {sampling.solver} cannot sample from this model", where="sampling.solver",
+                              why=NO_SCORE, fix="--sampling.solver auto --sampling.jumps 2")  # fmt: skip
         s = noise_grid(self.settings.schedule, sampling.steps, like=self.mean, low=self.lowest())
         return s, SOLVERS["dpmpp_2m" if sampling.solver == "auto" else sampling.solver]
 
@@ -271,7 +271,7 @@ class Diffusion(Family):
 
     def distilled(self) -> dict[str, dict[str, Any]]:
         if self.settings.learns != "denoising":
-            raise Unsupported("this model makes items in few steps already", where=self.name,
+            raise Unsupported("this model already samples in few steps, so it cannot be distilled", where=self.name,
                               fix="quintet sample RUN --sampling.jumps 1")  # fmt: skip
         return {"model": {"learns": "consistency"}, "sampling": {"solver": "auto"}, "training": {"select": "last"}}
 

@@ -121,7 +121,9 @@ class Flow(Family):
         kind = resolve(s.kind, space.shape)
         if (kind == "glow" and not has_scales(space.shape)) or (kind == "coupling" and space.dims < 2):
             raise Unsupported(
-                f"flow of kind {kind} cannot split data of shape {space.shape}", fix="use --model.kind auto"
+                f"a flow of kind {kind} cannot be used for data of shape {space.shape}",
+                why="such a flow divides the numbers of an item into two parts, which is not possible here",
+                fix="use --model.kind auto",
             )
         spline = s.transform == "spline" or (s.transform == "auto" and kind != "glow")
         affine = Affine(most=5.0, widest=0.2) if kind == "glow" else Affine()
@@ -315,7 +317,7 @@ def transformers(shape: tuple[int, ...], transform: Transform, s: Flow.Settings,
     heads = s.heads or math.gcd(s.width, max(1, s.width // 32))
     if s.width % heads:
         raise ConfigError(
-            f"width {s.width} is not divided by {heads} heads",
+            f"the width {s.width} is not divisible by the number of attention heads, {heads}",
             where="model.heads",
             fix=f"--model.width {4 * heads}",
         )

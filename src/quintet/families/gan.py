@@ -100,8 +100,9 @@ class GAN(Family):
         self.settings = s = settings or self.Settings()
         if s.augment and not self.space.sequence:
             raise ConfigError(
-                "augment changes pictures and recordings", where=f"data of shape {space.shape}",
-                why="plain numbers have no neighbours to be moved to", fix="--model.augment '[]'",
+                "augmentation works only for pictures and recordings", where=f"data of shape {space.shape}",
+                why="it moves, recolours or cuts out parts of an item, and plain numbers have no such parts",
+                fix="--model.augment '[]'",
             )  # fmt: skip
         ready, features = widths(condition, s.emb, s.condition), s.emb if condition else 1
         make = decoder(s.net, (s.latent,), space.shape, s.width, s.depth, ready=ready, norm=False)

@@ -182,7 +182,8 @@ class VAE(Family):
 
     def _codebook(self) -> FiniteScalars:
         if not isinstance(self.bottleneck, FiniteScalars):
-            raise Unsupported("Gaussian latents are no symbols", fix="--model.bottleneck fsq")
+            raise Unsupported("the latents of this autoencoder are Gaussian numbers, not symbols",
+                              fix="train the autoencoder with --model.bottleneck fsq")  # fmt: skip
         return self.bottleneck
 
     def hidden(self, x: Tensor, given: Given) -> Tensor:
@@ -347,7 +348,9 @@ def layout(s: VAE.Settings, net: Net, shape: tuple[int, ...]) -> tuple[tuple[int
         return (), None
     if net != "conv":
         raise ConfigError(
-            f"no grid of latents for data of shape {shape}", why="it needs a convolutional net", fix="--model.grid null"
+            f"the latents of data of shape {shape} cannot form a grid",
+            why="a grid of latents needs a convolutional net",
+            fix="--model.grid null",
         )
     halvings = s.grid.bit_length() - 1
     return sizes(shape[1:], halvings)[-1], halvings
@@ -357,7 +360,9 @@ def head_for(space: Space, likelihood: str, components: int) -> Head:
     """The distribution of one dimension; `auto` takes what fits the space."""
     if isinstance(space, Discrete):
         if likelihood not in ("auto", "categorical"):
-            raise ConfigError(f"{likelihood} does not describe symbols", fix="--model.likelihood categorical")
+            raise ConfigError(
+                f"the likelihood {likelihood} does not fit data that are symbols", fix="--model.likelihood categorical"
+            )
         return Categorical(space)
     if likelihood == "auto" and space.widths is not None and space.quantised:
         return Mixed(space)
@@ -369,4 +374,4 @@ def head_for(space: Space, likelihood: str, components: int) -> Head:
         return Bernoulli()
     if likelihood == "logistic_mixture" and space.levels:
         return LogisticMixture(space, components)
-    raise ConfigError(f"{likelihood} does not describe {space}", fix="--model.likelihood auto")
+    raise ConfigError(f"the likelihood {likelihood} does not fit {space}", fix="--model.likelihood auto")

@@ -175,11 +175,11 @@ def _affordable(session: Session, task: Task, root: Path, loose: Mapping[str, Ru
         size = fewer_pixels(in_small_batches(first) if "batch_size" in loose else first, dataset, root)
         sizes = f"fewer pixels (--data.size {size or '32 or 16'}), " if judged(dataset) else ""
         raise ConfigError(
-            f"a budget of {budget:g} s buys {int(budget / each)} steps of {first.family}, too few to learn anything",
+            f"{budget:g} s are enough for only {int(budget / each)} steps of {first.family}, too few to learn anything",
             where=f"{dataset.name}: {first.family}",
             why=f"a step of {config.training.batch_size} items takes about {each:.2g} s",
-            fix=f"--budget {math.ceil(WANTED * each / 60)}m, {larger}{sizes}another family, or the latents of a vae as "
-            "--codec RUN",
+            fix=f"train for --budget {math.ceil(WANTED * each / 60)}m, or with {larger}{sizes}another family, or the "
+            "latents of a vae as --codec RUN",
         )
     before, after = first.training, config.training
     changed = [f"batches of {after.batch_size} in the place of {before.batch_size}"] * (
@@ -289,7 +289,8 @@ def distil(
     own, on the same data. Its configuration says by digest which weights these are.
     """
     if steps is not None and budget is not None:
-        raise UsageError("both budget and steps", fix="give one of them")
+        raise UsageError("budget and steps were both given", why="each of them says how long to train",
+                         fix="give only one of them")  # fmt: skip
     begun = load(what, runs=runs)
     changed = merge(begun.config.model_dump(mode="json"), begun.family.distilled())
     changed |= {
@@ -338,7 +339,8 @@ def resume(
     decays anew, of any other the rest of its schedule is stretched.
     """
     if steps is not None and budget is not None:
-        raise UsageError("both budget and steps", fix="give one of them")
+        raise UsageError("budget and steps were both given", why="each of them says how long to train",
+                         fix="give only one of them")  # fmt: skip
     more = None if steps is None else count_of(steps, "steps"), None if budget is None else seconds(budget)
     folder = Run.open(run, runs)
     config, changes = check_edits(folder, allowed=changed_config)

@@ -65,9 +65,10 @@ class Session:
         self.loader = Loader(codecs["x"].space, x, cond, seed=seed_of("data", config.seed), lengths=even,
                              group=config.training.batch_size, noisy=not family.masses)  # fmt: skip
         if config.training.figure == "held_out" and family.likelihood == "none":
-            fix = "--training.select quality"
-            raise ConfigError("no held-out loss to select by", where=f"{family.name}: training.select",
-                              why=family.missing["log_prob"], fix=fix)  # fmt: skip
+            raise ConfigError(
+                "this model has no held-out loss to select checkpoints by", where=f"{family.name}: training.select",
+                why=family.missing["log_prob"], fix="--training.select quality",
+            )  # fmt: skip
         train = x[x.drawn(FEATURE_ITEMS)]
         features = fit_features(train.cpu().numpy(), codecs["x"].preprocessing, pad=pad)
         few = self.task if codecs["x"].stream else self.task.some("validation", HELD)  # one text is many windows
@@ -180,8 +181,9 @@ class Watch:
         if steps is not None and steps < planned:
             warn(f"the run has {planned:,} steps, which are more than {steps:,}: it goes on as it was planned")
         if budget is not None and not trainer.step and budget > (config.budget or 0):
-            raise UsageError("nothing is trained yet that tells how long a step takes", where=config.data.source,
-                             fix="--steps N, or resume it first without a budget")  # fmt: skip
+            raise UsageError("a budget cannot be planned, since this run has not trained any step yet",
+                             where=config.data.source, why="the time that a step takes is not known",
+                             fix="give --steps N, or resume the run once without a budget")  # fmt: skip
         if budget is not None and budget > max(config.budget or 0, trainer.seconds):
             trainer.go_further(None, budget)
         elif steps is not None and steps > planned:

@@ -135,7 +135,8 @@ def numpy_of(tensor: Tensor) -> np.ndarray:
 def counted(values: Any, n: int) -> Any:
     """The values, of which there must be n."""
     if len(values) != n:
-        raise UsageError(f"{len(values)} conditions for {n} items", fix="give one condition, or one an item")
+        raise UsageError(f"{len(values)} conditions were given for {n} items",
+                         fix="give one condition for all items, or one for each item")  # fmt: skip
     return values
 
 

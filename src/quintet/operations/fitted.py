@@ -42,8 +42,8 @@ class Made:
 def able(family: Family | type[Family], operation: str, where: str) -> None:
     """Raise Unsupported, with the family's reason, for an operation that it lacks."""
     if operation in family.missing:
-        raise Unsupported(f"{family.name} has no {operation}", where=where, why=family.missing[operation],
-                          fix="quintet train another family")  # fmt: skip
+        raise Unsupported(f"the family {family.name} does not support {operation}", where=where,
+                          why=family.missing[operation], fix="use a run of another family")  # fmt: skip
 
 
 def ready(model: Fitted, operation: str, sampling: Mapping[str, Any] | None = None) -> None:

@@ -212,7 +212,8 @@ class SampleRequest(Sample, OfRun):
     @model_validator(mode="after")
     def _one_condition(self) -> Self:
         if self.condition is not None and self.conditions is not None:
-            raise UsageError("both condition and conditions", fix="give one of them")
+            raise UsageError("condition and conditions were both given", fix="give only one of them",
+                             why="both say which conditions the items are made for")  # fmt: skip
         return self
 
 
@@ -271,7 +272,8 @@ Preset = Annotated[str | None, Field(description="classic, tiny, small or base [
 def one_length(request: Any) -> Any:
     """The request; UsageError if its training is to end by both."""
     if request.budget is not None and request.steps is not None:
-        raise UsageError("both budget and steps", fix="give one of them")
+        raise UsageError("budget and steps were both given", why="each of them says how long to train",
+                         fix="give only one of them")  # fmt: skip
     return request
 
 

@@ -193,7 +193,8 @@ def checked(
     if "condition" in fields:
         fields["condition"] = typed(fields["condition"])
         if fields["condition"] is not None and getattr(given, "conditions", None):
-            raise UsageError("both condition and conditions", fix="give one of them")
+            raise UsageError("condition and conditions were both given", fix="give only one of them",
+                             why="both say which conditions the items are made for")  # fmt: skip
     beside = {name: files.get(name, getattr(given, name, None)) for name in FILES}
     holes = getattr(given, "holes", None)
     return Sent(given.model, verb.request(**fields), **beside, texts=texts - set(body.model_fields), holes=holes)  # type: ignore[attr-defined]

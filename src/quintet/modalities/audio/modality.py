@@ -117,7 +117,8 @@ class AudioModality(Modality):
         try:
             count = round(float(known.removesuffix("s")) * items.rate)
         except ValueError:
-            raise UsageError(f"not a number of seconds: {known!r}") from None
+            what = f"`known` must be a number of seconds for recordings, got {known!r}"
+            raise UsageError(what, fix="give the seconds of the known beginning, for example 1.5") from None
         return Recordings([samples[:count] for samples in items], items.rate), None
 
     def facts(self, items: Recordings) -> dict[str, Any]:

@@ -77,8 +77,8 @@ def png(picture: Image.Image, provenance: Provenance) -> bytes:
 
 def grid(images: NDArray[Any], provenance: Provenance) -> bytes:
     if len(images) > GRID:
-        fix = f"at most {GRID:,}, or -o FOLDER/, or -o FILE.npz"
-        raise UsageError(f"{len(images):,} images in one picture", fix=fix)
+        fix = f"make at most {GRID:,} images, or write them with -o FOLDER/ or -o FILE.npz"
+        raise UsageError(f"{len(images):,} images do not fit into one picture", fix=fix)
     columns = max(8, math.ceil(math.sqrt(len(images))))
     return png(Image.open(io.BytesIO(grid_png(images, columns))), provenance)
 
@@ -157,7 +157,8 @@ class ImageModality(Modality):
     def known(self, items: Any, known: str | None, *, hole: str | None, reading: Choices) -> tuple[Any, Any]:
         """A half, or a picture in which the known part is white; the upper half if nothing is said."""
         if hole is not None and known is not None:
-            raise UsageError("both known and mask", why="each says which pixels are given", fix="leave one out")
+            why = "each of them says which pixels are known"
+            raise UsageError("known and mask were both given", why=why, fix="give only one of them")
         fit = reading["fit"]
         if hole is not None:
             return items, ~image_mask(items, hole, fit, hole=True)
