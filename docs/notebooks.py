@@ -112,11 +112,11 @@ def stale() -> list[str]:
 def short(output: Cell) -> Cell | None:
     """An output as it is committed: without warnings of the machine, lines that were overwritten, and length."""
     if output["output_type"] == "stream":
-        text = "\n".join(line.rsplit("\r", 1)[-1] for line in output["text"].splitlines())
+        text = "\n".join(line.rsplit("\r", 1)[-1] for line in output["text"].replace("\r\n", "\n").split("\n"))
         text = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", text)
         if len(text) > LONGEST:
             text = text[: LONGEST // 2] + "\n[...]\n" + text[-LONGEST // 2 :]
-        return output | {"text": text + "\n"} if text.strip() else None
+        return output | {"text": text.rstrip() + "\n"} if text.strip() else None
     return {key: value for key, value in output.items() if key != "execution_count"} | (
         {"execution_count": None} if output["output_type"] == "execute_result" else {}
     )
@@ -138,7 +138,23 @@ def run(page: Path, replace: dict[str, str] | None = None) -> Cell:
         NotebookClient(ready, timeout=1800, kernel_name="python3", resources={"metadata": {"path": folder}}).execute()
     for mine, theirs in zip(found["cells"], ready.cells, strict=True):
         if mine["cell_type"] == "code":
-            mine["outputs"] = [out for output in theirs.outputs if (out := short(dict(output))) is not None]
+            whole = joined([dict(output) for output in theirs.outputs])
+            mine["outputs"] = [out for output in whole if (out := short(output)) is not None]
+    return found
+
+
+def joined(outputs: list[Cell]) -> list[Cell]:
+    """The same outputs; what a cell wrote to one stream in several pieces is one."""
+    found: list[Cell] = []
+    for output in outputs:
+        if (
+            found
+            and output["output_type"] == found[-1]["output_type"] == "stream"
+            and output["name"] == found[-1]["name"]
+        ):
+            found[-1] = found[-1] | {"text": found[-1]["text"] + output["text"]}
+        else:
+            found.append(output)
     return found
 
 

@@ -75,6 +75,21 @@ def test_cells_are_blocks(page: Path) -> None:
     assert "$ quintet runs" in text
 
 
+def test_pieces_of_a_stream_are_one_output_without_empty_lines_between() -> None:
+    pieces = [
+        ("stdout", "one\r"),
+        ("stdout", "two\r\nthr"),
+        ("stdout", "ee\r\n"),
+        ("stderr", "four\n"),
+        ("stdout", "\n"),
+    ]
+    outputs = notebooks.joined([{"output_type": "stream", "name": name, "text": text} for name, text in pieces])
+    assert [(found["name"], found["text"]) for out in outputs if (found := notebooks.short(out))] == [
+        ("stdout", "two\nthree\n"),
+        ("stderr", "four\n"),
+    ]
+
+
 def test_a_changed_page_is_noticed_and_other_outputs_stay(page: Path) -> None:
     notebooks.main([])
     (path,) = notebooks.NOTEBOOKS.glob("*.ipynb")
