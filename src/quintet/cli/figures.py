@@ -100,7 +100,8 @@ def evaluated(result: Mapping[str, Any]) -> str:
     head = likelihood_line(found) if found else f"no likelihood: {result['likelihood_reason']}"
     notes = [f"note: {result[key]}" for key in FEWER if result.get(key)]
     if notes:
-        notes.append(f"note: with --budget {result['measured']['budget']:g}s; a longer one measures more")
+        was = f"{result['measured']['budget']:g}s"
+        notes.append(f"note: evaluate with a longer --budget (this one was {was}) to measure more of them")
     return "\n".join([head, columns(rows), *notes])
 
 

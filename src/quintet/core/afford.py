@@ -38,5 +38,5 @@ def affordable(work: Callable[[int], object], most: int, limit: float) -> Afford
 
 def fewer(count: int, most: int, what: str, limit: float) -> str:
     """The note that only `count` of `most` were measured."""
-    rough = ": so few show only large differences" if count < ROUGH else ""
-    return f"{count:,} of {most:,} {what}, as that may take {limit:.3g} s{rough}"
+    rough = "; so few show only large differences" if count < ROUGH else ""
+    return f"{count:,} of {most:,} {what}, since more would have taken longer than {limit:.3g} s{rough}"
