@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 import quintet
+from quintet.cli.describe import of_run
 from quintet.core.errors import ConfigError, QuintetWarning
 from quintet.core.family import Family
 from quintet.core.files import sha256
@@ -23,6 +24,7 @@ from quintet.fit.live import LOOK_FIGURES, SAMPLES, Live
 from quintet.metrics.features import fit_features
 from quintet.operations import records
 from quintet.operations.fitted import provenance
+from quintet.operations.inspecting import described
 from quintet.registry import FAMILIES
 from quintet.runs.advice import advice, stale
 from quintet.sources.load import Dataset, load_source
@@ -218,6 +220,27 @@ def test_small_data_are_looked_at_early(tmp_path: Path) -> None:
         warnings.simplefilter("ignore")
         model = quintet.train("gan", data="iris", steps=512, preset="tiny", runs=tmp_path)
     assert list(qualities(model)) == [8, 16, 32, *range(64, 513, 64)]
+
+
+def test_figures_of_a_run_are_those_of_the_weights_that_it_selected(tmp_path: Path) -> None:
+    """What comes behind them is not the model's: neither its losses nor what they would advise."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "overfitting|memorisation")
+        model = quintet.train(
+            "autoregressive", data="iris", steps=400, runs=tmp_path, config={"training": {"lr": 0.01}}
+        )
+    looks = {record["step"]: record["held_out"] for record in model.run.metrics() if "held_out" in record}
+    best = min(looks, key=lambda step: looks[step])
+    assert best < 400
+    assert looks[400] > looks[best] + 0.05
+    found = described(model.run)
+    assert (found.weights, found.held_out, found.step) == (best, looks[best], 400)
+    assert f"of step {best}, the best one" in of_run(found)
+    last = quintet.train(
+        "autoregressive", data="iris", steps=16, runs=tmp_path, config={"training": {"select": "last"}}
+    )
+    assert described(last.run).weights == 16
+    assert "the best one" not in of_run(described(last.run))
 
 
 def test_a_gan_has_no_held_out_loss_to_select_by(tmp_path: Path) -> None:

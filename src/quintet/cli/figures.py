@@ -55,7 +55,8 @@ def trained(done: TrainResult) -> str:
     """How a run came to its end, and what one may do next."""
     early = f" of {done.planned:,}, ended early" if done.steps < done.planned else ""
     head = f"{done.run}: {done.steps:,} steps{early} in {clock(done.seconds)}"
-    text = ", ".join([head, *figures(done.facts())])
+    selected = f"the best weights, of step {done.weights:,}, are kept: " if done.weights < done.step else ""
+    text = f"{head}, {selected}{', '.join(figures(done.facts()))}"
     return f"{text}\n  next: quintet sample {done.address}, quintet evaluate {done.address}"
 
 

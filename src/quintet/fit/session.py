@@ -303,7 +303,7 @@ class Watch:
             self.end()
         if self.run:
             self.tell(figures)
-            for one in advice(self.run.metrics()):
+            for one in advice(self.run.metrics_to_best()):
                 self.warn_once(one.kind, one.text, advice=True)
 
     def end(self) -> None:

@@ -16,7 +16,7 @@ from quintet.core.errors import CheckpointError, DataError, QuintetError
 from quintet.core.settings import in_words
 from quintet.modalities.provenance import read_provenance
 from quintet.operations.events import OnEvent, operation
-from quintet.operations.records import last
+from quintet.operations.records import last, of_weights
 from quintet.operations.requests import InspectRequest, RunsRequest
 from quintet.operations.results import Result
 from quintet.runs.advice import advice
@@ -81,6 +81,8 @@ class RunResult(Result):
     losses: dict[str, Any]
     quality: Any
     held_out: Any
+    weights: int
+    """The step of the weights that the model has, and of its figures."""
     seconds: Any
     advice: list[dict[str, str]]
     checkpoints: list[dict[str, Any]]
@@ -152,7 +154,7 @@ def described(run: Run) -> RunResult:
     about = {key: model[key] for key in MODEL if key in model} if isinstance(model, dict) else {}
     folders = checkpoint.steps(run.checkpoints)
     sizes = {folder.name: size for folder in folders if (size := _size(folder))}
-    news, done = last(run.metrics()), _newest(folders)
+    news, done = of_weights(run), _newest(folders)
     facts: dict[str, Any] = {
         "run": str(run.path),
         "name": run.name,
@@ -162,7 +164,7 @@ def described(run: Run) -> RunResult:
         "steps": config.steps,
         "condition": config.data.condition,
         **about,
-        **{key: news[key] for key in ("loss", "losses", "quality", "held_out", "seconds")},
+        **{key: news[key] for key in ("loss", "losses", "quality", "held_out", "weights", "seconds")},
         "advice": [one._asdict() for one in advice(run.metrics_of_weights())],
         "checkpoints": [{"name": name, "bytes": size} for name, size in sizes.items()],
         "manifest": made,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from quintet.runs.folder import Run
+
 LIVE = {"quality", "quality_stderr", "diversity", "copies", "copying", "held_out"}
 """Figures of a look, which are no losses."""
 RESERVED = {"step", "steps", "seconds", "family", "seed", "samples"} | LIVE
@@ -29,3 +31,14 @@ def last(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
                 (found[key] for key in ("model", "generator") if key in found), next(iter(found.values()))
             )
     return out
+
+
+def of_weights(run: Run) -> dict[str, Any]:
+    """`last` of a run, with losses and figures of the look whose weights the model has, and `weights`, the step of it:
+    they are not the last where training selects the best.
+    """
+    used = run.used()
+    newest = last(run.metrics())
+    upto = newest["step"] if used is None else used.step
+    kept = last(run.metrics_of_weights())
+    return newest | {key: kept[key] for key in ("loss", "losses", "quality", "held_out")} | {"weights": upto}

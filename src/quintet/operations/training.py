@@ -11,7 +11,7 @@ from quintet.core.errors import ConfigError, RunExists, UsageError
 from quintet.fit import fitting
 from quintet.model.fitted import Fitted
 from quintet.operations.events import Begun, OnEvent, Record, operation
-from quintet.operations.records import last
+from quintet.operations.records import of_weights
 from quintet.operations.requests import DistilRequest, ResumeRequest, TrainRequest
 from quintet.operations.results import Result
 from quintet.operations.settings import check_fields, read_config
@@ -50,6 +50,8 @@ class TrainResult(Result):
     losses: dict[str, Any]
     quality: float | None
     held_out: float | None
+    weights: int
+    """The step of the weights that the model has, and of its figures: an earlier one if training selects the best."""
     advice: list[dict[str, str]]
     parameters: int
     skipped: int
@@ -159,7 +161,7 @@ class Listener:
         """What became of the training."""
         run, trainer = model.run, self.trainer
         assert trainer is not None
-        news = last(run.metrics())
+        news = of_weights(run)
         return TrainResult(
             run=str(run.path),
             name=run.name,
@@ -168,7 +170,7 @@ class Listener:
             step=trainer.step,
             steps=trainer.steps,
             seconds=round(trainer.seconds, 3),
-            **{key: news[key] for key in ("loss", "losses", "quality", "held_out")},
+            **{key: news[key] for key in ("loss", "losses", "quality", "held_out", "weights")},
             advice=[one._asdict() for one in advice(run.metrics_of_weights())],
             parameters=sum(p.numel() for p in model.family.parameters()),
             skipped=trainer.guard.lost,

@@ -340,6 +340,11 @@ class Run:
         used = self.used()
         return [record for record in self.metrics() if used is None or record["step"] <= used.step]
 
+    def metrics_to_best(self) -> list[dict[str, Any]]:
+        """The records, while the run is trained; where it selects its weights, those up to the best until now."""
+        bests = [int(folder.name.removeprefix("step-")) for folder in checkpoint.steps(self.bests)]
+        return [record for record in self.metrics() if not bests or record["step"] <= bests[-1]]
+
 
 SHORT = 4096
 """Characters of YAML that cannot be nested so deeply that the parser of C would exhaust its stack."""
