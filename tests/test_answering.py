@@ -142,7 +142,7 @@ def test_a_mask_by_its_name_is_no_file_for_apps(runs: Path, tmp_path: Path) -> N
     quintet.train("vae", data="digits", steps=2, preset="tiny", run="pictures", runs=tmp_path)
     model, items = fitted(tmp_path, "pictures"), np.zeros((2, 8, 8, 1), np.uint8)
     for known in (str(tmp_path / "mask.png"), "/etc/passwd"):
-        with pytest.raises(UsageError, match="no such part"):
+        with pytest.raises(UsageError, match="names no such part"):
             answer("complete", model, requests.Complete(known=known), Found(items), print)
     mask = np.ones((8, 8), bool)
     made = answer("complete", model, requests.Complete(), Found(items, known=mask), lambda event: None)

@@ -587,7 +587,7 @@ def test_known_steps_or_channels_by_words() -> None:
     one, _ = modality.known(items, "b", hole=None, reading={})
     assert np.isnan(one.values[:, :, 0]).all()
     assert not np.isnan(one.values[:, :, 1]).any()
-    with pytest.raises(UsageError, match="no channel c"):
+    with pytest.raises(UsageError, match="there is no channel c"):
         modality.known(items, "c", hole=None, reading={})
 
 

@@ -267,8 +267,8 @@ def test_what_a_request_says_is_checked_by_the_verbs_own_request(ask: TestClient
 def test_refusals_speak_of_fields_and_of_no_options_or_arguments(ask: TestClient) -> None:
     """The words of an error are for whichever door a request came through."""
     for verb, body, said in (
-        ("score", {"model": "label", "items": [3]}, "give a condition"),
-        ("sample", {"model": "flow", "prompt": "x"}, "a prompt is for text"),
+        ("score", {"model": "label", "items": [3]}, "give one condition"),
+        ("sample", {"model": "flow", "prompt": "x"}, "a prompt can only be given for texts"),
         ("complete", {"model": "text", "items": ["the"], "known": "top"}, "known"),
         ("sample", {"model": "text", "length": 500}, "a smaller length"),
         ("evaluate", {"model": "flow", "samples": 20, "split": "holdout"}, "split test"),

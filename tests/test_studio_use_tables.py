@@ -159,7 +159,7 @@ def test_rows_have_no_mask(browser: TestClient) -> None:
     asked = {"model": "rows", "items": [{"n": 3, "word": None}], "holes": png(np.eye(8) * 255)}
     answer = browser.post("/api/v1/complete", json=asked)
     assert answer.status_code == 422
-    assert answer.json()["title"] == "a mask is for images, not for table"
+    assert answer.json()["title"] == "a mask can only be given for images, not for items of kind table"
 
 
 # -- in a browser ------------------------------------------------------------------------------------------------------

@@ -122,7 +122,7 @@ def test_the_user_overrules_them() -> None:
     assert len(none.modelled) == len(none.columns)
     some = TableCodec("discrete", TableCodec.Settings(rules="living, city")).fit(table)
     assert {rule.target for rule in some.ruled.found} == {"living", "city"}
-    with pytest.raises(ConfigError, match=r"coding\.rules: no column town"):
+    with pytest.raises(ConfigError, match=r"coding\.rules names the column town"):
         TableCodec("discrete", TableCodec.Settings(rules="living,town")).fit(table)
 
 

@@ -97,7 +97,7 @@ def test_a_condition_is_read_as_is_said_or_refused() -> None:
     for condition, reads in (("label", "image"), ("label", "nothing"), ("items", "text"), ("image", "table")):
         with pytest.raises(ConfigError, match="for this condition"):
             Task.resolve(PICTURES, "number", condition, reads=reads)
-    with pytest.raises(UsageError, match="not one column of texts"):
+    with pytest.raises(UsageError, match="exactly one column of texts"):
         Task.resolve(PICTURES, None, "number", reads="text").conditions("test")
 
 

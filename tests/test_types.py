@@ -244,7 +244,7 @@ def test_the_user_overrules_by_column(tmp_path: Path) -> None:
         assert written.as_written(found)["when"].to_pylist() == ["3/4/2024", "5/6/2024"]
     found = load(tmp_path / "x.csv", content, types={"x,y": "integer"}).items
     assert found["x,y"].to_pylist() == [7, 8]
-    with pytest.raises(ConfigError, match="unknown type 'money'"):
+    with pytest.raises(ConfigError, match="unknown column type 'money'"):
         load(tmp_path / "x.csv", content, types="price=money")
     with pytest.raises(DataError, match="no column prize"):
         load(tmp_path / "x.csv", content, types="prize=decimal")

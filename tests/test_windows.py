@@ -62,12 +62,12 @@ def test_latents_of_texts_are_those_of_their_windows(root: Path, run: str) -> No
     with pytest.warns(QuintetWarning, match="a row for each of its 3 windows"):
         assert model.encode(LONG).allclose(z, atol=1e-5)
     assert model.encode(LONG[:16]).shape == z[:1].shape
-    with pytest.raises(UsageError, match="item 2 has no latents of its own"):
+    with pytest.raises(UsageError, match="item 2 does not have exactly one row of latents"):
         model.encode([LONG[:16], LONG])
     with pytest.raises(DataError, match="item 2 has no latents") as short:
         model.encode([LONG[:16], "short"])
     assert "5 symbols fill no window of 16" in str(short.value.why)
-    with pytest.raises(UsageError, match="from one window to another"):
+    with pytest.raises(UsageError, match="items that fit into one window"):
         model.interpolate(LONG, LONG)
     (path,) = model.interpolate(LONG[:16], LONG[16:32], steps=3)
     assert len(path) == 3

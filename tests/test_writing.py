@@ -103,7 +103,7 @@ def test_a_pattern_leaves_room_for_its_end() -> None:
     assert regex.after([0], 3).tolist() == [True, True, False, True]
     assert regex.after([0, 0], 3).tolist() == [False, False, False, True]
     assert not regex.after([0, 3], 3).any()
-    with pytest.raises(UsageError, match="takes 3 symbols or more, but there is room for 2"):
+    with pytest.raises(UsageError, match="needs at least 3 symbols, but only 2 can be written"):
         Regex("abc", [b"a", b"b", b"c"], 3, None, lambda begin: 2).after([], 2)
 
 
@@ -111,7 +111,7 @@ def test_patterns_that_nothing_can_match() -> None:
     regex = Regex("(a|b)d|c", [b"a", b"b", b"c"], 3, None, lambda begin: 9)
     assert regex.after([], 9).tolist() == [False, False, True]  # behind a and b only d would do, which is no symbol
     for wrong in ("(", "(?=a)b", r"(a)\1"):
-        with pytest.raises(UsageError, match="not a regular expression"):
+        with pytest.raises(UsageError, match="this regular expression cannot guide"):
             Regex(wrong, [b"a"], 1, None, lambda begin: 9)
     with pytest.raises(DataError, match="no sample can match"):
         model().write(regex="[0-9]+")
@@ -180,7 +180,7 @@ def test_patterns(texts: list[str], tokens: str) -> None:
     assert set(one.write("", 3, regex="[éß]")) <= {"é", "ß"}
     for new in one.write("", 6, length=12, regex=".*kite.*" if tokens != "characters" else ".*nt.*"):
         assert re.fullmatch(".*(kite|nt).*", new), new
-    with pytest.raises(UsageError, match="symbols or more, but there is room for 3"):
+    with pytest.raises(UsageError, match="symbols, but only 3 can be written"):
         one.write("", 2, length=3, regex="e{9,}" if tokens == "characters" else "o{40,}")
     with pytest.raises(UsageError, match="together"):
         one.write("", 2, regex="the", stop=["e"])
@@ -256,7 +256,7 @@ def test_n_best_is_of_the_models_own_likelihood() -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(Unsupported, match="masked_diffusion does not write symbol by symbol"):
+    with pytest.raises(Unsupported, match="masked_diffusion model does not write its items symbol by symbol"):
         model(family="masked_diffusion").write(regex="a")
     with pytest.raises(UsageError, match="at most 16 symbols"):
         model(SHORT).write(length=17)

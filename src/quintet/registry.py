@@ -96,7 +96,7 @@ def latent_codec(stage: Stage, family: type[Family], settings: Mapping[str, Any]
         if representation in taken:
             return LatentCodec(stage.codec, stage.family, representation, LatentCodec.Settings(**options), stage.recipe)
     raise Unsupported(
-        f"{family.name} takes {' or '.join(taken)} data, but these latents are {' or '.join(offered)}",
+        f"the family {family.name} needs {' or '.join(taken)} data, but these latents are {' or '.join(offered)}",
         fix="train the autoencoder with --model.bottleneck fsq",
     )
 
@@ -112,7 +112,8 @@ def make_codec(name: str, family: type[Family], settings: Mapping[str, Any] | No
     for representation in (chosen,) if chosen else [each.kind for each in codec.offered(options)]:
         if representation in taken:
             return codec(representation, options)
-    raise Unsupported(f"{family.name} takes {' or '.join(taken)} data, which codec {name} does not give")
+    what = f"the family {family.name} needs {' or '.join(taken)} data, as which the codec {name} cannot encode items"
+    raise Unsupported(what, fix="choose another codec or another family")
 
 
 VERBS: dict[str, tuple[str, ...]] = {

@@ -110,7 +110,7 @@ class LatentCodec(Codec):
         offered = [each.kind for each in self.offered_by(family)]
         if representation is not None and representation not in offered:
             fix = "" if representation == "continuous" else "train the autoencoder with --model.bottleneck fsq"
-            why = f"they have: {', '.join(offered)}"
+            why = f"the representations that they have are: {', '.join(offered)}"
             raise Unsupported(f"these latents have no {representation} representation", why=why, fix=fix)
         super().__init__(representation or offered[0], settings)
         self.inner, self.family, self.recipe = inner, family, dict(recipe or {})
@@ -198,9 +198,9 @@ class LatentCodec(Codec):
 
     def partial(self, items: Any, known: Any = None) -> tuple[Tensor, Tensor]:
         raise Unsupported(
-            "latents cannot be completed",
-            why="each of them stands for a whole part of the item: a hole in the item is no hole in the latents",
-            fix="complete with the autoencoder's own run, or with a model of the items themselves",
+            "items cannot be completed by a model of their latents",
+            why="each latent describes a whole part of an item, so a hole in the item is not a hole in the latents",
+            fix="use the run of the autoencoder, or a run that was trained on the items themselves",
         )
 
     def identity(self) -> str:

@@ -144,9 +144,11 @@ class Modality(Shown, ABC):
         own holes. `hole`: a picture in which the holes are white; `reading`: how the training items were read.
         """
         if hole is not None:
-            raise UsageError(f"a mask is for images, not for {self.name}", fix="say what is known")
+            fix = "use `known` for tables, series and audio; in a text, mark each hole with █"
+            raise UsageError(f"a mask can only be given for images, not for items of kind {self.name}", fix=fix)
         if known is not None:
-            raise UsageError(f"known is not for {self.name}", why="a text is a prompt, and each █ in it a hole")
+            what, why = f"`known` cannot be given for items of kind {self.name}", "a text itself shows what is known"
+            raise UsageError(what, why=why, fix="mark each hole in the text with █, or give only its beginning")
         return items, None
 
     def several(self, draws: Sequence[Any], items: Any, cells: pa.Table | None = None) -> Any:
@@ -168,7 +170,8 @@ class Modality(Shown, ABC):
 
     def of_columns(self, columns: pa.Table, *, given: bool = False) -> Any:
         """Columns as raw items, or as what is `given`. Raises UsageError for those that cannot be."""
-        raise UsageError(f"columns are no {self.things}", where=", ".join(columns.column_names))
+        where, what = ", ".join(columns.column_names), f"columns of a table cannot be used as {self.things}"
+        raise UsageError(what, where=where, fix="choose the codec table or text for columns, or leave the codec out")
 
     def labels(self, items: Any) -> bool:
         """Whether each of these training items is one label: a category, to be named or to be given."""
@@ -344,14 +347,17 @@ class Modality(Shown, ABC):
     def check_output(self, path: str | Path) -> None:
         """Raise UsageError unless items can be written to `path`: to be known before the work is done."""
         if "\0" in str(path):
-            raise UsageError("a path has no NUL character", where=repr(str(path)))
+            where = repr(str(path))
+            raise UsageError("a path cannot contain a NUL character", where=where, fix="remove the NUL character")
         if str(path) == STANDARD:
             return
         folder = is_folder(path)
         if (folder and not self.single) or (not folder and Path(path).suffix.lower() not in self.formats):
-            known = ", ".join(self.formats) + (", or a folder" if self.single else "")
-            what = "a folder" if folder else Path(path).suffix
-            raise UsageError(f"{what} cannot hold items of kind {self.name}", where=str(path), why=f"known: {known}")
+            known = ", ".join(self.formats) + (", or to a folder" if self.single else "")
+            suffix = Path(path).suffix
+            what = "a folder" if folder else f"a {suffix} file" if suffix else "a file without suffix"
+            why = f"they can be written to files {known}"
+            raise UsageError(f"items of kind {self.name} cannot be written to {what}", where=str(path), why=why)
 
     def write(
         self, path: str | Path, items: Any, note: Provenance, *, codec: Codec | None = None, reading: Choices = NONE
@@ -391,7 +397,7 @@ class Modality(Shown, ABC):
 
     def singles(self, items: Any, provenance: Provenance, codec: Codec | None, reading: Choices) -> Iterator[bytes]:
         """The files of a folder, each with its `index` in its provenance."""
-        raise UsageError(f"no folder of single {self.things}")
+        raise UsageError(f"{self.things} cannot be written to a folder, one file each", fix="give the name of a file")
 
     def picture(self, path: Path, items: Any, codec: Codec) -> list[Path]:
         """Write what `looks` gives: `path` plus each suffix."""

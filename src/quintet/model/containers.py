@@ -43,17 +43,19 @@ def raw_items(items: Any, codec: Codec, column: str | None = None, reading: Choi
     if items is None or isinstance(items, set | frozenset | bytes):
         raise wrong(items, codec)
     if isinstance(items, np.ndarray) and items.size == 0:
-        raise UsageError("no items", why=f"an array of shape {items.shape} was given", fix="give an item at least")
+        why = f"the array is empty: its shape is {items.shape}"
+        raise UsageError("no items were given", why=why, fix="give at least one item")
     out = MODALITIES[codec.modality].raw(items, codec, column, reading)
     if len(out) == 0:
-        raise UsageError("no items", why="an empty list was given", fix="give an item at least")
+        raise UsageError("no items were given", why="the list of items is empty", fix="give at least one item")
     return out
 
 
 def conditions(given: Any, codec: Codec, n: int, column: str | None = None) -> Any:
     """n raw conditions from one value for all or n values. Raises UsageError for any other number of them."""
     if isinstance(given, Iterator | set | frozenset):
-        raise UsageError(f"conditions as {kind_name(given)}", why="their order or number is unknown", fix="give a list")
+        what = f"conditions cannot be given as {kind_name(given)}"
+        raise UsageError(what, why="their order or their number is not known", fix="give a list of conditions")
     if isinstance(given, Tensor):
         given = numpy_of(given)
     values = MODALITIES[codec.modality].conditions(given, codec, n)
@@ -113,5 +115,6 @@ def _written(data: Any, folder: Path) -> Path:
         if array.dtype.kind in "biufU" and array.ndim:
             np.save(folder / "array.npy", np.ascontiguousarray(array), allow_pickle=False)
             return folder / "array.npy"
-    what = f"{kind_name(data)} is no data to learn from"
-    raise UsageError(what, fix="a source's name, a path, a DataFrame, a dict of columns, texts, pictures or an array")
+    what = f"a model cannot be trained on data of type {kind_name(data)}"
+    fix = "give the name of a source, a path, a DataFrame, a dict of columns, texts, pictures or an array"
+    raise UsageError(what, fix=fix)

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from quintet.core import random
-from quintet.core.checked import count_of
+from quintet.core.checked import count_of, kind_name
 from quintet.core.codec import Codec, Encoded
 from quintet.core.errors import DataError, Unsupported, UsageError, warn
 from quintet.core.family import Family, OnStep
@@ -69,7 +69,7 @@ class Fitted:
             raise Unsupported(
                 "this model does not classify",
                 where=self.run.name,
-                why="it is not an exact model of one categorical column given something",
+                why="only a model with exact likelihoods of one categorical column, given other data, can classify",
                 fix="quintet train autoregressive --data SOURCE --target COLUMN --condition text (or image, audio)",
             )
 
@@ -78,8 +78,9 @@ class Fitted:
         if "cond" not in self.codecs:
             if condition is not None:
                 raise UsageError(
-                    "this model takes no condition", where=self.run.name, fix="train with --condition COLUMN"
-                )
+                    "this model takes no condition", where=self.run.name, why="it was trained without a condition",
+                    fix="leave the condition out, or train with --condition COLUMN",
+                )  # fmt: skip
             return None
         if condition is None:
             assert self.conditions is not None
@@ -141,7 +142,7 @@ class Fitted:
         """The same, and no warning of what is special about items: of those beside which others are ranked."""
         self.able("log_prob")
         if not len(items):
-            raise UsageError("no items", why="an empty list was given", fix="give an item at least")
+            raise UsageError("no items were given", why="the list of items is empty", fix="give at least one item")
         found = self.codecs["x"].whole(items, overlap=self.family.in_order)
         if not len(found.x):
             fix = "" if self.family.in_order else ", or train autoregressive, or with --coding.items separate"
@@ -193,7 +194,7 @@ class Fitted:
             raise UsageError(
                 "this model is conditional: its likelihoods and latents need a condition",
                 where=self.run.name,
-                fix="give a condition: one value for all, or one an item",
+                fix="give one condition for all items, or one for each item",
             )
         return self.condition(condition, n, 0)
 
@@ -226,8 +227,9 @@ class Fitted:
         """The latents of raw items, a row each: see `quintet.Model.encode`."""
         z, found, _ = self._latents(items, condition, batch_size)
         if len(z) > len(items) > 1:
-            raise UsageError(f"item {int(found.owner.bincount().argmax()) + 1} has no latents of its own",
-                             why="it is longer than a window", fix="encode one item at a time")  # fmt: skip
+            item = int(found.owner.bincount().argmax()) + 1
+            raise UsageError(f"item {item} does not have exactly one row of latents", fix="encode one item at a time",
+                             why="it is longer than a window of the model, and each window has a row")  # fmt: skip
         if len(z) > len(items):
             told = f"the item is longer than a window: a row for each of its {len(z)} windows"
             warn(told)
@@ -262,16 +264,17 @@ class Fitted:
         try:
             z = torch.as_tensor(z)
         except (TypeError, ValueError, RuntimeError) as error:
-            raise UsageError("latents are an array of numbers, as encode gives them", why=str(error)) from None
+            what = f"latents must be an array of numbers like the one that encode returns, got {kind_name(z)}"
+            raise UsageError(what, why=str(error)) from None
         if z.numel() == 0:
-            raise UsageError("no latents", why=f"an array of shape {tuple(z.shape)} was given")
+            raise UsageError("no latents were given", why=f"the array is empty: its shape is {tuple(z.shape)}")
         cond, each = self.given(condition, len(z) if z.ndim else 1), count_of(batch_size, "batch_size")
         try:
             return self._decode(z.to(next(self.family.parameters()).dtype), cond, each)
         except (RuntimeError, IndexError, TypeError, ValueError) as error:
             shape = f"an array of shape {tuple(z.shape)} was given"
-            raise UsageError("these are no latents of this model", why=f"{shape}: {error}".splitlines()[0],
-                             fix="give what encode gives") from None  # fmt: skip
+            raise UsageError("these latents do not fit this model", why=f"{shape}: {error}".splitlines()[0],
+                             fix="give the array that encode returns for this model") from None  # fmt: skip
 
     def _decode(self, z: Tensor, cond: Tensor | None, batch_size: int = 256) -> Any:
         """`decode` under an encoded condition (len(z), ...)."""
@@ -292,17 +295,17 @@ class Fitted:
         """The latents of the ends of paths: of a model of windows of long items, of a window each."""
         z, _, _ = self._latents(items, condition)
         if len(z) > len(items):
-            raise UsageError("a path goes from one window to another", fix="give parts of the items, of that length",
-                             why="an item is longer than a window")  # fmt: skip
+            raise UsageError("a path can only be drawn between items that fit into one window of the model",
+                             why="an item is longer than a window", fix="give parts of the items that fit")  # fmt: skip
         return z
 
     def interpolate(self, first: Any, last: Any, *, steps: int = 8, condition: Any = None) -> list[Any]:
         """Paths of raw items between pairs of them: see `quintet.Model.interpolate`."""
         if count_of(steps, "steps") < 2:
-            raise UsageError(f"a path has at least 2 steps, got {steps}")
+            raise UsageError(f"a path needs at least 2 steps, its two ends, got {steps}")
         a, b = self._ends(first, condition), self._ends(last, condition)
         if len(a) != len(b):
-            raise UsageError(f"{len(a)} items to go from and {len(b)} to go to")
+            raise UsageError(f"each path needs a first and a last item, got {len(a)} first and {len(b)} last items")
         t = torch.linspace(0, 1, steps, dtype=a.dtype)
         cond, paths = self.given(condition, len(a)), []
         with torch.no_grad():

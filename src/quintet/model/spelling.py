@@ -127,9 +127,9 @@ class Regex:
             return may
         if not new and self.distance[state] > places:
             raise UsageError(
-                f"a match takes {self.distance[state]} symbols or more, but there is room for {places}",
+                f"a matching text needs at least {self.distance[state]} symbols, but only {places} can be written",
                 where=self.pattern,
-                fix="a larger length, or a shorter prompt or pattern",
+                fix="allow a larger length, or give a shorter prompt or regular expression",
             )
         may[: len(self.need(state))] = self.need(state) < places - len(new)
         if self.end is not None:
@@ -188,9 +188,9 @@ def automaton(pattern: str, pieces: Sequence[bytes], size: int) -> tuple[dict[in
     try:
         index = Index(pattern, Vocabulary(size, dict(symbols)))
     except ValueError as error:
-        why = "it cannot be read, or it looks around or back at itself, for which there is no finite automaton"
-        fix = "classes as [a-z], choices as (a|b), and counts as * + ? {2,5}"
-        raise UsageError("not a regular expression that can guide a text", where=pattern, why=why, fix=fix) from error
+        why = "it has an error, or it uses look-around or back-references, which need more than a finite automaton"
+        fix = "use classes such as [a-z], choices such as (a|b), and repeats such as * + ? {2,5}"
+        raise UsageError("this regular expression cannot guide a text", where=pattern, why=why, fix=fix) from error
     moves = {
         state: {symbol: to for symbol, to in reached.items() if symbol < size}
         for state, reached in index.get_transitions().items()

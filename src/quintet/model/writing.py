@@ -49,10 +49,11 @@ class Wanted:
     def __post_init__(self) -> None:
         count_of(self.seed, "seed", 0)
         if not isinstance(self.stop, list | tuple) or any(not isinstance(stop, str) or not stop for stop in self.stop):
-            raise UsageError("stop texts are a list of texts, none of them empty", where=str(self.stop))
+            raise UsageError("stop texts must be given as a list of texts that are not empty", where=str(self.stop))
         if self.regex is not None and self.stop:
-            why = "a text that ends before a stop text need not match"
-            raise UsageError("stop texts and a regular expression together", why=why, fix="write the end into the one")
+            why = "a text that ends at a stop text might not match the regular expression"
+            fix = "write the end of the text into the regular expression"
+            raise UsageError("stop texts and a regular expression cannot be used together", why=why, fix=fix)
         if self.length is not None:
             count_of(self.length, "length")
 
@@ -169,8 +170,8 @@ class Writer:
         if not self.long:
             if length is not None and length > block:
                 raise UsageError(
-                    f"a text of this model has at most {block} symbols, not {length}",
-                    fix="a smaller length, or train with a larger --coding.block or --coding.items stream",
+                    f"a text of this model has at most {block} symbols, but a length of {length} was asked for",
+                    fix="ask for a smaller length, or train with a larger --coding.block or --coding.items stream",
                 )
             for i in (begin > block).nonzero()[:1, 0].tolist():
                 raise DataError(f"{int(begin[i])} symbols, but an item has {block}", where=f"text {i + 1}",
@@ -210,7 +211,11 @@ class Writer:
         """
         n, seed, device = len(self.prompts), self.wanted.seed, self.model.device
         if self.settings.beams > 1:
-            raise UsageError("a beam search knows its text only at its end", fix="sampling.beams 1, or no stream")
+            raise UsageError(
+                "a beam search cannot show its text while it is made",
+                why="the text is known only at the end of the search",
+                fix="set sampling.beams to 1, or do not stream",
+            )
         drawn = self.wanted.condition is None  # for all of the seed's texts up to ours
         cond = self.model.condition(self.wanted.condition, n + self.first * drawn, seed)
         cond = cond[self.first :] if drawn and cond is not None else cond
@@ -296,10 +301,11 @@ def parts_of(model: Fitted) -> tuple[InOrder, Vocabulary]:
     """The family of a model that writes symbol by symbol and what spells its texts, or Unsupported."""
     family, codec = model.family, model.codecs["x"]
     if not family.in_order:
-        raise Unsupported(f"{family.name} does not write symbol by symbol here", where=model.run.name,
+        raise Unsupported(f"this {family.name} model does not write its items symbol by symbol", where=model.run.name,
                           why="lengths, stop texts, patterns, streams and n-best need the distribution of each symbol "
-                          "given those before it", fix="quintet train autoregressive, --model.order fixed")  # fmt: skip
+                          "given those before it",
+                          fix="quintet train autoregressive --data SOURCE --model.order fixed")  # fmt: skip
     if codec.vocabulary is None:
-        what, fix = f"this model's items are of kind {codec.name}, not text", "a run that was trained on text"
+        what, fix = f"this model makes items of kind {codec.name}, not text", "use a run that was trained on texts"
         raise Unsupported(what, where=model.run.name, fix=fix)
     return cast(InOrder, family), codec.vocabulary

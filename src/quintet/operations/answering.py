@@ -73,8 +73,10 @@ def refusals(run: Run, codecs: Mapping[str, Codec]) -> dict[str, str]:
     marked = MODALITIES[codec.modality].marked(codec) and given is not None and given.space.sequence
     texts = marked and given is not None and given.modality == codec.modality
     found = {verb: next((missing[one] for one in NEEDS.get(verb, ()) if one in missing), "") for verb in VERBS}
-    found["classify"] = "" if names else "it is not an exact model of one categorical column given something"
-    found["translate"] = "" if texts and not names else "it is no model of texts given texts"
+    why = "only a model with exact likelihoods of one categorical column, given other data, can classify"
+    found["classify"] = "" if names else why
+    why = "only a model that was trained on texts, given texts, can translate"
+    found["translate"] = "" if texts and not names else why
     return found
 
 

@@ -68,8 +68,9 @@ def completed(model: Fitted, request: Complete, found: Found, on_event: OnEvent)
     modality, draws, items, known = MODALITIES[model.codecs["x"].modality], request.draws, found.items, found.known
     if known is None:
         if modality.parts and request.known not in (None, *modality.parts):
-            raise UsageError(f"known {request.known!r}: no such part", why=f"parts: {', '.join(modality.parts)}",
-                             fix="or give a mask")  # fmt: skip
+            raise UsageError(f"`known` names no such part: {request.known!r}",
+                             why=f"parts: {', '.join(modality.parts)}",
+                             fix="name one of these parts, or give a mask")  # fmt: skip
         items, known = modality.known(items, request.known, hole=None, reading=model.config.data.reading())
     began = time.perf_counter()
     out = model.complete(items, known=known, condition=given(model, request.condition, found), draws=draws,

@@ -36,7 +36,10 @@ def takes_conditions(model: Fitted) -> None:
     """Raise UsageError unless it does."""
     if "cond" not in model.codecs:
         raise UsageError(
-            "this run takes no condition", where=model.run.name, fix="quintet train ... --condition COLUMN"
+            "this model takes no condition",
+            where=model.run.name,
+            why="it was trained without a condition",
+            fix="leave the condition out, or train with --condition COLUMN",
         )
 
 

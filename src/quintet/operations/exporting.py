@@ -159,7 +159,7 @@ def exported(part: Part, other: Part, path: Path, form: Format, where: str) -> f
     except Exception as error:  # of the exporters and the runtime, which have no common class
         why = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
         raise Unsupported(
-            f"the part {path.stem} cannot be written as {path.suffix[1:]}", where=where, why=why
+            f"the part {path.stem} of the model cannot be exported as {path.suffix[1:]}", where=where, why=why
         ) from None
     wanted = Alone(other)(*other.inputs.values())
     wanted = wanted if isinstance(wanted, tuple) else (wanted,)
@@ -167,8 +167,9 @@ def exported(part: Part, other: Part, path: Path, form: Format, where: str) -> f
     difference = max(apart(a.double(), b.double()) for a, b in pairs)
     if not difference <= LARGEST:
         path.unlink()
-        raise Unsupported(f"the file of {path.stem} differs from the model by {difference:.2g}", where=where,
-                          why=f"at most {LARGEST:g} is allowed, so it was not kept")  # fmt: skip
+        raise Unsupported(f"what the file of {path.stem} computes differs from the model by {difference:.2g}",
+                          where=where,
+                          why=f"a difference of at most {LARGEST:g} is allowed, so the file was not kept")  # fmt: skip
     return difference
 
 

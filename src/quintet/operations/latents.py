@@ -95,7 +95,7 @@ def interpolate(request: InterpolateRequest, on_event: OnEvent) -> InterpolateRe
 def check_pairs(found: Found) -> int:
     """How many pairs of items there are; UsageError if there is none."""
     if len(found.items) < 2:
-        what, fix = "two items are needed to go from one to the other", "give two items, or a file that holds two"
+        what, fix = "a path needs two items, its ends", "give two items, or a file that holds at least two"
         raise UsageError(what, where=found.source or "", fix=fix)
     return len(found.items) // 2
 
@@ -106,7 +106,9 @@ def interpolated(model: Fitted, request: Interpolate, found: Found, on_event: On
     pairs = check_pairs(found)
     if "cond" in model.codecs and request.condition is None:
         raise UsageError(
-            "both ends of a path need one condition", where=model.run.name, fix="give a condition: one value for all"
+            "a path of a conditional model needs a condition, the same for both ends",
+            where=model.run.name,
+            fix="give one condition for all items",
         )
     value = None if request.condition is None else one(model, request.condition)
     first, last = (take(found.items, np.arange(start, 2 * pairs, 2)) for start in (0, 1))

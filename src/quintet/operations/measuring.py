@@ -81,8 +81,9 @@ def compare(request: CompareRequest, on_event: OnEvent) -> CompareResult:
         vain = [name for name, value in training.items() if value is not None]
         vain += [f"data.{field}" for field in request.reading]
         if vain:
-            what, why = f"{', '.join(vain)}: only for a source", "runs have been trained already"
-            raise UsageError(what, why=why, fix="leave them out, or compare a source")
+            what = f"{', '.join(vain)} can only be given if a source is compared"
+            why, fix = "the runs to compare are trained already", "leave these options out, or compare a source"
+            raise UsageError(what, why=why, fix=fix)
     listener = Listener(on_event)
     found = comparison.compare(*request.what, **arguments(request), report=listener.report, on_trainer=listener.watch)
     return CompareResult(**found)

@@ -95,9 +95,8 @@ class Sample(Request, ABC):
     @model_validator(mode="after")
     def _not_streamed(self) -> Self:
         if self.n_best is not None and self.stream:
-            raise UsageError(
-                "n_best and stream together", why="the likeliest are known when all are", fix="one of them"
-            )
+            raise UsageError("n_best and stream cannot be used together", fix="give only one of them",
+                             why="the likeliest texts are known only when all texts are written")  # fmt: skip
         return self
 
 
@@ -313,7 +312,8 @@ class TrainRequest(Local):
     @model_validator(mode="after")
     def _together(self) -> Self:
         if self.resume and not self.run:
-            raise UsageError("resume needs the run's name", fix="--run NAME")
+            why = "the name says which run is to be continued"
+            raise UsageError("resume needs the name of a run", why=why, fix="--run NAME")
         return self
 
 

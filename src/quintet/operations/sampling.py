@@ -66,7 +66,8 @@ def needed(request: Sample) -> str:
 def check_prompt(request: Sample, modality: Modality) -> None:
     """Raise UsageError for a prompt of items that have none."""
     if request.prompt is not None and not modality.hole:
-        raise UsageError(f"a prompt is for text, not for {modality.name}", fix="complete its beginnings")
+        raise UsageError(f"a prompt can only be given for texts, not for items of kind {modality.name}",
+                         fix="complete the beginnings of items instead")  # fmt: skip
 
 
 def sampled(model: Fitted, request: Sample, found: Found, on_event: OnEvent) -> Made:
@@ -97,7 +98,7 @@ def translated(model: Fitted, request: Translate, found: Found, on_event: OnEven
         raise Unsupported(
             "this model does not translate",
             where=model.run.name,
-            why="it is no model of texts given texts",
+            why="only a model that was trained on texts, given texts, can translate",
             fix="quintet train autoregressive --data SOURCE --target COLUMN --condition COLUMN",
         )
     n = 1 if request.n is None and found.given is None else request.n

@@ -68,23 +68,23 @@ def read_config(path: Path | None) -> dict[str, Any]:
     from quintet.runs.config import RunConfig
 
     try:
-        data = read_yaml(path.read_text(), "not YAML", str(path))
+        data = read_yaml(path.read_text(), "the configuration is not valid YAML", str(path))
     except OSError as error:
         raise DataError("cannot read the configuration", where=str(path), why=error.strerror or str(error)) from None
     except UnicodeDecodeError as error:
-        raise ConfigError("not YAML", where=str(path), why=str(error)) from None
+        raise ConfigError("the configuration is not valid YAML", where=str(path), why=str(error)) from None
     if not isinstance(data, dict):
-        raise ConfigError("not a mapping of sections", where=str(path))
+        raise ConfigError("the configuration must be a mapping of settings, such as `family: vae`", where=str(path))
     for name in _names(data):
         if not isinstance(name, str):
-            raise ConfigError(f"the name of a setting is a text, not {name!r}", where=str(path))
+            raise ConfigError(f"the name of a setting must be a text, got {name!r}", where=str(path))
     for key in data:
         if key not in RunConfig.model_fields:
             raise unknown("key", str(key), RunConfig.model_fields, str(path))
     given = {key: value for key, value in data.items() if value is not None}
     for section in SECTIONS:
         if not isinstance(given.get(section, {}), Mapping):
-            raise ConfigError(f"{section} is not a mapping of fields", where=str(path))
+            raise ConfigError(f"the section {section} must be a mapping of settings to values", where=str(path))
     return given
 
 

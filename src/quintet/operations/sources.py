@@ -82,7 +82,8 @@ def _entry(name: str, source: Any) -> dict[str, Any]:
 def described(name: str, output: str | None = None, **reading: Any) -> SourceResult:
     """What was understood of a source that is read like this; `output`: a picture (.png) of some items."""
     if output is not None and Path(output).suffix.lower() != ".png":
-        raise UsageError(f"a picture cannot be written to {output}", fix="-o preview.png")
+        what, why = f"a picture cannot be written to {output}", "the preview is a PNG picture"
+        raise UsageError(what, why=why, fix="-o preview.png")
     dataset = load_source(name, **reading)
     found = understood(dataset)
     if output is None:

@@ -115,9 +115,9 @@ def asked(request: TrainRequest) -> tuple[str, str, dict[str, Any]]:
     family, source = request.family or config.get("family"), request.data or (config.get("data") or {}).get("source")
     if not family or not source:
         missing = "family" if not family else "data"
-        fix = "quintet train FAMILY --data SOURCE; quintet train --help shows more"
+        fix = "quintet train FAMILY --data SOURCE; quintet train --help lists all options"
         raise UsageError(
-            f"{missing} is missing", why=f"it is {TrainRequest.model_fields[missing].description}", fix=fix
+            f"{missing} is missing", why=f"what is needed: {TrainRequest.model_fields[missing].description}", fix=fix
         )
     return str(family), str(source), config
 
@@ -198,6 +198,7 @@ def continues(planned: RunConfig, request: ResumeRequest) -> bool:
     changed = [f"{key}: {was!r} in the run, {now!r} now" for key, was, now in differences(old, new)
                if key not in LENGTH]  # fmt: skip
     if changed:
-        fix = f"another --run name, or quintet resume {Run(folder).address} to go on as it was"
-        raise ConfigError("the run has another configuration", where=str(folder), why="; ".join(changed), fix=fix)
+        fix = f"choose another name with --run, or go on as it was begun: quintet resume {Run(folder).address}"
+        why = "; ".join(changed)
+        raise ConfigError("the run was begun with another configuration", where=str(folder), why=why, fix=fix)
     return True

@@ -224,7 +224,8 @@ def items_of(model: Fitted, items: Any, folder: Path, most: int) -> Found:
 def conditions_of(model: Fitted, given: Any, folder: Path, most: int) -> Any:
     """Raw conditions."""
     if "cond" not in model.codecs:
-        raise UsageError("this model takes no condition")
+        raise UsageError("this model takes no condition", why="it was trained without a condition",
+                         fix="leave the condition out")  # fmt: skip
     codec = model.codecs["cond"]
     place = stored(given, codec, folder, "conditions", most)
     if isinstance(place, Path):

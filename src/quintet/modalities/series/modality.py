@@ -213,8 +213,9 @@ class SeriesModality(Modality):
         names = [name.strip() for name in known.split(",")]
         lacking = [name for name in names if name not in items.channels]
         if lacking:
-            why = f"channels: {', '.join(items.channels)}; a number is that of known steps"
-            raise UsageError(f"no channel {lacking[0]}", why=why)
+            why = f"channels: {', '.join(items.channels)}; a number stands for so many known steps"
+            fix = "give known channels, or a number of steps"
+            raise UsageError(f"there is no channel {lacking[0]}", why=why, fix=fix)
         return replace(items, values=np.where(np.isin(items.channels, names), items.values, np.nan)), None
 
     def several(self, draws: Sequence[Windows], items: Any, cells: pa.Table | None = None) -> Windows:

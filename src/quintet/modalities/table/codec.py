@@ -271,8 +271,8 @@ class TableCodec(Codec):
         """
         table = self.rows(items)
         if known is not None and np.shape(known) != (table.num_rows, table.num_columns):
-            why = f"{np.shape(known)} was given for {table.num_rows} rows of {table.num_columns} columns"
-            raise UsageError("`known` says of each cell whether it is known", why=why)
+            why = f"its shape is {np.shape(known)}, but there are {table.num_rows} rows of {table.num_columns} columns"
+            raise UsageError("`known` must hold True or False for each cell of the table", why=why)
         values, given = self._given(table, known)
         values, given = self.ruled.solved(values, given)
         told = dict(given)

@@ -49,7 +49,9 @@ def find(columns: Sequence[Column], values: Values, wanted: str = "all") -> Rule
         return Ruled()
     names = None if wanted == "all" else {name.strip() for name in wanted.split(",")}
     for name in sorted(names - values.keys()) if names is not None else ():
-        raise ConfigError(f"coding.rules: no column {name}", why=f"columns: {', '.join(values)}", fix="all, or none")
+        raise ConfigError(f"coding.rules names the column {name}, which does not exist",
+                          why=f"columns: {', '.join(values)}",
+                          fix="name columns of the table, or write all or none")  # fmt: skip
     if rows < FEWEST:
         return Ruled()
     search = Search(columns, values, names)

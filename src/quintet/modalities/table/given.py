@@ -76,7 +76,7 @@ def raw_conditions(given: Any, codec: Any, n: int) -> Any:
     if is_column(given):
         return {names[0]: counted(column_of(given), n)}
     if not isinstance(given, list | tuple | np.ndarray | range):
-        raise UsageError(f"{kind_name(given)} where a condition is meant", fix=f"give values of {', '.join(names)}")
+        raise UsageError(f"expected a condition, got {kind_name(given)}", fix=f"give values of {', '.join(names)}")
     values = counted(list(given) if isinstance(given, tuple | range) else given, n)
     if n and isinstance(values[0], Mapping):
         return values

@@ -194,7 +194,8 @@ class TableModality(Modality):
         names = [name.strip() for name in known.split(",")]
         lacking = [name for name in names if name not in items.column_names]
         if lacking:
-            raise UsageError(f"no column {lacking[0]}", why=f"columns: {', '.join(items.column_names)}")
+            why = f"columns: {', '.join(items.column_names)}"
+            raise UsageError(f"there is no column {lacking[0]}", why=why, fix="give known columns, with commas between")
         return items.select(names), None
 
     def several(self, draws: Sequence[pa.Table], items: pa.Table, cells: pa.Table | None = None) -> pa.Table:

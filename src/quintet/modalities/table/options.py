@@ -25,8 +25,9 @@ def wishes(given: str | Mapping[str, Any] | None) -> dict[str, str]:
         given = {name.strip(): kind.strip() for name, _, kind in pairs}
     for name, kind in given.items():
         if str(kind).partition(":")[0] not in KINDS:
-            raise ConfigError(f"unknown type {str(kind)!r}", where=f"data.types, column {name}",
-                              why=f"types: {', '.join(KINDS)}", fix='"price=decimal,zip=category"')  # fmt: skip
+            raise ConfigError(f"unknown column type {str(kind)!r}", where=f"data.types, column {name}",
+                              why=f"types: {', '.join(KINDS)}",
+                              fix='--data.types "price=decimal,zip=category"')  # fmt: skip
     return {str(name): str(kind) for name, kind in given.items()}
 
 

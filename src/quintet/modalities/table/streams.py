@@ -78,9 +78,9 @@ def stream(entries: Sequence[Entry], found: Found, folder: Path) -> Dataset:
     """Files larger than memory -> one Arrow file a split, in two passes: hashes of rows, then the rows themselves."""
     other = next((entry for entry in entries if entry.suffix not in CSV), None)
     if other is not None and found.reading.of(TableReading).wishes:
-        raise ConfigError("data.types is for tables that fit into memory, and for CSV files of any size",
+        raise ConfigError("the types of columns cannot be set for a table of this size that is not a CSV file",
                           where=f"{found.where}, {other.name}",
-                          why=f"files of more than {LARGE // 2**20} MiB are streamed",
+                          why=f"tables of more than {LARGE // 2**20} MiB are read in pieces, by the types in the file",
                           fix="leave out data.types, or save the table as CSV")  # fmt: skip
     notes: list[str] = []
     schema = unified([schema_of(entry, found, notes) for entry in entries])

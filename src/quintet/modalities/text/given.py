@@ -36,8 +36,8 @@ def raw_texts(items: Any, codec: Any, column: str | None) -> list[str]:
         strings = [name for name in table.column_names if pa.types.is_string(table[name].type)]
         named = [name for name in (column, "text") if name in strings]
         if not named and len(strings) != 1:
-            why = f"columns of texts: {', '.join(strings) or 'none'}"
-            raise UsageError("which column holds the texts?", why=why, fix="give that column alone")
+            why = f"columns that hold texts: {', '.join(strings) or 'none'}"
+            raise UsageError("it is not clear which column holds the texts", why=why, fix="give only that column")
         items = table[(named or strings)[0]]
     if is_column(items):
         items = column_of(items).to_pylist()

@@ -162,7 +162,7 @@ class TextModality(Modality):
         """One column of strings. A missing text is None, which no model learns or scores; given, it is empty."""
         if columns.num_columns != 1 or not pa.types.is_string(columns.column(0).type):
             where = f"column {', '.join(columns.column_names)}"
-            raise UsageError("this is not one column of texts", where=where, fix="leave --codec out")
+            raise UsageError("the codec text needs exactly one column of texts", where=where, fix="leave --codec out")
         texts: list[str | None] = columns.column(0).to_pylist()
         return ["" if text is None else text for text in texts] if given else texts
 
