@@ -76,9 +76,8 @@ def test_short_texts_and_wide_windows_have_figures(length: int, block: int | Non
         ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog"], length
     )
     (tmp_path / "text.txt").write_text(" ".join(words)[:length])
-    model = quintet.train(
-        "autoregressive", data=str(tmp_path / "text.txt"), steps=1, runs=tmp_path, config={"coding": {"block": block}}
-    )
+    model = quintet.train("autoregressive", data=str(tmp_path / "text.txt"), steps=1, preset="tiny", runs=tmp_path,
+                          config={"coding": {"block": block}})  # fmt: skip
     found = model.evaluate(samples=20)["metrics"]
     assert np.isfinite(found["membership_by_likelihood"])
     assert np.isfinite(found["auc"])

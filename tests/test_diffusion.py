@@ -213,7 +213,7 @@ def test_log_prob_agrees_with_torchdiffeq() -> None:
     """An adaptive solver and an autograd Jacobian, on random weights."""
     odeint = pytest.importorskip("torchdiffeq").odeint
     family = model(steps=64)
-    x = torch.randn(5, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x = torch.randn(3, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     denoise = family.denoiser(None, 1)
 
     def flow(log_s: Tensor, state: Tensor) -> Tensor:  # in ln s, where the flow is smooth: dy/d ln s = y - D
@@ -225,7 +225,7 @@ def test_log_prob_agrees_with_torchdiffeq() -> None:
     total = S_MAX**2 + SD**2
     for row, found in zip(x, family.log_prob(x), strict=True):
         start = torch.cat([(row - family.mean) * family.scale, torch.zeros(1, dtype=torch.float64)])
-        end = odeint(flow, start, span, rtol=1e-8, atol=1e-8)[-1]
+        end = odeint(flow, start, span, rtol=1e-6, atol=1e-6)[-1]
         prior = -0.5 * end[:2].square().sum() / total - math.log(2 * math.pi * total)
         assert abs(float(prior + end[2] + family.scale.log().sum() - found)) < 2e-3
 
