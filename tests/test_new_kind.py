@@ -9,9 +9,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import house
 import pytest
+
+from quintet.modalities.cards import Door
+from quintet.registry import MODALITIES
+from quintet.studio import words
 
 OPTIONS = """
 from pydantic import Field
@@ -151,22 +156,58 @@ assert np.isfinite(model.log_prob([[1, 2, 3, 4]]).values).all()
 """
 
 
+def with_dice(package: Path, options: str, modality: str) -> None:
+    """A copy of the package with a folder for dice."""
+    shutil.copytree(house.ROOT, package, ignore=shutil.ignore_patterns("__pycache__"))
+    folder = package / "modalities" / "dice"
+    folder.mkdir()
+    for name, content in (("__init__", ""), ("options", options), ("modality", modality)):
+        (folder / f"{name}.py").write_text(content)
+
+
+def name_it(package: Path) -> None:
+    """The word in the registry."""
+    registry = package / "modalities" / "__init__.py"
+    line = '    "series",'
+    assert line in registry.read_text()
+    registry.write_text(registry.read_text().replace(line, f'{line}\n    "dice",'))
+
+
+def roll(folder: Path) -> None:
+    rolls = (f"{1 + i % 5}{1 + i // 5 % 5}{1 + i // 25 % 5}{1 + i * i % 5}\n" for i in range(120))
+    (folder / "rolls.dice").write_text("".join(rolls))
+
+
+@pytest.mark.parametrize("options", ["Options()", "Options(Settings)"])
+def test_a_kind_of_data_may_have_no_options(options: str, tmp_path: Path) -> None:
+    package, head = tmp_path / "quintet", OPTIONS.partition("class DiceReading")[0]
+    modality = MODALITY.replace("from quintet.modalities.dice.options import DiceReading\n", "")
+    with_dice(package, f"{head}OPTIONS = {options}\n", modality.replace("found.reading.of(DiceReading).sides", "6"))
+    name_it(package)
+    roll(tmp_path)
+    session = 'from quintet.cli.main import main; assert main(["data", "rolls.dice"]) == 0'
+    done = subprocess.run([sys.executable, "-c", session], cwd=tmp_path, capture_output=True, text=True, timeout=200,
+                          env=os.environ | {"PYTHONPATH": str(tmp_path)}, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_kind_of_data_is_behind_a_door_of_the_start_page() -> None:
+    """Each door has its words and its picture, which pages ask for by its name."""
+    doors = get_args(Door)
+    assert {modality.door for modality in MODALITIES.values()} <= set(doors)
+    for language in ("en", "zh"):
+        assert all(f"home.door.{door}" in words.catalogue(language) for door in doors)
+    assert all((house.ROOT / "studio" / "static" / f"{door}.svg").is_file() for door in doors)
+
+
 @pytest.mark.parametrize("named", [True, False])
 def test_a_new_kind_of_data_is_a_folder_and_one_word(named: bool, tmp_path: Path) -> None:
     """Without the word, its folder alone changes nothing: the files are of no kind that is known."""
     package = tmp_path / "quintet"
-    shutil.copytree(house.ROOT, package, ignore=shutil.ignore_patterns("__pycache__"))
-    folder = package / "modalities" / "dice"
-    folder.mkdir()
-    for name, content in (("__init__", ""), ("options", OPTIONS), ("modality", MODALITY)):
-        (folder / f"{name}.py").write_text(content)
-    registry = package / "modalities" / "__init__.py"
-    line = '    "series",'
-    assert line in registry.read_text()
+    with_dice(package, OPTIONS, MODALITY)
     if named:
-        registry.write_text(registry.read_text().replace(line, f'{line}\n    "dice",'))
-    rolls = (f"{1 + i % 5}{1 + i // 5 % 5}{1 + i // 25 % 5}{1 + i * i % 5}\n" for i in range(120))
-    (tmp_path / "rolls.dice").write_text("".join(rolls))
+        name_it(package)
+    roll(tmp_path)
     session = SESSION if named else 'from quintet.cli.main import main; assert main(["data", "rolls.dice"]) == 3'
     done = subprocess.run([sys.executable, "-c", session], cwd=tmp_path, capture_output=True, text=True, timeout=200,
                           env=os.environ | {"PYTHONPATH": str(tmp_path)}, check=False)  # fmt: skip
@@ -178,6 +219,6 @@ def test_options_of_single_kinds_of_data_are_declared_in_their_folders(module: s
     from quintet.modalities.options import OPTIONS
 
     options = {name for kind in OPTIONS.values() for name in kind.reading.model_fields}
-    assert {"size", "fit", "scale", "unit", "rate", "types", "window"} == options
+    assert {"size", "fit", "scale", "unit", "rate", "types", "window"} <= options
     assert not options & house.declared(module)
     assert options & house.declared("modalities.series.options") == {"window"}

@@ -20,6 +20,7 @@ from quintet.cli import main as cli
 from quintet.cli import options
 from quintet.modalities.pictures import grid_png
 from quintet.modalities.table.options import KINDS
+from quintet.studio.sentences import catalogue
 
 
 def parse(words: list[str]) -> None:
@@ -43,6 +44,14 @@ def module(name: str) -> ModuleType:
 @pytest.fixture(scope="module")
 def generate() -> ModuleType:
     return module("generate")
+
+
+def test_a_reason_without_chinese_words_stands_as_it_is(generate: ModuleType) -> None:
+    """Somebody who adds a family can generate the pages before anybody has translated its sentences."""
+    assert generate.chinese("no") == "不可以"
+    assert generate.chinese("training rows are given no condition") == "training rows are given no condition"
+    (known, said), *_ = catalogue("zh").items()
+    assert generate.chinese(known) == said
 
 
 def test_generated_parts_are_fresh(generate: ModuleType) -> None:

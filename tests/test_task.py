@@ -11,8 +11,10 @@ import pyarrow as pa
 import pytest
 
 import quintet
+from quintet import registry
 from quintet.core.errors import ConfigError, QuintetWarning, UsageError
 from quintet.fit.fitting import plan
+from quintet.modalities.table.codec import TableCodec
 from quintet.runs.task import Task
 from quintet.sources import load as sources
 from quintet.sources.load import Dataset
@@ -113,3 +115,24 @@ def test_the_reference_of_a_rank_is_of_items_that_the_model_knows(
         warnings.simplefilter("ignore", QuintetWarning)
         model = quintet.train("autoregressive", data="gaps", steps=1, preset="tiny", runs=tmp_path)
         assert len(model.rank(rows.slice(0, 5))) == 5
+
+
+class Sizeless(TableCodec):
+    """Its author forgot to say how many columns a row has."""
+
+    def fit(self, items: Any) -> Sizeless:
+        super().fit(items)
+        del self.dims
+        return self
+
+
+@pytest.mark.parametrize("condition", [None, "kind"])
+def test_a_codec_without_dims_is_refused_before_training(
+    condition: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = Task.resolve(ROWS, "x", condition)
+    config = plan("flow", ROWS, target="x", condition=condition, steps=1, preset="tiny")
+    assert task.fitted(config).codecs["x"].dims == 1
+    monkeypatch.setattr(registry, "make_codec", lambda *given: Sizeless())
+    with pytest.raises(TypeError, match="Sizeless has no dims: fit and from_json set it"):
+        task.fitted(config)

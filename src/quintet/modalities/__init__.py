@@ -27,13 +27,12 @@ NONE: Choices = MappingProxyType({})
 class Options(NamedTuple):
     """What a kind of data lets its user choose, known without torch, since the help of the command line is made of it.
 
-    `reading`: how its sources are read, --data.NAME. `known`: what --known means for its items. `settled`: options that
-    its built-in sets refuse, and why. `extras`: what can be installed besides for it, as `pip install 'quintet[NAME]'`,
-    and what for. `typed`: what its user may say
-    of a column.
+    `reading`: how its sources are read, --data.NAME; without it there is nothing to choose. `known`: what --known means
+    for its items. `settled`: options that its built-in sets refuse, and why. `extras`: what can be installed besides
+    for it, as `pip install 'quintet[NAME]'`, and what for. `typed`: what its user may say of a column.
     """
 
-    reading: type[Settings]
+    reading: type[Settings] = Settings
     known: str = ""
     settled: Mapping[str, str] = {}
     extras: Mapping[str, str] = {}

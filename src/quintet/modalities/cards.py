@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from quintet.core.codec import Codec
+
+Door = Literal["pictures", "text", "sounds", "tables"]
+"""The doors of the start page, behind which data are looked for."""
 
 
 class Card(NamedTuple):
@@ -36,8 +39,8 @@ class Chart(NamedTuple):
 class Shown(ABC):
     """How a kind of data is found and looked at in a browser."""
 
-    door: ClassVar[str]
-    """Under which of the doors of the start page it belongs: pictures, text, sounds or tables."""
+    door: ClassVar[Door]
+    """Under which of the doors of the start page it belongs."""
 
     @abstractmethod
     def cards(self, items: Any, captions: list[str]) -> list[Card]:

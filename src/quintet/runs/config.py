@@ -45,7 +45,10 @@ class AnyData(Settings, ABC):
         return self.model_dump(exclude={"target", "condition"})
 
 
-class DataSettings(*(kind.reading for kind in reversed(OPTIONS.values())), AnyData):  # type: ignore[misc]
+OWN = tuple(kind.reading for kind in reversed(OPTIONS.values()) if kind.reading is not Settings)
+
+
+class DataSettings(*OWN, AnyData):  # type: ignore[misc]
     """With what single kinds of data ask."""
 
 

@@ -158,10 +158,10 @@ class Task:
             x = latent_codec(config, self.modality.name, runs_root(runs))
         items, given = self.items("train")
         if self.given is None:
-            return replace(self, codecs={"x": x.fit(items)})
+            return replace(self, codecs={"x": with_dims(x.fit(items))})
         settings = {key: value for key, value in config.given.items() if key != "codec"}
         x, cond = self.given.fit_pair(x, items, given, settings)
-        return replace(self, codecs={"x": x, "cond": cond})
+        return replace(self, codecs={"x": with_dims(x), "cond": cond})
 
     def known(self, *, targets: bool = True) -> Task:
         """The task without held-out rows that hold what training lacks: a new category, or the first missing cell of a
@@ -224,3 +224,11 @@ def read_as(dataset: Dataset, condition: str, said: str | None) -> Modality:
     known = " or ".join(f"{kind.name} ({kind.columns})" for kind in MODALITIES.values() if kind.columns)
     why = f"the condition {condition} is read as {kind_of(dataset, condition).name}; a column can be {known}"
     raise ConfigError(f"no codec {said!r} for this condition", where="given.codec", why=why)
+
+
+def with_dims(codec: Codec) -> Codec:
+    """The fitted codec. TypeError, before anything is trained, for one whose author forgot to set `dims`."""
+    if not hasattr(codec, "dims"):
+        name = type(codec).__name__
+        raise TypeError(f"{name} has no dims: fit and from_json set it to how many numbers or symbols a raw item has")
+    return codec
