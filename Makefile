@@ -19,8 +19,8 @@ BENCHES ?= spline_step flow_sampling unet_step drawing vae_epoch gpt_step genera
 demo: .venv/pip  ## train all five families on the built-in digits and write demo/report.html
 	$(BIN)/quintet compare digits --budget $(BUDGET) --runs demo/runs -o demo/report.html
 
-test: .venv/pip-test  ## the fast suite, one thread a process
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow"
+test: .venv/pip-test  ## the fast suite, one thread a process; a file stays in one of them, and so do its fixtures
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m "not slow"
 
 test-slow: .venv/pip-test  ## minutes of training: quality of the defaults, speed of the trainer
 	$(BIN)/pytest -m slow -s -p no:xdist
