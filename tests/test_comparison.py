@@ -83,7 +83,7 @@ def test_contenders_of_one_family_are_named_by_how_they_differ(trained: Path) ->
 def test_runs_of_other_data_are_refused_by_what_differs(trained: Path) -> None:
     with pytest.raises(UsageError, match="their condition differs: it is label in the first and None in the second"):
         quintet.compare("a", "other", runs=trained)
-    with pytest.raises(UsageError, match="no run 'nobody'"):
+    with pytest.raises(UsageError, match="there is no run named 'nobody'"):
         quintet.compare("a", "nobody", runs=trained)
     with pytest.raises(UsageError, match="nothing to compare"):
         quintet.compare(runs=trained)
@@ -281,7 +281,7 @@ def test_a_comparison_is_taken_up_by_its_name_whatever_became_of_it(tmp_path: Pa
     (tmp_path / "other" / "notes.txt").touch()
     with pytest.raises(UsageError, match="exists already"):
         quintet.compare("iris", **asked, run="other")
-    with pytest.raises(UsageError, match="not a run name"):
+    with pytest.raises(UsageError, match="a run cannot be named"):
         quintet.compare("iris", **asked, run="../other")
 
 

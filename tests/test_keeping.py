@@ -142,7 +142,7 @@ def test_a_name_that_is_taken_is_not_given(made: Studio, browser: TestClient) ->
     (made.root / "empty").mkdir()
     for name in ("compare-iris-1", "empty"):
         answer = browser.post("/studio/runs/one/rename", json={"to": name})
-        assert (answer.status_code, answer.json()["title"]) == (422, "there is a run of this name")
+        assert (answer.status_code, answer.json()["title"]) == (422, "a run of this name exists already")
     assert browser.post("/studio/runs/compare-iris-1/rename", json={"to": "iris"}).status_code == 422
     assert browser.post("/studio/runs/compare-iris-1/vae-0/rename", json={"to": "iris"}).status_code == 422
     assert browser.post("/studio/runs/compare-iris-1/rename", json={"to": "compare-x"}).status_code == 200
@@ -168,7 +168,7 @@ def test_undo_takes_the_place_of_nothing(made: Studio, browser: TestClient) -> N
     first = browser.post("/studio/runs/one/delete").json()["id"]
     shutil.copytree(made.root / "compare-iris-1" / "vae-0", made.root / "one")
     answer = browser.post(f"/studio/trash/{first}/undo")
-    assert (answer.status_code, answer.json()["title"]) == (422, "there is a run of this name again")
+    assert (answer.status_code, answer.json()["title"]) == (422, "a new run has this name now")
     inner = browser.post("/studio/runs/compare-iris-1/gan-0/delete").json()["id"]
     browser.post("/studio/runs/compare-iris-1/delete")
     assert browser.post(f"/studio/trash/{inner}/undo").status_code == 422

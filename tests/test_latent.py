@@ -119,14 +119,14 @@ def test_a_damaged_or_missing_file_of_the_autoencoder_is_named(name: str, runs: 
 
 
 def test_what_is_no_codec_is_refused(runs: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no codec and no run 'mapp'") as caught:
+    with pytest.raises(UsageError, match="'mapp' is neither a codec nor a run") as caught:
         fit("diffusion", runs, codec="mapp")
     assert "did you mean map?" in caught.value.why
     fit("flow", runs, run="flow", steps=1)
     with pytest.raises(UsageError, match="a run of the family flow") as caught:
         fit("diffusion", runs, codec="flow")
     assert "quintet train vae" in caught.value.fix
-    with pytest.raises(Unsupported, match="autoregressive takes discrete data") as caught:
+    with pytest.raises(Unsupported, match="autoregressive needs discrete data") as caught:
         fit("autoregressive", runs, codec="map")
     assert "--model.bottleneck fsq" in caught.value.fix
     with pytest.raises(DataError, match="of kind image, these items are table"):

@@ -99,7 +99,7 @@ def test_a_name_goes_into_a_header_in_its_own_script() -> None:
 
 
 def test_the_hub_refuses_names_that_it_does_not_have() -> None:
-    with pytest.raises(UsageError, match="names no repository") as caught:
+    with pytest.raises(UsageError, match="is not the name of a repository") as caught:
         hub.repository("hf:me/诗歌")
     assert "a to z" in caught.value.why
 

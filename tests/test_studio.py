@@ -169,7 +169,7 @@ def test_names_of_runs_lead_to_no_other_folder(tmp_path: Path) -> None:
     (root / "out").symlink_to(tmp_path)
     assert run_of(root.absolute(), "one").path == root / "one"
     for name in ("", ".", "..", "../runs/one", "/etc", "out", "one/../..", "a/b/c", "one\0"):
-        with pytest.raises(UsageError, match="no such run"):
+        with pytest.raises(UsageError, match="no run of this name"):
             run_of(root.absolute(), name)
 
 

@@ -137,7 +137,10 @@ def test_a_model_is_loaded_before_it_is_asked(browser: TestClient) -> None:
     assert browser.post("/api/v1/sample", json=asked).status_code == 200
     assert browser.post("/api/v1/sample", json={**asked, "length": letters["longest"] + 1}).status_code == 422
     assert not browser.post("/studio/use/load", json={"model": "compare-1/drawn"}).json()["writes"]
-    assert browser.post("/studio/use/load", json={"model": "../pictures"}).json()["title"] == "no such run"
+    assert (
+        browser.post("/studio/use/load", json={"model": "../pictures"}).json()["title"]
+        == "there is no run of this name"
+    )
 
 
 def test_a_damaged_model_is_named(browser: TestClient, made: Studio) -> None:

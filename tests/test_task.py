@@ -97,7 +97,7 @@ def test_fewer_items_are_drawn_and_keep_what_they_are_given() -> None:
 def test_a_condition_is_read_as_is_said_or_refused() -> None:
     assert Task.resolve(PICTURES, None, "label", reads="text").conditions("test")[0] == "class 1"
     for condition, reads in (("label", "image"), ("label", "nothing"), ("items", "text"), ("image", "table")):
-        with pytest.raises(ConfigError, match="for this condition"):
+        with pytest.raises(ConfigError, match="cannot encode this condition"):
             Task.resolve(PICTURES, "number", condition, reads=reads)
     with pytest.raises(UsageError, match="exactly one column of texts"):
         Task.resolve(PICTURES, None, "number", reads="text").conditions("test")

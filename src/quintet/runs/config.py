@@ -154,8 +154,8 @@ def resolve(given: Mapping[str, Any], kind: str, condition: str | None = None) -
             kept = codec_class(condition).Settings(**{**reading, **own}).model_dump(mode="json")
             merged[section] = {"codec": condition} | kept
         elif reading:
-            what = "settings of a condition's codec, but no condition"
-            raise ConfigError(what, where=section, fix="--condition COLUMN")
+            what = "settings of the codec of a condition were given, but there is no condition"
+            raise ConfigError(what, where=section, fix="give --condition COLUMN, or leave these settings out")
     except ValidationError as error:
         raise as_config_error(error, section, fields) from None
     try:
@@ -183,5 +183,5 @@ def seconds(text: str | float) -> float:
     """90, "90s", "2m" or "1h" in seconds."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh]?)\s*", str(text))
     if not match or float(match[1]) <= 0:
-        raise UsageError(f"not a duration: {text!r}", where="budget", fix="write 90s, 2m or 1h")
+        raise UsageError(f"expected a duration, got {text!r}", where="budget", fix="write for example 90s, 2m or 1h")
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]

@@ -118,8 +118,8 @@ class Run:
                         return run
                     run.lock.release()
                 if name:
-                    fix = f"another --run, or quintet resume {name}"
-                    raise RunExists("this run exists already", where=str(run.path), fix=fix)
+                    fix = f"choose another --run, or continue that one: quintet resume {name}"
+                    raise RunExists("a run of this name exists already", where=str(run.path), fix=fix)
         except OSError as error:
             raise EnvironmentFault("cannot write the run folder", where=str(root), why=str(error)) from None
         raise EnvironmentFault("no free run name", where=str(root))
@@ -168,14 +168,14 @@ class Run:
             if run.begun and run.looked_over:
                 return run
             if cls(path).young and (path / ".lock").exists():
-                why = "it was stopped while it read its data, or is doing that now"
-                fix = "the command that began it, once more: it begins anew"
-                raise UsageError("this run has not begun yet", where=str(path), why=why, fix=fix)
+                why = "it is reading its data, or was stopped while it did"
+                fix = "wait; if it was stopped, repeat the command that began it"
+                raise UsageError("this run has not begun yet to train", where=str(path), why=why, fix=fix)
         root = runs_root(runs)
         have = sorted(path.parent.name for path in root.glob("*/config.yaml"))
         near = difflib.get_close_matches(str(name), have, 1)
         hint = f"did you mean {near[0]}?" if near else f"runs there: {', '.join(have[:10]) or 'none'}"
-        raise UsageError(f"no run {str(name)!r}", where=str(root), why=hint, fix="quintet runs")
+        raise UsageError(f"there is no run named {str(name)!r}", where=str(root), why=hint, fix="quintet runs")
 
     # -- what a run is made of -----------------------------------------------------------------------------------
 

@@ -23,8 +23,9 @@ def repository(address: str) -> tuple[str, str | None]:
     """(owner/name, revision) of `hf:owner/name[@REVISION]`. Raises UsageError for anything else."""
     found = re.fullmatch(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", address.removeprefix(PREFIX), re.ASCII)
     if not address.startswith(PREFIX) or found is None:
-        raise UsageError(f"{address!r} names no repository of the hub", fix="write hf:owner/name",
-                         why="names there have letters from a to z, digits, - _ and . alone")  # fmt: skip
+        raise UsageError(f"{address!r} is not the name of a repository of the Hugging Face hub",
+                         why="such names have only the letters a to z and A to Z, digits, and the signs - _ .",
+                         fix="write hf:owner/name")  # fmt: skip
     return found[1], found[2]
 
 

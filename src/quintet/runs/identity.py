@@ -37,11 +37,14 @@ def check_edits(run: Run, *, allowed: bool) -> tuple[RunConfig, list[Change]]:
         return old, []
     where, names = str(run.path / CONFIG), [one.what for one in changes]
     if any(name in LENGTH for name in names):
-        what, fix = "steps and budgets are not changed by hand", f"quintet resume {run.address} --steps {now.steps}"
+        what = "steps and budget cannot be changed in config.yaml"
+        fix = f"quintet resume {run.address} --steps {now.steps}"
     elif not all(name in FREE or name.startswith(tuple(f"{free}." for free in FREE)) for name in names):
-        what, fix = "these settings would make it another model", f"undo this, or quintet train --config {where}"
+        what = "settings were changed in config.yaml that cannot change in a trained model"
+        fix = f"undo the changes, or quintet train --config {where}"
     elif not allowed:
-        what, fix = "config.yaml was changed by hand", f"undo this, or quintet resume {run.address} --changed-config"
+        what = "config.yaml was changed by hand"
+        fix = f"undo the changes, or quintet resume {run.address} --changed-config"
     else:
         return now, changes
     raise ConfigError(what, where=where, why="; ".join(map(str, changes)), fix=fix)

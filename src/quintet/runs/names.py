@@ -28,10 +28,11 @@ def check_name(name: str) -> str:
     """The name in its normal form. Raises UsageError unless a run can have it."""
     made = normal(name)
     if not made or unicodedata.category(made[0])[0] not in "LN" or not all(map(allowed, made)):
-        raise UsageError(f"not a run name: {name!r}", why="letters, digits, . _ - and no leading punctuation")
+        raise UsageError(f"a run cannot be named {name!r}", fix="choose another name",
+                         why="a name has letters, digits, . _ and -, and begins with a letter or digit")  # fmt: skip
     if (size := len(made.encode())) > LONGEST:
-        raise UsageError(f"this run name is too long: {size} bytes", why=f"{LONGEST} at most, of UTF-8",
-                         fix="a shorter name")  # fmt: skip
+        raise UsageError(f"this name of a run is too long: {size} bytes in UTF-8", 
+                         why=f"at most {LONGEST} bytes are allowed", fix="choose a shorter name")  # fmt: skip
     return made
 
 

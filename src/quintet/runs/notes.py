@@ -75,7 +75,7 @@ def change_notes(folder: Path, **changed: Any) -> Notes:
     except ValidationError as error:
         first = error.errors()[0]
         why = in_words(first).removeprefix("value error, ")
-        raise UsageError(f"this cannot be the {first['loc'][0]} of a run", why=why) from None
+        raise UsageError(f"this value cannot be the {first['loc'][0]} of a run", why=why) from None
     try:
         write_atomic(folder / FILE, json.dumps(made.model_dump(), indent=1))
     except OSError as error:

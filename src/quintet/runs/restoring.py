@@ -161,15 +161,16 @@ def latent_codec(config: RunConfig, modality: str, root: Path) -> Codec:
         run = Run.open(name, root)
     except UsageError as error:
         known = f"codecs: {', '.join(registry.CODECS)}; {error.why}"
-        raise UsageError(f"no codec and no run {name!r}", where=error.where, why=known, fix=error.fix) from None
+        what = f"{name!r} is neither a codec nor a run"
+        raise UsageError(what, where=error.where, why=known, fix=error.fix) from None
     family, codecs, made, step = restore(run)
     fix = f"quintet train {registry.AUTOENCODER} --data {made.data.source} --model.grid 4"
     if not isinstance(family, Autoencoder):
-        why = "a codec needs a trained autoencoder"
-        raise UsageError(f"{name} is a run of the family {made.family}", why=why, fix=fix)
+        why = "only a trained autoencoder can encode items"
+        raise UsageError(f"{name} cannot be a codec: it is a run of the family {made.family}", why=why, fix=fix)
     if made.data.condition is not None:
-        why = "its latents mean something only together with their condition"
-        raise UsageError(f"{name} is a conditional autoencoder", why=why, fix=fix)
+        why = "its latents have a meaning only together with their condition"
+        raise UsageError(f"{name} cannot be a codec: it is a conditional autoencoder", why=why, fix=fix)
     if codecs["x"].modality != modality:
         raise DataError(f"the autoencoder {name} is of kind {codecs['x'].modality}, these items are {modality}")
     stage = Stage(codecs["x"], family, {"config": made.model_dump(mode="json"), "step": step})

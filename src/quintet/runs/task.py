@@ -223,7 +223,7 @@ def read_as(dataset: Dataset, condition: str, said: str | None) -> Modality:
         return chosen
     known = " or ".join(f"{kind.name} ({kind.columns})" for kind in MODALITIES.values() if kind.columns)
     why = f"the condition {condition} is read as {kind_of(dataset, condition).name}; a column can be {known}"
-    raise ConfigError(f"no codec {said!r} for this condition", where="given.codec", why=why)
+    raise ConfigError(f"the codec {said!r} cannot encode this condition", where="given.codec", why=why)
 
 
 def with_dims(codec: Codec) -> Codec:

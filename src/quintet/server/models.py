@@ -62,12 +62,13 @@ class Models:
         self.served: dict[str, Served] = {}
         for run in runs:
             if run.name in self.served:
-                raise UsageError(f"two runs are called {run.name}", why="models are asked for by these names")
+                raise UsageError(f"two runs are called {run.name}", why="requests name a model by the name of its run",
+                                 fix="rename one of them, or serve only one")  # fmt: skip
             self._add(run.name, run)
 
     def _add(self, name: str, run: Run) -> None:
         if not checkpoint.steps(run.checkpoints):
-            raise UsageError("no checkpoint yet", where=str(run.path), fix=f"quintet resume {run.address}")
+            raise UsageError("this run has no checkpoint yet", where=str(run.path), fix=f"quintet resume {run.address}")
         engine, created = Engine(name, self.limit, self.metrics, WORKERS), int(run.path.stat().st_mtime)
         self.served[name] = served = Served(name, run, engine, facts_of(run), created)
         self.metrics.loaded.labels(name).set_function(partial(self.bytes, served))

@@ -170,9 +170,10 @@ def pictures(service: Service, body: Images, model: Fitted, job: Job) -> list[by
     wants(media_of(codec).startswith(PICTURES), model, "makes no images")
     height, width = getattr(codec, "inner", codec).shape[:2]
     if body.size not in ("auto", f"{width}x{height}"):
-        raise UsageError("the model makes no images of this size", where="size", fix=f"{width}x{height}, or none")
+        raise UsageError("the model makes no images of this size", where="size",
+                         fix=f"ask for {width}x{height}, or leave size out")  # fmt: skip
     if body.prompt and "cond" not in model.codecs:
-        raise UsageError("this model takes no prompt", where="prompt", fix="an empty one",
+        raise UsageError("this model takes no prompt", where="prompt", fix="send an empty prompt",
                          why="it was trained on images alone")  # fmt: skip
     request = requests.Sample(n=body.n, seed=body.chosen(), condition=body.prompt or None)
     made = sampled(service, request, Found(None), model, job)

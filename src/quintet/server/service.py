@@ -35,12 +35,12 @@ def service_of(request: ServeRequest, find: Callable[[str], Run] | None = None) 
     own.
     """
     if not request.run and find is None:
-        raise UsageError("run is missing", why="a server has at least one model", fix="quintet runs lists them")
+        raise UsageError("run is missing", why="a server needs at least one model", fix="quintet runs lists all runs")
     given, metrics = os.environ.get(TOKEN, ""), Metrics()
     local = is_loopback(request.host)
     if not given and not local:
-        raise UsageError(f"{request.host} can be reached from other machines", why="then the token must be yours",
-                         fix=f"set {TOKEN}, or leave --host out")  # fmt: skip
+        raise UsageError(f"{request.host} can be reached from other machines", why="then the server needs a token",
+                         fix=f"set the environment variable {TOKEN} to a secret, or leave --host out")  # fmt: skip
     runs = [Run.open(name, request.runs) for name in request.run]
     memory = total_memory() / 2 if request.memory_limit is None else 1e6 * request.memory_limit
     models = Models(runs, device=request.device, threads=request.threads, memory=memory, queue=request.queue,

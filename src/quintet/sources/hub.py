@@ -29,7 +29,7 @@ def read_hub(source: str, reading: Reading) -> Dataset:
     """`source`: hf:owner/name, with :config behind it where there are several. Fetched once, by the client's rules."""
     name, _, config = source.removeprefix(PREFIX).partition(":")
     if not name.strip("/"):
-        raise UsageError(f"no name in {source!r}", fix="write hf:owner/name")
+        raise UsageError(f"the name of a data set is missing in {source!r}", fix="write hf:owner/name")
     try:
         import datasets
     except ImportError:

@@ -23,7 +23,7 @@ def request_of(studio: Studio, given: Mapping[str, Any]) -> CompareRequest:
     many = {name: [str(one) for one in given.get(f"{name}[]") or given.get(name) or []] for name in ("runs", "reports")}
     what = [*many["runs"], *(str(folder_of(studio.root, name) / REPORT) for name in many["reports"])]
     if len(what) < 2:
-        raise UsageError("one alone is no comparison", fix="choose two or more")
+        raise UsageError(f"a comparison needs at least two runs or reports, got {len(what)}", fix="choose two or more")
     return CompareRequest(what=tuple(what))
 
 

@@ -59,9 +59,9 @@ def run_of(root: Path, name: str) -> Run:
     path = next((path for path in Run.places(name, root)[:2] if (path / "config.yaml").is_file()), root / name)
     parts = Path(name).parts
     if not name or len(parts) > 2 or ".." in parts or Path(name).is_absolute() or "\0" in name:
-        raise UsageError("no such run", fix="the page of runs lists them")
+        raise UsageError("there is no run of this name", fix="the page of runs lists them all")
     if not (path / "config.yaml").is_file() or not path.resolve().is_relative_to(root.resolve()):
-        raise UsageError("no such run", fix="the page of runs lists them")
+        raise UsageError("there is no run of this name", fix="the page of runs lists them all")
     return Run(path)
 
 

@@ -126,8 +126,8 @@ def read(folder: Path) -> Job:
     except (OSError, ValueError) as error:
         order = Order(argv=(), title=folder.name, run="", cwd="", created=0.0)
         why = in_words(error.errors()[0]) if isinstance(error, ValidationError) else str(error)
-        told = QuintetError("the note of this job is damaged", where=str(folder / ORDER), why=why,
-                            fix="remove the job and add it again; its run is as it was")  # fmt: skip
+        told = QuintetError("the file that describes this job is damaged", where=str(folder / ORDER), why=why,
+                            fix="remove the job and add it again; its run stays as it is")  # fmt: skip
         return Job(folder, order, "running" if alive else "failed", told.as_dict(), damaged=True)
     return Job(folder, order, "running") if alive else at_rest(folder, order)
 
@@ -170,9 +170,9 @@ def answer(folder: Path) -> dict[str, Any] | None:
 def killed(times: int) -> dict[str, str]:
     """What is said of a job that never comes to an end of its own."""
     return QuintetError(
-        f"its process was killed {times} times without coming any further",
-        why="nothing was written: most often the system ends a process when memory runs out",
-        fix="a smaller batch or preset, or smaller items; or continue it once more",
+        f"the process of this job was killed {times} times without any progress",
+        why="it left no message; most often the system ends a process because memory runs out",
+        fix="choose a smaller batch or preset, or smaller items; or continue the job once more",
     ).as_dict()
 
 
@@ -249,8 +249,8 @@ def explain(job: Job, code: int) -> None:
     """Write down for a process that ended with a `code` of its own, and without an answer, what its log ends with."""
     if code >= 0 and answer(job.folder) is None:
         lines = [line for line in job.log().splitlines() if line.strip()]
-        fail(job, QuintetError(f"its process ended with exit code {code} and no answer", why=lines[-1] if lines else "",
-                               fix="its log says more"))  # fmt: skip
+        what = f"the process of this job ended with exit code {code} and without a result"
+        fail(job, QuintetError(what, why=lines[-1] if lines else "", fix="read the log of the job"))
 
 
 def fail(job: Job, error: QuintetError) -> bool:

@@ -127,17 +127,19 @@ def rename(studio: Studio, name: str, to: str) -> str:
     path = folder_of(studio.root, name)
     to = check_name(to)
     if "/" in name:
-        raise UsageError("this run is one of a comparison", where=name, why="its report names it so",
+        raise UsageError("this run belongs to a comparison and keeps its name", where=name,
+                         why="the report of the comparison uses this name",
                          fix="rename the comparison, or give the run a tag")  # fmt: skip
     if is_comparison(path) and not to.startswith(TOGETHER):
-        raise UsageError(f"the name of a comparison begins with {TOGETHER}", where=to, fix=f"{TOGETHER}{to}")
+        what = f"the name of a comparison must begin with {TOGETHER}"
+        raise UsageError(what, where=to, fix=f"call it {TOGETHER}{to}")
     if to == name:
         return name
     with at_rest(studio, name, path), writing("the run cannot be renamed", path):
         try:
             move(path, studio.root / to)
         except FileExistsError:
-            raise UsageError("there is a run of this name", where=to, fix="another name") from None
+            raise UsageError("a run of this name exists already", where=to, fix="choose another name") from None
         rewrite_card(Run(studio.root / to))
     return to
 
@@ -220,14 +222,14 @@ def undo(studio: Studio, identifier: str) -> str:
     found = in_trash(studio.root, identifier)
     to = studio.root / found.name
     if not to.parent.is_dir():
-        raise UsageError("the comparison of this run is not there", where=found.name,
-                         fix="bring the comparison back first")  # fmt: skip
+        raise UsageError("the comparison that this run belongs to was deleted", where=found.name,
+                         fix="restore the comparison first")  # fmt: skip
     with writing("the run cannot be brought back", to):
         try:
             move(found.path, to)
         except FileExistsError:
-            raise UsageError("there is a run of this name again", where=found.name,
-                             fix="rename that one, then undo") from None  # fmt: skip
+            raise UsageError("a new run has this name now", where=found.name,
+                             fix="rename the new run first, then undo") from None  # fmt: skip
         shutil.rmtree(trash_of(studio.root) / identifier, ignore_errors=True)
     return found.name
 

@@ -87,8 +87,9 @@ def too_wide(source: str) -> None:
     except (OSError, ValueError, RuntimeError):
         return
     if wide and Path(source).is_absolute():
-        raise UsageError("this folder holds everything", where=source, why="all that lies in a folder is read",
-                         fix="name a folder within it that holds the data alone")  # fmt: skip
+        raise UsageError("this folder contains your whole home folder", where=source,
+                         why="all files in a folder are read, which would take very long",
+                         fix="name a folder that holds only the data")  # fmt: skip
 
 
 async def within(future: Future[Read], seconds: float) -> bool:

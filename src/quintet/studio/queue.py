@@ -229,7 +229,7 @@ class Queue:
             words, run = self._settled(list(argv), run, {job.run for job in there})
             if any(job.run == run and job.state != "finished" for job in there):
                 raise UsageError("the queue has a job of this name already", where=run,
-                                 fix="continue that one, or take another name")  # fmt: skip
+                                 fix="continue that job, or choose another name")  # fmt: skip
             identifier = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}"
             order = Order(argv=tuple(words), title=title, run=run, cwd=str(Path.cwd()), created=time.time())
             new = self.folder / f".{identifier}"
@@ -273,7 +273,8 @@ class Queue:
         with self.mutex:
             job = self.job(identifier)
             if not job.stopping:
-                raise UsageError("this job was not told to stop", fix="pause it first")
+                raise UsageError("this job was not told to stop", fix="pause the job first",
+                                 why="only a job that does not stop by itself can be killed")  # fmt: skip
             jobs.send(job, signal.SIGKILL)
 
     def move(self, identifier: str, before: str | None) -> None:
@@ -329,7 +330,7 @@ class Queue:
         """A command that goes on when it is run again, and the name of its run."""
         verb, what = argv[0] if argv else "", positional(argv)
         if verb not in VERBS or (verb == "resume" and not what):
-            raise UsageError("the queue does not take this", why=f"it takes {', '.join(VERBS)}")
+            raise UsageError("the queue does not take this command", why=f"it takes {', '.join(VERBS)}")
         before, behind = parted(without(argv, "--runs"))
         argv, more = [*(word for word in before if word != "--json"), *behind], list[str]()
         source = (option(argv, "--data") or "run") if verb == "train" else (what or ["runs"])[0]
@@ -339,7 +340,8 @@ class Queue:
         name = check_name(name)
         if verb == "train":
             if given and (self.runs / name).exists() and "--resume" not in before:
-                raise UsageError("this run exists already", where=name, fix="another name, or resume it")
+                fix = "choose another name, or resume that run"
+                raise UsageError("a run of this name exists already", where=name, fix=fix)
             argv, more = without(argv, "--run", "--resume"), ["--run", name, "--resume", "auto"]
         if verb == "compare":
             argv = without(argv, "--run")

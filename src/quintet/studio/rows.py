@@ -84,7 +84,7 @@ def compared(root: Path, fields: Mapping[str, Any]) -> dict[str, Any]:
     """
     run, items = run_of(root, str(fields.get("run", ""))), fields.get("items")
     if not isinstance(items, list) or not items:
-        raise UsageError("no items")
+        raise UsageError("no items were given", fix="give at least one item")
     codec, config = codecs_of(run)["x"], run.config()
     modality = MODALITIES[codec.modality]
     raw = raw_items(items, codec, config.data.target, config.data.reading())
@@ -93,7 +93,7 @@ def compared(root: Path, fields: Mapping[str, Any]) -> dict[str, Any]:
     try:
         pairs = [(theirs[ours.name], ours) for ours in modality.charts(raw, real)]
     except pa.ArrowException:
-        raise UsageError("these items are not like those of the training data") from None
+        raise UsageError("these items do not have the form of the training data") from None
     return {"real": len(real), "made": len(raw), "columns": [
         {"name": their.name, "ordered": their.ordered, "labels": their.labels, "low": their.low, "high": their.high,
          "real": shares(their.counts, their.others), "made": shares(our.counts, our.others)}

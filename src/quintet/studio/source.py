@@ -83,7 +83,7 @@ def looked_at(request: TrainRequest | CompareRequest) -> Looked:
     """The source of a request. Raises UsageError if it has none, ConfigError for how none is read."""
     source = request.data if isinstance(request, TrainRequest) else request.what[0]
     if not source:
-        raise UsageError("data is missing", where="data", why="a run learns from data", fix="choose a source")
+        raise UsageError("no data were chosen", where="data", why="a model is trained on data", fix="choose a source")
     reading = reading_of({"data": request.reading})
     return Looked(source, json.dumps(reading, sort_keys=True, default=str), tuple(stamp(source)))
 

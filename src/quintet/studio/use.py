@@ -126,7 +126,7 @@ def shown(request: Request, studio: Studio, name: str) -> Response:
     given = dict(request.query_params)
     verb = given.get("verb", next(one for one in ("classify", "translate", "sample") if one in answered))
     if verb not in VERBS:
-        raise UsageError("no such verb", why=f"known: {', '.join(VERBS)}")
+        raise UsageError("there is no such operation", why=f"known: {', '.join(VERBS)}")
     try:
         studio.service.models[name]
         trouble = None
@@ -255,7 +255,7 @@ def request_of(root: Path, fields: Mapping[str, Any]) -> requests.OfRun:
     """The request of the command line that asks the same; of fields that it lacks, nothing is said."""
     verb = fields.get("verb")
     if verb not in VERBS:
-        raise UsageError("no such verb", why=f"known: {', '.join(VERBS)}")
+        raise UsageError("there is no such operation", why=f"known: {', '.join(VERBS)}")
     kind, more = SPOKEN.get(verb) or (getattr(requests, f"{verb.capitalize()}Request"), {})
     known = {name: value for name, value in fields.items() if name in kind.model_fields and value is not None}
     if isinstance(known.get("condition"), dict):

@@ -60,7 +60,8 @@ class Engine:
         self.rank = int(os.environ.get("RANK", "0"))
         self.most = torch.get_num_threads() if self.ranks == 1 else 1  # ranks share the processors among themselves
         if device not in DEVICES:
-            raise UsageError(f"unknown device {device!r}", why=f"known: {', '.join(DEVICES)}", fix="device: auto")
+            why = f"known: {', '.join(DEVICES)}"
+            raise UsageError(f"unknown device {device!r}", why=why, fix="use the device auto")
         cuda = device != "cpu" and torch.cuda.is_available()
         if device == "cuda" and not cuda:
             raise EnvironmentFault("this machine has no CUDA device that torch can use", where="device: cuda",

@@ -88,7 +88,8 @@ class Trainer:
         matrices = hidden_matrices(family) if settings.optimiser == "muon" else {}
         if settings.optimiser == "muon" and not matrices:
             raise ConfigError(
-                "muon has nothing to do in this net", where="training.optimiser", why="it states no hidden matrices",
+                "the optimiser muon cannot be used for this net", where="training.optimiser",
+                why="muon updates only hidden matrices, and this net declares none",
                 fix="--training.optimiser adamw",
             )  # fmt: skip
         self.flats = {
