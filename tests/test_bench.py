@@ -99,7 +99,7 @@ def test_a_measurement_names_what_figures_depend_on() -> None:
         (Bench(load_source("wine"), "label", samples=20).measurement(), "data"),
     ):
         assert other["id"] != first["id"]
-        with pytest.raises(DataError, match="measured in two ways") as error:
+        with pytest.raises(DataError, match="measured in different ways") as error:
             comparable(first, other)
         assert error.value.where == key
 

@@ -67,8 +67,8 @@ def test_recordings_come_at_the_rate_of_the_model_and_loud_ones_are_marked(root:
 def test_pictures_are_no_recordings(root: Path) -> None:
     model = quintet.load("sound", runs=root)
     pictures = [Image.new("L", (4, size)) for size in (4, 5)]
-    with pytest.raises(DataError, match="not a recording"):
+    with pytest.raises(DataError, match="expected a recording"):
         model.log_prob(pictures)
-    with pytest.raises(DataError, match="not a recording") as refused:
+    with pytest.raises(DataError, match="expected a recording") as refused:
         model.log_prob([root / "fast.wav", root / "slow.wav"])
     assert "Path" in str(refused.value.why)

@@ -118,7 +118,7 @@ def test_reports_are_joined_where_they_were_measured_alike(trained: Path, tmp_pa
     assert [entry["label"] for entry in both["models"]] == ["vae (one)", "gan", "vae (two)"]
     measured = [json.loads(path.read_text())["models"] for path in (one, two)]
     assert [e["metrics"] for e in both["models"]] == [e["metrics"] for e in measured[0] + measured[1]]
-    with pytest.raises(DataError, match="measured in two ways") as refused:
+    with pytest.raises(DataError, match="measured in different ways") as refused:
         quintet.compare(one, tmp_path / "three.json")
     assert refused.value.where == "samples"
     (tmp_path / "bad.json").write_text("[1, 2")

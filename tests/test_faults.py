@@ -166,5 +166,5 @@ def test_text_that_is_no_utf8_within_a_table(suffix: str, tmp_path: Path) -> Non
     content = packed(suffix)
     assert b"gr\xc3\xbcn" in content
     (tmp_path / f"d{suffix}").write_bytes(content.replace(b"gr\xc3\xbcn", b"gr\xff\xfen"))
-    with pytest.raises(DataError, match=f"d{suffix}: not whole UTF-8 text"):
+    with pytest.raises(DataError, match=f"d{suffix}: the file is not valid UTF-8 text"):
         load_source(str(tmp_path / f"d{suffix}"))

@@ -90,7 +90,7 @@ def test_inception_sees_bytes_of_three_channels(weights: Path, monkeypatch: pyte
     assert len(space.description["sha256"]) == 64
     bench = Bench(load_source("digits"), None, features="inception")
     assert bench.measurement()["features"]["name"] == "inception-2015-12-05"
-    with pytest.raises(DataError, match="sees images"):
+    with pytest.raises(DataError, match="Inception measures images"):
         space(np.zeros((3, 7)))
     with pytest.raises(DataError, match="NaN"):
         space(np.full((3, 1, 4, 4), np.nan))

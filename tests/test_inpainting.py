@@ -47,7 +47,7 @@ def test_a_mask_of_pixels_is_one_of_all_their_channels(
 def test_a_mask_of_another_shape_or_kind_is_refused(known: object) -> None:
     images = np.zeros((5, 4, 3, 1), np.uint8)
     codec = ImageCodec().fit(images)
-    with pytest.raises(DataError, match="expected a bool mask"):
+    with pytest.raises(DataError, match="expected a boolean mask"):
         codec.partial(images, known)
 
 

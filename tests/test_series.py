@@ -141,9 +141,9 @@ def test_months_numbers_and_rows_without_time_have_clocks(tmp_path: Path) -> Non
 def test_times_that_are_not_regular_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "odd.csv"
     path.write_text("when,x\n" + "\n".join(f"2024-01-01T{h:02d}:{'17' if h == 5 else '00'},{h}" for h in range(24)))
-    with pytest.raises(DataError, match="not regular"):
+    with pytest.raises(DataError, match="not evenly spaced"):
         load_source(str(path), window=2)
-    with pytest.raises(DataError, match="two rows of one time"):
+    with pytest.raises(DataError, match="two rows have the same time"):
         load_source(str(stores(tmp_path)), window=STEPS, time="when")
 
 

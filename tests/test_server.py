@@ -292,7 +292,7 @@ def test_no_field_names_a_file_of_this_machine(ask: TestClient, tmp_path: Path) 
     picture = ask.post("/api/v1/sample", json={"model": "vae", "n": 1}).json()["items"]
     known = ask.post("/api/v1/complete", json={"model": "vae", "items": picture, "known": str(secret)})
     assert known.status_code == 422
-    assert "mask of one colour" not in known.text  # which is what the file would be
+    assert "only one colour" not in known.text  # which is what the file would be
     assert ask.post("/api/v1/encode", json={"model": "vae", "items": [str(secret)]}).status_code == 422
 
 

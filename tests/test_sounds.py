@@ -53,5 +53,5 @@ def test_real_notes_are_at_no_distance_from_real_notes() -> None:
     found = sounds.sound_figures(data.rows("validation"), data.rows("test"))
     for name in ("mel", "cepstral"):
         assert abs(found[name]) < 3 * found[f"{name}_stderr"]
-    with pytest.raises(DataError, match="samples a second"):
+    with pytest.raises(DataError, match="values a second"):
         sounds.sound_figures(data.rows("test"), Recordings([tone(300)], 16_000))

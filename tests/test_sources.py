@@ -260,16 +260,16 @@ def tar_with(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> bytes:
 
 
 HOSTILE: dict[str, tuple[str, Callable[[], bytes], str]] = {
-    "traversal": ("x.zip", lambda: zip_with("../../evil.csv"), "points outside"),
-    "inside": ("x.zip", lambda: zip_with("a/../../evil.csv"), "points outside"),
-    "absolute": ("x.zip", lambda: zip_with("/etc/evil.csv"), "points outside"),
-    "drive": ("x.zip", lambda: zip_with("c:/evil.csv"), "points outside"),
-    "backslash": ("x.zip", lambda: zip_with("..\\evil.csv"), "points outside"),
+    "traversal": ("x.zip", lambda: zip_with("../../evil.csv"), "outside of the folder"),
+    "inside": ("x.zip", lambda: zip_with("a/../../evil.csv"), "outside of the folder"),
+    "absolute": ("x.zip", lambda: zip_with("/etc/evil.csv"), "outside of the folder"),
+    "drive": ("x.zip", lambda: zip_with("c:/evil.csv"), "outside of the folder"),
+    "backslash": ("x.zip", lambda: zip_with("..\\evil.csv"), "outside of the folder"),
     "link": ("x.zip", lambda: zip_with("a.csv", b"/etc/passwd", 0o120777), "is a link"),
     "encrypted": ("x.zip", lambda: zip_with("a.csv", flag=1), "encrypted"),
     "bomb": ("x.zip", lambda: zip_with("a.csv", b"0" * 100_000_000), "more than 200 times"),
-    "tar traversal": ("x.tar", lambda: tar_with("../evil.csv"), "points outside"),
-    "tar absolute": ("x.tar", lambda: tar_with("/evil.csv"), "points outside"),
+    "tar traversal": ("x.tar", lambda: tar_with("../evil.csv"), "outside of the folder"),
+    "tar absolute": ("x.tar", lambda: tar_with("/evil.csv"), "outside of the folder"),
     "tar link": ("x.tar", lambda: tar_with("a.csv", tarfile.SYMTYPE, "/etc/passwd"), "link or a device"),
     "tar hard link": ("x.tar", lambda: tar_with("a.csv", tarfile.LNKTYPE, "b"), "link or a device"),
     "tar device": ("x.tar", lambda: tar_with("a.csv", tarfile.CHRTYPE), "link or a device"),
@@ -408,7 +408,7 @@ def test_a_ragged_row_of_many_is_left_out(tmp_path: Path) -> None:
 
 WRONG_TABLES: dict[str, tuple[str, bytes, str]] = {
     "empty": ("x.csv", b"", "cannot be read"),
-    "header alone": ("x.csv", b"a,b\n", "no rows"),
+    "holds only a header": ("x.csv", b"a,b\n", "no rows"),
     "ragged": ("x.csv", b"a,b\n1,2\n1\n1,2,3\n", "cannot read 2 of 3 rows"),
     "binary": ("x.csv", bytes(range(256)), "cannot be read"),
     "cut parquet": ("x.parquet", packed(pa.parquet.write_table)[:300], "cannot be read"),

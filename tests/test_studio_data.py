@@ -254,7 +254,7 @@ def test_columns_that_no_model_takes_are_among_what_one_should_look_at(browser: 
             break
         time.sleep(0.1)
     problems = page.partition('id="problems"')[2].partition("</section>")[0]
-    assert "column tags holds lists, and a cell is to hold one value: left out" in problems
+    assert "column tags holds lists, but a cell must hold a single value: left out" in problems
     assert "column place holds records" in problems
     assert page.count("column tags holds lists") == 1
 
@@ -308,7 +308,7 @@ def test_a_table_is_shown_and_its_types_are_corrected_in_the_address(browser: Te
     assert 'name="condition" value="city" checked' in dropped
     assert "data.types=zip%3Ddrop&amp;condition=city" in dropped
     wrong = browser.get(f"/data?source={path}&data.types=city=number", headers={"accept": "text/html"})
-    assert "not a column of type number" in wrong.text
+    assert "cannot be read as the type number" in wrong.text
     assert f'href="/data?{urlencode({"source": str(path)})}"' in wrong.text  # as it was found
 
 

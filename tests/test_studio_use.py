@@ -268,8 +268,12 @@ def test_an_archive_of_a_file_and_the_note_beside_it_leads_back(browser: TestCli
             note = name.endswith(".json")
             archive.writestr(name, answer.headers["x-quintet-provenance"] if note else answer.content)
     found = dropped(browser, whole.getvalue(), "rows.csv.zip")
-    assert "seed=6" in found["to"] if len(names) > 1 or "json" in names[0] else "no provenance" in found["title"]
-    assert "no provenance" in dropped(browser, whole.getvalue()[:40], "rows.csv.zip")["title"]
+    assert (
+        "seed=6" in found["to"]
+        if len(names) > 1 or "json" in names[0]
+        else "does not say how quintet made it" in found["title"]
+    )
+    assert "does not say how quintet made it" in dropped(browser, whole.getvalue()[:40], "rows.csv.zip")["title"]
 
 
 def test_a_text_leads_back_with_all_that_was_asked(browser: TestClient) -> None:
@@ -284,13 +288,13 @@ def test_a_text_leads_back_with_all_that_was_asked(browser: TestClient) -> None:
 @pytest.mark.parametrize(
     ("content", "name", "says"),
     [
-        (b"a,b\n1,2\n", "rows.csv", "not a file that quintet wrote"),
-        (b"no picture", "a.png", "unreadable"),
-        (b'{"run": 5}', "a.json", "not a file that quintet wrote"),
+        (b"a,b\n1,2\n", "rows.csv", "does not say how quintet made it"),
+        (b"no picture", "a.png", "cannot be read"),
+        (b'{"run": 5}', "a.json", "does not say how quintet made it"),
         (b'{"run": "gone", "weights": null}', "a.json", "is not here"),
         (b'{"run": "../../etc", "weights": null}', "a.json", "is not here"),
         (b'{"run": "*", "weights": null}', "a.json", "is not here"),
-        (b"", "../../a.png", "unreadable"),
+        (b"", "../../a.png", "cannot be read"),
     ],
 )
 def test_other_files_are_refused_with_the_reason(browser: TestClient, content: bytes, name: str, says: str) -> None:

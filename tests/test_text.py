@@ -213,9 +213,9 @@ def test_a_prompt_and_holes(representation: str) -> None:
     stream = codec(LONG, representation, block=8)
     _, known = stream.partial([f"t{HOLE}e", "the quic"])
     assert (known if representation == "discrete" else known[:, 0]).sum(1).tolist() == [2, 8]
-    with pytest.raises(DataError, match="9 symbols, but an item has 8"):
+    with pytest.raises(DataError, match="the text has 9 symbols, but the model takes at most 8"):
         stream.partial(["the quick"])
-    with pytest.raises(DataError, match="takes no mask"):
+    with pytest.raises(DataError, match="a mask cannot be given for a text"):
         stream.partial(["the"], known=[True])
 
 
@@ -266,9 +266,9 @@ def test_without_tokenizers_the_command_is_told(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_what_is_no_text_is_refused() -> None:
-    with pytest.raises(DataError, match="no text"):
+    with pytest.raises(DataError, match="the training texts are all empty"):
         codec([""])
-    with pytest.raises(DataError, match="expected texts, got int"):
+    with pytest.raises(DataError, match="expected a text, got int"):
         codec(SHORT).encode([3])
     with pytest.raises(DataError, match="shorter than one window"):
         codec(LONG).encode(["short"])

@@ -489,7 +489,7 @@ def test_changed_data_are_refused(finished: dict[str, Run], tmp_path: Path, monk
         return dataset
 
     monkeypatch.setitem(sources.SOURCES, "digits", changed)
-    with pytest.raises(DataError, match="not those that this run began with"):
+    with pytest.raises(DataError, match="the data have changed since this run began"):
         quintet.resume(copy.path)
     assert quintet.resume(copy.path, changed_data=True).run.path == copy.path
 

@@ -260,7 +260,7 @@ def test_refusals() -> None:
         model(family="masked_diffusion").write(regex="a")
     with pytest.raises(UsageError, match="at most 16 symbols"):
         model(SHORT).write(length=17)
-    with pytest.raises(DataError, match="17 symbols, but an item has 16"):
+    with pytest.raises(DataError, match="the text has 17 symbols, but the model takes at most 16"):
         model(SHORT).write(["a" * 17])
     for wrong in ({"stop": "a"}, {"stop": [""]}, {"length": 0}):
         with pytest.raises(UsageError):

@@ -362,7 +362,9 @@ class Model:
         latest = self.run.latest()
         if latest is None:
             fix = f"quintet resume {self.run.address}"
-            raise CheckpointError("nothing to save: the run has no checkpoint", where=str(self.run.path), fix=fix)
+            raise CheckpointError(
+                "the run cannot be saved, since it has no checkpoint yet", where=str(self.run.path), fix=fix
+            )
         if target.exists():
             raise UsageError("a file or folder already exists at this path", where=str(target),
                              why="a run is saved as a new folder, which replaces nothing",

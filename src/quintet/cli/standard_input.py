@@ -47,8 +47,10 @@ def receive(folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     except OSError as error:
-        why, fix = error.strerror or "", "free disk space, or another --runs"
-        raise EnvironmentFault("cannot keep standard input", where=str(path), why=why, fix=fix) from None
+        why, fix = error.strerror or "", "free disk space, or choose another folder with --runs"
+        raise EnvironmentFault(
+            "standard input cannot be written to a file", where=str(path), why=why, fix=fix
+        ) from None
     return path
 
 

@@ -151,11 +151,12 @@ def _reports(paths: Sequence[Path]) -> dict[str, Any]:
             report = json.loads(path.read_text())
             reports.append({"recipe": report["recipe"], "models": list(report["models"]), **report})
         except OSError as error:
-            raise DataError("cannot read the report", where=str(path), why=error.strerror or str(error)) from None
+            raise DataError("cannot read the report", where=str(path), why=error.strerror or str(error),
+                            fix="check the path, and that you have permission to read the file") from None  # fmt: skip
         except (ValueError, KeyError, TypeError):
-            why = "a report has `recipe` and `models`"
-            fix = "a report.json that quintet compare or quintet evaluate has written"
-            raise DataError("not a report of quintet", where=str(path), why=why, fix=fix) from None
+            why = "a report is a JSON object with the fields `recipe` and `models`"
+            fix = "give a report.json that quintet compare or quintet evaluate has written"
+            raise DataError("the file is not a report of quintet", where=str(path), why=why, fix=fix) from None
     for report in reports[1:]:
         comparable(reports[0]["recipe"], report["recipe"])
     entries, seen = [], [{entry.get("label") or entry["family"] for entry in report["models"]} for report in reports]

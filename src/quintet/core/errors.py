@@ -94,7 +94,7 @@ class DataError(QuintetError):
 class CheckpointError(QuintetError):
     """A run folder or a checkpoint that is missing, damaged, or belongs to something else."""
 
-    remedy = "quintet inspect RUN --verify names every file that is damaged"
+    remedy = "quintet inspect RUN --verify lists every damaged file"
 
 
 class EnvironmentFault(QuintetError):
@@ -116,9 +116,9 @@ def out_of_memory(error: BaseException) -> EnvironmentFault | None:
         return None
     return EnvironmentFault(
         "out of memory",
-        why=text.strip().splitlines()[0][:200] if text.strip() else "an array did not fit",
-        fix="lower --training.batch_size (or --training.micro_batch), --preset tiny, a smaller --model.width, "
-        "or smaller items (--data.size, --coding.block)",
+        why=text.strip().splitlines()[0][:200] if text.strip() else "an array did not fit into memory",
+        fix="lower --training.batch_size (or --training.micro_batch), choose --preset tiny or a smaller --model.width, "
+        "or use smaller items (--data.size, --coding.block)",
     )
 
 
@@ -130,7 +130,7 @@ class Diverged(QuintetError):
     """Training produced NaN or Inf and could not recover."""
 
     exit_code = 5
-    remedy = "a lower --training.lr"
+    remedy = "lower the learning rate with --training.lr"
 
 
 def meant(name: str, known: Iterable[str]) -> str:

@@ -38,7 +38,7 @@ def memory() -> int:
 def must_fit(size: float, *, what: str, fix: str) -> None:
     """Raise EnvironmentFault if so many bytes are more than there are."""
     if size > (most := memory()):
-        why = f"they take {gigabytes(size)} of {gigabytes(most)}"
+        why = f"they need {gigabytes(size)}, but only {gigabytes(most)} can be used"
         raise EnvironmentFault(f"{what} do not fit into memory", why=why, fix=fix)
 
 

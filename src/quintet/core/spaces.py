@@ -67,9 +67,11 @@ class Continuous:
     def check(self, x: Tensor) -> None:
         """Raise DataError unless x is (B, *shape), floating and finite."""
         if tuple(x.shape[1:]) != self.shape or not x.is_floating_point():
-            raise DataError(f"expected real items of shape {self.shape}, got {tuple(x.shape[1:])} of {x.dtype}")
+            raise DataError(
+                f"expected encoded items of shape {self.shape} as floats, got shape {tuple(x.shape[1:])} of {x.dtype}"
+            )
         if not bool(torch.isfinite(x).all()):
-            raise DataError("NaN or Inf in the encoded data")
+            raise DataError("the encoded items contain NaN or infinite values")
 
     def to_json(self) -> dict[str, Any]:
         widths = None if self.widths is None else list(self.widths)
@@ -118,10 +120,12 @@ class Discrete:
     def check(self, x: Tensor) -> None:
         """Raise DataError unless x is (B, *shape) of allowed symbols."""
         if tuple(x.shape[1:]) != self.shape or x.is_floating_point():
-            raise DataError(f"expected symbols of shape {self.shape}, got {tuple(x.shape[1:])} of {x.dtype}")
+            raise DataError(
+                f"expected encoded items of shape {self.shape} as integers, got shape {tuple(x.shape[1:])} of {x.dtype}"
+            )
         top = torch.tensor(self.sizes or (self.vocab_size,)).to(x.device)
         if x.numel() and bool(((x < 0) | (x.flatten(1) >= top).view(x.shape)).any()):
-            raise DataError(f"a symbol outside 0 ... {self.vocab_size - 1}, or outside its position's own range")
+            raise DataError(f"a symbol is not between 0 and {self.vocab_size - 1}, or not allowed at its position")
 
     def to_json(self) -> dict[str, Any]:
         sizes = None if self.sizes is None else list(self.sizes)

@@ -82,14 +82,14 @@ class Entry:
     def read(self, limit: int = FILE_LIMIT) -> bytes:
         """All bytes. Raises BadFile if there are more than `limit`, or if they cannot be read."""
         if self.size > limit:
-            raise BadFile(f"{self.size:,} bytes, more than {limit:,}", large=True)
+            raise BadFile(f"it has {self.size:,} bytes, but at most {limit:,} are allowed", large=True)
         try:
             with self.open() as stream:
                 content = stream.read(limit + 1)
         except BROKEN as error:
             raise BadFile(in_one_line(error)) from None
         if len(content) > limit:
-            raise BadFile(f"it unpacks to more than {limit:,} bytes", large=True)
+            raise BadFile(f"it unpacks to more than {limit:,} bytes, which is the limit", large=True)
         return content
 
 
@@ -112,7 +112,9 @@ def entries_of(path: Path) -> list[Entry]:
         if path.is_dir():
             return list(_folder(path))
         if not stat.S_ISREG(path.stat().st_mode):
-            raise DataError("not a file or folder", where=str(path), why="it is a device, a pipe or a socket")
+            raise DataError("this is neither a file nor a folder", where=str(path),
+                            why="it is a device, a pipe or a socket", fix="give the path of a file or a folder"
+                            )  # fmt: skip
         if path.name.lower().endswith(ZIP):
             return zip_entries(path)
         if path.name.lower().endswith(TAR):
@@ -120,7 +122,10 @@ def entries_of(path: Path) -> list[Entry]:
         return [unpacked(_file(path, path.name))]
     except OSError as error:
         raise DataError(
-            "cannot be read", where=str(path), why=in_one_line(error), fix="check the permissions"
+            "the file or folder cannot be read",
+            where=str(path),
+            why=in_one_line(error),
+            fix="check that you have permission to read it",
         ) from None
 
 
@@ -177,14 +182,19 @@ class _Unpacked(io.RawIOBase):
 
 
 def refuse(where: str, why: str) -> DataError:
-    return DataError("this archive is refused", where=where, why=why, fix="unpack it yourself if you trust it")
+    return DataError(
+        "this archive is refused and not unpacked",
+        where=where,
+        why=why,
+        fix="if you trust the archive, unpack it yourself and give the folder",
+    )
 
 
 def safe_name(name: str, where: str) -> str:
     """The name of a member, if it stays inside the archive's folder. Raises DataError."""
     parts = name.replace("\\", "/").split("/")
     if name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0] or "\0" in name:
-        raise refuse(where, f"the member {name[:100]!r} points outside")
+        raise refuse(where, f"its member {name[:100]!r} would be written outside of the folder")
     return "/".join(part for part in parts if part not in ("", "."))
 
 
@@ -202,21 +212,24 @@ def zip_entries(source: Path | IO[bytes], where: str = "", stamp: int = 0) -> li
         with source.open("rb") if isinstance(source, Path) else _kept(source) as stream:
             count = _zip_count(stream)
         if count > MEMBERS:
-            raise refuse(where, f"{count:,} members; {MEMBERS:,} are allowed")
+            raise refuse(where, f"it has {count:,} members, but at most {MEMBERS:,} are allowed")
         archive = zipfile.ZipFile(source)
     except BROKEN as error:
         raise DataError(
-            "not a zip file", where=where, why=in_one_line(error), fix="copy or download it again"
+            "the file is not a valid zip archive",
+            where=where,
+            why=in_one_line(error),
+            fix="copy or download the file again",
         ) from None
     entries, packed, size, members = [], 0, 0, archive.infolist()
     if (count - len(members)) % 2**16:  # of which some programs write the last 16 bits alone
-        raise refuse(where, f"its end tells of {count:,} members, and there are {len(members):,}")
+        raise refuse(where, f"its directory announces {count:,} members, but it has {len(members):,}")
     for info in members:
         name = safe_name(info.filename, where)
         if stat.S_ISLNK(info.external_attr >> 16):
-            raise refuse(where, f"the member {name[:100]!r} is a link")
+            raise refuse(where, f"its member {name[:100]!r} is a link")
         if info.flag_bits & 1:
-            raise refuse(where, f"the member {name[:100]!r} is encrypted")
+            raise refuse(where, f"its member {name[:100]!r} is encrypted")
         packed, size = packed + info.compress_size, size + info.file_size
         _check_ratio(info.file_size, info.compress_size, where)
         if not info.filename.endswith("/") and not is_hidden(name):
@@ -224,7 +237,7 @@ def zip_entries(source: Path | IO[bytes], where: str = "", stamp: int = 0) -> li
     _check_ratio(size, packed, where)
     places = sorted((info.header_offset, info.header_offset + info.compress_size) for info in members)
     if any(end > start for (_, end), (start, _) in itertools.pairwise(places)):
-        raise refuse(where, "its members overlap, so that the same bytes are unpacked again and again")
+        raise refuse(where, "its members overlap, so that the same bytes would be unpacked again and again")
     return sorted(entries, key=lambda entry: entry.name)
 
 
@@ -285,12 +298,15 @@ def tar_entries(path: Path) -> list[Entry]:
         for info in archive:
             name = safe_name(info.name, where)
             if not info.isreg() and not info.isdir():
-                raise refuse(where, f"the member {name[:100]!r} is a link or a device")
+                raise refuse(where, f"its member {name[:100]!r} is a link or a device")
             if info.isreg() and not is_hidden(name):
                 entries.append(unpacked(Entry(name, info.size, stamp, _slice(plain, info.offset_data, info.size))))
     except BROKEN as error:
         raise DataError(
-            "not a tar file", where=where, why=in_one_line(error), fix="copy or download it again"
+            "the file is not a valid tar archive",
+            where=where,
+            why=in_one_line(error),
+            fix="copy or download the file again",
         ) from None
     return sorted(entries, key=lambda entry: entry.name)
 
@@ -303,7 +319,7 @@ def _count_members(plain: Any, where: str) -> None:
     while len(head := plain.read(tarfile.BLOCKSIZE)) == tarfile.BLOCKSIZE and any(head):
         count += head[156:157] not in b"xgLK"  # what stands before a member: its long name, its times
         if count > MEMBERS:
-            raise refuse(where, f"more than {MEMBERS:,} members")
+            raise refuse(where, f"it has more than {MEMBERS:,} members")
         size = int(tarfile.nti(head[124:136]))  # type: ignore[attr-defined]
         if size < 0:
             raise tarfile.TarError("a member of less than no bytes")

@@ -16,7 +16,7 @@ from quintet.data.archives import BROKEN, FILE_LIMIT, BadFile, Entry, in_one_lin
 def array_of(entry: Entry, where: str) -> np.ndarray:
     """The array of a .npy, memory-mapped where it is a file. Raises DataError for pickles, lies and cuts."""
     place = str(entry.path or f"{where}/{entry.name}")
-    fix = "save it with numpy.save, as an array of numbers"
+    fix = "save it as an array of numbers with numpy.save"
     try:
         with entry.open() as stream:
             head = io.BytesIO(stream.read(2**16))
@@ -25,29 +25,39 @@ def array_of(entry: Entry, where: str) -> np.ndarray:
         shape, _, dtype = read(head)
         if dtype.hasobject:
             raise DataError(
-                "an array of Python objects", where=place, why="it holds a pickle, which may run code", fix=fix
+                "the array holds Python objects, which are not read",
+                where=place,
+                why="they are stored as a pickle, which may run code when it is loaded",
+                fix=fix,
             )
         if dtype.kind not in "biufU":
             raise DataError(
-                f"an array of type {dtype}", where=place, why="numbers, truth values and strings can be read"
+                f"the array has the type {dtype}, which cannot be read",
+                where=place,
+                why="only numbers, booleans and strings can be read",
             )
         size = int(np.prod([int(side) for side in shape], dtype=object) * dtype.itemsize) + head.tell()
         if size != entry.size and not entry.packed:
-            why = f"{entry.size:,} bytes; its header says {size:,}"
-            raise DataError("the array is cut short", where=place, why=why, fix="copy or download it again")
+            why = f"the file has {entry.size:,} bytes, but its header announces {size:,}"
+            raise DataError(
+                "the size of the file does not match its header",
+                where=place,
+                why=why,
+                fix="copy or download the file again",
+            )
         if entry.packed and size > FILE_LIMIT:
-            raise BadFile(f"its header says {size:,} bytes, more than {FILE_LIMIT:,}")
+            raise BadFile(f"its header announces {size:,} bytes, but at most {FILE_LIMIT:,} are allowed")
         if entry.path is not None:
             return np.load(entry.path, mmap_mode="r", allow_pickle=False)
         return np.load(io.BytesIO(entry.read()), allow_pickle=False)
     except (zipfile.BadZipFile, zlib.error) as error:
         raise DataError(
-            "the file is damaged", where=place, why=in_one_line(error), fix="copy or download it again"
+            "the file is damaged", where=place, why=in_one_line(error), fix="copy or download the file again"
         ) from None
     except (*BROKEN, SyntaxError, TypeError, tokenize.TokenError) as error:
-        raise DataError("not a NumPy array", where=place, why=in_one_line(error), fix=fix) from None
+        raise DataError("the file does not hold a NumPy array", where=place, why=in_one_line(error), fix=fix) from None
     except BadFile as error:
-        raise DataError("cannot be read", where=place, why=str(error)) from None
+        raise DataError("the file cannot be read", where=place, why=str(error)) from None
 
 
 def columns_of(array: np.ndarray, name: str, where: str) -> dict[str, np.ndarray]:
@@ -56,4 +66,8 @@ def columns_of(array: np.ndarray, name: str, where: str) -> dict[str, np.ndarray
         return {name if name != "x" else "x0": np.ascontiguousarray(array)}
     if array.ndim == 2:
         return {f"{name}{i}": np.ascontiguousarray(array[:, i]) for i in range(array.shape[1])}
-    raise DataError(f"an array of shape {array.shape}", where=where, why="a column is (N,), a table (N, D)")
+    raise DataError(
+        f"expected an array of shape (N,) or (N, D), got {array.shape}",
+        where=where,
+        why="(N,) is one column of N cells, (N, D) is a table of D columns",
+    )

@@ -90,13 +90,17 @@ def raw(cells: pa.ChunkedArray, where: str) -> tuple[NDArray[Any], NDArray[np.bo
         if kind != pa.uint64() and stored_as_integers(kind):
             cells = cells.cast(pa.int64())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise DataError("not numbers", where=where, why=str(error)) from None
+        raise DataError("these cells cannot be read as numbers", where=where, why=str(error)) from None
     numbers = np.array(cells.fill_null(0).to_numpy())
     if kind == pa.uint64():
         numbers = (numbers ^ np.uint64(TOP)).view(np.int64)
     numbers[null] = 0
     if not np.isfinite(numbers).all():
-        raise DataError("infinite cells", where=where, fix="drop or fill them")
+        raise DataError(
+            "some cells hold infinite values",
+            where=where,
+            fix="remove these rows, or replace the values by finite numbers",
+        )
     return numbers, null
 
 
@@ -137,7 +141,7 @@ def to_units(cells: pa.ChunkedArray, grid: Grid, kind: pa.DataType, where: str) 
         try:
             cells = cells.cast(without_dictionary(kind))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise DataError("not numbers", where=where, why=str(error)) from None
+            raise DataError("these cells cannot be read as numbers", where=where, why=str(error)) from None
     numbers, null = raw(cells, where)
     if not grid.lattice:
         units = numbers.astype(np.float64)
@@ -234,7 +238,7 @@ def by_names(row: Mapping[Any, Any]) -> dict[str, Any]:
     """The row, or the columns, by names; DataError for one that is no text."""
     for name in row:
         if not isinstance(name, str):
-            raise DataError(f"the name of a column is a text, not {name!r}")
+            raise DataError(f"expected a text as the name of a column, got {name!r}")
     return dict(row)
 
 
@@ -247,7 +251,7 @@ def as_column(cells: Any) -> Any:
             cells if isinstance(cells, list | tuple) else np.atleast_1d(np.asarray(cells)), from_pandas=True
         )
     except (pa.ArrowException, UnicodeEncodeError, TypeError, OverflowError) as error:
-        raise DataError("cells that no column can hold", why=str(error).splitlines()[0]) from None
+        raise DataError("these cells cannot be put into one column", why=str(error).splitlines()[0]) from None
 
 
 def tidy(table: pa.Table, *, empty: bool = True) -> tuple[pa.Table, list[str]]:
@@ -262,7 +266,7 @@ def tidy(table: pa.Table, *, empty: bool = True) -> tuple[pa.Table, list[str]]:
             column = column.cast(kind.value_type)
             kind = column.type
         if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-            notes.append(f"column {name} holds {held(kind)}, and a cell is to hold one value{LEFT_OUT}")
+            notes.append(f"column {name} holds {held(kind)}, but a cell must hold a single value{LEFT_OUT}")
         elif empty and table.num_rows and column.null_count == table.num_rows:
             notes.append(f"column {name} has no values{LEFT_OUT}")
         else:
@@ -272,7 +276,7 @@ def tidy(table: pa.Table, *, empty: bool = True) -> tuple[pa.Table, list[str]]:
             form = (field.metadata or {}).get(FORM)
             fields.append(pa.field(name, columns[-1].type, metadata=None if form is None else {FORM: form}))
     if not columns:
-        raise DataError("no column can be used", why="; ".join(notes))
+        raise DataError("none of the columns can be used", why="; ".join(notes))
     return pa.table(columns, schema=pa.schema(fields)), notes
 
 

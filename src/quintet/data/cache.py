@@ -70,7 +70,7 @@ def cached(key: str, write: Callable[[Path], Dataset], opened: Opened) -> Datase
     try:
         return _cached(root(), key, write, opened)
     except OSError as error:
-        fix = "free disk space, or set QUINTET_CACHE to a folder elsewhere"
+        fix = "free disk space, or set QUINTET_CACHE to another folder"
         what, why = "the data cannot be put into the cache", str(error)
         raise EnvironmentFault(what, where=str(root()), why=why, fix=fix) from error
 

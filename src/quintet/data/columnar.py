@@ -23,7 +23,7 @@ TEXTS = {pa.string(), pa.binary(), pa.large_string(), pa.large_binary()}
 def few(columns: int) -> None:
     """Raise BadFile for more than a table may have."""
     if columns > COLUMNS:
-        raise BadFile(f"{columns:,} columns, and a table may have {COLUMNS:,}")
+        raise BadFile(f"it has {columns:,} columns, but at most {COLUMNS:,} are allowed")
 
 
 def checked(table: pa.Table, packed: int) -> pa.Table:

@@ -47,9 +47,9 @@ class Problems:
             name, why, _ = self.found[0]
             what = f"cannot read {name}" if bad == 1 else f"cannot read {bad:,} of {self.total:,} {self.what}"
             why = why if bad == 1 else f"the first is {name}: {why}"
-            fix = "repair or remove them, or leave them out: --data.on_bad skip"
+            fix = "repair or remove them, or leave them out with --data.on_bad skip"
             if bad == self.total:
-                fix = "repair or replace it" if bad == 1 else "repair or replace them: none can be read"
+                fix = "repair or replace it" if bad == 1 else "repair or replace them, since none of them can be read"
             raise DataError(what, where=self.where, why=why, fix=fix)
         if self.on_bad == "quarantine":
             self.listed()
@@ -63,8 +63,8 @@ class Problems:
             path.parent.mkdir(exist_ok=True)
             path.write_text("".join(lines))
         except OSError as error:
-            fix = "--data.on_bad skip leaves them out without a list"
-            raise EnvironmentFault("the list of what cannot be read cannot be written", where=str(path),
+            fix = "use --data.on_bad skip, which leaves them out and writes no list"
+            raise EnvironmentFault("the list of unreadable items cannot be written", where=str(path),
                                    why=error.strerror or str(error), fix=fix) from None  # fmt: skip
 
     @property

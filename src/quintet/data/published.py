@@ -98,15 +98,20 @@ def named_file(folder: str, name: str) -> Path:
     path = data_root() / folder / name
     if not path.is_file():
         raise DataError(
-            "file not found",
+            "this file of a named data set is missing",
             where=str(path),
-            why=f"{folder} is a named set, which is never fetched silently",
-            fix=f"put {name} there ({HOMES[folder]}), or point QUINTET_DATA at the folder that holds {folder}/",
+            why=f"quintet never downloads a named data set such as {folder} by itself",
+            fix=f"get {name} from {HOMES[folder]} and put it there, or set QUINTET_DATA to the folder of {folder}/",
         )
     digest, expected = hashlib.sha256(path.read_bytes()).hexdigest(), FILES[folder][name]
     if digest != expected:
-        why = f"sha256 {digest}, expected {expected}"
-        raise DataError("the file is not the published one", where=str(path), why=why, fix=f"see {HOMES[folder]}")
+        why = f"its sha256 is {digest}, but that of the published file is {expected}"
+        raise DataError(
+            "the file differs from the published one",
+            where=str(path),
+            why=why,
+            fix=f"get the file from {HOMES[folder]} again",
+        )
     return path
 
 

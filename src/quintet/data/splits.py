@@ -86,17 +86,27 @@ def by_time(values: pa.ChunkedArray) -> np.ndarray:
     """(N,) 0, 1 or 2: the last tenth in time is test, the tenth before it validation. Equal times stay together."""
     where = "the time column"
     if values.null_count:
-        raise DataError(f"{values.null_count} missing times", where=where, fix="fill or remove these rows")
+        raise DataError(
+            f"{values.null_count} rows have no time", where=where, fix="fill in the missing times, or remove these rows"
+        )
     moments = values.to_numpy(zero_copy_only=False)
     if moments.dtype.kind not in "iufMm":
-        raise DataError(f"times of type {values.type}", where=where, fix="use dates or numbers")
+        raise DataError(
+            f"expected dates or numbers as times, got type {values.type}",
+            where=where,
+            fix="convert this column to dates or numbers, or choose another one",
+        )
     ordered = np.sort(moments)
     n = len(ordered)
     first_test = ordered[min(n - 1, max(2, round(n * (1 - TEST))))] if n else 0
     first_validation = ordered[min(n - 1, max(1, round(n * (1 - TEST - VALIDATION))))] if n else 0
     part = (moments >= first_validation).astype(np.int64) + (moments >= first_test)
     if len(np.unique(part)) < 3:
-        raise DataError("the times cannot be cut into three", where=where, why="too few different times")
+        raise DataError(
+            "the rows cannot be split by time into training, validation and test",
+            where=where,
+            why="the column has too few different times",
+        )
     return part
 
 
@@ -154,11 +164,14 @@ def assign(keys: Keys, found: Found, table: pa.Table | None = None) -> tuple[np.
         return np.zeros(len(keys), np.int64), ("held-out figures are those of training items",)
     group, time = found.reading.group, found.reading.time
     if group is not None and time is not None:
-        raise DataError("both a group and a time column", where=found.where, fix="give one of them")
+        raise DataError("both a group column and a time column are given", where=found.where,
+                        why="rows are split either by group or by time", fix="give only one of them")  # fmt: skip
     names = [] if table is None else table.column_names
     for name in (group, time):
         if name is not None and name not in names:
-            raise DataError(f"no column {name}", where=found.where, why=f"columns: {', '.join(names) or 'none'}")
+            raise DataError(
+                f"there is no column {name}", where=found.where, why=f"columns: {', '.join(names) or 'none'}"
+            )
     if time is not None and table is not None:
         return by_time(table[time]), (f"split by {time}: the last tenth is the test split",)
     if group is not None and table is not None:

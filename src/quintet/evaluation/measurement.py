@@ -50,8 +50,8 @@ def comparable(a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
         one, other = left.get(key, "nothing"), right.get(key, "nothing")
         if one != other:
             raise DataError(
-                "figures that were measured in two ways cannot be compared",
+                "these figures were measured in different ways and cannot be compared",
                 where=key,
-                why=f"{one} against {other}",
-                fix="measure both with the same settings (quintet evaluate)",
+                why=f"this setting is {one} for the first and {other} for the second",
+                fix="measure both with the same settings, using quintet evaluate",
             )

@@ -109,7 +109,9 @@ def classification_figures(model: Fitted, items: pa.Table, given: Any) -> dict[s
     rows = [[*shown(given, i), own[i], best[i], f"{p[i].max():.2f}"] for i in some(y, ROWS_SHOWN, 0).tolist()]
     columns = [*(["given"] if shown(given, 0) else []), "label", "predicted", "probability"]
     if not figures:
-        raise DataError("no item has a label to be compared with", where=f"column {items.column_names[0]}")
+        raise DataError(
+            "no item has a label, so the predictions cannot be checked", where=f"column {items.column_names[0]}"
+        )
     score = figures.pop("likelihood")
     reason = {} if score else {"likelihood_reason": "training had none of these labels"}
     return {

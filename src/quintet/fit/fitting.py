@@ -312,9 +312,9 @@ def same_data(run: Run, config: RunConfig, fix: str, *, changed: bool = False) -
     was, now = run.manifest().get("fingerprint"), dataset.fingerprint()
     if was != now and not changed:
         raise DataError(
-            "the data are not those that this run began with",
+            "the data have changed since this run began",
             where=config.data.source,
-            why="another sha256 over items, labels and splits",
+            why="the sha256 of the items, labels and splits differs from the recorded one",
             fix=fix,
         )
     return dataset, [Change(DATA, was, now)] if was != now else []

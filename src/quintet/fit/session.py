@@ -74,9 +74,9 @@ class Session:
         few = self.task if codecs["x"].stream else self.task.some("validation", HELD)  # one text is many windows
         unseen, given = self.items(few, "validation")
         if not len(unseen):
-            why = "every one of them holds a value, or is given one, that no training item has"
-            fix = "more items, --data.split none, or another --condition"
-            raise DataError("no validation item is left", where=config.data.source, why=why, fix=fix)
+            why = "each has a value, of its own or in its condition, that no training item has"
+            fix = "use more items, --data.split none, or another --condition"
+            raise DataError("no validation item can be used", where=config.data.source, why=why, fix=fix)
         chosen = unseen.drawn(HELD)
         held, cond_held = unseen[chosen], None if given is None else given[chosen]
         self.look = Live(features, train, held, cond_held, config.sampling, lossy=BATCHES * config.training.batch_size,
@@ -357,7 +357,8 @@ class Watch:
         except EnvironmentFault as error:
             fault = error
         if self.session.engine.any(fault is not None):
-            raise fault or EnvironmentFault("the first process cannot write checkpoints")
+            raise fault or EnvironmentFault("the first process of this training cannot write checkpoints",
+                                            fix="the error of the first process says why")  # fmt: skip
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds beside tensors: where training is, of which run it is, and the records so far."""

@@ -150,7 +150,9 @@ def prdc(real: Array, fake: Array, k: int = 5) -> dict[str, Estimate]:
 def enough(real: Array, fake: Array, k: int) -> None:
     """Raise DataError unless each item has a k-th neighbour."""
     if min(len(real), len(fake)) <= k:
-        raise DataError(f"precision and coverage need more than k={k} items on both sides")
+        raise DataError(
+            f"precision and coverage need more than {k} items on each side, got {len(real)} and {len(fake)}"
+        )
 
 
 def balls(real: Array, fake: Array, k: int = 5) -> Array:

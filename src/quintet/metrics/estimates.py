@@ -64,7 +64,7 @@ def placements(high: Array, low: Array) -> tuple[Array, Array]:
     """
     n, m = len(high), len(low)
     if min(n, m) < 2:
-        raise DataError("an area under the curve needs two scores on each side")
+        raise DataError(f"the area under the curve needs at least two scores on each side, got {n} and {m}")
     from scipy.stats import rankdata
 
     ranks = rankdata(np.concatenate([high, low]))

@@ -69,7 +69,9 @@ class PrincipalFeatures:
     def _map(self, items: Array) -> Array:
         values = _values(items, self.preprocessing, self.pad)
         if values.shape[1] != len(self.mean):
-            raise DataError(f"features were fitted on {len(self.mean)} values an item, got {values.shape[1]}")
+            raise DataError(
+                f"the features were fitted on items of {len(self.mean)} values, got items of {values.shape[1]}"
+            )
         values = (values - self.mean) / self.scale
         inside = values @ self.directions.T
         rest = np.linalg.norm(values - inside @ self.directions, axis=1, keepdims=True)
@@ -87,7 +89,7 @@ def fit_features(train: Any, preprocessing: Preprocessing, *, pad: int | None = 
 
     items = np.asarray(train)
     if len(items) < 2:
-        raise DataError("a feature space needs at least two training items")
+        raise DataError(f"a feature space needs at least two training items, got {len(items)}")
     if len(items) > FIT_ITEMS:
         items = items[some(items, FIT_ITEMS, 0)]
     values = _values(items, preprocessing, pad)
@@ -116,7 +118,10 @@ def _values(items: Array, preprocessing: Preprocessing, pad: int | None) -> Arra
         return _ngrams(items.reshape(len(items), -1), pad)
     values = items.reshape(len(items), -1).astype(np.float64)
     if not np.isfinite(values).all():
-        raise DataError("NaN or Inf among the items to be measured", why="a diverged model makes such samples")
+        raise DataError(
+            "the items to be measured contain NaN or infinite values",
+            why="a model whose training has diverged generates such samples",
+        )
     return values
 
 

@@ -21,7 +21,7 @@ LEAST_PROBABILITY = 1e-300
 def wilson(hits: int, n: int, z: float = 1.959964) -> tuple[float, float]:
     """The interval of a share `hits / n` (Wilson 1927), by default of 95 %."""
     if n <= 0:
-        raise DataError("a share of no items")
+        raise DataError(f"a share needs at least one item, got {n}")
     centre, half = hits + z * z / 2, z * math.sqrt(hits * (n - hits) / n + z * z / 4)
     return max(0.0, (centre - half) / (n + z * z)), min(1.0, (centre + half) / (n + z * z))
 

@@ -75,8 +75,8 @@ def measure_samples(
     n = min(len(test), len(fake), max_items)
     if n < LEAST_ITEMS:
         raise DataError(
-            f"{n} items a side are too few to compare", where="test items and samples",
-            why=f"figures need {LEAST_ITEMS} at least", fix="give more data, or more samples",
+            f"{n} items on each side are too few to compare", where="test items and samples",
+            why=f"the figures need at least {LEAST_ITEMS} on each side", fix="use more data, or generate more samples",
         )  # fmt: skip
     chosen, made = some(test, n, seed_of("test")), some(fake, n, seed_of(seed, "samples"))
     taught = some(train, len(fake), seed_of(seed, "train"))

@@ -27,7 +27,7 @@ def error_rate_by_item(made: Sequence[Sequence[Any]], wanted: Sequence[Sequence[
     edits = np.array([Levenshtein.distance(a, b) for a, b in zip(made, wanted, strict=True)])
     lengths = np.array([len(text) for text in wanted])
     if not lengths.sum():
-        raise DataError("the texts that are wanted are empty")
+        raise DataError("the reference texts are all empty, so there is no error rate")
     rate = int(edits.sum()) / int(lengths.sum())
     return rate, rate + (edits - rate * lengths) / lengths.mean()
 

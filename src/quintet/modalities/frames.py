@@ -73,8 +73,8 @@ def arrow_table(frame: Any) -> pa.Table:
         return plain(from_dataframe(frame))
     except (pa.ArrowException, TypeError, ValueError) as error:
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError("this frame has cells of no single type", where=kind_name(frame), why=why,
-                        fix="give each column one type: numbers, texts, truth values or dates") from None  # fmt: skip
+        raise DataError("this data frame cannot be read as a table", where=kind_name(frame), why=why,
+                        fix="give each column one type: numbers, texts, booleans or dates") from None  # fmt: skip
 
 
 def column_of(column: Any, name: str = "items") -> Any:
@@ -111,7 +111,7 @@ def back(table: Any, library: str | None, index: Any = None) -> Any:
 
 def wrong(items: Any, codec: Codec, why: str = "") -> DataError:
     """The error for what is no item of this codec, with what may be given instead."""
-    what = f"{kind_name(items)} where items of kind {codec.modality} are meant"
+    what = f"expected items of kind {codec.modality}, got {kind_name(items)}"
     return DataError(what, why=why, fix=f"give {codec.wanted}")
 
 

@@ -242,7 +242,7 @@ class LatentCodec(Codec):
     ) -> Self:
         """The state alone does not make the codec: the autoencoder and its codec are given."""
         if inner is None or family is None:
-            raise CheckpointError("a latent codec without its autoencoder")
+            raise CheckpointError("the codec of the latents is loaded without its autoencoder")
         codec = cls(inner, family, data["representation"], recipe=recipe)
         codec.representation.scaled_by(torch.tensor(data["mean"]), torch.tensor(data["scale"]))
         return codec

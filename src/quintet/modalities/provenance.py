@@ -54,15 +54,15 @@ def read_provenance(path: Path) -> dict[str, Any]:
     if path.is_dir():
         first = min((file for suffix in INSIDE for file in path.glob(f"*{suffix}")), default=None)
         if first is None:
-            raise DataError("no pictures and no recordings in this folder", where=str(path))
+            raise DataError("this folder holds neither pictures nor recordings", where=str(path))
         path = first
     try:
         note = _note(path)
         data = None if note is None else json.loads(note)
     except (OSError, ValueError, SyntaxError, RuntimeError) as error:
-        raise DataError("unreadable file", where=str(path), why=str(error)) from None
+        raise DataError("the file cannot be read", where=str(path), why=str(error)) from None
     if not isinstance(data, dict):
-        raise DataError("no provenance: not a file that quintet wrote", where=str(path))
+        raise DataError("the file does not say how quintet made it", where=str(path))
     return data
 
 

@@ -174,8 +174,11 @@ class Writer:
                     fix="ask for a smaller length, or train with a larger --coding.block or --coding.items stream",
                 )
             for i in (begin > block).nonzero()[:1, 0].tolist():
-                raise DataError(f"{int(begin[i])} symbols, but an item has {block}", where=f"text {i + 1}",
-                                fix="shorten the text")  # fmt: skip
+                raise DataError(
+                    f"the text has {int(begin[i])} symbols, but the model takes at most {block}",
+                    where=f"text {i + 1}",
+                    fix="shorten the text",
+                )
         until = begin + torch.tensor([self.room(int(start)) for start in begin])
         place = torch.arange(int(until.max()))
         x = torch.zeros(len(rows), len(place), dtype=torch.long)

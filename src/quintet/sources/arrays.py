@@ -35,7 +35,7 @@ def read_arrays(entry: Entry, found: Found) -> Dataset:
     try:
         source = entry.path or io.BytesIO(entry.read())
     except BadFile as error:
-        raise DataError("cannot be read", where=where, why=str(error)) from None
+        raise DataError("the file cannot be read", where=where, why=str(error)) from None
     members = zip_entries(source, where)
     if not members:
         raise DataError("no arrays", where=where)

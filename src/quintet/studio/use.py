@@ -284,7 +284,7 @@ def found_again(root: Path, content: bytes, name: str) -> str:
                             ) from None  # fmt: skip
     run, weights = note.get("run"), note.get("weights")
     if not isinstance(run, str) or not isinstance(weights, str | None):
-        raise DataError("no provenance: not a file that quintet wrote", where=name)
+        raise DataError("the file does not say how quintet made it", where=name)
     verb, fields = asked_by(note)
     simple: dict[str, Any] = {key: value for key, value in fields.items() if isinstance(value, str | int | float)}
     for key, name in (("condition", "conditions"), ("stop", "stop")):
@@ -307,7 +307,7 @@ def beside(content: bytes, name: str) -> bytes:
             note = next(one for one in archive.infolist() if one.filename.endswith(sidecar(Path("-")).name[1:]))
             return archive.read(note) if note.file_size <= NOTE else b""
     except (zipfile.BadZipFile, StopIteration, RuntimeError, NotImplementedError, ValueError, OSError, zlib.error):
-        raise DataError("no provenance: not a file that quintet wrote", where=name) from None
+        raise DataError("the file does not say how quintet made it", where=name) from None
 
 
 def named(root: Path, name: str, weights: str | None, file: str) -> str:

@@ -115,7 +115,7 @@ class AudioCodec(Codec):
         self.rate = items.rate if isinstance(items, Recordings) else 0
         recordings = self._check(items)
         if len(recordings) == 0:
-            raise DataError("no recordings to learn from")
+            raise DataError("the training data hold no recordings")
         lengths = np.array([len(samples) for samples in recordings])
         if lengths.max() == 0:
             raise DataError("every recording is empty")
@@ -154,8 +154,8 @@ class AudioCodec(Codec):
             raise DataError(f"expected recordings, got {type(items).__name__}")
         if items.rate != self.rate:
             raise DataError(
-                f"recordings of {items.rate} samples a second, the model has {self.rate}",
-                fix=f"--data.rate {self.rate}",
+                f"the recordings have {items.rate} samples a second, but the model was trained on {self.rate}",
+                fix=f"resample them with --data.rate {self.rate}",
             )
         return items
 
@@ -163,9 +163,9 @@ class AudioCodec(Codec):
         """One recording as float32 (self.samples,), cut or padded with silence."""
         wave = np.asarray(samples, np.float32)
         if wave.ndim != 1:
-            raise DataError(f"expected mono recordings (n,), got {wave.shape}")
+            raise DataError(f"expected a mono recording of shape (samples,), got {wave.shape}")
         if not np.isfinite(wave).all():
-            raise DataError("NaN or Inf in a recording")
+            raise DataError("a recording contains NaN or infinite values")
         out = torch.zeros(self.samples)
         cut = wave[: self.samples]
         out[: len(cut)] = torch.from_numpy(np.array(cut)).clamp(-1, 1)
@@ -256,7 +256,9 @@ class AudioCodec(Codec):
             return out
         mask = np.asarray(known)
         if mask.dtype != bool or mask.ndim not in (1, 2) or (mask.ndim == 2 and len(mask) != len(recordings)):
-            raise DataError(f"expected a boolean mask (samples,) or (N, samples), got {mask.dtype} {mask.shape}")
+            raise DataError(
+                f"expected a boolean mask of shape (samples,) or (N, samples), got {mask.dtype} of shape {mask.shape}"
+            )
         out[:, mask.shape[-1] :] = True
         out[:, : mask.shape[-1]] = mask[..., : self.samples]
         return out

@@ -60,7 +60,7 @@ def sound_figures(heldout: Recordings, fake: Recordings, seed: int = 0) -> dict[
     They are drawn by `seed`, since recordings often come in some order.
     """
     if heldout.rate != fake.rate:
-        raise DataError(f"recordings of {fake.rate} samples a second against {heldout.rate}")
+        raise DataError(f"the samples have {fake.rate} values a second, but the real recordings have {heldout.rate}")
     n = min(len(heldout), len(fake), MAX_RECORDINGS)
     real, made = (levels_of(side[some(side, n, seed)]) for side in (heldout, fake))
     return with_errors(

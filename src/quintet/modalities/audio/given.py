@@ -37,12 +37,17 @@ def raw_recordings(items: Any, codec: Any) -> Recordings:
     samples = []
     for i, one in enumerate(items):
         if isinstance(one, Path | Image.Image):
-            why = f"a recording is an array (samples,), not {kind_name(one)}"
-            raise DataError("not a recording", where=f"item {i + 1}", why=why, fix="give a folder as one pathlib.Path")
+            why = f"a recording is an array of shape (samples,), but this is of type {kind_name(one)}"
+            raise DataError(
+                "expected a recording",
+                where=f"item {i + 1}",
+                why=why,
+                fix="to read files, give their folder as one pathlib.Path",
+            )
         array = as_array(one)
         if array.ndim != 1 or array.dtype.kind not in "iuf":
-            why = f"an array of {array.dtype} {array.shape}; a recording is (samples,)"
-            raise DataError("not a recording", where=f"item {i + 1}", why=why)
+            why = f"a recording is numbers of shape (samples,), but this is {array.dtype} of shape {array.shape}"
+            raise DataError("expected a recording", where=f"item {i + 1}", why=why)
         scale = 1.0 if array.dtype.kind == "f" else 1.0 / float(np.iinfo(array.dtype).max + 1)
         samples.append((array * scale).astype(np.float32))
     return Recordings(samples, codec.rate)

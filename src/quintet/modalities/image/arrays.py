@@ -27,12 +27,16 @@ def channels_last(array: np.ndarray, where: str) -> np.ndarray:
     if array.dtype == np.bool_:
         array = array.astype(np.uint8) * 255
     if array.dtype.kind not in "iuf":
-        why = f"{array.dtype} {array.shape}: images are numbers (N, H, W) or (N, H, W, C)"
-        raise DataError("not images, and not a table", where=where, why=why)
+        why = f"images are numbers of shape (N, H, W) or (N, H, W, C), but this is {array.dtype} of shape {array.shape}"
+        raise DataError("this array holds neither images nor a table", where=where, why=why)
     if array.ndim == 3:
         return array[..., None]
     if array.shape[-1] in (1, 3, 4):
         return array
     if array.shape[1] in (1, 3, 4):
         return array.transpose(0, 2, 3, 1)
-    raise DataError(f"images with {array.shape[-1]} channels", where=where, why="1, 3 or 4 can be read")
+    raise DataError(
+        f"expected images with 1, 3 or 4 channels, got an array of shape {array.shape}",
+        where=where,
+        why="the channels are the last axis of the array, or the second",
+    )

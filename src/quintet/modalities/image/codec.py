@@ -38,7 +38,7 @@ class ImageCodec(Codec):
     def fit(self, items: Any) -> Self:
         images = self._array(items)
         if len(images) == 0:
-            raise DataError("no images to learn from")
+            raise DataError("the training data hold no images")
         self.shape = (images.shape[1], images.shape[2], images.shape[3])
         values = np.zeros(256, bool)
         for part in chunks(images, 2**22):  # memory-mapped images stay where they are
@@ -58,9 +58,11 @@ class ImageCodec(Codec):
         if images.ndim == 3:
             images = images[..., None]
         if images.ndim != 4 or images.dtype.kind not in "iu":
-            raise DataError(f"expected integer images (N, H, W) or (N, H, W, C), got {images.dtype} {images.shape}")
+            raise DataError(
+                f"expected integer images (N, H, W) or (N, H, W, C), got {images.dtype} of shape {images.shape}"
+            )
         if self.shape != (0, 0, 0) and images.shape[1:] != self.shape:
-            raise DataError(f"expected images of (H, W, C) = {self.shape}, got {images.shape[1:]}")
+            raise DataError(f"expected images of shape (H, W, C) = {self.shape}, got {images.shape[1:]}")
         return images
 
     def encode(self, items: Any) -> Tensor:
@@ -92,8 +94,8 @@ class ImageCodec(Codec):
         n, (h, w, _) = len(self._array(items)), self.shape
         given = np.asarray(known)
         if known is None or given.dtype != bool or given.shape not in ((h, w), (n, h, w)):
-            what = "no mask" if known is None else f"{given.dtype} {given.shape}"
-            raise DataError(f"which pixels are known? expected a bool mask ({h}, {w}) or ({n}, {h}, {w}), got {what}",
+            what = "none" if known is None else f"{given.dtype} of shape {given.shape}"
+            raise DataError(f"expected a boolean mask of known pixels, ({h}, {w}) or ({n}, {h}, {w}), got {what}",
                             fix="give a mask that is True where the pixel is known")  # fmt: skip
         return np.broadcast_to(given, (n, h, w))
 

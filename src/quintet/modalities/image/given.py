@@ -49,7 +49,10 @@ def raw_images(items: Any, codec: Any, scale: Scale | None) -> np.ndarray:
     if array.ndim == 4 and array.shape[1:] == (c, h, w) != (h, w, c):
         array = array.transpose(0, 2, 3, 1)
     if array.ndim != 4 or array.shape[1:] != (h, w, c):
-        raise DataError(f"pictures of {array.shape}", why=f"the model's are (H, W, C) = {(h, w, c)}")
+        raise DataError(
+            f"expected pictures of shape (H, W, C) = {(h, w, c)}, got an array of shape {array.shape}",
+            why="the model was trained on pictures of this size",
+        )
     return _levels(array, codec)
 
 
@@ -75,13 +78,13 @@ def _levels(array: np.ndarray, codec: Any) -> np.ndarray:
         return array.astype(np.uint8) * top
     if array.dtype.kind == "f":
         if not np.isfinite(array).all():
-            raise DataError("pictures with NaN or infinite values")
+            raise DataError("the pictures contain NaN or infinite values")
         low, high = float(array.min()), float(array.max())
         if low >= 0 and high <= 1:
             return np.round(array * top).astype(np.int64)
         if low < 0 or high > max(255, top):
-            why = f"they lie from {low:.6g} to {high:.6g}: 0 ... 1 and 0 ... {top} are understood"
-            raise DataError("pictures of real numbers on an unknown scale", why=why)
+            why = f"they lie from {low:.6g} to {high:.6g}, but floats must lie from 0 to 1 or from 0 to {max(255, top)}"
+            raise DataError("the values of these pictures are on an unknown scale", why=why)
         array = np.round(array).astype(np.int64)
     if array.size:
         beyond = float(np.mean((array > top) | (array < 0)))
@@ -102,7 +105,7 @@ def _pictures(items: Any, codec: Any) -> np.ndarray:
             image = open_image(one.read_bytes()) if isinstance(one, Path) else one
             out[i] = resized(as_eight_bits(ImageOps.exif_transpose(image)), Shape(h, w, c, True, "crop"))
         except (BadFile, OSError, ValueError) as error:
-            raise DataError("not a picture", where=str(one), why=str(error)) from None
+            raise DataError("this cannot be read as a picture", where=str(one), why=str(error)) from None
     top = white(codec)
     if top < 64 and out.max() > top:  # white is 255 in a picture, and `top` in data of few levels
         out = np.round(out.astype(np.float64) * (top / 255)).astype(np.uint8)

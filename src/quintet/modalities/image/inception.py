@@ -29,9 +29,9 @@ class Inception:
     def __init__(self, file: str | Path | None = None) -> None:
         """`file`: default $QUINTET_INCEPTION. Raises EnvironmentFault if there is none, or it cannot be read."""
         given = file or os.environ.get(VARIABLE)
-        fix = f"set {VARIABLE} to the file inception-2015-12-05.pt (of NVIDIA's stylegan3), or features pca"
+        fix = f"set {VARIABLE} to the path of inception-2015-12-05.pt (from NVIDIA's stylegan3), or choose features pca"
         if not given:
-            raise EnvironmentFault("no weights of Inception", why=f"{VARIABLE} is not set", fix=fix)
+            raise EnvironmentFault("the weights of Inception are missing", why=f"{VARIABLE} is not set", fix=fix)
         try:
             content = Path(given).read_bytes()
             with warnings.catch_warnings():
@@ -39,7 +39,9 @@ class Inception:
                 self.net = torch.jit.load(str(given), map_location="cpu").eval()
         except (OSError, RuntimeError) as error:
             why = str(error).splitlines()[0]
-            raise EnvironmentFault("no weights of Inception", where=str(given), why=why, fix=fix) from None
+            raise EnvironmentFault(
+                "the weights of Inception cannot be read", where=str(given), why=why, fix=fix
+            ) from None
         self.description: dict[str, Any] = {
             "name": "inception-2015-12-05",
             "version": 1,
@@ -53,9 +55,14 @@ class Inception:
         """Images (N, C, H, W) on [-1, 1] -> (N, dims)."""
         x = torch.from_numpy(np.asarray(items, np.float32))
         if x.dim() != 4 or x.shape[1] > 4:
-            raise DataError(f"Inception sees images, not items of shape {tuple(x.shape[1:])}", fix="features pca")
+            raise DataError(
+                f"Inception measures images, but got items of shape {tuple(x.shape[1:])}", fix="choose features pca"
+            )
         if not torch.isfinite(x).all():
-            raise DataError("NaN or Inf among the items to be measured", why="a diverged model makes such samples")
+            raise DataError(
+                "the items to be measured contain NaN or infinite values",
+                why="a model whose training has diverged generates such samples",
+            )
         colours = x[:, :1].expand(-1, 3, -1, -1) if x.shape[1] < 3 else x[:, :3]
         pixels = ((colours + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
         parts = [self.net(part, return_features=True).double() for part in pixels.split(CHUNK)]

@@ -50,11 +50,16 @@ def white_pixels(path: str, h: int, w: int, fit: str = "crop", *, hole: bool = F
                 wide = picture.mode.startswith("I") or picture.mode == "F"
                 values = np.asarray(picture if wide else picture.convert("RGB").convert("L")).astype(np.float32)
     except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise DataError("not a mask", where=path, why=str(error), fix=f"{', '.join(HALVES)}, or a PNG") from None
+        raise DataError(
+            "the file cannot be read as a mask",
+            where=path,
+            why=str(error),
+            fix=f"give one of {', '.join(HALVES)}, or the path of a PNG",
+        ) from None
     low, high = float(values.min()), float(values.max())
     if low == high:
-        raise DataError("a mask of one colour", where=path, why="no part of it is marked",
-                        fix="draw the one part white and the other black")  # fmt: skip
+        raise DataError("the mask has only one colour", where=path, why="so it marks no part of the picture",
+                        fix="draw one part white and the other black")  # fmt: skip
     drawn = Image.fromarray(((values - low) / (high - low)).astype(np.float32))
     if fit == "crop":
         drawn = ImageOps.fit(drawn, (w, h), Image.Resampling.BOX)

@@ -273,14 +273,18 @@ class SeriesCodec(Codec):
         if not isinstance(items, Windows):
             raise DataError(f"expected windows of series, got {type(items).__name__}")
         if not len(items):
-            raise DataError("no windows to learn from")
+            raise DataError("the training data hold no windows")
         self.channels, self.clock, self.columns = items.channels, items.clock, items.columns
         season = self._season(items) if self.representation.kind == "discrete" else 0
         found, changes = [], []
         for place, name in enumerate(items.channels):
             values = items.values[:, :, place]
             if np.isnan(values).all():
-                raise DataError("no value to learn from", where=f"channel {name}", fix="leave this channel out")
+                raise DataError(
+                    "all training values of this channel are missing",
+                    where=f"channel {name}",
+                    fix="leave this channel out of the data",
+                )
             found.append(Channel.of(values[~np.isnan(values)], self.settings.levels))
             if season:
                 change = changes_of(values, season)
@@ -312,13 +316,16 @@ class SeriesCodec(Codec):
             raise DataError(f"expected windows of series, got {type(items).__name__}")
         lacking = [name for name in self.channels if name not in items.channels]
         if len(lacking) == len(self.channels):
-            why = f"the model's are {', '.join(self.channels)}; there are {', '.join(items.channels)}"
-            raise DataError("none of the model's channels", why=why)
+            why = f"the model has {', '.join(self.channels)}; the data have {', '.join(items.channels)}"
+            raise DataError("the data have none of the model's channels", why=why)
         if items.steps > self.steps:
-            why = f"they have {items.steps} steps, those of the model {self.steps}"
-            raise DataError("the windows are too long", why=why, fix=f"--data.window {self.steps}")
+            why = f"they have {items.steps} steps, but the model takes at most {self.steps}"
+            raise DataError("the windows are too long", why=why, fix=f"use --data.window {self.steps}")
         if items.start is not None and (items.clock.unit, items.clock.every) != (self.clock.unit, self.clock.every):
-            raise DataError(f"a step of {items.clock}, where the model has {self.clock}", fix="bring such data")
+            raise DataError(
+                f"the steps of the data are {items.clock} apart, but those of the model {self.clock}",
+                fix="resample the data to the steps of the model",
+            )
         return items.shaped(self.steps, self.channels)
 
     def encode(self, items: Any) -> Tensor:
@@ -345,15 +352,15 @@ class SeriesCodec(Codec):
             return given
         mask = np.asarray(known)
         if mask.dtype != bool or mask.ndim not in (1, 2, 3):
-            raise DataError(f"expected a boolean mask (steps,), (N, steps) or (N, steps, channels), got {mask.dtype} "
-                            f"{mask.shape}")  # fmt: skip
+            raise DataError(f"expected a boolean mask of shape (steps,), (N, steps) or (N, steps, channels), "
+                            f"got {mask.dtype} of shape {mask.shape}")  # fmt: skip
         mask = mask[None, :, None] if mask.ndim == 1 else mask[:, :, None] if mask.ndim == 2 else mask
         wide = np.zeros((len(mask), self.steps, mask.shape[2]), bool)
         wide[:, : mask.shape[1]] = mask[:, : self.steps]
         try:
             return given & np.broadcast_to(wide, given.shape)
         except ValueError:
-            raise DataError(f"a mask of shape {mask.shape} for windows of shape {given.shape}") from None
+            raise DataError(f"a mask of shape {mask.shape} does not fit windows of shape {given.shape}") from None
 
     def partial(self, items: Any, known: Any = None) -> tuple[Tensor, Tensor]:
         """Missing values and lacking channels are holes, what `known` leaves out, and what comes behind a shorter

@@ -162,7 +162,10 @@ def forecast_figures(
     past = steps - max(1, steps // 4)
     whole = np.flatnonzero(~np.isnan(heldout.values).any((1, 2)))
     if not 0 < past < steps or not len(whole):
-        raise DataError("no forecasts to measure", why=f"{len(whole)} whole windows, {past} of {steps} steps known")
+        raise DataError(
+            "forecasts cannot be measured on these windows",
+            why=f"{len(whole)} windows have no missing value, and {past} of {steps} steps are given",
+        )
     windows = heldout[whole[some(len(whole), count, 0)]]
     every = windows[np.tile(np.arange(len(windows)), draws)]
     made = complete(every, np.arange(steps) < past).values[:, past:]

@@ -185,8 +185,8 @@ class SeriesModality(Modality):
         if values.ndim == 2:
             values = values[None] if values.shape[1] == channels else values[:, :, None]
         if values.ndim != 3 or values.shape[2] != channels:
-            why = f"an array of shape {values.shape}; a window is (steps, {channels})"
-            raise DataError("not windows", why=why, fix=f"give {codec.wanted}")
+            why = f"a window has the shape (steps, {channels}), but this is an array of shape {values.shape}"
+            raise DataError("these are not windows of the model", why=why, fix=f"give {codec.wanted}")
         return Windows(np.where(np.isfinite(values), values, np.nan), codec.channels)
 
     def reading(self, codec: Codec, reading: Choices) -> dict[str, Any]:

@@ -67,16 +67,25 @@ def from_table(table: pa.Table, found: Found, notes: Sequence[str] = ()) -> Data
     table, renamed = tables.named(table)
     table, typed = types.retyped(table, reading.of(TableReading).wishes, where, reading.forms)
     if not len(table):
-        raise DataError("no rows", where=where, fix="the file has a header alone, or nothing")
+        raise DataError(
+            "the table has no rows",
+            where=where,
+            why="the file is empty, or holds only a header",
+            fix="give a file that has rows below its header",
+        )
     time, entity = time_column(table, found), reading.group
     for name in (reading.time, entity):
         if name is not None and name not in table.column_names and not reading.whole:
-            raise DataError(f"no column {name}", where=where, why=f"columns: {', '.join(table.column_names)}")
+            raise DataError(f"there is no column {name}", where=where, why=f"columns: {', '.join(table.column_names)}")
     entity = entity if entity in table.column_names else None
     names = [name for name in table.column_names if name not in (time, entity)]
     channels = [name for name in names if _is_number(table[name].type) and table[name].null_count < len(table)]
     if not channels:
-        raise DataError("no channel", where=where, why=f"none of these columns holds numbers: {', '.join(names)}")
+        raise DataError(
+            "the series has no channels",
+            where=where,
+            why=f"none of these columns holds numbers, as a channel must: {', '.join(names)}",
+        )
     other = [name for name in names if name not in channels]
     said = [*notes, *renamed, *typed]
     said += [f"not numbers, and left out: {', '.join(other)}"] if other else []
@@ -126,30 +135,44 @@ def clock_of(cells: pa.ChunkedArray, kinds: NDArray[np.str_], where: str) -> tup
     gaps = np.diff(at[order])[kinds[order][1:] == kinds[order][:-1]]
     if (gaps == 0).any():
         row = int(order[np.flatnonzero((np.diff(at[order]) == 0) & (kinds[order][1:] == kinds[order][:-1]))[0]])
-        raise DataError("two rows of one time", where=where, why=f"one of them is row {row + 1}",
-                        fix="name the column that tells the series apart: --data.group COLUMN")  # fmt: skip
+        raise DataError(
+            "two rows have the same time",
+            where=where,
+            why=f"row {row + 1} is one of them",
+            fix="if there are several series, name the column that tells them apart with --data.group COLUMN",
+        )
     found, counts = np.unique(gaps, return_counts=True)
     every = found[counts.argmax()] if len(found) else 1
     steps = (at - at.min()) / every
     off = np.abs(steps - np.round(steps)) > 1e-6
     if off.any():
-        why = f"most steps are {Clock(unit, 0, float(every))}, and {off.sum():,} of {len(at):,} rows lie between two"
-        raise DataError("the times are not regular", where=where, why=why, fix="resample them to even steps")
+        why = f"most steps are {Clock(unit, 0, float(every))}, but {off.sum():,} of {len(at):,} rows lie in between"
+        raise DataError(
+            "the times are not evenly spaced", where=where, why=why, fix="resample the rows to evenly spaced times"
+        )
     return Clock(unit, float(at.min()), float(every)), np.round(steps).astype(np.int64)
 
 
 def _moments(cells: pa.ChunkedArray, where: str) -> tuple[NDArray[np.int64] | Floats, str]:
     """Times as numbers, and their unit: whole months where all are of the same day and time of a month."""
     if cells.null_count:
-        raise DataError(f"{cells.null_count:,} missing times", where=where, fix="fill or remove these rows")
+        raise DataError(
+            f"{cells.null_count:,} rows have no time",
+            where=where,
+            fix="fill in the missing times, or remove these rows",
+        )
     if pa.types.is_integer(cells.type) or pa.types.is_floating(cells.type):
         return cells.to_numpy(), ""
     try:
         at = np.array([str(cell) for cell in cells.to_pylist()], "datetime64[us]") if pa.types.is_string(cells.type) \
             else cells.cast(pa.timestamp("us")).to_numpy().astype("datetime64[us]")  # fmt: skip
     except (ValueError, pa.ArrowException) as error:
-        raise DataError(f"no times: {cells[0].as_py()!r}", where=where, why=str(error).splitlines()[0],
-                        fix="write 2024-05-01 or 2024-05-01T13:00, or numbers") from None  # fmt: skip
+        raise DataError(
+            f"the times cannot be read, of which the first is {cells[0].as_py()!r}",
+            where=where,
+            why=str(error).splitlines()[0],
+            fix="write times as 2024-05-01 or 2024-05-01T13:00, or as numbers",
+        ) from None
     months = at.astype("datetime64[M]")
     ends = (months + 1).astype("datetime64[D]") - 1
     if ((at == months).all() or (at == ends).all()) and len(np.unique(months)) == len(np.unique(at)) > 1:
@@ -162,8 +185,10 @@ def dense(steps: NDArray[np.int64], values: Floats, entity: str, where: str) -> 
     first, count = int(steps.min()), int(np.ptp(steps)) + 1
     if count > SPARSE * len(steps) + 1000:
         of = f" of {entity}" if entity else ""
-        why = f"{len(steps):,} rows{of} would make {count:,} steps"
-        raise DataError("the times are not regular", where=where, why=why, fix="resample them to even steps")
+        why = f"{len(steps):,} rows{of} would become {count:,} steps, most of them empty"
+        raise DataError(
+            "the times are not evenly spaced", where=where, why=why, fix="resample the rows to evenly spaced times"
+        )
     out = np.full((count, values.shape[1]), np.nan)
     out[steps - first] = values
     return Long(first, out, entity)
@@ -183,9 +208,9 @@ def cut(longs: Sequence[Long], frame: Windows, found: Found, notes: Sequence[str
         test, validation = (max(length, round(share * (last - first))) for share in (TEST, VALIDATION))
         edges = [first, last - test - validation, last - test, last]
         if edges[1] - first < length:
-            why = f"there are {last - first:,} steps, and each split needs a window of its own"
-            raise DataError(f"windows of {length:,} steps are too long", where=found.where, why=why,
-                            fix=f"--data.window {max(2, (last - first) // 8)}, or --data.split none")  # fmt: skip
+            why = f"it has {last - first:,} steps, and each of three splits needs a window of its own"
+            raise DataError(f"windows of {length:,} steps are too long for this series", where=found.where, why=why,
+                            fix=f"use --data.window {max(2, (last - first) // 8)}, or --data.split none")  # fmt: skip
         said.append(f"split by time: the last {test:,} steps are the test split, the {validation:,} before validation")
     parts, starts, kinds, splits, holes = [], [], [], [], 0
     for split, (low, high) in enumerate(itertools.pairwise(edges)):
@@ -203,8 +228,13 @@ def cut(longs: Sequence[Long], frame: Windows, found: Found, notes: Sequence[str
                 kinds.append(one.entity)
                 splits.append(split)
     if not parts or len(set(splits)) < len(edges) - 1:
-        why = f"{holes:,} windows lack more than a tenth of their values"
-        raise DataError("a split without a window", where=found.where, why=why, fix="a shorter --data.window")
+        why = f"{holes:,} windows are left out, since more than a tenth of their values is missing"
+        raise DataError(
+            "training, validation or test is left without a window",
+            where=found.where,
+            why=why,
+            fix="choose a shorter --data.window",
+        )
     said += [f"{holes:,} windows lack more than a tenth of their values and are left out"] if holes else []
     entity = np.array(kinds) if len(longs) > 1 else None
     windows = replace(frame, values=np.stack(parts), start=np.array(starts), entity=entity)
@@ -214,13 +244,14 @@ def cut(longs: Sequence[Long], frame: Windows, found: Found, notes: Sequence[str
 def from_windows(values: Floats, labels: pa.Table | None, found: Found) -> Dataset:
     """(N, T, C) windows that are cut already, split by hash."""
     if values.shape[1] != found.reading.of(SeriesReading).window:
-        raise DataError(f"windows of {values.shape[1]:,} steps", where=found.where,
-                        fix=f"--data.window {values.shape[1]}")  # fmt: skip
+        raise DataError(f"the array has windows of {values.shape[1]:,} steps, unlike --data.window", where=found.where,
+                        fix=f"use --data.window {values.shape[1]}")  # fmt: skip
     windows = Windows(np.where(np.isfinite(values), values, np.nan), tuple(f"x{i}" for i in range(values.shape[2])))
     kept = np.flatnonzero(np.isnan(windows.values).mean((1, 2)) <= (1.0 if found.reading.whole else HOLES))
     windows, found = windows[kept], replace(found, labels=labels).at(kept)
     if not len(windows):
-        raise DataError("every window lacks more than a tenth of its values", where=found.where)
+        raise DataError("every window lacks more than a tenth of its values", where=found.where,
+                        fix="fill in the missing values, or give other windows")  # fmt: skip
     part, how = assign(keys_of(each.tobytes() for each in windows), found, found.labels)
     return _dataset(windows, part, how, found)
 
@@ -228,8 +259,11 @@ def from_windows(values: Floats, labels: pa.Table | None, found: Found) -> Datas
 def from_array(array: NDArray[np.generic], labels: pa.Table | None, found: Found) -> Dataset:
     """(N, T, C) windows, or (T,) or (T, C) one long series."""
     if array.dtype.kind not in "fiub" or array.ndim > 3:
-        raise DataError(f"an array of {array.dtype} {array.shape}", where=found.where,
-                        why="windows are numbers (N, steps, channels), one series is (steps, channels)")  # fmt: skip
+        raise DataError(
+            f"an array of {array.dtype} of shape {array.shape} is not a series",
+            where=found.where,
+            why="windows are numbers of shape (N, steps, channels), and one series of (steps, channels)",
+        )
     values = np.asarray(array, np.float64)
     if values.ndim == 3:
         return from_windows(values, labels, found)

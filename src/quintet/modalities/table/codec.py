@@ -299,7 +299,11 @@ class TableCodec(Codec):
             if place is not None and has.any():
                 units, null = column.units(table.column(place).filter(pa.array(has)), strict=self.settings.strict)
                 if null.any() and not column.nulls:
-                    raise DataError("a null is said to be known", where=f"column {name}", why="training had none")
+                    raise DataError(
+                        "a missing cell is marked as known",
+                        where=f"column {name}",
+                        why="this column had no missing cells in training",
+                    )
                 own[has] = np.where(null, np.nan, units)
             values[name], given[name] = own, has
         return values, given

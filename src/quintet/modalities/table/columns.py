@@ -293,8 +293,12 @@ class Column:
 
     def refuse(self, value: Any) -> NoReturn:
         """Raise DataError for a value that training lacks."""
-        known = ", ".join(map(str, self.values[:12]))
-        raise DataError(f"unknown value {value!r}", where=f"column {self.name}", why=f"known: {known}")
+        known = ", ".join(map(str, self.values[:12])) + (", ..." if len(self.values) > 12 else "")
+        raise DataError(
+            f"the value {value!r} did not occur in training",
+            where=f"column {self.name}",
+            why=f"the values in training were {known}",
+        )
 
     def to_json(self) -> dict[str, Any]:
         grid = None if self.grid is None else list(self.grid)
@@ -361,8 +365,12 @@ def describe(
                                     fine=1 if of.points is not None else fine))  # fmt: skip
             return replace(whole, calendar=calendar, parts=tuple(parts))
     elif not arrow.is_category(kind):
-        raise DataError(f"a column of type {kind}", where=f"column {name}", why="not a number, date, text or boolean",
-                        fix="leave it out")  # fmt: skip
+        raise DataError(
+            f"a column of type {kind} cannot be modelled",
+            where=f"column {name}",
+            why="a column must hold numbers, dates, texts or booleans",
+            fix="leave this column out",
+        )
     found = arrow.as_labels(filled).value_counts()
     counted = sorted(zip(*(found.field(i).to_pylist() for i in (0, 1)), strict=True), key=lambda c: (-c[1], str(c[0])))
     once = bool(counted) and counted[-1][1] == 1 and len(filled) >= MANY

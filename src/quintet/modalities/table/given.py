@@ -88,7 +88,7 @@ def raw_conditions(given: Any, codec: Any, n: int) -> Any:
 def write_table(table: pa.Table, path: Path) -> Path:
     """As a file that is read as it is."""
     if not table.num_rows:
-        raise DataError("no rows", why="the table is empty")
+        raise DataError("the table has no rows", why="an empty table is not written to a file")
     pyarrow.feather.write_feather(table, str(path), compression="uncompressed")
     return path
 
@@ -105,10 +105,14 @@ def as_rows(data: Any) -> pa.Table | None:
         try:
             return plain(pa.table({str(name): cells_of(cells) for name, cells in data.items()}))
         except (pa.ArrowException, ValueError, TypeError) as error:
-            raise DataError("not a dict of columns", why=str(error).splitlines()[0]) from None
+            raise DataError(
+                "this dict cannot be read as the columns of a table", why=str(error).splitlines()[0]
+            ) from None
     if isinstance(data, list | tuple) and data and all(isinstance(one, Mapping) for one in data):
         try:
             return plain(pa.Table.from_pylist([dict(row) for row in data]))
         except pa.ArrowException as error:
-            raise DataError("not rows of one table", why=str(error).splitlines()[0]) from None
+            raise DataError(
+                "these dicts cannot be read as the rows of one table", why=str(error).splitlines()[0]
+            ) from None
     return None

@@ -42,14 +42,21 @@ class Layout:
         """Read off training rows; `groups`: whether categories beyond the most frequent share symbols."""
         names = table.column_names
         if not table.num_rows or not names:
-            raise DataError("an empty table")
+            raise DataError("the table has no rows or no columns")
         if len(set(names)) < len(names):
-            raise DataError("two columns of one name", where=", ".join(names))
+            raise DataError(
+                "two columns have the same name", where=", ".join(names), fix="give each column a name of its own"
+            )
         forms = written.forms(table)
         wanted = [name for name, form in forms.items() if form.kind in ("category", "text")]  # by the user
         named = [name for name, form in forms.items() if form.kind == "id"]
         if len(named) == len(names):
-            raise DataError("all columns are identifiers", where=", ".join(named), why="there is nothing to model")
+            raise DataError(
+                "all columns are identifiers",
+                where=", ".join(named),
+                why="identifiers only name the rows, so nothing is left to model",
+                fix=f"add other columns, or model one as a category: --data.types {named[0]}=category",
+            )
         others = [name for name in names if name not in (*named, *wanted)]
         keys = [name for name in others if len(names) > 1 and is_key(table[name])]
         kept = [name for name in names if name not in (*keys, *named)] or names
@@ -116,14 +123,18 @@ def values_of(table: pa.Table, columns: Sequence[Column], *, strict: bool) -> di
     values = {}
     for column in columns:
         if column.name not in table.column_names:
-            raise DataError("a column is missing", where=column.name)
+            raise DataError(
+                "the rows lack this column of the training data",
+                where=column.name,
+                fix="add the column under the same name",
+            )
         units, null = column.units(table[column.name], strict=strict)
         if null.any() and not column.nulls:
             raise DataError(
-                f"{int(null.sum())} missing cells",
+                f"{int(null.sum()):,} of {len(null):,} cells of this column are missing",
                 where=f"column {column.name}, row {int(null.argmax()) + 1}",
-                why="training had none in it",
-                fix="fill them (quintet complete), or drop the rows",
+                why="this column had no missing cells in training",
+                fix="fill them in with quintet complete, or remove these rows",
             )
         values[column.name] = np.where(null, np.nan, units)
     return values

@@ -60,10 +60,17 @@ Batches = Iterator[pa.Table]
 def dataset_of(table: pa.Table, found: Found, notes: Sequence[str] = ()) -> Dataset:
     """A table that lies in memory, split; a text where it is one."""
     if table.num_rows == 0:
-        raise DataError("no rows", where=found.where, fix="the file has a header alone, or nothing")
+        raise DataError(
+            "the table has no rows",
+            where=found.where,
+            why="the file is empty, or holds only a header",
+            fix="give a file that has rows below its header",
+        )
     if table.num_columns > COLUMNS:
-        why = f"{table.num_columns:,} columns, and a table may have {COLUMNS:,}"
-        raise DataError("too many columns", where=found.where, why=why, fix="choose some of them")
+        why = f"it has {table.num_columns:,} columns, but at most {COLUMNS:,} are allowed"
+        raise DataError(
+            "the table has too many columns", where=found.where, why=why, fix="give a table with fewer columns"
+        )
     table, renamed = named(table)
     table, typed = types.retyped(table, found.reading.of(TableReading).wishes, found.where, found.reading.forms)
     rows = table.num_rows
@@ -148,7 +155,12 @@ def joined(parts: Sequence[pa.Table], where: str) -> pa.Table:
     try:
         table = pa.concat_tables([written.attach(part, {}) for part in parts], promote_options="permissive")
     except pa.ArrowException as error:
-        raise DataError("the files have different columns", where=where, why=in_one_line(error)) from None
+        raise DataError(
+            "the files have different columns",
+            where=where,
+            why=in_one_line(error),
+            fix="give files with the same columns, or name one of the files",
+        ) from None
     bare = pa.schema([field.remove_metadata() for field in table.schema])
     return written.attach(pa.table(table.columns, schema=bare), same)
 
@@ -182,7 +194,7 @@ def whole(entry: Entry, found: Found) -> tuple[pa.Table, list[str]]:
     except RAISED as error:
         raise unreadable(place, error) from None
     except BadFile as error:
-        raise DataError("cannot be read", where=place, why=str(error)) from None
+        raise DataError("the file cannot be read", where=place, why=str(error)) from None
 
 
 def excel_table(content: bytes) -> tuple[pa.Table, list[str]]:
@@ -226,9 +238,12 @@ def unreadable(where: str, error: BaseException) -> DataError:
     why = in_one_line(error)
     if "utf" in why.lower():
         fix = f"convert it: iconv -f latin1 -t utf-8 {Path(where).name} > new{Path(where).suffix}"
-        return DataError("not whole UTF-8 text", where=where, why=why, fix=fix)
+        return DataError("the file is not valid UTF-8 text", where=where, why=why, fix=fix)
     return DataError(
-        "cannot be read", where=where, why=why, fix="check that the file is whole and is what its name says"
+        "the file cannot be read",
+        where=where,
+        why=why,
+        fix="check that the file is complete and has the format that its name says",
     )
 
 

@@ -136,7 +136,12 @@ def schema_of(entry: Entry, found: Found, notes: list[str]) -> pa.Schema:
             break
     notes += problems
     if schema is None:
-        raise DataError("no rows", where=f"{found.where}/{entry.name}")
+        raise DataError(
+            "the table has no rows",
+            where=f"{found.where}/{entry.name}",
+            why="the file is empty, or holds only a header",
+            fix="give a file that has rows below its header",
+        )
     return schema
 
 
@@ -174,7 +179,7 @@ def batches_of(entry: Entry, schema: pa.Schema | None, found: Found, notes: list
     except RAISED as error:
         raise unreadable(place, error) from None
     except BadFile as error:
-        raise DataError("cannot be read", where=place, why=str(error)) from None
+        raise DataError("the file cannot be read", where=place, why=str(error)) from None
 
 
 def _csv_batches(file: Any, entry: Entry, schema: Any, found: Found, notes: list[str]) -> Batches:

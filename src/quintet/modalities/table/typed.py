@@ -27,7 +27,10 @@ def typed(codec: Any, text: str) -> Any:
         row = None
     columns = {column.name: column for column in codec.columns}
     if not isinstance(row, dict) or not all(isinstance(value, str) for value in row.values()):
-        raise DataError(f"not a row: {text!r}", fix=f"{{{', '.join(f'{name}: ...' for name in columns)}}}")
+        raise DataError(
+            f"expected a row of named values, got {text!r}",
+            fix=f"write {{{', '.join(f'{name}: ...' for name in columns)}}}",
+        )
     for name in row:
         if name not in columns:
             raise DataError(f"unknown column {name!r} in {text!r}", why=f"known: {', '.join(columns)}")
@@ -50,7 +53,7 @@ def _cell(codec: TableCodec, column: Column, text: str, empty: tuple[str, ...] =
         return _value(codec, column, text)
     except (ValueError, pa.ArrowException):
         what = "date or time" if pa.types.is_temporal(column.type) else "number"
-        raise DataError(f"not a {what}: {text!r}", where=f"column {column.name}") from None
+        raise DataError(f"expected a {what}, got {text!r}", where=f"column {column.name}") from None
 
 
 def _value(codec: TableCodec, column: Column, text: str) -> Any:

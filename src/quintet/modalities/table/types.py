@@ -22,7 +22,11 @@ FEW = 20
 def check_names(given: Mapping[str, str], names: Sequence[str], where: str) -> None:
     for name in given:
         if name not in names:
-            raise DataError(f"data.types: no column {name}", where=where, why=f"columns: {', '.join(names)}")
+            raise DataError(
+                f"data.types names the column {name}, which does not exist",
+                where=where,
+                why=f"columns: {', '.join(names)}",
+            )
 
 
 def typed(strings: pa.Table, given: Mapping[str, str], forms: Mapping[str, Form], where: str
@@ -65,7 +69,7 @@ def _fits(form: Form, cells: Any) -> bool:
 
 def _some(columns: Mapping[str, Any], where: str) -> None:
     if not columns:
-        raise DataError("no column is left", where=where, why="data.types drops all of them")
+        raise DataError("no column is left to model", where=where, why="data.types drops all of the columns")
 
 
 def doubts(name: str, form: Form | None, typed_cells: Any, cells: Any) -> list[str]:
@@ -132,8 +136,8 @@ def wished(cells: Any, kind: str, where: str) -> Form | None:
         if form is not None and kind == "integer" and form.decimals != 0:
             form = None
     if form is None:
-        raise DataError(f"not a column of type {kind}", where=where, why=_example(filled, kind),
-                        fix="correct these cells, or leave them empty")  # fmt: skip
+        raise DataError(f"this column cannot be read as the type {kind}", where=where, why=_example(filled, kind),
+                        fix="correct these cells, leave them empty, or choose another type")  # fmt: skip
     return replace(form, missing=marks)
 
 
@@ -165,7 +169,9 @@ def retyped(
             try:
                 text = cells.cast(pa.string())
             except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-                raise DataError("no text", where=f"{where}, column {name}", why=str(error)) from None
+                raise DataError(
+                    "this column cannot be read as text", where=f"{where}, column {name}", why=str(error)
+                ) from None
             matches = (kind in ("number", "decimal", "integer") and not strings) or (
                 kind == "datetime" and pa.types.is_temporal(cells.type))  # fmt: skip
             form = None if matches else wished(text, kind, f"{where}, column {name}")

@@ -85,7 +85,7 @@ class TextCodec(Codec):
         """The vocabulary of these texts."""
         texts = _texts(items)
         if not any(texts):
-            raise DataError("no text to learn from")
+            raise DataError("the training texts are all empty")
         if self.settings.tokens == "characters":
             return Characters.learn(texts)
         return BytePairs.learn(texts, self.settings.vocab_size) if self.settings.tokens == "bpe" else Bytes()
@@ -297,7 +297,10 @@ class TextCodec(Codec):
         themselves). Behind a text with holes the rest of a window is unknown; a separate text is known to end there.
         """
         if known is not None:
-            raise DataError("a text takes no mask", fix=f"write {HOLE} for each lost symbol, or only the beginning")
+            raise DataError(
+                "a mask cannot be given for a text",
+                fix=f"write {HOLE} for each missing symbol, or give only the beginning of the text",
+            )
         texts = _texts(items)
         symbols = torch.full((len(texts), self.block), self.end or 0)
         given = torch.zeros(len(texts), self.block, dtype=torch.bool)
@@ -306,7 +309,9 @@ class TextCodec(Codec):
             row = np.concatenate([parts[0], *(np.insert(part, 0, -1) for part in parts[1:])])
             if len(row) > self.block:
                 raise DataError(
-                    f"{len(row)} symbols, but an item has {self.block}", where=f"text {i + 1}", fix="shorten the text"
+                    f"the text has {len(row)} symbols, but the model takes at most {self.block}",
+                    where=f"text {i + 1}",
+                    fix="shorten the text",
                 )
             at = torch.from_numpy(row)
             symbols[i, : len(row)], given[i, : len(row)] = at.clamp_min(0), at >= 0
@@ -353,7 +358,7 @@ def _texts(items: Any) -> list[str]:
     texts = [items] if isinstance(items, str) else ["" if text is None else text for text in items]
     for i, text in enumerate(texts):
         if not isinstance(text, str):
-            raise DataError(f"expected texts, got {type(text).__name__}", where=f"item {i + 1}")
+            raise DataError(f"expected a text, got {type(text).__name__}", where=f"item {i + 1}")
     return texts
 
 

@@ -118,7 +118,7 @@ def ngram_divergence(real: Sequence[str], fake: Sequence[str], n: int = ORDER) -
 def _counts(texts: Sequence[str], n: int) -> list[Counter[str]]:
     each = [Counter(text[i : i + n] for i in range(len(text) - n + 1)) for text in texts]
     if not any(each):
-        raise DataError(f"no text of {n} characters to be measured")
+        raise DataError(f"no text has the {n} characters that the measurement needs")
     return each
 
 
@@ -189,7 +189,7 @@ class Judge:
                 pairs.append((-sum(logs), float(len(places))))
             left -= len(text)
         if not pairs:
-            raise DataError("no text to be judged")
+            raise DataError("there is no text to judge, or all texts are empty")
         return _ratio(pairs)
 
 

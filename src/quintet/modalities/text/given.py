@@ -49,5 +49,5 @@ def raw_texts(items: Any, codec: Any, column: str | None) -> list[str]:
         raise wrong(items, codec)
     for i, text in enumerate(items):
         if not isinstance(text, str):
-            raise DataError(f"a text is meant, got {kind_name(text)}", where=f"item {i + 1}")
+            raise DataError(f"expected a text, got {kind_name(text)}", where=f"item {i + 1}")
     return list(items)

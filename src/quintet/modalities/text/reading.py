@@ -53,7 +53,9 @@ def read_texts(entries: Sequence[Entry], found: Found) -> Dataset:
         except BadFile as error:
             if error.large:  # no smaller part of the source stands for it
                 fix = f"cut it into a folder of files: split -C 200M {entry.name} FOLDER/part- --additional-suffix=.txt"
-                raise DataError(f"{entry.name} is too large", where=found.where, why=str(error), fix=fix) from None
+                raise DataError(
+                    f"the file {entry.name} is too large", where=found.where, why=str(error), fix=fix
+                ) from None
             problems.add(entry.name, error)
     problems.check()
     found, unit = found.at(good), found.reading.of(TextReading).unit
@@ -111,5 +113,10 @@ def thirds(text: str, where: str) -> list[str]:
         places.append(newline + 1 if newline >= 0 else at)
     parts = [text[: places[0]], text[places[0] : places[1]], text[places[1] :]]
     if not all(parts):
-        raise DataError("the text is too short to be split", where=where, why=f"{len(text)} characters")
+        raise DataError(
+            "the text is too short to be split",
+            where=where,
+            why=f"it has only {len(text)} characters",
+            fix="give a longer text, or use --data.split none",
+        )
     return parts

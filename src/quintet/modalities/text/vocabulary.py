@@ -165,6 +165,6 @@ def _tokenizers() -> Any:
         raise EnvironmentFault(
             "byte pairs need the package tokenizers",
             why="it is not installed",
-            fix='pip install "quintet[text]", or --coding.tokens characters (of a condition: --given.tokens)',
+            fix='pip install "quintet[text]", or use --coding.tokens characters (of a condition: --given.tokens)',
         ) from None
     return tokenizers
