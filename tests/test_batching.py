@@ -245,7 +245,7 @@ def test_closing_finishes_what_was_accepted_and_takes_no_more(vae: Family) -> No
     assert all(future.done() and not future.exception() for future in futures)
     assert sum(rows for _, _, rows, _ in told) == 18
     assert max(rows for _, _, rows, _ in told) <= 4
-    with pytest.raises(EnvironmentFault, match="takes no more requests"):
+    with pytest.raises(EnvironmentFault, match="no longer accepts requests"):
         ours.submit(call(vae, "sample", 1))
     hurried = Batcher(fitted(vae), rows=1)
     futures = [hurried.submit(call(vae, "sample", 500, seed=seed)) for seed in range(3)]

@@ -74,7 +74,7 @@ def test_what_is_damaged_is_read_anew(how: str, source: Path, tmp_path: Path) ->
         content = bytearray(items.read_bytes())
         content[-1] ^= 1
         items.write_bytes(content)
-        with pytest.warns(QuintetWarning, match="what the cache kept of .* is damaged: it is read anew"):
+        with pytest.warns(QuintetWarning, match="the cached copy of .* is damaged, so the source is read again"):
             found = load_checked(str(source))
     else:
         if how == "cut":

@@ -508,7 +508,7 @@ def test_runs_survive_a_damaged_one(call: Call, trained: Path) -> None:
     Path("here/vae/config.yaml").write_text("family: [")
     found = call("runs", "--runs", "here", "--json")
     assert "error" not in "".join(str(entry) for entry in found.json["runs"])  # a copy stands in for it, which is said
-    assert "its copy in digests.json is taken" in found.err
+    assert "its copy in digests.json is used" in found.err
     Path("here/vae/digests.json").unlink()
     found = call("runs", "--runs", "here", "--json").json["runs"]
     assert {entry["name"]: "error" in entry for entry in found} == {"flow": False, "gan": False, "vae": True}

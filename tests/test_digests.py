@@ -301,7 +301,7 @@ def test_the_check_notices_a_digest_that_is_written_behind_its_text(run: Run, mo
 
 def test_digests_of_another_run_are_no_digests(whole: Run, run: Run) -> None:
     shutil.copyfile(whole.path.parent / "other" / NAME, run.path / NAME)
-    with pytest.warns(QuintetWarning, match=f"{NAME}: digests of other files"):
+    with pytest.warns(QuintetWarning, match=f"{NAME}: the digests are those of another run"):
         assert run.config().seed == 0
 
 
@@ -358,7 +358,7 @@ def test_checkpoints_that_may_not_be_listed_are_not_none(run: Run) -> None:
     run.checkpoints.chmod(0)
 
     def work() -> int:
-        with pytest.raises(CheckpointError, match="unreadable folder"):
+        with pytest.raises(CheckpointError, match="the folder cannot be read"):
             run.latest()
         return 7
 

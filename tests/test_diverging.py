@@ -84,7 +84,7 @@ def injections(family: str, count: int, root: Path, monkeypatch: pytest.MonkeyPa
     planned = {step: draw.choice(kinds) for step in draw.sample(range(1, steps), count)}
     trainers: list[Trainer] = []
     spoilt = inject(monkeypatch, planned)
-    with pytest.warns(QuintetWarning, match="because of NaN or Inf"):
+    with pytest.warns(QuintetWarning, match="since their loss or gradient was NaN or infinite"):
         model = quintet.train(**given(family, root, steps), on_trainer=trainers.append)
     assert sorted(set(spoilt)) == sorted(planned)
     assert all(bool(torch.isfinite(p).all()) for p in model.family.parameters())

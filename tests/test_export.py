@@ -208,8 +208,8 @@ def test_an_export_says_what_it_is(files: Any, capsys: pytest.CaptureFixture[str
     assert [one["name"] for one in found["parts"]["decode"]["inputs"]] == ["z", "cond"]
     assert found["provenance"]["run"] == "vae"
     shutil.copy(folder / "decode.onnx", tmp_path / "decode.onnx")
-    for content, why in ((None, "not beside it"), ("{}", "not what an export says"), ("[]", "not a JSON object"),
-                         (json.dumps({"format": "onnx", "parts": {}}), "knows no such file")):  # fmt: skip
+    for content, why in ((None, "in its folder"), ("{}", "describe an export"), ("[]", "not hold a JSON object"),
+                         (json.dumps({"format": "onnx", "parts": {}}), "does not list this file")):  # fmt: skip
         if content is not None:
             (tmp_path / "export.json").write_text(content)
         assert main(["inspect", str(tmp_path / "decode.onnx")]) == 3

@@ -82,7 +82,7 @@ def test_a_finished_run_is_trained_further_once(tmp_path: Path) -> None:
         assert (run.config().steps, run.config().plan) == (40, ((0, 20, 3, 0), (20, 40, 3, 0)))
     assert [folder.name for folder in checkpoint.steps(run.checkpoints)][-1] == "step-00000040"
     assert not torch.equal(weights(quintet.load("r", runs=tmp_path)), before)
-    with pytest.warns(QuintetWarning, match="40 steps, which are more than 20"):
+    with pytest.warns(QuintetWarning, match="40 steps, which is more than 20"):
         quintet.resume("r", runs=tmp_path, steps=20)
     assert Run.open("r", tmp_path).config().steps == 40
 

@@ -110,11 +110,11 @@ def test_a_damaged_or_missing_file_of_the_autoencoder_is_named(name: str, runs: 
     raw = bytearray(path.read_bytes())
     raw[len(raw) // 2] ^= 1
     path.write_bytes(raw)
-    with pytest.raises(CheckpointError, match="damaged file of the autoencoder") as caught:
+    with pytest.raises(CheckpointError, match="file of the autoencoder is damaged") as caught:
         quintet.load(tmp_path / "two")
     assert caught.value.where == str(path)
     path.unlink()
-    with pytest.raises(CheckpointError, match="missing file of the autoencoder"):
+    with pytest.raises(CheckpointError, match="file of the autoencoder is missing"):
         quintet.load(tmp_path / "two")
 
 

@@ -172,7 +172,7 @@ def test_the_best_weights_are_used_and_survive_damage(tmp_path: Path) -> None:
     shutil.rmtree(again.run.checkpoints / "step-00000041")
     checkpoint.save(again.run.checkpoints, 40, last_one[0], last_one[1], keep=1)
     (folder / "model.safetensors").write_bytes(b"damage")
-    with pytest.warns(QuintetWarning, match="taking the newest weights"):
+    with pytest.warns(QuintetWarning, match="the newest weights are used"):
         last = quintet.load("r", runs=tmp_path)
     assert any(not torch.equal(tensor, weights[name]) for name, tensor in last.family.state_dict().items())
     assert provenance(last.fitted)["step"] == 40

@@ -188,7 +188,7 @@ def test_the_command_line_shows_the_same_words(runs: Path, tmp_path: Path, capsy
     heard: list[Event] = []
     sample(SampleRequest(run=str(damaged), output=str(path)), heard.append)
     told = [event.text for event in heard if isinstance(event, Note)]
-    assert "trying the one before" in told[0]
+    assert "the checkpoint before it is tried" in told[0]
     assert main(["sample", str(damaged), "-o", str(path)]) == 0
     assert capsys.readouterr().err == "".join(f"warning: {text}\n" for text in told)
 

@@ -100,7 +100,7 @@ def test_nan_on_one_rank_is_skipped_on_all(fault: str, tmp_path: Path) -> None:
     first, second = ranks(tmp_path, fault, 0)
     code, err = said(first)
     assert (code, *said(second)) == (0, 0, ""), err
-    assert "2 of 8 updates were skipped because of NaN or Inf" in err
+    assert "2 of 8 updates were skipped" in err
     _, state = checkpoint.load(tmp_path / "r" / "checkpoints" / "step-00000008")
     assert state["lost"] == 2
     assert all(bool(torch.isfinite(value).all()) for value in tensors(tmp_path, 8).values())
@@ -112,7 +112,7 @@ def test_a_rank_that_is_stopped_is_named_and_ends_the_others(tmp_path: Path) -> 
     try:
         code, err = said(first)
         assert code == 4
-        assert "rank 1: another process of this training is gone" in err
+        assert "rank 1: another process of this training has ended" in err
         assert second.poll() is None
     finally:
         second.kill()
@@ -130,7 +130,7 @@ def test_a_rank_that_dies_is_named_and_ends_the_others(fault: str, tmp_path: Pat
     first, second = ranks(tmp_path, fault, 5)
     code, err = said(first)
     assert code == 4, err
-    assert "rank 1: another process of this training is gone" in err
+    assert "rank 1: another process of this training has ended" in err
     assert "Traceback" not in err
     assert said(second)[0] == (-signal.SIGKILL if fault == "kill" else 1)
     assert Run(tmp_path / "r").latest() is not None

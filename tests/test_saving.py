@@ -143,7 +143,7 @@ def test_records_that_are_refused_are_written_later_and_once(tmp_path: Path) -> 
     assert run.metrics() == Run(tmp_path).metrics() == told
 
 
-@pytest.mark.filterwarnings("ignore:checkpoint not written")
+@pytest.mark.filterwarnings("ignore:the checkpoint could not be written")
 @pytest.mark.parametrize("refused", [range(1, 2), range(3, 6)])
 def test_one_record_that_is_refused_ends_nothing(
     refused: range, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -156,7 +156,7 @@ def test_one_record_that_is_refused_ends_nothing(
         true(run, **more)
 
     monkeypatch.setattr(Records, "flush", flush)
-    with pytest.warns(QuintetWarning, match=r"the metrics are not written .*Input/output error"):
+    with pytest.warns(QuintetWarning, match=r"the metrics could not be written .*Input/output error"):
         run = trained(tmp_path / "faulty")
     assert records(run) == records(whole)
 

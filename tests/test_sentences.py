@@ -19,7 +19,11 @@ from quintet.comparison.verdict import verdict
 from quintet.studio.sentences import HOLE, catalogue, filled, in_words, marked, read
 
 CHINESE, ENGLISH = catalogue("zh"), catalogue("en")
-OF_THE_DOOR = {"another --port", "fewer items at once, or --body-limit", "open {}, or take another folder with --runs"}
+OF_THE_DOOR = {
+    "choose another --port",
+    "fewer items at once, or --body-limit",
+    "open {}, or choose another folder with --runs",
+}
 """Options of the command that opens the studio, which pages have no field for."""
 HAN = r"[\u4e00-\u9fff]"
 

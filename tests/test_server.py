@@ -536,7 +536,7 @@ def test_files_that_stand_for_more_than_they_are_are_refused_before_they_are_rea
     none = pa.table({"x0": pa.nulls(10**9), "x1": pa.nulls(10**9)})
     for content, said in ((stream(many, compression="zstd"), "compressed"), (stream(none), "items: at most"),
                           (stream(words, compression="lz4"), "compressed"), (b"x0,x1\n" + b"1,2\n" * 40_000, "at most"),
-                          (stream(few)[:-30], "no stream")):  # fmt: skip
+                          (stream(few)[:-30], "not a valid Arrow stream")):  # fmt: skip
         media = "text/csv" if content.startswith(b"x0") else "application/vnd.apache.arrow.stream"
         found = ask.post("/api/v1/score?model=flow", content=content, headers={"content-type": media})
         assert found.status_code == 422
@@ -1064,7 +1064,7 @@ def test_a_port_that_is_taken_is_the_machines_fault(root: Path) -> None:
         found = command([sys.executable, "-m", "quintet", "serve", "flow", "--runs", str(root), "--port",
                          str(taken.getsockname()[1])], env=env)  # fmt: skip
     assert found.returncode == 4
-    assert "cannot listen there" in found.stderr
+    assert "cannot listen at this address" in found.stderr
 
 
 def test_a_server_begins_without_libraries_that_it_may_never_need() -> None:

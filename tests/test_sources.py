@@ -611,8 +611,8 @@ def test_what_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file") as missing:
         load_source(str(tmp_path / "customer.csv"))
     assert "customers.csv" in missing.value.fix
-    with pytest.raises(DataError, match="no file that can be read"):
+    with pytest.raises(DataError, match="there is no file here that can be read"):
         load_source(str(tmp_path.joinpath("x.doc").write_bytes(b"1") and tmp_path / "x.doc"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="no file that can be read"):
+    with pytest.raises(DataError, match="there is no file here that can be read"):
         load_source(str(tmp_path / "empty"))

@@ -118,7 +118,7 @@ def test_a_disk_that_is_nearly_full_is_refused(store: Uploads, monkeypatch: pyte
     for free, refused in ((uploads.RESERVE + 9, True), (uploads.RESERVE + 10, False)):
         monkeypatch.setattr(shutil, "disk_usage", lambda path, free=free: usage(0, 0, free))
         if refused:
-            with pytest.raises(EnvironmentFault, match="not enough room"):
+            with pytest.raises(EnvironmentFault, match="not enough free disk space"):
                 store.begin([("a", 10)])
         else:
             store.begin([("a", 10)])

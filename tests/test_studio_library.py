@@ -79,7 +79,7 @@ def test_the_states_of_runs(tmp_path: Path) -> None:
     assert {name: one.state for name, one in found.items()} == {
         "ended": "finished", "halted": "stopped", "living": "training", "killed": "stopped", "broken": "damaged",
     }  # fmt: skip
-    assert "unreadable configuration" in found["broken"].error
+    assert "the configuration of the run cannot be read" in found["broken"].error
     (live / "lock.json").unlink()
     assert Library(tmp_path).facts("living").state == "stopped"
 

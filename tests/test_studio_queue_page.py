@@ -188,7 +188,7 @@ def test_a_second_studio_of_the_same_runs_does_not_open(tmp_path: Path, monkeypa
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     with queue(tmp_path) as first:
         first.begin("http://127.0.0.1:8700")
-        with pytest.raises(EnvironmentFault, match="open for these runs already") as caught:
+        with pytest.raises(EnvironmentFault, match="already open for these runs") as caught:
             start(StudioRequest(runs=first.runs, port=0), lambda address, link: None)
         assert "http://127.0.0.1:8700" in caught.value.fix
 

@@ -88,7 +88,7 @@ def test_a_damaged_run_says_what_is_wrong(made: Studio, browser: TestClient) -> 
     (bad / "digests.json").unlink()
     answer = browser.get("/run/bad")
     assert answer.status_code == 200
-    assert "unreadable configuration" in answer.text
+    assert "the configuration of the run cannot be read" in answer.text
     assert "damaged" in browser.get("/runs").text
 
 

@@ -139,7 +139,7 @@ def test_what_is_painted_white_is_filled_and_the_rest_is_kept(browser: TestClien
 @pytest.mark.parametrize(
     ("more", "what"),
     [
-        ({"holes": "no base64!"}, "a file in base64 is meant"),
+        ({"holes": "no base64!"}, "expected a file encoded in base64"),
         ({"holes": base64.b64encode(b"no picture").decode()}, "the file cannot be read as a mask"),
         ({"holes": png(np.zeros((8, 8)))}, "the mask has only one colour"),
         ({"holes": png(np.eye(8) * 255), "known": "left"}, "known and mask were both given"),

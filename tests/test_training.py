@@ -498,7 +498,7 @@ def test_a_run_has_one_writer(finished: dict[str, Run]) -> None:
     run = finished["gan"]
     other = Lock(run.path)
     other.acquire()
-    with pytest.raises(EnvironmentFault, match=f"another process writes this run\n  why: pid {os.getpid()}"):
+    with pytest.raises(EnvironmentFault, match=f"another process is writing this run\n  why: pid {os.getpid()}"):
         quintet.resume(run.path)
     other.release()
     assert who_writes(run.path) is None

@@ -111,7 +111,7 @@ def test_weights_that_are_loaded_stay_where_those_of_the_folder_are_damaged(runs
         for file in folder.glob("*.safetensors"):
             file.write_bytes(b"damage")
         (folder / checkpoint.MANIFEST).write_text("{}")
-    with pytest.warns(QuintetWarning, match="the weights that are loaded stay"):
+    with pytest.warns(QuintetWarning, match="the weights that are already loaded are used"):
         assert models(run) is before
     assert models(run) is before
     assert load.names == ["a", "a"]  # damaged files are read once

@@ -208,7 +208,7 @@ def test_what_training_never_had_is_not_drawn(texts: list[str]) -> None:
 
 def test_characters_of_a_prompt_that_training_lacks_are_said() -> None:
     one = model(SHORT, block=16)
-    with pytest.warns(QuintetWarning, match="2 characters of the prompts are not of training"):
+    with pytest.warns(QuintetWarning, match="2 characters of the prompts did not occur in training"):
         one.write(["Z", "one Z"])
     with warnings.catch_warnings():
         warnings.simplefilter("error")

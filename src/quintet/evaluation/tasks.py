@@ -139,10 +139,10 @@ def against(model: Fitted, found: pa.Table, items: pa.Table) -> tuple[np.ndarray
     blank, new = y < 0, y == len(names)
     where = items.column_names[0]
     if blank.any():
-        warn(f"{blank.sum():,} of {len(y):,} items have no {where}: they are labelled, and not counted")
+        warn(f"{blank.sum():,} of {len(y):,} items have no {where}: they get a predicted label, but are not counted")
     if new.any():
         unknown = sorted({str(label) for label, one in zip(own, new, strict=True) if one})
-        told = f"{new.sum():,} of {len(y):,} items have a {where} that training had none of ({', '.join(unknown[:3])})"
+        told = f"{new.sum():,} of {len(y):,} items have a {where} that training lacked ({', '.join(unknown[:3])})"
         warn(f"{told}: they count as wrong")
     if blank.all():
         return p, y, {}

@@ -186,8 +186,8 @@ def _affordable(session: Session, task: Task, root: Path, loose: Mapping[str, Ru
         before.batch_size != after.batch_size
     ) + [f"preset {config.preset} in the place of {first.preset}"] * (config.preset != first.preset)
     if changed:
-        told = f"{budget:g} s buy only about {int(budget / slow)} steps of {first.family}"
-        warn(f"{told}: trained with {' and '.join(changed)}")
+        told = f"{budget:g} s are enough for only about {int(budget / slow)} steps of {first.family}"
+        warn(f"{told}, so the run is trained with {' and '.join(changed)}")
     if config.training != session.config.training:
         return session_of(config, task, root, engine)
     return session

@@ -147,7 +147,7 @@ class Session:
                 try:
                     write_card(run, self.family, self.codecs)
                 except OSError as error:
-                    warn(f"the card was not written ({error})")
+                    warn(f"the card of the model could not be written ({error})")
         with torch.no_grad():
             trainer.ema.swap()
         best = None if run is None else run.best(config)
@@ -179,7 +179,7 @@ class Watch:
         trainer, config = self.trainer, self.session.config
         planned = trainer.legs[-1].steps
         if steps is not None and steps < planned:
-            warn(f"the run has {planned:,} steps, which are more than {steps:,}: it goes on as it was planned")
+            warn(f"the run was planned for {planned:,} steps, which is more than {steps:,}: it goes on as planned")
         if budget is not None and not trainer.step and budget > (config.budget or 0):
             raise UsageError("a budget cannot be planned, since this run has not trained any step yet",
                              where=config.data.source, why="the time that a step takes is not known",
@@ -211,7 +211,7 @@ class Watch:
                 self.saver.forecast(trainer.tensors(), best=trainer.settings.select != "last")
         trainer.run(on_step=self.on_step, on_interval=self.on_interval, on_save=self.on_save, on_plan=self.on_plan)
         if (lost := trainer.guard.lost) and self.session.engine.first:
-            warn(f"{lost:,} of {trainer.step:,} updates were skipped because of NaN or Inf")
+            warn(f"{lost:,} of {trainer.step:,} updates were skipped, since their loss or gradient was NaN or infinite")
         self.saving(lambda saver: saver.finish(trainer.step, trainer.tensors, self.state()))
         self.session.engine.barrier()
 
@@ -224,7 +224,7 @@ class Watch:
             try:
                 self.run.records.log(record)
             except OSError as error:
-                told = f"the metrics are not written ({error}): they are kept in memory until they can be"
+                told = f"the metrics could not be written ({error}): they are kept in memory until they can be written"
                 self.warn_once("log", told)
         if self.report:
             self.report(record)
@@ -241,7 +241,7 @@ class Watch:
         try:
             self.write(metrics=False)
         except OSError as error:
-            warn(f"the corrected plan was not written ({error})")
+            warn(f"the corrected plan of the run could not be written ({error})")
 
     def write(self, *, metrics: bool = True) -> None:
         """Write what a checkpoint rests on: the configuration that led to it, and the records before it."""
@@ -258,7 +258,7 @@ class Watch:
         micro = trainer.settings.micro_batch
         if self.run and micro != training.micro_batch:
             few = f"{micro} of the {training.batch_size} items of a batch at once"
-            warn(f"memory did not suffice: from here on {few}")
+            warn(f"memory was not enough: from now on the net computes {few}")
             self.configure({"training": training.model_copy(update={"micro_batch": micro})})
         if trainer.guard.skipped:
             told = "that update was skipped, and others like it will be"
@@ -336,7 +336,7 @@ class Watch:
             for file in (*session.task.modality.picture(path, codec.decode(x[:100]), codec), path.parent):
                 sync(file)
         except OSError as error:
-            warn(f"samples not written ({error})")
+            warn(f"the samples could not be written ({error})")
         waited = stale([*run.metrics(), figures], settings.figure)
         if self.saver and settings.select != "last" and not waited:
             self.saver.best(trainer.step, family.state_dict())
@@ -373,4 +373,4 @@ class Watch:
         self.configure({"steps": self.trainer.steps, "plan": plan})
         if self.trainer.loose:
             each = f"{self.trainer.look_seconds:.2g} s"
-            warn(f"a look takes {each}: from here on there is one every {legs[-1].every:,} steps")
+            warn(f"an evaluation during training takes {each}: from now on there is one every {legs[-1].every:,} steps")

@@ -137,8 +137,8 @@ class Batcher:
     def _taking(self) -> Iterator[None]:
         with self._ready:
             if self._closing:
-                raise EnvironmentFault("this model takes no more requests", where=self.model.run.name,
-                                       why="it is being closed")  # fmt: skip
+                raise EnvironmentFault("this model no longer accepts requests", where=self.model.run.name,
+                                       why="the model is being unloaded", fix="send the request again")  # fmt: skip
             yield
             if self._thread is None:
                 name = f"batcher of {self.model.run.name}"

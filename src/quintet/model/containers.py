@@ -91,8 +91,8 @@ def source_of(data: Any, runs: Path) -> str:
             if not target.exists():
                 shutil.move(written, target)
     except OSError as error:
-        why, fix = error.strerror or str(error), "free disk space, or take another folder of runs"
-        raise EnvironmentFault("cannot write the data", where=str(folder), why=why, fix=fix) from None
+        why, fix = error.strerror or str(error), "free disk space, or choose another folder of runs"
+        raise EnvironmentFault("the data cannot be written to a file", where=str(folder), why=why, fix=fix) from None
     return str(target.absolute())
 
 

@@ -146,8 +146,11 @@ class Fitted:
         found = self.codecs["x"].whole(items, overlap=self.family.in_order)
         if not len(found.x):
             fix = "" if self.family.in_order else ", or train autoregressive, or with --coding.items separate"
-            raise DataError("none of these items has a likelihood", why=found.notes[0] if found.notes else "",
-                            fix=f"leave them out{fix}")  # fmt: skip
+            raise DataError(
+                "the likelihood of these items cannot be computed",
+                why=found.notes[0] if found.notes else "",
+                fix=f"leave these items out{fix}",
+            )
         cond = found.of_rows(self.given(condition, len(items)))
         score = scored(self.engine, self.family, self.codecs["x"], found, cond, seed, batch_size)
         notes = in_pieces(found)
@@ -231,7 +234,7 @@ class Fitted:
             raise UsageError(f"item {item} does not have exactly one row of latents", fix="encode one item at a time",
                              why="it is longer than a window of the model, and each window has a row")  # fmt: skip
         if len(z) > len(items):
-            told = f"the item is longer than a window: a row for each of its {len(z)} windows"
+            told = f"the item is longer than a window, so there is a row for each of its {len(z)} windows"
             warn(told)
         return z
 
@@ -250,8 +253,8 @@ class Fitted:
         found = codec.whole(items) if codec.stream else codec.encoded(items)
         if found.rows is not None and found.notes is not None and not found.rows.all():
             i = int(found.rows.argmin())
-            raise DataError(f"item {i + 1} has no latents", why=found.notes[i],
-                            fix="leave it out, or train with --coding.items separate")  # fmt: skip
+            raise DataError(f"the latents of item {i + 1} cannot be computed", why=found.notes[i],
+                            fix="leave this item out, or train with --coding.items separate")  # fmt: skip
         self.warned(found.notes)
         self.family.space.check(found.x)
         cond = found.of_rows(self.given(condition, len(items)))
@@ -326,8 +329,10 @@ class Fitted:
         nats, notes = found.values.numpy(), found.notes
         likely, calm = (by_symbol(each) if self.codecs["x"].stream else each.values.numpy() for each in (found, usual))
         if len(calm) < ENOUGH:
-            told = f"{len(calm)} reference items are few: p is at least 1/{len(calm) + 1}, never 0.01 or less"
-            warn(f"{told}; {ENOUGH} are needed")
+            told = (
+                f"there are only {len(calm)} reference items, so p is at least 1/{len(calm) + 1} and never 0.01 or less"
+            )
+            warn(f"{told}; {ENOUGH} are needed for that")
         p = (1 + np.searchsorted(np.sort(calm), likely, side="right")) / (1 + len(calm))
         p = np.where(np.isnan(likely), np.nan, p)  # a text that has no likelihood has no rank either
         order = np.argsort(likely, kind="stable")

@@ -104,7 +104,9 @@ def read_items(
     if source is None and codecs is not None:  # an item is given its label, whatever it had
         task = task.known(targets="cond" not in codecs or codecs["x"].labels is None)
     if lacking and task.given is None:
-        raise DataError(f"no column {task.target}", where=name, why="it is what this run models")
+        raise DataError(
+            f"the data have no column {task.target}", where=name, why="this is the column that the run models"
+        )
     items, given = None if lacking else task.targets(split), task.conditions(split)
     if not len(given if items is None else items):
         raise DataError("no items", where=name)

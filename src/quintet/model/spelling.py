@@ -109,8 +109,8 @@ class Regex:
             raise DataError(
                 "no sample can match the regular expression",
                 where=pattern,
-                why="every match needs characters that this model does not have",
-                fix="use characters of the training data",
+                why="every match contains characters that the model cannot write",
+                fix="use only characters that occur in the training data",
             )
         self.needed: dict[int, Tensor] = {}
         self.known: dict[tuple[int, ...], int | None] = {}

@@ -132,7 +132,7 @@ class Writer:
         self.pieces, self.size = self.vocabulary.pieces(), self.space.vocab_size
         self.rows = [self.vocabulary.encode(prompt) for prompt in self.prompts]
         if count := sum(int((row == self.space.unseen).sum()) for row in self.rows if self.space.unseen is not None):
-            warn(f"{count:,} characters of the prompts are not of training: they count as one unknown character")
+            warn(f"{count:,} characters of the prompts did not occur in training: each counts as an unknown character")
         self.blank = [self.vocabulary.joins_blanks and self.ends_in_blank(row) for row in self.rows]
         self.regex = {blank: self.pattern(blank) for blank in set(self.blank)} if wanted.regex is not None else {}
         self.x, self.known, self.begins, self.until = self.laid_out()
@@ -296,7 +296,7 @@ class Writer:
             new = " " * blank + text[len(prompt) :]
             cut += not self.regex[blank].matches(self.vocabulary.encode(new).tolist())
         if cut:
-            what = f"{cut} of {len(texts)} texts do not match {self.wanted.regex!r}: the constraint does not let them"
+            what = f"{cut} of {len(texts)} texts do not match {self.wanted.regex!r}: the constraint does not allow it"
             warn(what)
 
 

@@ -58,7 +58,7 @@ def read_conditions(model: Fitted, file: Path) -> Any:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError("cannot read the conditions", where=str(file), why=str(error)) from None
     if not text.strip():
-        raise DataError("no conditions in this file", where=str(file), fix="write one condition a line")
+        raise DataError("the file of conditions is empty", where=str(file), fix="write one condition on each line")
     lines = text.removesuffix("\n").split("\n")
     if not modality.empty_lines:  # else the lines of the answer are those of the file, empty ones too
         lines = [line for line in lines if line]

@@ -154,7 +154,7 @@ def exported(part: Part, other: Part, path: Path, form: Format, where: str) -> f
         form.write(program, part, path)
         answers = form.run(path)(list(other.inputs.values()))
     except ImportError as error:
-        raise EnvironmentFault("what writes ONNX is not installed", why=str(error),
+        raise EnvironmentFault("a package that writes ONNX files is not installed", why=str(error),
                                fix="pip install 'quintet[onnx]'") from None  # fmt: skip
     except Exception as error:  # of the exporters and the runtime, which have no common class
         why = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__

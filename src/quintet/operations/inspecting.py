@@ -125,19 +125,25 @@ EXPORTED, PROGRAMS = "export.json", (".onnx", ".pt2")
 def exported(path: Path, name: str | None = None) -> ExportedResult:
     """What an export's own file says of it, or of its file `name`. Raises DataError."""
     if not path.is_file():
-        raise DataError("nothing says what this file is", where=str(path.with_name(name or "")),
-                        why=f"{EXPORTED} is not beside it", fix="move both together")  # fmt: skip
+        raise DataError(
+            "this exported file is not described",
+            where=str(path.with_name(name or "")),
+            why=f"there is no {EXPORTED} in its folder",
+            fix=f"put the file back beside its {EXPORTED}",
+        )
     facts = read_json(path)
     try:
         found = ExportedResult(folder=str(path.parent), format=facts.get("format"), parts=facts.get("parts"),
                                provenance={key: facts[key] for key in MADE_BY if key in facts})  # fmt: skip
     except ValidationError as error:
-        raise DataError("this is not what an export says", where=str(path), why=in_words(error.errors()[0])) from None
+        raise DataError(
+            "the file does not describe an export as it should", where=str(path), why=in_words(error.errors()[0])
+        ) from None
     if name is None:
         return found
     parts = {part: about for part, about in found.parts.items() if about.file == name}
     if not parts:
-        raise DataError(f"{EXPORTED} knows no such file", where=str(path.with_name(name)))
+        raise DataError(f"{EXPORTED} does not list this file", where=str(path.with_name(name)))
     return found.model_copy(update={"parts": parts})
 
 
@@ -222,8 +228,8 @@ def damages(run: Run) -> Iterator[CheckpointError]:
     """What is not as it was written of all that stands beside checkpoints, but for the metrics."""
     if not (run.path / NAME).exists():
         if run.id is not None:
-            fix = f"quintet resume {run.address} writes it of the files as they stand"
-            yield CheckpointError("missing file", where=str(run.path / NAME), fix=fix)
+            fix = f"quintet resume {run.address} writes it again, from the files as they are now"
+            yield CheckpointError("this file of the run is missing", where=str(run.path / NAME), fix=fix)
         return
     for error in run.kept.damages():
         if error.where == str(run.path / CONFIG):
@@ -240,11 +246,14 @@ def damaged_records(run: Run, good: list[Path]) -> Iterator[CheckpointError]:
         try:
             head = checkpoint.state_of(folder).get("metrics")
             if head is not None and not path.read_bytes().startswith(head.encode()):
-                what, fix = f"not as it was written: {folder.name} has its records", f"quintet resume {run.address}"
+                what, fix = (
+                    f"the file was changed after it was written, and {folder.name} holds its records",
+                    f"quintet resume {run.address}",
+                )
                 yield CheckpointError(what, where=str(path), fix=fix)
         except (OSError, CheckpointError) as error:
             if not checkpoint.gone(folder):
-                yield CheckpointError("unreadable file", where=str(path), why=str(error))
+                yield CheckpointError("the file cannot be read", where=str(path), why=str(error))
 
 
 class RunsResult(Result):

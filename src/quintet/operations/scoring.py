@@ -48,7 +48,9 @@ def score(request: ScoreRequest, on_event: OnEvent) -> ScoreResult:
     labels = model.labels is not None and "cond" in model.codecs
     if found.items is None and not labels:
         target = model.config.data.target
-        raise DataError(f"no column {target}", where=str(request.data), why="it is what this run models")
+        raise DataError(
+            f"the data have no column {target}", where=str(request.data), why="this is the column that the run models"
+        )
     if request.rank:
         made = ranked(model, request, found, on_event)
     elif labels and request.condition is None:

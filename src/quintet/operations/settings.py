@@ -70,7 +70,9 @@ def read_config(path: Path | None) -> dict[str, Any]:
     try:
         data = read_yaml(path.read_text(), "the configuration is not valid YAML", str(path))
     except OSError as error:
-        raise DataError("cannot read the configuration", where=str(path), why=error.strerror or str(error)) from None
+        raise DataError(
+            "the configuration file cannot be read", where=str(path), why=error.strerror or str(error)
+        ) from None
     except UnicodeDecodeError as error:
         raise ConfigError("the configuration is not valid YAML", where=str(path), why=str(error)) from None
     if not isinstance(data, dict):

@@ -92,7 +92,12 @@ def described(name: str, output: str | None = None, **reading: Any) -> SourceRes
     try:
         Path(output).write_bytes(modality.preview(*some_of(dataset, modality.previewed)))
     except OSError as error:
-        raise EnvironmentFault("cannot write the picture", where=output, why=error.strerror or "") from None
+        raise EnvironmentFault(
+            "the picture cannot be written",
+            where=output,
+            why=error.strerror or "",
+            fix="free disk space, or name a file in a folder that can be written",
+        ) from None
     return found.model_copy(update={"picture": output})
 
 

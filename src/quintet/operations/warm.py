@@ -67,7 +67,7 @@ class Warm:
             except CheckpointError as error:
                 if found is None:
                     raise
-                warn(f"{error}; the weights that are loaded stay")
+                warn(f"{error}; the weights that are already loaded are used")
                 return self.keep(path, found._replace(watched=watched, seen=seen))  # tried again when they change
             return self.keep(path, Kept(model, watched, seen, bytes_of(model)))
 
@@ -92,8 +92,12 @@ class Warm:
     def keep(self, path: Path, one: Kept) -> Fitted:
         """Keep a model, in the place of those that were not used for longest."""
         if one.size > self.limit:
-            raise EnvironmentFault("the model does not fit", where=str(path), fix="a larger limit",
-                                   why=f"it takes {one.size:,} bytes, and {self.limit:,} are allowed")  # fmt: skip
+            raise EnvironmentFault(
+                "the model is too large to be loaded",
+                where=str(path),
+                fix="allow more memory for models",
+                why=f"it needs {one.size:,} bytes, but at most {self.limit:,} are allowed",
+            )
         with self.table:
             self.kept.pop(path, None)
             self.kept[path] = one

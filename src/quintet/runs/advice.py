@@ -52,8 +52,8 @@ def collapsed(records: Records) -> Advice | None:
         return None
     return Advice(
         "posterior collapse",
-        f"the latents carry {rate:.2g} nats an item, so that the decoder does without them: lower --model.beta, set "
-        "--model.free_bits 0.1, or take a weaker decoder",
+        f"the latents carry only {rate:.2g} nats an item, so the decoder does not use them: lower --model.beta, set "
+        "--model.free_bits 0.1, or choose a weaker decoder",
     )
 
 
@@ -68,8 +68,8 @@ def mode_collapse(looks: Records) -> Advice | None:
         return None
     return Advice(
         "mode collapse",
-        f"samples differ from each other {last[-1]:.0%} as much as real items do: for a GAN raise --model.gamma or "
-        "lower --training.lr; else train longer, or sample at temperature 1",
+        f"samples differ from each other only {last[-1]:.0%} as much as real items do: for a GAN raise --model.gamma "
+        "or lower --training.lr; for other families train longer, or sample at temperature 1",
     )
 
 
@@ -79,7 +79,7 @@ LEAST_DIVERSITY = 0.5
 def diverging(looks: Records) -> Advice | None:
     """Divergence: samples that are no numbers, or two looks in a row clearly and much worse than the best."""
     if looks[-1]["quality"] is None:
-        return Advice("divergence", "samples hold NaN or Inf: lower --training.lr")
+        return Advice("divergence", "the samples contain NaN or infinite values: lower --training.lr")
     known = [r for r in looks if r["quality"] is not None]
     best = min(known, key=lambda r: r["quality"])
 
@@ -91,8 +91,8 @@ def diverging(looks: Records) -> Advice | None:
         return None
     return Advice(
         "divergence",
-        f"samples are at {known[-1]['quality']:.3g} and were at {best['quality']:.3g} at step {best['step']:,}: lower "
-        "--training.lr, or keep the best with --training.select quality",
+        f"the distance of the samples from real items is {known[-1]['quality']:.3g}, and was {best['quality']:.3g} at "
+        f"step {best['step']:,}: lower --training.lr, or keep the best weights with --training.select quality",
     )
 
 
@@ -107,8 +107,8 @@ def overfitting(looks: Records) -> Advice | None:
         return None
     return Advice(
         "overfitting",
-        f"the loss of unseen items rose from {best:.4g} at step {step:,} to {last[-1]:.4g}: stop there with "
-        "--training.select held_out --training.patience 2, or use more dropout, or more data",
+        f"the loss of unseen items rose from {best:.4g} at step {step:,} to {last[-1]:.4g}: stop earlier with "
+        "--training.select held_out --training.patience 2, or use more dropout or more data",
     )
 
 
@@ -118,6 +118,6 @@ def copying(looks: Records) -> Advice | None:
         return None
     return Advice(
         "memorisation",
-        f"{looks[-1]['copies']:.0%} of samples lie unusually near to one training item (about 1 % is normal): train "
-        "shorter (--training.patience 2), take --preset tiny, or more data",
+        f"{looks[-1]['copies']:.0%} of samples lie unusually near to one training item (about 1 % is normal): stop "
+        "earlier (--training.patience 2), choose --preset tiny, or use more data",
     )

@@ -39,7 +39,7 @@ class Digests(NamedTuple):
             found = json.loads(content)
             digests = cls(found["files"], found["texts"]) if "sha256" in found else cls(found, {})
             if "sha256" in found and digests.text() != content:
-                raise ValueError("it is not as it was written")
+                raise ValueError("it was changed after it was written")
             if not 0 < len(digests.files) + len(digests.texts) <= LARGEST:
                 raise ValueError("not a JSON object of paths")
             for name in (*digests.files, *digests.texts):
@@ -48,7 +48,7 @@ class Digests(NamedTuple):
                 if not inside or not re.fullmatch(r"[\w./-]+", name) or not re.fullmatch("[0-9a-f]{64}", digest):
                     raise ValueError(f"{name!r} is no path with its sha256")
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise CheckpointError("unreadable list of digests", where=str(path), why=str(error)) from None
+            raise CheckpointError("the list of digests cannot be read", where=str(path), why=str(error)) from None
         return digests
 
     @classmethod
@@ -78,11 +78,11 @@ class Digests(NamedTuple):
         path, what = folder / name, ""
         try:
             if not path.is_file():
-                what = "missing file"
+                what = "this file of the run is missing"
             elif name in self.files and sha256(path) != self.files[name]:
-                what = f"damaged file: its sha256 is not the one in {NAME}"
+                what = f"the file is damaged: its sha256 differs from the one in {NAME}"
         except OSError as error:
-            return CheckpointError("unreadable file", where=str(path), why=str(error), fix=fix)
+            return CheckpointError("the file cannot be read", where=str(path), why=str(error), fix=fix)
         return CheckpointError(what, where=str(path), fix=fix) if what else None
 
 
@@ -97,15 +97,15 @@ class Kept:
         try:
             return self.checked() if (self.folder / NAME).exists() else None
         except CheckpointError as error:
-            warn(f"{error}; what it lists is taken as it stands")
+            warn(f"{error}; the files that it lists are used as they are")
             return None
 
     def checked(self) -> Digests:
         """Raises CheckpointError, also if it is that of another run: then several texts are not as it says."""
         digests = Digests.read(self.folder / NAME)
         if sum(self.stands(name) not in encoded(copies) for name, copies in digests.texts.items()) > 1:
-            fix = "bring back the run's own, or quintet resume it, which writes digests of the files as they stand"
-            raise CheckpointError("digests of other files", where=str(self.folder / NAME), fix=fix)
+            fix = "put back the run's own, or use quintet resume, which writes digests of the files as they are now"
+            raise CheckpointError("the digests are those of another run", where=str(self.folder / NAME), fix=fix)
         return digests
 
     def look(self, name: str) -> tuple[str | None, bool]:
@@ -132,7 +132,7 @@ class Kept:
         if text is None:
             return (self.folder / name).read_text()
         if not whole:
-            warn(f"{self.folder / name} is not as it was written: its copy in {NAME} is taken")
+            warn(f"{self.folder / name} was changed after it was written, so its copy in {NAME} is used")
         return text
 
     def damage(self, name: str) -> CheckpointError | None:
@@ -178,8 +178,8 @@ class Kept:
             return
         for name in digests.texts:
             if not self.look(name)[1]:
-                what = f"not as it was written: its copy in {NAME} is taken"
-                yield CheckpointError(what, where=str(self.folder / name), fix="quintet resume writes it again")
+                what = f"the file was changed after it was written, so its copy in {NAME} is used"
+                yield CheckpointError(what, where=str(self.folder / name), fix="quintet resume writes the file again")
         for name in digests.files:
             if (wrong := digests.damage(self.folder, name)) is not None:
                 yield wrong

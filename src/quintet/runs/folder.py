@@ -121,8 +121,9 @@ class Run:
                     fix = f"choose another --run, or continue that one: quintet resume {name}"
                     raise RunExists("a run of this name exists already", where=str(run.path), fix=fix)
         except OSError as error:
-            raise EnvironmentFault("cannot write the run folder", where=str(root), why=str(error)) from None
-        raise EnvironmentFault("no free run name", where=str(root))
+            raise EnvironmentFault("the folder of the run cannot be created", where=str(root), why=str(error),
+                                   fix="free disk space, or choose another folder with --runs") from None  # fmt: skip
+        raise EnvironmentFault("no free name was found for the run", where=str(root), fix="name it with --run NAME")
 
     @property
     def young(self) -> bool:
@@ -204,11 +205,11 @@ class Run:
             try:
                 changes = differences(written.model_dump(mode="json"), self.edited().model_dump(mode="json"))
             except QuintetError as error:
-                warn(f"{error}; its copy in {NAME} is taken")
+                warn(f"{error}; its copy in {NAME} is used")
             else:
                 if changes:
                     told = f"{self.path / CONFIG} was changed by hand ({'; '.join(map(str, changes))})"
-                    warn(f"{told}: what the run was trained with is taken")
+                    warn(f"{told}: the configuration that the run was trained with is used")
         return written
 
     def written(self) -> RunConfig | None:
@@ -222,7 +223,9 @@ class Run:
         try:
             return self.parsed(text if text is not None and whole else (self.path / CONFIG).read_text())
         except (OSError, ValueError) as error:
-            raise CheckpointError("unreadable configuration", where=str(self.path / CONFIG), why=str(error)) from None
+            raise CheckpointError(
+                "the configuration of the run cannot be read", where=str(self.path / CONFIG), why=str(error)
+            ) from None
 
     def parsed(self, text: str) -> RunConfig:
         """The configuration in a text."""
@@ -231,7 +234,9 @@ class Run:
         except ValidationError as error:
             raise as_config_error(error, str(self.path / CONFIG)) from None
         except (TypeError, ValueError, RecursionError, yaml.YAMLError) as error:
-            raise CheckpointError("unreadable configuration", where=str(self.path / CONFIG), why=str(error)) from None
+            raise CheckpointError(
+                "the configuration of the run cannot be read", where=str(self.path / CONFIG), why=str(error)
+            ) from None
 
     def manifest(self) -> dict[str, Any]:
         return self.json(MANIFEST)
@@ -262,14 +267,16 @@ class Run:
                     folders = checkpoint.steps(self.checkpoints)
                     continue
                 damaged = error
-                warn(f"{error}; trying the one before")
+                warn(f"{error}; the checkpoint before it is tried")
         if damaged is not None:
             raise damaged
         try:  # one that cannot be listed is not empty
             list(self.checkpoints.iterdir() if not checkpoint.gone(self.checkpoints) else ())
         except OSError as error:
-            fix = "check the folder's rights, and the disk"
-            raise CheckpointError("unreadable folder", where=str(self.checkpoints), why=str(error), fix=fix) from None
+            fix = "check the permissions of the folder, and the disk"
+            raise CheckpointError(
+                "the folder cannot be read", where=str(self.checkpoints), why=str(error), fix=fix
+            ) from None
         return None
 
     def set_aside(self, found: Path) -> None:
@@ -277,9 +284,9 @@ class Run:
         for folder in checkpoint.steps(self.checkpoints):
             if folder.name > found.name:
                 try:
-                    warn(f"{folder} is kept as {checkpoint.set_aside(folder).name}")
+                    warn(f"{folder} is damaged and is kept under the name {checkpoint.set_aside(folder).name}")
                 except OSError as error:
-                    warn(f"{folder} cannot be set aside ({error})")
+                    warn(f"{folder} could not be renamed ({error})")
 
     def best(self, config: RunConfig) -> LoadedCheckpoint | None:
         """The averaged weights of the best look, if the run selects them and they are not those of the newest
@@ -291,7 +298,7 @@ class Run:
         try:
             return self._load(folders[-1]) if folders else None
         except CheckpointError as error:
-            warn(f"{error}; taking the newest weights instead")
+            warn(f"{error}; the newest weights are used instead")
             return None
 
     def _load(self, folder: Path) -> LoadedCheckpoint:
@@ -304,13 +311,17 @@ class Run:
         """Raise CheckpointError unless a checkpoint that verifies, which holds this state, is of this run."""
         state = checkpoint.state_of(folder) if state is None else state
         if state.get("run") not in (None, self.id):
-            raise CheckpointError("the checkpoint of another run", where=str(folder), fix="move it there")
+            raise CheckpointError(
+                "this checkpoint belongs to another run", where=str(folder), fix="move it into the folder of that run"
+            )
 
     def selected(self, config: RunConfig) -> LoadedCheckpoint:
         """The weights that the run selects: the averaged ones of the best look, or the newest."""
         found = self.best(config) or self.latest()
         if found is None:
-            raise CheckpointError("no checkpoint yet", where=str(self.path), fix=f"quintet resume {self.address}")
+            raise CheckpointError(
+                "the run has no checkpoint yet", where=str(self.path), fix=f"quintet resume {self.address}"
+            )
         return found
 
     def used(self) -> UsedWeights | None:
@@ -366,7 +377,7 @@ def json_object(path: Path, read: Callable[[Path], str]) -> dict[str, Any]:
     try:
         data = json.loads(read(path))
     except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError("unreadable file", where=str(path), why=str(error)) from None
+        raise CheckpointError("the file cannot be read", where=str(path), why=str(error)) from None
     if not isinstance(data, dict):
-        raise CheckpointError("not a JSON object", where=str(path))
+        raise CheckpointError("the file does not hold a JSON object", where=str(path))
     return data

@@ -79,11 +79,13 @@ def reaching(address: str) -> Iterator[HfApi]:
                                fix="pip install 'quintet[hf]'") from None  # fmt: skip
     except Exception as error:  # the client's own errors, and those of the network below it
         kind = type(error).__name__
-        fixes = {"RepositoryNotFoundError": "check the name; a private one needs hf auth login, or HF_TOKEN",
-                 "GatedRepoError": "ask for access on its page, then hf auth login",
+        fixes = {"RepositoryNotFoundError": "check the name; if it is private, run hf auth login or set HF_TOKEN",
+                 "GatedRepoError": "ask for access on its page, then log in with hf auth login",
                  "EntryNotFoundError": "only runs that quintet push has written can be loaded",
                  "RemoteEntryNotFoundError": "only runs that quintet push has written can be loaded",
-                 "RevisionNotFoundError": "check what stands behind the @"}  # fmt: skip
+                 "RevisionNotFoundError": "check the revision, which is what follows the @"}  # fmt: skip
         why = str(error).strip().splitlines()[0][:200] if str(error).strip() else kind
         fix = fixes.get(kind, "check the network and who is logged in (hf auth whoami)")
-        raise DataError("the hub did not give or take it", where=address, why=f"{kind}: {why}", fix=fix) from None
+        raise DataError(
+            "the hub did not send or accept the files", where=address, why=f"{kind}: {why}", fix=fix
+        ) from None

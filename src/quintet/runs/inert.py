@@ -35,23 +35,33 @@ def check(folder: Path, depth: int = 0) -> int:
         except FileNotFoundError:  # a link to nowhere, or a file that its own process has just removed
             continue
         except OSError as error:
-            raise CheckpointError("unreadable file", where=entry.path, why=str(error), fix="remove it") from None
+            raise CheckpointError(
+                "the file cannot be read", where=entry.path, why=str(error), fix="remove this file"
+            ) from None
         if stat.S_ISDIR(facts.st_mode):
             count += check(Path(entry.path), depth + 1) if depth < DEPTH else ENTRIES
         elif not stat.S_ISREG(facts.st_mode):
-            why = "it is a device, a pipe or a socket, or a link to one"
-            raise CheckpointError("not a file", where=entry.path, why=why, fix="remove it")
+            why = "it is a device, a pipe or a socket, or a link to one of these"
+            raise CheckpointError(
+                "this is neither a file nor a folder", where=entry.path, why=why, fix="remove this file"
+            )
         elif facts.st_size > LARGEST.get(Path(entry.name).suffix, facts.st_size):
-            why = f"{facts.st_size:,} bytes; {LARGEST[Path(entry.name).suffix]:,} are allowed"
-            fix = "remove it"
-            raise CheckpointError("too large for what it is", where=entry.path, why=why, fix=fix)
+            why = f"it has {facts.st_size:,} bytes, but at most {LARGEST[Path(entry.name).suffix]:,} are allowed"
+            fix = "remove this file"
+            raise CheckpointError("the file is too large for its kind", where=entry.path, why=why, fix=fix)
         elif entry.name.endswith(".safetensors") and facts.st_size > LONG and stated(entry.path) != facts.st_size:
-            why = f"{facts.st_size:,} bytes, of which its beginning knows nothing"
-            raise CheckpointError("too large for what it is", where=entry.path, why=why, fix="remove it")
+            why = f"it has {facts.st_size:,} bytes, but its header announces another size"
+            raise CheckpointError(
+                "the size of the file does not match its header", where=entry.path, why=why, fix="remove this file"
+            )
         if count > ENTRIES:
-            what = "too many files, or folders in folders, for a run"
-            raise CheckpointError(what, where=str(folder), why=f"{ENTRIES:,} in {DEPTH} folders are allowed",
-                                  fix="remove what is no part of the run")  # fmt: skip
+            what = "the folder of the run holds too many files, or too deeply nested folders"
+            raise CheckpointError(
+                what,
+                where=str(folder),
+                why=f"at most {ENTRIES:,} files in {DEPTH} levels of folders are allowed",
+                fix="remove what does not belong to the run",
+            )
     return count
 
 

@@ -48,18 +48,23 @@ class Lock:
         except Timeout:
             why = who_writes(self.folder) or ""
             raise EnvironmentFault(
-                "another process writes this run", where=str(self.folder), why=why, fix="wait for it"
+                "another process is writing this run",
+                where=str(self.folder),
+                why=why,
+                fix="wait until that process has ended",
             ) from None
         except OSError as error:
             why = error.strerror if error.errno == errno.EROFS and error.strerror else str(error)
-            raise EnvironmentFault("cannot write this run", where=str(self.folder), why=why) from None
+            raise EnvironmentFault("the run cannot be locked for writing", where=str(self.folder), why=why,
+                                   fix="check the permissions of the folder, and the disk") from None  # fmt: skip
         try:
             note = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time(), "born": born(os.getpid())}
             write_atomic(self.note, json.dumps(note))
             self.file = self.found()
         except OSError as error:
             self.held.release()
-            raise EnvironmentFault("cannot write the run", where=str(self.note), why=str(error)) from None
+            raise EnvironmentFault("the run cannot be written", where=str(self.note), why=str(error),
+                                   fix="free disk space, or check the permissions of the folder") from None  # fmt: skip
 
     def release(self) -> None:
         """Give the lock back, if this process has it."""
@@ -83,9 +88,9 @@ class Lock:
         except OSError:
             stands = False
         if self.held.is_locked and not stands:
-            raise EnvironmentFault("the run's folder is not there any more", where=str(self.folder),
-                                   why="it was moved, removed or replaced while this process wrote it",
-                                   fix=f"bring it back, then quintet resume {self.folder}")  # fmt: skip
+            raise EnvironmentFault("the folder of the run no longer exists", where=str(self.folder),
+                                   why="it was moved, removed or replaced while this process was writing it",
+                                   fix=f"put it back, then run quintet resume {self.folder}")  # fmt: skip
 
 
 def born(pid: int) -> str | None:

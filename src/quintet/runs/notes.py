@@ -79,6 +79,10 @@ def change_notes(folder: Path, **changed: Any) -> Notes:
     try:
         write_atomic(folder / FILE, json.dumps(made.model_dump(), indent=1))
     except OSError as error:
-        raise EnvironmentFault("the note cannot be written", where=str(folder), why=error.strerror or str(error),
-                               fix="free disk space, or check the folder's rights") from None  # fmt: skip
+        raise EnvironmentFault(
+            "the notes of the run cannot be written",
+            where=str(folder),
+            why=error.strerror or str(error),
+            fix="free disk space, or check the permissions of the folder",
+        ) from None
     return made

@@ -48,7 +48,7 @@ class Records:
         stands, begins = self.stands(), (head or "").encode()
         whole = stands.startswith(begins)
         if not whole:
-            warn(f"{self.path} is not as it was written: the records of the checkpoint are taken")
+            warn(f"{self.path} was changed after it was written, so the records of the checkpoint are used")
         behind = [record for record in parsed(stands[len(begins) :] if whole else b"") if record["step"] <= step]
         self.said = begins + b"".join(json.dumps(record).encode() + b"\n" for record in behind)
         self.written = len(self.said)

@@ -70,7 +70,7 @@ def mend(run: Run, conditions: Tensor | None) -> None:
             run.kept.sign(CONDITIONS)
         run.kept.mend()
     except OSError as error:
-        warn(f"what is damaged was not written again ({error})")
+        warn(f"the damaged files could not be written again ({error})")
 
 
 def about(family: Family, codec: Codec) -> dict[str, Any]:
@@ -111,19 +111,21 @@ def codecs_of(run: Run) -> dict[str, Codec]:
         }
     except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, AssertionError,
             RecursionError, pa.ArrowException) as error:  # fmt: skip
-        raise CheckpointError("unreadable codec", where=str(path), why=repr(error)) from None
+        raise CheckpointError("the codec of the run cannot be read", where=str(path), why=repr(error)) from None
 
 
 def conditions_of(run: Run) -> Tensor | None:
     """Encoded training conditions, for samples that ask for none; None for an unconditional run."""
     path = run.path / CONDITIONS
     if (error := run.kept.damage(CONDITIONS)) is not None:
-        fix = f"quintet resume {run.address} makes it anew of the data"
+        fix = f"quintet resume {run.address} makes it again from the data"
         raise CheckpointError(error.what, where=error.where, why=error.why, fix=fix)
     try:
         return load_file(path)["cond"] if path.exists() else None
     except (OSError, KeyError, SafetensorError) as error:
-        raise CheckpointError("unreadable conditions", where=str(path), why=str(error)) from None
+        raise CheckpointError(
+            "the training conditions of the run cannot be read", where=str(path), why=str(error)
+        ) from None
 
 
 def rebuild(run: Run, config: RunConfig | None = None) -> tuple[Family, dict[str, Codec], RunConfig]:
@@ -141,8 +143,11 @@ def restore(run: Run) -> tuple[Family, dict[str, Codec], RunConfig, int]:
     try:
         family.load_state_dict(found.tensors["model"] | found.tensors.get("ema", {}))
         if not all(bool(torch.isfinite(weight).all()) for weight in family.parameters()):
-            what, why = "weights hold NaN or Inf", "no training saves such weights: they were changed since"
-            fix = "remove this folder, so that the checkpoint before it is taken"
+            what, why = (
+                "the weights contain NaN or infinite values",
+                "training never saves such weights, so they were changed afterwards",
+            )
+            fix = "remove this folder, so that the checkpoint before it is used"
             raise CheckpointError(what, where=str(found.folder), why=why, fix=fix)
         run.weights = weights_in(found.folder)
         return family.eval().to(Engine("auto").device), codecs, config, int(found.state["step"])
@@ -172,7 +177,9 @@ def latent_codec(config: RunConfig, modality: str, root: Path) -> Codec:
         why = "its latents have a meaning only together with their condition"
         raise UsageError(f"{name} cannot be a codec: it is a conditional autoencoder", why=why, fix=fix)
     if codecs["x"].modality != modality:
-        raise DataError(f"the autoencoder {name} is of kind {codecs['x'].modality}, these items are {modality}")
+        raise DataError(
+            f"the autoencoder {name} encodes items of kind {codecs['x'].modality}, but these are {modality}"
+        )
     stage = Stage(codecs["x"], family, {"config": made.model_dump(mode="json"), "step": step})
     return registry.latent_codec(stage, registry.family_class(config.family), config.coding)
 
@@ -197,7 +204,11 @@ def _read_stage(run: Run, files: Mapping[str, str]) -> Stage:
     found = run.digests()
     for name, digest in files.items():
         if found.get(name) != digest:
-            what = "damaged file of the autoencoder" if name in found else "missing file of the autoencoder"
+            what = (
+                "this file of the autoencoder is damaged"
+                if name in found
+                else "this file of the autoencoder is missing"
+            )
             raise CheckpointError(what, where=str(run.path / name))
     family, codecs, config, step = restore(run)
     assert isinstance(family, Autoencoder)

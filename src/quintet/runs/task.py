@@ -142,7 +142,11 @@ class Task:
             told = f"{blank.sum():,} of {len(index):,} {TOLD.get(split, split)} rows have no {column} and are {of}"
             warn(told)
             if blank.all() and split == "train":
-                raise DataError(f"no training row has a {column}", where=self.dataset.name, fix="choose another column")
+                raise DataError(
+                    f"no training row has a value in the column {column}",
+                    where=self.dataset.name,
+                    fix="choose another column",
+                )
         return replace(self, dataset=replace(self.dataset, splits=kept))
 
     # -- codecs ------------------------------------------------------------------------------------------------------
@@ -182,7 +186,7 @@ class Task:
                 lost.append(f"{(~kept).sum():,} of {len(index):,} {split}")
         if not lost:
             return self
-        told = f"{' and '.join(lost)} rows hold values that training lacks and are left out"
+        told = f"{' and '.join(lost)} rows have values that do not occur in training and are left out"
         warn(told)
         return replace(self, dataset=replace(self.dataset, splits=splits))
 

@@ -166,7 +166,11 @@ def listen(host: str, port: int) -> socket.socket:
         door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         door.bind(address)
     except (OSError, UnicodeError) as error:
-        raise EnvironmentFault("cannot listen there", where=f"{host}:{port}", why=str(error), fix="another --port"
-                               ) from None  # fmt: skip
+        raise EnvironmentFault(
+            "the server cannot listen at this address",
+            where=f"{host}:{port}",
+            why=str(error),
+            fix="choose another --port",
+        ) from None
     door.listen(1024)
     return door

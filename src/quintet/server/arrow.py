@@ -28,12 +28,16 @@ def feather(content: bytes, most: int) -> bytes:
     """
     try:
         if any(compressed(message.metadata.to_pybytes()) for message in pa.ipc.MessageReader.open_stream(content)):
-            raise DataError("a compressed stream of Arrow", why="nobody knows what it unpacks to", fix="no compression")
+            raise DataError(
+                "the Arrow stream is compressed",
+                why="its size after unpacking cannot be known in advance",
+                fix="send the stream without compression",
+            )
         table = pa.ipc.open_stream(content).read_all()
         within(table.num_rows, most, "items")
         table.validate(full=True)
     except (pa.ArrowException, struct.error, ValueError, OSError) as error:
-        raise DataError("this is no stream of Arrow", why=str(error).partition("\n")[0]) from None
+        raise DataError("the body is not a valid Arrow stream", why=str(error).partition("\n")[0]) from None
     sink = pa.BufferOutputStream()
     pa.feather.write_feather(table, sink, compression="uncompressed")
     return sink.getvalue().to_pybytes()

@@ -63,7 +63,8 @@ def to_file(path: Path) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         writer = RotatingFileHandler(path, maxBytes=LARGE, backupCount=1, encoding="utf-8")
     except OSError as error:
-        raise EnvironmentFault("cannot write the log", where=str(path), why=error.strerror or str(error)) from None
+        raise EnvironmentFault("the log cannot be written", where=str(path), why=error.strerror or str(error),
+                               fix="free disk space, or check the permissions of the folder") from None  # fmt: skip
     with written(writer):
         yield
 

@@ -207,7 +207,7 @@ def masked(model: Fitted, found: Found, sent: Sent, folder: Path) -> Found:
         items, mask = modality.known(found.items, known, hole=str(path), reading=model.config.data.reading())
     except DataError as error:  # it says where the file lies
         raise DataError(error.what, where="holes", why=error.why if str(folder) not in error.why else "",
-                        fix="a PNG in which the holes are white and the rest is black") from None  # fmt: skip
+                        fix="give a PNG in which the holes are white and the rest is black") from None  # fmt: skip
     return replace(found, items=items, known=mask)
 
 
@@ -264,7 +264,7 @@ def decoded(text: str, where: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise DataError("a file in base64 is meant", where=where) from None
+        raise DataError("expected a file encoded in base64", where=where) from None
 
 
 # -- the schema --------------------------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ def read_arrays(entry: Entry, found: Found) -> Dataset:
         raise DataError("the file cannot be read", where=where, why=str(error)) from None
     members = zip_entries(source, where)
     if not members:
-        raise DataError("no arrays", where=where)
+        raise DataError("the archive holds no arrays", where=where)
     arrays = {member.stem: array_of(member, where) for member in members}
     groups = _by_split(arrays)
     if len(groups) > 1:
@@ -88,7 +88,11 @@ def _dataset(array: np.ndarray, labels: pa.Table | None, found: Found) -> Datase
     for modality in candidates(found.reading):
         if (dataset := modality.from_array(array, labels, found)) is not None:
             return dataset
-    raise DataError(f"an array of shape {array.shape}", where=found.where, why="it is no kind of items that is known")
+    raise DataError(
+        f"an array of {array.dtype} of shape {array.shape} cannot be read as data",
+        where=found.where,
+        why="no kind of data has this number of axes and this type",
+    )
 
 
 def from_columns(columns: pa.Table, found: Found) -> Dataset:

@@ -23,8 +23,12 @@ Reader = Callable[[Sequence[Entry], Found], Dataset]
 
 def _arrays(entries: Sequence[Entry], found: Found) -> Dataset:
     if len(entries) > 1:
-        raise DataError(f"{len(entries)} NumPy files", where=found.where, why="one file is a source",
-                        fix="name one of them, or save them as one .npz")  # fmt: skip
+        raise DataError(
+            f"this source holds {len(entries)} NumPy files",
+            where=found.where,
+            why="a source of arrays is a single file",
+            fix="name one of them, or save them as one .npz",
+        )
     return arrays.read_arrays(entries[0], replace(found, splits=()))
 
 
@@ -82,8 +86,8 @@ def kind_of(entries: Sequence[Entry], path: Path, known: Mapping[str, str]) -> t
     if not kinds:
         names = ", ".join(entry.name for entry in entries[:3])
         why = f"it holds {names}{' ...' if len(entries) > 3 else ''}" if entries else "it is empty"
-        fix = f"these can be read: {' '.join(sorted(known))} .zip .tar .tgz"
-        raise DataError("no file that can be read", where=str(path), why=why, fix=fix)
+        fix = f"give files that end in one of {' '.join(sorted(known))} .zip .tar .tgz"
+        raise DataError("there is no file here that can be read", where=str(path), why=why, fix=fix)
     kind = max(kinds, key=lambda name: (kinds[name], -[*MODALITIES, ARRAYS].index(name)))
     chosen = [entry for entry in entries if known.get(entry.suffix) == kind]
     return kind, chosen, Counter(entry.suffix or entry.name for entry in entries if known.get(entry.suffix) != kind)

@@ -40,9 +40,13 @@ def read_hub(source: str, reading: Reading) -> Dataset:
     except Exception as error:  # the client's own errors, and those of the network below it
         kind = type(error).__name__
         offline = any(word in kind for word in ("Connection", "Offline", "Timeout", "Proxy", "HTTP", "Gated"))
-        fix = "connect to the network, or put the files in a folder and name that" if offline else "check the name"
+        fix = (
+            "connect to the network, or put the files in a folder and give its path"
+            if offline
+            else "check the name of the data set"
+        )
         raise DataError(
-            "cannot load it from the hub", where=source, why=f"{kind}: {in_one_line(error)}", fix=fix
+            "the data cannot be loaded from the hub", where=source, why=f"{kind}: {in_one_line(error)}", fix=fix
         ) from None
     return from_hub(loaded, source, reading)
 

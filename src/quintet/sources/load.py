@@ -80,7 +80,7 @@ def load_checked(source: str, **reading: Any) -> Dataset:
     dataset = load_source(source, **reading)
     if dataset.kept is None or cache.intact(dataset.kept):
         return dataset
-    warn(f"what the cache kept of {source} is damaged: it is read anew")
+    warn(f"the cached copy of {source} is damaged, so the source is read again")
     shutil.rmtree(dataset.kept)
     return load_source(source, **reading)
 

@@ -97,7 +97,7 @@ class Desk:
             found = standing(folder)
         except DAMAGED as error:
             raise CheckpointError("the files of this comparison are damaged", where=str(folder), why=repr(error),
-                                  fix="remove report.json there, or the comparison") from None  # fmt: skip
+                                  fix="remove its report.json, or the whole comparison") from None  # fmt: skip
         with self.lock:
             self.read[folder.name] = mark, found
             while len(self.read) > OPEN:
@@ -207,7 +207,9 @@ def shown(desk: Desk, name: str) -> dict[str, Any]:
         try:
             facts = parts(document)  # type: ignore[arg-type]
         except DAMAGED as error:
-            raise CheckpointError("the report is damaged", where=str(studio.root / name), why=repr(error)) from None
+            raise CheckpointError(
+                "the report of this comparison is damaged", where=str(studio.root / name), why=repr(error)
+            ) from None
     answer = facts.get("answer")
     runs = {run["run"]: place_of(studio, name, run["run"]) for run in document["models"]}
     kept = {run: place for run, place in runs.items() if place and TAG in notes_of(studio.root / place).tags}

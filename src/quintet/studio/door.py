@@ -35,8 +35,12 @@ class Door:
             for one in (self.keys, self.cookies):
                 one.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
-            raise EnvironmentFault("cannot keep who has been let in", where=str(folder), why=str(error),
-                                   fix="set XDG_STATE_HOME to a folder that can be written") from None  # fmt: skip
+            raise EnvironmentFault(
+                "the studio cannot save which browsers have access",
+                where=str(folder),
+                why=str(error),
+                fix="set XDG_STATE_HOME to a folder that can be written",
+            ) from None
 
     def link(self, address: str, path: str = "/") -> str:
         """A link to a page that lets one browser in, once."""

@@ -106,7 +106,7 @@ def writing(what: str, where: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise EnvironmentFault(what, where=str(error.filename or where), why=error.strerror or str(error),
-                               fix="free disk space, or check the folder's rights") from None  # fmt: skip
+                               fix="free disk space, or check the permissions of the folder") from None  # fmt: skip
 
 
 def move(path: Path, to: Path) -> None:

@@ -95,9 +95,9 @@ class Queue:
                 shutil.rmtree(left, ignore_errors=True)
         except Timeout:
             address = self.address()
-            raise EnvironmentFault("a studio is open for these runs already", where=str(self.runs),
-                                   why=f"it is at {address}" if address else "another process has their queue",
-                                   fix=f"open {address or 'that one'}, or take another folder with --runs"
+            raise EnvironmentFault("a studio is already open for these runs", where=str(self.runs),
+                                   why=f"it is at {address}" if address else "another process is using their queue",
+                                   fix=f"open {address or 'that one'}, or choose another folder with --runs"
                                    ) from None  # fmt: skip
         except OSError as error:
             self.fault = unwritable(error, self.root)
@@ -160,8 +160,12 @@ class Queue:
         try:
             child = jobs.start(job, self.program)
         except OSError as error:
-            told = EnvironmentFault(f"{job.title} cannot be started", where=str(error.filename or job.folder),
-                                    why=error.strerror or str(error), fix="it is tried again")  # fmt: skip
+            told = EnvironmentFault(
+                f"{job.title} cannot be started",
+                where=str(error.filename or job.folder),
+                why=error.strerror or str(error),
+                fix="wait, since it is tried again by itself",
+            )
             if error.errno not in OF_THE_MACHINE and jobs.fail(job, told):
                 return False
             self.fault, self.patient = told, time.monotonic() + PATIENCE
@@ -376,6 +380,9 @@ def free(like: str, taken: Callable[[str], bool]) -> str:
 
 def unwritable(error: OSError, where: Path) -> EnvironmentFault:
     """What is said where the queue's folder cannot be written."""
-    return EnvironmentFault("the queue cannot be written", where=str(error.filename or where),
-                            why=error.strerror or str(error), fix="free disk space, or check the folder's rights"
-                            )  # fmt: skip
+    return EnvironmentFault(
+        "the queue cannot be written",
+        where=str(error.filename or where),
+        why=error.strerror or str(error),
+        fix="free disk space, or check the permissions of the folder",
+    )

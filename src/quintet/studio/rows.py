@@ -58,7 +58,7 @@ def read(run: Run, content: bytes, name: str) -> dict[str, Any]:
     modality = MODALITIES[codecs["x"].modality]
     suffix = Path(name).suffix.lower()
     if suffix not in modality.suffixes:
-        raise DataError("files of this format are not read", where=name, fix=f"known: {', '.join(modality.suffixes)}")
+        raise DataError("files of this format cannot be read", where=name, fix=f"known: {', '.join(modality.suffixes)}")
     forms = {name: form for one in codecs.values() for name, form in getattr(one, "forms", {}).items()}
     with tempfile.TemporaryDirectory(prefix="quintet-") as folder:
         path = Path(folder) / f"file{suffix}"
@@ -69,7 +69,11 @@ def read(run: Run, content: bytes, name: str) -> dict[str, Any]:
             raise DataError(error.what, where=name, why=error.why if folder not in error.why else "") from None
     names = [cell["name"] for cell in modality.cells(codecs["x"])]
     if not set(names) & set(getattr(found.items, "column_names", names)):
-        raise DataError("none of the model's columns", where=name, why=f"they are {', '.join(names)}")
+        raise DataError(
+            "the file has none of the model's columns",
+            where=name,
+            why=f"the columns of the model are {', '.join(names)}",
+        )
     sides = {"items": (codecs["x"], found.items), "conditions": (codecs.get("cond"), found.given)}
     return {"n": len(found.items)} | {
         side: None if codec is None or values is None

@@ -85,9 +85,14 @@ class Upload:
 def no_room(error: OSError, folder: Path) -> EnvironmentFault:
     """What a file that cannot be written means."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return EnvironmentFault("the disk is full" if full else "cannot write what was sent", where=str(folder),
-                            why=error.strerror or str(error), fix="make room, and send the same files again: what is "
-                            "here is kept" if full else "check the permissions")  # fmt: skip
+    return EnvironmentFault(
+        "the disk is full" if full else "the files that were sent cannot be written",
+        where=str(folder),
+        why=error.strerror or str(error),
+        fix="free disk space, then send the same files again: what has arrived is kept"
+        if full
+        else "check the permissions of the folder",
+    )
 
 
 class Uploads:
@@ -132,8 +137,13 @@ class Uploads:
         self.folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(self.folder).free
         if free - RESERVE < total:
-            why = f"{total / 1e9:,.1f} GB are wanted, {free / 1e9:,.1f} GB are free, of which {RESERVE / 1e9:g} GB stay"
-            raise EnvironmentFault("not enough room on the disk", where=str(self.folder), why=why, fix="make room")
+            why = (
+                f"{total / 1e9:,.1f} GB are needed; {free / 1e9:,.1f} GB are free, "
+                f"{RESERVE / 1e9:g} GB of them reserved"
+            )
+            raise EnvironmentFault(
+                "there is not enough free disk space", where=str(self.folder), why=why, fix="free disk space"
+            )
 
     def find(self, key: str) -> Upload | None:
         """What is being sent under this key, from memory or disk."""

@@ -280,7 +280,7 @@ def found_again(root: Path, content: bytes, name: str) -> str:
             note = plain(read_provenance(path if suffix != ".json" else path.with_name("file")))
         except QuintetError as error:
             raise DataError(error.what, where=name, why=error.why if folder not in error.why else "",
-                            fix="drop a picture, a recording or a table that quintet wrote, or its .provenance.json"
+                            fix="give a picture, a recording or a table that quintet wrote, or its .provenance.json"
                             ) from None  # fmt: skip
     run, weights = note.get("run"), note.get("weights")
     if not isinstance(run, str) or not isinstance(weights, str | None):
@@ -321,8 +321,12 @@ def named(root: Path, name: str, weights: str | None, file: str) -> str:
         except UsageError:
             continue
     if not here:
-        raise DataError("the run that made this file is not here", where=file, why=f"it was called {name}",
-                        fix=f"copy its folder to {root}")  # fmt: skip
+        raise DataError(
+            "the run that made this file is not in this folder of runs",
+            where=file,
+            why=f"the name of that run was {name}",
+            fix=f"copy the folder of that run to {root}",
+        )
     return next((candidate for candidate, run in here if weights in all_weights(run)), here[0][0])
 
 

@@ -94,5 +94,5 @@ class Beats:
 def fault(ranks: list[int], why: str) -> EnvironmentFault:
     """These processes are gone."""
     where = f"rank {', '.join(map(str, ranks))}" if ranks else ""
-    return EnvironmentFault("another process of this training is gone", where=where, why=why,
-                            fix="start all of them again with --resume auto")  # fmt: skip
+    return EnvironmentFault("another process of this training has ended", where=where, why=why,
+                            fix="start all processes again with --resume auto")  # fmt: skip

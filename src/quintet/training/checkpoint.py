@@ -185,23 +185,33 @@ def verify(folder: Path) -> None:
         files = {str(name): entry for name, entry in manifest["files"].items()}
         expected = {name: (int(entry["bytes"]), str(entry["sha256"])) for name, entry in files.items()}
         if manifest["sha256"] != _digest(manifest["step"], manifest["files"]):
-            raise ValueError("its own sha256 differs")
+            raise ValueError("its sha256 differs from the one that it states")
         if json.dumps(manifest, indent=1) != content:
-            raise ValueError("it is not as it was written")
+            raise ValueError("it was changed after it was written")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise CheckpointError("damaged manifest", where=str(folder / MANIFEST), why=repr(error)) from None
+        raise CheckpointError(
+            "the manifest of the checkpoint is damaged", where=str(folder / MANIFEST), why=repr(error)
+        ) from None
     try:
         present = {path.name for path in folder.iterdir()} - {MANIFEST}
         shared = sorted(present & set(expected))
         wrong = [name for name in shared if not _is(folder / name, *expected[name])]
     except OSError as error:
-        raise CheckpointError("unreadable file", where=str(error.filename or folder), why=str(error)) from None
+        raise CheckpointError("the file cannot be read", where=str(error.filename or folder), why=str(error)) from None
     if wrong and wrong == shared:
-        raise CheckpointError("damaged manifest", where=str(folder / MANIFEST), why="no file is as it says")
+        raise CheckpointError(
+            "the manifest of the checkpoint is damaged",
+            where=str(folder / MANIFEST),
+            why="none of the files has the size and sha256 that it lists",
+        )
     for name in sorted(present ^ set(expected)):
-        raise CheckpointError("missing or unexpected file", where=str(folder / name), fix="bring it back, or remove it")
+        raise CheckpointError(
+            "this file of the checkpoint is missing, or does not belong to it",
+            where=str(folder / name),
+            fix="if it is missing, put it back; otherwise remove it",
+        )
     if wrong:
-        what = "damaged file: size or sha256 differs from the manifest"
+        what = "the file is damaged: its size or sha256 differs from the manifest"
         raise CheckpointError(what, where=", ".join(str(folder / name) for name in wrong))
 
 
@@ -230,7 +240,7 @@ def load(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
     try:
         return {path.stem: load_file(path) for path in sorted(folder.glob("*.safetensors"))}, state_of(folder)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:  # RuntimeError: a file that is gone
-        raise CheckpointError("unreadable checkpoint", where=str(folder), why=str(error)) from None
+        raise CheckpointError("the checkpoint cannot be read", where=str(folder), why=str(error)) from None
 
 
 def state_of(folder: Path) -> dict[str, Any]:
@@ -241,5 +251,5 @@ def state_of(folder: Path) -> dict[str, Any]:
         if not isinstance(state, dict):
             raise ValueError("not a JSON object")
     except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError("unreadable state", where=str(path), why=str(error)) from None
+        raise CheckpointError("the state in the checkpoint cannot be read", where=str(path), why=str(error)) from None
     return state

@@ -64,8 +64,12 @@ class Engine:
             raise UsageError(f"unknown device {device!r}", why=why, fix="use the device auto")
         cuda = device != "cpu" and torch.cuda.is_available()
         if device == "cuda" and not cuda:
-            raise EnvironmentFault("this machine has no CUDA device that torch can use", where="device: cuda",
-                                   why="torch.cuda.is_available() is False", fix="device: auto, or cpu")  # fmt: skip
+            raise EnvironmentFault(
+                "this machine has no CUDA device that torch can use",
+                where="device: cuda",
+                why="torch.cuda.is_available() is False",
+                fix="choose the device auto or cpu",
+            )
         self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if cuda else torch.device("cpu")
         if cuda:
             torch.cuda.set_device(self.device)

@@ -48,9 +48,12 @@ class Guard:
         self.lost += bad
         if self.skipped < MOST_SKIPPED:
             return None
-        return Diverged(f"NaN or Inf in {MOST_SKIPPED} updates in a row", where=f"step {step}",
-                        why=f"the last losses were {dict(losses)}",
-                        fix="lower --training.lr; no checkpoint holds NaN")  # fmt: skip
+        return Diverged(
+            f"the loss or gradients were NaN or infinite in {MOST_SKIPPED} updates in a row",
+            where=f"step {step}",
+            why=f"the last losses were {dict(losses)}",
+            fix="lower --training.lr; the saved checkpoints contain no NaN",
+        )
 
     def last_good(self, engine: Engine, error: Diverged) -> Kept | None:
         """What training goes back to, on the first rank; None on others. Raises the error where there is no checkpoint,
@@ -64,6 +67,6 @@ class Guard:
 
 def weights_gone(bad: Sequence[str], step: int, losses: Mapping[str, float]) -> Diverged:
     """The error that it is when these weights are no numbers any more."""
-    return Diverged("NaN or Inf in the weights", where=f"step {step}",
-                    why=f"{', '.join(bad[:3])}; the last losses were {dict(losses)}",
-                    fix="lower --training.lr; no checkpoint holds NaN")  # fmt: skip
+    return Diverged("the weights, or what the optimiser keeps of them, became NaN or infinite", where=f"step {step}",
+                    why=f"these are affected: {', '.join(bad[:3])}; the last losses were {dict(losses)}",
+                    fix="lower --training.lr; the saved checkpoints contain no NaN")  # fmt: skip

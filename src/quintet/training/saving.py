@@ -127,7 +127,7 @@ class Saver:
             self.write_best()
         except OSError as error:
             self.waiting = step, {name: tensor.clone() for name, tensor in model.items()}
-            warn(f"best weights not written ({error}); they are kept in memory until they can be")
+            warn(f"the best weights could not be written ({error}); they are kept in memory until they can be written")
 
     def write_best(self) -> None:
         if self.waiting is not None:
@@ -145,7 +145,7 @@ class Saver:
                 raise self.fault(error) from error
             if not checkpoint.steps(self.root):
                 return self.finish(step, lambda: tensors, state)
-            warn(f"checkpoint not written ({error}): an older one stands, and training goes on")
+            warn(f"the checkpoint could not be written ({error}): an older one is kept, and training goes on")
 
     def write(self, step: int, tensors: Groups, state: Mapping[str, Any]) -> None:
         self.before()
@@ -170,9 +170,11 @@ class Saver:
     def fault(self, error: OSError) -> EnvironmentFault:
         """What ends training: which step is on the disk, and what to do."""
         newest = checkpoint.steps(self.root)[-1:]
-        stands = f"; the newest that stands is {newest[0].name}" if newest else ""
-        fix = f"free disk space, then quintet resume {self.root.parent}"
-        return EnvironmentFault("cannot write checkpoints", where=str(self.root), why=f"{error}{stands}", fix=fix)
+        stands = f"; the newest complete checkpoint is {newest[0].name}" if newest else ""
+        fix = f"free disk space, then run quintet resume {self.root.parent}"
+        return EnvironmentFault(
+            "the checkpoints cannot be written", where=str(self.root), why=f"{error}{stands}", fix=fix
+        )
 
 
 def step_of(folder: Path) -> int:

@@ -193,7 +193,7 @@ class Column:
             words[value] = own if own in found or not found else found[0]
             if len(found) > 1:
                 told = f"column {self.name}: the number {own} is written as {' and as '.join(found)} in training"
-                warn(f"{told}; it is taken for {words[value]}: give texts to decide")
+                warn(f"{told}; it is read as {words[value]}: give the value as a text to choose")
         texts = [None if c is None or c != c else words[c] for c in cells.to_pylist()]
         return pa.chunked_array([pa.array(texts, pa.string())])
 
