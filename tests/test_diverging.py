@@ -151,7 +151,7 @@ def test_what_goes_on_ends_training_naming_the_step(
     assert main(words) == 5
     said = capsys.readouterr().err
     assert said.count("training goes on from the checkpoint of step") == MOST_BACK
-    assert "step 14: NaN or Inf in 10 updates in a row" in said
+    assert "step 14: the loss or gradients were NaN or infinite in 10 updates in a row" in said
     assert "lower --training.lr" in said
     run = Run(tmp_path / "r")
     assert poisoned(run) == []
@@ -162,7 +162,7 @@ def test_what_goes_on_ends_training_naming_the_step(
 
 def test_without_a_checkpoint_there_is_nothing_to_go_back_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inject(monkeypatch, dict.fromkeys(range(500), "loss"))
-    with pytest.raises(Diverged, match="step 10: NaN or Inf in 10 updates in a row"):
+    with pytest.raises(Diverged, match="step 10: the loss or gradients were NaN or infinite in 10 updates in a row"):
         quintet.train(**given("gan", tmp_path, 40, save_every=20))
 
 

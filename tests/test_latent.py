@@ -129,7 +129,7 @@ def test_what_is_no_codec_is_refused(runs: Path, tmp_path: Path) -> None:
     with pytest.raises(Unsupported, match="autoregressive needs discrete data") as caught:
         fit("autoregressive", runs, codec="map")
     assert "--model.bottleneck fsq" in caught.value.fix
-    with pytest.raises(DataError, match="of kind image, these items are table"):
+    with pytest.raises(DataError, match="of kind image, but these are table"):
         fit("diffusion", runs, codec="map", data="moons")
     fit("vae", runs, run="given", condition="label", steps=1)
     with pytest.raises(UsageError, match="conditional autoencoder"):

@@ -291,9 +291,9 @@ def test_a_text_leads_back_with_all_that_was_asked(browser: TestClient) -> None:
         (b"a,b\n1,2\n", "rows.csv", "does not say how quintet made it"),
         (b"no picture", "a.png", "cannot be read"),
         (b'{"run": 5}', "a.json", "does not say how quintet made it"),
-        (b'{"run": "gone", "weights": null}', "a.json", "is not here"),
-        (b'{"run": "../../etc", "weights": null}', "a.json", "is not here"),
-        (b'{"run": "*", "weights": null}', "a.json", "is not here"),
+        (b'{"run": "gone", "weights": null}', "a.json", "is not in this folder of runs"),
+        (b'{"run": "../../etc", "weights": null}', "a.json", "is not in this folder of runs"),
+        (b'{"run": "*", "weights": null}', "a.json", "is not in this folder of runs"),
         (b"", "../../a.png", "cannot be read"),
     ],
 )
