@@ -58,6 +58,14 @@ def test_no_notebook_shows_an_error() -> None:
         assert path.stat().st_size < 500_000, path.name
 
 
+def test_every_command_of_a_notebook_was_executed() -> None:
+    for path in (ROOT / "examples" / "notebooks").glob("*.ipynb"):
+        cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+        commands = [cell for cell in cells if "!quintet" in "".join(cell["source"])]
+        assert [cell["source"] for cell in commands if not cell["outputs"]] == [], f"{path.name}: make notebooks"
+        assert commands or path.stem == "studio", path.name
+
+
 def test_cells_are_blocks(page: Path) -> None:
     assert notebooks.main([]) == 0
     (path,) = notebooks.NOTEBOOKS.glob("*.ipynb")
