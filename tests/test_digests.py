@@ -242,7 +242,7 @@ def test_what_was_changed_by_hand_is_said_and_not_taken_for_what_was_trained(run
         model = quintet.load(run.path)
     assert (model.config.model["width"], model.config.sampling["temperature"]) == (16, 1.0)
     assert "config.yaml" in noticed(run).verified
-    with pytest.raises(ConfigError, match="another model"):
+    with pytest.raises(ConfigError, match="cannot change in a trained model"):
         quintet.resume(run.path)
 
 
