@@ -394,7 +394,7 @@ def test_a_damaged_checkpoint_counts_as_none_of_those_that_are_kept(tmp_path: Pa
 def test_a_run_that_goes_on_from_an_older_checkpoint_sets_newer_ones_aside(whole: Run, run: Run) -> None:
     newest = checkpoint.steps(run.checkpoints)[-1]
     damage(newest)
-    with pytest.warns(QuintetWarning, match=f"kept as damaged-{newest.name}"):
+    with pytest.warns(QuintetWarning, match=f"kept under the name damaged-{newest.name}"):
         quintet.resume(run.path)
     assert (run.checkpoints / f"damaged-{newest.name}").is_dir()
     same(run, whole)
@@ -407,7 +407,7 @@ def test_a_checkpoint_of_another_run_is_not_taken_for_one_of_ours(whole: Run, ru
     shutil.copytree(whole.path.parent / "other" / "checkpoints" / newest.name, newest)
     shutil.rmtree(run.bests)
     assert str(newest) in noticed(run).verified
-    with pytest.warns(QuintetWarning, match="of another run"):
+    with pytest.warns(QuintetWarning, match="belongs to another run"):
         assert quintet.load(run.path).run.weights.step < STEPS  # type: ignore[union-attr]
 
 

@@ -84,9 +84,9 @@ def test_the_last_save_and_the_third_in_a_row_may_not_fail(
     if stands[-1:] == [8]:
         trained(tmp_path)
     else:
-        with pytest.raises(EnvironmentFault, match="cannot write checkpoints") as caught:
+        with pytest.raises(EnvironmentFault, match="the checkpoints cannot be written") as caught:
             trained(tmp_path)
-        assert not stands or f"the newest that stands is step-{stands[-1]:08d}" in caught.value.why
+        assert not stands or f"the newest complete checkpoint is step-{stands[-1]:08d}" in caught.value.why
     assert saved(Run(tmp_path / "one")) == stands
 
 
@@ -104,7 +104,7 @@ def test_a_run_that_is_stopped_is_not_called_saved_if_it_is_not(
 
     failing_at({stopped}, monkeypatch)
     more: dict[str, Any] = {"report": stop, "on_trainer": trainers.append}
-    with pytest.raises(EnvironmentFault, match="cannot write checkpoints"):
+    with pytest.raises(EnvironmentFault, match="the checkpoints cannot be written"):
         trained(tmp_path, **more)
     assert saved(Run(tmp_path / "one"))[-1] < stopped
 
@@ -288,7 +288,7 @@ def test_a_disk_that_is_full_for_a_while(emptied: int | None, small_disk: Path) 
         run = trained(small_disk / "faulty", config=config, report=fill)
     else:
         with pytest.raises(
-            EnvironmentFault, match=r"No space left on device.*; the newest that stands is step-00000002"
+            EnvironmentFault, match=r"No space left on device.*; the newest complete checkpoint is step-00000002"
         ):
             trained(small_disk / "faulty", config=config, report=fill)
         run = Run(small_disk / "faulty" / "one")

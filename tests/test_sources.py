@@ -408,7 +408,7 @@ def test_a_ragged_row_of_many_is_left_out(tmp_path: Path) -> None:
 
 WRONG_TABLES: dict[str, tuple[str, bytes, str]] = {
     "empty": ("x.csv", b"", "cannot be read"),
-    "holds only a header": ("x.csv", b"a,b\n", "no rows"),
+    "header alone": ("x.csv", b"a,b\n", "no rows"),
     "ragged": ("x.csv", b"a,b\n1,2\n1\n1,2,3\n", "cannot read 2 of 3 rows"),
     "binary": ("x.csv", bytes(range(256)), "cannot be read"),
     "cut parquet": ("x.parquet", packed(pa.parquet.write_table)[:300], "cannot be read"),

@@ -367,7 +367,7 @@ PIECEMEAL = codec([*SHORT, "aa bb  ab\n\nab ss's 19 91 st!. " * 20], tokens="bpe
 def test_a_text_file_that_is_too_large_is_not_called_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("quintet.modalities.text.reading.TEXT_BYTES", 1000)
     (tmp_path / "long.txt").write_text("a line\n" * 1000)
-    with pytest.raises(DataError, match=r"(?s)long.txt is too large.*7,000 bytes, more than 1,000.*split -C"):
+    with pytest.raises(DataError, match=r"(?s)long.txt is too large.*7,000 bytes, but at most 1,000.*split -C"):
         load_source(str(tmp_path / "long.txt"))
     with gzip.open(tmp_path / "packed.txt.gz", "wt") as file:
         file.write("a line\n" * 1000)

@@ -231,7 +231,7 @@ def test_nan_skips_the_update_and_then_stops() -> None:
     trainer.run()
     assert bool(torch.isfinite(weights(trainer)).all())
     assert all(bool(torch.isfinite(average).all()) for average in trainer.ema.average)
-    with pytest.raises(Diverged, match="NaN or Inf"):
+    with pytest.raises(Diverged, match="NaN or infinite"):
         line_trainer(torch.full((64, 8), float("nan"))).run()
 
 
@@ -629,7 +629,7 @@ def test_where_memory_does_not_suffice_a_batch_is_worked_on_in_pieces(
         with pytest.raises(EnvironmentFault, match="out of memory"):
             quintet.train("flow", **given, config={"training": training}, report=count)
         return
-    with pytest.warns(QuintetWarning, match="from here on 4 of the 16 items of a batch at once"):
+    with pytest.warns(QuintetWarning, match="from now on the net computes 4 of the 16 items of a batch at once"):
         model = quintet.train("flow", **given, config={"training": training}, report=count)
     assert (model.run.config().training.batch_size, model.run.config().training.micro_batch) == (16, micro)
     monkeypatch.setattr(Flow, "loss", loss)

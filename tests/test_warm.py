@@ -98,7 +98,7 @@ def test_the_least_recently_used_gives_way_under_the_limit(runs: Path) -> None:
         models(Run(runs / name))
         assert sum(one.size for one in models.kept.values()) <= 2 * size
     assert load.names == ["a", "b", "c", "b"]  # c took the place of b, which was used before a
-    with pytest.raises(EnvironmentFault, match="does not fit") as error:
+    with pytest.raises(EnvironmentFault, match="too large to be loaded") as error:
         Warm(size - 1)(Run(runs / "a"))
     assert f"{size:,} bytes" in error.value.why
 
