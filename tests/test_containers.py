@@ -183,7 +183,7 @@ def test_every_kind_of_data_in_memory_is_a_source(tmp_path: Path) -> None:
     assert source(pd.Series(TEXTS)).items == source(TEXTS).items == TEXTS
     for data in (columns(), pd.DataFrame(columns()), pl.DataFrame(columns()), pa.table(columns())):
         assert source(data).items.to_pydict()["kind"] == columns()["kind"]
-    with pytest.raises(UsageError, match="object is no data"):
+    with pytest.raises(UsageError, match="cannot be trained on data of type object"):
         source(object())
 
 

@@ -425,7 +425,7 @@ def test_features_refuse_what_they_cannot_measure() -> None:
     features = fit_features(RNG.normal(size=(20, 4)), "standardised")
     with pytest.raises(DataError, match="NaN or infinite"):
         features(np.full((2, 4), np.nan))
-    with pytest.raises(DataError, match="fitted on 4 values"):
+    with pytest.raises(DataError, match="fitted on items of 4 values"):
         features(np.zeros((2, 5)))
     with pytest.raises(DataError, match="at least two"):
         fit_features(np.zeros((1, 4)), "standardised")

@@ -64,7 +64,7 @@ def test_latents_of_texts_are_those_of_their_windows(root: Path, run: str) -> No
     assert model.encode(LONG[:16]).shape == z[:1].shape
     with pytest.raises(UsageError, match="item 2 does not have exactly one row of latents"):
         model.encode([LONG[:16], LONG])
-    with pytest.raises(DataError, match="item 2 has no latents") as short:
+    with pytest.raises(DataError, match="the latents of item 2 cannot be computed") as short:
         model.encode([LONG[:16], "short"])
     assert "5 symbols fill no window of 16" in str(short.value.why)
     with pytest.raises(UsageError, match="items that fit into one window"):

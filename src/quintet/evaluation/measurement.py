@@ -47,7 +47,7 @@ def comparable(a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
     """Raise DataError if two measurements differ; it names the first setting, in alphabetical order, that does."""
     left, right = (dotted({key: value for key, value in one.items() if key != "id"}) for one in (a, b))
     for key in sorted(left | right):
-        one, other = left.get(key, "nothing"), right.get(key, "nothing")
+        one, other = left.get(key, "not set"), right.get(key, "not set")
         if one != other:
             raise DataError(
                 "these figures were measured in different ways and cannot be compared",
