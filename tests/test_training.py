@@ -361,7 +361,7 @@ def test_the_hidden_matrices_of_a_transformer() -> None:
 
 
 def test_muon_says_where_it_has_nothing_to_do() -> None:
-    with pytest.raises(ConfigError, match="nothing to do"):
+    with pytest.raises(ConfigError, match="muon cannot be used for this net"):
         line_trainer(torch.zeros(4, 8), optimiser="muon")
 
 
