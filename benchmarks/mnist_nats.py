@@ -53,12 +53,13 @@ def binarised(folder: Path, copies: int = 8) -> Path:
 
 @torch.no_grad()
 def bound(model: Any, images: np.ndarray, draws: int) -> np.ndarray:
-    """IWAE with so many draws, in nats an item."""
+    """IWAE with so many draws, in nats an item: of the mass of its pixels, which is the density times their bins."""
     family = model.family
     assert isinstance(family, VAE)
     x, generator = model.codecs["x"].encode(images), torch.Generator().manual_seed(0)
     found = [family.importance(part, None, draws, generator) for part in x.split(10)]
-    return torch.cat(found).double().numpy()
+    space = family.space
+    return torch.cat(found).double().numpy() + space.dims * math.log(space.bin_width)
 
 
 def in_logits(nats: np.ndarray, images: np.ndarray) -> np.ndarray:

@@ -304,7 +304,7 @@ def test_looks_at_a_slow_model_have_fewer_samples_the_same_number_each(
         return sample(self, n, *args, **options)
 
     monkeypatch.setattr(GAN, "sample", slowly)
-    with pytest.warns(QuintetWarning, match="looks while it trains have 20 samples in the place of 100"):
+    with pytest.warns(QuintetWarning, match="looks while it trains have 20 samples instead of 100"):
         model = quintet.train("gan", data="moons", condition="label", preset="tiny", runs=tmp_path, **length)
     looks = [record for record in model.run.metrics() if "quality" in record]
     assert len(looks) >= 1
@@ -350,7 +350,7 @@ def test_a_batch_is_made_smaller_for_the_sake_of_a_budget(
 ) -> None:
     """60 s buy 30 steps of 64 items at 2 s each, 120 of 16 items; a step keeps so much that 4 items go at a time."""
     paced(monkeypatch, lambda size: 2 / 64, item_bytes=BACKWARD_BYTES / 4)
-    with pytest.warns(QuintetWarning, match="30 steps of vae: trained with batches of 16 in the place of 64"):
+    with pytest.warns(QuintetWarning, match="30 steps of vae, so the run is trained with batches of 16 instead of 64"):
         model = quintet.train("vae", data=colour, budget="60s", runs=tmp_path)
     made = model.run.config()
     assert (made.preset, made.training.batch_size, made.training.micro_batch) == ("small", 16, 4)
@@ -360,7 +360,7 @@ def test_a_smaller_preset_is_taken_for_the_sake_of_a_budget(
     colour: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paced(monkeypatch, lambda size: 1.0 if size == "small" else 0.05)
-    with pytest.warns(QuintetWarning, match="preset tiny in the place of small"):
+    with pytest.warns(QuintetWarning, match="preset tiny instead of small"):
         model = quintet.train("vae", data=colour, budget="60s", runs=tmp_path)
     assert model.run.config().preset == "tiny"
     assert model.run.config().training.batch_size == 8
@@ -389,7 +389,7 @@ def test_what_cannot_be_afforded_says_what_would_work(
     colour: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paced(monkeypatch, lambda size: 1.0)
-    with pytest.raises(ConfigError, match="buys 7 steps of autoregressive") as caught:
+    with pytest.raises(ConfigError, match="only 7 steps of autoregressive") as caught:
         quintet.train("autoregressive", data=colour, budget="60s", runs=tmp_path / "runs")
     assert all(word in str(caught.value) for word in ("--data.size", "--codec", "another family", "--budget 14m"))
     assert not list((tmp_path / "runs").iterdir()), "nothing was begun, so nothing is left behind"

@@ -182,9 +182,9 @@ def _affordable(session: Session, task: Task, root: Path, loose: Mapping[str, Ru
             "latents of a vae as --codec RUN",
         )
     before, after = first.training, config.training
-    changed = [f"batches of {after.batch_size} in the place of {before.batch_size}"] * (
+    changed = [f"batches of {after.batch_size} instead of {before.batch_size}"] * (
         before.batch_size != after.batch_size
-    ) + [f"preset {config.preset} in the place of {first.preset}"] * (config.preset != first.preset)
+    ) + [f"preset {config.preset} instead of {first.preset}"] * (config.preset != first.preset)
     if changed:
         told = f"{budget:g} s are enough for only about {int(budget / slow)} steps of {first.family}"
         warn(f"{told}, so the run is trained with {' and '.join(changed)}")

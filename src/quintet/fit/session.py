@@ -326,7 +326,7 @@ class Watch:
         if not look.settled:
             look.afford(family, max(QUICK, SHARE * trainer.between()))
         if look.count < look.most:
-            few = f"{look.count} samples in the place of {look.most}, and rougher figures"
+            few = f"{look.count} samples instead of {look.most}, and rougher figures"
             self.warn_once("fewer", f"sampling is slow: looks while it trains have {few}")
         x, figures = look(family)
         try:

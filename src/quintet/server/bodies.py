@@ -77,7 +77,7 @@ def body_of(name: str, verb: Verb, models: list[JsonValue]) -> type[Body]:
         told = "texts, rows as objects, numbers, or files of one item each in base64"
         fields["items"] = (values, Field(min_length=1, description=told))
     if verb.needs:
-        told = "what each item is given, in the place of one condition for all"
+        told = "what each item is given, instead of one condition for all"
         if "condition" in verb.request.model_fields:
             fields["conditions"] = (values | None, Field(None, min_length=1, description=told))
         else:
