@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 
 
 def pytest_configure() -> None:
-    """A shell starts what it puts into the background with interrupts ignored, and all processes of tests with it."""
+    """What a shell starts in the background ignores interrupts, what nohup starts the end of a terminal, and so do all
+    processes of tests with it.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
