@@ -93,7 +93,13 @@ class Replay:
     standard_normal = random = next
 
 
-@pytest.mark.parametrize("family", SCRIPTS)
+LONG = ("flow", "diffusion")
+"""Families whose graph takes half a minute to be written."""
+
+
+@pytest.mark.parametrize(
+    "family", [pytest.param(name, marks=[pytest.mark.slow] if name in LONG else []) for name in SCRIPTS]
+)
 def test_a_hundred_samples_of_a_script_are_ours(family: str, files: Any) -> None:
     folder, model = files(family)
     codes = torch.randint(0, 10, (100, 1), generator=torch.Generator().manual_seed(1))

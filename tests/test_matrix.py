@@ -42,7 +42,7 @@ def sounds(folder: Path) -> Path:
     folder.mkdir()
     rng = np.random.default_rng(0)
     for i in range(ITEMS):
-        t = np.arange(int(rng.integers(1200, 2000))) / 8000
+        t = np.arange(int(rng.integers(600, 1000))) / 8000
         soundfile.write(folder / f"{i}.wav", 0.5 * np.sin(2 * np.pi * (300 + 10 * i) * t), 8000)
     return folder
 
