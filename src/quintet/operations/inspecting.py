@@ -19,7 +19,6 @@ from quintet.operations.events import OnEvent, operation
 from quintet.operations.records import last, of_weights
 from quintet.operations.requests import InspectRequest, RunsRequest
 from quintet.operations.results import Result
-from quintet.runs.advice import advice
 from quintet.runs.digests import CONFIG, NAME
 from quintet.runs.folder import Run, read_json, runs_root
 from quintet.runs.lock import who_writes
@@ -170,8 +169,7 @@ def described(run: Run) -> RunResult:
         "steps": config.steps,
         "condition": config.data.condition,
         **about,
-        **{key: news[key] for key in ("loss", "losses", "quality", "held_out", "weights", "seconds")},
-        "advice": [one._asdict() for one in advice(run.metrics_of_weights())],
+        **{key: news[key] for key in ("loss", "losses", "quality", "held_out", "weights", "advice", "seconds")},
         "checkpoints": [{"name": name, "bytes": size} for name, size in sizes.items()],
         "manifest": made,
         "config": config.model_dump(mode="json"),

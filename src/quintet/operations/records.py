@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from quintet.runs.advice import advice
 from quintet.runs.folder import Run
 
 LIVE = {"quality", "quality_stderr", "diversity", "copies", "copying", "held_out"}
@@ -34,11 +35,13 @@ def last(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def of_weights(run: Run) -> dict[str, Any]:
-    """`last` of a run, with losses and figures of the look whose weights the model has, and `weights`, the step of it:
-    they are not the last where training selects the best.
+    """`last` of a run, with losses and figures of the look whose weights the model has; `weights`, the step of it; and
+    `advice`, which rests on the records up to there: they are not the last where training selects the best.
     """
-    used = run.used()
-    newest = last(run.metrics())
+    used, records = run.used(), run.metrics()
+    newest = last(records)
     upto = newest["step"] if used is None else used.step
-    kept = last(run.metrics_of_weights())
-    return newest | {key: kept[key] for key in ("loss", "losses", "quality", "held_out")} | {"weights": upto}
+    kept = [record for record in records if record["step"] <= upto]
+    figures = last(kept)
+    told = {"weights": upto, "advice": [one._asdict() for one in advice(kept)]}
+    return newest | {key: figures[key] for key in ("loss", "losses", "quality", "held_out")} | told

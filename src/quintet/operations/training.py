@@ -15,7 +15,6 @@ from quintet.operations.records import of_weights
 from quintet.operations.requests import DistilRequest, ResumeRequest, TrainRequest
 from quintet.operations.results import Result
 from quintet.operations.settings import check_fields, read_config
-from quintet.runs.advice import advice
 from quintet.runs.config import RunConfig, differences, merge
 from quintet.runs.folder import Run, runs_root
 from quintet.runs.identity import LENGTH
@@ -170,8 +169,7 @@ class Listener:
             step=trainer.step,
             steps=trainer.steps,
             seconds=round(trainer.seconds, 3),
-            **{key: news[key] for key in ("loss", "losses", "quality", "held_out", "weights")},
-            advice=[one._asdict() for one in advice(run.metrics_of_weights())],
+            **{key: news[key] for key in ("loss", "losses", "quality", "held_out", "weights", "advice")},
             parameters=sum(p.numel() for p in model.family.parameters()),
             skipped=trainer.guard.lost,
             address=run.address,
