@@ -93,8 +93,8 @@ class Replay:
     standard_normal = random = next
 
 
-LONG = ("flow", "diffusion")
-"""Families whose graph takes half a minute to be written."""
+LONG = ("flow", "diffusion", "vae", "masked_diffusion", "consistency")
+"""Families whose graph takes a quarter of a minute and more to be written, and what another one is like."""
 
 
 @pytest.mark.parametrize(

@@ -140,8 +140,11 @@ def follow(page: str) -> None:
 
 
 def long(page: str) -> Any:
-    """Tutorials and how-to pages together take minutes: the first of them stands for all in the fast suite."""
-    several = page.startswith(("docs/tutorials/", "docs/how-to/")) and page != "docs/tutorials/first-model.md"
+    """Tutorials and how-to pages together take minutes: the first of them stands for all in the fast suite, and the
+    comparisons of the README for those of the page on evaluation.
+    """
+    folders = ("docs/tutorials/", "docs/how-to/", "docs/evaluation.md")
+    several = page.startswith(folders) and page != "docs/tutorials/first-model.md"
     return pytest.param(page, marks=[pytest.mark.slow] if several else [])
 
 
