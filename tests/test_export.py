@@ -93,7 +93,7 @@ class Replay:
     standard_normal = random = next
 
 
-LONG = ("flow", "diffusion", "vae", "masked_diffusion", "consistency")
+LONG = ("flow", "diffusion", "vae", "masked_diffusion", "consistency", "meanflow")
 """Families whose graph takes a quarter of a minute and more to be written, and what another one is like."""
 
 
@@ -172,6 +172,7 @@ def test_a_file_that_differs_is_refused(files: Any, tmp_path: Path) -> None:
     family.load_state_dict(state)
 
 
+@pytest.mark.slow
 def test_programs_of_torch(folder: Path, files: Any) -> None:
     files("flow")
     request = ExportRequest(run="flow", runs=folder / "runs", format="torch", output=str(folder / "programs"))
