@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from quintet.core.errors import ConfigError
@@ -90,10 +92,21 @@ MOST_VALUES = 100_000
 """Values that a text of YAML stands for at most: aliases of aliases can make billions of a few lines."""
 
 
+DEEPEST = 100
+"""Brackets within brackets in a text of YAML: of some hundreds each takes milliseconds to be read."""
+
+
+def _nested(text: str) -> int:
+    """How deep brackets are nested, if none of them stands in a string."""
+    return max(accumulate(1 if bracket in "[{" else -1 for bracket in re.findall(r"[][{}]", text)), default=0)
+
+
 def parsed(text: str, loader: Any) -> Any:
     """What a text of YAML says, by a loader. Raises yaml.YAMLError for one that stands for too much, or for itself."""
     import yaml
 
+    if _nested(text) > DEEPEST:
+        raise yaml.YAMLError(f"its brackets are nested more than {DEEPEST} deep")
     reader = loader(text)
     try:
         node = reader.get_single_node()
