@@ -94,7 +94,7 @@ class Replay:
 
 
 LONG = ("flow", "diffusion", "vae", "masked_diffusion", "consistency", "meanflow")
-"""Families whose graph takes a quarter of a minute and more to be written, and what another one is like."""
+"""Families whose graphs take a quarter of a minute or more to be written: the slow suite does."""
 
 
 @pytest.mark.parametrize(

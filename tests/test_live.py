@@ -235,12 +235,12 @@ def test_figures_of_a_run_are_those_of_the_weights_that_it_selected(tmp_path: Pa
     assert looks[400] > looks[best] + 0.05
     found = described(model.run)
     assert (found.weights, found.held_out, found.step) == (best, looks[best], 400)
-    assert f"of step {best}, the best one" in of_run(found)
+    assert f"those of step {best}, as are the figures below" in of_run(found)
     last = quintet.train(
         "autoregressive", data="iris", steps=16, runs=tmp_path, config={"training": {"select": "last"}}
     )
     assert described(last.run).weights == 16
-    assert "the best one" not in of_run(described(last.run))
+    assert "those of step" not in of_run(described(last.run))
 
 
 def test_a_gan_has_no_held_out_loss_to_select_by(tmp_path: Path) -> None:

@@ -59,6 +59,15 @@ def test_aliases_that_stand_for_too_much_are_refused(text: str, tmp_path: Path) 
         read_yaml(text, "not YAML", "here")
 
 
+def test_brackets_of_yaml_are_not_nested_without_end() -> None:
+    for opening, closing in (("[", "]"), ("{a: ", "}")):
+        for depth in (101, 100_000):
+            with pytest.raises(ConfigError, match="nested more than 100 deep"):
+                read_yaml(opening * depth + closing * depth, "not YAML", "here")
+        assert read_yaml(opening * 100 + closing * 100, "not YAML", "here")
+    assert len(read_yaml("[" + "[], " * 1000 + "]", "not YAML", "here")) == 1000, "beside each other there may be many"
+
+
 def test_aliases_may_repeat() -> None:
     assert read_yaml("{a: &a {b: 1}, c: *a, d: {<<: *a}}", "", "") == {
         "a": {"b": "1"},

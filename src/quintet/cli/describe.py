@@ -53,11 +53,7 @@ def of_run(found: RunResult) -> str:
         ("run", found.run),
         ("model", f"{found.family} of {found.source}{given}, preset {config['preset']}, seed {config['seed']}"),
         ("steps", f"{found.step:,} of {number(found.steps)} ({state}), {found.seconds:.0f} s"),
-        *(
-            [("weights", f"of step {found.weights:,}, the best one, and so are the figures")]
-            if found.weights < found.step
-            else []
-        ),
+        *([("weights", f"those of step {found.weights:,}, as are the figures below")] * (found.weights < found.step)),
         *_about(found.facts()),
         ("losses", ", ".join(f"{key} {number(value)}" for key, value in found.losses.items()) or "-"),
         ("unseen", f"{number(found.held_out)} (the loss on validation items)"),

@@ -8,6 +8,8 @@ import time
 from collections.abc import Mapping
 from typing import Any, Self
 
+from quintet.core.plain import redraws
+
 REFRESH_SECONDS = 0.2
 """Seconds between two changes of the line."""
 BAR = 20
@@ -17,7 +19,7 @@ class ProgressLine:
     """Takes the records of training. It is silent where nobody watches: in pipes, files and tests."""
 
     def __init__(self, title: str) -> None:
-        watched = sys.stderr.isatty() or "ipykernel" in sys.modules
+        watched = redraws() or "ipykernel" in sys.modules
         self.title, self.watched = title, watched and os.environ.get("RANK", "0") == "0"
         self.began, self.shown = time.monotonic(), 0.0
 

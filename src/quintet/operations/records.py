@@ -38,10 +38,9 @@ def of_weights(run: Run) -> dict[str, Any]:
     """`last` of a run, with losses and figures of the look whose weights the model has; `weights`, the step of it; and
     `advice`, which rests on the records up to there: they are not the last where training selects the best.
     """
-    used, records = run.used(), run.metrics()
-    newest = last(records)
+    used, newest = run.used(), last(run.metrics())
     upto = newest["step"] if used is None else used.step
-    kept = [record for record in records if record["step"] <= upto]
+    kept = run.metrics(upto)
     figures = last(kept)
     told = {"weights": upto, "advice": [one._asdict() for one in advice(kept)]}
     return newest | {key: figures[key] for key in ("loss", "losses", "quality", "held_out")} | told

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import json
+import math
 import os
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -342,19 +343,19 @@ class Run:
 
     # -- metrics -------------------------------------------------------------------------------------------------
 
-    def metrics(self) -> list[dict[str, Any]]:
-        """The records so far."""
-        return self.records.read()
+    def metrics(self, upto: float = math.inf) -> list[dict[str, Any]]:
+        """The records so far, of those steps at most."""
+        return [record for record in self.records.read() if record["step"] <= upto]
 
     def metrics_of_weights(self) -> list[dict[str, Any]]:
         """The records up to the step of the weights that are used: what advice about them may rest on."""
         used = self.used()
-        return [record for record in self.metrics() if used is None or record["step"] <= used.step]
+        return self.metrics() if used is None else self.metrics(used.step)
 
     def metrics_to_best(self) -> list[dict[str, Any]]:
         """The records, while the run is trained; where it selects its weights, those up to the best until now."""
-        bests = [int(folder.name.removeprefix("step-")) for folder in checkpoint.steps(self.bests)]
-        return [record for record in self.metrics() if not bests or record["step"] <= bests[-1]]
+        bests = checkpoint.steps(self.bests)
+        return self.metrics(checkpoint.step_of(bests[-1])) if bests else self.metrics()
 
 
 SHORT = 4096

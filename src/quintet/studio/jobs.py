@@ -181,7 +181,7 @@ def reached(run: Path) -> int:
     run that is measured.
     """
     newest = (checkpoint.steps(folder)[-1:] for folder in (run / "checkpoints", *run.glob("*/checkpoints")))
-    steps = sum(int(folder.name.removeprefix("step-")) for found in newest for folder in found)
+    steps = sum(checkpoint.step_of(folder) for found in newest for folder in found)
     return steps + sum(1 for _ in run.glob("*-*.json"))
 
 

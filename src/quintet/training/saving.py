@@ -105,7 +105,7 @@ class Saver:
         self.saved = saved
         self.waiting: tuple[int, dict[str, Tensor]] | None = None
         for ahead in checkpoint.steps(self.bests):
-            if step_of(ahead) > (saved or 0):
+            if checkpoint.step_of(ahead) > (saved or 0):
                 checkpoint.remove(ahead)
 
     def forecast(self, tensors: Groups, *, best: bool) -> None:
@@ -175,10 +175,6 @@ class Saver:
         return EnvironmentFault(
             "the checkpoints cannot be written", where=str(self.root), why=f"{error}{stands}", fix=fix
         )
-
-
-def step_of(folder: Path) -> int:
-    return int(folder.name.removeprefix("step-"))
 
 
 def size_of(groups: Groups) -> int:
