@@ -235,7 +235,7 @@ def seeds_told(measure: Measure, pool: Sequence[Contender], best: Contender) -> 
     single = [c.label for c in pool if len(c.values(measure)) == 1]
     if single:
         who = "One training run each" if len(single) == len(pool) else f"One training run only of {names(single)}"
-        return f" {who}: another seed may turn this round. --seeds 3 is the least, and says how many would decide."
+        return f" {who}: another seed may change the order. It takes --seeds 3 to tell how many would decide."
     rival = min(rivals, key=lambda c: abs(difference(measure, best, c).gap))
     found = difference(measure, best, rival)
     if not tie(measure, best, rival):
