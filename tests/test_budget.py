@@ -476,6 +476,39 @@ def test_a_comparison_that_goes_on_keeps_its_pixels(
     assert [size for _, size in tried].count(64 * 64) == before
 
 
+def codec_of(monkeypatch: pytest.MonkeyPatch, family: str, source: str, **given: Any) -> str:
+    """That of the first run that would be trained with a budget of 60 s."""
+    planned: list[Any] = []
+    monkeypatch.setattr(fitting, "train_planned", lambda config, *_, **__: planned.append(config))
+    fitting.train(family, data=source, budget="60s", **given)
+    return str(planned[0].codec)
+
+
+def test_pictures_too_large_for_a_family_become_latents(
+    colour: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """60 s buy 54 steps of the Transformer on 12,288 symbols: half of them go to an autoencoder. Who asks for pixels,
+    or has small pictures, gets pixels.
+    """
+    timed(monkeypatch)
+    wanted: dict[str, Any] = {"budget": "60s", "runs": tmp_path}
+    with pytest.warns(QuintetWarning, match="So 50% of the budget train a vae, and the rest trains autoregressive"):
+        model = quintet.train(SLOW, data=colour, run="large", **wanted)
+    first = Run(tmp_path / "large-vae").config()
+    assert (model.config.codec, model.config.budget, first.family, first.budget) == ("large-vae", 30.0, "vae", 30.0)
+    assert first.model["bottleneck"] == "fsq", "a Transformer takes symbols"
+    assert model.codecs["x"].space.dims == 8 * 8
+    assert codec_of(monkeypatch, SLOW, colour, codec="image") == "image"
+    assert codec_of(monkeypatch, SLOW, colour, config={"data": {"size": 32}}) == "image"
+
+
+def test_latents_are_no_way_out_where_their_autoencoder_is_too_slow(
+    colour: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paced(monkeypatch, lambda size: 0.25)
+    assert codec_of(monkeypatch, "autoregressive", colour) == "image"
+
+
 def test_one_family_says_before_training_what_would_work(
     colour: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

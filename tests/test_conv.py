@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from conftest import randomise
 
-from quintet.nets.conv import Dense, UNet
+from quintet.nets.conv import Dense, UNet, unfold
 from quintet.nets.given import Given, Widths
 
 
@@ -33,6 +33,18 @@ def test_a_net_may_have_any_width() -> None:
     """A normalisation's groups divide its channels, also where these are no multiple of eight or of sixteen."""
     for width in (1, 7, 15, 46, 56, 97):
         assert UNet((1, 8, 8), width, 1, ready=Widths(4))(torch.randn(2, 1, 8, 8)).shape == (2, 1, 8, 8)
+
+
+def test_noise_passes_by_a_net_with_fewer_channels_than_a_patch_has_numbers() -> None:
+    """Of patches of 12 numbers and 8 channels: the last layer says an offset and a gain, number by number, so that the
+    answer follows every number of x."""
+    net, x = UNet((3, 32, 32), 8, 1), torch.randn(2, 3, 32, 32)
+    assert (net.patch, net.narrow) == (2, True)
+    assert not UNet((3, 32, 32), 12, 1).narrow
+    with torch.no_grad():
+        net.leave.bias.copy_(torch.cat([torch.full((12,), 0.25), torch.arange(12.0)]))
+    want = 0.25 + x * unfold(torch.arange(12.0).view(1, 12, 1, 1).expand(2, 12, 16, 16), 2, (32, 32))
+    torch.testing.assert_close(net(x), want)
 
 
 @pytest.mark.parametrize("size", [(5,), (4, 3)])

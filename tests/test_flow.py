@@ -25,14 +25,18 @@ from quintet.families.flow import Flow, resolve
 from quintet.nets import elementwise, flows
 from quintet.nets.conditioning import tell
 from quintet.nets.elementwise import Affine, Forward, Spline
-from quintet.nets.flows import Coupling, MaskedAutoregressive, Permute, Standardise
+from quintet.nets.flows import Coupling, MaskedAutoregressive, Permute, Standardise, Whiten
 from quintet.nets.given import Given, Widths
+from quintet.nets.scales import Haar, squeeze
 
 CASES = [
     *(((6,), kind, transform) for kind in ("coupling", "autoregressive") for transform in ("affine", "spline")),
     *(((2, 6, 4), "glow", transform) for transform in ("affine", "spline")),
     ((1, 12), "glow", "affine"),
     ((3, 5, 6), "glow", "affine"),
+    *(((2, 6, 4), "wavelet", transform) for transform in ("affine", "spline")),
+    ((3, 5, 8), "wavelet", "spline"),
+    ((2, 16), "wavelet", "spline"),
     ((2, 3), "coupling", "spline"),
     ((1,), "auto", "auto"),
     *(((2, 6, 4), "transformer", transform) for transform in ("affine", "spline")),
@@ -43,7 +47,8 @@ cases = pytest.mark.parametrize(("shape", "kind", "transform"), CASES)
 
 
 @pytest.fixture(autouse=True)
-def double():  # type: ignore[no-untyped-def]
+def double(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    monkeypatch.setattr("quintet.families.flow.COARSE", 8)  # so that small images have scales
     torch.set_default_dtype(torch.float64)
     torch.manual_seed(0)
     yield
@@ -92,12 +97,14 @@ def test_a_planted_sign_is_found(layer: type, monkeypatch: pytest.MonkeyPatch) -
     assert log_det_error(*build((6,), "coupling", layer.__name__.lower())) > 1e-3
 
 
-@pytest.mark.parametrize("name", ["Standardise", "Mix", "Coupling"])
-def test_a_forgotten_log_det_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "kind"), [("Standardise", "glow"), ("Mix", "glow"), ("Coupling", "glow"), ("Whiten", "wavelet")]
+)
+def test_a_forgotten_log_det_is_found(name: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     layer = getattr(flows, name)
     right = layer.forward
     monkeypatch.setattr(layer, "forward", lambda *a: (right(*a)[0], torch.zeros(len(a[1]))))
-    assert log_det_error(*build((2, 6, 4), "glow", "affine")) > 1e-3
+    assert log_det_error(*build((2, 6, 4), kind, "affine")) > 1e-3
 
 
 @torch.no_grad()
@@ -385,9 +392,9 @@ def test_gaussian_of_known_covariance(kind: str) -> None:
     torch.testing.assert_close(samples.T.cov(), root @ root.T, atol=0.4, rtol=0.1)
 
 
-def barely_trained() -> Flow:
-    """A Glow of three scales whose nets say something of every size about what they have never seen."""
-    flow = Flow(Continuous((3, 16, 16)), None, Flow.Settings(kind="glow", layers=6, width=16, dropout=0))
+def barely_trained(kind: str) -> Flow:
+    """A flow of three scales whose nets say something of every size about what they have never seen."""
+    flow = Flow(Continuous((3, 16, 16)), None, Flow.Settings(kind=kind, layers=6, width=16, dropout=0))
     flow.initialise(Batch(torch.randn(64, 3, 16, 16)))
     for module in flow.modules():
         if isinstance(leave := getattr(module, "leave", None), nn.Module):
@@ -395,10 +402,11 @@ def barely_trained() -> Flow:
     return flow.eval()
 
 
-def test_samples_of_a_barely_trained_flow_are_moderate() -> None:
+@pytest.mark.parametrize("kind", ["glow", "wavelet"])
+def test_samples_of_a_barely_trained_flow_are_moderate(kind: str) -> None:
     """Without bounds, layer after layer multiplies what the one before it made: values of 1e6 and more."""
     torch.manual_seed(0)
-    flow = barely_trained()
+    flow = barely_trained(kind)
     with torch.no_grad():
         x = flow.sample(32)
         assert float(x.abs().max()) < 30, "the data are within 5"
@@ -412,7 +420,7 @@ def test_auto_kinds() -> None:
     assert resolve("auto", (43,)) == "coupling"
     assert resolve("auto", (1, 8, 8)) == "coupling"
     assert resolve("auto", (1, 28, 28)) == "coupling"
-    assert resolve("auto", (3, 32, 32)) == "glow"
+    assert resolve("auto", (3, 32, 32)) == "wavelet"
     assert resolve("auto", (1,)) == "autoregressive"
     assert resolve("auto", (1000,)) == "coupling"
     assert resolve("auto", (3, 33, 33)) == "coupling"  # nothing to squeeze
@@ -486,9 +494,10 @@ def test_a_coupling_moves_only_its_half_and_two_move_all() -> None:
     assert first | second == set(range(6))
 
 
+@pytest.mark.parametrize("kind", ["glow", "wavelet"])
 @pytest.mark.parametrize("shape", [(3, 7, 7), (1, 28, 28), (1, 14, 10), (2, 9), (4, 64)])
-def test_glow_scales_stop_at_odd_or_small_sizes(shape: tuple[int, ...]) -> None:
-    flow = Flow(Continuous(shape, 256), None, Flow.Settings(kind="glow", layers=1, width=8))
+def test_scales_stop_at_odd_or_small_sizes(shape: tuple[int, ...], kind: str) -> None:
+    flow = Flow(Continuous(shape, 256), None, Flow.Settings(kind=kind, layers=1, width=8))
     x = torch.rand(4, *shape) * 2 - 1
     flow.initialise(Batch(x))
     randomise(flow)
@@ -496,6 +505,36 @@ def test_glow_scales_stop_at_odd_or_small_sizes(shape: tuple[int, ...]) -> None:
     sizes = [layer.size for layer in flow.chain]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[0] == math.prod(shape)
+
+
+def test_a_coarser_image_is_the_means_of_blocks() -> None:
+    """Of a picture whose blocks have means that can be read off, and of a wavelet flow: what is finer changes neither
+    the coarse latents nor their density."""
+    x = torch.randn(3, 2, 6, 4)
+    index, shape = squeeze((2, 6, 4))
+    haar = Haar(shape, 2)
+    z, _ = haar(x.flatten(1)[:, index])
+    coarse = 2 * nn.functional.avg_pool2d(x, 2)
+    torch.testing.assert_close(z[:, : 2 * 3 * 2], coarse.flatten(1))
+    torch.testing.assert_close(z.square().sum(1), x.square().flatten(1).sum(1))
+    flow, x, cond = build((2, 6, 4), "wavelet", "spline")
+    finer = torch.randn_like(x)
+    finer = finer - nn.functional.interpolate(nn.functional.avg_pool2d(finer, 2), scale_factor=2)
+    first, second = (flow.encode(each, cond).flatten(1) for each in (x, x + finer))
+    torch.testing.assert_close(first[:, :12], second[:, :12])
+    assert bool((first[:, 12:] != second[:, 12:]).any(0).all()), "a control: details have changed"
+
+
+def test_what_is_whitened_is_white_at_first() -> None:
+    mixing = torch.randn(3, 3)
+    x = (mixing @ torch.randn(200, 3, 8)).flatten(1) + 2
+    white = Whiten((3, 4, 2))
+    white.initialise(x)
+    z = white(x)[0].view(200, 3, 8).transpose(0, 1).flatten(1)
+    torch.testing.assert_close(z.mean(1), torch.zeros(3), atol=1e-6, rtol=0)
+    torch.testing.assert_close(z.cov(), torch.eye(3), atol=0.05, rtol=0)
+    white.initialise(torch.ones(5, 24))  # a constant channel
+    assert bool(torch.isfinite(white(x)[0]).all())
 
 
 def test_a_shape_without_two_channels_or_even_sides_cannot_be_glow() -> None:

@@ -87,8 +87,60 @@ def test_it_resumes_from_its_own_copy(runs: Path, tmp_path: Path) -> None:
     assert same(resumed.sample(2), whole.sample(2))
 
 
+@pytest.mark.parametrize(("family", "bottleneck"), [("autoregressive", "fsq"), ("flow", "gaussian")])
+def test_an_autoencoder_is_trained_along_the_way(family: str, bottleneck: str, tmp_path: Path) -> None:
+    """As a run of its own, of what the family takes; both say which of them a record is of."""
+    records: list[dict[str, object]] = []
+    model = fit(family, tmp_path, codec="latent", condition="label", run="two", report=records.append, steps=8)
+    first = quintet.load("two-vae", runs=tmp_path)
+    assert (model.config.codec, model.config.data.condition) == ("two-vae", "label")
+    assert (first.config.data.condition, first.config.model["bottleneck"]) == (None, bottleneck)
+    assert (first.config.steps, first.config.seed) == (8, 0)
+    assert {record["family"] for record in records} == {"vae", family}
+    assert model.sample(2, condition=3).shape == (2, 8, 8, 1)
+    codec = model.codecs["x"]
+    assert isinstance(codec, LatentCodec)
+    mine, theirs = (one.state_dict() for one in (codec.family, first.family))  # type: ignore[attr-defined]
+    assert all(torch.equal(mine[key], theirs[key]) for key in theirs)
+
+
+def test_what_stops_it_stops_all_and_the_same_call_goes_on(tmp_path: Path) -> None:
+    wanted = {"codec": "latent", "run": "two", "steps": 8}
+    stopped = fit("flow", tmp_path / "a", **wanted, on_trainer=stop_at(4))
+    assert (stopped.config.family, stopped.run.name) == ("vae", "two-vae")
+    assert not (tmp_path / "a" / "two").exists()
+    resumed, whole = fit("flow", tmp_path / "a", **wanted), fit("flow", tmp_path / "b", **wanted)
+    assert same(resumed.sample(2), whole.sample(2))
+    with pytest.raises(UsageError, match="a run of this name exists already"):
+        fit("flow", tmp_path / "b", **wanted)
+    shutil.rmtree(tmp_path / "b" / "two")
+    with pytest.raises(UsageError, match="a run of this name exists already"):
+        fit("flow", tmp_path / "b", **wanted, seed=1)  # another autoencoder
+
+
+def test_the_same_command_goes_on_in_either_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from quintet.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+    words = ["train", "flow", "--data", "digits", "--codec", "latent", "--steps", "4", "--run", "two", "--runs", "."]
+    words += ["--resume", "auto"]
+    assert main([*words, "--training.save_every", "2"]) == 0
+    first = (tmp_path / "two" / "metrics.jsonl").read_bytes()
+    assert main([*words, "--training.save_every", "2"]) == 0
+    assert (tmp_path / "two" / "metrics.jsonl").read_bytes() == first
+    assert main([*words, "--training.save_every", "2", "--model.layers", "9"]) == 3
+
+
+def test_only_pictures_get_an_autoencoder_of_their_own(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="these are items of kind table") as caught:
+        fit("flow", tmp_path, codec="latent", data="moons")
+    assert "--codec NAME" in caught.value.fix
+
+
 def stop_at(step: int) -> object:
     def watch(trainer: object) -> None:
+        if trainer is None:
+            return
         update = trainer.update  # type: ignore[attr-defined]
 
         def counted() -> object:

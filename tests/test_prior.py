@@ -18,6 +18,7 @@ from quintet.core.family import Batch
 from quintet.core.random import Rows
 from quintet.core.spaces import Continuous
 from quintet.families.vae import MIXED, VAE
+from quintet.fit import session
 from quintet.nets.mixture import Mixture
 
 
@@ -200,6 +201,25 @@ def test_a_trained_run_has_its_prior_and_keeps_it(tmp_path: Path) -> None:
     loaded = quintet.load("one", runs=tmp_path)
     assert torch.equal(loaded.family.mixture.means, means)
     assert (loaded.sample(4, seed=1) == model.sample(4, seed=1)).all()
+
+
+def test_a_longer_training_settles_by_more_items(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of the items that the model was trained on, read off what reaches the family at each look; never fewer than
+    in a short training, nor more than the mixture can use."""
+    seen: list[int] = []
+    right = VAE.settle
+    monkeypatch.setattr(session, "SETTLED", 32)
+    monkeypatch.setattr(session, "SETTLING", 0.5)
+    monkeypatch.setattr(VAE, "settle", lambda self, batches: seen.append(sum(len(batch.x) for batch in batches)))
+    config = {"model": {"prior": 2, "latent": 4}, "training": {"batch_size": 16, "sample_every": 4}}
+    quintet.train("vae", data="digits", steps=12, preset="tiny", config=config, runs=tmp_path)
+    assert seen[-3:] == [32, 64, 96]
+    monkeypatch.setattr(VAE, "settle", right)
+    family = randomise(VAE(Continuous((3,)), None, VAE.Settings(width=8, depth=1, latent=2, prior=1)))
+    assert family.mixture is not None
+    drawn = iter(batches(1000))
+    family.settle(drawn)
+    assert len(list(drawn)) == 10 - 1, "a mixture of one Gaussian in two numbers needs 32 items"
 
 
 def test_a_rate_warms_up_in_its_share_of_training() -> None:

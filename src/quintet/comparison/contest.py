@@ -187,16 +187,16 @@ class Entrants:
         asked, report, trainers = self.asked, self.report, list[Trainer]()
         told = None if report is None else lambda record: report({"family": family, "seed": seed} | record)
 
-        def watch(trainer: Trainer) -> None:
-            trainers.append(trainer)
+        def watch(trainer: Trainer | None) -> None:
+            trainers.extend([trainer] if trainer else [])
             self.on_trainer(trainer)
 
         wanted = {"family": family, "data": asked.source, "condition": asked.condition, "seed": seed, **asked.training}
         with Meter() as meter:
             model = train_or_resume(self.root, run, wanted, told, watch)
         self.on_trainer(None)
-        if trainers[0].stop and trainers[0].unfinished:
-            raise KeyboardInterrupt(trainers[0].stop)
+        if trainers[-1].stop and (trainers[-1].unfinished or model.config.family != family):
+            raise KeyboardInterrupt(trainers[-1].stop)
         if told is not None:
             self.bench.tell = partial(doing, told)
         limit = allowed(model) / TIME_PARTS if asked.seconds is None else max(10.0, asked.seconds / 3)
@@ -298,7 +298,7 @@ def train_or_resume(
     name: str,
     wanted: Mapping[str, Any],
     report: Callable[[dict[str, Any]], None] | None,
-    watch: Callable[[Trainer], None],
+    watch: fitting.OnTrainer,
 ) -> Fitted:
     """The model of a run of a comparison: trained, or taken up where it was left."""
     if (root / name / "config.yaml").is_file():

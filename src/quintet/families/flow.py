@@ -1,4 +1,4 @@
-"""Normalising flows: couplings, masked and patchwise autoregression, and Glow over one list of invertible layers."""
+"""Normalising flows: couplings, autoregression, wavelets, Transformers, and Glow over one list of invertible layers."""
 
 from __future__ import annotations
 
@@ -27,24 +27,30 @@ from quintet.nets.flows import (
     ParameterNet,
     Permute,
     Standardise,
+    Whiten,
 )
 from quintet.nets.given import How, Widths
-from quintet.nets.glow import ConvNet, has_scales, squeezable, squeeze
 from quintet.nets.latent import hamiltonian, nearest_candidate, slope
+from quintet.nets.scales import ConvNet, Haar, has_scales, squeezable, squeeze
 from quintet.nets.tarflow import PatchAutoregressive, patches
 
-Kind = Literal["auto", "coupling", "autoregressive", "glow", "transformer"]
+Kind = Literal["auto", "coupling", "autoregressive", "wavelet", "glow", "transformer"]
+SCALES = ("wavelet", "glow")
+"""Kinds that halve an item's axes again and again."""
+COARSE = 256
+"""Numbers of an item at most that flat couplings model as a whole, where what is finer follows scale by scale."""
 
 
 class Flow(Family):
     """log p(x) = log N(f(x); 0, 1) + log |det df/dx| with an invertible f, a chain of layers (arXiv:1912.02762).
 
-    All layers act on flat vectors; those of a deeper Glow scale act on the leading entries only, which is what
-    squeezing and splitting amount to. The likelihood is exact.
+    All layers act on flat vectors; those of a deeper scale act on the leading entries only, which is what squeezing and
+    splitting amount to. The likelihood is exact.
     """
 
     class Settings(Family.Settings):
-        """`layers`: couplings, masked layers, Transformers, or Glow steps a scale; `depth`: hidden layers of each.
+        """`layers`: couplings, masked layers, Transformers, or Glow steps a scale; `depth`: hidden layers of each. Of
+        wavelets both are of the coarsest scale, and nets of the details have a quarter of `width`.
 
         `box` is in standard deviations. `dropout` is what small data need: 0.3 to 0.4 at a thousand items; at ten
         thousand, 0.3 costs 0.02 nats per dimension.
@@ -119,17 +125,17 @@ class Flow(Family):
         self.settings = s = settings or self.Settings()
         self.conditioner = conditioner(condition, s.emb, s.condition, dropout=s.guidance_dropout)
         kind = resolve(s.kind, space.shape)
-        if (kind == "glow" and not has_scales(space.shape)) or (kind == "coupling" and space.dims < 2):
+        if (kind in SCALES and not has_scales(space.shape)) or (kind == "coupling" and space.dims < 2):
             raise Unsupported(
                 f"a flow of kind {kind} cannot be used for data of shape {space.shape}",
                 why="such a flow divides the numbers of an item into two parts, which is not possible here",
                 fix="use --model.kind auto",
             )
         spline = s.transform == "spline" or (s.transform == "auto" and kind != "glow")
-        affine = Affine(most=5.0, widest=0.2) if kind == "glow" else Affine()
+        affine = Affine(most=5.0, widest=0.2) if kind in SCALES else Affine()
         transform = Spline(s.bins, s.box) if spline else affine
         build = BUILD[kind]
-        shape = space.shape if kind in ("glow", "transformer") else (space.dims,)
+        shape = space.shape if kind in (*SCALES, "transformer") else (space.dims,)
         floor = 1e-3 if getattr(space, "levels", None) is None else 0.5  # quantised data share one scale
         self.layers = nn.ModuleList(
             [Standardise(shape, floor=floor), *build(shape, transform, s, widths(condition, s.emb, s.condition))]
@@ -145,7 +151,7 @@ class Flow(Family):
             x = batch.x.flatten(1)
             given = tell(self.conditioner, batch.cond, len(x))
             for layer in self.chain:
-                if isinstance(layer, Standardise):
+                if isinstance(layer, Standardise | Whiten):
                     layer.initialise(x[:, : layer.size])
                 x, _ = forward(layer, x, given)
 
@@ -282,7 +288,7 @@ def resolve(kind: Kind, shape: tuple[int, ...]) -> Kind:
         return kind
     dims = math.prod(shape)
     if dims > 1024 and len(shape) in (2, 3) and squeezable(shape):
-        return "glow"
+        return "wavelet"
     return "coupling" if dims > 1 else "autoregressive"
 
 
@@ -331,6 +337,30 @@ def transformers(shape: tuple[int, ...], transform: Transform, s: Flow.Settings,
     return layers
 
 
+def wavelets(shape: tuple[int, ...], transform: Transform, s: Flow.Settings, ready: Widths) -> list[Invertible]:
+    """p(x) = p(coarsest image) * product over scales of p(details | the coarser image), in a Haar basis.
+
+    Yu et al. 2020, arXiv:2010.13821. A scale's details move band by band, each given the coarser image and the other
+    bands, and leave. The coarsest image, of `COARSE` numbers at most where its axes are even so often, is the work of
+    flat couplings, which know all of it.
+    """
+    layers: list[Invertible] = []
+    channels = shape[0]
+    while squeezable(shape) and math.prod(shape) > COARSE:
+        index, shape = squeeze(shape)
+        kept, moved = (shape[0] - channels, *shape[1:]), channels * math.prod(shape[1:])
+        places = torch.arange(math.prod(shape))
+        turned = torch.cat([places[:moved], places[moved:].roll(moved)])  # the last band becomes the first
+        layers += [Permute(index), Haar(shape, channels), Whiten(shape)]
+        for _ in range(shape[0] // channels - 1):
+            net = ConvNet(len(shape) - 1, kept[0], transform.params * channels, -(-s.width // 4), s.depth, ready,
+                          s.dropout, (3, 3, 1))  # fmt: skip
+            layers += [Coupling(kept, moved, net, transform), Permute(turned.clone())]
+        shape = (channels, *shape[1:])
+    coarsest = (math.prod(shape),)
+    return [*layers, Whiten(shape), Standardise(coarsest, floor=0.1), *couplings(coarsest, transform, s, ready)]
+
+
 def glow(shape: tuple[int, ...], transform: Transform, s: Flow.Settings, ready: Widths) -> list[Invertible]:
     """ActNorm, 1x1 convolution and coupling, `layers` times a scale; then half of the channels leave.
 
@@ -344,7 +374,7 @@ def glow(shape: tuple[int, ...], transform: Transform, s: Flow.Settings, ready: 
         kept, size = (shape[0] // 2, *shape[1:]), shape[1:]
         moved = shape[0] - kept[0]
         for _ in range(s.layers):
-            net = ConvNet(len(size), kept[0], transform.params * moved, s.width, s.depth, ready, s.dropout)
+            net = ConvNet(len(size), kept[0], transform.params * moved, s.width, s.depth, ready, s.dropout, (3, 1, 3))
             coupling = Coupling(kept, moved * math.prod(size), net, transform)
             layers += [Standardise(shape, learnt=True), Mix(shape, seed=len(layers)), coupling]
         if not squeezable(size_after := (moved, *size)):
@@ -355,6 +385,7 @@ def glow(shape: tuple[int, ...], transform: Transform, s: Flow.Settings, ready: 
 BUILD: dict[Kind, Callable[..., list[Invertible]]] = {
     "coupling": couplings,
     "autoregressive": autoregressions,
+    "wavelet": wavelets,
     "glow": glow,
     "transformer": transformers,
 }

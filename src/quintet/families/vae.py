@@ -207,10 +207,12 @@ class VAE(Family):
         """Fit the mixture to one draw of q(z | x) of each item."""
         if self.mixture is None:
             return
-        found = []
+        found, count = [], 0
         for batch in batches:
             given = tell(self.conditioner, batch.cond, len(batch.x))
             found.append(self.bottleneck.draw(self.hidden(batch.x, given), batch.generator).flatten(1))
+            if (count := count + len(batch.x)) >= self.mixture.most:
+                break
         self.mixture.fit(torch.cat(found))
 
     def loss(self, batch: Batch) -> Loss:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from pydantic import ValidationError
 
 from quintet.core.checked import checked, count_of
 from quintet.core.errors import ConfigError, DataError, UsageError, out_of_memory, warn
+from quintet.core.listening import unheard
+from quintet.fit.latents import LATENTS, SHARE, autoencoder, beside, too_large
 from quintet.fit.pixels import (
     READABLE_BATCH,
     STEPS,
@@ -26,6 +29,7 @@ from quintet.fit.progress import ProgressLine
 from quintet.fit.session import Report, Session
 from quintet.model.containers import source_of
 from quintet.model.fitted import Fitted
+from quintet.registry import AUTOENCODER
 from quintet.runs.config import Change, DataSettings, RunConfig, as_config_error, merge, resolve, seconds
 from quintet.runs.folder import Run, runs_root
 from quintet.runs.identity import DATA, check_edits
@@ -38,6 +42,9 @@ from quintet.training.budget import BACKWARD_BYTES, Pace, in_memory, pace, steps
 from quintet.training.engine import Engine
 from quintet.training.plan import LEAST_STEPS
 from quintet.training.trainer import Trainer
+
+OnTrainer = Callable[[Trainer | None], None]
+"""Gets the trainer before the first step, so that it can be stopped; None when that is over, and more follows."""
 
 
 @checked
@@ -67,7 +74,7 @@ def train(
     runs: str | Path | None = None,
     config: Mapping[str, Any] | None = None,
     report: Report | None = None,
-    on_trainer: Callable[[Trainer], None] | None = None,
+    on_trainer: OnTrainer | None = None,
 ) -> Fitted:
     """Train a family and return the model; its folder is `model.run`.
 
@@ -85,11 +92,63 @@ def train(
     loose: dict[str, RunConfig | None] = {}  # what the user left to us, and so may give way to a budget
     if "batch_size" not in (given.get("training") or {}):
         loose["batch_size"] = None
-    if preset is None and codec is None and not {"preset", "codec", "model", "parameters"} & set(given):
+    own = preset is None and codec is None and not {"preset", "codec", "model", "parameters"} & set(given)
+    root = runs_root(runs)
+    stage = partial(first_plan, resolved, dataset, given)
+    if resolved.codec == LATENTS or (own and too_large(resolved, stage, dataset, root)):
+        first, stopped = first_stage(stage(), dataset, run, root, report, on_trainer)
+        if stopped:
+            return first
+        report = named(report, resolved)
+        rest = None if resolved.budget is None else (1 - SHARE) * resolved.budget
+        resolved = plan(family, dataset, target=target, condition=condition, codec=first.run.name, preset=preset,
+                        budget=rest, steps=steps, seed=seed, config=config)  # fmt: skip
+    elif own:
         loose["preset"] = plan(family, dataset, target=target, condition=condition, preset="tiny", budget=budget,
                                steps=steps, seed=seed, config=config)  # fmt: skip
     with ProgressLine(f"training {family}") as line:
-        return train_planned(resolved, dataset, run, runs_root(runs), report or line, on_trainer, loose)
+        return train_planned(resolved, dataset, run, root, report or line, on_trainer, loose)
+
+
+def named(report: Report | None, config: RunConfig) -> Report | None:
+    """It gets records that say which of several models they are of."""
+    return report and (lambda record: report({"family": config.family, "seed": config.seed} | record))
+
+
+def first_plan(config: RunConfig, dataset: Dataset, given: Mapping[str, Any]) -> RunConfig:
+    """The autoencoder on whose latents this configuration is to train; `given` is what the user gave for both."""
+    budget = None if config.budget is None else SHARE * config.budget
+    return plan(AUTOENCODER, dataset, budget=budget, steps=config.steps, seed=config.seed,
+                config=autoencoder(config.family, dataset, given))  # fmt: skip
+
+
+def first_stage(
+    planned: RunConfig,
+    dataset: Dataset,
+    run: str | None,
+    root: Path,
+    report: Report | None,
+    on_trainer: OnTrainer | None,
+) -> tuple[Fitted, bool]:
+    """The autoencoder of that plan, and whether its training was stopped. One that was begun for a run of this name,
+    and stopped, is trained to its end.
+    """
+    trainers: list[Trainer] = []
+
+    def watch(trainer: Trainer | None) -> None:
+        trainers.extend([trainer] if trainer else [])
+        if on_trainer is not None:
+            on_trainer(trainer)
+
+    name, report = None if run is None else beside(run), named(report, planned)
+    begun = Run(root / name).manifest().get("asked") if name and Run.exists(name, root) else None
+    with ProgressLine(f"training {AUTOENCODER}") as line, unheard():  # what its own samples look like does not matter
+        if name and begun == planned.model_dump(mode="json"):
+            model = resume(name, runs=root, report=report, on_trainer=watch)
+        else:
+            model = train_planned(planned, dataset, name, root, report or line, watch, {"batch_size": None})
+    watch(None)  # what stops this training does not stop the next
+    return model, any(trainer.stop for trainer in trainers)
 
 
 @checked
@@ -174,12 +233,13 @@ def _affordable(session: Session, task: Task, root: Path, loose: Mapping[str, Ru
         larger = "a smaller --training.batch_size, --preset tiny, " if len(loose) < 2 else ""
         size = fewer_pixels(in_small_batches(first) if "batch_size" in loose else first, dataset, root)
         sizes = f"fewer pixels (--data.size {size or '32 or 16'}), " if judged(dataset) else ""
+        latents = LATENTS if judged(dataset) else "RUN"
         raise ConfigError(
             f"{budget:g} s are enough for only {int(budget / each)} steps of {first.family}, too few to learn anything",
             where=f"{dataset.name}: {first.family}",
             why=f"a step of {config.training.batch_size} items takes about {each:.2g} s",
             fix=f"train for --budget {math.ceil(WANTED * each / 60)}m, or with {larger}{sizes}another family, or the "
-            "latents of a vae as --codec RUN",
+            f"latents of a vae as --codec {latents}",
         )
     before, after = first.training, config.training
     changed = [f"batches of {after.batch_size} instead of {before.batch_size}"] * (
@@ -217,7 +277,7 @@ def train_planned(
     name: str | None,
     root: Path,
     report: Report | None,
-    on_trainer: Callable[[Trainer], None] | None,
+    on_trainer: OnTrainer | None,
     loose: Mapping[str, RunConfig | None],
     start: Fitted | None = None,
 ) -> Fitted:
@@ -283,7 +343,7 @@ def distil(
     steps: int | None = None,
     seed: int | None = None,
     report: Report | None = None,
-    on_trainer: Callable[[Trainer], None] | None = None,
+    on_trainer: OnTrainer | None = None,
 ) -> Fitted:
     """Train a model that begins with the weights of a run and learns to sample in one or two steps, as a run of its
     own, on the same data. Its configuration says by digest which weights these are.
@@ -330,7 +390,7 @@ def resume(
     steps: int | None = None,
     budget: str | float | None = None,
     report: Report | None = None,
-    on_trainer: Callable[[Trainer], None] | None = None,
+    on_trainer: OnTrainer | None = None,
 ) -> Fitted:
     """Continue a run to its end, bit for bit as if it had not stopped. Refuses if the data changed, unless
     `changed_data`, or its config.yaml, unless `changed_config`; what was changed then stands in its manifest and card.

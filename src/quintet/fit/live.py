@@ -37,8 +37,8 @@ class Live:
     samples     how many samples these figures are of, where it is not SAMPLES
 
     `train` (N, *space.shape) and `held` (M, ...) are encoded, `cond` (M, ...) are the conditions of `held`; the loss is
-    that of `lossy` of them, drawn once, as the conditions of samples are. `settling()` are training items by which the
-    model settles first.
+    that of `lossy` of them, drawn once, as the conditions of samples are. `settling(seen)` are training items by which
+    the model settles first, after training on `seen` items.
     """
 
     def __init__(
@@ -50,13 +50,14 @@ class Live:
         sampling: Mapping[str, Any],
         *,
         lossy: int = HELD,
-        settling: Callable[[], Iterable[Batch]] = tuple,
+        settling: Callable[[int], Iterable[Batch]] = lambda seen: (),
     ) -> None:
         self.features, self.held, self.cond, self.settling = features, held, cond, settling
         self.measured = torch.from_numpy(some(held, lossy, 0)).to(held.device)
         self.most = SAMPLES if cond is None else min(SAMPLES, len(cond))
         self.take(self.most)
         self.tick: Callable[[], None] = lambda: None  # called all the time while it samples; raising ends the look
+        self.seen = 0  # how many items the model has been trained on
         self.settled = False  # whether it stands how many samples the looks of this run have
         self.train, self.real = features(train.cpu().numpy()), features(held.cpu().numpy())
         self.spread = float(pdist(self.real).mean()) if len(self.real) > 1 else 0.0
@@ -94,7 +95,7 @@ class Live:
 
     def some(self) -> Iterator[Batch]:
         """Training items to settle by."""
-        for batch in self.settling():
+        for batch in self.settling(self.seen):
             self.tick()
             yield batch
 

@@ -176,4 +176,4 @@ def sensible(config: RunConfig, dataset: Dataset, root: Path) -> str | None:
     side = fewer_pixels(config, dataset, root)
     sizes = f"--data.size {side} (fewer pixels), " if side else ""
     told, longer = too_short(config.family, max(dataset.items.shape[1:3]), config.steps, needed, config.budget)
-    return f"{told}. What would work: {sizes}{longer}, or the latents of a vae as --codec RUN"
+    return f"{told}. What would work: {sizes}{longer}, or the latents of a vae that is trained first, as --codec latent"

@@ -45,8 +45,10 @@ Report = Callable[[dict[str, Any]], None]
 
 KEPT_CONDITIONS = 2048
 FEATURE_ITEMS = 10_000
-SETTLED = 1280
-"""Training items by which a family settles before each look."""
+SETTLED, SETTLING = 1280, 0.04
+"""Training items by which a family settles before each look: so many, or this share of those that it has been trained
+on by then, if that is more: what they cost stays a small share of training.
+"""
 BATCHES = 4
 """Of so many the loss on unseen items is measured at each look, which then costs about as much as a step."""
 
@@ -88,9 +90,9 @@ class Session:
         x = Items(self.codecs["x"], raw, self.engine.device)
         return x, None if given is None else Items(self.codecs["cond"], given, self.engine.device)
 
-    def batches(self) -> Iterator[Batch]:
-        """Some training items, drawn once, in the batches of a step."""
-        size, most = self.config.training.batch_size, min(SETTLED, len(self.loader))
+    def batches(self, seen: int) -> Iterator[Batch]:
+        """Some training items, drawn once, in the batches of a step, after training on `seen`."""
+        size, most = self.config.training.batch_size, min(max(SETTLED, int(SETTLING * seen)), len(self.loader))
         for start in range(0, most, size):
             yield self.loader.batch(0, start, min(size, most - start), most, stream="settle")
 
@@ -323,6 +325,7 @@ class Watch:
         """
         session, trainer, settings = self.session, self.trainer, self.trainer.settings
         family, look, codec = session.family, session.look, session.codecs["x"]
+        look.seen = trainer.step * settings.batch_size
         if not look.settled:
             look.afford(family, max(QUICK, SHARE * trainer.between()))
         if look.count < look.most:

@@ -262,7 +262,8 @@ class UNet(nn.Module):
     """(B, C, *size) -> (B, C, *size) with skips (Ronneberger et al. 2015; Ho et al. 2020).
 
     At the bottom, of at most 7 positions an axis, stand attention (to a sequence too where one is given) and, with
-    `dense` > 0, a dense layer of that width.
+    `dense` > 0, a dense layer of that width. Where a patch has more numbers than `width`, they do not all pass through
+    so few channels: there the net says an offset and a gain of each, and answers offset + gain * x.
     """
 
     def __init__(
@@ -301,10 +302,12 @@ class UNet(nn.Module):
                 current = wide
             self.up.append(blocks)
         self.norm = group_norm(width)
-        self.leave = zero(conv(axes, width, shape[0] * self.patch**axes))
+        numbers = shape[0] * self.patch**axes
+        self.narrow = numbers > width
+        self.leave = zero(conv(axes, width, 2 * numbers if self.narrow else numbers))
 
     def forward(self, x: Tensor, given: Given = UNCONDITIONAL) -> Tensor:
-        h = fold(x, self.patch)
+        h = folded = fold(x, self.patch)
         # the layout of all that follows: the same numbers, sooner; a norm with a derivative along has no such layout
         if h.dim() == 4 and forward_ad.unpack_dual(h).tangent is None:
             h = h.contiguous(memory_format=torch.channels_last)
@@ -324,4 +327,8 @@ class UNet(nn.Module):
                 h = grow(h, self.levels[i])
             for block in stage:
                 h = block(torch.cat([h, skips.pop()], 1), given)
-        return unfold(self.leave(F.silu(self.norm(h))), self.patch, self.size)
+        out = self.leave(F.silu(self.norm(h)))
+        if self.narrow:
+            offset, gain = out.chunk(2, 1)
+            out = offset + gain * folded
+        return unfold(out, self.patch, self.size)

@@ -13,7 +13,10 @@ from quintet.core.random import Generator, categorical, normal
 
 FLOOR = 1e-3
 """Least variance of a Gaussian along any axis, as a share of the mean variance of the latents."""
-ENOUGH = 4
+ENOUGH, PLENTY = 4, 16
+"""Latents for each of their numbers that a Gaussian needs at least, and beyond which more gain little."""
+ROUNDS = 15
+"""Of expectation maximisation."""
 NEVER = -1e9
 """The logit of a Gaussian that is not used."""
 
@@ -34,11 +37,16 @@ class Mixture(nn.Module):
         self.register_buffer("means", torch.zeros(components, dims))
         self.register_buffer("roots", torch.eye(dims).repeat(components, 1, 1))
 
+    @property
+    def most(self) -> int:
+        """Latents beyond which a fit gains little."""
+        return PLENTY * self.means.numel()
+
     def fit(self, z: Tensor) -> None:
         """Expectation maximisation on z (N, dims), the same for the same z.
 
-        A Gaussian needs `ENOUGH` latents a dimension, else it learns them by heart: of fewer latents there are fewer
-        Gaussians, and where there are none it stays as it is.
+        With fewer than `ENOUGH` latents a dimension a Gaussian would learn them by heart: of fewer latents there are
+        fewer Gaussians, and where there are none it stays as it is.
         """
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.mixture import GaussianMixture
@@ -47,7 +55,7 @@ class Mixture(nn.Module):
         if not count:
             return
         least = FLOOR * float(z.double().var(0, correction=0).mean())
-        found = GaussianMixture(count, reg_covar=max(1e-6, least), max_iter=50, random_state=0)
+        found = GaussianMixture(count, reg_covar=max(1e-6, least), max_iter=ROUNDS, random_state=0)
         with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):  # it is good enough by then
             found.fit(z.double().cpu().numpy())
         self.logits.fill_(NEVER)

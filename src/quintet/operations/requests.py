@@ -286,7 +286,9 @@ class TrainRequest(Local):
         None, description="the column that the model is given, e.g. label, so that items can be asked for by it"
     )
     codec: str | None = Field(
-        None, description="what encodes the items: a codec, or a run whose autoencoder does [by the kind of data]"
+        None,
+        description="what encodes the items: a codec, or a run whose autoencoder does, or latent: an autoencoder of "
+        "pictures is trained first, with half of the budget [by the kind of data]",
     )
     preset: Preset = None
     budget: str | None = Field(None, description="how long to train, e.g. 90s, 2m, 1h [60s]")

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from quintet.core.errors import ConfigError, RunExists, UsageError
 from quintet.fit import fitting
+from quintet.fit.latents import LATENTS, beside
 from quintet.model.fitted import Fitted
 from quintet.operations.events import Begun, OnEvent, Record, operation
 from quintet.operations.records import of_weights
@@ -68,6 +69,7 @@ def train(request: TrainRequest, on_event: OnEvent) -> TrainResult | PlanResult:
     """Train a family; or go on with the run if it is to be resumed and exists, further where more is asked for than it
     has; or only say what would be trained.
     """
+    request = with_autoencoder(request)
     given, further = arguments(request), None
     if request.dry_run or request.resume:
         dataset = load_source(given["data"], **fitting.reading_of(given["config"]))
@@ -86,6 +88,15 @@ def train(request: TrainRequest, on_event: OnEvent) -> TrainResult | PlanResult:
         if further and continues(wanted, further):  # another process has begun it in between
             return resume(further, on_event)
         raise
+
+
+def with_autoencoder(request: TrainRequest) -> TrainRequest:
+    """The request for a run to go on with, which names the autoencoder that was trained for it."""
+    path = runs_root(request.runs) / str(request.run)
+    if not request.resume or request.codec not in (None, LATENTS) or not (path / "config.yaml").is_file():
+        return request
+    name = beside(str(request.run))
+    return request.model_copy(update={"codec": name}) if Run(path).config().codec == name else request
 
 
 def arguments(request: TrainRequest) -> dict[str, Any]:
