@@ -726,3 +726,14 @@ def test_progress_fits_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> Non
     lines = [line for line in re.split(r"[\r\n]", shown) if line.strip()]
     assert lines
     assert all("step" in line and len(line) <= 80 for line in lines[-2:])
+
+
+def test_what_a_verb_does_not_know_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["train", "flow", "my pictures"]) == 2
+    told = capsys.readouterr().err
+    assert "quintet train does not know what 'my pictures' is" in told
+    assert "fix: quintet train flow --data 'my pictures'" in told
+    assert cli.main(["sample", "first", "second"]) == 2
+    told = capsys.readouterr().err
+    assert "quintet sample does not know what 'second' is" in told
+    assert "fix: quintet sample --help" in told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 import warnings
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cyclopts import CycloptsError
+from cyclopts import CycloptsError, UnusedCliTokensError
 
 from quintet.cli import commands, console, options, serving
 from quintet.cli.console import Answer, Context, Signals, Stopped
@@ -31,11 +32,7 @@ def dispatch(tokens: Sequence[str], signals: Signals) -> Answer | None:
             [HYPHEN if token == DASH else token for token in rest], print_error=False, exit_on_error=False
         )
     except CycloptsError as error:
-        error.verbose = False
-        verb_name = next((token for token in rest if not token.startswith("-")), "")
-        raise UsageError(
-            str(error), fix=f"quintet {verb_name} --help" if verb_name in SETTINGS else "quintet --help"
-        ) from None
+        raise not_understood(error, rest) from None
     if "context" not in ignored:  # --help and --version
         command(*bound.args, **bound.kwargs)
         _sampling_help(rest)
@@ -54,6 +51,22 @@ def dispatch(tokens: Sequence[str], signals: Signals) -> Answer | None:
         print(answer.text.removesuffix(DASH) + "standard output", file=sys.stderr, flush=True)
         return Answer(answer.data, "", answer.code)
     return answer
+
+
+def not_understood(error: CycloptsError, tokens: Sequence[str]) -> UsageError:
+    """What the parser says of these tokens, in our words where it says too little."""
+    error.verbose = False
+    words = [token for token in tokens if not token.startswith("-")]
+    verb_name = words[0] if words and words[0] in SETTINGS else ""
+    fix = f"quintet {verb_name} --help" if verb_name else "quintet --help"
+    if not isinstance(error, UnusedCliTokensError) or not verb_name:
+        return UsageError(str(error), fix=fix)
+    left = list(error.unused_tokens or ())
+    if verb_name == "train" and not left[0].startswith("-") and "--data" not in tokens:
+        why, fix = "the data are named by the option --data", f"quintet train {words[1]} --data {shlex.quote(left[0])}"
+    else:
+        why = "it is neither one of its options, nor is there an argument left that it could be"
+    return UsageError(f"quintet {verb_name} does not know what {left[0]!r} is", why=why, fix=fix)
 
 
 def _sampling_help(tokens: Sequence[str]) -> None:
