@@ -48,7 +48,7 @@ cases = pytest.mark.parametrize(("shape", "kind", "transform"), CASES)
 
 @pytest.fixture(autouse=True)
 def double(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
-    monkeypatch.setattr("quintet.families.flow.COARSE", 8)  # so that small images have scales
+    monkeypatch.setattr("quintet.nets.chains.COARSE", 8)  # so that small images have scales
     torch.set_default_dtype(torch.float64)
     torch.manual_seed(0)
     yield
