@@ -35,16 +35,17 @@ def test_a_net_may_have_any_width() -> None:
         assert UNet((1, 8, 8), width, 1, ready=Widths(4))(torch.randn(2, 1, 8, 8)).shape == (2, 1, 8, 8)
 
 
-def test_noise_passes_by_a_net_with_fewer_channels_than_a_patch_has_numbers() -> None:
-    """Of patches of 12 numbers and 8 channels: the last layer says an offset and a gain, number by number, so that the
-    answer follows every number of x."""
+def test_the_numbers_of_a_patch_have_gains_of_their_own() -> None:
+    """The last layer says an offset and a gain, number by number, so that the answer follows every number of x; without
+    patches it says the answer."""
     net, x = UNet((3, 32, 32), 8, 1), torch.randn(2, 3, 32, 32)
-    assert (net.patch, net.narrow) == (2, True)
-    assert not UNet((3, 32, 32), 12, 1).narrow
+    assert net.patch == 2
+    gains = torch.arange(12.0)
     with torch.no_grad():
-        net.leave.bias.copy_(torch.cat([torch.full((12,), 0.25), torch.arange(12.0)]))
-    want = 0.25 + x * unfold(torch.arange(12.0).view(1, 12, 1, 1).expand(2, 12, 16, 16), 2, (32, 32))
+        net.leave.bias.copy_(torch.cat([torch.full((12,), 0.25), gains]))
+    want = 0.25 + x * unfold(gains.view(1, 12, 1, 1).expand(2, 12, 16, 16), 2, (32, 32))
     torch.testing.assert_close(net(x), want)
+    assert UNet((3, 16, 16), 8, 1).leave.weight.shape[0] == 3
 
 
 @pytest.mark.parametrize("size", [(5,), (4, 3)])

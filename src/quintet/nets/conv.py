@@ -262,8 +262,8 @@ class UNet(nn.Module):
     """(B, C, *size) -> (B, C, *size) with skips (Ronneberger et al. 2015; Ho et al. 2020).
 
     At the bottom, of at most 7 positions an axis, stand attention (to a sequence too where one is given) and, with
-    `dense` > 0, a dense layer of that width. Where a patch has more numbers than `width`, they do not all pass through
-    so few channels: there the net says an offset and a gain of each, and answers offset + gain * x.
+    `dense` > 0, a dense layer of that width. The numbers of a patch share its channels, through which their noise does
+    not all pass: where there are patches the net says an offset and a gain of each number: offset + gain * x.
     """
 
     def __init__(
@@ -303,8 +303,7 @@ class UNet(nn.Module):
             self.up.append(blocks)
         self.norm = group_norm(width)
         numbers = shape[0] * self.patch**axes
-        self.narrow = numbers > width
-        self.leave = zero(conv(axes, width, 2 * numbers if self.narrow else numbers))
+        self.leave = zero(conv(axes, width, 2 * numbers if self.patch > 1 else numbers))
 
     def forward(self, x: Tensor, given: Given = UNCONDITIONAL) -> Tensor:
         h = folded = fold(x, self.patch)
@@ -328,7 +327,7 @@ class UNet(nn.Module):
             for block in stage:
                 h = block(torch.cat([h, skips.pop()], 1), given)
         out = self.leave(F.silu(self.norm(h)))
-        if self.narrow:
+        if self.patch > 1:
             offset, gain = out.chunk(2, 1)
             out = offset + gain * folded
         return unfold(out, self.patch, self.size)
