@@ -191,6 +191,10 @@ class Listener:
 
 def planned(plan: RunConfig, dataset: Dataset, runs: Path | None = None) -> PlanResult:
     """The complete configuration, after trying that the codec fits the data and the family the codec."""
+    if plan.codec == LATENTS:
+        raise UsageError("it is not known what a model of latents would be before their autoencoder is trained",
+                         where="codec", why="latent as the codec trains one when training begins",
+                         fix="leave out --dry-run, or train the autoencoder and name its run: --codec RUN")  # fmt: skip
     family = make_family(plan, Task.of(plan, dataset).examples("train", "validation").fitted(plan, runs).codecs)
     parameters = sum(p.numel() for p in family.parameters())
     return PlanResult(dry_run=True, config=plan.model_dump(mode="json"), parameters=parameters)

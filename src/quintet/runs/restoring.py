@@ -165,7 +165,7 @@ def latent_codec(config: RunConfig, modality: str, root: Path) -> Codec:
     try:
         run = Run.open(name, root)
     except UsageError as error:
-        known = f"codecs: {', '.join(registry.CODECS)}; {error.why}"
+        known = f"codecs: {', '.join((*registry.CODECS, registry.codec_class(name).name))}; {error.why}"
         what = f"{name!r} is neither a codec nor a run"
         raise UsageError(what, where=error.where, why=known, fix=error.fix) from None
     family, codecs, made, step = restore(run)
