@@ -737,3 +737,13 @@ def test_what_a_verb_does_not_know_is_named(capsys: pytest.CaptureFixture[str]) 
     told = capsys.readouterr().err
     assert "quintet sample does not know what 'second' is" in told
     assert "fix: quintet sample --help" in told
+
+
+def test_evaluate_draws_samples_as_it_is_told(call: Call, trained: Path) -> None:
+    """At temperature 0 a flow makes the same point again and again, but for its last digits; the report says so."""
+    own = call("evaluate", "flow", "--samples", 40, "--json").json
+    told = call("evaluate", "flow", "--samples", 40, "--sampling.temperature", 0, "--json").json
+    assert told["metrics"]["diversity"] < 0.5 * own["metrics"]["diversity"]
+    assert "sampling" not in own["recipe"]
+    assert told["recipe"]["sampling"] == {"temperature": 0}
+    assert "--sampling.temperature 0" in (trained / "flow" / "report.html").read_text()

@@ -53,9 +53,10 @@ def measured(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The figures of one model, chosen by what it is for, and what a report of it shows.
 
-    Labels and texts that are given something are compared with the true ones (see `tasks.measure`), with `sampling`
-    for texts; any other model is measured by its samples, on a bench. `budget`: about how long that may take, see
-    `allowed`.
+    Labels and texts that are given something are compared with the true ones (see `tasks.measure`); any other model is
+    measured by its samples, on a bench. `sampling` are settings of what is drawn, in the place of the run's own; they
+    are of the measurement's recipe, so that figures of others are not compared with these unawares. `budget`: about how
+    long that may take, see `allowed`.
     """
     check_split(split)
     limit = allowed(model, budget)
@@ -64,6 +65,7 @@ def measured(
     dataset = load_source(**data.reading())
     bench = None
     if task(model) == "samples":
+        model = model.sampling_by(sampling)
         bench = Bench(dataset, data.condition, target=data.target, samples=samples, features=features)
         if report is not None:
             bench.tell = partial(doing, report)
@@ -71,9 +73,12 @@ def measured(
     figures, shown, measurement = figures_of(
         model, dataset, bench, split, samples, seed, sampling, limit / TIME_PARTS, report
     )
+    if bench is not None and sampling:
+        measurement |= {"sampling": dict(sampling)}
     figures["measured"] |= {"seconds": round(time.perf_counter() - began, 1), "budget": limit}
     result = document(dataset, bench, measurement, [entry | entry_of(model, figures, shown)])
     asked = [*options(samples, split, features), ("seed", seed), ("budget", budget)]
+    asked += [(f"sampling.{name}", value) for name, value in (sampling or {}).items()]
     result["command"] = line("evaluate", [model.run.name], asked)
     return figures, result
 

@@ -57,6 +57,12 @@ class Fitted:
         other.engine = engine
         return other
 
+    def sampling_by(self, options: Mapping[str, Any] | None) -> Fitted:
+        """The same model, with `options` in the place of some of its run's settings of sampling."""
+        other = copy.copy(self)
+        other.config = self.config.model_copy(update={"sampling": self.sampling(options).model_dump(mode="json")})
+        return other
+
     @property
     def device(self) -> torch.device:
         return next(self.family.parameters()).device
