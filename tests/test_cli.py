@@ -745,5 +745,5 @@ def test_evaluate_draws_samples_as_it_is_told(call: Call, trained: Path) -> None
     told = call("evaluate", "flow", "--samples", 40, "--sampling.temperature", 0, "--json").json
     assert told["metrics"]["diversity"] < 0.5 * own["metrics"]["diversity"]
     assert "sampling" not in own["recipe"]
-    assert told["recipe"]["sampling"] == {"temperature": 0}
+    assert told["recipe"]["sampling"] == {"temperature": 0.0}
     assert "--sampling.temperature 0" in (trained / "flow" / "report.html").read_text()

@@ -346,8 +346,8 @@ class Model:
     ) -> dict[str, Any]:
         """{"likelihood", "likelihood_reason", "metrics", "ms_per_sample", ...} on a split; writes the run's report.
 
-        `sampling`: settings of what is drawn and measured, in the place of the run's own. `features`: what distances are
-        measured in.
+        `sampling`: settings of what is drawn and measured, in the place of the run's own. `features`: what distances
+        are measured in.
         `budget`: about how long it may take, 90 or "2m" (as long as training took, but 2 to 10 minutes): of a slow
         model as many samples and items are measured as there is time for, at least 20. `measured` says how many.
         `report` is told what is being done.

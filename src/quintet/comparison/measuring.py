@@ -74,7 +74,7 @@ def measured(
         model, dataset, bench, split, samples, seed, sampling, limit / TIME_PARTS, report
     )
     if bench is not None and sampling:
-        measurement |= {"sampling": dict(sampling)}
+        measurement |= {"sampling": {name: model.config.sampling[name] for name in sampling}}
     figures["measured"] |= {"seconds": round(time.perf_counter() - began, 1), "budget": limit}
     result = document(dataset, bench, measurement, [entry | entry_of(model, figures, shown)])
     asked = [*options(samples, split, features), ("seed", seed), ("budget", budget)]
