@@ -410,3 +410,10 @@ def test_binary_pictures_are_read_as_they_are_unless_a_density_needs_noise(
     model = {"net": "mlp", "width": 4, "latent": 2, "likelihood": likelihood}
     quintet.train("vae", data=pictures, steps=8, runs=tmp_path, config={"model": model})
     assert bool((torch.cat(seen) == 1).all()) != noisy
+
+
+def test_each_value_of_a_large_picture_has_one_logistic() -> None:
+    counts = [VAE(Continuous((3, n, n), 256), None, VAE.Settings(width=4, depth=1)).head.count for n in (36, 40)]
+    assert counts == [3 * 5, 3 * 1]
+    small = VAE(Continuous((3, 8, 8), 256), None, VAE.Settings(width=4, depth=1, components=2))
+    assert small.head.count == 3 * 2

@@ -30,6 +30,8 @@ from quintet.nets.mixture import Mixture
 
 ONE_HOT = 32
 """Up to this many symbols are read as one-hot vectors; more, as learnt vectors of this width."""
+LARGE = 4096
+"""Numbers of an item beyond which several logistic distributions each take too much of a step."""
 MIXED = 256
 """Latents of which a mixture is fitted at most: each of its Gaussians has as many numbers as their square."""
 STARTS = 32
@@ -78,7 +80,13 @@ class VAE(Family):
         likelihood: Literal["auto", "gaussian", "bernoulli", "logistic_mixture", "categorical"] = Field(
             "auto", description="the distribution p(x | z); auto chooses by the data"
         )
-        components: int = Field(5, ge=1, le=1024, description="logistic distributions in the mixture of each value")
+        components: int | None = Field(
+            None,
+            ge=1,
+            le=1024,
+            description="logistic distributions in the mixture of each value; none: 5, or 1 where an item has more "
+            "than 4,096 values",
+        )
         beta: float = Field(
             1.0, ge=0, description="weight of the rate KL(q(z | x) | p(z)): higher is smoother, lower is sharper"
         )
@@ -129,7 +137,7 @@ class VAE(Family):
     def __init__(self, space: Space, condition: Space | None = None, settings: Settings | None = None) -> None:
         super().__init__(space, condition)
         self.settings = s = settings or self.Settings()
-        self.head = head_for(space, s.likelihood, s.components)
+        self.head = head_for(space, s.likelihood, s.components or (5 if space.dims <= LARGE else 1))
         mixed = isinstance(self.head, Mixed) and self.head.masses
         self.masses = mixed or isinstance(self.head, Bernoulli | LogisticMixture)
         self.conditioner = conditioner(condition, s.emb, s.condition)
