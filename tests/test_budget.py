@@ -494,8 +494,13 @@ def test_pictures_too_large_for_a_family_become_latents(
     wanted: dict[str, Any] = {"budget": "60s", "runs": tmp_path}
     with pytest.warns(QuintetWarning, match="So 50% of the budget train a vae, and the rest trains autoregressive"):
         model = quintet.train(SLOW, data=colour, run="large", **wanted)
-    first = Run(tmp_path / "large-vae").config()
-    assert (model.config.codec, model.config.budget, first.family, first.budget) == ("large-vae", 30.0, "vae", 30.0)
+    first = Run(tmp_path / "large-autoencoder").config()
+    assert (model.config.codec, model.config.budget, first.family, first.budget) == (
+        "large-autoencoder",
+        30.0,
+        "vae",
+        30.0,
+    )
     assert first.model["bottleneck"] == "fsq", "a Transformer takes symbols"
     assert model.codecs["x"].space.dims == 8 * 8
     assert codec_of(monkeypatch, SLOW, colour, codec="image") == "image"

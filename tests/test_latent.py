@@ -92,8 +92,8 @@ def test_an_autoencoder_is_trained_along_the_way(family: str, bottleneck: str, t
     """As a run of its own, of what the family takes; both say which of them a record is of."""
     records: list[dict[str, object]] = []
     model = fit(family, tmp_path, codec="latent", condition="label", run="two", report=records.append, steps=8)
-    first = quintet.load("two-vae", runs=tmp_path)
-    assert (model.config.codec, model.config.data.condition) == ("two-vae", "label")
+    first = quintet.load("two-autoencoder", runs=tmp_path)
+    assert (model.config.codec, model.config.data.condition) == ("two-autoencoder", "label")
     assert (first.config.data.condition, first.config.model["bottleneck"]) == (None, bottleneck)
     assert (first.config.steps, first.config.seed) == (8, 0)
     assert {record["family"] for record in records} == {"vae", family}
@@ -107,7 +107,7 @@ def test_an_autoencoder_is_trained_along_the_way(family: str, bottleneck: str, t
 def test_what_stops_it_stops_all_and_the_same_call_goes_on(tmp_path: Path) -> None:
     wanted = {"codec": "latent", "run": "two", "steps": 8}
     stopped = fit("flow", tmp_path / "a", **wanted, on_trainer=stop_at(4))
-    assert (stopped.config.family, stopped.run.name) == ("vae", "two-vae")
+    assert (stopped.config.family, stopped.run.name) == ("vae", "two-autoencoder")
     assert not (tmp_path / "a" / "two").exists()
     resumed, whole = fit("flow", tmp_path / "a", **wanted), fit("flow", tmp_path / "b", **wanted)
     assert same(resumed.sample(2), whole.sample(2))

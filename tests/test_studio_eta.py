@@ -166,6 +166,23 @@ def test_time_left_comes_from_the_records_of_the_run(tmp_path: Path) -> None:
         os.close(lock)
 
 
+def test_an_autoencoder_on_the_way_is_half_of_the_run(tmp_path: Path) -> None:
+    """Of one that has not begun itself: its share, steps and checkpoints are those of the autoencoder until then."""
+    made = queue(tmp_path)
+    job = add(made, "one", "--steps", "100")
+    lock = os.open(job.folder / jobs.LOCK, os.O_CREAT | os.O_RDWR)
+    jobs.fcntl.flock(lock, jobs.fcntl.LOCK_EX)  # as if it were running
+    try:
+        records(made.runs / "one-autoencoder", 40, 100)
+        assert told(made.jobs())["one"] == Outlook(None, 0.2, 40, 100)
+        (made.runs / "one-autoencoder" / "checkpoints" / "step-00000030").mkdir(parents=True)
+        assert jobs.reached(made.runs / "one") == 30, "a job that is killed there has come further"
+        records(made.runs / "one", 10, 100, seed=1)
+        assert told(made.jobs())["one"].share == 0.1
+    finally:
+        os.close(lock)
+
+
 def test_time_of_jobs_that_have_not_begun(tmp_path: Path) -> None:
     made = queue(tmp_path)
     add(made, "budget", "--budget", "2m")

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from quintet.core.checked import checked, count_of
 from quintet.core.errors import ConfigError, DataError, UsageError, out_of_memory, warn
 from quintet.core.listening import unheard
-from quintet.fit.latents import LATENTS, SHARE, autoencoder, beside, too_large
+from quintet.fit.latents import LATENTS, SHARE, autoencoder, too_large
 from quintet.fit.pixels import (
     READABLE_BATCH,
     STEPS,
@@ -33,6 +33,7 @@ from quintet.registry import AUTOENCODER
 from quintet.runs.config import Change, DataSettings, RunConfig, as_config_error, merge, resolve, seconds
 from quintet.runs.folder import Run, runs_root
 from quintet.runs.identity import DATA, check_edits
+from quintet.runs.names import first_stage_of
 from quintet.runs.recipes import readable
 from quintet.runs.restoring import conditions_of, rebuild, restore, write
 from quintet.runs.task import Task
@@ -140,7 +141,7 @@ def first_stage(
         if on_trainer is not None:
             on_trainer(trainer)
 
-    name, report = None if run is None else beside(run), named(report, planned)
+    name, report = None if run is None else first_stage_of(run), named(report, planned)
     begun = Run(root / name).manifest().get("asked") if name and Run.exists(name, root) else None
     with ProgressLine(f"training {AUTOENCODER}") as line, unheard():  # what its own samples look like does not matter
         if name and begun == planned.model_dump(mode="json"):

@@ -28,11 +28,6 @@ LARGE = 4096
 """Numbers of a picture up to which a family is trained on pixels, however few steps a budget buys."""
 
 
-def beside(run: str) -> str:
-    """The name of the run of the autoencoder that is trained for this run."""
-    return f"{run}-{AUTOENCODER}"
-
-
 def too_large(config: RunConfig, first: Callable[[], RunConfig], dataset: Dataset, root: Path) -> bool:
     """Whether a budget buys far too few steps on these pictures for any to be readable, and enough of the `first`
     model, the autoencoder; the user hears what is done.

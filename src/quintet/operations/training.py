@@ -9,7 +9,7 @@ from pydantic import Field
 
 from quintet.core.errors import ConfigError, RunExists, UsageError
 from quintet.fit import fitting
-from quintet.fit.latents import LATENTS, beside
+from quintet.fit.latents import LATENTS
 from quintet.model.fitted import Fitted
 from quintet.operations.events import Begun, OnEvent, Record, operation
 from quintet.operations.records import of_weights
@@ -19,6 +19,7 @@ from quintet.operations.settings import check_fields, read_config
 from quintet.runs.config import RunConfig, differences, merge
 from quintet.runs.folder import Run, runs_root
 from quintet.runs.identity import LENGTH
+from quintet.runs.names import first_stage_of
 from quintet.runs.restoring import make_family
 from quintet.runs.task import Task
 from quintet.sources.load import Dataset, load_source
@@ -95,7 +96,7 @@ def with_autoencoder(request: TrainRequest) -> TrainRequest:
     path = runs_root(request.runs) / str(request.run)
     if not request.resume or request.codec not in (None, LATENTS) or not (path / "config.yaml").is_file():
         return request
-    name = beside(str(request.run))
+    name = first_stage_of(str(request.run))
     return request.model_copy(update={"codec": name}) if Run(path).config().codec == name else request
 
 

@@ -18,6 +18,11 @@ def normal(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+def first_stage_of(run: str) -> str:
+    """The name of the run of the autoencoder that is trained before the run of this name, on the way to it."""
+    return f"{run}-autoencoder"
+
+
 def allowed(sign: str) -> bool:
     """Whether a sign may stand in a name: letters and digits of any script, the marks on them, and - _ . alone."""
     kind = unicodedata.category(sign)

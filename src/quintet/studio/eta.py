@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from quintet.runs.names import first_stage_of
 from quintet.studio.commands import budget_of, kind, option, steps_of
 from quintet.studio.curves import Curve, Curves
 from quintet.studio.jobs import Job
@@ -153,8 +154,13 @@ def whole(jobs: Sequence[Job], found: Mapping[str, Outlook], at_once: int = 1) -
 
 
 def trained(job: Job, curves: Curves, now: float) -> Outlook:
-    """Of a run that is trained, by its records. It may be about to be trained further than these say."""
+    """Of a run that is trained, by its records. It may be about to be trained further than these say; and while an
+    autoencoder is trained on the way to it, nobody knows how long it will take.
+    """
     path = job.runs / job.run
+    first = curves.of(path.with_name(first_stage_of(job.run)))
+    if not (path / "config.yaml").exists() and first.step is not None and first.steps:
+        return Outlook(None, first.step / first.steps / 2, int(first.step), int(first.steps))
     facts, curve = facts_of(job.run, path, 0) or RunFacts(job.run, path, 0.0), curves.of(path)
     if curve.step is None or curve.steps is None:
         return Outlook()

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from quintet.core.errors import QuintetError
 from quintet.core.settings import in_words
+from quintet.runs.names import first_stage_of
 from quintet.training import checkpoint
 from quintet.training.checkpoint import write_atomic
 
@@ -177,10 +178,11 @@ def killed(times: int) -> dict[str, str]:
 
 
 def reached(run: Path) -> int:
-    """How far a run has come, or the runs of a comparison: a figure that grows with every checkpoint, and with every
-    run that is measured.
+    """How far a run has come, with the one that is trained on the way to it, or the runs of a comparison: a figure that
+    grows with every checkpoint, and with every run that is measured.
     """
-    newest = (checkpoint.steps(folder)[-1:] for folder in (run / "checkpoints", *run.glob("*/checkpoints")))
+    first = run.with_name(first_stage_of(run.name)) / "checkpoints"
+    newest = (checkpoint.steps(folder)[-1:] for folder in (first, run / "checkpoints", *run.glob("*/checkpoints")))
     steps = sum(checkpoint.step_of(folder) for found in newest for folder in found)
     return steps + sum(1 for _ in run.glob("*-*.json"))
 
