@@ -119,7 +119,7 @@ def test_a_hundred_samples_of_a_script_are_ours(family: str, files: Any) -> None
     assert not np.allclose(other.reshape(wanted.shape), wanted.numpy())  # the control: other numbers, other samples
 
 
-@pytest.mark.parametrize("family", ["vae", "autoregressive"])
+@pytest.mark.parametrize("family", [pytest.param("vae", marks=pytest.mark.slow), "autoregressive"])
 def test_scripts_run_without_torch_and_quintet(family: str, files: Any, tmp_path: Path) -> None:
     folder, _ = files(family)
     code = f"""if True:
