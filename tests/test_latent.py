@@ -13,6 +13,9 @@ import quintet
 from quintet.core.errors import CheckpointError, DataError, Unsupported, UsageError
 from quintet.core.spaces import Continuous, Discrete
 from quintet.modalities.latent import LatentCodec
+from quintet.operations.events import Begun
+from quintet.operations.requests import TrainRequest
+from quintet.operations.training import TrainResult, train
 from quintet.sources import load as sources
 
 SMALL = {"width": 8, "depth": 1}
@@ -116,6 +119,23 @@ def test_what_stops_it_stops_all_and_the_same_call_goes_on(tmp_path: Path) -> No
     shutil.rmtree(tmp_path / "b" / "two")
     with pytest.raises(UsageError, match="a run of this name exists already"):
         fit("flow", tmp_path / "b", **wanted, seed=1)  # another autoencoder
+
+
+def test_a_signal_on_the_way_is_answered_with_the_autoencoder(tmp_path: Path) -> None:
+    """As the command line asks: the training that has begun is stopped, and the answer says what was saved."""
+    began: list[Begun] = []
+
+    def on_event(event: object) -> None:
+        if isinstance(event, Begun):
+            began.append(event)
+            assert event.stop is not None
+            event.stop("SIGTERM")
+
+    request = TrainRequest(family="flow", data="digits", codec="latent", steps=8, run="two", runs=tmp_path)
+    done = train(request, on_event)
+    assert isinstance(done, TrainResult)
+    assert (done.name, done.family, done.stopped, len(began)) == ("two-autoencoder", "vae", "SIGTERM", 1)
+    assert not (tmp_path / "two").exists()
 
 
 def test_the_same_command_goes_on_in_either_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -148,8 +148,10 @@ def first_stage(
             model = resume(name, runs=root, report=report, on_trainer=watch)
         else:
             model = train_planned(planned, dataset, name, root, report or line, watch, {"batch_size": None})
-    watch(None)  # what stops this training does not stop the next
-    return model, any(trainer.stop for trainer in trainers)
+    stopped = any(trainer.stop for trainer in trainers)
+    if not stopped:
+        watch(None)  # what would have stopped this training does not stop the next
+    return model, stopped
 
 
 @checked
