@@ -11,27 +11,29 @@ from conftest import randomise
 
 from quintet.core.errors import ConfigError
 from quintet.core.family import Batch
-from quintet.core.random import Rows
+from quintet.core.random import Rows, uniform
 from quintet.core.spaces import Discrete
 from quintet.families.autoregressive import Autoregressive
 from quintet.nets import transformer as module
 from quintet.nets.decoding import resample
 from quintet.nets.given import Given
+from quintet.nets.hourglass import shortening
 from quintet.nets.symbols import Choice, Grams, Ranks, choose, truncate
-from quintet.nets.transformer import Cache
+from quintet.nets.transformer import Cache, Transformer
 from quintet.runs.config import resolve
 
-POSITIONS = ["rotary", "learnt", "sinusoidal", "reach"]
-"""Kinds of positions, and one of them with a reach of three symbols."""
+POSITIONS = ["rotary", "learnt", "sinusoidal", "reach", "shorten"]
+"""Kinds of positions, one of them with a reach of three symbols, and one whose net has a position for two symbols."""
 LABEL = Discrete((), 3)
 
 
 def model(
     positions: str = "learnt", space: Discrete | None = None, condition: Discrete | None = LABEL, order: str = "fixed"
 ) -> Autoregressive:
-    reach = 3 if positions == "reach" else 1
-    positions = "rotary" if reach > 1 else positions
-    settings = Autoregressive.Settings(width=16, depth=2, heads=2, positions=positions, order=order, reach=reach)
+    variant = {"reach": {"reach": 3, "positions": "rotary"}, "shorten": {"shorten": 2, "reach": None}}
+    settings = Autoregressive.Settings(
+        width=16, depth=2, heads=2, order=order, **variant.get(positions, {"positions": positions})
+    )
     return randomise(Autoregressive(space or Discrete((6,), 5), condition, settings))
 
 
@@ -128,6 +130,53 @@ def test_the_cache_test_notices_forgotten_symbols(monkeypatch: pytest.MonkeyPatc
     x = torch.randint(0, 5, (4, 5), generator=torch.Generator().manual_seed(1))
     emb = family.given(torch.ones(4, dtype=torch.long), 4)
     assert (cached_logits(family, x, [0, 1, 1, 1, 1, 1]) - family.logits(x, emb)).abs().max() > 1e-6
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("condition", [None, LABEL, Discrete((5,), 4)])
+def test_a_cache_of_runs_goes_on_with_the_rows_that_are_selected(condition: Discrete | None) -> None:
+    """Rows that leave, stay and are doubled while a run is half read, with and without a sequence that is read."""
+    settings = Autoregressive.Settings(width=16, depth=2, heads=2, shorten=3, reach=None)
+    family = randomise(Autoregressive(Discrete((11,), 5), condition, settings))
+    generator, rows = torch.Generator().manual_seed(1), torch.tensor([2, 0, 0])
+    x = torch.randint(0, 5, (3, 10), generator=generator)
+    cond = None if condition is None else torch.randint(0, 3, (3, *condition.shape), generator=generator)
+    given, some = family.given(cond, 3), family.given(None if cond is None else cond[rows], 3)
+    whole = family.logits(x[rows], some)
+    for read in range(1, 8):
+        cache = Cache(11)
+        family.logits(x[:, :read], given, cache)
+        cache.select(rows)
+        parts = [family.logits(part, some, cache) for part in x[rows, read:].split(2, 1)]
+        torch.testing.assert_close(torch.cat(parts, 1), whole[:, read + 1 :], rtol=0, atol=1e-12)
+
+
+def test_samples_of_shortened_rows_are_those_that_all_logits_say() -> None:
+    """Symbol by symbol from caches, or each from all symbols before it, with the same random numbers."""
+    family, n = model("shorten", Discrete((9,), 5), None), 6
+    x = family.sample(n, generator=Rows(0, 0, n))
+    u = uniform(n, 9, 1, generator=Rows(0, 0, n), like=family.start, dtype=torch.float64)[..., 0]
+    p = family.logits(x[:, :-1], family.given(None, n)).softmax(-1).cumsum(-1)
+    assert torch.equal((u[..., None] > p).sum(-1), x)
+    masked = torch.arange(9) < 4
+    kept = family.complete(x, masked.expand(n, -1), generator=Rows(5, 0, n))
+    assert torch.equal(kept[:, :4], x[:, :4])
+    assert not torch.equal(kept, x)
+
+
+def test_a_run_is_a_divisor_of_an_item_that_leaves_about_64_positions() -> None:
+    assert [shortening(dims, None) for dims in (1, 64, 100, 784, 3072, 12_288)] == [1, 1, 2, 14, 48, 192]
+    assert [shortening(dims, 16) for dims in (1, 64, 784)] == [1, 16, 16]
+
+
+def test_items_of_different_lengths_are_not_shortened() -> None:
+    with pytest.raises(ConfigError, match="different lengths"):
+        Autoregressive(Discrete((8,), 5, pad=0), None, Autoregressive.Settings(width=16, heads=2, shorten=4))
+    with pytest.raises(ValueError, match="shorten 1"):
+        Autoregressive.Settings(order="random", shorten=4)
+    free = Autoregressive(Discrete((128,), 5), None, Autoregressive.Settings(order="random", shorten=None, reach=None))
+    assert isinstance(free.net, Transformer)
+    assert free.reach == 1
 
 
 def test_runs_of_symbols_by_hand() -> None:

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from quintet.core.family import Batch, Family, Loss, OnStep, Part
+from quintet.core.errors import ConfigError
+from quintet.core.family import Batch, Family, Loss, OnStep, Part, given_as
 from quintet.core.likelihood import upcast
 from quintet.core.random import Generator, uniform
 from quintet.core.spaces import Discrete, Space
@@ -19,13 +20,17 @@ from quintet.nets.conditioning import Conditioner, Reading, Style, hidden, width
 from quintet.nets.continuing import Constraint
 from quintet.nets.decoding import Best, Reader, Rules, Steps, alike, beam_search, draws, finish, told
 from quintet.nets.given import UNCONDITIONAL, Given, Reads
+from quintet.nets.hourglass import Hourglass, shortening
 from quintet.nets.packing import document_mask, pack, present
 from quintet.nets.parts import Stepwise
 from quintet.nets.symbols import Backbone, Choice, Grams, Ranks, cross_entropy
-from quintet.nets.transformer import Cache
+from quintet.nets.transformer import Cache, Transformer
 
 CACHED = 2**26
 """Numbers that the caches of a completion may hold at once (256 MiB in float32); more rows wait their turn."""
+
+READ = 16
+"""Most symbols that a step reads where their number is not said."""
 
 
 def same_alphabet(space: Space, condition: Space) -> bool:
@@ -61,9 +66,22 @@ class Autoregressive(Family):
             description="vector: a condition is read as one vector; sequence: every layer reads its positions; auto: "
             "sequence for texts, pictures and recordings, unless a single symbol is asked for",
         )
-        reach: int = Field(1, ge=1, le=64, description="symbols that a step reads: the last, and runs ending there")
+        reach: int | None = Field(
+            1,
+            ge=1,
+            le=64,
+            description="symbols that a step reads: the last, and runs ending there; none: up to 16, as many as are one "
+            "position",
+        )
         reach_dropout: float = Field(
             0.0, ge=0, lt=1, description="share of positions at which training hides the runs of symbols that end there"
+        )
+        shorten: int | None = Field(
+            1,
+            ge=1,
+            le=2**12,
+            description="symbols in a row that are one position of the Transformer, which is faster for items of many "
+            "symbols; none: by their number",
         )
         tied: Literal["none", "output", "all"] = Field(
             "none",
@@ -77,8 +95,8 @@ class Autoregressive(Family):
         def asks_for_a_position(self) -> Self:
             if self.order == "random" and self.positions == "rotary":
                 raise ValueError("order random needs to say which position it asks for: positions learnt or sinusoidal")
-            if self.order == "random" and self.reach > 1:
-                raise ValueError("in a random order the symbols before the last are no neighbours: reach 1")
+            if self.order == "random" and ((self.reach or 1) > 1 or (self.shorten or 1) > 1):
+                raise ValueError("in a random order the symbols before the last are no neighbours: reach 1, shorten 1")
             return self
 
     class Sampling(Choice):
@@ -121,7 +139,9 @@ class Autoregressive(Family):
         self.settings = s = settings or self.Settings()
         self.start = nn.Parameter(torch.randn(s.width) * 0.02)
         self.tokens = nn.Embedding(self.space.vocab_size, s.width)
-        self.grams = Grams(self.space.vocab_size, s.width, s.reach) if s.reach > 1 else None
+        short = 1 if s.order == "random" else shortening(space.dims, s.shorten)
+        self.reach = 1 if s.order == "random" else min(short, READ) if s.reach is None else s.reach
+        self.grams = Grams(self.space.vocab_size, s.width, self.reach) if self.reach > 1 else None
         sizes = self.space.sizes
         self.ranks = Ranks(sizes, self.space.vocab_size, s.width) if sizes is not None else None
         sequence = condition is not None and condition.sequence
@@ -136,7 +156,16 @@ class Autoregressive(Family):
         self.sources = nn.Embedding(space.dims + 1, s.width) if s.order == "random" else None
         # a single symbol that is given the vector of a sequence needs no layer of its own
         depth = 0 if sequence and reads == "vector" and space.dims == 1 else None
-        self.net = s.transformer(causal=True, cross=bool(widths(condition, s.width, reads).context), depth=depth)
+        context = widths(condition, s.width, reads).context
+        self.net: Transformer | Hourglass
+        if short == 1:
+            self.net = s.transformer(causal=True, cross=bool(context), depth=depth)
+        elif self.space.pad is not None:
+            why = "what is written behind the end of a short one would cost as much as what stands before it"
+            raise ConfigError("items of different lengths are not shortened", where="model.shorten", why=why,
+                              fix="--model.shorten 1")  # fmt: skip
+        else:
+            self.net = Hourglass(s, short, context)
         self.head = nn.Linear(s.width, self.space.vocab_size) if s.tied == "none" else None
         for table in (self.tokens, self.sources):
             if isinstance(table, nn.Embedding):
@@ -144,7 +173,7 @@ class Autoregressive(Family):
         if self.head is not None:
             nn.init.zeros_(self.head.weight)
         self.end = self.space.pad if s.order == "fixed" else None
-        self.in_order = s.order == "fixed"
+        self.in_order = s.order == "fixed" and short == 1
         self.ragged = sequence and getattr(condition, "pad", None) is not None
         self.register_buffer("prior", self.space.start(), persistent=False)
 
@@ -204,7 +233,7 @@ class Autoregressive(Family):
             order, past = cache.at[:, None] + torch.tensor([-1, 0], device=x.device), 1
         h = self.inputs(x, given, order, past, cache.last if cache else None)
         if cache is not None and self.grams is not None:
-            cache.remember(x, self.settings.reach - 1, self.space.vocab_size, ends)
+            cache.remember(x, self.reach - 1, self.space.vocab_size, ends)
         asked, h = order[:, past : past + h.shape[1]], self.net(h, cache, context=given.context, seen=given.seen)
         if ends is not None:
             asked, h = asked.expand(len(h), -1).gather(1, ends[:, None]), h[torch.arange(len(h)), ends][:, None]
@@ -261,7 +290,14 @@ class Autoregressive(Family):
     # -- without quintet ----------------------------------------------------------------------------------------------
 
     def parts(self, x: Tensor, cond: Tensor | None, sampling: Any) -> dict[str, Part]:
+        """Without `begin` and `step` where a position of the net is several symbols: it works at some steps only."""
+        if isinstance(self.net, Hourglass):
+            return {"logits": Part(self.each_logits, {"x": x.flatten(1)} | given_as("cond", cond), ("logits",))}
         return Stepwise(self).parts(x, cond)
+
+    def each_logits(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        """x (B, dims) -> (B, dims, V) of each symbol given those before it."""
+        return self.logits(x[:, :-1], self.given(cond, len(x)))
 
     def constants(self, sampling: Sampling) -> dict[str, Any]:
         """How many symbols an item has, which one ends it, and how symbols are chosen from logits."""
@@ -383,7 +419,7 @@ class Autoregressive(Family):
             s,
             self.space.dims,
             at,
-            self.net,
+            self.net if isinstance(self.net, Transformer) else None,
             self.space.sizes,
         )
         logits, back = read(x[rows], first), back.repeat_interleave(copies)

@@ -19,7 +19,7 @@ class Stepwise(nn.Module):
     def __init__(self, family: Any) -> None:
         super().__init__()
         self.family, self.dims = family, family.space.dims
-        self.few = 0 if family.grams is None else family.settings.reach - 1  # symbols that are read again
+        self.few = 0 if family.grams is None else family.reach - 1  # symbols that are read again
 
     def begin(self, rows: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
         """The logits (B, V) of the first symbol, and what `step` needs: keys and values (B, layers, heads, 1, d) of the

@@ -34,6 +34,9 @@ class Cache:
     """Keys and values (B, heads, L, width / heads) of the tokens seen so far, and of the context, a pair a layer; and
     the `last` few symbols (B, few), for a model that reads several at once.
 
+    A net that is told of runs of symbols (`Hourglass`) keeps the cache of its runs in `inner`, the `newest` symbols, of
+    which the next run will be made (B, k - 1, width), and what it has been `told` of symbols still to come.
+
     `step`, where there is one, does the work of single tokens. Rows of different lengths have theirs in `at` (B,),
     which only `step` understands. One that `grows` does so by concatenation: slower, but a function of tensors alone,
     as a file holds it.
@@ -47,6 +50,9 @@ class Cache:
     context: dict[int, Pair] = field(default_factory=dict)
     last: Tensor | None = None
     grows: bool = False
+    inner: Cache | None = None
+    newest: Tensor | None = None
+    told: Tensor | None = None
 
     def extend(self, layer: int, k: Tensor, v: Tensor) -> Pair:
         """Write k and v behind `length`, and return all up to there."""
@@ -78,7 +84,11 @@ class Cache:
             for layer, (keys, values) in self.layers.items()
         }
         self.context = {layer: (keys[rows], values[rows]) for layer, (keys, values) in self.context.items()}
-        self.last = None if self.last is None else self.last[rows]
+        self.last, self.newest, self.told = (
+            part if part is None else part[rows] for part in (self.last, self.newest, self.told)
+        )
+        if self.inner is not None:
+            self.inner.select(rows)
 
     def selected(self, part: Tensor, rows: Tensor) -> Tensor:
         """part[rows], of which only what is filled is copied."""
