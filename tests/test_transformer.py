@@ -41,8 +41,10 @@ def test_rotations_are_those_of_the_formula(dtype: torch.dtype, error: float) ->
 def test_relu_squared_and_its_two_derivatives() -> None:
     x = torch.randn(40, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
     assert torch.equal(ReluSquared.apply(x)[0], x.clamp_min(0).square())
-    assert torch.autograd.gradcheck(lambda v: ReluSquared.apply(v)[0], (x,))
-    assert torch.autograd.gradgradcheck(lambda v: ReluSquared.apply(v)[0], (x,))
+    assert torch.equal(ReluSquared.apply(x)[1], x.clamp_min(0))
+    for used in (lambda v: ReluSquared.apply(v)[0], lambda v: ReluSquared.apply(v)[1], ReluSquared.apply):
+        assert torch.autograd.gradcheck(used, (x,))
+        assert torch.autograd.gradgradcheck(used, (x,))
 
 
 def error_of_bf16() -> float:

@@ -108,8 +108,8 @@ def rotations(start: int, length: int, size: int, like: Tensor) -> Tensor:
 
 
 def rotate(x: Tensor, turn: Tensor) -> Tensor:
-    """Rotary positions (Su et al. 2021, arXiv:2104.09864) for x (B, heads, L, d): two neighbours are a complex number,
-    and a turn is a product.
+    """Rotary positions (Su et al. 2021, arXiv:2104.09864) for x (..., d): two neighbours are a complex number, and a
+    turn (..., d / 2) is a product.
     """
     if torch.compiler.is_exporting():
         (a, b), (cos, sin) = upcast(x).unflatten(-1, (-1, 2)).unbind(-1), turn.unbind(-1)
@@ -119,7 +119,10 @@ def rotate(x: Tensor, turn: Tensor) -> Tensor:
 
 
 class ReluSquared(torch.autograd.Function):
-    """max(x, 0)^2 (So et al. 2021, arXiv:2109.08668), whose derivative is 2 max(x, 0): fewer passes than autograd's."""
+    """max(x, 0)^2 (So et al. 2021, arXiv:2109.08668), whose derivative is 2 max(x, 0): fewer passes than autograd's.
+
+    max(x, 0) is a result too: it is kept in the place of x, and derivatives of the derivative go through it.
+    """
 
     @staticmethod
     def forward(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -128,14 +131,16 @@ class ReluSquared(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, Tensor]) -> None:
-        ctx.mark_non_differentiable(output[1])
-        ctx.save_for_backward(inputs[0], output[1])
+        ctx.set_materialize_grads(False)  # no zeros as large as x for the result that is not used
+        ctx.save_for_backward(output[1])
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        x, positive = ctx.saved_tensors
-        again = torch.is_grad_enabled()  # this is to be differentiated too
-        return (grads[0] * (F.relu(x) if again else positive)).mul_(2)
+    def backward(ctx: Any, *grads: Tensor | None) -> Tensor | None:
+        (positive,), (of_square, of_positive) = ctx.saved_tensors, grads
+        grad = None if of_positive is None else of_positive * (positive > 0)
+        if of_square is not None:
+            grad = torch.addcmul(positive.new_zeros(()) if grad is None else grad, of_square, positive, value=2)
+        return grad
 
 
 def squared(x: Tensor) -> Tensor:
@@ -171,10 +176,13 @@ class Attention(nn.Module):
         self.qkv, self.out = nn.Linear(width, 3 * width, bias=False), zero(nn.Linear(width, width, bias=False))
         self.q_norm, self.k_norm = (normaliser(kind, width // heads) if norm else nn.Identity() for _ in range(2))
 
-    def split(self, h: Tensor, parts: int) -> tuple[Tensor, ...]:
-        """(B, L, parts * width) -> `parts` tensors (B, heads, L, d)."""
-        b, length, _ = h.shape
-        return h.view(b, length, parts, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+    def project(self, x: Tensor, only: Present | None, first: int, last: int) -> list[Tensor]:
+        """(B, L, heads, d) of x for each of the parts first ... last - 1 of q, k and v.
+
+        A product for each, since parts of a common one would be copied, as would their gradients, to lie side by side.
+        """
+        weights = self.qkv.weight.chunk(3)[first:last]
+        return [spread(F.linear(x, weight), only).unflatten(-1, (self.heads, -1)) for weight in weights]
 
     def forward(
         self,
@@ -190,11 +198,11 @@ class Attention(nn.Module):
         """x (B, L, width) to itself, for its positions from `begin` on; `mask` (B or 1, 1, L, L) True where it may
         look, in the place of `causal`. x (N, width) if `only` these positions are there.
         """
-        q, k, v = self.split(spread(self.qkv(x), only), 3)
+        q, k, v = self.project(x, only, 0, 3)
         q, k = self.q_norm(q), self.k_norm(k)
         if turn is not None:
             q, k = rotate(q, turn), rotate(k, turn)
-        k = k.to(v.dtype)
+        q, k, v = q.transpose(1, 2), k.transpose(1, 2).to(v.dtype), v.transpose(1, 2)
         start, length = cache.length if cache else 0, q.shape[2]
         if cache is not None:
             k, v = cache.extend(layer, k, v)
@@ -217,16 +225,15 @@ class Attention(nn.Module):
         """x (B, L, width) to context (B, S, width), whose keys and values a cache keeps; mask (B, 1, 1, S). x (N,
         width) if `only` these positions are there, context (M, width) if only these are `seen`.
         """
-        query, others = self.qkv.weight.tensor_split((x.shape[-1],))
-        (q,) = self.split(spread(F.linear(x, query), only), 1)
+        (q,) = self.project(x, only, 0, 1)
         if cache is not None and layer in cache.context:
             k, v = cache.context[layer]
         else:
-            k, v = self.split(spread(F.linear(context, others), seen), 2)
-            k = self.k_norm(k).to(v.dtype)
+            k, v = self.project(context, seen, 1, 3)
+            k, v = self.k_norm(k).transpose(1, 2).to(v.dtype), v.transpose(1, 2)
             if cache is not None:
                 cache.context[layer] = (k, v)
-        return self.attend(self.q_norm(q), k, v, mask, False, only)
+        return self.attend(self.q_norm(q).transpose(1, 2), k, v, mask, False, only)
 
     def attend(
         self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, only: Present | None
@@ -337,7 +344,7 @@ class Transformer(nn.Module):
             return cache.step(x, cache, context, seen)
         length = x.shape[1] if at is None or not self.size else int(at.max()) + 1
         turn = rotations(start, length, self.size, x) if self.size else None
-        turn = turn if turn is None or at is None else turn[at][:, None]
+        turn = turn if turn is None else turn[:, None] if at is None else turn[at][:, :, None]
         part = None
         if seen is not None and context is not None and not (cache and cache.context):
             part = present(seen)
