@@ -233,7 +233,7 @@ class Continuations:
     def _next(self) -> Tensor:
         """(rows, V) logits behind the last symbol of each, which is read."""
         if self.stepper is None:
-            self.stepper = Stepper(self.family.net, self.dims)
+            self.stepper = Stepper(self.family.net, self.dims, len(self.rows))
         device, get = self.family.start.device, self.slots.get
         last = torch.tensor([[text.symbols[-1]] for text, _ in self.rows], device=device)
         at = torch.tensor([len(text.read) for text, _ in self.rows], device=device)  # the start is a token too

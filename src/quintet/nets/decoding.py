@@ -64,7 +64,7 @@ class Reader:
             self.caches = [Cache(self.dims, step=self.step) for _ in self.givens]
         self.steps += 1
         if self.steps == PATIENCE and self.net is not None:
-            self.step = stepper(self.net, self.dims)
+            self.step = stepper(self.net, self.dims, len(x))
             for cache in self.caches:
                 cache.step = self.step
         new, self.end = x[:, self.end : t].clamp_min(0), t

@@ -35,7 +35,7 @@ class Present:
     def spread(self, h: Tensor) -> Tensor:
         """(N, width) -> (B, L, width), with zeros where nothing is."""
         empty = h.new_zeros(self.shape[0] * self.shape[1], h.shape[1])
-        return empty.index_copy(0, self.places, h).unflatten(0, self.shape)
+        return empty.index_copy_(0, self.places, h).unflatten(0, self.shape)
 
 
 def present(there: Tensor) -> Present | None:

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from quintet.nets.transformer import Attention, Cache, FeedForward, Transformer, rotations
 
 GAP = 16
+FEW = 2
+"""Up to so many rows a product takes as long as its weights take to be read, and these are read best as they are."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,12 @@ def placed(cache: Cache, turn: Tensor | None) -> Place:
 
 
 class Stepper:
-    """What `Transformer` gives for a single symbol behind those of a cache; the weights are copied as they are now."""
+    """What `Transformer` gives for a single symbol behind those of a cache; the weights are copied as they are now.
 
-    def __init__(self, net: Transformer, dims: int) -> None:
+    It is fastest for about as many `rows` as it is told of, and takes any number.
+    """
+
+    def __init__(self, net: Transformer, dims: int, rows: int) -> None:
         norm, attention, feed = net.norms[0], net.attention[0], net.feed_forward[0]
         assert isinstance(norm, nn.RMSNorm | nn.LayerNorm)
         assert isinstance(attention, Attention)
@@ -66,21 +71,21 @@ class Stepper:
         like = weight_of(norm)
         self.tiny = torch.full((), torch.finfo(like.dtype).eps).to(like)
         self.turn = rotations(0, dims, net.size, like) if net.size else None
-        self.layers = [self.prepared(i) for i in range(len(net.attention))]
+        self.layers = [self.prepared(i, rows) for i in range(len(net.attention))]
 
-    def prepared(self, i: int) -> Weights:
+    def prepared(self, i: int, rows: int) -> Weights:
         net, attention, feed = self.net, self.net.attention[i], self.net.feed_forward[i]
         assert isinstance(attention, Attention)
         assert isinstance(feed, FeedForward)
         before, between = weight_of(net.norms[2 * i]), weight_of(net.norms[2 * i + 1])
         given: dict[str, Tensor | None] = {
-                 "qkv": laid(attention.qkv.weight * before), "out": laid(attention.out.weight),
-                 "up": laid(feed.up.weight * between), "down": laid(feed.down.weight)}  # fmt: skip
+                 "qkv": laid(attention.qkv.weight * before, rows), "out": laid(attention.out.weight, rows),
+                 "up": laid(feed.up.weight * between, rows), "down": laid(feed.down.weight, rows)}  # fmt: skip
         if len(net.readers):
             reader = net.readers[i]
             assert isinstance(reader, Attention)
             query = reader.qkv.weight[: len(before)] * weight_of(net.reader_norms[i])
-            given |= {"ask": laid(query), "answer": laid(reader.out.weight)}
+            given |= {"ask": laid(query, rows), "answer": laid(reader.out.weight, rows)}
             given["ask_gain"] = weight_of(reader.q_norm) if self.qk_norm else None
         if self.qk_norm:
             given["gain"] = torch.stack([weight_of(attention.q_norm), weight_of(attention.k_norm)])[:, None]
@@ -139,14 +144,14 @@ def weight_of(module: nn.Module) -> Tensor:
     return weight.detach()
 
 
-def laid(weight: Tensor) -> Tensor:
-    """(out, in) -> (in, out), for few rows to be multiplied by.
+def laid(weight: Tensor, rows: int) -> Tensor:
+    """(out, in) -> (in, out), for so many `rows` to be multiplied by.
 
-    Where it widens, its rows lie one after another: up to twice as fast on a CPU. A gap between them keeps rows of a
-    power of two from falling on the same lines of the processor's cache.
+    Where it widens, and for more than a FEW rows always, its rows lie one after another: up to twice as fast on a CPU.
+    A gap between them keeps rows of a power of two from falling on the same lines of the processor's cache.
     """
     wide, narrow = weight.shape
-    if wide <= narrow:
+    if rows <= FEW and wide <= narrow:
         return weight.detach().t()
     return weight.new_empty(narrow, wide + GAP)[:, :wide].copy_(weight.t())
 
@@ -157,8 +162,8 @@ def scale(x: Tensor, tiny: Tensor) -> Tensor:
     return torch.addcmul(tiny, norm, norm, value=1 / x.shape[-1]).rsqrt_()
 
 
-def stepper(net: Transformer, dims: int) -> Stepper | None:
+def stepper(net: Transformer, dims: int, rows: int) -> Stepper | None:
     """A Stepper of a net as it is; None where it would not be the same: dropout, mixed precision, sharded weights."""
     weight = weight_of(net.norms[-1])
     mixed = torch.is_autocast_enabled(weight.device.type) or type(weight) is not Tensor
-    return None if mixed or (net.training and net.dropout) else Stepper(net, dims)
+    return None if mixed or (net.training and net.dropout) else Stepper(net, dims, rows)

@@ -77,7 +77,7 @@ class PatchAutoregressive(Invertible):
 
     def inverse(self, z: Tensor, given: MaybeGuided = UNCONDITIONAL) -> Tensor:
         views = (given.given, given.null) if isinstance(given, Guided) else (given,)
-        step = None if torch.is_grad_enabled() else stepper(self.net, self.count)
+        step = None if torch.is_grad_enabled() else stepper(self.net, self.count, len(z))
         caches = [Cache(self.count, step=step) for _ in views]
         x: list[Tensor] = []
         for latent in z.view(len(z), self.count, self.numbers).unbind(1):
