@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from conftest import randomise
@@ -18,6 +19,7 @@ from quintet.core.family import Batch, Loss
 from quintet.core.random import Rows
 from quintet.core.spaces import Continuous, Discrete, Space
 from quintet.families.vae import VAE
+from quintet.modalities.table.codec import TableCodec
 from quintet.nets.bottleneck import FiniteScalars, GaussianLatents
 from quintet.nets.conditioning import tell
 from quintet.nets.given import UNCONDITIONAL
@@ -167,6 +169,46 @@ def test_logistic_mixture_samples_have_its_masses() -> None:
     levels = torch.linspace(-1, 1, 5, dtype=torch.float64).view(-1, 1)
     p = head.log_prob(params.expand(5, -1, -1), levels).exp().flatten() * space.bin_width
     assert bool(((share - p).abs() < 4 * (p * (1 - p) / n).sqrt()).all())
+
+
+def test_bits_of_a_symbol_have_one_distribution() -> None:
+    """All patterns of five groups of bits, enumerated; a group of seven is cut into six and one."""
+    shares = (0.5, 0.2, 0.9, 0.4, 0.1, *[0.5] * 5, 0.3, 0.5)
+    space = Continuous((12,), None, (0.0, *[2.0] * 11), shares, (1, 3, 1, 7))
+    head, generator = Mixed(space), torch.Generator().manual_seed(0)
+    x = torch.tensor([(0.0, *signs) for signs in itertools.product((-1.0, 1.0), repeat=11)], dtype=torch.float64)
+    params = torch.randn(1, head.count, 12, generator=generator, dtype=torch.float64)
+
+    def log_mass(params: torch.Tensor, some: slice) -> torch.Tensor:
+        each = head.log_prob(params.expand(len(x), -1, -1), x)[:, some]
+        return each.sum(1) + each.shape[1] * math.log(2)
+
+    together = log_mass(params, slice(1, 4)).exp()
+    assert torch.isclose(log_mass(params, slice(1, 12)).exp().sum(), torch.ones((), dtype=torch.float64))
+    one = torch.stack([(together * (x[:, i] > 0)).sum() for i in (1, 2, 3)]) / 2**8
+    independent = torch.where(x[:, 1:4] > 0, one, 1 - one).prod(1)
+    assert bool((together - independent).abs().max() > 0.05)  # which a product of bits could not say
+
+    start = log_mass(torch.zeros_like(params), slice(1, 12))
+    each = torch.tensor(shares[1:], dtype=torch.float64)
+    torch.testing.assert_close(start, torch.where(x[:, 1:] > 0, each, 1 - each).log().sum(1), rtol=0, atol=1e-5)
+
+    n = 20_000
+    drawn = head.sample(params.expand(n, -1, -1), generator, 1.0)[:, 1:4]
+    for signs, mass in {tuple(row): float(p) for row, p in zip(x[:, 1:4].tolist(), together, strict=True)}.items():
+        found = float((drawn == drawn.new_tensor(signs)).all(1).double().mean())
+        assert abs(found - mass) < 5 * (mass * (1 - mass) / n) ** 0.5
+    likeliest = head.sample(params, None, 0.0)[0, 1:4]
+    assert likeliest.tolist() == x[together.argmax(), 1:4].tolist()
+
+
+def test_the_bits_of_a_category_are_a_group_and_so_is_a_number() -> None:
+    rows = pa.table({"size": np.arange(300.0), "hue": [f"hue {i % 5}" for i in range(300)]})
+    codec = TableCodec("continuous").fit(rows)
+    assert isinstance(codec.space, Continuous)
+    assert codec.space.groups == (1, 3)
+    x = codec.encode(rows)[:, 1:]
+    assert len({tuple(row) for row in x.tolist()}) == 5
 
 
 def test_bits_beside_numbers_are_read_without_noise_and_counts_are_not() -> None:

@@ -22,12 +22,16 @@ class Continuous:
 
     `shares` (one a dimension, flattened): in how many of the training data a dimension that takes -1 and 1 is 1, where
     the codec knows. Models start from these, as from `Discrete.shares`.
+
+    `groups`: how many dimensions in a row, from the first to the last, are one thing that data say: the bits of a
+    symbol are. Their sum is `dims`; None where each dimension stands for itself.
     """
 
     shape: tuple[int, ...]
     levels: int | None = None
     widths: tuple[float, ...] | None = None
     shares: tuple[float, ...] | None = None
+    groups: tuple[int, ...] | None = None
 
     @property
     def dims(self) -> int:

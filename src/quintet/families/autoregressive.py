@@ -70,8 +70,8 @@ class Autoregressive(Family):
             1,
             ge=1,
             le=64,
-            description="symbols that a step reads: the last, and runs ending there; none: up to 16, as many as are one "
-            "position",
+            description="symbols that a step reads: the last, and runs ending there; none: up to 16, as many as are "
+            "one position",
         )
         reach_dropout: float = Field(
             0.0, ge=0, lt=1, description="share of positions at which training hides the runs of symbols that end there"
@@ -161,7 +161,7 @@ class Autoregressive(Family):
         if short == 1:
             self.net = s.transformer(causal=True, cross=bool(context), depth=depth)
         elif self.space.pad is not None:
-            why = "what is written behind the end of a short one would cost as much as what stands before it"
+            why = "short items stand in one row, and a position of several symbols would be in two of them"
             raise ConfigError("items of different lengths are not shortened", where="model.shorten", why=why,
                               fix="--model.shorten 1")  # fmt: skip
         else:

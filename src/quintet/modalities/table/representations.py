@@ -98,7 +98,8 @@ class NormalScores(RowRepresentation):
         shares = tuple(share for part in self.parts for share in part.bit_shares)
         if not any(widths):
             return Continuous((len(widths),))
-        return Continuous((len(widths),), widths=tuple(widths), shares=shares)
+        groups = tuple(size for c in self.parts for size in (c.bits or 1, *[1] * c.nulls))
+        return Continuous((len(widths),), widths=tuple(widths), shares=shares, groups=groups)
 
     def width(self, part: Column) -> int:
         return (part.bits or 1) + part.nulls
