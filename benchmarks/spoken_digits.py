@@ -29,7 +29,7 @@ from torch import Tensor, nn
 import quintet
 from quintet.core.random import some
 from quintet.metrics.distances import energy_distance, frechet_distance
-from quintet.metrics.features import Features, fit_features
+from quintet.metrics.features import PrincipalFeatures, fit_features
 from quintet.modalities.audio import spectrum
 from quintet.modalities.audio.codec import AudioCodec
 from quintet.modalities.audio.recordings import Recordings
@@ -104,7 +104,7 @@ def wilson(hits: int, n: int, z: float = 1.96) -> tuple[float, float]:
 # -- the measurement -------------------------------------------------------------------------------------------------
 
 
-def distances(features: Features, measure: AudioCodec, real: Recordings, made: Recordings) -> dict[str, float]:
+def distances(features: PrincipalFeatures, measure: AudioCodec, real: Recordings, made: Recordings) -> dict[str, float]:
     n = min(len(real), len(made))
     a, b = (features(measure.encode(side[some(side, n, 0)]).numpy()) for side in (real, made))
     return {"energy": energy_distance(a, b).value, "frechet": frechet_distance(a, b).value}

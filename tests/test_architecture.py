@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import importlib
+from contextlib import suppress
 from pathlib import Path
 
 import house
@@ -11,6 +13,7 @@ from house import FILES, ROOT, imports, module_of
 
 import quintet
 
+REPOSITORY = Path(__file__).parents[1]
 ORDER = (
     "core", "data", "nets", "families", "metrics", "modalities", "registry", "sources", "training", "runs", "model",
     "fit", "evaluation", "comparison", "api", "operations", "server", "studio", "cli", "__main__",
@@ -34,6 +37,27 @@ def violations(source: str, module: tuple[str, ...]) -> list[str]:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_go_down_only(path: Path) -> None:
     assert violations(path.read_text(), module_of(path)) == []
+
+
+def lacking(source: str) -> list[str]:
+    """What a source imports from quintet and does not find there."""
+
+    def there(module: str, name: str) -> bool:
+        with suppress(ImportError):
+            return hasattr(importlib.import_module(module), name) or bool(importlib.import_module(f"{module}.{name}"))
+        return False
+
+    found = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)]
+    names = [(node.module, alias.name) for node in found if node.module for alias in node.names]
+    return [f"{module}.{name}" for module, name in names if module.startswith("quintet") and not there(module, name)]
+
+
+def test_scripts_beside_the_package_find_what_they_import() -> None:
+    """Nothing else runs all of them, so that a new name would go unnoticed."""
+    scripts = [path for folder in ("benchmarks", "docs", "examples") for path in (REPOSITORY / folder).rglob("*.py")]
+    assert len(scripts) > 30
+    assert {path.name: lacking(path.read_text()) for path in scripts} == {path.name: [] for path in scripts}
+    assert lacking("from quintet.core.spaces import Space, Gone") == ["quintet.core.spaces.Gone"]
 
 
 def test_the_floor_test_notices_a_violation() -> None:

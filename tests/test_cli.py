@@ -410,6 +410,7 @@ def test_a_label_called_no_survives_a_run(call: Call, tmp_path: Path) -> None:
     (("--training.lr", "1e-3"), "training", "lr", 0.001),
     (("--training.clip", "null"), "training", "clip", None),
     (("--model.grid", "null"), "model", "grid", None),
+    (("--model.grid", "none"), "model", "grid", None),
     (("--training.betas", "[0.5, 0.9]"), "training", "betas", [0.5, 0.9]),
     (("--model.fsq_levels", "[8, 5]"), "model", "fsq_levels", [8, 5]),
 ])  # fmt: skip

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 LARGEST_NUMBER = 2**32 - 1
 """The largest whole number that any argument may be; every source of random numbers accepts it as a seed."""
@@ -15,6 +16,17 @@ class Settings(BaseModel):
     """Base of every settings class: immutable, no unknown keys, defaults validated, no NaN."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def none_is_no_value(cls, data: Any) -> Any:
+        """The word none, where a field may be without a value and is not a text: descriptions speak of it so."""
+        if not isinstance(data, Mapping):
+            return data
+        kinds = {name: get_args(field.annotation) for name, field in cls.model_fields.items()}
+        absent = {name for name, args in kinds.items() if NoneType in args and all(
+            isinstance(kind, type) and kind is not str for kind in args)}  # fmt: skip
+        return {name: None if value == "none" and name in absent else value for name, value in data.items()}
 
 
 LIMITS = {"ge": "at least", "le": "at most", "gt": "more than", "lt": "less than"}
