@@ -33,7 +33,7 @@ from quintet.metrics.features import PrincipalFeatures, fit_features
 from quintet.modalities.audio import spectrum
 from quintet.modalities.audio.codec import AudioCodec
 from quintet.modalities.audio.recordings import Recordings
-from quintet.runs import config
+from quintet.runs.recipes import recipe
 from quintet.sources.load import load_source
 
 BANDS, HOP, FRAMES = 40, 0.01, 100
@@ -151,7 +151,7 @@ def main() -> None:
     measure = AudioCodec("continuous").fit(train)
     features = fit_features(measure.encode(train).numpy(), "flattened")
     rows = [row("real test recordings", recognised(net, test, digits["test"]), [])]
-    for name, options in (("codec, continuous", {}), ("codec, symbols", config.COARSE)):
+    for name, options in (("codec, continuous", {}), ("codec, symbols", recipe("autoregressive", "audio")["coding"])):
         codec = AudioCodec(None, AudioCodec.Settings(**options)).fit(train)
         again = codec.decode(codec.encode(test))
         rows.append(row(name, recognised(net, again, digits["test"]), [distances(features, measure, test, again)]))

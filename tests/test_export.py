@@ -196,6 +196,17 @@ def test_a_model_of_any_order_is_exported_in_the_natural_one(folder: Path) -> No
     assert (found == wanted.flatten(1).numpy()).all()
 
 
+def test_a_model_that_reads_runs_of_symbols_is_exported_as_all_logits(folder: Path) -> None:
+    model = quintet.train("autoregressive", data="digits", steps=2, condition="label", runs=folder / "runs", run="runs",
+                          config={"model": SMALL | {"shorten": 8, "reach": None}})  # fmt: skip
+    export(ExportRequest(run="runs", runs=folder / "runs", output=str(folder / "in-runs")), silent)
+    tape, cond = Tape(seed=2), torch.full((20, 1), 3)
+    with torch.no_grad():
+        wanted = model.family.sample(20, cond, sampling=model.fitted.sampling(None), generator=tape)
+    found = runpy.run_path(str(EXAMPLES / "runs_of_symbols.py"))["sample"](folder / "in-runs", 20, Replay(tape), 3)
+    assert (found == wanted.flatten(1).numpy()).all()
+
+
 def test_an_export_says_what_it_is(files: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     folder, model = files("vae")
     assert main(["inspect", str(folder)]) == 0
