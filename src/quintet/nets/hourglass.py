@@ -54,18 +54,15 @@ class Hourglass(nn.Module):
     ) -> Tensor:
         """x behind what a cache holds; context (B, S, context), of which `seen` (B, S) may be read."""
         length, k = x.shape[1], self.shorten
-        begun = cache is not None and cache.length > 0
         newest, told = self.norms[0](x), x[:, :0]
-        if cache is not None and begun:
-            assert cache.newest is not None
-            assert cache.told is not None
-            newest, told = torch.cat([cache.newest, newest], 1), cache.told
-        else:
+        if cache is None or cache.newest is None or cache.told is None:  # nothing was read yet
             newest = F.pad(newest, (0, 0, k - 1, 0))
+        else:
+            newest, told = torch.cat([cache.newest, newest], 1), cache.told
         if told.shape[1] < length:
-            runs = newest[:, told.shape[1] :].unfold(1, k, k).mT.flatten(2)  # (B, runs, k * width)
             if cache is not None and cache.inner is None:
                 cache.inner = Cache(cache.capacity // k + 1)
+            runs = newest[:, told.shape[1] :].unfold(1, k, k).mT.flatten(2)  # (B, runs, k * width)
             context = context if self.widen is None or context is None else self.widen(context)
             h = self.inner(self.down(runs), cache.inner if cache else None, context=context, seen=seen)
             told = torch.cat([told, self.up(h).view(len(x), -1, x.shape[2])], 1)
