@@ -95,11 +95,11 @@ class Mixed:
         # A piece of n bits has n * count parameters, those of its dimensions, for its 2^n logits.
         self.count = max([2, *(-(-(2**size) // size) for _, size in pieces)])
         at = pattern % self.count * space.dims + start[:, None] + pattern // self.count  # (pieces, patterns)
-        self.possible = pattern < 2 ** self.sizes[:, None]
-        self.at = torch.where(self.possible, at, 0)
+        possible = pattern < 2 ** self.sizes[:, None]
+        self.at = torch.where(possible, at, 0)
         one = torch.tensor(space.shares or [0.5] * space.dims, dtype=torch.float64)[self.places][:, None]
         each = torch.where(self.signs > 0, one, 1 - one).log().masked_fill(~self.there[:, None], 0.0)
-        self.start = each.sum(-1).masked_fill(~self.possible, -torch.inf)
+        self.start = each.sum(-1).masked_fill(~possible, -torch.inf)
 
     def _logits(self, params: Tensor) -> Tensor:
         """(B, pieces, patterns)."""
