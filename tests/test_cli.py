@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pytest
@@ -26,6 +26,7 @@ from quintet.cli.console import Progress, Stopped, columns
 from quintet.cli.figures import counted
 from quintet.cli.options import extract
 from quintet.core.plain import plain
+from quintet.core.settings import Settings
 from quintet.operations.records import last
 from quintet.runs.config import differences
 
@@ -418,6 +419,19 @@ def test_values_of_settings(words: tuple[str, ...], section: str, field: str, va
     found = call("train", "vae", "--data", "digits", *words, *TINY, "--dry-run", "--json")
     assert found.code == 0, found
     assert found.json["config"][section][field] == value
+
+
+def test_the_word_none_is_no_value_but_where_it_is_a_text_or_a_choice() -> None:
+    class Some(Settings):
+        number: int | None = 3
+        text: str | None = "some"
+        choice: Literal["none", "all"] | None = "all"
+
+    assert Some.model_validate(dict.fromkeys(Some.model_fields, "none")) == Some(
+        number=None, text="none", choice="none"
+    )
+    with pytest.raises(ValueError, match="valid integer"):
+        Some.model_validate({"number": "nothing"})
 
 
 def test_a_whole_configuration_is_read_as_it_was_written(call: Call, tmp_path: Path) -> None:

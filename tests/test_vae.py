@@ -172,7 +172,7 @@ def test_logistic_mixture_samples_have_its_masses() -> None:
 
 
 def test_bits_of_a_symbol_have_one_distribution() -> None:
-    """All patterns of five groups of bits, enumerated; a group of seven is cut into six and one."""
+    """All patterns of eleven bits in three symbols, enumerated; one of seven bits is cut into six and one."""
     shares = (0.5, 0.2, 0.9, 0.4, 0.1, *[0.5] * 5, 0.3, 0.5)
     space = Continuous((12,), None, (0.0, *[2.0] * 11), shares, (1, 3, 1, 7))
     head, generator = Mixed(space), torch.Generator().manual_seed(0)

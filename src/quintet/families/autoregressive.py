@@ -140,7 +140,7 @@ class Autoregressive(Family):
         self.start = nn.Parameter(torch.randn(s.width) * 0.02)
         self.tokens = nn.Embedding(self.space.vocab_size, s.width)
         short = 1 if s.order == "random" else shortening(space.dims, s.shorten)
-        self.reach = 1 if s.order == "random" else min(short, READ) if s.reach is None else s.reach
+        self.reach = min(short, READ) if s.reach is None else s.reach
         self.grams = Grams(self.space.vocab_size, s.width, self.reach) if self.reach > 1 else None
         sizes = self.space.sizes
         self.ranks = Ranks(sizes, self.space.vocab_size, s.width) if sizes is not None else None

@@ -307,7 +307,8 @@ def parts_of(model: Fitted) -> tuple[InOrder, Vocabulary]:
         raise Unsupported(f"this {family.name} model does not write its items symbol by symbol", where=model.run.name,
                           why="lengths, stop texts, patterns, streams and n-best need the distribution of each symbol "
                           "given those before it",
-                          fix="quintet train autoregressive --data SOURCE --model.order fixed")  # fmt: skip
+                          fix="quintet train autoregressive --data SOURCE --model.order fixed "
+                          "--model.shorten 1")  # fmt: skip
     if codec.vocabulary is None:
         what, fix = f"this model makes items of kind {codec.name}, not text", "use a run that was trained on texts"
         raise Unsupported(what, where=model.run.name, fix=fix)

@@ -40,7 +40,7 @@ class Hourglass(nn.Module):
         super().__init__()
         width, wide = settings.width, 2 * settings.width
         inner = settings.model_copy(update={"width": wide, "heads": 2 * settings.heads, "positions": "rotary"})
-        self.shorten, self.wide = shorten, wide
+        self.shorten = shorten
         self.down, self.up = nn.Linear(shorten * width, wide, bias=False), nn.Linear(wide, shorten * width, bias=False)
         self.hidden_matrices = {"down.weight": 1, "up.weight": shorten}
         zero(self.up)
