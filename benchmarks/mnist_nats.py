@@ -78,6 +78,7 @@ def main() -> None:
     parser.add_argument("--budget", default="20m")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--draws", type=int, default=1000)
     parser.add_argument("--items", type=int, default=10_000, help="of the test split, from its beginning")
     args = parser.parse_args()
@@ -86,7 +87,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp())
     source: Any = binarised(folder) if args.form == "binarised" else "mnist"
     test = load_source(str(source)).rows("test")[: args.items]
-    for seed in range(args.seeds):
+    for seed in range(args.first, args.first + args.seeds):
         began, used = time.perf_counter(), time.process_time()
         model = quintet.train(
             family, data=source, budget=args.budget, seed=seed, run=f"{family}-{seed}", runs=folder / "runs"

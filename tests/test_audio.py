@@ -153,7 +153,7 @@ def test_unmel_finds_a_spectrum_with_these_bands() -> None:
 def test_spaces() -> None:
     mel = codec("continuous", seconds=0.8)
     assert mel.space == Continuous((32, 32), 64)
-    assert codec("discrete", seconds=0.8).space == Discrete((1024,), 64)
+    assert codec("discrete", seconds=0.8).space == Discrete((1024,), 64, row=32)  # the bands of a frame
     assert codec(features="waveform", seconds=0.5).space == Continuous((1, 4000))
     assert codec(features="mulaw", seconds=0.5).space == Discrete((4000,), 256)
     assert mel.measure == "encoded"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -18,12 +19,14 @@ from quintet.nets import transformer as module
 from quintet.nets.decoding import resample
 from quintet.nets.given import Given
 from quintet.nets.hourglass import shortening
-from quintet.nets.symbols import Choice, Grams, Ranks, choose, truncate
+from quintet.nets.symbols import Choice, Grams, Neighbours, Ranks, choose, truncate
 from quintet.nets.transformer import Cache, Transformer
 from quintet.runs.config import resolve
 
-POSITIONS = ["rotary", "learnt", "sinusoidal", "reach", "shorten"]
-"""Kinds of positions, one of them with a reach of three symbols, and one whose net has a position for two symbols."""
+POSITIONS = ["rotary", "learnt", "sinusoidal", "reach", "shorten", "levels"]
+"""Kinds of positions: one with a reach of three symbols, one whose net has a position for two symbols, and both of them
+for levels in rows of three.
+"""
 LABEL = Discrete((), 3)
 
 
@@ -31,10 +34,13 @@ def model(
     positions: str = "learnt", space: Discrete | None = None, condition: Discrete | None = LABEL, order: str = "fixed"
 ) -> Autoregressive:
     variant = {"reach": {"reach": 3, "positions": "rotary"}, "shorten": {"shorten": 2, "reach": None}}
+    variant["levels"] = variant["shorten"]
     settings = Autoregressive.Settings(
         width=16, depth=2, heads=2, order=order, **variant.get(positions, {"positions": positions})
     )
-    return randomise(Autoregressive(space or Discrete((6,), 5), condition, settings))
+    space = space or Discrete((6,), 5)
+    space = replace(space, row=3) if positions == "levels" else space
+    return randomise(Autoregressive(space, condition, settings))
 
 
 def every(space: Discrete) -> torch.Tensor:
@@ -124,8 +130,9 @@ def test_the_cache_test_notices_wrong_positions(monkeypatch: pytest.MonkeyPatch)
     assert (cached_logits(family, x, [0, 1, 1, 1, 1, 1]) - family.logits(x, emb)).abs().max() > 1e-6
 
 
-def test_the_cache_test_notices_forgotten_symbols(monkeypatch: pytest.MonkeyPatch) -> None:
-    family = model("reach")
+@pytest.mark.parametrize("positions", ["reach", "levels"])
+def test_the_cache_test_notices_forgotten_symbols(positions: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    family = model(positions)
     monkeypatch.setattr(Cache, "remember", lambda *_: None)
     x = torch.randint(0, 5, (4, 5), generator=torch.Generator().manual_seed(1))
     emb = family.given(torch.ones(4, dtype=torch.long), 4)
@@ -133,11 +140,12 @@ def test_the_cache_test_notices_forgotten_symbols(monkeypatch: pytest.MonkeyPatc
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("row", [None, 4])
 @pytest.mark.parametrize("condition", [None, LABEL, Discrete((5,), 4)])
-def test_a_cache_of_runs_goes_on_with_the_rows_that_are_selected(condition: Discrete | None) -> None:
+def test_a_cache_of_runs_goes_on_with_the_rows_that_are_selected(condition: Discrete | None, row: int | None) -> None:
     """Rows that leave, stay and are doubled while a run is half read, with and without a sequence that is read."""
     settings = Autoregressive.Settings(width=16, depth=2, heads=2, shorten=3, reach=None)
-    family = randomise(Autoregressive(Discrete((11,), 5), condition, settings))
+    family = randomise(Autoregressive(Discrete((11,), 5, row=row), condition, settings))
     generator, rows = torch.Generator().manual_seed(1), torch.tensor([2, 0, 0])
     x = torch.randint(0, 5, (3, 10), generator=generator)
     cond = None if condition is None else torch.randint(0, 3, (3, *condition.shape), generator=generator)
@@ -177,6 +185,10 @@ def test_items_of_different_lengths_are_not_shortened() -> None:
     free = Autoregressive(Discrete((128,), 5), None, Autoregressive.Settings(order="random", shorten=None, reach=None))
     assert isinstance(free.net, Transformer)
     assert free.reach == 1
+    free = Autoregressive(Discrete((64,), 5, row=8), None, Autoregressive.Settings(order="random", reach=None))
+    assert free.recent is None
+    small = Autoregressive(Discrete((64,), 5, row=8), None, Autoregressive.Settings(reach=None))
+    assert (small.reach, isinstance(small.net, Transformer)) == (8, True)
 
 
 def test_runs_of_symbols_by_hand() -> None:
@@ -200,8 +212,8 @@ def test_training_does_not_see_the_runs_at_a_share_of_places() -> None:
     settings = Autoregressive.Settings(width=16, depth=1, heads=2, positions="rotary", reach=3, reach_dropout=0.25)
     family, x = randomise(Autoregressive(Discrete((50,), 5), None, settings)), torch.randint(5, (40, 50))
     order, given = family.natural(), family.given(None, 40)
-    assert family.grams is not None
-    runs, alone = family.grams(x), family.tokens(x)
+    assert family.recent is not None
+    runs, alone = family.recent(x), family.tokens(x)
 
     def seen() -> torch.Tensor:
         return family.inputs(x, given, order)[:, 1:] - alone
@@ -212,6 +224,53 @@ def test_training_does_not_see_the_runs_at_a_share_of_places() -> None:
     hidden = found.abs().amax(-1) < 1e-12
     assert abs(hidden.double().mean() - 0.25) < 4 * (0.25 * 0.75 / hidden.numel()) ** 0.5
     torch.testing.assert_close(found[~hidden], runs[~hidden] / 0.75)  # as much as is seen later, on average
+
+
+def test_neighbours_by_hand() -> None:
+    """Of rows of ten levels: the last two, and the seven around the place a row before."""
+    net = randomise(Neighbours(6, 8, 2, 10, 40))
+    distances = (1, 2, 7, 8, 9, 10, 11, 12, 13)
+    assert net.distances == distances
+    x = torch.randint(6, (1, 40), generator=torch.Generator().manual_seed(0))
+    waves = (torch.arange(1, 17).double() * math.pi / 6 * (x[0, :, None] + 0.5)).cos()
+    torch.testing.assert_close(net.cosines[x[0]], waves, rtol=0, atol=1e-5)
+
+    def at(place: int) -> torch.Tensor:  # of a level that lies before the first nothing is known
+        return net.cosines[x[0, place] if place >= 0 else 6]
+
+    assert (net.cosines[6] == 0).all()
+    for t in range(40):
+        near = torch.cat([at(t + 1 - d) @ net.narrow for d in distances])
+        hidden = (net.up.weight @ near + net.up.bias).clamp_min(0) ** 2
+        want = at(t) @ net.vectors + net.down.weight @ hidden
+        torch.testing.assert_close(net(x)[0, t], want)
+        torch.testing.assert_close(net(x[:, t:], x[:, max(0, t - 12) : t])[0, 0], want)
+    assert net(x[:, :0]).shape == (1, 0, 8)
+    assert Neighbours(6, 8, 3, 5, 6).distances == (1, 2, 3, 4, 5, 6)  # and none that no symbol has
+
+
+def test_training_hides_neighbours_at_first_and_none_at_its_end() -> None:
+    settings = Autoregressive.Settings(width=16, depth=1, heads=2, reach=2, reach_warmup=0.5)
+    family = randomise(Autoregressive(Discrete((48,), 5, row=6), None, settings)).train()
+    x, found = torch.randint(0, 5, (40, 48), generator=torch.Generator().manual_seed(0)), []
+    assert isinstance(family.recent, Neighbours)
+    family.recent.register_forward_hook(lambda _, inputs, out: found.append(inputs))
+    losses = [float(family.loss(Batch(x, None, Rows(3, 0, 40), progress)).value) for progress in (0.0, 0.6, 1.0)]
+    for share, (_, _, hide) in zip((0.5, 0.2), found, strict=False):
+        assert abs(hide.double().mean() - share) <= 4 * (share * (1 - share) / hide.numel()) ** 0.5
+    assert len(found[2]) == 2  # nothing is hidden
+    assert losses[2] == pytest.approx(float(-family.eval().log_prob(x).mean() / 48), rel=1e-12)
+    assert losses[0] != pytest.approx(losses[2], rel=1e-6)
+
+
+def test_a_hidden_level_is_no_neighbour_but_is_still_the_last() -> None:
+    net = randomise(Neighbours(5, 8, 2, 6, 24))
+    x = torch.randint(0, 5, (1, 24), generator=torch.Generator().manual_seed(0))
+    other, hide = x.clone(), torch.zeros_like(x, dtype=torch.bool)
+    other[0, 7], hide[0, 7] = (x[0, 7] + 1) % 5, True
+    open_, hidden = ((net(other, None, mask) - net(x, None, mask)).abs().amax(-1)[0] > 1e-9 for mask in (None, hide))
+    assert open_.nonzero()[:, 0].tolist() == [6 + d for d in net.distances]
+    assert hidden.nonzero()[:, 0].tolist() == [7]
 
 
 def test_samples_have_the_models_own_frequencies() -> None:

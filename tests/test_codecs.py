@@ -54,6 +54,17 @@ def test_encoded_items_lie_in_the_space(name: str) -> None:
     assert len(x) == (len(codec.decode(x)) if name == "text" else len(items))
 
 
+def test_levels_stand_in_rows_of_the_picture_and_symbols_of_texts_in_none() -> None:
+    """Read off values that tell where they stand: a row before each level is that of the same channel, one above."""
+    places = np.arange(6 * 5 * 3, dtype=np.uint8).reshape(1, 6, 5, 3)  # the channel is the remainder by 3
+    space = (codec := ImageCodec("discrete").fit(places)).space
+    assert isinstance(space, Discrete)
+    assert space.row == 15
+    x = codec.encode(places)[0]
+    assert torch.equal(x[space.row :] - x[: -space.row], torch.full((75,), 15))
+    assert [fitted(name)[0].space.to_json().get("row") for name in ("symbols", "text")] == [None, None]
+
+
 @pytest.mark.parametrize("name", ["image", "pixels"])
 def test_images_come_back_exactly(name: str) -> None:
     codec, items = fitted(name)

@@ -37,12 +37,13 @@ OTHERS: list[dict[str, Any]] = [
 ]  # fmt: skip
 NETS: dict[str, dict[str, Any]] = {
     "learnt": {}, "rotary": {"positions": "rotary"}, "sinusoidal": {"positions": "sinusoidal", "reach": 3},
-    "layer": {"norm": "layer", "activation": "relu2", "qk_norm": False},
+    "layer": {"norm": "layer", "activation": "relu2", "qk_norm": False}, "levels": {"reach": 2},
 }  # fmt: skip
 
 
 def family(condition: Space | None = None, space: Discrete = SPACE, **settings: Any) -> Autoregressive:
     """Random weights in float32."""
+    space = replace(space, row=4) if settings.get("reach") == 2 else space  # of levels
     net = Autoregressive(space, condition, Autoregressive.Settings(width=32, depth=2, heads=2, **settings))
     return randomise(net, scale=0.3).float()  # type: ignore[return-value]
 

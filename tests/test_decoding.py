@@ -264,8 +264,11 @@ def test_repetition_penalty_by_hand() -> None:
 
 
 def largest_error(settings: dict[str, object], condition: Space | None, rows: int = 3) -> float:
-    """Between a reader's logits, of single steps from the 8th on, and those of full passes, at every length."""
-    family = model(Discrete((24,), 7), condition, **settings)
+    """Between a reader's logits, of single steps from the 8th on, and those of full passes, at every length. A reach of
+    two symbols is one of levels in rows of five.
+    """
+    row = 5 if settings.get("reach") == 2 else None
+    family = model(Discrete((24,), 7, row=row), condition, **settings)
     x = torch.randint(0, 7, (rows, 23), generator=torch.Generator().manual_seed(0))
     cond = conditions(condition, rows)
     s = family.Sampling(guidance=1.0 if cond is None else 1.5)
@@ -287,6 +290,7 @@ def largest_error(settings: dict[str, object], condition: Space | None, rows: in
     {"qk_norm": False},
     {"positions": "sinusoidal", "qk_norm": False, "norm": "layer"},
     {"reach": 3},
+    {"reach": 2},
 ])  # fmt: skip
 def test_single_steps_are_the_model(settings: dict[str, object], condition: Space | None, rows: int) -> None:
     assert largest_error(settings, condition, rows) < 1e-11

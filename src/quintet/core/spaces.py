@@ -88,7 +88,8 @@ class Discrete:
 
     `shares` (one tuple of `sizes[i]` numbers a position): how often the training data hold each symbol there, where
     the codec knows. Models start from these, see `start`. `unseen`: a symbol that stands for all that training lacks;
-    it has a probability, so that anything can be scored, but samples never hold it.
+    it has a probability, so that anything can be scored, but samples never hold it. `row`: of symbols that are levels
+    of one value, so that near ones are alike, how many stand in a row of a picture, or in a frame of a recording.
     """
 
     shape: tuple[int, ...]
@@ -97,6 +98,7 @@ class Discrete:
     pad: int | None = None
     shares: tuple[tuple[float, ...], ...] | None = None
     unseen: int | None = None
+    row: int | None = None
 
     @property
     def dims(self) -> int:
@@ -140,6 +142,7 @@ class Discrete:
             "sizes": sizes,
             "pad": self.pad,
             "unseen": self.unseen,
+            "row": self.row,
         }
 
 

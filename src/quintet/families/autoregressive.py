@@ -23,14 +23,14 @@ from quintet.nets.given import UNCONDITIONAL, Given, Reads
 from quintet.nets.hourglass import Hourglass, shortening
 from quintet.nets.packing import document_mask, pack, present
 from quintet.nets.parts import Stepwise
-from quintet.nets.symbols import Backbone, Choice, Grams, Ranks, cross_entropy
+from quintet.nets.symbols import Backbone, Choice, Grams, Neighbours, Ranks, cross_entropy
 from quintet.nets.transformer import Cache, Transformer
 
 CACHED = 2**26
 """Numbers that the caches of a completion may hold at once (256 MiB in float32); more rows wait their turn."""
 
-READ = 16
-"""Most symbols that a step reads where their number is not said."""
+READ, AROUND = 16, 8
+"""Most symbols that a step reads where their number is not said; and the fewest levels."""
 
 
 def same_alphabet(space: Space, condition: Space) -> bool:
@@ -70,11 +70,18 @@ class Autoregressive(Family):
             1,
             ge=1,
             le=64,
-            description="symbols that a step reads: the last, and runs ending there; none: up to 16, as many as are "
-            "one position",
+            description="symbols that a step reads: the last, and runs ending there; of pictures and recordings also "
+            "the levels a row before; none: as many as are one position, at most 16, and of levels at least 8",
         )
         reach_dropout: float = Field(
             0.0, ge=0, lt=1, description="share of positions at which training hides the runs of symbols that end there"
+        )
+        reach_warmup: float = Field(
+            0.0,
+            ge=0,
+            le=1,
+            description="share of the neighbouring levels that training hides at first, less from step to step and "
+            "none at its end: a picture is learnt as a whole before its details",
         )
         shorten: int | None = Field(
             1,
@@ -140,9 +147,14 @@ class Autoregressive(Family):
         self.start = nn.Parameter(torch.randn(s.width) * 0.02)
         self.tokens = nn.Embedding(self.space.vocab_size, s.width)
         short = 1 if s.order == "random" else shortening(space.dims, s.shorten)
-        self.reach = min(short, READ) if s.reach is None else s.reach
-        self.grams = Grams(self.space.vocab_size, s.width, self.reach) if self.reach > 1 else None
-        sizes = self.space.sizes
+        sizes, row = self.space.sizes, self.space.row
+        least = 1 if s.order == "random" or row is None else AROUND
+        self.reach = max(least, min(short, READ)) if s.reach is None else s.reach
+        self.recent: Grams | Neighbours | None = None
+        if self.reach > 1 and row is None:
+            self.recent = Grams(self.space.vocab_size, s.width, self.reach)
+        elif self.reach > 1 and row is not None:
+            self.recent = Neighbours(self.space.vocab_size, s.width, self.reach, row, space.dims)
         self.ranks = Ranks(sizes, self.space.vocab_size, s.width) if sizes is not None else None
         sequence = condition is not None and condition.sequence
         usual: Reads = "sequence" if sequence and space.dims > 1 else "vector"
@@ -190,13 +202,16 @@ class Autoregressive(Family):
             self.refuse("vector of a condition that it reads step by step")
         return pooled
 
-    def inputs(self, x: Tensor, given: Given, order: Tensor, past: int = 0, last: Tensor | None = None) -> Tensor:
+    def inputs(self, x: Tensor, given: Given, order: Tensor, past: int = 0, last: Tensor | None = None,
+               hide: Tensor | None = None) -> Tensor:  # fmt: skip
         """x (B, L) the symbols so far -> (B, L + 1, width) what the net reads at steps 0 ... L; behind `past` steps
-        only x, (B, L, width), where `last` (B, up to reach - 1) stand before it.
+        only x, (B, L, width), where `last` (B, few), those that are read again, stand before it. `hide`
+        (B, L): the levels that are not among the neighbours of others.
         """
         h = self.tokens(x)
-        if self.grams is not None:
-            h = h + hidden(self.grams(x, last), self.settings.reach_dropout, self.training)
+        if self.recent is not None:
+            recent = self.recent(x, last) if hide is None else self.recent(x, last, hide)
+            h = h + hidden(recent, self.settings.reach_dropout, self.training)
         if self.ranks is not None:
             before = max(past - 1, 0)  # the start is a step too
             h = h + self.ranks(x, order[:, before : before + x.shape[1]])
@@ -232,15 +247,17 @@ class Autoregressive(Family):
         if cache is not None and cache.at is not None:  # each row is at its own step, which is all of the order here
             order, past = cache.at[:, None] + torch.tensor([-1, 0], device=x.device), 1
         h = self.inputs(x, given, order, past, cache.last if cache else None)
-        if cache is not None and self.grams is not None:
-            cache.remember(x, self.reach - 1, self.space.vocab_size, ends)
+        if cache is not None and self.recent is not None:
+            cache.remember(x, self.recent.most - 1, self.recent.nothing, ends)
         asked, h = order[:, past : past + h.shape[1]], self.net(h, cache, context=given.context, seen=given.seen)
         if ends is not None:
             asked, h = asked.expand(len(h), -1).gather(1, ends[:, None]), h[torch.arange(len(h)), ends][:, None]
         return self.read_off(h, asked)
 
-    def nats(self, x: Tensor, given: Given, order: Tensor | None = None, *, smoothing: float = 0.0) -> Tensor:
-        """-log p of the symbol at each step given those before it, (B, dims); `order` (B, dims) as in `logits`.
+    def nats(self, x: Tensor, given: Given, order: Tensor | None = None, *, smoothing: float = 0.0,
+             hide: Tensor | None = None) -> Tensor:  # fmt: skip
+        """-log p of the symbol at each step given those before it, (B, dims); `order` (B, dims) as in `logits`, `hide`
+        (B, dims) as in `inputs`.
 
         `smoothing` e: (1 - e) times that, plus e times the mean over all allowed symbols (Szegedy et al. 2016).
         """
@@ -252,7 +269,8 @@ class Autoregressive(Family):
             out = out.masked_fill(~counted & (x != self.end), torch.inf)
         longest = int(counted.sum(1).max())
         order = self.natural() if order is None else order
-        h, wanted = self.inputs(x[:, : longest - 1], given, order), counted[:, :longest]
+        hide = None if hide is None else hide[:, : longest - 1]
+        h, wanted = self.inputs(x[:, : longest - 1], given, order, hide=hide), counted[:, :longest]
         if self.end is None:
             h = self.net(h, context=given.context, seen=given.seen).flatten(0, 1)
         elif given.context is None:
@@ -272,7 +290,11 @@ class Autoregressive(Family):
         if self.sources is not None:
             size = (len(batch.x), self.space.dims)
             order = uniform(*size, generator=batch.generator, like=self.start, dtype=torch.float64).argsort(1)
-        return Loss(self.nats(batch.x, given, order, smoothing=self.settings.label_smoothing).mean())
+        share, hide = self.settings.reach_warmup * (1 - batch.progress), None
+        if share and isinstance(self.recent, Neighbours):
+            size = (len(batch.x), self.space.dims)
+            hide = uniform(*size, generator=batch.generator, like=self.start) < share
+        return Loss(self.nats(batch.x, given, order, smoothing=self.settings.label_smoothing, hide=hide).mean())
 
     @torch.no_grad()
     def log_prob(self, x: Tensor, cond: Tensor | None = None, *, generator: Generator | None = None) -> Tensor:

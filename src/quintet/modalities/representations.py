@@ -40,7 +40,8 @@ class Symbols(SymbolRepresentation):
 
     def fit(self, shape: Shape, size: int, axes: Shape = (0,), *, pad: Symbol = None, unseen: Symbol = None) -> None:
         self.shape = tuple(shape)
-        self.space = Discrete((math.prod(self.shape),), size, pad=pad, unseen=unseen)
+        row = math.prod(shape[1:]) if len(shape) > 1 else None  # what has several axes holds levels
+        self.space = Discrete((math.prod(self.shape),), size, pad=pad, unseen=unseen, row=row)
 
     def encode(self, k: Tensor) -> Tensor:
         return k.flatten(1)

@@ -19,11 +19,11 @@ class Stepwise(nn.Module):
     def __init__(self, family: Any) -> None:
         super().__init__()
         self.family, self.dims = family, family.space.dims
-        self.few = 0 if family.grams is None else family.reach - 1  # symbols that are read again
+        self.few = 0 if family.recent is None else family.recent.most - 1  # symbols that are read again
 
     def begin(self, rows: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
         """The logits (B, V) of the first symbol, and what `step` needs: keys and values (B, layers, heads, 1, d) of the
-        start and, if runs of symbols are read, those before it (B, reach - 1). rows (B,): as many as its length.
+        start and, if runs of symbols are read, those before it (B, few). rows (B,): as many as its length.
         """
         nothing = torch.zeros(len(rows), 0, dtype=torch.long, device=rows.device)
         return self.behind(nothing, Cache(self.dims, grows=True), *given)
@@ -46,7 +46,7 @@ class Stepwise(nn.Module):
         state = [torch.stack([pair[i] for pair in cache.layers.values()], 1) for i in range(2) if cache.layers]
         if self.few:
             assert cache.last is not None
-            state.append(F.pad(cache.last, (self.few, 0), value=self.family.grams.nothing)[:, -self.few :])
+            state.append(F.pad(cache.last, (self.few, 0), value=self.family.recent.nothing)[:, -self.few :])
         return logits, *state
 
     def read_condition(self, cond: Tensor) -> tuple[Tensor, Tensor]:

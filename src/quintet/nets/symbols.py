@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from quintet.core import settings
 from quintet.core.random import quantile
-from quintet.nets.transformer import Activation, Norm, Transformer, sinusoids
+from quintet.nets.given import zero
+from quintet.nets.transformer import Activation, Norm, Transformer, sinusoids, squared
 
 
 class Backbone(settings.Settings):
@@ -131,6 +132,50 @@ class Grams(nn.Module):
         return self.widen(self.table(rows.flatten(0, 1))).view(*x.shape, self.width)
 
 
+class Neighbours(nn.Module):
+    """x (B, L) -> (B, L, width): what levels of one value tell of the next, x_{t+1}, if `row` of them stand in a row:
+
+        c_t = [cos(pi k (x_t + 1/2) / levels)]_k,   k = 1 ... TERMS,   e_t = A c_t,
+        y_t = B c_t + W_2 max(0, W_1 [e_{t+1-d}]_d + b)^2.
+
+    The distances d from the next level are those to the last `most` ones, and to the one that stands a row before it,
+    with `SIDE` to either side: a masked convolution (PixelCNN, van den Oord et al. 2016, arXiv:1601.06759). Cosines say
+    that levels near each other are alike, which a table has to learn of each pair. Before the first symbol e is 0.
+    """
+
+    TERMS, NARROW, SIDE = 16, 16, 3
+    cosines: Tensor
+
+    def __init__(self, levels: int, width: int, most: int, row: int, dims: int) -> None:
+        super().__init__()
+        beside = {d for d in range(row - self.SIDE, row + self.SIDE + 1) if most < d <= dims}
+        self.distances = (*range(1, most + 1), *sorted(beside))
+        self.most, self.nothing = self.distances[-1], levels
+        self.register_buffer("cosines", cosines(levels, levels + 1, self.TERMS), persistent=False)
+        self.vectors = nn.Parameter(torch.randn(self.TERMS, width) * 0.02)
+        self.narrow = nn.Parameter(torch.randn(self.TERMS, self.NARROW) / self.TERMS**0.5)
+        self.hidden_matrices = {"up.weight": 1, "down.weight": 1}
+        self.up = nn.Linear(len(self.distances) * self.NARROW, 2 * width)
+        self.down = zero(nn.Linear(2 * width, width, bias=False))
+
+    def forward(self, x: Tensor, last: Tensor | None = None, hide: Tensor | None = None) -> Tensor:
+        """`last` (B, up to most - 1): the symbols before x; `hide` (B, L): of x, those that are no neighbours."""
+        shown = x if hide is None else x.masked_fill(hide, self.nothing)
+        known = shown if last is None else torch.cat([last, shown], 1)
+        known = F.pad(known, (self.most - 1 - known.shape[1] + x.shape[1], 0), value=self.nothing)
+        e = F.embedding(known, self.cosines @ self.narrow)
+        near = torch.cat([e[:, self.most - d :][:, : x.shape[1]] for d in self.distances], 2)
+        out: Tensor = self.down(squared(self.up(near)))
+        return out + F.embedding(x, self.cosines @ self.vectors)
+
+
+def cosines(sizes: int | Tensor, symbols: int, terms: int) -> Tensor:
+    """(..., symbols, terms): cos(pi k (x + 1/2) / size), k = 1 ... terms, of each symbol x below the size, else 0."""
+    size = torch.as_tensor(sizes)[..., None, None]
+    rank = torch.arange(symbols)[:, None]
+    return torch.cos(math.pi * torch.arange(1, terms + 1) * (rank + 0.5) / size).masked_fill(rank >= size, 0)
+
+
 class Ranks(nn.Module):
     """x (B, L) at the positions `at` (1 or B, L) -> (B, L, width): a smooth function of a symbol's rank,
 
@@ -146,10 +191,7 @@ class Ranks(nn.Module):
 
     def __init__(self, sizes: tuple[int, ...], symbols: int, width: int) -> None:
         super().__init__()
-        size = torch.tensor(sizes)[:, None, None]
-        rank = torch.arange(symbols)[:, None]
-        cosines = torch.cos(math.pi * torch.arange(1, self.TERMS + 1) * (rank + 0.5) / size)
-        self.register_buffer("cosines", cosines.masked_fill(rank >= size, 0), persistent=False)
+        self.register_buffer("cosines", cosines(torch.tensor(sizes), symbols, self.TERMS), persistent=False)
         self.vectors = nn.Parameter(torch.randn(len(sizes), self.TERMS, width) * 0.02)
 
     def forward(self, x: Tensor, at: Tensor) -> Tensor:
