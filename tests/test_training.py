@@ -734,7 +734,8 @@ root, *names = sys.argv[1:]
 # a small lr: Adam turns the rounding of a gradient near 0 into a share of it
 config = {"training": {"batch_size": 32, "precision": "fp32", "save_every": 6, "sample_every": 1000, "lr": 3e-4}}
 for name in names:
-    model = {"dropout": 0.0} if name == "flow" else {}  # dropout's masks belong to a process
+    # dropout's masks belong to a process
+    model = {"flow": {"dropout": 0.0}, "autoregressive": {"reach_dropout": 0.0}}.get(name, {})
     quintet.train(name, data="digits", condition="label", steps=6, preset="tiny", run=name, runs=root,
                   config=config | {"model": model})
 """
