@@ -74,7 +74,11 @@ class Autoregressive(Family):
             "the levels a row before; none: as many as are one position, at most 16, and of levels at least 8",
         )
         reach_dropout: float = Field(
-            0.0, ge=0, lt=1, description="share of positions at which training hides the runs of symbols that end there"
+            0.0,
+            ge=0,
+            lt=1,
+            description="share of positions at which training hides the runs of symbols that end there, or the levels "
+            "around",
         )
         reach_warmup: float = Field(
             0.0,
@@ -205,8 +209,8 @@ class Autoregressive(Family):
     def inputs(self, x: Tensor, given: Given, order: Tensor, past: int = 0, last: Tensor | None = None,
                hide: Tensor | None = None) -> Tensor:  # fmt: skip
         """x (B, L) the symbols so far -> (B, L + 1, width) what the net reads at steps 0 ... L; behind `past` steps
-        only x, (B, L, width), where `last` (B, few), those that are read again, stand before it. `hide`
-        (B, L): the levels that are not among the neighbours of others.
+        only x, (B, L, width), where `last` (B, few), those that are read again, stand before it. `hide` (B, L):
+        the levels that are not among the neighbours of others.
         """
         h = self.tokens(x)
         if self.recent is not None:
