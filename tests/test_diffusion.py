@@ -262,7 +262,7 @@ def test_encode_and_decode_invert_each_other() -> None:
 def test_loss_of_the_true_denoiser_is_the_posterior_variance(monkeypatch: pytest.MonkeyPatch) -> None:
     """For data N(0, SD^2), F = 0 is the best EDM prediction, and E F_target^2 = 1: the loss is 1."""
     family = model(dims=1)
-    monkeypatch.setattr(Diffusion, "predict", lambda self, x, s, emb: torch.zeros_like(x))
+    monkeypatch.setattr(Diffusion, "predict", lambda self, x, s, given, low: torch.zeros_like(x))
     family.mean.zero_()
     family.scale.fill_(1.0)
     x = SD * torch.randn(100_000, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

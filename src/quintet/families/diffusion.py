@@ -28,6 +28,7 @@ from quintet.core.family import Batch, Family, Loss, OnStep, Part, given_as
 from quintet.core.likelihood import upcast
 from quintet.core.random import Generator, normal, uniform
 from quintet.core.spaces import Continuous, Space
+from quintet.nets.bits import SPREAD, Symbols, narrow, widen
 from quintet.nets.build import Denoiser, denoiser
 from quintet.nets.conditioning import TimeEmbedding, conditioner, fuse, tell, widths
 from quintet.nets.few_steps import adaptive, average_target, nearer_level, robust, tuning_level, wide
@@ -52,6 +53,9 @@ FEW: dict[str, Solver] = {"meanflow": jumps, "consistency": restarts}
 NO_SCORE = "it learnt to make items in few steps, but not how likely they are: use the model that it was distilled from"
 APART = 0.5
 """Share of a batch that learns averages between two levels; the rest learns D."""
+BITS = 0.5
+"""How large bits are beside numbers. They then settle at levels at which numbers are known, which matters most for rows
+whose numbers are given."""
 RATE = 8.0
 """The highest frequency in which a net of averages reads angles, whose derivatives enter what it learns."""
 
@@ -75,6 +79,9 @@ class Diffusion(Family):
         patch: int | None = Field(None, ge=1, le=4096, description="dit: side of a patch; none: by the item's size")
         dense: int = Field(
             0, ge=0, le=2**16, description="width of the dense layer at the bottom of the U-Net; 0: none"
+        )
+        waves: int = Field(
+            0, ge=0, le=1024, description="sines and cosines of each number that a net for data without axes reads"
         )
         dropout: float = Field(
             0.0, ge=0, lt=1, description="share of hidden numbers that training sets to zero, against overfitting"
@@ -133,16 +140,33 @@ class Diffusion(Family):
             self.likelihood = "none"
             self.missing = dict.fromkeys(("log_prob", "complete", "encode", "decode"), NO_SCORE)
         ready = widths(condition, s.emb, s.condition)._replace(emb=s.emb)
-        self.net = denoiser(s.net, space.shape, s.width, s.depth, ready=ready, dropout=s.dropout, dense=s.dense,
-                            patch=s.patch)  # fmt: skip
+        self.symbols = Symbols(self.space) if self.space.groups and not average else None
+        more = 0 if self.symbols is None else self.symbols.size
+        self.net = denoiser(s.net, space.shape, (space.dims + more,) if more else space.shape, s.width, s.depth,
+                            ready=ready, dropout=s.dropout, dense=s.dense, waves=s.waves, patch=s.patch)  # fmt: skip
         per_channel = (space.shape[0], *[1] * (len(space.shape) - 1))
         self.register_buffer("mean", torch.zeros(per_channel))
         self.register_buffer("scale", torch.full(per_channel, SD))
 
     def initialise(self, batch: Batch) -> None:
-        axes = [0, *range(2, batch.x.dim())]
-        self.mean.copy_(batch.x.mean(axes).view(self.mean.shape))
-        self.scale.copy_(SD / batch.x.std(axes).clamp_min(1e-3).view(self.scale.shape))
+        x, axes = self.smooth(batch.x)[0], [0, *range(2, batch.x.dim())]
+        self.mean.copy_(x.mean(axes).view(self.mean.shape))
+        self.scale.copy_(SD / x.std(axes).clamp_min(1e-3).view(self.scale.shape))
+        if self.symbols is not None:
+            self.scale[self.symbols.there] *= BITS
+
+    def smooth(self, x: Tensor) -> tuple[Tensor, Tensor | float]:
+        """x with a smooth density of its bits, and log |det| (B,): see `narrow`."""
+        return (x, 0.0) if self.symbols is None else narrow(x, self.symbols.there)
+
+    def scaled(self, x: Tensor) -> Tensor:
+        """x as the net sees it, with standard deviation SD, and SD * BITS of bits."""
+        return (self.smooth(x)[0] - self.mean) * self.scale
+
+    def unscaled(self, y: Tensor) -> Tensor:
+        """The inverse of `scaled`."""
+        x = y / self.scale + self.mean
+        return x if self.symbols is None else widen(x, self.symbols.there)
 
     def lowest(self) -> float:
         """Where sampling stops and takes E[x | y]. For quantised data a third of a level: the mean is then the level
@@ -153,8 +177,28 @@ class Diffusion(Family):
 
     def denoise(self, y: Tensor, s: Tensor, given: Given, low: Tensor | None = None) -> Tensor:
         """D(y, s), or of averages to a level `low` the D that has their velocity; s and low (B,)."""
+        d, logits = self.predicted(y, s, given, low)
+        if self.symbols is None:
+            return d
+        x, noise = y / self.scale + self.mean, (wide(s, y) / self.scale).square()
+        bits = (noise * self.symbols.mean(logits, x) + SPREAD**2 * x) / (noise + SPREAD**2)
+        return torch.where(self.symbols.there, (bits - self.mean) * self.scale, d)
+
+    def predicted(self, y: Tensor, s: Tensor, given: Given, low: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
+        """D(y, s) of real numbers, and ln p(symbol | y) up to a constant of the symbols that stand as bits:
+
+        p(symbol | y) ~ softmax(F) prod_i N(y_i; bit_i, s^2 + SPREAD^2),
+
+        so that F has to say only what the rest of an item says of a symbol.
+        """
         c_skip, c_out, c_in = coefficients(self.settings.parameterisation, wide(s, y))
-        return c_skip * y + c_out * self.predict(c_in * y, s, given, low)
+        out = self.predict(c_in * y, s, given, low)
+        if self.symbols is None:
+            return c_skip * y + c_out * out, []
+        out, numbers = out.split([self.space.dims, self.symbols.size], 1)
+        x, noise = y / self.scale + self.mean, (wide(s, y) / self.scale).square()
+        logits = self.symbols.seen(self.symbols.logits(numbers), x / (noise + SPREAD**2))
+        return c_skip * y + c_out * out, logits
 
     def predict(self, x: Tensor, s: Tensor, given: Given, low: Tensor | None = None) -> Tensor:
         """F(c_in y, ln(s) / 4), or F(c_in y, theta, theta - r) with theta = arctan(s / SD), and r of `low`."""
@@ -171,7 +215,7 @@ class Diffusion(Family):
         return angular(lambda y, _: self.denoise(y, s, given, low), z, wide(s, z))
 
     def loss(self, batch: Batch) -> Loss:
-        x, generator = (batch.x - self.mean) * self.scale, batch.generator
+        x, generator = self.scaled(batch.x), batch.generator
         t = uniform(len(x), generator=generator, like=x)
         noise = normal(*x.shape, generator=generator, like=x)
         given = tell(self.conditioner, batch.cond, len(x), generator)
@@ -179,12 +223,13 @@ class Diffusion(Family):
             return self.average_loss(x, t, noise, given, generator)
         if self.settings.learns == "consistency":
             return self.consistency_loss(x, t, noise, given, batch.progress)
-        flat = noise_level(self.settings.schedule, t)
-        s = wide(flat, x)
-        y = x + s * noise
-        c_skip, c_out, c_in = coefficients(self.settings.parameterisation, s)
-        error = self.predict(c_in * y, flat, given) - (x - c_skip * y) / c_out
-        return Loss(error.square().mean())
+        s = noise_level(self.settings.schedule, t)
+        d, logits = self.predicted(x + wide(s, x) * noise, s, given)
+        square = ((d - x) / coefficients(self.settings.parameterisation, wide(s, x))[1]).square()
+        if self.symbols is None:
+            return Loss(square.mean())
+        reals = square.masked_fill(self.symbols.there, 0.0).sum(1)
+        return Loss((reals - self.symbols.nats(logits, batch.x)).mean() / self.space.dims)
 
     def average_loss(self, x: Tensor, t: Tensor, noise: Tensor, given: Given, generator: Generator | None) -> Loss:
         """E ln(|u(z, r, theta) - target|^2 + c): see `average_target` and `adaptive`."""
@@ -306,13 +351,16 @@ class Diffusion(Family):
 
     def settling(self) -> Tensor:
         """The level at which the quantised dimensions of a space with real ones take E[x | y]."""
+        if self.symbols is not None:
+            return SPREAD / 2 * self.scale[self.symbols.there].min()
         widths = self.mean.new_tensor(self.space.widths).view(self.space.shape)
         return ((widths * self.scale)[widths > 0].min() / 2).clamp_min(S_MIN)
 
     def settled(self, y: Tensor, denoise: Denoise) -> Tensor:
         """y with E[x | y] in the dimensions that are quantised beside real ones, at half the distance of their
         values: see `lowest`. A density that is learnt is smooth, so that it reaches beyond the end of what the noise of
-        dequantisation fills, to the values beside it, by far too often where these are rare.
+        dequantisation fills, to the values beside it, by far too often where these are rare. Bits, between which there
+        is a gap, do so at a low level, where few of them are taken for what is more frequent.
         """
         if self.space.widths is None or not self.space.quantised:
             return y
@@ -337,7 +385,7 @@ class Diffusion(Family):
         """
         q = sampling or self.Sampling()
         s = noise_grid(self.settings.schedule, q.steps, like=self.mean, low=self.lowest())
-        denoise, target = self.known_mean("complete", cond, len(x), q.guidance), (x - self.mean) * self.scale
+        denoise, target = self.known_mean("complete", cond, len(x), q.guidance), self.scaled(x)
         noise = partial(normal, *x.shape, generator=generator, like=self.mean)
         y, velocity = torch.where(known, target, 0) + s[0] * noise(), noise()
         for i in range(q.steps):
@@ -375,10 +423,10 @@ class Diffusion(Family):
             return slope.detach(), torch.stack([product.flatten(1).sum(1) for product in products])
 
         grid = flow_grid(self.settings.ode_steps, like=x)
-        z = (x - self.mean) * self.scale / (grid[0] ** 2 + SD**2).sqrt()
+        z = self.scaled(x) / (grid[0] ** 2 + SD**2).sqrt()
         z, change = rk4(slopes, (z, x.new_zeros(len(probes), n)), grid)
         prior = -0.5 * z.flatten(1).square().sum(1) - 0.5 * dims * math.log(2 * math.pi * (S_MIN**2 + SD**2))
-        constant = self.scale.log().expand(x.shape[1:]).sum()
+        constant = self.scale.log().expand(x.shape[1:]).sum() + self.smooth(x)[1]
         if exact:
             return prior + constant + change.sum(0), None
         return prior + constant + change.mean(0), change.std(0) / len(probes) ** 0.5
@@ -387,7 +435,7 @@ class Diffusion(Family):
     def encode(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         """The noise (B, *shape), near N(0, 1), that the probability-flow ODE carries x to."""
         grid, denoise = flow_grid(self.settings.ode_steps, like=x), self.known_mean("encode", cond, len(x))
-        z = (x - self.mean) * self.scale / (grid[0] ** 2 + SD**2).sqrt()
+        z = self.scaled(x) / (grid[0] ** 2 + SD**2).sqrt()
         return rk4(lambda z, s: (angular(denoise, z, s),), (z,), grid)[0]
 
     @torch.no_grad()
@@ -395,4 +443,4 @@ class Diffusion(Family):
         """The inverse of `encode`, up to the solver's error."""
         grid, denoise = flow_grid(self.settings.ode_steps, like=z).flip(0), self.known_mean("decode", cond, len(z))
         z = rk4(lambda z, s: (angular(denoise, z, s),), (z,), grid)[0]
-        return z * (grid[-1] ** 2 + SD**2).sqrt() / self.scale + self.mean
+        return self.unscaled(z * (grid[-1] ** 2 + SD**2).sqrt())

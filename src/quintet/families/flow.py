@@ -22,6 +22,7 @@ from quintet.nets.flows import (
     Guided,
     Invertible,
     MaybeGuided,
+    Narrow,
     Standardise,
     Whiten,
 )
@@ -131,8 +132,13 @@ class Flow(Family):
         build = BUILD[kind]
         shape = space.shape if kind in (*SCALES, "transformer") else (space.dims,)
         floor = 1e-3 if getattr(space, "levels", None) is None else 0.5  # quantised data share one scale
+        bits = torch.tensor([width == 2 for width in space.widths or ()])
         self.layers = nn.ModuleList(
-            [Standardise(shape, floor=floor), *build(shape, transform, s, widths(condition, s.emb, s.condition))]
+            [
+                *([Narrow(bits)] if bits.any() else []),
+                Standardise(shape, floor=floor),
+                *build(shape, transform, s, widths(condition, s.emb, s.condition)),
+            ]
         )
 
     @property

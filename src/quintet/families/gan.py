@@ -58,6 +58,9 @@ class GAN(Family):
             description="hidden units, or channels of the first layer, of the critic, which tells samples from data",
         )
         latent: int = Field(64, ge=1, le=2**16, description="how many random numbers an item is made from")
+        waves: int = Field(
+            0, ge=0, le=1024, description="sines and cosines of each number that a net for data without axes reads"
+        )
         loss: Literal["relativistic", "non_saturating", "wasserstein"] = Field(
             "relativistic", description="the loss of generator and critic"
         )
@@ -106,7 +109,8 @@ class GAN(Family):
             )  # fmt: skip
         ready, features = widths(condition, s.emb, s.condition), s.emb if condition else 1
         make = decoder(s.net, (s.latent,), space.shape, s.width, s.depth, ready=ready, norm=False)
-        see = encoder(s.net, space.shape, (features,), s.critic_width, s.depth, norm=False)
+        see = encoder(s.net, space.shape, (features,), s.critic_width, s.depth, norm=False,
+                      waves=s.waves)  # fmt: skip
         self.generator = Conditional(make, conditioner(condition, s.emb, s.condition))
         self.critic = Conditional(see, conditioner(condition, features))
 

@@ -102,6 +102,9 @@ class VAE(Family):
         free_bits: float = Field(
             0.0, ge=0, description="how many nats each latent may use at no cost, against posterior collapse"
         )
+        waves: int = Field(
+            0, ge=0, le=1024, description="sines and cosines of each number that a net for data without axes reads"
+        )
         dropout: float = Field(
             0.0, ge=0, lt=1, description="share of hidden numbers that training sets to zero, against overfitting"
         )
@@ -166,7 +169,7 @@ class VAE(Family):
         self.encoder: nn.Module
         self.decoder: nn.Module
         if halvings is None:
-            self.encoder = encoder(net, shape, inner, s.width, s.depth, ready=ready, dropout=s.dropout)
+            self.encoder = encoder(net, shape, inner, s.width, s.depth, ready=ready, dropout=s.dropout, waves=s.waves)
             self.decoder = decoder(net, code, outer, s.width, s.depth, ready=ready, dropout=s.dropout)
         else:
             w, d, p = s.width, s.depth, s.dropout

@@ -35,11 +35,12 @@ def encoder(
     ready: Widths = UNTOLD,
     norm: bool = True,
     dropout: float = 0.0,
+    waves: int = 0,
 ) -> nn.Module:
     """A net(x (B, *shape), given) -> (B, *out)."""
     if resolve(net, shape) == "conv":
         return ConvEncoder(shape, out, width, depth, ready=ready, norm=norm, dropout=dropout)
-    return flat(net, shape, out, width, depth, ready=ready, norm=norm, dropout=dropout)
+    return flat(net, shape, out, width, depth, ready=ready, norm=norm, dropout=dropout, waves=waves)
 
 
 def decoder(
@@ -60,20 +61,39 @@ def decoder(
 
 
 def denoiser(
-    net: Denoiser, shape: Shape, width: int, depth: int, *, ready: Widths, dropout: float, dense: int, patch: int | None
+    net: Denoiser,
+    shape: Shape,
+    out: Shape,
+    width: int,
+    depth: int,
+    *,
+    ready: Widths,
+    dropout: float,
+    dense: int,
+    waves: int,
+    patch: int | None,
 ) -> nn.Module:
-    """A net(x (B, *shape), given) -> (B, *shape)."""
+    """A net(x (B, *shape), given) -> (B, *out); only one without axes gives something else than `shape`."""
     if net == "dit":
         return DiT(shape, width, depth, ready=ready, dropout=dropout, patch=patch)
     if resolve(net, shape) == "conv":
         return UNet(shape, width, depth, ready=ready, dropout=dropout, dense=dense)
-    return flat(net, shape, shape, width, depth, ready=ready, norm=True, dropout=dropout)
+    return flat(net, shape, out, width, depth, ready=ready, norm=True, dropout=dropout, waves=waves)
 
 
 def flat(
-    net: Net, shape: Shape, out: Shape, width: int, depth: int, *, ready: Widths, norm: bool, dropout: float
+    net: Net,
+    shape: Shape,
+    out: Shape,
+    width: int,
+    depth: int,
+    *,
+    ready: Widths,
+    norm: bool,
+    dropout: float,
+    waves: int = 0,
 ) -> nn.Module:
     """A multi-layer perceptron on flattened data."""
     if net == "plain":
         return MLP(shape, out, width, depth, ready=ready, slope=0.2)
-    return ResidualMLP(shape, out, width, depth, ready=ready, norm=norm, dropout=dropout)
+    return ResidualMLP(shape, out, width, depth, ready=ready, norm=norm, dropout=dropout, waves=waves)

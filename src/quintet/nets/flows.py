@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from quintet.nets.bits import narrow, widen
 from quintet.nets.elementwise import Transform
 from quintet.nets.given import UNCONDITIONAL, UNTOLD, Added, Given, Widths, zero
 
@@ -109,6 +110,23 @@ class Standardise(Invertible):
 
     def inverse(self, z: Tensor, given: MaybeGuided = UNCONDITIONAL) -> Tensor:
         return (z.view(len(z), self.channels, -1) * torch.exp(self.log_std) + self.mean).flatten(1)
+
+
+class Narrow(Invertible):
+    """The noise of bits drawn into the middle of their bins, in those dimensions that are `there`: see `narrow`."""
+
+    there: Tensor
+
+    def __init__(self, there: Tensor) -> None:
+        super().__init__()
+        self.size = len(there)
+        self.register_buffer("there", there)
+
+    def forward(self, x: Tensor, given: MaybeGuided = UNCONDITIONAL) -> tuple[Tensor, Tensor]:
+        return narrow(x, self.there)
+
+    def inverse(self, z: Tensor, given: MaybeGuided = UNCONDITIONAL) -> Tensor:
+        return widen(z, self.there)
 
 
 class Mix(Invertible):

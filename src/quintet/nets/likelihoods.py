@@ -11,10 +11,11 @@ from typing import Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from quintet.core.random import Generator, categorical, normal, uniform
 from quintet.core.spaces import Continuous, Discrete
+from quintet.nets.bits import Symbols
 
 
 class Head(Protocol):
@@ -59,69 +60,36 @@ class Bernoulli:
         return torch.where(draw < p, 1.0, -1.0)
 
 
-TOGETHER = 6
-"""Most bits that have one distribution, of 2^6 logits. The bits of a longer symbol are cut into pieces of so many."""
-
-
-class Mixed:
-    """Gaussian for the real dimensions of a space with `widths`. The bits of a symbol (`Continuous.groups`, width 2)
-    have one distribution,
-
-        p(bits) = softmax(logits)[k],   k = sum_i 2^i [bit_i = 1],
-
-    since given a latent the bits of a symbol are not independent. Its nats are shared evenly among them.
+class Mixed(nn.Module):
+    """Gaussian for the real dimensions of a space with `widths`, and one distribution for each symbol, whose bits
+    (`Continuous.groups`, width 2) are not independent given a latent: see `Symbols`. Its nats are shared evenly among
+    its bits.
 
     Dimensions of another width, which no codec makes, are taken for real ones. A net that has learnt nothing yet draws
     1 as often as the data hold it, see `Continuous.shares`.
     """
 
     def __init__(self, space: Continuous) -> None:
-        bit = [width == 2 for width in space.widths or ()]
-        self.bits, self.gaussian = torch.tensor(bit).view(space.shape), Gaussian()
+        super().__init__()
+        self.symbols, self.gaussian = Symbols(space), Gaussian()
         self.masses = not any(width not in (0, 2) for width in space.widths or ())
         """Whether whatever is quantised is a bit, whose mass needs no noise."""
-        pieces, first = list[tuple[int, int]](), 0  # the first dimension of each, and how many it has
-        for size in space.groups or (1,) * space.dims:
-            end = first + size
-            pieces += [(i, min(TOGETHER, end - i)) for i in range(first, end, TOGETHER) if bit[i]]
-            first = end
-        start, self.sizes = torch.tensor(pieces or [(0, 1)]).unbind(1)  # of reals alone: one that nothing asks for
-        place, pattern = torch.arange(int(self.sizes.max())), torch.arange(2 ** int(self.sizes.max()))
-        self.there = place < self.sizes[:, None]  # (pieces, places)
-        self.places = torch.where(self.there, start[:, None] + place, 0)
-        self.piece = torch.zeros(space.dims, dtype=torch.long)  # of each bit
-        self.piece[self.places[self.there]] = self.there.nonzero()[:, 0]
-        self.signs = (pattern[:, None] >> place & 1) * 2.0 - 1  # (patterns, places)
-        # A piece of n bits has n * count parameters, those of its dimensions, for its 2^n logits.
-        self.count = max([2, *(-(-(2**size) // size) for _, size in pieces)])
-        at = pattern % self.count * space.dims + start[:, None] + pattern // self.count  # (pieces, patterns)
-        possible = pattern < 2 ** self.sizes[:, None]
-        self.at = torch.where(possible, at, 0)
-        one = torch.tensor(space.shares or [0.5] * space.dims, dtype=torch.float64)[self.places][:, None]
-        each = torch.where(self.signs > 0, one, 1 - one).log().masked_fill(~self.there[:, None], 0.0)
-        self.start = each.sum(-1).masked_fill(~possible, -torch.inf)
+        self.count = self.gaussian.count + -(-self.symbols.size // space.dims)
 
-    def _logits(self, params: Tensor) -> Tensor:
-        """(B, pieces, patterns)."""
-        return params.flatten(1)[:, self.at.to(params.device)] + self.start.to(params)
+    def _logits(self, params: Tensor) -> list[Tensor]:
+        return self.symbols.logits(params[:, self.gaussian.count :].flatten(1)[:, : self.symbols.size])
 
     def _choose(self, bits: Tensor, reals: Tensor) -> Tensor:
-        return torch.where(self.bits.to(bits.device), bits.view_as(reals), reals)
+        return torch.where(self.symbols.there.view(reals.shape[1:]), bits.view_as(reals), reals)
 
     def log_prob(self, params: Tensor, x: Tensor) -> Tensor:
-        there = self.there.to(x.device)
-        ones = (x.flatten(1)[:, self.places.to(x.device)] > 0) & there
-        pattern = (ones << torch.arange(there.shape[1], device=x.device)).sum(-1, keepdim=True)
-        nats = self._logits(params).log_softmax(-1).gather(-1, pattern)[..., 0] / self.sizes.to(x.device)
-        bits = nats[:, self.piece.to(x.device)] - math.log(2)  # a mass is spread over the width 2 of its bin
+        # A mass is spread over the width 2 of its bin.
+        bits = self.symbols.log_prob(self._logits(params), x.flatten(1)) - math.log(2)
         return self._choose(bits, self.gaussian.log_prob(params, x))
 
     def sample(self, params: Tensor, generator: Generator | None, temperature: float) -> Tensor:
-        reals, logits = self.gaussian.sample(params, generator, temperature), self._logits(params)
-        pattern = categorical(logits / temperature, generator) if temperature else logits.argmax(-1)
-        signs, bits = self.signs.to(reals)[pattern], torch.zeros_like(reals).flatten(1)
-        there = self.there.to(reals.device)
-        bits[:, self.places.to(reals.device)[there]] = signs[:, there]
+        reals = self.gaussian.sample(params, generator, temperature)
+        bits = self.symbols.sample(self._logits(params), reals.flatten(1), generator, temperature)
         return self._choose(bits, reals)
 
 

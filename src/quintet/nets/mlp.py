@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import torch
 import torch.nn.functional as F
@@ -27,8 +28,27 @@ class Residual(nn.Module):
         return self.reader(h + self.down(F.dropout(inner, self.dropout, self.training)), given)
 
 
+class Waves(nn.Module):
+    """x (B, n) -> x, sin 2 pi f x and cos 2 pi f x, with `count` learnt f ~ N(0, 0.3^2) of each number at first.
+
+    A layer of many numbers hardly learns what two of them have to do with each other if not by their product, as on a
+    ring; of waves it does (Gorishniy et al. 2022, arXiv:2203.05556).
+    """
+
+    def __init__(self, numbers: int, count: int) -> None:
+        super().__init__()
+        self.frequencies = nn.Parameter(0.3 * torch.randn(numbers, count))
+        self.size = numbers * (1 + 2 * count)
+
+    def forward(self, x: Tensor) -> Tensor:
+        turns = (2 * math.pi * x[..., None] * self.frequencies).flatten(1)
+        return torch.cat([x, turns.sin(), turns.cos()], 1)
+
+
 class ResidualMLP(nn.Module):
-    """(B, *shape) -> (B, *out_shape) through `depth` residual blocks of `width`."""
+    """(B, *shape) -> (B, *out_shape) through `depth` residual blocks of `width`; with `waves`, it also reads so many
+    waves of each number.
+    """
 
     def __init__(
         self,
@@ -40,17 +60,20 @@ class ResidualMLP(nn.Module):
         ready: Widths = UNTOLD,
         norm: bool = True,
         dropout: float = 0.0,
+        waves: int = 0,
     ) -> None:
         super().__init__()
-        self.out_shape = out_shape
-        self.enter = nn.Linear(torch.Size(shape).numel(), width)
+        self.out_shape, numbers = out_shape, torch.Size(shape).numel()
+        self.waves = Waves(numbers, waves) if waves else None
+        self.enter = nn.Linear(numbers if self.waves is None else self.waves.size, width)
         self.blocks = nn.ModuleList(Residual(width, ready, norm=norm, dropout=dropout) for _ in range(depth))
         self.modulation = Modulation(ready.emb, width)
         self.norm = nn.RMSNorm(width) if norm else nn.Identity()
         self.leave = nn.Linear(width, torch.Size(out_shape).numel())
 
     def forward(self, x: Tensor, given: Given = UNCONDITIONAL) -> Tensor:
-        h = self.enter(x.flatten(1))
+        x = x.flatten(1)
+        h = self.enter(x if self.waves is None else self.waves(x))
         for block in self.blocks:
             h = block(h, given)
         return self.leave(F.silu(self.modulation(self.norm(h), given))).view(len(x), *self.out_shape)
