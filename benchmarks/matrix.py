@@ -21,6 +21,10 @@ import numpy as np
 from scipy.stats import t as student
 
 
+EACH = ("real_items", "sample_figures", "predicted", "scored", "item_figures")
+"""What a bench says of each single item, for paired differences."""
+
+
 def measure(source: str, family: str, seed: int, budget: str, samples: int) -> dict[str, Any]:
     """Train one family with its defaults, given the label where there is one, and measure it on the test split."""
     import torch
@@ -41,6 +45,7 @@ def measure(source: str, family: str, seed: int, budget: str, samples: int) -> d
             trained = time.perf_counter() - began
             figures = Bench(dataset, condition, samples=samples).run(model, seed=seed)
             recipe = figures.pop("recipe")["id"]
+            figures = {key: value for key, value in figures.items() if key not in EACH}
             steps = model.config.steps
     except QuintetError as error:
         return {"source": source, "family": family, "seed": seed, "error": str(error)}

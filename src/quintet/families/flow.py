@@ -132,7 +132,7 @@ class Flow(Family):
         build = BUILD[kind]
         shape = space.shape if kind in (*SCALES, "transformer") else (space.dims,)
         floor = 1e-3 if getattr(space, "levels", None) is None else 0.5  # quantised data share one scale
-        bits = torch.tensor([width == 2 for width in space.widths or ()])
+        bits = torch.tensor([width == 2 for width in self.space.widths or ()])
         self.layers = nn.ModuleList(
             [
                 *([Narrow(bits)] if bits.any() else []),

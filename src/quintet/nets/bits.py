@@ -128,15 +128,16 @@ def narrow(x: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
     `SPREAD`, and leaves a gap between two bits, so that small errors of a density do not take one for the other.
     """
     bit = torch.where(x > 0, 1.0, -1.0)
-    u = (x - bit).clamp(-1, 1) * math.sin(BENT)
+    inside = there & ((x - bit).abs() < 1)  # beyond its bin x stays as it is
+    u = torch.where(inside, (x - bit) * math.sin(BENT), 0.0)
     v = torch.asin(u) / BENT * math.sin(BENT)
     slopes = 2 * math.log(math.sin(BENT) / BENT) - 0.5 * (torch.log1p(-u * u) + torch.log1p(-v * v))
-    y = torch.where(there, bit + torch.asin(v) / BENT, x)
-    return y, torch.where(there, slopes, 0.0).sum(1)
+    return torch.where(inside, bit + torch.asin(v) / BENT, x), torch.where(inside, slopes, 0.0).sum(1)
 
 
 def widen(y: Tensor, there: Tensor) -> Tensor:
     """The inverse of `narrow`."""
     bit = torch.where(y > 0, 1.0, -1.0)
-    v = torch.sin(BENT * (y - bit).clamp(-1, 1)) / math.sin(BENT)
-    return torch.where(there, bit + torch.sin(BENT * v) / math.sin(BENT), y)
+    inside = there & ((y - bit).abs() < 1)
+    v = torch.sin(BENT * (y - bit)) / math.sin(BENT)
+    return torch.where(inside, bit + torch.sin(BENT * v) / math.sin(BENT), y)
