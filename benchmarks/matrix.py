@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 from scipy.stats import t as student
 
-
 EACH = ("real_items", "sample_figures", "predicted", "scored", "item_figures")
 """What a bench says of each single item, for paired differences."""
 

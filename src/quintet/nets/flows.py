@@ -120,7 +120,7 @@ class Narrow(Invertible):
     def __init__(self, there: Tensor) -> None:
         super().__init__()
         self.size = len(there)
-        self.register_buffer("there", there)
+        self.register_buffer("there", there, persistent=False)
 
     def forward(self, x: Tensor, given: MaybeGuided = UNCONDITIONAL) -> tuple[Tensor, Tensor]:
         return narrow(x, self.there)
