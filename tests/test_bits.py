@@ -212,7 +212,9 @@ def test_the_density_of_a_net_that_knows_only_shares_is_that_of_their_mixture() 
 
 def test_samples_have_the_masses_of_the_symbols() -> None:
     family, n = independent(model()), 20_000
-    drawn = family.sample(n, generator=torch.Generator().manual_seed(4))[:, [1, 2, 3, 5]] > 0
+    bits = family.sample(n, generator=torch.Generator().manual_seed(4))[:, [1, 2, 3, 5]]
+    torch.testing.assert_close(bits.abs(), torch.ones(n, 4), rtol=0, atol=1e-6)
+    drawn = bits > 0
     share = torch.tensor([SHARES[i] for i in (1, 2, 3, 5)])
     assert bool(((drawn.double().mean(0) - share).abs() < 5 * (share * (1 - share) / n).sqrt()).all())
 

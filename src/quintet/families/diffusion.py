@@ -365,7 +365,11 @@ class Diffusion(Family):
         if self.space.widths is None or not self.space.quantised:
             return y
         widths = y.new_tensor(self.space.widths).view(self.space.shape)
-        return torch.where(widths > 0, denoise(y, self.settling()), y)
+        settled = denoise(y, self.settling())
+        if self.symbols is not None:  # D has the mean of a bit and its noise, and an item has the bit
+            bit = torch.where(settled / self.scale + self.mean > 0, 1.0, -1.0)
+            settled = (bit - self.mean) * self.scale
+        return torch.where(widths > 0, settled, y)
 
     @torch.no_grad()
     def complete(
