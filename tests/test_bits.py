@@ -8,9 +8,12 @@ import math
 import pytest
 import torch
 
+from quintet.core.errors import ConfigError
 from quintet.core.family import Batch
 from quintet.core.spaces import Continuous
 from quintet.families.diffusion import Diffusion
+from quintet.families.flow import Flow
+from quintet.families.gan import GAN
 from quintet.families.vae import VAE
 from quintet.nets.bits import SPREAD, Symbols, narrow, widen
 from quintet.nets.conditioning import tell
@@ -108,6 +111,7 @@ def test_the_vae_and_diffusion_have_the_symbols_of_the_space() -> None:
     vae = VAE(SPACE, None, VAE.Settings(width=8, depth=1, latent=2))
     assert vae.head.symbols.size == model().symbols.size == 2**3 + 2  # type: ignore[union-attr]
     assert model(learns="meanflow").symbols is None  # its nets have velocities that are no means
+    assert model(net="dit").symbols is None  # its patches give numbers
 
 
 # -- waves of numbers ------------------------------------------------------------------------------------------------
@@ -222,3 +226,25 @@ def test_samples_have_the_masses_of_the_symbols() -> None:
 def test_encode_and_decode_invert_each_other_also_of_bits() -> None:
     family, x = mixed_up(model(ode_steps=400)), rows(5)
     torch.testing.assert_close(family.decode(family.encode(x)), x, rtol=0, atol=1e-3)
+
+
+def test_a_flow_of_them_is_exact() -> None:
+    """Its log-determinant is that of autograd, in random bits with noise and numbers."""
+    torch.manual_seed(0)
+    family, x = Flow(SPACE, None, Flow.Settings(width=8, layers=3)).double().eval(), rows(6)
+    family.initialise(Batch(rows(500), None, torch.Generator()))
+    with torch.no_grad():
+        for value in family.parameters():
+            value.add_(0.3 * torch.randn(value.shape))
+    z = family.encode(x)
+    each = [torch.autograd.functional.jacobian(lambda row: family.encode(row[None])[0], row) for row in x]
+    jacobian = torch.stack([one for one in each if isinstance(one, torch.Tensor)])
+    normal = torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(1)
+    torch.testing.assert_close(family.log_prob(x), normal + torch.linalg.slogdet(jacobian)[1])
+    torch.testing.assert_close(family.decode(z), x, rtol=0, atol=1e-6)
+
+
+def test_convolutions_of_plain_numbers_are_refused_in_words() -> None:
+    for family in (VAE, GAN, Diffusion):
+        with pytest.raises(ConfigError, match="convolutional"):
+            family(SPACE, None, family.Settings(net="conv"))

@@ -43,6 +43,11 @@ class Continuous:
         return len(self.shape) > 1
 
     @property
+    def bits(self) -> tuple[bool, ...]:
+        """Which of the dimensions, flattened, are bits of -1 and 1 beside real numbers: those of width 2."""
+        return tuple(width == 2 for width in self.widths or (0.0,) * self.dims)
+
+    @property
     def quantised(self) -> bool:
         """Whether any dimension takes separate values only."""
         return self.levels is not None or any(self.widths or ())

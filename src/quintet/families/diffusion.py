@@ -81,7 +81,7 @@ class Diffusion(Family):
             0, ge=0, le=2**16, description="width of the dense layer at the bottom of the U-Net; 0: none"
         )
         waves: int = Field(
-            0, ge=0, le=1024, description="sines and cosines of each number that a net for data without axes reads"
+            0, ge=0, le=1024, description="mlp: how many sines and cosines of each number the net reads beside it"
         )
         dropout: float = Field(
             0.0, ge=0, lt=1, description="share of hidden numbers that training sets to zero, against overfitting"
@@ -140,7 +140,8 @@ class Diffusion(Family):
             self.likelihood = "none"
             self.missing = dict.fromkeys(("log_prob", "complete", "encode", "decode"), NO_SCORE)
         ready = widths(condition, s.emb, s.condition)._replace(emb=s.emb)
-        self.symbols = Symbols(self.space) if self.space.groups and not average else None
+        whole = self.space.groups is not None and s.net != "dit" and not average
+        self.symbols = Symbols(self.space) if whole else None
         more = 0 if self.symbols is None else self.symbols.size
         self.net = denoiser(s.net, space.shape, (space.dims + more,) if more else space.shape, s.width, s.depth,
                             ready=ready, dropout=s.dropout, dense=s.dense, waves=s.waves, patch=s.patch)  # fmt: skip
@@ -180,7 +181,7 @@ class Diffusion(Family):
         d, logits = self.predicted(y, s, given, low)
         if self.symbols is None:
             return d
-        x, noise = y / self.scale + self.mean, (wide(s, y) / self.scale).square()
+        x, noise = self.seen(y, s)
         bits = (noise * self.symbols.mean(logits, x) + SPREAD**2 * x) / (noise + SPREAD**2)
         return torch.where(self.symbols.there, (bits - self.mean) * self.scale, d)
 
@@ -196,9 +197,13 @@ class Diffusion(Family):
         if self.symbols is None:
             return c_skip * y + c_out * out, []
         out, numbers = out.split([self.space.dims, self.symbols.size], 1)
-        x, noise = y / self.scale + self.mean, (wide(s, y) / self.scale).square()
+        x, noise = self.seen(y, s)
         logits = self.symbols.seen(self.symbols.logits(numbers), x / (noise + SPREAD**2))
         return c_skip * y + c_out * out, logits
+
+    def seen(self, y: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+        """y, and the variance of its noise, in the units of the data."""
+        return y / self.scale + self.mean, (wide(s, y) / self.scale).square()
 
     def predict(self, x: Tensor, s: Tensor, given: Given, low: Tensor | None = None) -> Tensor:
         """F(c_in y, ln(s) / 4), or F(c_in y, theta, theta - r) with theta = arctan(s / SD), and r of `low`."""

@@ -132,10 +132,10 @@ class Flow(Family):
         build = BUILD[kind]
         shape = space.shape if kind in (*SCALES, "transformer") else (space.dims,)
         floor = 1e-3 if getattr(space, "levels", None) is None else 0.5  # quantised data share one scale
-        bits = torch.tensor([width == 2 for width in self.space.widths or ()])
+        narrows = [Narrow(torch.tensor(self.space.bits))] if any(self.space.bits) else []
         self.layers = nn.ModuleList(
             [
-                *([Narrow(bits)] if bits.any() else []),
+                *narrows,
                 Standardise(shape, floor=floor),
                 *build(shape, transform, s, widths(condition, s.emb, s.condition)),
             ]

@@ -59,7 +59,7 @@ class GAN(Family):
         )
         latent: int = Field(64, ge=1, le=2**16, description="how many random numbers an item is made from")
         waves: int = Field(
-            0, ge=0, le=1024, description="sines and cosines of each number that a net for data without axes reads"
+            0, ge=0, le=1024, description="mlp: how many sines and cosines of each number the net reads beside it"
         )
         loss: Literal["relativistic", "non_saturating", "wasserstein"] = Field(
             "relativistic", description="the loss of generator and critic"

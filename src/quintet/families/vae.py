@@ -103,7 +103,7 @@ class VAE(Family):
             0.0, ge=0, description="how many nats each latent may use at no cost, against posterior collapse"
         )
         waves: int = Field(
-            0, ge=0, le=1024, description="sines and cosines of each number that a net for data without axes reads"
+            0, ge=0, le=1024, description="mlp: how many sines and cosines of each number the net reads beside it"
         )
         dropout: float = Field(
             0.0, ge=0, lt=1, description="share of hidden numbers that training sets to zero, against overfitting"

@@ -57,21 +57,20 @@ class Symbols(nn.Module):
 
     def __init__(self, space: Continuous) -> None:
         super().__init__()
-        bit = [width == 2 for width in space.widths or ()]
         first: dict[int, list[int]] = {}  # the first bits of the pieces of a length
         end = 0
         for size in space.groups or (1,) * space.dims:
             start, end = end, end + size
             for i in range(start, end, TOGETHER):
-                if bit[i]:
+                if space.bits[i]:
                     first.setdefault(min(TOGETHER, end - i), []).append(i)
         shares = torch.tensor(space.shares or [0.5] * space.dims, dtype=torch.float64)
         alike = [Alike(first[bits], bits, shares) for bits in sorted(first)]
         self.alike, self.counts = nn.ModuleList(alike), [each.start.numel() for each in alike]
         self.size = sum(self.counts)
         places = [int(place) for each in alike for place in each.places.flatten()]
-        order = [places.index(i) if bit[i] else len(places) for i in range(space.dims)]
-        self.register_buffer("there", torch.tensor(bit), persistent=False)
+        order = [places.index(i) if bit else len(places) for i, bit in enumerate(space.bits)]
+        self.register_buffer("there", torch.tensor(space.bits), persistent=False)
         self.register_buffer("order", torch.tensor(order), persistent=False)
 
     def logits(self, numbers: Tensor) -> list[Tensor]:

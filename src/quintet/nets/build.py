@@ -6,6 +6,7 @@ from typing import Literal
 
 from torch import nn
 
+from quintet.core.errors import ConfigError
 from quintet.nets.bottleneck import Shape
 from quintet.nets.conv import ConvDecoder, ConvEncoder, UNet
 from quintet.nets.dit import DiT
@@ -19,7 +20,10 @@ Denoiser = Literal[Net, "dit"]
 
 
 def resolve(net: Net, shape: Shape) -> Net:
-    """The net that `auto` means for this shape."""
+    """The net that `auto` means for this shape. Raises ConfigError where convolutions have no axis to run along."""
+    if net == "conv" and len(shape) < 2:
+        raise ConfigError(f"a convolutional net cannot read data of shape {shape}", where="model.net",
+                          why="it needs neighbours, as pixels have them", fix="--model.net auto")  # fmt: skip
     if net == "auto":
         return "conv" if len(shape) > 1 else "mlp"
     return net
