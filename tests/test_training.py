@@ -14,6 +14,8 @@ import threading
 import time
 import warnings
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,7 @@ from quintet.modalities.text.codec import TextCodec
 from quintet.registry import FAMILIES, family_class
 from quintet.runs.folder import Run
 from quintet.runs.lock import Lock, who_writes
+from quintet.sources import load as sources
 from quintet.training import checkpoint
 from quintet.training import muon as muon_module
 from quintet.training.budget import steps_for
@@ -42,9 +45,9 @@ from quintet.training.optim import EMA, Flat, learning_rate
 from quintet.training.settings import TrainingSettings
 from quintet.training.trainer import Trainer
 
-BATCH = 50
-EPOCH = 26  # 1,258 digits at 50 a step: step 26 crosses the end of the first epoch
-STEPS = 30
+BATCH = 16
+EPOCH = 5  # 70 digits at 16 a step: step 5 crosses the end of the first epoch
+STEPS = 8
 
 
 # -- order -----------------------------------------------------------------------------------------------------------
@@ -411,11 +414,20 @@ def cut_at(run: Run, step: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
-    """One uninterrupted run of every family, and one with Muon, with a checkpoint after every step."""
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Run]]:
+    """One uninterrupted run of every family, and of every variant, with a checkpoint after every step. Here, digits are
+    only a few.
+    """
     torch.set_num_threads(1)
-    root = tmp_path_factory.mktemp("runs")
-    return {name: quintet.train(steps=STEPS, run=name, **arguments(name, root)).run for name in RUNS}
+    root, true = tmp_path_factory.mktemp("runs"), sources.SOURCES["digits"]
+
+    def few() -> sources.Dataset:
+        digits = true()
+        return replace(digits, splits={name: index[:70] for name, index in digits.splits.items()})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sources.SOURCES, "digits", few)
+        yield {name: quintet.train(steps=STEPS, run=name, **arguments(name, root)).run for name in RUNS}
 
 
 @pytest.mark.parametrize("cut", [1, EPOCH - 1, EPOCH, EPOCH + 1])
@@ -440,7 +452,7 @@ def test_the_resume_test_notices_what_is_dropped(dropped: str, name: str, finish
 
     copy = Run(tmp_path / "copy")
     shutil.copytree(finished[name].path, copy.path)
-    cut_at(copy, 15)
+    cut_at(copy, 4)
     true = Trainer.restore
 
     def forgetful(self: Trainer, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> None:
@@ -475,8 +487,6 @@ def test_loaded_is_saved(finished: dict[str, Run], tmp_path: Path) -> None:
 
 def test_changed_data_are_refused(finished: dict[str, Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import shutil
-
-    from quintet.sources import load as sources
 
     copy = Run(tmp_path / "copy")
     shutil.copytree(finished["vae"].path, copy.path)
