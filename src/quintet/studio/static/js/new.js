@@ -142,13 +142,11 @@ async function refill() {
     if (!found) return;
     fields = found;
   } catch (error) { complain(error); return; }
-  const { id, selectionStart, selectionEnd } = document.activeElement ?? {};
+  const at = document.activeElement?.id;
   rows = fields.map(row);
   find.disabled = $("#every").disabled = false;
   filter();
-  const again = id && document.getElementById(id); // what was typed in is a new element now
-  again?.focus();
-  if (selectionStart != null) again?.setSelectionRange(selectionStart, selectionEnd);
+  if (at) document.getElementById(at)?.focus(); // what was typed in is a new element now
   update();
 }
 
