@@ -157,8 +157,12 @@ def test_every_setting_is_found_by_typing(made: Studio, chromium: Browser, monke
         command = page.locator("#train-spoken [data-spoken=command]")
         for key in ("/", "l", "r", "Enter"):
             page.keyboard.press(key)
-        page.wait_for_function("document.activeElement.id === 'setting-training.lr'")
-        for key in ("Control+a", "-", "1"):
+        page.wait_for_selector("[id='setting-training.lr']:focus")
+        page.keyboard.press("Control+a")
+        page.evaluate("document.activeElement.dataset.old = true")
+        page.locator("[name=family]:checked").dispatch_event("input")  # makes all fields anew, as advice that comes does
+        page.wait_for_selector("[id='setting-training.lr']:focus:not([data-old])")
+        for key in ("-", "1"):
             page.keyboard.press(key)
         error = page.locator(".setting .error:not(:empty)")
         error.wait_for()

@@ -142,11 +142,13 @@ async function refill() {
     if (!found) return;
     fields = found;
   } catch (error) { complain(error); return; }
-  const at = document.activeElement?.id;
+  const { id = "", selectionStart = null, selectionEnd } = document.activeElement ?? {};
   rows = fields.map(row);
   find.disabled = $("#every").disabled = false;
   filter();
-  if (at) document.getElementById(at)?.focus(); // what was typed in is a new element now
+  const again = document.getElementById(id); // what was typed in is a new element now, with the same text selected
+  again?.focus();
+  if (selectionStart !== null) again?.setSelectionRange?.(selectionStart, selectionEnd);
   update();
 }
 
