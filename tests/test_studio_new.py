@@ -160,7 +160,7 @@ def test_every_setting_is_found_by_typing(made: Studio, chromium: Browser, monke
         page.wait_for_selector("[id='setting-training.lr']:focus")
         page.keyboard.press("Control+a")
         page.evaluate("document.activeElement.dataset.old = true")
-        page.locator("[name=family]:checked").dispatch_event("input")  # makes all fields anew, as advice that comes does
+        page.locator("[name=family]:checked").dispatch_event("input")  # makes all fields anew, as advice does
         page.wait_for_selector("[id='setting-training.lr']:focus:not([data-old])")
         for key in ("-", "1"):
             page.keyboard.press(key)

@@ -397,7 +397,7 @@ def test_only_what_is_new_and_in_sight_is_drawn(
     monkeypatch.setattr(run, "OLDEST", 0.0)
     path = make(made.root, "one", step=60)
     (path / "lock.json").write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
-    page = chromium.new_page(bypass_csp=True, viewport={"width": 1280, "height": 2400})  # the last wait below is an eval
+    page = chromium.new_page(bypass_csp=True, viewport={"width": 1280, "height": 2400})  # the last wait is an eval
     page.add_init_script(COUNTING)
 
     def told(step: int) -> int:
