@@ -28,6 +28,26 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _short_looks() -> Iterator[None]:
+    """A run of a few steps takes most of its time for looking at itself: here it looks at fewer samples."""
+    from quintet.fit import live
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(live, "SAMPLES", 20)
+        yield
+
+
+@pytest.fixture(scope="module")
+def long_looks() -> Iterator[None]:
+    """As many samples as everywhere else."""
+    from quintet.fit import live
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(live, "SAMPLES", 100)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _settled() -> None:
     """One thread, and fresh weights that do not depend on which tests ran before."""

@@ -36,6 +36,8 @@ from quintet.training.plan import LEAST_STEPS, LOOKING, Leg, position
 from quintet.training.settings import TrainingSettings
 from quintet.training.trainer import Trainer
 
+pytestmark = pytest.mark.usefixtures("long_looks")
+
 DATA = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
 
 

@@ -15,6 +15,8 @@ from quintet.operations.inspecting import described
 from quintet.runs.card import write_card
 from quintet.runs.folder import UsedWeights
 
+pytestmark = pytest.mark.usefixtures("long_looks")
+
 
 def card(model: quintet.Model) -> str:
     text = (model.run.path / "CARD.md").read_text()

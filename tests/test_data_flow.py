@@ -42,6 +42,8 @@ from quintet.training.engine import Engine
 from quintet.training.optim import TrainingSettings
 from quintet.training.trainer import Trainer
 
+pytestmark = pytest.mark.usefixtures("long_looks")
+
 CLASSES, EACH = 10, 800
 
 

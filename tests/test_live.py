@@ -31,6 +31,8 @@ from quintet.sources.load import Dataset, load_source
 from quintet.training import checkpoint
 from quintet.training.plan import looks as early_looks
 
+pytestmark = pytest.mark.usefixtures("long_looks")
+
 
 def looks(**series: list[Any]) -> list[dict[str, Any]]:
     """Records of looks, evenly over a run of 800 steps, each figure as given, the others healthy."""

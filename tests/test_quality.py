@@ -18,7 +18,7 @@ from quintet.data import splits
 from quintet.evaluation.bench import Bench
 from quintet.sources import load as sources
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("long_looks")]
 
 
 def note(capsys: pytest.CaptureFixture[str], text: str) -> None:

@@ -23,7 +23,7 @@ from quintet.core.family import Batch, Family
 from quintet.core.files import sync
 from quintet.core.random import seed_of
 from quintet.data.loader import Items, Loader, lengths
-from quintet.fit.live import SAMPLES, Live
+from quintet.fit.live import Live
 from quintet.metrics.features import fit_features
 from quintet.runs.advice import advice, stale
 from quintet.runs.card import write_card
@@ -138,7 +138,7 @@ class Session:
                 run.records.rewind(trainer.step, None if found is None else found.state.get("metrics"))
                 seen = [record for record in run.metrics() if "quality" in record]
                 if seen:  # this run's looks go on with the number of samples that they began with
-                    self.look.take(int(seen[-1].get("samples", SAMPLES)))
+                    self.look.take(int(seen[-1].get("samples", self.look.most)))
             watch = Watch(self, trainer, run, report)
             watch.record(changes)
             watch.go_further(steps, budget)
