@@ -1,7 +1,7 @@
 """Tables: quintet's families by default beside other libraries, in equal processor seconds, before several judges.
 
     python benchmarks/tables.py [--sets adult,california,churn,mixed,shoppers,magic,bank] [--makers autoregressive,...]
-        [--seconds 90] [--seeds 1] [--judge] [--rows FOLDER]
+        [--seconds 90] [--seeds 0] [--judge] [--rows FOLDER]
 
 The libraries are those of benchmarks/peers-tables.txt, which `make bench-tables` installs into an environment of their
 own. Who makes rows is in table_makers.py, what they are judged by in table_judges.py, and the sets in table_sets.py.
@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("--sets", default=",".join(SETS))
     parser.add_argument("--makers", default=",".join(MAKERS))
     parser.add_argument("--seconds", type=float, default=90.0, help="processor seconds of training, one thread")
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--seeds", default="0")
     parser.add_argument("--rows", type=Path, help="keep the rows that are made here")
     parser.add_argument("--judge", action="store_true", help="judge rows again that --rows holds")
     args = parser.parse_args()
@@ -79,7 +79,7 @@ def main() -> None:
     for name in args.sets.split(","):
         task, folder = named(name), where / name
         task.write(folder)
-        makers = list(itertools.product(args.makers.split(","), range(args.seeds)))
+        makers = list(itertools.product(args.makers.split(","), map(int, args.seeds.split(","))))
         files = [where / f"{name}-{maker}-{seed}.csv" for maker, seed in makers]
         for (maker, seed), rows in zip(makers, files, strict=True):
             if not args.judge:
