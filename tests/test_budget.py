@@ -611,8 +611,8 @@ def test_evaluating_a_slow_model_ends_with_its_budget(tmp_path: Path, monkeypatc
     assert found["measured"]["budget"] == 600
     assert found["measured"]["samples"] == found["metrics"]["items"] == 150
     assert found["measured"]["scored"] == found["likelihood"]["items"] == 50
-    assert "drawing 150 samples, about 150 s" in told
-    assert "scoring 50 unseen items, about 150 s" in told
+    assert "drawing 150 samples, at most 150 s" in told
+    assert "scoring 50 unseen items, at most 150 s" in told
     began = clock.now
     found = model.evaluate()
     assert clock.now - began <= 150, "two minutes for a run that took less, and twenty items where there is no time"

@@ -385,11 +385,22 @@ def test_copies_of_training_images_are_shown_above_their_originals() -> None:
     assert np.array_equal(sheet[:height], sheet[-height:])
 
 
-def test_rows_and_texts_stand_beside_the_nearest() -> None:
+def test_rows_and_texts_stand_beside_the_nearest(tmp_path: Path) -> None:
     bench = Bench(load_source("iris"), None, samples=20)
     shown = nearest_shown(Told(bench.rows("train")), bench, 3)  # type: ignore[arg-type]
     assert [row[0] for row in shown["rows"]] == ["sample", "nearest"] * 3
     assert all(a[1:] == b[1:] for a, b in zip(shown["rows"][::2], shown["rows"][1::2], strict=True))
+    lines = [f"{i},{100 + i / 8},{-i / 4},{'ab'[i % 2]}" for i in range(300)]
+    (tmp_path / "named.csv").write_text("\n".join(["id,first,second,kind", *lines]) + "\n")
+    with pytest.warns(QuintetWarning, match="column id only names its rows"):
+        bench = Bench(load_source(str(tmp_path / "named.csv")), None, samples=20)
+    columns = ["first", "second", "kind"]  # of real rows too, in the places where samples have them
+    shown = nearest_shown(Told(bench.rows("train").select(columns)), bench, 3)  # type: ignore[arg-type]
+    assert shown["columns"] == ["", *columns]
+    assert all(a[1:] == b[1:] for a, b in zip(shown["rows"][::2], shown["rows"][1::2], strict=True))
+    real = bench.show(None)
+    assert real["columns"] == columns
+    assert all(float(first) >= 100 and float(second) <= 0 for first, second, _ in real["rows"])
     texts = [f"{word} number {i}" for i in range(30) for word in ("red", "blue")]
     splits = {"train": np.arange(40), "validation": np.arange(40, 50), "test": np.arange(50, 60)}
     bench = Bench(Dataset("colours", "text", texts, splits), None, samples=10)

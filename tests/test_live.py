@@ -105,8 +105,8 @@ class Copier(Family):
 
     name, accepts, likelihood, missing = "copier", (Continuous,), "none", {"log_prob": "a test"}
 
-    def __init__(self, items: Tensor) -> None:
-        super().__init__(Continuous(tuple(items.shape[1:])))
+    def __init__(self, items: Tensor, space: Continuous | None = None) -> None:
+        super().__init__(space or Continuous(tuple(items.shape[1:])))
         self.items = items
 
     def sample(self, n: int, cond: Any = None, **_: Any) -> Tensor:
@@ -129,6 +129,24 @@ def test_a_look_tells_copies_and_collapse_from_health() -> None:
     assert narrow["diversity"] == pytest.approx(0.1, abs=0.02)
     _, broken = live(Copier(torch.full((5, 6), float("nan"))))
     assert broken["quality"] is None
+
+
+@pytest.mark.parametrize("space", [Continuous((6,), levels=2), Continuous((6,), widths=(2.0,) * 5 + (0.0,))])
+def test_noise_about_bits_is_no_fault_of_samples(space: Continuous) -> None:
+    """A flow draws bits with noise, and its look compares them with bits that have none."""
+    rng = np.random.default_rng(0)
+    data = torch.from_numpy(rng.normal(size=(2000, 6)) + 0.5).float()
+    quantised = torch.tensor([space.levels is not None or width > 0 for width in space.widths or [0.0] * 6])
+    data = torch.where(quantised, data.sign(), data)
+    train, held, fresh = data[:1200], data[1200:1700], data[1700:]
+    live = Live(fit_features(train.numpy(), "standardised"), train, held, None, {})
+    _, clean = live(Copier(fresh, space))
+    _, noisy = live(Copier(space.dequantise(fresh, torch.Generator().manual_seed(0)), space))
+    assert noisy == clean
+    assert clean["quality"] == pytest.approx(0.0, abs=4 * clean["quality_stderr"])
+    moved = torch.where(quantised, fresh, fresh + 3.0)
+    _, away = live(Copier(moved, space))
+    assert (away["quality"] > 10 * away["quality_stderr"]) == (not bool(quantised.all()))
 
 
 def test_the_program_knows_a_looks_figures() -> None:
@@ -184,7 +202,7 @@ def test_the_best_weights_are_used_and_survive_damage(tmp_path: Path) -> None:
 def test_training_ends_early_where_nothing_gets_better_and_has_then_ended(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = train(tmp_path, select="quality", patience=2, lr=0.3)
+        model = train(tmp_path, select="quality", patience=2, lr=0.1)
         found = qualities(model)
         best = min(found, key=lambda step: found[step])
         assert max(found) == best + 8  # two looks, four steps apart

@@ -73,6 +73,13 @@ class Continuous:
         """The nearest level as an index 0 ... levels - 1 (int64)."""
         return ((x + 1) / self.bin_width).round().clamp(0, (self.levels or 1) - 1).long()
 
+    def nearest(self, x: Tensor) -> Tensor:
+        """x (B, *shape) with numbers of a quantised dimension at the nearest level or bit, and others as they are."""
+        if self.levels:
+            return self.quantise(x).to(x.dtype) * self.bin_width - 1
+        bits = torch.tensor(self.bits, device=x.device).view(self.shape)
+        return torch.where(bits, torch.where(x > 0, 1.0, -1.0).to(x.dtype), x)
+
     def check(self, x: Tensor) -> None:
         """Raise DataError unless x is (B, *shape), floating and finite."""
         if tuple(x.shape[1:]) != self.shape or not x.is_floating_point():

@@ -181,7 +181,7 @@ class Bench:
         if limit is not None:
             self.tell("trying how long samples take")
             n, wait = affordable(lambda rows: model.draw(rows, seed=seed), n, limit)
-            about = f", about {wait:.0f} s"
+            about = f", at most {wait:.0f} s"
         self.tell(f"drawing {n:,} samples{about}")
         samples = Samples.of(model, n, seed, labelled=bool(self.labels))
         self.tell(f"measuring {n:,} samples")

@@ -79,7 +79,7 @@ def likelihood_figures(
         tell("trying how long scores take")
         # members, samples and anomalies cost twice as much
         count, wait = affordable(score_some, most, limit / 3)
-        about = f", about {3 * wait:.0f} s"
+        about = f", at most {3 * wait:.0f} s"
         if count < most:
             out["fewer_scored"] = fewer(count, most, "items were scored", limit)
             if stream:

@@ -70,7 +70,7 @@ def measure(
     if allowed is not None:
         tell("trying how long items take")
         count, wait = affordable(tried(model, whole, split, seed, options), most, allowed)
-        about = f", about {wait:.0f} s"
+        about = f", at most {wait:.0f} s"
     head["measured"] = {"items": count, "items_wanted": most}
     if count < most:
         assert allowed is not None

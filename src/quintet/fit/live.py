@@ -13,6 +13,7 @@ from torch import Tensor
 from quintet.core.afford import affordable
 from quintet.core.family import Batch, Family
 from quintet.core.random import Rows, seed_of, some
+from quintet.core.spaces import Continuous
 from quintet.metrics.distances import energy_distance
 from quintet.metrics.features import FeatureSpace
 from quintet.metrics.memorisation import memorised_share
@@ -84,7 +85,8 @@ class Live:
         if family.likelihood != "none":
             figures["held_out"] = finite(self.loss(family))
         if torch.isfinite(x.double()).all():
-            made = self.features(x.numpy())
+            space = family.space  # a density is one of levels and bits with noise, which the unseen items lack
+            made = self.features((space.nearest(x) if isinstance(space, Continuous) else x).numpy())
             quality = energy_distance(made, self.real)
             figures |= {"quality": finite(quality.value), "quality_stderr": finite(quality.stderr)}
             if self.spread > 0:

@@ -305,7 +305,8 @@ class TableModality(Modality):
         return [chart(name, items[name].cast(real[name].type), real[name]) for name in both]
 
     def shown(self, items: pa.Table, codec: Codec, reference: pa.Table | None = None) -> dict[str, Any]:
-        """Points in the plane over the reference; else some rows."""
+        """Points in the plane over the reference; else some rows. Of columns that samples have."""
+        items, reference = drawn_by(codec, items), None if reference is None else drawn_by(codec, reference)
         if items.num_columns == 2 and all(pa.types.is_floating(column.type) for column in items.columns):
             drawn = scatter_png(points_of(items), None if reference is None else points_of(reference))
             return {"kind": "image", "png": base64.b64encode(drawn).decode()}
@@ -314,7 +315,7 @@ class TableModality(Modality):
 
     def pairs(self, samples: Any, near: Any, distances: list[float], codec: Codec) -> dict[str, Any]:
         rows = []
-        for pair in zip(samples.to_pylist(), near.to_pylist(), strict=True):
+        for pair in zip(samples.to_pylist(), near.select(samples.column_names).to_pylist(), strict=True):
             rows += [[who, *map(short, row.values())] for who, row in zip(("sample", "nearest"), pair, strict=True)]
         return {"kind": "rows", "columns": ["", *samples.column_names], "rows": rows}
 
@@ -326,6 +327,12 @@ class TableModality(Modality):
             points = points[np.isfinite(points).all(1)]
             files |= {".png": scatter_png(points)} if len(points) else {}
         return files
+
+
+def drawn_by(codec: Codec, rows: pa.Table) -> pa.Table:
+    """Rows without the columns that only name them, which samples do not have."""
+    assert isinstance(codec, TableCodec)
+    return rows.select([name for name in rows.column_names if name not in codec.dropped])
 
 
 def points_of(table: pa.Table) -> NDArray[np.float64]:
