@@ -113,6 +113,15 @@ def test_categories_that_training_lacks_are_marked_in_tables(tmp_path: Path) -> 
         found = model.log_prob([rows[1], {"city": "Oslo", "size": 1}])
     assert found.notes == ("", "city 'Oslo' is not of training")
     assert model.log_prob(rows[1:3]).identity == "" != found.identity
+    drawn = model.log_prob([{"city": "(rare)", "size": 1}])  # what samples say in the place of a hamlet
+    assert drawn.notes == ("",)
+    assert drawn.values[0] == found.values[1]
+    assert drawn.identity == found.identity
+    with pytest.warns(QuintetWarning) as told:  # not of the item by which it is tried how long scores take
+        scored = model.evaluate(budget="1m")["likelihood"]["items"]
+    marked = [str(one.message) for one in told if "are marked" in str(one.message)]
+    assert len(marked) == 1
+    assert f" of {scored} items are marked" in marked[0]
 
 
 def test_texts_with_replaced_characters_are_of_the_vocabulary_s_space(tmp_path: Path) -> None:

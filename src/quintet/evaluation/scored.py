@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple, Self
 
@@ -11,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from quintet.core.afford import affordable, fewer
+from quintet.core.errors import QuintetWarning
 from quintet.core.likelihood import LogProb
 from quintet.core.random import some
 from quintet.evaluation.tasks import language
@@ -74,7 +76,8 @@ def likelihood_figures(
                 few, condition = sampled_stretches("".join(items), rows + 1, length, seed)[0], given
             else:
                 few, condition = drawn_items(items, given, rows, seed)
-            scores(model, few, condition=condition, seed=seed)
+            with warnings.catch_warnings(action="ignore", category=QuintetWarning):  # of the trial's few items
+                scores(model, few, condition=condition, seed=seed)
 
         tell("trying how long scores take")
         # members, samples and anomalies cost twice as much
@@ -88,8 +91,9 @@ def likelihood_figures(
                 items, given, places = items_scored(model, dataset, split, count)
     tell(f"scoring {count:,} unseen items{about}")
     score = scores(model, items, condition=given, seed=seed)
-    beside = likelier(model, dataset, score, items, samples, seed)
-    odd, placed = anomalies(model, score, items, given, seed)
+    with warnings.catch_warnings(action="ignore", category=QuintetWarning):  # those of the unseen items are told
+        beside = likelier(model, dataset, score, items, samples, seed)
+        odd, placed = anomalies(model, score, items, given, seed)
     return out | {
         "measured": {"scored": len(score.values), "scored_wanted": most},
         "metrics": beside | odd,

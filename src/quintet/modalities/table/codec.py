@@ -203,17 +203,19 @@ class TableCodec(Codec):
 
     def encoded(self, items: Any) -> Encoded:
         """Categories that training lacks are all one value, whatever they are: where there are such, what is scored
-        depends on which training had.
+        depends on which training had. So is what samples say in the place of rare ones, which is no mark of a row.
         """
         table = self.rows(items)
         values, by_name = self.values(table), self._by_name
         cells = self._split(self.ruled.reduce(values))
-        x, notes = self.representation.encode(cells), [list[str]() for _ in range(len(table))]
+        x, notes, lacking = self.representation.encode(cells), [list[str]() for _ in range(len(table))], False
         for column in self.columns:
             new = np.flatnonzero(values[column.name] == len(column.categories)) if not column.number else ()
             for row in new:
-                notes[row].append(f"{column.name} {table[column.name][int(row)].as_py()!r} is not of training")
-        known = {column.name: list(map(str, column.categories)) for column in self.columns} if any(notes) else {}
+                cell, lacking = table[column.name][int(row)].as_py(), True
+                if not (column.hides and cell == RARE_MARK):
+                    notes[row].append(f"{column.name} {cell!r} is not of training")
+        known = {column.name: list(map(str, column.categories)) for column in self.columns} if lacking else {}
         for rule, rows in self.ruled.broken(values):
             for row in np.flatnonzero(rows):
                 notes[row].append(f"{rule.text} does not hold, as it does in all training rows")

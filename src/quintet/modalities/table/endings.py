@@ -17,8 +17,8 @@ PERIODS = (10_000, 1_000, 100, 10, 3_600, 60)
 """Endings that are looked at: the last digits of a number, and the seconds of an hour or a minute."""
 TURNS = 10
 """A period fits so many times at least into nine tenths of the values, so that endings are no places."""
-FEWEST, GAIN = 200, 0.05
-"""Of so many values, endings are a grid if they say so many nats of each, on average."""
+FEWEST, GAIN = 30, 0.05
+"""Of so many values, endings are a grid if they say so many nats of each, on average, and what chance says besides."""
 OFTEN, SIGMAS = 10, 6.0
 """An ending that so many values have, and by so many deviations more than others of its divisor, counts by itself."""
 ZONE, ZONES = 500, (8, 4, 2, 1)
@@ -98,7 +98,8 @@ class Endings:
                 for own in (values[zones(count) == zone] for zone in range(count))))  # fmt: skip
             zone = zones(count)
             found = cls._counted((values.astype(np.int64) + origin) % period, zone, count, period, origin)
-            says = float(np.log(found.weight(values, zone)).mean())
+            chance = len(found.shares[0]) / len(values)  # twice what as many kinds say of values that end evenly
+            says = float(np.log(found.weight(values, zone)).mean()) - chance
             if says > gain + (GAIN if best is not None else 0.0):
                 best, gain = found, says
         return best
