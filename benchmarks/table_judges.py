@@ -149,7 +149,9 @@ def by_sdmetrics(train: pd.DataFrame, test: pd.DataFrame, made: pd.DataFrame, ta
     shapes, trends = report.get_properties()["Score"]
     few = [rows.iloc[some(rows, min(FEW, len(test)), 0)] for rows in (train, made, test)]
     words = [name for name, number in numbers.items() if not number]
-    known = fake[words].isin({name: set(real[name]) for name in words}).all(axis=1)  # others it cannot encode
+    known = np.ones(len(fake), bool)
+    for name in words:
+        known &= fake[name].isin(set(real[name])).to_numpy()  # other categories it cannot encode
     kept = DCROverfittingProtection.compute_breakdown(*few, metadata)
     return {
         "sd_shapes": shapes, "sd_trends": trends,

@@ -590,7 +590,7 @@ class Slow:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, each: float = 1.0) -> None:
         self.now, self.each = 0.0, each
         monkeypatch.setattr(afford.time, "perf_counter", lambda: self.now)
-        for name in ("draw", "log_prob", "classify"):
+        for name in ("draw", "unwarned", "classify"):
             monkeypatch.setattr(Fitted, name, self.slowly(getattr(Fitted, name)))
 
     def slowly(self, method: Callable[..., Any]) -> Callable[..., Any]:

@@ -138,10 +138,21 @@ def test_what_is_predicted_is_said_and_rare_values_are_no_classes(name: str) -> 
     train = pa.table({"x": x, "y": cells})
     fake = train if not isinstance(cells[0], str) else pa.table({"x": x, "y": [*cells[:280], *["(rare)"] * 20]})
     found = tables.table_figures(train, train, fake, "y")
-    assert tables.predicted(train, "y").words.startswith(words)
+    assert tables.predicted(train, train, "y").words.startswith(words)
     assert ("efficacy" in found) == ("efficacy_real" in found) == (", AUC" in words)
     if ", AUC" in words:
         assert found["efficacy"] > 0.99 < found["efficacy_real"]
+
+
+def test_nothing_is_predicted_of_unseen_rows_that_are_all_alike() -> None:
+    """A single row has no rank among others of its category, so there is no AUC of it, and no R2 of one value."""
+    train = pa.table({"x": [0.0, 1.0, 2.0] * 100, "gift": [True, True, False] * 100, "n": [1.0, 2.0, 5.0] * 100})
+    few = train.slice(1, 2).take([0, 0, 0, 1])
+    for target, unseen, why in (("gift", few, "of its two categories one"), ("n", few.slice(0, 3), "hold fewer than")):
+        found = tables.table_figures(train, unseen, train, target)
+        assert why in tables.predicted(train, unseen, target).words
+        assert not {"efficacy", "efficacy_real"} & set(found)
+        assert {"column_shapes", "pair_trends"} < set(found)
 
 
 def test_all_figures_of_a_table() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple, Self
 
@@ -12,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 
 from quintet.core.afford import affordable, fewer
-from quintet.core.errors import QuintetWarning
 from quintet.core.likelihood import LogProb
 from quintet.core.random import some
 from quintet.evaluation.tasks import language
@@ -76,8 +74,7 @@ def likelihood_figures(
                 few, condition = sampled_stretches("".join(items), rows + 1, length, seed)[0], given
             else:
                 few, condition = drawn_items(items, given, rows, seed)
-            with warnings.catch_warnings(action="ignore", category=QuintetWarning):  # of the trial's few items
-                scores(model, few, condition=condition, seed=seed)
+            scores(model, few, condition=condition, seed=seed)
 
         tell("trying how long scores take")
         # members, samples and anomalies cost twice as much
@@ -90,10 +87,9 @@ def likelihood_figures(
             else:
                 items, given, places = items_scored(model, dataset, split, count)
     tell(f"scoring {count:,} unseen items{about}")
-    score = scores(model, items, condition=given, seed=seed)
-    with warnings.catch_warnings(action="ignore", category=QuintetWarning):  # those of the unseen items are told
-        beside = likelier(model, dataset, score, items, samples, seed)
-        odd, placed = anomalies(model, score, items, given, seed)
+    score = scores(model, items, condition=given, seed=seed, warned=True)
+    beside = likelier(model, dataset, score, items, samples, seed)
+    odd, placed = anomalies(model, score, items, given, seed)
     return out | {
         "measured": {"scored": len(score.values), "scored_wanted": most},
         "metrics": beside | odd,
@@ -147,7 +143,7 @@ def anomalies(
         return {}, {}
     few, condition = drawn_items(items, given, MEMBERS, 0)
     real = score.values.numpy()
-    odd = model.log_prob(modality_of(few).splice(few), condition=condition, seed=seed).values.numpy()
+    odd = model.unwarned(modality_of(few).splice(few), condition=condition, seed=seed).values.numpy()
     return with_errors({"anomaly": area(real, odd)}), {"anomaly": [side.tolist() for side in placements(real, odd)]}
 
 
@@ -162,9 +158,12 @@ def sampled_stretches(text: str, windows: int, length: float, seed: int) -> tupl
     return ["".join(text[start : start + size] for start in chosen)], chosen
 
 
-def scores(model: Fitted, items: Any, *, condition: Any, seed: int) -> LogProb:
-    """Of each item, but of a long text of each of its windows: one text alone has no spread."""
-    scored = model.log_prob_windows if model.codecs["x"].stream else model.log_prob
+def scores(model: Fitted, items: Any, *, condition: Any, seed: int, warned: bool = False) -> LogProb:
+    """Of each item, but of a long text of each of its windows: one text alone has no spread. `warned`: with a warning
+    of what is special about items.
+    """
+    whole = model.log_prob if warned else model.unwarned
+    scored = model.log_prob_windows if model.codecs["x"].stream else whole
     return scored(items, condition=condition, seed=seed)
 
 

@@ -220,15 +220,17 @@ class Predicted(NamedTuple):
     words: str
 
     @classmethod
-    def of(cls, train: Array, at: int, name: str, *, numeric: bool) -> Predicted:
+    def of(cls, train: Array, unseen: Array, at: int, name: str, *, numeric: bool) -> Predicted:
         """By training rows (N, columns). Categories that fewer than COMMON of them hold are no classes: samples say
         RARE in their place, and nothing can be learnt of them. A column mostly of such ones, as of free texts, is not
-        predicted, nor one of more than MAX_CLASSES.
+        predicted, nor one of more than MAX_CLASSES, nor one of which the unseen rows (M, columns) say too little.
         """
-        filled = train[~np.isnan(train[:, at]), at]
+        filled, held = (side[~np.isnan(side[:, at]), at] for side in (train, unseen))
         values, counts = np.unique(filled, return_counts=True)
         if numeric and len(values) > 2:
-            return cls(name, at, True, values, "", f"column {name}, R2")
+            why = "" if len(np.unique(held)) > 1 else "the unseen rows hold fewer than two values of it"
+            return cls(name, at, True, values, why, f"nothing is predicted: column {name}, {why}" if why else
+                       f"column {name}, R2")  # fmt: skip
         classes = values if numeric else values[counts >= COMMON]
         lost = len(filled) - int(counts[np.isin(values, classes)].sum())
         why = ""
@@ -238,6 +240,8 @@ class Predicted(NamedTuple):
             why = f"it has {len(classes):,} categories, more than {MAX_CLASSES}"
         elif len(classes) < 2:
             why = f"fewer than two categories are held by at least {COMMON} training rows"
+        elif len(classes) == 2 and min(np.count_nonzero(held == one) for one in classes) < 2:
+            why = "of its two categories one is held by fewer than two unseen rows"
         words = f"column {name}, {'AUC' if len(classes) == 2 else f'accuracy among {len(classes)} categories'}"
         words += f"; {lost:,} of {len(filled):,} training rows have rarer values, which are left out" if lost else ""
         return cls(name, at, False, classes, why, f"nothing is predicted: column {name}, {why}" if why else words)
@@ -248,11 +252,11 @@ class Predicted(NamedTuple):
         return side[~np.isnan(cells) if self.number else np.isin(cells, self.classes)]
 
 
-def predicted(train: pa.Table, target: str) -> Predicted:
-    """What `efficacy` predicts where `target` is asked for."""
+def predicted(train: pa.Table, unseen: pa.Table, target: str) -> Predicted:
+    """What `efficacy` predicts of unseen rows where `target` is asked for."""
     cells = Cells.of(train)
     at = cells.names.index(target)
-    return Predicted.of(cells(train), at, target, numeric=cells.numeric[at])
+    return Predicted.of(cells(train), cells(unseen), at, target, numeric=cells.numeric[at])
 
 
 def efficacy(rows: Array, test: Array, at: int, *, regression: bool, seed: int = 0) -> Estimate:
@@ -302,7 +306,7 @@ def table_figures(
     if target in cells.names and len(cells.names) > 1:
         at = cells.names.index(target)
         drawn = seen[some(seen, len(made), seed)]
-        what = Predicted.of(seen, at, target, numeric=cells.numeric[at])
+        what = Predicted.of(seen, real, at, target, numeric=cells.numeric[at])
         sides = [("efficacy", what.rows(made)), ("efficacy_real", what.rows(drawn))]
         few = what.rows(real)
         if not what.why and len(few) and all(len(rows) for _, rows in sides):

@@ -235,7 +235,7 @@ class TableModality(Modality):
         train, unseen = real("train"), real(split)
         if labelled or len(names) < 2:
             return Figures(table_figures(train, unseen, fake), {})
-        what = predicted(train.select(names), names[-1])
+        what = predicted(train.select(names), unseen.select(names), names[-1])
         note = {"unpredicted" if what.why else "predicted": what.words}
         return Figures(table_figures(train, unseen, fake, what.name), note)
 
