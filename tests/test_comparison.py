@@ -408,6 +408,13 @@ def test_rows_and_texts_stand_beside_the_nearest(tmp_path: Path) -> None:
     assert all(a == b and float(d) < 1e-12 for a, b, d in rows)
 
 
+def test_nothing_is_trained_for_a_test_split_that_is_too_small(tmp_path: Path) -> None:
+    rows = pa.table({"x": np.random.default_rng(0).normal(size=30), "y": np.arange(30) % 3})
+    with pytest.raises(DataError, match="items on each side are too few to compare"):
+        quintet.compare(rows, families=("flow", "vae"), steps=3, runs=tmp_path / "runs", samples=20)
+    assert not list((tmp_path / "runs").rglob("checkpoints"))
+
+
 def test_a_json_file_that_holds_data_is_a_source(tmp_path: Path) -> None:
     rows = tmp_path / "rows.json"
     rows.write_text(json.dumps([{"a": 1, "b": 2}] * 3))

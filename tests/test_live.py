@@ -55,6 +55,7 @@ def test_a_healthy_run_gets_no_advice() -> None:
     assert kinds(looks(held_out=falling)) == []
     assert kinds([*looks(held_out=falling), {"step": 700, "steps": 800, "rate": 9.0, "model": 1.0}]) == []
     assert kinds([]) == []
+    assert kinds(looks(quality=[None, None, None])) == []  # a single unseen item allows no distance
 
 
 @pytest.mark.parametrize(
@@ -62,7 +63,7 @@ def test_a_healthy_run_gets_no_advice() -> None:
     [
         ("mode collapse", {"diversity": [0.9, 0.4, 0.3]}),
         ("divergence", {"quality": [1.0, 0.2, 0.9, 1.5]}),
-        ("divergence", {"quality": [1.0, 0.2, None]}),
+        ("divergence", {"quality": [1.0, 0.2, None], "copies": [0.0, 0.0, None]}),
         ("overfitting", {"held_out": [2.0, 1.5, 1.4, 1.6, 1.8]}),
         ("overfitting", {"held_out": [-1.0, -2.0, -1.5, -1.2]}),
         ("memorisation", {"copies": [0.0, 0.3, 0.6], "copying": [False, True, True]}),
@@ -129,6 +130,10 @@ def test_a_look_tells_copies_and_collapse_from_health() -> None:
     assert narrow["diversity"] == pytest.approx(0.1, abs=0.02)
     _, broken = live(Copier(torch.full((5, 6), float("nan"))))
     assert broken["quality"] is None
+    assert broken["copies"] is None
+    _, single = Live(live.features, train, held[:1], None, {})(Copier(fresh))
+    assert single["quality"] is None
+    assert single["copies"] is not None
 
 
 @pytest.mark.parametrize("space", [Continuous((6,), levels=2), Continuous((6,), widths=(2.0,) * 5 + (0.0,))])

@@ -93,12 +93,14 @@ def test_splits_are_by_time_and_share_no_value(tmp_path: Path) -> None:
     assert len(data.rows("train")) == 2 * (800 - STEPS + 1)
 
 
-def test_a_split_is_never_shorter_than_a_window(tmp_path: Path) -> None:
-    data = read(stores(tmp_path, hours=100))
-    assert {split: int(of(data.rows(split))[1].min()) for split in ("validation", "test")} == {
-        "validation": 52,
-        "test": 76,
-    }
+def test_a_split_of_a_short_series_has_five_windows_where_there_is_room_and_never_less_than_one(tmp_path: Path) -> None:
+    def told(hours: int) -> tuple[dict[str, int], list[int], bool]:
+        data = read(stores(tmp_path, hours=hours))
+        first = {split: int(of(data.rows(split))[1].min()) for split in ("validation", "test")}
+        return first, [len(data.rows(split)) for split in data.splits], any("too few" in note for note in data.notes)
+
+    assert told(100) == ({"validation": 48, "test": 74}, [50, 6, 6], False)  # 26 hours: three windows a store
+    assert told(90) == ({"validation": 42, "test": 66}, [38, 2, 2], True)
     with pytest.raises(DataError, match="are too long"):
         read(stores(tmp_path, hours=60))
 

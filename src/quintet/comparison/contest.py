@@ -124,6 +124,7 @@ def held(
     for note in [*choice["notes"], *(f"{name} is left out: {why}" for name, why in choice["left_out"].items())]:
         warn(note)
     bench = Bench(dataset, asked.condition, samples=asked.measured["samples"], features=asked.measured["features"])
+    bench.check(asked.measured["split"])
     told = head(dataset, bench, bench.measurement(asked.measured["split"])) | asked.told(root)
     write_atomic(root / HEAD, json.dumps(told | {"choice": choice, "families": list(asked.families)}, default=str))
     work = Entrants(asked, root, dataset, bench, choice["left_out"], report, on_trainer or (lambda _: None))

@@ -21,7 +21,7 @@ from quintet.evaluation.scored import MEMBERS, SCORED, Samples, likelihood_figur
 from quintet.metrics.distances import energy_distance
 from quintet.metrics.features import FeatureSpace, fit_features
 from quintet.metrics.measures import Marks
-from quintet.metrics.samples import BIASED, measure_samples
+from quintet.metrics.samples import BIASED, check_enough, measure_samples
 from quintet.modalities.protocol import Modality
 from quintet.model.fitted import Fitted
 from quintet.runs.task import Task
@@ -97,6 +97,10 @@ class Bench:
     def _labels(self, split: str) -> np.ndarray:
         assert self.condition is not None
         return np.asarray(self.dataset.column(self.condition, split).column(0).to_pylist())
+
+    def check(self, split: str) -> None:
+        """Raise DataError where samples cannot be compared with a split, before any are trained for or drawn."""
+        check_enough(min(len(self.items[split]), self.samples))
 
     def measurement(self, split: str = "test") -> dict[str, Any]:
         """All that figures depend on but the model and its seed; `id` names it. See `measurement.comparable`."""
@@ -177,6 +181,7 @@ class Bench:
         measured (`fewer_samples` then says how many), without the figures that depend on their number, and fewer items
         are scored (`fewer_scored`). `measured` says how many there were of each.
         """
+        self.check(split)
         n, about = self.samples, ""
         if limit is not None:
             self.tell("trying how long samples take")

@@ -87,8 +87,9 @@ class Live:
         if torch.isfinite(x.double()).all():
             space = family.space  # a density is one of levels and bits with noise, which the unseen items lack
             made = self.features((space.nearest(x) if isinstance(space, Continuous) else x).numpy())
-            quality = energy_distance(made, self.real)
-            figures |= {"quality": finite(quality.value), "quality_stderr": finite(quality.stderr)}
+            if len(self.real) > 1:
+                quality = energy_distance(made, self.real)
+                figures |= {"quality": finite(quality.value), "quality_stderr": finite(quality.stderr)}
             if self.spread > 0:
                 figures["diversity"] = float(pdist(made).mean()) / self.spread
             copies = memorised_share(self.train, self.real, made)

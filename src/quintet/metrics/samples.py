@@ -49,6 +49,15 @@ def evaluate_samples(train: Array, test: Array, fake: Array, features: FeatureSp
     return measure_samples(train, test, fake, features, **given)[0]
 
 
+def check_enough(n: int) -> None:
+    """Raise DataError where n real items and n samples are too few for figures."""
+    if n < LEAST_ITEMS:
+        raise DataError(
+            f"{n} items on each side are too few to compare", where="test items and samples",
+            why=f"the figures need at least {LEAST_ITEMS} on each side", fix="use more data, or generate more samples",
+        )  # fmt: skip
+
+
 def measure_samples(
     train: Array,
     test: Array,
@@ -73,11 +82,7 @@ def measure_samples(
     perfect model could reach, pass unseen real items (a validation split) as `fake`.
     """
     n = min(len(test), len(fake), max_items)
-    if n < LEAST_ITEMS:
-        raise DataError(
-            f"{n} items on each side are too few to compare", where="test items and samples",
-            why=f"the figures need at least {LEAST_ITEMS} on each side", fix="use more data, or generate more samples",
-        )  # fmt: skip
+    check_enough(n)
     chosen, made = some(test, n, seed_of("test")), some(fake, n, seed_of(seed, "samples"))
     taught = some(train, len(fake), seed_of(seed, "train"))
     real, fake_part = np.asarray(test)[chosen], np.asarray(fake)[made]

@@ -77,10 +77,14 @@ LEAST_DIVERSITY = 0.5
 
 
 def diverging(looks: Records) -> Advice | None:
-    """Divergence: samples that are no numbers, or two looks in a row clearly and much worse than the best."""
-    if looks[-1]["quality"] is None:
+    """Divergence: samples that are no numbers, or two looks in a row clearly and much worse than the best. Where a
+    single unseen item allows no distance, copies are counted, but of samples that are no numbers.
+    """
+    if looks[-1]["quality"] is None and looks[-1].get("copies") is None:
         return Advice("divergence", "the samples contain NaN or infinite values: lower --training.lr")
     known = [r for r in looks if r["quality"] is not None]
+    if not known:
+        return None
     best = min(known, key=lambda r: r["quality"])
 
     def worse(r: Mapping[str, Any]) -> bool:

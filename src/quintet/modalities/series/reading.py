@@ -25,6 +25,9 @@ from quintet.modalities.table.options import TableReading
 
 MOST = 20_000
 """Training windows: where more could be cut out, they begin at every second step, every third, ..."""
+HELD_OUT = 5
+"""Windows of the test split, and of validation, where there is room for them: the fewest that samples are compared
+with."""
 HOLES = 0.1
 """A window that lacks more than this share of its values is no item."""
 SPARSE = 20
@@ -198,14 +201,17 @@ def cut(longs: Sequence[Long], frame: Windows, found: Found, notes: Sequence[str
     """Windows of so many steps as are asked for out of long series, split by time: the last tenth of the steps is the
     test split, the tenth before it validation, and no window reaches over an edge.
 
-    Training windows begin at every step, held-out ones at every eighth of a window. A source that is read as a whole is
-    cut into windows side by side, of which the last may be short.
+    Training windows begin at every step, held-out ones at every eighth of a window. Where a series is so short that
+    less than `HELD_OUT` would be, they begin closer to each other, and are given more steps. A source that is read as
+    a whole is cut into windows side by side, of which the last may be short.
     """
     length, whole = int(found.reading.of(SeriesReading).window or 0), found.reading.whole
     first, last = min(one.start for one in longs), max(one.start + len(one.values) for one in longs)
     edges, said = [first, last], [*notes]
     if not whole and found.reading.split != "none":
-        test, validation = (max(length, round(share * (last - first))) for share in (TEST, VALIDATION))
+        several = length + -(-HELD_OUT // len(longs)) - 1
+        least = several if last - first - 2 * several >= 2 * length else length
+        test, validation = (max(least, round(share * (last - first))) for share in (TEST, VALIDATION))
         edges = [first, last - test - validation, last - test, last]
         if edges[1] - first < length:
             why = f"it has {last - first:,} steps, and each of three splits needs a window of its own"
@@ -215,7 +221,8 @@ def cut(longs: Sequence[Long], frame: Windows, found: Found, notes: Sequence[str
     parts, starts, kinds, splits, holes = [], [], [], [], 0
     for split, (low, high) in enumerate(itertools.pairwise(edges)):
         room = sum(max(0, min(high, one.start + len(one.values)) - max(low, one.start) - length + 1) for one in longs)
-        stride = length if whole else max(1, length // 8) if split else max(1, -(-room // MOST))
+        held_out = max(1, min(length // 8, (room - 1) // (HELD_OUT - 1)))
+        stride = length if whole else held_out if split else max(1, -(-room // MOST))
         for one in longs:
             begin, end = max(low, one.start), min(high, one.start + len(one.values))
             for at in range(begin, end if whole else end - length + 1, stride):
@@ -235,6 +242,9 @@ def cut(longs: Sequence[Long], frame: Windows, found: Found, notes: Sequence[str
             why=why,
             fix="choose a shorter --data.window",
         )
+    if len(edges) > 2 and splits.count(2) < HELD_OUT:
+        few = f"the test split has {splits.count(2):,} windows, which are too few to compare models by"
+        said.append(f"{few}: a shorter --data.window gives more")
     said += [f"{holes:,} windows lack more than a tenth of their values and are left out"] if holes else []
     entity = np.array(kinds) if len(longs) > 1 else None
     windows = replace(frame, values=np.stack(parts), start=np.array(starts), entity=entity)
