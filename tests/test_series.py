@@ -93,7 +93,7 @@ def test_splits_are_by_time_and_share_no_value(tmp_path: Path) -> None:
     assert len(data.rows("train")) == 2 * (800 - STEPS + 1)
 
 
-def test_a_split_of_a_short_series_has_five_windows_where_there_is_room_and_never_less_than_one(tmp_path: Path) -> None:
+def test_a_split_of_a_short_series_has_six_windows_where_there_is_room_and_never_less_than_one(tmp_path: Path) -> None:
     def told(hours: int) -> tuple[dict[str, int], list[int], bool]:
         data = read(stores(tmp_path, hours=hours))
         first = {split: int(of(data.rows(split))[1].min()) for split in ("validation", "test")}

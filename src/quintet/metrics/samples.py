@@ -30,8 +30,9 @@ FIGURES_VERSION = 4
 MAX_ITEMS = 2000
 MAX_DIVERSE = 500
 """Items of the diversity, whose time grows with their cube."""
-LEAST_ITEMS = 5
-"""Items a side: the classifier that tells them apart is tested on a fifth of them at a time."""
+LEAST_ITEMS = 6
+"""Items a side: the classifier that tells them apart is tested on a fifth of them at a time, and `coverage` looks for
+the fifth neighbour of each."""
 DISTANCES: Mapping[str, Callable[[Array, Array], Estimate]] = {
     "frechet": frechet_distance,
     "kernel": kernel_distance,

@@ -25,7 +25,7 @@ from quintet.modalities.table.options import TableReading
 
 MOST = 20_000
 """Training windows: where more could be cut out, they begin at every second step, every third, ..."""
-HELD_OUT = 5
+HELD_OUT = 6
 """Windows of the test split, and of validation, where there is room for them: the fewest that samples are compared
 with."""
 HOLES = 0.1
