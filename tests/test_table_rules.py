@@ -316,6 +316,22 @@ def test_a_trained_model_scores_and_completes_by_its_rules(tmp_path: Path) -> No
     assert done["city"].to_pylist() == rows["city"]
 
 
+def test_rules_of_a_sorted_file_are_those_of_all_its_rows() -> None:
+    """A panel, country by country: no country of its first half is in the second. Some have no code."""
+    codes = [None if i % 9 == 0 else f"C{i}" for i in range(60)]
+    table = pa.table({
+        "country": [f"country {i:02}" for i in range(60) for _ in range(30)],
+        "code": [code for code in codes for _ in range(30)],
+        "year": [1980 + year for _ in range(60) for year in range(30)],
+        "yield": np.random.default_rng(0).normal(size=1800),
+    })  # fmt: skip
+    with pytest.warns(QuintetWarning, match="country decides code"):
+        codec = TableCodec("discrete").fit(table)
+    wrong = table.set_column(1, "code", pa.chunked_array([codes[1:] + codes[:1] for _ in range(30)]))
+    made = codec.decode(codec.encode(wrong))
+    assert [codes[int(name[-2:])] for name in made["country"].to_pylist()] == made["code"].to_pylist()
+
+
 # -- roundings and ends ----------------------------------------------------------------------------------------------
 
 

@@ -23,8 +23,10 @@ class Search:
         self.columns = {column.name: column for column in columns}
         self.values, self.wanted = values, wanted
         self.rows = len(next(iter(values.values())))
-        self.sample = {name: own[some(own, ROWS, 0)] for name, own in values.items()}
-        mixed = np.random.default_rng(0).permutation(min(self.rows, ROWS))
+        generator = np.random.default_rng(0)
+        rows = generator.permutation(some(self.rows, ROWS, 0))  # its beginning says what all do, if a file is sorted
+        self.sample = {name: own[rows] for name, own in values.items()}
+        mixed = generator.permutation(len(rows))
         self.shuffled = {name: own[mixed] for name, own in self.sample.items()}
         self.found: list[Relation] = []
         self.needs: dict[str, set[str]] = {}
