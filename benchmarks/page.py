@@ -90,8 +90,9 @@ def tables(facts: dict[str, Any]) -> str:
         }
         many = [f"{maker} {len(of)}" for maker, of in own.items() if len(of) > 1]
         seconds = " and ".join(f"{s:g}" for s in sorted({row["seconds"] for row in rows}))
-        told = f"seeds: {', '.join(many) or 'one each'}"
-        lines += [f"### {name}", "", f"{seconds} s of training, {rows[0]['date']}; {told}.", "",
+        told = f"one seed each{', but ' if many else ''}{', '.join(many)}"
+        dates = " and ".join(sorted({row["date"] for row in rows}))
+        lines += [f"### {name}", "", f"{seconds} s of training, {dates}; {told}.", "",
                   f"| | {' | '.join(own)} |", f"| --- |{' ---: |' * len(own)}"]  # fmt: skip
         for figure, (words, best) in FIGURES.items():
             values = [sum(row[figure] for row in of) / len(of) for of in own.values()]
