@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -59,6 +61,10 @@ def test_pair_trends_by_hand() -> None:
               len({(y, c) for _, y, c in a} & {(y, c) for _, y, c in b}) / 4]  # fmt: skip
     assert tables.pair_trends(a, b, MIXED).value == pytest.approx(np.mean([1 - abs(r - s) / 2, *shares]))
     assert tables.pair_trends(a, a, MIXED).value == pytest.approx(1)
+    empty = np.column_stack([a, np.full(4, np.nan)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert tables.pair_trends(empty, empty, (*MIXED, True)).value == pytest.approx(1)
     wide = np.random.default_rng(0).normal(size=(50, 30))  # more pairs than are looked at
     assert tables.pair_trends(wide, wide, (True,) * 30).value == pytest.approx(1)
 

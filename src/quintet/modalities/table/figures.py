@@ -97,7 +97,9 @@ def pair_trends(real: Array, fake: Array, numeric: Sequence[bool]) -> Estimate:
         pairs = [pairs[i] for i in some(pairs, MAX_PAIRS, 0)]
     binned = [np.empty(side.shape) for side in (real, fake)]
     for i, number in enumerate(numeric):
-        edges = np.unique(np.nanquantile(real[:, i], np.linspace(0, 1, 11)[1:-1])) if number else None
+        filled = real[~np.isnan(real[:, i]), i]  # in few rows it may be that none is
+        deciles = np.quantile(filled, np.linspace(0, 1, 11)[1:-1]) if len(filled) else filled
+        edges = np.unique(deciles) if number else None
         for out, side in zip(binned, (real, fake), strict=True):
             out[:, i] = side[:, i] if edges is None else np.searchsorted(edges, side[:, i])
             out[np.isnan(side[:, i]), i] = -1
@@ -116,9 +118,9 @@ def pair_trends(real: Array, fake: Array, numeric: Sequence[bool]) -> Estimate:
 
 
 def _correlations(x: Array) -> Array:
-    """(columns, columns); 0 for a constant column."""
-    x = x - np.nanmean(x, axis=0)
-    x = np.nan_to_num(x)
+    """(columns, columns); 0 for a constant column, and for one of nulls alone."""
+    filled = (~np.isnan(x)).sum(0).clip(1)
+    x = np.nan_to_num(x - np.nansum(x, axis=0) / filled)
     norm = np.linalg.norm(x, axis=0)
     return (x.T @ x) / np.maximum(np.outer(norm, norm), 1e-300)
 
