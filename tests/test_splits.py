@@ -27,7 +27,7 @@ from quintet.modalities.audio.recordings import Recordings
 from quintet.modalities.image import reading as images
 from quintet.modalities.image.codec import ImageCodec
 from quintet.modalities.table import reading as tables
-from quintet.modalities.table import streams
+from quintet.modalities.table import streams, written
 from quintet.sources.load import load_source
 
 CPU = torch.device("cpu")
@@ -354,6 +354,22 @@ def test_a_streamed_table_is_the_one_in_memory(
         assert {k: v.tolist() for k, v in found.splits.items()} == {k: v.tolist() for k, v in plain.splits.items()}
         assert found.digest == plain.fingerprint()
     assert any("1 of 3,001 rows" in note for note in first.notes) == (suffix == "csv")
+
+
+def test_decimals_of_a_streamed_column_are_those_of_all_its_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first pieces have two digits each, or whole numbers, or 0.5 beside 2.25, and the last have others."""
+    lines = [f"{i % 7}.{i % 90 + 10},{i % 13},{i % 9}.{'5' if i % 2 else '25'},{i}.125" for i in range(2000)]
+    lines += [f"{i % 7}.5,{i % 13}.0,{i % 9}.0,{i}.125" for i in range(2000, 2400)]
+    (tmp_path / "x.csv").write_text("\n".join(["a,b,c,d", *lines]) + "\n")
+    plain = written.forms(load_source(str(tmp_path / "x.csv"), whole=True).items)
+    assert {name: (form.decimals, form.least) for name, form in plain.items()} == {
+        "a": (None, 1), "b": (None, 0), "c": (None, 1), "d": (3, 0)}  # fmt: skip
+    monkeypatch.setattr(streams, "LARGE", 0)
+    for module in (streams, tables):
+        monkeypatch.setattr(module, "BLOCK", 4096)
+    assert written.forms(load_source(str(tmp_path / "x.csv"), whole=True).items) == plain
 
 
 def test_a_broken_stream_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

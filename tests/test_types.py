@@ -45,6 +45,8 @@ WRITTEN: dict[str, tuple[list[str], str]] = {
     "thousands with blanks": (["1 234,5", "7,0"], "double"),
     "whole numbers with zeros behind the point": (["221900.00", "538000.00"], "double"),
     "few digits": (["1.5", "2.25", "3"], "double"),
+    "whole numbers among decimals": (["22.0", "0.42", "-13.0", "0.0", "1.5e-07"], "double"),
+    "two digits at least": (["22.50 kg", "0.425 kg", "13.00 kg"], "double"),
     "a plus": (["+1.5", "-2.0"], "double"),
     "accounts": (["(1,100.40)", "22.00", "(3.50)"], "double"),
     "accounts in dollars": (["($1,100.40)", "$22.00", "($3.50)"], "double"),

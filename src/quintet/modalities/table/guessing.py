@@ -89,7 +89,7 @@ def number_form(cells: Any, *, comma: bool = False, codes: bool = True) -> Form 
     few, many = (pc.min_max(fractions)[end].as_py() for end in ("min", "max"))
     same = few == many and not pc.any(pc.not_equal(field["exp"], "")).as_py()
     form = Form("number", max(0, many - 1) if same else None, point, group, before, behind, bool(plus), width,
-                negative_form(parts))  # fmt: skip
+                negative_form(parts), least=0 if same else max(0, few - 1))  # fmt: skip
     try:
         form.parse(cells)
     except NoFit:

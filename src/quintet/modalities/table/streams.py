@@ -157,9 +157,10 @@ def unified(schemas: Sequence[pa.Schema]) -> pa.Schema:
             continue
         less = next((form.negative for form in own if form and form.negative != written.MINUS), written.MINUS)
         same = replace(first, negative=less)
-        if all(form and replace(form, decimals=first.decimals, negative=less) == same for form in own):
-            forms[name] = same if all(form and form.decimals == first.decimals for form in own) else replace(
-                same, decimals=None)  # fmt: skip
+        if all(
+            form and replace(form, decimals=first.decimals, negative=less, least=first.least) == same for form in own
+        ):
+            forms[name] = spread([form for form in own if form], same)
     fields = [schema.field(name).remove_metadata() for name in schema.names]
     return written.attach(pa.schema(fields).empty_table(), forms).schema
 
@@ -212,6 +213,13 @@ def _csv_batches(file: Any, entry: Entry, schema: Any, found: Found, notes: list
     notes += [*said, *problems.notes()]
 
 
+def spread(own: Sequence[Form], form: Form) -> Form:
+    """`form` with as many decimals as all of these have."""
+    alike = all(one.decimals == own[0].decimals for one in own) and own[0].decimals is not None
+    decimals, least = (own[0].decimals, 0) if alike else (None, min(one.fewest for one in own))
+    return replace(form, decimals=decimals, least=least)
+
+
 def widened(cells: pa.ChunkedArray, form: Form) -> Form | None:
     """The form, with any number of decimals if these cells have others; None if they are written in another way."""
     for each in (form, replace(form, decimals=None)):
@@ -219,8 +227,11 @@ def widened(cells: pa.ChunkedArray, form: Form) -> Form | None:
             each.parse(cells)
         except written.NoFit:
             continue
-        own = guessing.number_form(cells) if each.kind == "number" and each.negative == written.MINUS else None
-        return each if own is None else replace(each, negative=own.negative)
+        own = guessing.number_form(cells) if each.kind == "number" else None
+        if own is None:
+            return each
+        less = own.negative if each.negative == written.MINUS else each.negative
+        return spread([form, own], replace(each, negative=less))
     return None
 
 

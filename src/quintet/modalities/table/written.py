@@ -45,7 +45,8 @@ class NoFit(ValueError):
 
 @dataclass(frozen=True)
 class Form:
-    """number: `decimals` digits behind the `point` (None: as few as it takes), `group` between thousands, `before` and
+    """number: `decimals` digits behind the `point` (None: as few as it takes, `least` of them at least, as 24.0 has
+    where 0.42 stands in another row), `group` between thousands, `before` and
     `behind` what stands around all of them, zeros in front up to `width` digits, and how those less than 0 are written:
     `negative`, such as "({before}{number}{behind})". time: a `format` of strptime, or "" for ISO 8601; `padded` with
     zeros or not; `type` of Arrow. truth: the `words` for true and false. text, category and id: strings, as the user
@@ -66,6 +67,12 @@ class Form:
     type: str = ""
     words: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    least: int = 0
+
+    @property
+    def fewest(self) -> int:
+        """The fewest digits behind the point."""
+        return self.least if self.decimals is None else self.decimals
 
     def parse(self, cells: Any) -> Any:
         """Strings (with nulls) -> typed cells. Raises NoFit that names the first cell which is written otherwise."""
@@ -98,6 +105,8 @@ class Form:
         if self.decimals is None and isinstance(value, float):
             digits = digits.removesuffix(".0")
         whole, dot, fraction = digits.partition(".")
+        if self.least and "e" not in digits:
+            dot, fraction = ".", fraction.ljust(self.least, "0")
         whole = whole.zfill(self.width)
         if self.group:
             whole = re.sub(r"(?<=\d)(?=(?:\d{3})+$)", self.group, whole)
@@ -118,7 +127,7 @@ class Form:
             example = self.number(value)
             if self.negative != MINUS:
                 example += f" and {self.number(-value)}"
-            plain = replace(self, missing=()) == Form("number", self.decimals)
+            plain = replace(self, missing=(), least=0) == Form("number", self.decimals)
             return kind if plain and self.decimals in (0, None) else f"{kind} written as {example}"
         if self.kind == "time":
             return f"datetime written as {self.format}" if self.format else "datetime"
@@ -253,7 +262,7 @@ def as_written(table: pa.Table, *, plain: bool = True) -> pa.Table:
     that JSON writes by itself stay what they are.
     """
     for name, form in forms(table).items():
-        number = form.kind == "number" and form == Form("number", form.decimals)
+        number = form.kind == "number" and form == Form("number", form.decimals, least=form.least)
         if not plain and (number or form.kind == "truth"):
             continue
         index = table.column_names.index(name)
