@@ -316,6 +316,17 @@ def test_a_trained_model_scores_and_completes_by_its_rules(tmp_path: Path) -> No
     assert done["city"].to_pylist() == rows["city"]
 
 
+def test_two_values_decide_two_others() -> None:
+    """A number and a word for one thing, as `survived` and `alive`; and a coin beside them, which decides nothing."""
+    rng = np.random.default_rng(0)
+    survived, coin = rng.random(400) < 0.4, rng.random(400) < 0.5
+    words = ["yes" if one else "no" for one in survived]
+    table = pa.table({"survived": survived.astype(int), "alive": words, "coin": coin})
+    with pytest.warns(QuintetWarning) as told:
+        TableCodec("discrete").fit(table)
+    assert [str(one.message).partition(" in all")[0] for one in told] == ["survived decides alive"]
+
+
 def test_rules_of_a_sorted_file_are_those_of_all_its_rows() -> None:
     """A panel, country by country: no country of its first half is in the second. Some have no code."""
     codes = [None if i % 9 == 0 else f"C{i}" for i in range(60)]

@@ -24,7 +24,7 @@ def lookups(search: Search) -> Iterator[Relation]:
         filled = np.where(np.isnan(search.sample[name]), NOTHING, search.sample[name])
         distinct, codes[name] = np.unique(filled, return_inverse=True)
         sizes[name] = len(distinct)
-    keys = [name for name in names if keyed(search, name) and 2 < sizes[name] <= len(codes[name]) // 5]
+    keys = [name for name in names if keyed(search, name) and 1 < sizes[name] <= len(codes[name]) // 5]
     for source in sorted(keys, key=lambda name: -sizes[name]):
         for target in names:
             tied = sizes[target] == sizes[source] and names.index(target) < names.index(source)

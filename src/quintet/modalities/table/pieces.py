@@ -155,7 +155,7 @@ class Pieces:
         w = np.where(inner, width, 1.0)
         begin = ((x - half - np.where(inner, self.low[i], 0.0)) / w).clip(0, 1)
         start = np.where(inner, start + mass * begin, start)
-        mass = np.where(inner, mass / w * self.lattice, mass)
+        mass = np.where(inner, mass * self.lattice / w, mass)
         at = np.flatnonzero(self.ended[i])
         if self.endings is not None and len(at):
             own = i[at]
