@@ -149,9 +149,7 @@ def test_rows_come_back(representation: Any) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@example(
-    [0.0, 0.0, 1.0, 2.0, 3.0, 0.5, 5e-324, -1.0, -2.0, -3.0, *[None] * 20], "discrete"
-)  # a width of nearly nothing
+@example([0.0, 0.0, 1.0, 2.0, 3.0, 0.5, 5e-324, -1.0, -2.0, -3.0, *[None] * 20], "discrete")  # a tiny width
 @given(st.lists(st.none() | st.floats(-1e9, 1e9) | st.sampled_from([0.0, 1.5]), min_size=1, max_size=40),
        st.sampled_from(["discrete", "continuous"]))  # fmt: skip
 def test_any_column_of_numbers(cells: list[float | None], representation: Any) -> None:
