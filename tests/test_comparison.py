@@ -408,6 +408,17 @@ def test_rows_and_texts_stand_beside_the_nearest(tmp_path: Path) -> None:
     assert all(a == b and float(d) < 1e-12 for a, b, d in rows)
 
 
+def test_samples_given_a_real_number_are_measured_without_classes(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = {"dose": rng.choice([0.5, 1.25, 2.0], 200), "arm": rng.integers(0, 2, 200), "x": rng.normal(size=200)}
+    for given, classes in (("dose", False), ("arm", True)):
+        found = quintet.compare(
+            pa.table(rows), families=("flow",), condition=given, steps=3, runs=tmp_path / given, samples=30
+        )
+        assert found["models"][0]["status"] == "ok"
+        assert ("tstr" in found["models"][0]["metrics"]) == classes
+
+
 def test_nothing_is_trained_for_a_test_split_that_is_too_small(tmp_path: Path) -> None:
     rows = pa.table({"x": np.random.default_rng(0).normal(size=30), "y": np.arange(30) % 3})
     with pytest.raises(DataError, match="items on each side are too few to compare"):

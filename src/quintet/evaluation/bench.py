@@ -157,7 +157,8 @@ class Bench:
         """Of samples, as they are and encoded; `labels` are those that were asked for. Also notes of what is measured,
         `sample_figures`, values item by item, and `real_items`, the places of the real items (see `measure_samples`).
         """
-        few = labels is not None and len(np.unique(self.labels["train"])) <= 50
+        classes = np.unique(self.labels["train"]) if labels is not None else np.empty(0)
+        few = 2 <= len(classes) <= 50 and classes.dtype.kind != "f"  # real numbers are no classes
         figures, items = measure_samples(
             self.items["train"],
             self.items[split],
