@@ -10,7 +10,6 @@ Figures go to benchmarks/results/growth.json, and a plot of them to docs/growth.
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from PIL import Image, ImageDraw
 from race import RESULTS, machine
 
 import quintet
+from quintet.server.metrics import resident
 
 FAMILIES = ("vae", "gan", "autoregressive", "flow", "diffusion")
 COLOURS = ("#2a4bd7", "#9d1f1f", "#1d9a8a", "#6b2d86", "#c26a00")
@@ -43,12 +43,6 @@ def trained(family: str, steps: int, batch: int, report: Callable[[dict[str, Any
         return quintet.train(family, data="digits", steps=steps, runs=runs, config={"training": own}, report=report)
 
 
-def megabytes() -> float:
-    """Resident memory of this process."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
 def measured(family: str) -> dict[str, Any]:
     trained(family, SHORT, BATCHES[0])  # what the first use of a net costs is no part of a step
     step = [(spent(lambda b=b: trained(family, LONG, b)) - spent(lambda b=b: trained(family, SHORT, b)))
@@ -57,7 +51,7 @@ def measured(family: str) -> dict[str, Any]:
 
     def look(record: dict[str, Any]) -> None:
         if isinstance(record.get("step"), int):
-            seen[record["step"] // TENTH] = megabytes()
+            seen[record["step"] // TENTH] = resident() / 2**20
 
     model = trained(family, 10 * TENTH, BATCHES[0], look)
     memory = [round(seen[k], 1) for k in sorted(seen)]

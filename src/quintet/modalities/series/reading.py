@@ -17,6 +17,7 @@ from quintet.data.archives import Entry
 from quintet.data.arrow import Floats
 from quintet.data.dataset import Dataset, Found
 from quintet.data.splits import TEST, VALIDATION, arrange, assign, keys_of
+from quintet.metrics.samples import LEAST_ITEMS
 from quintet.modalities.series.options import SeriesReading
 from quintet.modalities.series.windows import Clock, Windows
 from quintet.modalities.table import reading as tables
@@ -25,9 +26,6 @@ from quintet.modalities.table.options import TableReading
 
 MOST = 20_000
 """Training windows: where more could be cut out, they begin at every second step, every third, ..."""
-HELD_OUT = 6
-"""Windows of the test split, and of validation, where there is room for them: the fewest that samples are compared
-with."""
 HOLES = 0.1
 """A window that lacks more than this share of its values is no item."""
 SPARSE = 20
@@ -202,14 +200,14 @@ def cut(longs: Sequence[Long], frame: Windows, found: Found, notes: Sequence[str
     test split, the tenth before it validation, and no window reaches over an edge.
 
     Training windows begin at every step, held-out ones at every eighth of a window. Where a series is so short that
-    less than `HELD_OUT` would be, they begin closer to each other, and are given more steps. A source that is read as
+    less than LEAST_ITEMS would be, they begin closer to each other, and are given more steps. A source that is read as
     a whole is cut into windows side by side, of which the last may be short.
     """
     length, whole = int(found.reading.of(SeriesReading).window or 0), found.reading.whole
     first, last = min(one.start for one in longs), max(one.start + len(one.values) for one in longs)
     edges, said = [first, last], [*notes]
     if not whole and found.reading.split != "none":
-        several = length + -(-HELD_OUT // len(longs)) - 1
+        several = length + -(-LEAST_ITEMS // len(longs)) - 1
         least = several if last - first - 2 * several >= 2 * length else length
         test, validation = (max(least, round(share * (last - first))) for share in (TEST, VALIDATION))
         edges = [first, last - test - validation, last - test, last]
@@ -221,7 +219,7 @@ def cut(longs: Sequence[Long], frame: Windows, found: Found, notes: Sequence[str
     parts, starts, kinds, splits, holes = [], [], [], [], 0
     for split, (low, high) in enumerate(itertools.pairwise(edges)):
         room = sum(max(0, min(high, one.start + len(one.values)) - max(low, one.start) - length + 1) for one in longs)
-        held_out = max(1, min(length // 8, (room - 1) // (HELD_OUT - 1)))
+        held_out = max(1, min(length // 8, (room - 1) // (LEAST_ITEMS - 1)))
         stride = length if whole else held_out if split else max(1, -(-room // MOST))
         for one in longs:
             begin, end = max(low, one.start), min(high, one.start + len(one.values))
@@ -242,7 +240,7 @@ def cut(longs: Sequence[Long], frame: Windows, found: Found, notes: Sequence[str
             why=why,
             fix="choose a shorter --data.window",
         )
-    if len(edges) > 2 and splits.count(2) < HELD_OUT:
+    if len(edges) > 2 and splits.count(2) < LEAST_ITEMS:
         few = f"the test split has {splits.count(2):,} windows, which are too few to compare models by"
         said.append(f"{few}: a shorter --data.window gives more")
     said += [f"{holes:,} windows lack more than a tenth of their values and are left out"] if holes else []

@@ -45,12 +45,11 @@ class NoFit(ValueError):
 
 @dataclass(frozen=True)
 class Form:
-    """number: `decimals` digits behind the `point` (None: as few as it takes, `least` of them at least, as 24.0 has
-    where 0.42 stands in another row), `group` between thousands, `before` and
-    `behind` what stands around all of them, zeros in front up to `width` digits, and how those less than 0 are written:
-    `negative`, such as "({before}{number}{behind})". time: a `format` of strptime, or "" for ISO 8601; `padded` with
-    zeros or not; `type` of Arrow. truth: the `words` for true and false. text, category and id: strings, as the user
-    says. Cells that are one of the marks `missing` are nulls.
+    """number: `decimals` digits behind the `point` (None: as few as it takes, but not fewer than `least`: 24.0 beside
+    0.42), `group` between thousands, `before` and `behind` what stands around all of them, zeros in front up to `width`
+    digits, and how those less than 0 are written: `negative`, such as "({before}{number}{behind})". time: a `format` of
+    strptime, or "" for ISO 8601; `padded` with zeros or not; `type` of Arrow. truth: the `words` for true and false.
+    text, category and id: strings, as the user says. Cells that are one of the marks `missing` are nulls.
     """
 
     kind: Kind
